@@ -1,0 +1,1 @@
+"""Networks written in TensorFlow, one a file."""

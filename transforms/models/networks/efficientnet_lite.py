@@ -1,0 +1,96 @@
+"""EfficientNet-Lite0, the network of the model that ships with this package.
+
+The architecture is Google's EfficientNet-Lite (https://github.com/tensorflow/tpu/tree/master/models/official/
+efficientnet/lite): EfficientNet-B0 (Tan and Le 2019, https://arxiv.org/abs/1905.11946) without squeeze-and-excite, with
+ReLU6 in place of swish.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+FEATURES = 1280
+CLASSES = 1000
+
+# (expand ratio, output channels, repeats, stride of the first repeat); Tan and Le 2019, table 1. The weights carry the
+# kernel sizes.
+_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 40, 2, 2),
+    (6, 80, 3, 2),
+    (6, 112, 3, 1),
+    (6, 192, 4, 2),
+    (6, 320, 1, 1),
+)
+_BATCH_NORM_EPSILON = 1e-3
+
+
+class EfficientNetLite0(tf.Module):
+    """The network over given weights, in inference mode.
+
+    Weights are named `stem`, `block_00` … `block_15` and `head`, then `expand`, `depthwise` or `project`, then `kernel`
+    ((height, width, in, out) as TensorFlow has it), `gamma`, `beta`, `moving_mean`, `moving_variance`; and
+    `classifier/kernel` (1280, 1000), `classifier/bias`.
+    """
+
+    def __init__(self, weights: Mapping[str, np.ndarray]):
+        """Takes the weights in any float type; computes in float32.
+
+        Raises:
+          ValueError: if a weight of the network is missing.
+        """
+        super().__init__(name="efficientnet_lite0")
+        self._weights = {name: tf.Variable(array.astype(np.float32), name=name) for name, array in weights.items()}
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Images, float32 (n, height, width, 3) in [0, 1] → feature vectors, float32 (n, 1280), pooled."""
+        x = (images * 255.0 - 127.0) / 128.0
+        x = self._conv(x, "stem", stride=2)
+        block = 0
+        for expand_ratio, channels, repeats, first_stride in _STAGES:
+            for repeat in range(repeats):
+                stride = first_stride if repeat == 0 else 1
+                x = self._inverted_residual(x, f"block_{block:02d}", expand_ratio, channels, stride)
+                block += 1
+        x = self._conv(x, "head")
+        return tf.reduce_mean(x, axis=[1, 2])
+
+    def logits(self, features: tf.Tensor) -> tf.Tensor:
+        """Feature vectors, float32 (n, 1280) → logits, float32 (n, 1000), of the ImageNet (ILSVRC 2012) classes."""
+        return tf.linalg.matmul(features, self._weight("classifier/kernel")) + self._weight("classifier/bias")
+
+    def _inverted_residual(self, x: tf.Tensor, name: str, expand_ratio: int, channels: int, stride: int) -> tf.Tensor:
+        """MBConv: expand by a 1×1 convolution, filter by depth, project back; the residual where shapes agree."""
+        y = self._conv(x, f"{name}/expand") if expand_ratio != 1 else x
+        y = self._depthwise(y, f"{name}/depthwise", stride)
+        y = self._conv(y, f"{name}/project", activation=False)
+        return x + y if stride == 1 and x.shape[-1] == channels else y
+
+    def _conv(self, x: tf.Tensor, name: str, stride: int = 1, activation: bool = True) -> tf.Tensor:
+        y = tf.nn.conv2d(x, self._weight(f"{name}/kernel"), strides=stride, padding="SAME")
+        return self._batch_norm(y, name, activation)
+
+    def _depthwise(self, x: tf.Tensor, name: str, stride: int) -> tf.Tensor:
+        kernel = self._weight(f"{name}/kernel")
+        y = tf.nn.depthwise_conv2d(x, kernel, strides=[1, stride, stride, 1], padding="SAME")
+        return self._batch_norm(y, name, activation=True)
+
+    def _batch_norm(self, x: tf.Tensor, name: str, activation: bool) -> tf.Tensor:
+        y, *_ = tf.compat.v1.nn.fused_batch_norm(
+            x,
+            scale=self._weight(f"{name}/gamma"),
+            offset=self._weight(f"{name}/beta"),
+            mean=self._weight(f"{name}/moving_mean"),
+            variance=self._weight(f"{name}/moving_variance"),
+            epsilon=_BATCH_NORM_EPSILON,
+            is_training=False,
+        )
+        return tf.nn.relu6(y) if activation else y
+
+    def _weight(self, name: str) -> tf.Variable:
+        try:
+            return self._weights[name]
+        except KeyError as error:
+            raise ValueError(f"no weight {name!r} for efficientnet_lite0: the weights file is incomplete") from error
