@@ -1,0 +1,1 @@
+"""Models: what a name or handle means, and everything that needs TensorFlow."""

@@ -1,0 +1,81 @@
+"""What can be known to go wrong before any worker starts: inputs that are not there, outputs that cannot be written."""
+
+import posixpath
+import uuid
+
+from pipeline import report
+from pipeline.options import EmbedConfig
+from transforms import examples, failures, storage, write_tfrecord
+from transforms.models.spec import ModelSpec
+
+
+def check(config: EmbedConfig, model: ModelSpec) -> None:
+    """Makes sure that a run can read, write, and be told apart from others; clears the way for one that overwrites.
+
+    Raises:
+      ValueError: with what was expected, and how to come by it.
+    """
+    _check_inputs(config)
+    _check_writable(config.output)
+    _check_dimension(config.output, model)
+    _check_run_id(config)
+
+
+def _check_inputs(config: EmbedConfig) -> None:
+    mine = f"{config.output}/embeddings/{config.run_id}/part"
+    for pattern in config.inputs:
+        if storage.takes_in(pattern, mine):
+            raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
+        try:
+            found = storage.match(pattern, limit=1)
+        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+            raise ValueError(f"--input {pattern!r} cannot be listed: {_reason(error)}") from error
+        if not found:
+            raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
+
+
+def _check_writable(output: str) -> None:
+    trial = posixpath.join(output, f".trial-{uuid.uuid4().hex}")
+    try:
+        storage.write(trial, b"")
+        storage.remove_file(trial)
+    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+        raise ValueError(f"--output {output!r} cannot be written: {_reason(error)}") from error
+
+
+def _check_dimension(output: str, model: ModelSpec) -> None:
+    schema = f"{output}/{write_tfrecord.SCHEMA}"
+    if not storage.match(schema):
+        return
+    dimension = examples.schema_dimension(storage.read(schema).decode())
+    if dimension != model.dimension:
+        raise ValueError(
+            f"--output {output!r} holds vectors of {dimension} dimensions and model {model.name!r} gives "
+            f"{model.dimension}: give each its own --output"
+        )
+
+
+def _check_run_id(config: EmbedConfig) -> None:
+    run_report = report.path(config.output, config.run_id)
+    directories = [
+        write_tfrecord.directory(config.output, config.run_id),
+        failures.directory(config.output, config.run_id),
+    ]
+    if not any(storage.match(place, limit=1) for place in (run_report, *(f"{d}/**" for d in directories))):
+        return
+    if not config.overwrite:
+        raise ValueError(
+            f"--run_id {config.run_id!r} exists in --output {config.output!r}: "
+            "give another, or --overwrite to replace it"
+        )
+    # The report first: without it a run counts as unfinished.
+    storage.remove_file(run_report)
+    for directory in directories:
+        storage.remove(directory)
+
+
+def _reason(error: Exception) -> str:
+    """Returns an error in one line; Beam's carry the reason in a dict of details."""
+    details = getattr(error, "exception_details", None)
+    cause = next(iter(details.values())) if details else error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__

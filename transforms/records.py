@@ -1,0 +1,174 @@
+"""The elements that travel between the stages: one frozen dataclass an edge, each with its coder.
+
+    list → ImageRef → read → EncodedImage → decode → DecodedImage → embed → Embedding → write → Shard
+
+Beside the main path every stage may give `Failure`s (what one image could not do) and `StageSeconds` (how long a worker
+was busy with what), under the tags FAILURES and SECONDS.
+
+A key is the bytes of the URI under which an image was listed: names need not be UTF-8. `uri()` and `key()` convert
+between it and the `str` that filesystems take, without loss (PEP 383).
+"""
+
+import dataclasses
+import typing
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from apache_beam import coders
+
+FAILURES = "failures"
+SECONDS = "seconds"
+
+
+def key(uri: str) -> bytes:
+    """Returns the key of a URI or path as a filesystem spells it."""
+    return uri.encode("utf-8", "surrogateescape")
+
+
+def uri(key: bytes) -> str:
+    """Returns the URI or path of a key, as a filesystem takes it."""
+    return key.decode("utf-8", "surrogateescape")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRef:
+    """Where something to read is: an image, or a shard of images.
+
+    `version` tells two contents under one key apart without reading them, and `size` is in bytes; "" and -1 where the
+    listing does not know.
+    """
+
+    key: bytes
+    version: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedImage:
+    """An image as stored: the bytes of a JPEG, PNG, …"""
+
+    key: bytes
+    version: str
+    encoded: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageInfo:
+    """What is recorded of an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels."""
+
+    key: bytes
+    version: str
+    sha256: str
+    format: str
+    height: int
+    width: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """An image ready for the model: `pixels`, uint8 (height, width, 3) in the model's size."""
+
+    info: ImageInfo
+    pixels: npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Embedding:
+    """What the pipeline is for: `vector`, float32 (dimension,)."""
+
+    info: ImageInfo
+    vector: npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """What became of an image that has no vector: in which stage, by which error, and whether a new try may help."""
+
+    key: bytes
+    stage: str
+    error: str
+    message: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, key: bytes, stage: str, error: Exception, retryable: bool = False) -> "Failure":
+        """Returns the failure that an error is; of its message, which may quote a stranger's file, the beginning."""
+        return cls(key, stage, type(error).__name__, str(error)[:500], retryable)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSeconds:
+    """How long a worker's thread was busy in a stage, in seconds."""
+
+    stage: str
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file of records, complete under `path`."""
+
+    path: str
+    records: int
+
+
+class _ArrayCoder(coders.Coder):
+    """Numpy arrays of one dtype: the shape, then the raw bytes, without pickling."""
+
+    def __init__(self, dtype: type[np.generic]):
+        self._dtype = dtype
+        self._parts = coders.TupleCoder([coders.IterableCoder(coders.VarIntCoder()), coders.BytesCoder()])
+
+    def encode(self, value: npt.NDArray[Any]) -> bytes:
+        encoded: bytes = self._parts.encode((value.shape, np.ascontiguousarray(value, self._dtype).tobytes()))
+        return encoded
+
+    def decode(self, encoded: bytes) -> npt.NDArray[Any]:
+        shape, raw = self._parts.decode(encoded)
+        return np.frombuffer(raw, self._dtype).reshape(tuple(shape))
+
+    def is_deterministic(self) -> bool:
+        return True
+
+
+class RecordCoder(coders.Coder):
+    """A record as the tuple of its fields, each by the coder of its type: compact, deterministic, and no pickle."""
+
+    def __init__(self, record: type):
+        self._record = record
+        hints = typing.get_type_hints(record)
+        self._names = tuple(field.name for field in dataclasses.fields(record))
+        self._tuple = coders.TupleCoder([_FIELD_CODERS[hints[name]] for name in self._names])
+
+    def encode(self, value: Any) -> bytes:
+        encoded: bytes = self._tuple.encode(tuple(getattr(value, name) for name in self._names))
+        return encoded
+
+    def decode(self, encoded: bytes) -> Any:
+        return self._record(*self._tuple.decode(encoded))
+
+    def is_deterministic(self) -> bool:
+        return True
+
+    def to_type_hint(self) -> type:
+        return self._record
+
+    @classmethod
+    def from_type_hint(cls, typehint: type, unused_registry: Any) -> "RecordCoder":
+        return cls(typehint)
+
+
+_FIELD_CODERS: dict[Any, coders.Coder] = {
+    bytes: coders.BytesCoder(),
+    str: coders.StrUtf8Coder(),
+    int: coders.VarIntCoder(),
+    bool: coders.BooleanCoder(),
+    float: coders.FloatCoder(),
+    npt.NDArray[np.uint8]: _ArrayCoder(np.uint8),
+    npt.NDArray[np.float32]: _ArrayCoder(np.float32),
+}
+_FIELD_CODERS[ImageInfo] = RecordCoder(ImageInfo)
+
+for _record in (ImageRef, EncodedImage, ImageInfo, DecodedImage, Embedding, Failure, StageSeconds, Shard):
+    coders.registry.register_coder(_record, RecordCoder)

@@ -1,0 +1,129 @@
+"""Records → files `part-SSSSS-of-NNNNN` in one directory, each under its name only when all are complete.
+
+Bundles write parts under names of their own; when every part is closed they are counted, numbered and renamed. So no
+record crosses a shuffle, a bundle that runs twice leaves a stray part and no double record, and a reader that sees
+`part-00003-of-00007` knows what it waits for.
+"""
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, BinaryIO
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+
+from transforms import storage
+from transforms.records import SECONDS, Shard, StageSeconds
+
+STAGE = "write"
+
+# A part is closed at this size, so that a bundle which holds half of the input still makes files of a handy size.
+MAX_SHARD_BYTES = 256 * 2**20
+
+_BATCH = 64
+_PARTS = ".parts"
+
+
+@dataclasses.dataclass(eq=False)
+class WriteShards(beam.PTransform):
+    """Records of any one type → Shard, and `StageSeconds` under their tag.
+
+    Attributes:
+      directory: where the files go; nothing else may lie there.
+      suffix: what their names end in, the dot included.
+      encode: a batch of records → their bytes, one item a record, framed as the file needs them.
+    """
+
+    directory: str
+    suffix: str
+    encode: Callable[[Sequence[Any]], Sequence[bytes]]
+    max_shard_bytes: int = MAX_SHARD_BYTES
+
+    def expand(self, records: beam.PCollection) -> dict[str, beam.PCollection]:
+        write = _WriteParts(self._parts, self.suffix, self.encode, self.max_shard_bytes)
+        written = records | "WriteParts" >> beam.ParDo(write).with_outputs(SECONDS, main="parts")
+        published = (
+            written.parts
+            | "AllParts" >> beam.combiners.ToList()
+            | "Number" >> beam.FlatMap(number, directory=self.directory, suffix=self.suffix)
+            | "Spread" >> beam.Reshuffle()
+            | "Publish" >> beam.MapTuple(_publish).with_output_types(Shard)
+        )
+        shards = (
+            published
+            | "AllPublished" >> beam.combiners.ToList()
+            | "RemoveStrayParts" >> beam.FlatMap(_remove_strays, self._parts).with_output_types(Shard)
+        )
+        return {"shards": shards, SECONDS: written[SECONDS]}
+
+    @property
+    def _parts(self) -> str:
+        return f"{self.directory}/{_PARTS}"
+
+
+class _WriteParts(beam.DoFn):
+    def __init__(
+        self, directory: str, suffix: str, encode: Callable[[Sequence[Any]], Sequence[bytes]], max_shard_bytes: int
+    ):
+        self._directory = directory
+        self._suffix = suffix
+        self._encode = encode
+        self._max_shard_bytes = max_shard_bytes
+
+    def start_bundle(self) -> None:
+        self._batch: list[Any] = []
+        self._file: BinaryIO | None = None
+
+    def process(self, record: Any) -> Iterable[Shard]:
+        self._batch.append(record)
+        if len(self._batch) == _BATCH:
+            yield from self._write_batch()
+
+    def finish_bundle(self) -> Iterable[Any]:
+        outputs = [*self._write_batch(), *self._close()] if self._batch or self._file else []
+        for output in outputs:
+            if isinstance(output, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+            else:
+                yield GlobalWindows.windowed_value(output)
+
+    def _write_batch(self) -> Iterable[Any]:
+        start = time.perf_counter()
+        if self._file is None:
+            self._path = f"{self._directory}/{uuid.uuid4().hex}{self._suffix}"
+            self._file, self._bytes, self._records = storage.create(self._path), 0, 0
+        encoded = self._encode(self._batch) if self._batch else []
+        self._file.writelines(encoded)
+        self._bytes += sum(map(len, encoded))
+        self._records += len(encoded)
+        self._batch = []
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
+        if self._bytes >= self._max_shard_bytes:
+            yield from self._close()
+
+    def _close(self) -> Iterable[Any]:
+        if self._file is None:
+            return
+        start = time.perf_counter()
+        self._file.close()  # what a cloud has not taken by now raises here
+        self._file = None
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
+        yield Shard(self._path, self._records)
+
+
+def number(parts: Sequence[Shard], directory: str, suffix: str) -> Iterable[tuple[str, Shard]]:
+    """Yields each part's path with the shard that it becomes; the same parts in any order get the same numbers."""
+    for i, part in enumerate(sorted(parts, key=lambda part: part.path)):
+        yield part.path, Shard(f"{directory}/part-{i:05d}-of-{len(parts):05d}{suffix}", part.records)
+
+
+def _publish(part: str, shard: Shard) -> Shard:
+    storage.publish(part, shard.path)
+    return shard
+
+
+def _remove_strays(shards: list[Shard], parts: str) -> list[Shard]:
+    storage.remove(parts)
+    return shards

@@ -1,0 +1,82 @@
+"""Files, local or in a cloud, through Beam's filesystems: matching, versions, writing whole files, publishing by rename."""
+
+import contextlib
+import posixpath
+import re
+import uuid
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
+from apache_beam.io.filesystems import FileSystems
+
+
+def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
+    """Returns what a glob matches, at most `limit`; `**` matches across directories.
+
+    Raises:
+      OSError: if the place cannot be listed.
+    """
+    (result,) = FileSystems.match([pattern], [limit])
+    found: list[FileMetadata] = result.metadata_list
+    return found
+
+
+def takes_in(pattern: str, path: str) -> bool:
+    """Returns whether a glob matches a path."""
+    return re.match(FileSystem.translate_pattern(pattern), path) is not None
+
+
+def metadata(path: str) -> FileMetadata:
+    """Returns path, size and last change of one file; raises OSError where there is none."""
+    return FileSystems.get_filesystem(path).metadata(path)
+
+
+def version(metadata: FileMetadata) -> str:
+    """Returns what tells two contents of one file apart without reading them: size (bytes) and mtime (s)."""
+    return f"{metadata.size_in_bytes}-{metadata.last_updated_in_seconds:.6f}"
+
+
+def read(path: str) -> bytes:
+    """Returns a file's bytes as stored; raises OSError."""
+    with open_stored(path) as file:
+        return file.read()
+
+
+def write(path: str, content: bytes) -> None:
+    """Writes a whole file: under `path` there is the old content or the new, never a part. Raises OSError."""
+    directory, name = posixpath.split(path)
+    part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
+    with create(part) as file:
+        file.write(content)
+    publish(part, path)
+
+
+def create(path: str) -> BinaryIO:
+    """Opens a file for writing; what is written is stored as it is. Raises OSError."""
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def open_stored(path: str) -> BinaryIO:
+    """Opens a file for reading, as stored: a name that ends in .gz is not taken for a promise. Raises OSError."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def publish(part: str, path: str) -> None:
+    """Renames a complete file to its final name; doing it again, as a retried bundle does, changes nothing."""
+    try:
+        FileSystems.rename([part], [path])
+    except BeamIOError:
+        if FileSystems.exists(part) or not FileSystems.exists(path):
+            raise
+
+
+def remove(directory: str) -> None:
+    """Deletes a directory, or what lies under a prefix where there are no directories; nothing there is fine."""
+    with contextlib.suppress(BeamIOError):
+        FileSystems.delete([f"{directory}/" if "://" in directory else directory])
+
+
+def remove_file(path: str) -> None:
+    """Deletes a file; none there is fine."""
+    with contextlib.suppress(BeamIOError):
+        FileSystems.delete([path])
