@@ -56,7 +56,8 @@ _UPRIGHT = {
 _TURNED = (5, 6, 7, 8)
 
 # How many source pixels a draft keeps for each pixel of the result, along each axis: 1 is the fastest and aliases, 2
-# leaves the last halving to the antialiased resize (as Pillow's own `thumbnail` does).
+# leaves the last halving to the antialiased resize (as Pillow's own `thumbnail` does). On 16 photographs the vectors of
+# efficientnet_lite0 keep a cosine to a full decode of at least 0.9954 with 1, 0.9992 with 2.
 _DRAFT_GAP = 2.0
 
 _SRGB = ImageCms.createProfile("sRGB")

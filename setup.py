@@ -1,0 +1,59 @@
+"""The distribution; also what Dataflow's workers install, by --setup_file=./setup.py."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+REQUIREMENTS = [
+    # Exactly this: the local runner is named by its module, which is no public interface.
+    "apache-beam[gcp]==2.77.0",
+    # tfx-bsl 1.21 is built for TensorFlow 2.21 alone.
+    "tensorflow>=2.21,<2.22",
+    "tfx-bsl>=1.21,<1.22",
+    "tensorflow-hub>=0.16.1,<0.17",
+    # Beam 2.77 takes Pillow below 13; 12 is the first that reads AVIF and WebP in every wheel.
+    "pillow>=12,<13",
+    "google-cloud-storage>=3.17,<4",
+    # tensorflow-hub 0.16.1 imports pkg_resources, which setuptools 82 removed.
+    "setuptools<82",
+]
+EXTRAS = {
+    "heic": ["pillow-heif>=1.1"],
+    "test": [
+        "pillow-heif>=1.1",
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "gcp-storage-emulator==2026.7.19",
+        "build>=1.2",
+        "mypy>=1.15",
+        "ruff>=0.11",
+    ],
+}
+
+setup(
+    name="beam-image-embeddings",
+    version="0.1.0",
+    description="An Apache Beam pipeline that turns a bucket of images into a table of vectors",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "pipeline/samples/SOURCES.md", "transforms/models/weights/SOURCES.md"],
+    # What TensorFlow 2.21, tfx-bsl 1.21 and Beam 2.77 all have wheels for.
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["pipeline*", "transforms*"]),
+    py_modules=["run_pipeline"],
+    package_data={
+        "pipeline": ["samples/*.md", "samples/images/*"],
+        "transforms.models": ["weights/*"],
+    },
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["embed-images = pipeline.launch:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)

@@ -1,0 +1,64 @@
+"""Real servers for tests, each on a free port of 127.0.0.1, started and stopped by the fixture that asks for it."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def storage_emulator(directory: Path) -> Iterator[dict[str, str]]:
+    """Starts gcp-storage-emulator over a directory; yields the environment under which clients find it."""
+    port = free_port()
+    command = [Path(sys.executable).with_name("gcp-storage-emulator"), "-d", directory, "start", "--host=127.0.0.1"]
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen([*command, f"--port={port}"], stdout=log, stderr=log)
+    try:
+        _wait_for(port, server)
+        credentials = directory / "credentials.json"
+        # A token that is never refreshed: without it each client would look for a metadata server first, for 20 s.
+        credentials.write_text(
+            json.dumps(
+                {
+                    "type": "authorized_user",
+                    "client_id": "x",
+                    "client_secret": "x",
+                    "refresh_token": "x",
+                    "token": "emulator",
+                    "expiry": "2099-01-01T00:00:00Z",
+                }
+            )
+        )
+        yield {
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
+            "GOOGLE_CLOUD_PROJECT": "test",
+            "GOOGLE_APPLICATION_CREDENTIALS": str(credentials),
+        }
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def environment(extra: dict[str, str]) -> dict[str, str]:
+    return os.environ | extra
+
+
+def _wait_for(port: int, server: subprocess.Popen) -> None:
+    for _ in range(200):
+        if server.poll() is not None:
+            raise RuntimeError(f"the server ended with {server.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the server did not open its port within 10 s")

@@ -1,0 +1,114 @@
+"""pipeline.options: flags, defaults, and each wrong flag in one plain line."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import options
+from transforms import images
+
+
+def test_defaults():
+    config, others = options.parse([])
+    assert others == []
+    assert config.inputs == (options.SAMPLES,)
+    assert config.output == str(Path("output").resolve())
+    assert (config.input_format, config.model, config.batch_size, config.image_size, config.resize_mode) == (
+        "images",
+        "efficientnet_lite0",
+        32,
+        None,
+        "stretch",
+    )
+    assert (config.max_pixels, config.max_failure_rate) == (images.MAX_PIXELS_DEFAULT, 1.0)
+    assert not config.overwrite and not config.verbose
+
+
+def test_everything_given(tmp_path):
+    config, others = options.parse(
+        f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
+        "--overwrite --batch_size 8 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
+        "--max_failure_rate 0.25 --verbose --runner=FlinkRunner --parallelism 4".split()
+    )
+    assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
+    given = dataclasses.asdict(config)
+    given.pop("started_at")
+    assert given == {
+        "inputs": (f"{tmp_path}/*.jpg", "gs://b/**"),
+        "input_format": "tar",
+        "model": "efficientnet_lite0",
+        "output": "gs://b/out",
+        "run_id": "nightly-1",
+        "overwrite": True,
+        "batch_size": 8,
+        "image_size": (300, 200),
+        "resize_mode": "pad",
+        "max_pixels": 1_000_000,
+        "max_failure_rate": 0.25,
+        "verbose": True,
+    }
+
+
+def test_directories_mean_all_below_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for given, expected in [
+        ("photos", f"{tmp_path}/photos/**"),
+        ("photos/", f"{tmp_path}/photos/**"),
+        ("gs://b/photos/", "gs://b/photos/**"),
+        ("gs://b/photos", "gs://b/photos"),
+        ("*.jpg", f"{tmp_path}/*.jpg"),
+    ]:
+        config, _ = options.parse(["--input", given, "--output", "o"])
+        assert config.inputs == (expected,)
+
+
+def test_run_ids_are_new_each_time():
+    ids = {options.parse([])[0].run_id for _ in range(20)}
+    assert len(ids) == 20
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("--input x", "nowhere to write: give --output DIR"),
+        ("--output a[1]", "expected a directory, without the wildcards"),
+        ("--batch_size 0", "argument --batch_size: '0': expected a whole number from 1"),
+        ("--batch_size many", "argument --batch_size: 'many': expected a whole number from 1"),
+        ("--image_size 224", "argument --image_size: '224': expected HEIGHTxWIDTH in pixels, as in 224x224"),
+        ("--image_size 0x9", "expected HEIGHTxWIDTH"),
+        ("--resize_mode fill", "argument --resize_mode: invalid choice: 'fill'"),
+        ("--input_format zip", "argument --input_format: invalid choice: 'zip'"),
+        ("--max_failure_rate 2", "argument --max_failure_rate: '2': expected a number from 0 to 1"),
+        ("--max_failure_rate nan", "expected a number from 0 to 1"),
+        ("--max_pixels 999999999999", "expected at most 178956970, Pillow's own limit"),
+        ("--run_id ../up", "argument --run_id: '../up': expected letters, digits"),
+        ("--input", "argument --input: expected one argument"),
+    ],
+)
+def test_wrong_flags_are_said_in_one_line(argv, said):
+    with pytest.raises(ValueError, match="expected|nowhere|invalid") as raised:
+        options.parse(argv.split())
+    assert said in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_help_names_units_defaults_and_examples(capsys):
+    with pytest.raises(SystemExit) as raised:
+        options.parse(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert raised.value.code == 0
+    for flag in options.known_flags():
+        assert flag in text
+    for expected in ("in pixels", "default: 32", "examples:", "gs://", "Beam's own flags", "exit code"):
+        assert expected in text
+
+
+def test_flags_need_neither_beam_nor_tensorflow():
+    code = (
+        "import sys; from pipeline import launch, options; options.parse([]); "
+        "assert not {'tensorflow', 'apache_beam'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

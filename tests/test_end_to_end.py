@@ -1,0 +1,297 @@
+"""The command on real files: every way in, every runner at hand, and what a person sees."""
+
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import options
+from tests import data_generation as data
+from tests.emulators import environment, storage_emulator
+from tests.running import ROOT, Run, run_pipeline
+
+SAMPLES = sorted(Path(options.SAMPLES).parent.iterdir())
+
+
+def cosine(a, b):
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> Run:
+    """The sample images, by the command's defaults."""
+    return run_pipeline(tmp_path_factory.mktemp("samples") / "out", "--run_id", "first")
+
+
+def test_every_sample_gets_a_vector(samples):
+    assert samples.code == 0, samples.stderr
+    assert samples.counts == {"listed": len(SAMPLES), "embedded": len(SAMPLES)}
+    assert sorted(samples.vectors()) == [os.fsencode(path) for path in SAMPLES]
+    assert {row["model/digest"] for row in samples.rows} == {samples.report["model"]["digest"].encode()}
+    recorded = {Path(row["image/key"].decode()).name: row for row in samples.rows}
+    rotated = recorded["rocket_exif_rotated.jpg"]
+    assert (rotated["image/width"], rotated["image/height"]) == (338, 320)  # as stored
+    assert recorded["retina.avif"]["image/format"] == b"avif"
+
+
+@pytest.mark.parametrize(
+    ("name", "sibling"),
+    [
+        ("cat_animated.webp", "cat.jpg"),
+        ("coffee_cmyk.jpg", "coffee.jpg"),
+        ("gravel_16bit.png", "gravel.png"),
+        ("rocket_exif_rotated.jpg", "rocket.jpg"),
+    ],
+)
+def test_what_a_naive_decoder_gets_wrong_is_nearest_to_its_plain_sibling(samples, name, sibling):
+    vectors = {Path(key.decode()).name: vector for key, vector in samples.vectors().items()}
+    own = vectors.pop(name)
+    assert max(vectors, key=lambda other: cosine(own, vectors[other])) == sibling
+    assert cosine(own, vectors[sibling]) > 0.7
+
+
+def test_what_lies_in_the_output(samples):
+    shards = samples.report["shards"]
+    assert sorted(str(p.relative_to(samples.output)) for p in samples.output.rglob("*") if p.is_file()) == [
+        *(f"embeddings/first/part-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)),
+        "runs/first.json",
+        "schema.pbtxt",
+    ]
+
+
+def test_what_a_person_sees(samples):
+    assert samples.stderr == ""  # no terminal, under 30 s: no progress, and no library's noise
+    assert f"{len(SAMPLES)} images listed = {len(SAMPLES)} embedded + 0 failed" in samples.stdout
+    assert "tf.data.TFRecordDataset" in samples.stdout
+
+
+def test_the_snippet_of_the_summary_reads_the_vectors(samples):
+    snippet = samples.stdout.split("Read them:")[1]
+    code = "import tensorflow as tf\n" + "\n".join(line.strip() for line in snippet.splitlines())
+    code += "\nprint(len(list(table)), next(iter(table))['embedding'].shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(len(SAMPLES)), "(1280,)"]
+
+
+def test_a_run_id_that_exists_needs_overwrite(samples, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(samples.output, output)
+    stale = output / "embeddings" / "first" / "part-00007-of-00009.tfrecord"
+    stale.write_bytes(b"of an older run")
+    one = ["--input", SAMPLES[0], "--run_id", "first"]
+    refused = run_pipeline(output, *one)
+    assert refused.code == 2
+    assert refused.stderr == (
+        f"run_pipeline.py: --run_id 'first' exists in --output '{output}': give another, or --overwrite to replace it\n"
+    )
+    assert stale.exists()
+    replaced = run_pipeline(output, *one, "--overwrite")
+    assert replaced.counts == {"listed": 1, "embedded": 1}
+    assert len(replaced.rows) == 1 and not stale.exists()
+
+
+def test_a_thousand_photographs_with_ten_broken_ones(tmp_path):
+    photos = tmp_path / "photos"
+    data.write_images(photos, 990, height=60, width=80)
+    for name, (content, _) in data.broken_images().items():
+        (photos / name).write_bytes(content)
+    run = run_pipeline(tmp_path / "out", "--input", photos)
+    assert run.code == 0, run.stderr
+    assert run.counts == {"listed": 1000, "embedded": 990, "failed": 10}
+    assert len(run.rows) == len(run.vectors()) == 990
+    assert {(Path(f["key"]).name, f["stage"], f["error"], f["retryable"]) for f in run.failures} == {
+        (name, "decode", error, False) for name, (_, error) in data.broken_images().items()
+    }
+    assert run.report["failures"]["decode"]["UnknownFormat"] == 5
+    # Each vector belongs to its key: embedded again alone, in another batch, it is the same.
+    chosen = sorted(run.vectors())[::99]
+    (tmp_path / "list.txt").write_bytes(b"\n".join(chosen))
+    again = run_pipeline(tmp_path / "again", "--input", tmp_path / "list.txt", "--input_format", "list")
+    assert sorted(again.vectors()) == chosen
+    for key, vector in again.vectors().items():
+        assert cosine(vector, run.vectors()[key]) > 0.999999  # float32, in batches of other sizes
+
+
+def test_every_way_in_gives_the_same_vectors(tmp_path):
+    paths = data.write_images(tmp_path / "photos", 12)
+    contents = [path.read_bytes() for path in paths]
+    inputs = {
+        "images": tmp_path / "photos",
+        "list": tmp_path / "list.csv",
+        "tar": tmp_path / "shard-*.tar",
+        "tfrecord": tmp_path / "shard-*.tfrecord",
+    }
+    inputs["list"].write_text("label,uri\n" + "".join(f"x,photos/{path.name}\n" for path in paths))
+    data.write_tar(tmp_path / "shard-0.tar", {p.name: c for p, c in zip(paths[:5], contents[:5])} | {"0.json": b"{}"})
+    data.write_tar(tmp_path / "shard-1.tar", {p.name: c for p, c in zip(paths[5:], contents[5:])}, "w:gz")
+    data.write_tfrecords(tmp_path / "shard-0.tfrecord", [data.image_example(content) for content in contents])
+    tables = {}
+    for input_format, pattern in inputs.items():
+        run = run_pipeline(tmp_path / input_format, "--input", pattern, "--input_format", input_format)
+        assert (run.code, run.counts) == (0, {"listed": 12, "embedded": 12}), run.stderr
+        tables[input_format] = {row["image/sha256"]: row["embedding"] for row in run.rows}
+    for table in tables.values():
+        assert table.keys() == tables["images"].keys() and len(table) == 12
+        for sha256, vector in table.items():
+            assert cosine(vector, tables["images"][sha256]) > 0.999999
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--direct_num_workers=1", "--direct_running_mode=in_memory"],
+        ["--direct_num_workers=3", "--direct_running_mode=multi_threading"],
+        ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
+    ],
+    ids=["in_memory", "multi_threading", "multi_processing"],
+)
+def test_runners_of_this_machine(samples, tmp_path, flags):
+    check_equal_to(samples, run_pipeline(tmp_path / "out", *flags))
+
+
+def test_prism(samples, tmp_path):
+    prism = os.environ.get("PRISM") or shutil.which("prism")
+    if not prism:
+        pytest.skip("no Prism: put its binary on the PATH or name it in the variable PRISM (CONTRIBUTING.md)")
+    check_equal_to(samples, run_pipeline(tmp_path / "out", "--runner=PrismRunner", f"--prism_location={prism}"))
+
+
+def check_equal_to(samples, run):
+    assert run.code == 0, run.stderr
+    assert run.counts == samples.counts
+    expected = samples.vectors()
+    assert run.vectors().keys() == expected.keys()
+    for key, vector in run.vectors().items():
+        assert cosine(vector, expected[key]) > 0.999999
+
+
+def test_a_bucket_in_and_out(tmp_path, samples):
+    (tmp_path / "server").mkdir()
+    with storage_emulator(tmp_path / "server") as found:
+        code = (
+            "import sys; from pathlib import Path; from google.cloud import storage; client = storage.Client()\n"
+            "bucket = client.create_bucket('photos'); client.create_bucket('vectors')\n"
+            "for path in sys.argv[1:]: bucket.blob('in/' + Path(path).name).upload_from_filename(path)\n"
+        )
+        chosen = [path for path in SAMPLES if path.stem in ("cat", "coffee_cmyk", "gravel_16bit")]
+        subprocess.run([sys.executable, "-c", code, *chosen], env=environment(found), check=True)
+        flags = ["--input", "gs://photos/in/", "--run_id", "r"]
+        run = run_pipeline("gs://vectors/out", *flags, env=environment(found))
+        assert run.code == 0, run.stderr
+        again = run_pipeline("gs://vectors/out", *flags, env=environment(found))
+        assert again.code == 2 and "exists in --output" in again.stderr
+        nothing = run_pipeline("gs://vectors/out", "--input", "gs://photos/none/*", env=environment(found))
+        assert nothing.code == 2 and "matches nothing" in nothing.stderr
+    run.output = tmp_path / "server" / ".cloudstorage" / "vectors" / "out"
+    assert run.counts == {"listed": 3, "embedded": 3}
+    assert not list(run.output.rglob(".parts/*"))
+    expected = {Path(key.decode()).name: vector for key, vector in samples.vectors().items()}
+    for key, vector in run.vectors().items():
+        assert key.startswith(b"gs://photos/in/")
+        assert cosine(vector, expected[Path(key.decode()).name]) > 0.999999
+
+
+def test_failure_rate(tmp_path):
+    photos = tmp_path / "photos"
+    data.write_images(photos, 8)
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "text.jpg").write_bytes(b"text")
+    flags = ["--input", photos, "--max_failure_rate"]
+    allowed = run_pipeline(tmp_path / "allowed", *flags, "0.2")
+    assert (allowed.code, allowed.counts) == (0, {"listed": 10, "embedded": 8, "failed": 2})
+    exceeded = run_pipeline(tmp_path / "exceeded", *flags, "0.19")
+    assert exceeded.code == 1
+    assert exceeded.stderr == "run_pipeline.py: 2 of 10 images failed, 20.00%: more than --max_failure_rate 19.00%\n"
+    assert len(exceeded.rows) == 8 and len(exceeded.failures) == 2  # kept
+    assert "10 images listed = 8 embedded + 2 failed" in exceeded.stdout
+
+
+def test_only_broken_images(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    run = run_pipeline(tmp_path / "out", "--input", tmp_path / "*.jpg")
+    assert (run.code, run.counts, run.rows) == (0, {"listed": 1, "failed": 1}, [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--model", "resnet"], "model='resnet': no such model; expected one of efficientnet_lite0"),
+        (["--input", "nowhere/*.jpg"], "matches nothing: expected at least one file"),
+        (["--batch_size", "0"], "argument --batch_size: '0': expected a whole number from 1"),
+        (["--bacth_size", "8"], "'--bacth_size' is neither a flag of this command nor of Beam; did you mean --batch_size?"),
+        (["--input", "nowhere://x/*"], "cannot be listed"),
+    ],
+    ids=["model", "nothing matched", "value", "flag", "filesystem"],
+)
+def test_what_is_wrong_is_said_in_one_line_before_any_work(tmp_path, flags, said):
+    run = run_pipeline(tmp_path / "out", *flags)
+    assert run.code == 2
+    assert run.stdout == "" and run.stderr.startswith("run_pipeline.py: ") and run.stderr.count("\n") == 1
+    assert said in run.stderr
+    assert not list((tmp_path / "out").glob("**/*")) if (tmp_path / "out").exists() else True
+
+
+def test_an_output_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    run = run_pipeline(tmp_path / "file" / "out")
+    assert run.code == 2
+    assert re.fullmatch(r"run_pipeline\.py: --output '.*/file/out' cannot be written: .*Not a directory.*\n", run.stderr)
+
+
+def test_an_output_inside_the_input(tmp_path):
+    data.write_images(tmp_path / "photos", 1)
+    run = run_pipeline(tmp_path / "photos" / "out", "--input", tmp_path / "photos")
+    assert run.code == 2 and "lies within --input" in run.stderr
+
+
+def test_an_output_with_vectors_of_another_dimension(tmp_path):
+    from transforms import write_tfrecord
+
+    write_tfrecord.write_schema(str(tmp_path / "out"), 7)
+    run = run_pipeline(tmp_path / "out")
+    assert run.code == 2 and "holds vectors of 7 dimensions" in run.stderr and "give each its own --output" in run.stderr
+
+
+def test_a_job_that_fails_says_so_in_one_line_and_keeps_the_log(tmp_path):
+    flags = ["--runner=PortableRunner", "--job_endpoint=localhost:1", "--environment_type=LOOPBACK"]
+    run = run_pipeline(tmp_path / "out", *flags, "--job_server_timeout=2")
+    assert run.code == 1
+    said = re.fullmatch(r"run_pipeline\.py: the job failed: .+; all that was logged: (\S+)\n", run.stderr)
+    assert said, run.stderr
+    log = Path(said[1])
+    assert "Traceback" in log.read_text()
+    log.unlink()
+
+
+def test_live_progress_on_a_terminal(tmp_path):
+    data.write_images(tmp_path / "photos", 200, height=60, width=80)
+    terminal, worker_side = pty.openpty()
+    command = [sys.executable, "run_pipeline.py", "--input", tmp_path / "photos", "--output", tmp_path / "out"]
+    process = subprocess.Popen([*command, "--batch_size=4"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=worker_side)
+    os.close(worker_side)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # how a pseudo-terminal says that the other side is closed
+            break
+        if not chunk:
+            break
+        seen += chunk
+    os.close(terminal)
+    assert process.wait(60) == 0
+    text = seen.decode()
+    assert "starting" in text
+    assert re.search(r"\d+ of 200 images", text), text
+    assert text.endswith("\r\x1b[K")
+
+
+def test_help_is_quick():
+    done = subprocess.run([sys.executable, "run_pipeline.py", "--help"], cwd=ROOT, capture_output=True, timeout=10)
+    assert done.returncode == 0 and b"--input PATTERN" in done.stdout

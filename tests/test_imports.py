@@ -1,0 +1,99 @@
+"""The architecture: imports point one way, and heavy libraries stay where they are needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    path.relative_to(ROOT)
+    for package in ("pipeline", "transforms")
+    for path in (ROOT / package).rglob("*.py")
+    if path.name != "__init__.py"
+)
+STAGES = {f"transforms.{name}" for name in ("list", "read", "decode", "embed", "write_tfrecord", "failures")}
+
+
+def name_of(path):
+    return ".".join(path.with_suffix("").parts)
+
+
+def imports(path, top_level_only=False):
+    """Returns the modules that a file imports at run time; those under TYPE_CHECKING are not."""
+    found = set()
+
+    def visit(node):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if top_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse((ROOT / path).read_text()))
+    return found
+
+
+def under(found, *packages):
+    return {name for name in found if any(name == p or name.startswith(f"{p}.") for p in packages)}
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "transforms"], ids=str)
+def test_transforms_never_import_pipeline(path):
+    assert not under(imports(path), "pipeline", "run_pipeline")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p) in STAGES], ids=str)
+def test_stages_never_import_each_other(path):
+    assert not under(imports(path), *(STAGES - {name_of(path)}))
+
+
+def test_only_the_graph_knows_the_order_of_the_stages():
+    knowing = {name_of(p) for p in MODULES if len(under(imports(p), *STAGES) & STAGES) >= 3}
+    assert knowing == {"pipeline.graph"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if name_of(p) in ("transforms.images", "transforms.examples") or "models" in p.parts],
+    ids=str,
+)
+def test_pure_modules_never_import_beam(path):
+    assert not under(imports(path), "apache_beam", "transforms.records")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if "networks" not in p.parts], ids=str)
+def test_tensorflow_is_imported_where_models_are_loaded(path):
+    if name_of(path) != "transforms.models.loading":
+        assert not under(imports(path, top_level_only=True), "tensorflow", "transforms.models.loading")
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("transforms.list", "tensorflow"),
+        ("transforms.read", "tensorflow"),
+        ("transforms.decode", "tensorflow"),
+        ("transforms.write_tfrecord", "tensorflow"),
+        ("pipeline.graph", "tensorflow"),
+        ("transforms.examples", "apache_beam"),
+        ("transforms.images", "apache_beam"),
+        ("transforms.models.loading", "apache_beam"),
+        ("pipeline.launch", "apache_beam"),
+    ],
+)
+def test_what_an_import_brings_along(module, absent):
+    code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0, f"{module} imports {absent}"
+
+
+def test_there_is_something_to_check():
+    assert len(MODULES) > 20 and {name_of(p) for p in MODULES} >= STAGES

@@ -1,0 +1,42 @@
+"""transforms.decode: what is recorded of an image, and what becomes of a bad one."""
+
+import hashlib
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
+
+from tests import data_generation as data
+from transforms.decode import DecodeImages
+from transforms.records import FAILURES, SECONDS, EncodedImage, ImageInfo
+
+
+def test_good_and_bad_images():
+    good = data.jpeg(0, 40, 60)
+    images = [EncodedImage(b"good", "v1", good)]
+    images += [EncodedImage(name.encode(), "v", content) for name, (content, _) in data.broken_images().items()]
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create(images) | DecodeImages((20, 30))
+        infos = outputs.images | "Infos" >> beam.Map(lambda image: (image.info, image.pixels.shape, image.pixels.dtype))
+        failures = outputs[FAILURES] | "Failures" >> beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
+        seconds = outputs[SECONDS] | "Seconds" >> beam.Map(lambda busy: busy.stage)
+        info = ImageInfo(b"good", "v1", hashlib.sha256(good).hexdigest(), "jpeg", 40, 60)
+        assert_that(infos, equal_to([(info, (20, 30, 3), np.dtype(np.uint8))]), label="infos")
+        expected = [(name.encode(), "decode", error, False) for name, (_, error) in data.broken_images().items()]
+        assert_that(failures, equal_to(expected), label="failures")
+        assert_that(seconds, equal_to(["decode"] * len(images)), label="seconds")
+
+
+def test_options_reach_the_decoder():
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create([EncodedImage(b"k", "v", data.jpeg())]) | DecodeImages((8, 8), "pad", 5)
+        errors = outputs[FAILURES] | beam.Map(lambda failure: failure.error)
+        assert_that(errors, equal_to(["TooManyPixels"]))
+
+
+def test_a_wrong_mode_is_told_at_construction():
+    with pytest.raises(ValueError, match="resize_mode='fill': expected one of stretch, crop, pad"):
+        DecodeImages((8, 8), "fill")

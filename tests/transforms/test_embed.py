@@ -1,0 +1,74 @@
+"""transforms.embed: the handler's contract, vectors equal to a direct call's, and a vector that is none."""
+
+import pickle
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
+
+from tests import data_generation as data
+from transforms import embed, images
+from transforms.embed import EmbeddingModelHandler, EmbedImages, Prediction
+from transforms.models import loading
+from transforms.records import FAILURES, DecodedImage, ImageInfo
+
+
+def decoded(count, size=(224, 224)):
+    return [
+        DecodedImage(ImageInfo(b"%d" % seed, "v", "s", "jpeg", 1, 1), images.decode(data.jpeg(seed), size).pixels)
+        for seed in range(count)
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_vectors_equal_a_direct_call(model, batch_size):
+    given = decoded(7)
+    direct = loading.load(model)(np.stack([image.pixels for image in given]))
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create(given) | EmbedImages(model, batch_size)
+
+        def check(embeddings):
+            found = {embedding.info.key: embedding.vector for embedding in embeddings}
+            assert sorted(found) == [image.info.key for image in given]
+            for image, vector in zip(given, direct):
+                # float32 sums in another order, in batches of another size
+                np.testing.assert_allclose(found[image.info.key], vector, rtol=0, atol=2e-5 * np.abs(direct).max())
+
+        assert_that(outputs.embeddings, check)
+
+
+def test_the_handler_drops_the_pixels_and_batches_as_told(model):
+    handler = EmbeddingModelHandler(model, batch_size=5)
+    assert handler.batch_elements_kwargs() == {"min_batch_size": 5, "max_batch_size": 5}
+    assert not handler.share_model_across_processes()
+    predictions = handler.run_inference(decoded(2), handler.load_model())
+    assert [(p.info.key, p.vector.shape, p.vector.dtype) for p in predictions] == [
+        (b"0", (1280,), np.float32),
+        (b"1", (1280,), np.float32),
+    ]
+    assert all(0 < prediction.seconds < 60 for prediction in predictions)
+
+
+def test_what_travels_is_small(model):
+    assert len(pickle.dumps(EmbeddingModelHandler(model))) < 2000
+
+
+def test_a_model_of_another_dimension_fails_the_job(model):
+    handler = EmbeddingModelHandler(model)
+    with pytest.raises(ValueError, match=r"gave vectors of shape \(2, 7\): expected \(2, 1280\)"):
+        handler.run_inference(decoded(2), lambda pixels: np.zeros((len(pixels), 7), np.float32))
+
+
+def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():
+    good, bad = np.ones(4, np.float32), np.array([1, np.nan, 1, 1], np.float32)
+    info = ImageInfo(b"good", "v", "s", "jpeg", 1, 1), ImageInfo(b"bad", "v", "s", "jpeg", 1, 1)
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        predictions = pipeline | beam.Create([Prediction(info[0], good, 0.1), Prediction(info[1], bad, 0.1)])
+        outputs = predictions | beam.ParDo(embed._Check()).with_outputs(FAILURES, embed.SECONDS, main="embeddings")
+        keys = outputs.embeddings | "Keys" >> beam.Map(lambda embedding: embedding.info.key)
+        failed = outputs[FAILURES] | "Failed" >> beam.Map(lambda failure: (failure.key, failure.stage, failure.error))
+        assert_that(keys, equal_to([b"good"]), label="keys")
+        assert_that(failed, equal_to([(b"bad", "embed", "NonFiniteVector")]), label="failed")

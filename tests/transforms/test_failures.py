@@ -1,0 +1,36 @@
+"""transforms.failures: one JSON line a failure, keys without loss."""
+
+import json
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.test_pipeline import TestPipeline
+
+from transforms.failures import WriteFailures, to_json
+from transforms.records import Failure
+
+
+def test_lines(tmp_path):
+    failures = [Failure(b"/%d.jpg" % i, "decode", "CorruptImage", 'with "quotes"\nand lines', False) for i in range(3)]
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        _ = pipeline | beam.Create(failures) | WriteFailures(str(tmp_path), "run")
+    paths = list(Path(tmp_path, "failures", "run").glob("part-*.jsonl"))
+    lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    assert sorted(lines, key=lambda line: line["key"]) == [
+        {
+            "key": f"/{i}.jpg",
+            "stage": "decode",
+            "error": "CorruptImage",
+            "message": 'with "quotes"\nand lines',
+            "retryable": False,
+            "run_id": "run",
+        }
+        for i in range(3)
+    ]
+
+
+def test_a_key_that_is_not_utf_8_comes_back():
+    line = to_json(Failure(b"/caf\xe9.jpg", "read", "OSError", "", True), "run")
+    assert line.isascii()
+    assert json.loads(line)["key"].encode("utf-8", "surrogateescape") == b"/caf\xe9.jpg"
