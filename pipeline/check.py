@@ -28,7 +28,7 @@ def _check_inputs(config: EmbedConfig) -> None:
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
             found = storage.match(pattern, limit=1)
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+        except Exception as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {_reason(error)}") from error
         if not found:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
@@ -39,7 +39,7 @@ def _check_writable(output: str) -> None:
     try:
         storage.write(trial, b"")
         storage.remove_file(trial)
-    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+    except Exception as error:
         raise ValueError(f"--output {output!r} cannot be written: {_reason(error)}") from error
 
 

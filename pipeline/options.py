@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _pattern(given: str) -> str:
     """Returns a pattern that means the same on any worker; a directory means all that is below it."""
-    if "://" not in given and Path(given).is_dir() or given.endswith("/"):
+    if ("://" not in given and Path(given).is_dir()) or given.endswith("/"):
         given = f"{given.rstrip('/')}/**"
     return _absolute(given)
 

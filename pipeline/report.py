@@ -212,18 +212,19 @@ class WriteReport(beam.PTransform):
 
     def expand(self, root: Any) -> beam.PCollection:
         # Each collection is reduced where it is made, then merged: to merge first would collect every element.
-        listed = tuple(
-            found | f"Count{i}" >> beam.combiners.Count.Globally() for i, found in enumerate(self._listed)
-        )
+        listed = tuple(found | f"Count{i}" >> beam.combiners.Count.Globally() for i, found in enumerate(self._listed))
         seconds = tuple(
             busy | f"ByStage{i}" >> beam.Map(_by_stage) | f"Sum{i}" >> beam.CombinePerKey(sum)
             for i, busy in enumerate(self._seconds)
         )
-        failures = self._failures | "ByError" >> beam.Map(_by_error) | "CountErrors" >> beam.combiners.Count.PerElement()
+        failures = (
+            self._failures | "ByError" >> beam.Map(_by_error) | "CountErrors" >> beam.combiners.Count.PerElement()
+        )
         return (
             root
             | "Once" >> beam.Impulse()
-            | "Write" >> beam.ParDo(
+            | "Write"
+            >> beam.ParDo(
                 _Write(self._config, self._model),
                 listed=beam.pvalue.AsList(listed | "Listed" >> beam.Flatten()),
                 failures=beam.pvalue.AsDict(failures),

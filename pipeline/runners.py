@@ -6,8 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from apache_beam.options.pipeline_options import DebugOptions, DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.options.pipeline_options import PortableOptions
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 
 # Named explicitly: Beam's `DirectRunner` is a choice among runners, some of which ignore the flags below.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"

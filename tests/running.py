@@ -65,7 +65,10 @@ def read_rows(output: Path) -> list[dict]:
     for path in sorted(output.glob("embeddings/*/part-*-of-*.tfrecord")):
         with path.open("rb") as file:
             batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(tfrecord.read(file, 2**30)))
-        rows += [{name: _value(name, value) for name, value in row.items()} for row in pa.Table.from_batches([batch]).to_pylist()]
+        rows += [
+            {name: _value(name, value) for name, value in row.items()}
+            for row in pa.Table.from_batches([batch]).to_pylist()
+        ]
     return rows
 
 

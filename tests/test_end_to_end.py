@@ -128,8 +128,10 @@ def test_every_way_in_gives_the_same_vectors(tmp_path):
         "tfrecord": tmp_path / "shard-*.tfrecord",
     }
     inputs["list"].write_text("label,uri\n" + "".join(f"x,photos/{path.name}\n" for path in paths))
-    data.write_tar(tmp_path / "shard-0.tar", {p.name: c for p, c in zip(paths[:5], contents[:5])} | {"0.json": b"{}"})
-    data.write_tar(tmp_path / "shard-1.tar", {p.name: c for p, c in zip(paths[5:], contents[5:])}, "w:gz")
+    data.write_tar(
+        tmp_path / "shard-0.tar", {p.name: c for p, c in zip(paths[:5], contents[:5], strict=True)} | {"0.json": b"{}"}
+    )
+    data.write_tar(tmp_path / "shard-1.tar", {p.name: c for p, c in zip(paths[5:], contents[5:], strict=True)}, "w:gz")
     data.write_tfrecords(tmp_path / "shard-0.tfrecord", [data.image_example(content) for content in contents])
     tables = {}
     for input_format, pattern in inputs.items():
@@ -224,7 +226,10 @@ def test_only_broken_images(tmp_path):
         (["--model", "resnet"], "model='resnet': no such model; expected one of efficientnet_lite0"),
         (["--input", "nowhere/*.jpg"], "matches nothing: expected at least one file"),
         (["--batch_size", "0"], "argument --batch_size: '0': expected a whole number from 1"),
-        (["--bacth_size", "8"], "'--bacth_size' is neither a flag of this command nor of Beam; did you mean --batch_size?"),
+        (
+            ["--bacth_size", "8"],
+            "'--bacth_size' is neither a flag of this command nor of Beam; did you mean --batch_size?",
+        ),
         (["--input", "nowhere://x/*"], "cannot be listed"),
     ],
     ids=["model", "nothing matched", "value", "flag", "filesystem"],
@@ -241,7 +246,9 @@ def test_an_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     run = run_pipeline(tmp_path / "file" / "out")
     assert run.code == 2
-    assert re.fullmatch(r"run_pipeline\.py: --output '.*/file/out' cannot be written: .*Not a directory.*\n", run.stderr)
+    assert re.fullmatch(
+        r"run_pipeline\.py: --output '.*/file/out' cannot be written: .*Not a directory.*\n", run.stderr
+    )
 
 
 def test_an_output_inside_the_input(tmp_path):
@@ -255,7 +262,9 @@ def test_an_output_with_vectors_of_another_dimension(tmp_path):
 
     write_tfrecord.write_schema(str(tmp_path / "out"), 7)
     run = run_pipeline(tmp_path / "out")
-    assert run.code == 2 and "holds vectors of 7 dimensions" in run.stderr and "give each its own --output" in run.stderr
+    assert (
+        run.code == 2 and "holds vectors of 7 dimensions" in run.stderr and "give each its own --output" in run.stderr
+    )
 
 
 def test_a_job_that_fails_says_so_in_one_line_and_keeps_the_log(tmp_path):

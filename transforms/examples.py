@@ -61,7 +61,7 @@ def schema_dimension(text: str) -> int:
         raise ValueError(f"expected a schema with the feature {_VECTOR!r}: {error}") from error
 
 
-def encode_embeddings(embeddings: Sequence['Embedding'], model_name: str, model_digest: str) -> list[bytes]:
+def encode_embeddings(embeddings: Sequence["Embedding"], model_name: str, model_digest: str) -> list[bytes]:
     """Returns one serialized tf.Example for each embedding; all vectors of the same dimension."""
     count = len(embeddings)
     vectors = np.stack([embedding.vector for embedding in embeddings])

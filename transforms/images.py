@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 try:
     import pillow_heif
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
-    pillow_heif = None
+    pillow_heif = None  # type: ignore[assignment]
 
 # Pillow's names of the formats that are opened → the name in `image/format`. Nothing else is, whatever a file calls
 # itself: Pillow would start Ghostscript for an EPS. MPO is what phones write: a JPEG with further pictures behind it.
@@ -129,7 +129,7 @@ def decode(
         raise UnknownFormat(f"expected one of {known}; the object begins with {encoded[:8]!r}") from error
     except Image.DecompressionBombError as error:
         raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels): {error}") from error
-    except Exception as error:  # noqa: BLE001 - plugins raise nearly anything over bytes from strangers
+    except Exception as error:
         raise CorruptImage(f"{type(error).__name__}: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Files, local or in a cloud, through Beam's filesystems: matching, versions, writing whole files, publishing by rename."""
+"""Files, local or in a cloud, through Beam's filesystems: matching, versions, whole files, publishing by rename."""
 
 import contextlib
 import posixpath

@@ -44,7 +44,10 @@ def test_processes_of_a_machine_share_a_model(argv, shares):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--bacth_size=3"], "'--bacth_size' is neither a flag of this command nor of Beam; did you mean --batch_size?"),
+        (
+            ["--bacth_size=3"],
+            "'--bacth_size' is neither a flag of this command nor of Beam; did you mean --batch_size?",
+        ),
         (["--direct_num_worker", "3"], "did you mean --direct_num_workers?"),
         (["photos/a.jpg"], "'photos/a.jpg' is neither a flag of this command nor of Beam; see --help"),
         (["--direct_num_workers=many"], "argument --direct_num_workers: invalid int value: 'many'"),

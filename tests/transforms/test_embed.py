@@ -33,7 +33,7 @@ def test_vectors_equal_a_direct_call(model, batch_size):
         def check(embeddings):
             found = {embedding.info.key: embedding.vector for embedding in embeddings}
             assert sorted(found) == [image.info.key for image in given]
-            for image, vector in zip(given, direct):
+            for image, vector in zip(given, direct, strict=True):
                 # float32 sums in another order, in batches of another size
                 np.testing.assert_allclose(found[image.info.key], vector, rtol=0, atol=2e-5 * np.abs(direct).max())
 

@@ -16,7 +16,9 @@ def embeddings(dimension=4, keys=KEYS):
     rng = np.random.default_rng(0)
     return [
         Embedding(ImageInfo(key, f"{i}-1.5", f"{i:064x}", "png", 10 + i, 2**33 + i), vector)
-        for i, (key, vector) in enumerate(zip(keys, rng.standard_normal((len(keys), dimension), np.float32)))
+        for i, (key, vector) in enumerate(
+            zip(keys, rng.standard_normal((len(keys), dimension), np.float32), strict=True)
+        )
     ]
 
 
@@ -24,7 +26,7 @@ def test_each_feature_of_a_record():
     given = embeddings()
     records = examples.encode_embeddings(given, "a model", "d" * 64)
     assert len(records) == len(given)
-    for record, embedding in zip(records, given):
+    for record, embedding in zip(records, given, strict=True):
         features = tf.train.Example.FromString(record).features.feature
         info = embedding.info
         assert {name: list(getattr(value, value.WhichOneof("kind")).value) for name, value in features.items()} == {

@@ -123,7 +123,9 @@ def test_lab():
     lab = ImageCms.profileToProfile(
         data.quadrants(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
-    assert np.abs(np.subtract(corners(decoded(data.encoded(lab, "TIFF"))), QUARTERS)).max() <= 25  # 8-bit Lab is coarse at the edge of the gamut
+    assert (
+        np.abs(np.subtract(corners(decoded(data.encoded(lab, "TIFF"))), QUARTERS)).max() <= 25
+    )  # 8-bit Lab is coarse at the edge of the gamut
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -32,7 +32,11 @@ def test_overlapping_patterns_list_each_image_once(tmp_path):
     for name in ("a.jpg", "b.jpg", "c.png", "sub/d.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    listed([tmp_path / "*.jpg", tmp_path / "**"], "images", [tmp_path / n for n in ("a.jpg", "b.jpg", "c.png", "sub/d.jpg")])
+    listed(
+        [tmp_path / "*.jpg", tmp_path / "**"],
+        "images",
+        [tmp_path / n for n in ("a.jpg", "b.jpg", "c.png", "sub/d.jpg")],
+    )
 
 
 def test_names_that_are_not_utf_8(tmp_path):
@@ -89,7 +93,10 @@ def test_csv(lines, expected):
 
 
 def test_a_line_of_text_is_one_uri_whatever_it_holds():
-    assert list(uris_in(["gs://b/a, b.jpg\r\n", ' gs://b/"q".jpg \n'], "l.txt")) == ["gs://b/a, b.jpg", 'gs://b/"q".jpg']
+    assert list(uris_in(["gs://b/a, b.jpg\r\n", ' gs://b/"q".jpg \n'], "l.txt")) == [
+        "gs://b/a, b.jpg",
+        'gs://b/"q".jpg',
+    ]
 
 
 def test_refs_of_a_list_carry_no_version(tmp_path):

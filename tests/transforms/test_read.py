@@ -81,7 +81,12 @@ def example(**features):
 def test_tfrecords(tmp_path):
     shard = data.write_tfrecords(
         tmp_path / "s.tfrecord",
-        [example(image__encoded=b"one", image__key=b"k1"), example(image__encoded=b"two"), example(label=b"3"), b"noise"],
+        [
+            example(image__encoded=b"one", image__key=b"k1"),
+            example(image__encoded=b"two"),
+            example(label=b"3"),
+            b"noise",
+        ],
     )
     check(
         [ref(shard)],
@@ -92,7 +97,9 @@ def test_tfrecords(tmp_path):
 
 
 def test_a_tfrecord_file_that_breaks_keeps_what_came_before(tmp_path):
-    shard = data.write_tfrecords(tmp_path / "s.tfrecord", [example(image__encoded=b"one"), example(image__encoded=b"two")])
+    shard = data.write_tfrecords(
+        tmp_path / "s.tfrecord", [example(image__encoded=b"one"), example(image__encoded=b"two")]
+    )
     shard.write_bytes(shard.read_bytes()[:-3])
     check([ref(shard)], "tfrecord", {f"{shard}#0": b"one"}, [(shard, "ValueError", False)])
 
@@ -101,7 +108,13 @@ def test_a_tfrecord_file_that_breaks_keeps_what_came_before(tmp_path):
 def test_tar_in_webdataset_layout(tmp_path, mode):
     shard = data.write_tar(
         tmp_path / "s.tar",
-        {"0001.jpg": b"one", "0001.json": b"{}", "0001.cls": b"3", "sub/0002.PNG": b"two", "../../etc/x.webp": b"three"},
+        {
+            "0001.jpg": b"one",
+            "0001.json": b"{}",
+            "0001.cls": b"3",
+            "sub/0002.PNG": b"two",
+            "../../etc/x.webp": b"three",
+        },
         mode,
     )
     check(

@@ -23,9 +23,7 @@ EXAMPLES = [
 
 
 def fields(record):
-    return [
-        (v.shape, v.dtype, v.tobytes()) if isinstance(v, np.ndarray) else v for v in dataclasses.astuple(record)
-    ]
+    return [(v.shape, v.dtype, v.tobytes()) if isinstance(v, np.ndarray) else v for v in dataclasses.astuple(record)]
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)

@@ -56,7 +56,7 @@ def test_numbers_do_not_depend_on_the_order():
     expected = [("d/a", 1), ("d/b", 2), ("d/c", 0)]
     for given in (parts, parts[::-1]):
         assert [(part, shard.records) for part, shard in number(given, "d", ".t")] == expected
-    assert [shard.path for _, shard in number(parts, "d", ".t")][0] == "d/part-00000-of-00003.t"
+    assert next(shard.path for _, shard in number(parts, "d", ".t")) == "d/part-00000-of-00003.t"
 
 
 def test_publishing_twice_is_publishing_once(tmp_path):

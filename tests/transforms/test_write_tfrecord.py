@@ -77,7 +77,9 @@ def test_plain_tensorflow_reads_them(output):
 def test_tfxio_reads_them_with_the_schema(output):
     with open(f"{output}/schema.pbtxt") as file:
         schema = text_format.Parse(file.read(), schema_pb2.Schema())
-    source = tfxio.TFExampleRecord(f"{output}/embeddings/*/part-*.tfrecord", schema=schema, telemetry_descriptors=["test"])
+    source = tfxio.TFExampleRecord(
+        f"{output}/embeddings/*/part-*.tfrecord", schema=schema, telemetry_descriptors=["test"]
+    )
     adapter = source.TensorAdapter()
 
     def check(batches):
@@ -85,7 +87,7 @@ def test_tfxio_reads_them_with_the_schema(output):
         for batch in batches:
             tensors = adapter.ToBatchTensors(batch)
             assert tensors["embedding"].shape == (batch.num_rows, DIMENSION)
-            found |= dict(zip(np.asarray(tensors["image/key"]), np.asarray(tensors["embedding"])))
+            found |= dict(zip(np.asarray(tensors["image/key"]), np.asarray(tensors["embedding"]), strict=True))
         assert sorted(found) == sorted(b"/%d.jpg" % i for i in range(200))
         assert all(found[b"/%d.jpg" % i].tolist() == list(range(i, i + DIMENSION)) for i in range(200))
 
