@@ -34,9 +34,9 @@ $(VENV)/bin/python:
 
 # Editable: what runs is what lies here.
 $(VENV)/demo: $(VENV)/bin/python setup.py pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install -qq --editable .
 	@touch $@
 
 $(VENV)/test: $(VENV)/demo
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install -qq --editable '.[test]'
 	@touch $@
