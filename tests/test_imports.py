@@ -85,6 +85,8 @@ def test_tensorflow_is_imported_where_models_are_loaded(path):
         ("transforms.decode", "tensorflow"),
         ("transforms.write_tfrecord", "tensorflow"),
         ("pipeline.graph", "tensorflow"),
+        ("pipeline.import_checkpoint", "tensorflow"),
+        ("pipeline.import_checkpoint", "apache_beam"),
         ("transforms.examples", "apache_beam"),
         ("transforms.images", "apache_beam"),
         ("transforms.models.loading", "apache_beam"),
