@@ -11,6 +11,7 @@ REQUIREMENTS = [
     "tensorflow>=2.21,<2.22",
     "tfx-bsl>=1.21,<1.22",
     "tensorflow-hub>=0.16.1,<0.17",
+    "kagglehub>=0.3.13",
     # Beam 2.77 takes Pillow below 13; 12 is the first that reads AVIF and WebP in every wheel.
     "pillow>=12,<13",
     "google-cloud-storage>=3.17,<4",
@@ -44,7 +45,7 @@ setup(
     py_modules=["run_pipeline"],
     package_data={
         "pipeline": ["samples/*.md", "samples/images/*"],
-        "transforms.models": ["weights/*"],
+        "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

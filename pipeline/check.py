@@ -9,19 +9,12 @@ from transforms import examples, failures, storage, write_tfrecord
 from transforms.models.spec import ModelSpec
 
 
-def check(config: EmbedConfig, model: ModelSpec) -> None:
-    """Makes sure that a run can read, write, and be told apart from others; clears the way for one that overwrites.
+def check_inputs(config: EmbedConfig) -> None:
+    """Makes sure that there is something to read, and that a next run would not read what this one writes.
 
     Raises:
-      ValueError: with what was expected, and how to come by it.
+      ValueError: with what was expected.
     """
-    _check_inputs(config)
-    _check_writable(config.output)
-    _check_dimension(config.output, model)
-    _check_run_id(config)
-
-
-def _check_inputs(config: EmbedConfig) -> None:
     mine = f"{config.output}/embeddings/{config.run_id}/part"
     for pattern in config.inputs:
         if storage.takes_in(pattern, mine):
@@ -34,6 +27,17 @@ def _check_inputs(config: EmbedConfig) -> None:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
 
 
+def check_output(config: EmbedConfig, model: ModelSpec) -> None:
+    """Makes sure that a run can write and be told apart from others; clears the way for one that overwrites.
+
+    Raises:
+      ValueError: with what was expected, and how to come by it.
+    """
+    _check_writable(config.output)
+    _check_schema(config, model)
+    _check_run_id(config)
+
+
 def _check_writable(output: str) -> None:
     trial = posixpath.join(output, f".trial-{uuid.uuid4().hex}")
     try:
@@ -43,15 +47,15 @@ def _check_writable(output: str) -> None:
         raise ValueError(f"--output {output!r} cannot be written: {_reason(error)}") from error
 
 
-def _check_dimension(output: str, model: ModelSpec) -> None:
-    schema = f"{output}/{write_tfrecord.SCHEMA}"
+def _check_schema(config: EmbedConfig, model: ModelSpec) -> None:
+    schema = f"{config.output}/{write_tfrecord.SCHEMA}"
     if not storage.match(schema):
         return
-    dimension = examples.schema_dimension(storage.read(schema).decode())
-    if dimension != model.dimension:
+    there = examples.shapes(storage.read(schema).decode())
+    own = examples.shapes(examples.schema_text(config.written(model)))
+    if there != own:
         raise ValueError(
-            f"--output {output!r} holds vectors of {dimension} dimensions and model {model.name!r} gives "
-            f"{model.dimension}: give each its own --output"
+            f"--output {config.output!r} holds {there} and model {model.name!r} gives {own}: give each its own --output"
         )
 
 

@@ -21,7 +21,7 @@ def console(verbose: bool) -> Iterator[Console]:
     """Gives the screen, and keeps others from it until the block ends.
 
     TensorFlow's C++ parts write straight to file descriptor 2, some before any setting of theirs is read, so that is
-    what is redirected. The log is kept where the block raises or says nothing to the contrary; `discard` removes it.
+    what is redirected, and Python's own stream with it. The log is kept; `discard` removes it.
     """
     if verbose:
         logging.getLogger().setLevel(logging.INFO)
@@ -31,9 +31,12 @@ def console(verbose: bool) -> Iterator[Console]:
     descriptor, log = tempfile.mkstemp(prefix="embed-images-", suffix=".log")
     original = os.dup(2)
     os.dup2(descriptor, 2)
-    os.close(descriptor)
     try:
-        with os.fdopen(os.dup(original), "w", encoding="utf-8", errors="backslashreplace") as screen:
+        with (
+            os.fdopen(os.dup(original), "w", encoding="utf-8", errors="backslashreplace") as screen,
+            os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as sink,
+            contextlib.redirect_stderr(sink),
+        ):
             yield Console(screen, log)
     finally:
         sys.stderr.flush()

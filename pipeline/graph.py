@@ -22,7 +22,7 @@ def build(root: beam.Pipeline, config: EmbedConfig, model: ModelSpec, *, share_m
     decoded = encoded.images | "DecodeImages" >> DecodeImages(model.image_size, config.resize_mode, config.max_pixels)
     embedded = decoded.images | "EmbedImages" >> EmbedImages(model, config.batch_size, share_model_across_processes)
     written = embedded.embeddings | "WriteTFRecords" >> WriteTFRecords(
-        config.output, config.run_id, model.name, model.digest
+        config.output, config.run_id, config.written(model)
     )
 
     stages = (listed, encoded, decoded, embedded)

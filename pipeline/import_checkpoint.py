@@ -4,13 +4,11 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from pipeline.console import console, discard
+from pipeline import command
 from transforms.models import checkpoint as checkpoints
 
 _EXAMPLES = """\
-examples:
   # the checkpoint as released in 2016, to vectors of 1536 numbers
   tar -xzf inception_resnet_v2_2016_08_30.tar.gz
   python -m pipeline.import_checkpoint --network inception_resnet_v2 \\
@@ -20,47 +18,20 @@ examples:
   python -m pipeline.import_checkpoint --network inception_v2 --head classification \\
       --checkpoint train/model.ckpt-5000 --output models/inception_v2_classes --overwrite
 """
-DONE, WRONG, INTERRUPTED = 0, 2, 130
 # How many names an error shows; `CheckpointMismatchError` itself has all of them.
 _NAMES_SHOWN = 20
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; argparse would print the usage above it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG, f"import_checkpoint: {message}\n")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, or 2 where the flags or the checkpoint are wrong."""
-    flags = _parser().parse_args(argv)
-    with console(flags.verbose) as shown:
-        try:
-            report = checkpoints.import_checkpoint(
-                flags.network, flags.checkpoint, flags.output, flags.head, flags.overwrite
-            )
-        except checkpoints.CheckpointMismatchError as error:
-            said, code = error.describe(limit=_NAMES_SHOWN), WRONG
-        except (ValueError, OSError) as error:
-            said, code = str(error), WRONG
-        except KeyboardInterrupt:
-            said, code = "interrupted: nothing was written", INTERRUPTED
-        else:
-            print(_summary(report))
-            said, code = "", DONE
-        discard(shown)
-        if said:
-            shown.screen.write(f"import_checkpoint: {' '.join(said.split())}\n")
-    return code
+    """Runs the command and returns its exit code."""
+    return command.run(_parser(), argv, _import)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m pipeline.import_checkpoint",
-        description="Turns a TF-Slim checkpoint into a TensorFlow 2 SavedModel, for --model or hub.KerasLayer.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _parser() -> command.Parser:
+    parser = command.parser(
+        "import_checkpoint",
+        "Turns a TF-Slim checkpoint into a TensorFlow 2 SavedModel, for --model or hub.KerasLayer.",
+        _EXAMPLES,
     )
     parser.add_argument("--network", required=True, choices=sorted(checkpoints.NETWORKS), help="what was trained")
     parser.add_argument(
@@ -79,14 +50,20 @@ def _parser() -> argparse.ArgumentParser:
         help="what comes out for an image: its feature vector, or logits of the classes (default: %(default)s)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a SavedModel in --output (default: refuse)")
-    parser.add_argument(
-        "--verbose", action="store_true", help="show what TensorFlow logs (default: this command's lines)"
-    )
     return parser
 
 
+def _import(given: argparse.Namespace) -> str:
+    try:
+        report = checkpoints.import_checkpoint(
+            given.network, given.checkpoint, given.output, given.head, given.overwrite
+        )
+    except checkpoints.CheckpointMismatchError as error:
+        raise ValueError(error.describe(limit=_NAMES_SHOWN)) from error
+    return _summary(report)
+
+
 def _summary(report: checkpoints.ImportReport) -> str:
-    height, width = report.image_size
     model = shlex.quote(str(report.output))
     ignored = ", ".join(f"{kind} {len(names)}" for kind, names in report.ignored.items())
     lines = {
@@ -95,7 +72,7 @@ def _summary(report: checkpoints.ImportReport) -> str:
         "parameters": f"{report.parameters:,}",
         "ignored": f"variables: {ignored}" if ignored else "no variable",
         "output": str(report.output),
-        "next": f"python run_pipeline.py --model {model} --image_size {height}x{width} --input '*.jpg' --output out",
+        "next": f"python run_pipeline.py --model {model} --input '*.jpg' --output out",
     }
     return "\n".join(f"{name:<11}{value}" for name, value in lines.items())
 

@@ -10,41 +10,42 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import options
+from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG
 from pipeline.console import Console, console, discard
 from pipeline.options import EmbedConfig
 from transforms.formats import SHARD_FORMATS
-from transforms.models import spec as models
+from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.runner import PipelineResult
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; what a person reads goes to stdout, all else to stderr."""
     try:
         config, others = options.parse(sys.argv[1:] if argv is None else argv)
-        model = models.resolve(config.model, config.image_size, config.resize_mode)
     except ValueError as error:
         return _wrong(error, sys.stderr.write)
     with console(config.verbose) as shown:
         try:
-            return _run(config, model, others, shown)
+            return _run(config, others, shown)
         except KeyboardInterrupt:
             shown.screen.write("\ninterrupted: what was under way is lost, no file is left half-written\n")
             shown.screen.flush()
             os._exit(INTERRUPTED)  # worker threads would be waited for
 
 
-def _run(config: EmbedConfig, model: ModelSpec, others: Sequence[str], shown: Console) -> int:
+def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
     from pipeline import check, report, runners
 
     try:
         beam_options = runners.beam_options(others, options.known_flags())
-        check.check(config, model)
+        check.check_inputs(config)
+        model = resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
+        runners.check_location(beam_options, model)
+        check.check_output(config, model)
     except (ValueError, OSError) as error:
         discard(shown)
         return _wrong(error, shown.screen.write)

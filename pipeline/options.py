@@ -8,11 +8,13 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from pipeline.command import Parser
 from transforms import images
+from transforms.examples import Written
 from transforms.formats import INPUT_FORMATS
 from transforms.models import spec as models
+from transforms.models.spec import ModelSpec
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 SAMPLES_OUTPUT = "output"
@@ -41,6 +43,8 @@ class EmbedConfig:
     inputs: tuple[str, ...]
     input_format: str
     model: str
+    model_signature: str | None
+    model_tags: tuple[str, ...] | None
     output: str
     run_id: str
     overwrite: bool
@@ -49,15 +53,13 @@ class EmbedConfig:
     resize_mode: str
     max_pixels: int
     max_failure_rate: float
+    top_classes: int
     verbose: bool
     started_at: datetime.datetime
 
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; argparse would print the usage of all flags above it."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+    def written(self, model: ModelSpec) -> Written:
+        """Returns what all records of the run have in common."""
+        return Written(model.name, model.digest, model.dimension, model.classes, self.top_classes)
 
 
 def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
@@ -78,6 +80,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         inputs=tuple(_pattern(pattern) for pattern in given.input or [SAMPLES]),
         input_format=given.input_format,
         model=given.model,
+        model_signature=given.model_signature,
+        model_tags=given.model_tags,
         output=_absolute(given.output.rstrip("/") or "/"),
         run_id=given.run_id or _new_run_id(),
         overwrite=given.overwrite,
@@ -86,6 +90,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         resize_mode=given.resize_mode,
         max_pixels=given.max_pixels,
         max_failure_rate=given.max_failure_rate,
+        top_classes=given.top_classes,
         verbose=given.verbose,
         started_at=datetime.datetime.now(datetime.timezone.utc),
     )
@@ -98,7 +103,7 @@ def known_flags() -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="run_pipeline.py",
         usage="python run_pipeline.py [--input PATTERN]... [--output DIR] [flags] [Beam's own flags]",
         description="Turns images into a table of vectors: list, read, decode, embed, write.",
@@ -126,27 +131,11 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         default=models.DEFAULT,
         metavar="HANDLE",
-        help=f"one of: {', '.join(models.BUNDLED)} (default: %(default)s)",
+        help=f"a name: {', '.join((*models.BUNDLED, *models.HUB))}; or a URL of tfhub.dev or kaggle.com, a short "
+        "Kaggle handle, a SavedModel directory, a .tar.gz of one, a .keras file, local or gs:// (default: %(default)s)",
     )
-    how.add_argument(
-        "--image_size",
-        type=_image_size,
-        metavar="HxW",
-        help="height and width of the images that the model sees, in pixels, as in 224x224 (default: the model's own)",
-    )
-    how.add_argument(
-        "--resize_mode",
-        choices=images.RESIZE_MODES,
-        default="stretch",
-        help="stretch to the size, crop the centre, or pad with black (default: %(default)s)",
-    )
-    how.add_argument(
-        "--batch_size",
-        type=_positive,
-        default=32,
-        metavar="N",
-        help="images a call of the model (default: %(default)s)",
-    )
+    add_model_flags(how)
+    add_batch_size(how)
     how.add_argument(
         "--max_pixels",
         type=_max_pixels,
@@ -163,6 +152,13 @@ def _parser() -> argparse.ArgumentParser:
         help="end with exit code 1 when more than this part of the images failed, 0.01 for one in a hundred; "
         "everything written is kept (default: %(default)s, never)",
     )
+    how.add_argument(
+        "--top_classes",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="with a classifier, how many of the best classes a record gets beside the vector (default: %(default)s)",
+    )
     where = parser.add_argument_group("where to")
     where.add_argument(
         "--output",
@@ -176,6 +172,45 @@ def _parser() -> argparse.ArgumentParser:
         "--verbose", action="store_true", help="show the logs of Beam and TensorFlow, and whole tracebacks"
     )
     return parser
+
+
+def add_model_flags(parser: argparse._ActionsContainer) -> None:
+    """Adds the flags that say how a model is used, which make up its digest."""
+    parser.add_argument(
+        "--image_size",
+        type=_image_size,
+        metavar="HxW",
+        help="height and width of the images that the model sees, in pixels, as in 224x224 (default: the model's own)",
+    )
+    parser.add_argument(
+        "--resize_mode",
+        choices=images.RESIZE_MODES,
+        default="stretch",
+        help="stretch to the size, crop the centre, or pad with black (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--model_signature",
+        metavar="NAME",
+        help="the signature of a SavedModel to call, as in image_feature_vector (default: the model itself where it is "
+        "callable, else serving_default; for a TF1 Hub module default)",
+    )
+    parser.add_argument(
+        "--model_tags",
+        metavar="TAG,TAG",
+        type=_tags,
+        help="the graph variant of a TF1 Hub module, as in train (default: none, the variant for inference)",
+    )
+
+
+def add_batch_size(parser: argparse._ActionsContainer) -> None:
+    """Adds the flag for the size of a batch."""
+    parser.add_argument(
+        "--batch_size",
+        type=_positive,
+        default=32,
+        metavar="N",
+        help="images a call of the model (default: %(default)s)",
+    )
 
 
 def _pattern(given: str) -> str:
@@ -205,6 +240,10 @@ def _image_size(text: str) -> tuple[int, int]:
     if not parsed or not int(parsed[1]) or not int(parsed[2]):
         raise argparse.ArgumentTypeError(f"{text!r}: expected HEIGHTxWIDTH in pixels, as in 224x224")
     return int(parsed[1]), int(parsed[2])
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    return tuple(tag for tag in text.split(",") if tag)
 
 
 def _positive(text: str) -> int:

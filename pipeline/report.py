@@ -28,7 +28,7 @@ class RunReport:
     Attributes:
       counts: images: listed = embedded + reused + duplicate + failed + skipped.
       failures: stage → error → images.
-      model: name, digest, dimension, image_size (height, width), precision.
+      model: the ModelSpec, of its classes only how many they are.
       shards: files of embeddings.
       seconds: stage → seconds that the workers' threads were busy with it, all threads together.
       elapsed_seconds: from the start of the command to the report.
@@ -124,13 +124,17 @@ def compose(
         finished_at=finished_at.isoformat(timespec="milliseconds"),
         counts=counts,
         failures=by_stage,
-        model=dataclasses.asdict(model),
+        model=_described(model),
         shards=len(embeddings),
         seconds={stage: round(busy, 3) for stage, busy in sorted(seconds.items())},
         elapsed_seconds=round(elapsed, 3),
         images_per_second=round(counts["embedded"] / elapsed, 3) if elapsed > 0 else 0.0,
         verdict=verdict(seconds),
     )
+
+
+def _described(model: ModelSpec) -> dict[str, Any]:
+    return dataclasses.asdict(model) | {"classes": len(model.classes)}
 
 
 def verdict(seconds: Mapping[str, float]) -> str:
@@ -262,7 +266,7 @@ class _Write(beam.DoFn):
             seconds=by_stage,
             finished_at=datetime.datetime.now(datetime.timezone.utc),
         )
-        write_tfrecord.write_schema(self._config.output, self._model.dimension)
+        write_tfrecord.write_schema(self._config.output, self._config.written(self._model))
         storage.write(path(self._config.output, self._config.run_id), report.to_json().encode())
         if said := report.exceeds(self._config.max_failure_rate):
             raise FailureRateExceeded(said)

@@ -1,10 +1,8 @@
 """Where a job runs: Beam's options, this project's defaults for them, and what follows from a choice of runner."""
 
-import argparse
 import difflib
 import os
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
 
 from apache_beam.options.pipeline_options import (
     DebugOptions,
@@ -13,6 +11,9 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
+
+from pipeline.command import Parser
+from transforms.models.spec import ModelSpec
 
 # Named explicitly: Beam's `DirectRunner` is a choice among runners, some of which ignore the flags below.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
@@ -31,7 +32,7 @@ def beam_options(argv: Sequence[str], own_flags: Iterable[str]) -> PipelineOptio
     Raises:
       ValueError: if a flag is not Beam's either, or its value is wrong.
     """
-    parser = _Parser(allow_abbrev=False, add_help=False)
+    parser = Parser(allow_abbrev=False, add_help=False)
     for options in dict.fromkeys(PipelineOptions.__subclasses__()):
         options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(argv)
@@ -59,14 +60,22 @@ def shares_model_across_processes(options: PipelineOptions) -> bool:
     return "no_use_multiple_sdk_containers" not in (options.view_as(DebugOptions).experiments or [])
 
 
+def check_location(options: PipelineOptions, model: ModelSpec) -> None:
+    """Makes sure that workers on other machines can read the model.
+
+    Raises:
+      ValueError: if it lies on this machine and they do not.
+    """
+    if _runner(options) == "DataflowRunner" and model.location and not model.location.startswith("gs://"):
+        raise ValueError(
+            f"model={model.name!r} lies on this machine, where Dataflow's workers cannot read it: "
+            f"`python -m pipeline.stage_model {model.name} gs://BUCKET/MODEL`, then --model gs://BUCKET/MODEL"
+        )
+
+
 def _runner(options: PipelineOptions) -> str:
     return options.view_as(StandardOptions).runner.rsplit(".")[-1]
 
 
 def _is_fn_api_runner(options: PipelineOptions) -> bool:
     return _runner(options) == "FnApiRunner"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)

@@ -73,4 +73,6 @@ def read_rows(output: Path) -> list[dict]:
 
 
 def _value(name: str, value: list) -> object:
-    return np.array(value, np.float32) if name == "embedding" else value[0]
+    if name == "embedding":
+        return np.array(value, np.float32)
+    return value if name.startswith("label/") else value[0]

@@ -15,6 +15,7 @@ from pipeline import options
 from tests import data_generation as data
 from tests.emulators import environment, storage_emulator
 from tests.running import ROOT, Run, run_pipeline
+from transforms import examples, write_tfrecord
 
 SAMPLES = sorted(Path(options.SAMPLES).parent.iterdir())
 
@@ -258,12 +259,12 @@ def test_an_output_inside_the_input(tmp_path):
 
 
 def test_an_output_with_vectors_of_another_dimension(tmp_path):
-    from transforms import write_tfrecord
-
-    write_tfrecord.write_schema(str(tmp_path / "out"), 7)
+    write_tfrecord.write_schema(str(tmp_path / "out"), examples.Written("m", "d", 7))
     run = run_pipeline(tmp_path / "out")
     assert (
-        run.code == 2 and "holds vectors of 7 dimensions" in run.stderr and "give each its own --output" in run.stderr
+        run.code == 2
+        and "holds vectors of 7 dimensions and model" in run.stderr
+        and "give each its own --output" in run.stderr
     )
 
 

@@ -14,7 +14,7 @@ MODULES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if path.name != "__init__.py"
 )
-NEED_TENSORFLOW = ("transforms.models.loading", "transforms.models.reusable")
+NEED_TENSORFLOW = ("transforms.models.hub", "transforms.models.loading", "transforms.models.reusable")
 STAGES = {f"transforms.{name}" for name in ("list", "read", "decode", "embed", "write_tfrecord", "failures")}
 
 
@@ -64,7 +64,11 @@ def test_only_the_graph_knows_the_order_of_the_stages():
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in MODULES if name_of(p) in ("transforms.images", "transforms.examples") or "models" in p.parts],
+    [
+        p
+        for p in MODULES
+        if name_of(p) in ("transforms.images", "transforms.labels", "transforms.examples") or "models" in p.parts
+    ],
     ids=str,
 )
 def test_pure_modules_never_import_beam(path):

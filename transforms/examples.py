@@ -5,7 +5,7 @@ tfx-bsl's encoder takes 7 µs for an embedding of 1536 floats where building a t
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +13,12 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
 
+from transforms import labels
+
 if TYPE_CHECKING:  # for real it would import Beam
     from transforms.records import Embedding
 
-_BYTES, _INT = schema_pb2.FeatureType.BYTES, schema_pb2.FeatureType.INT
+_BYTES, _INT, _FLOAT = schema_pb2.FeatureType.BYTES, schema_pb2.FeatureType.INT, schema_pb2.FeatureType.FLOAT
 
 # The scalar features of a record, in their order, with their types.
 _SCALARS = {
@@ -31,38 +33,61 @@ _SCALARS = {
 }
 _VECTOR = "embedding"
 
+# Of a classifier's record besides: its best classes, best first.
+_LABELS = {"label/index": _INT, "label/name": _BYTES, "label/score": _FLOAT}
 
-def schema(dimension: int) -> schema_pb2.Schema:
-    """Returns the TensorFlow Metadata schema of records whose vectors have `dimension` components."""
+
+class Written(NamedTuple):
+    """What is the same for all records of a run: the model, its dimension, and of a classifier the names of its classes
+    with how many of the best a record gets."""
+
+    model_name: str
+    model_digest: str
+    dimension: int
+    classes: tuple[str, ...] = ()
+    top_classes: int = 0
+
+    @property
+    def labels(self) -> int:
+        """How many classes a record has."""
+        return min(self.top_classes, len(self.classes))
+
+
+def schema(written: Written) -> schema_pb2.Schema:
+    """Returns the TensorFlow Metadata schema of the records."""
     described = schema_pb2.Schema()
-    for name, feature_type in (*_SCALARS.items(), (_VECTOR, schema_pb2.FeatureType.FLOAT)):
+    features = {**_SCALARS, _VECTOR: _FLOAT, **(_LABELS if written.labels else {})}
+    for name, feature_type in features.items():
         feature = described.feature.add(name=name, type=feature_type)
         feature.presence.min_fraction = 1.0
         feature.presence.min_count = 1
         if name == _VECTOR:
-            feature.shape.dim.add(size=dimension)
+            feature.shape.dim.add(size=written.dimension)
+        elif name in _LABELS:
+            feature.shape.dim.add(size=written.labels)
         else:
             feature.shape.SetInParent()
     return described
 
 
-def schema_text(dimension: int) -> str:
+def schema_text(written: Written) -> str:
     """Returns the schema as `schema.pbtxt` holds it."""
-    return text_format.MessageToString(schema(dimension))
+    return text_format.MessageToString(schema(written))
 
 
-def schema_dimension(text: str) -> int:
-    """Returns the dimension of the vectors that a `schema.pbtxt` describes; raises ValueError where it has none."""
+def shapes(text: str) -> str:
+    """Returns in words what the records of a `schema.pbtxt` hold; raises ValueError where it is none of ours."""
     try:
         described = text_format.Parse(text, schema_pb2.Schema())
-        (vector,) = (feature for feature in described.feature if feature.name == _VECTOR)
-        return vector.shape.dim[0].size
-    except (text_format.ParseError, ValueError, IndexError) as error:
+        sizes = {feature.name: feature.shape.dim[0].size for feature in described.feature if feature.shape.dim}
+        labels = f" and {sizes['label/index']} classes" if "label/index" in sizes else ""
+        return f"vectors of {sizes[_VECTOR]} dimensions{labels}"
+    except (text_format.ParseError, KeyError) as error:
         raise ValueError(f"expected a schema with the feature {_VECTOR!r}: {error}") from error
 
 
-def encode_embeddings(embeddings: Sequence["Embedding"], model_name: str, model_digest: str) -> list[bytes]:
-    """Returns one serialized tf.Example for each embedding; all vectors of the same dimension."""
+def encode_embeddings(embeddings: Sequence["Embedding"], written: Written) -> list[bytes]:
+    """Returns one serialized tf.Example for each embedding; all vectors are of the run's dimension."""
     count = len(embeddings)
     vectors = np.stack([embedding.vector for embedding in embeddings])
     infos = [embedding.info for embedding in embeddings]
@@ -73,16 +98,23 @@ def encode_embeddings(embeddings: Sequence["Embedding"], model_name: str, model_
         "image/format": pa.array([info.format.encode() for info in infos], pa.binary()),
         "image/height": pa.array([info.height for info in infos], pa.int64()),
         "image/width": pa.array([info.width for info in infos], pa.int64()),
-        "model/name": pa.array([model_name.encode()] * count, pa.binary()),
-        "model/digest": pa.array([model_digest.encode()] * count, pa.binary()),
+        "model/name": pa.array([written.model_name.encode()] * count, pa.binary()),
+        "model/digest": pa.array([written.model_digest.encode()] * count, pa.binary()),
         _VECTOR: pa.array(vectors.reshape(-1), pa.float32()),
     }
+    if written.labels:
+        best, scores = labels.top_classes(vectors, written.labels)
+        columns |= {
+            "label/index": pa.array(best.reshape(-1), pa.int64()),
+            "label/name": pa.array([written.classes[index].encode() for index in best.reshape(-1)], pa.binary()),
+            "label/score": pa.array(scores.reshape(-1), pa.float32()),
+        }
     lists = [
         pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * (len(values) // count), values)
         for values in columns.values()
     ]
     batch = pa.RecordBatch.from_arrays(lists, list(columns))
-    serialized: list[bytes] = _encoder(vectors.shape[1]).encode(batch)
+    serialized: list[bytes] = _encoder(written).encode(batch)
     return serialized
 
 
@@ -105,8 +137,8 @@ def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
 
 
 @functools.cache
-def _encoder(dimension: int) -> example_coder.RecordBatchToExamplesEncoder:
-    return example_coder.RecordBatchToExamplesEncoder(schema(dimension))
+def _encoder(written: Written) -> example_coder.RecordBatchToExamplesEncoder:
+    return example_coder.RecordBatchToExamplesEncoder(schema(written))
 
 
 @functools.cache

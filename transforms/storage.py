@@ -3,6 +3,7 @@
 import contextlib
 import posixpath
 import re
+import shutil
 import uuid
 from typing import BinaryIO
 
@@ -48,6 +49,15 @@ def write(path: str, content: bytes) -> None:
     part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
     with create(part) as file:
         file.write(content)
+    publish(part, path)
+
+
+def copy(source: str, path: str) -> None:
+    """Copies a file, across filesystems too: under `path` there is the whole of it or none. Raises OSError."""
+    directory, name = posixpath.split(path)
+    part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
+    with open_stored(source) as content, create(part) as file:
+        shutil.copyfileobj(content, file, 2**22)
     publish(part, path)
 
 

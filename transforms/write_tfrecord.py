@@ -20,16 +20,15 @@ class WriteTFRecords(beam.PTransform):
     Attributes:
       output: a directory, local or in a cloud.
       run_id: names the run.
-      model_name, model_digest: recorded with each vector.
+      written: what all records of the run have in common.
     """
 
     output: str
     run_id: str
-    model_name: str
-    model_digest: str
+    written: examples.Written
 
     def expand(self, embeddings: beam.PCollection[Embedding]) -> dict[str, beam.PCollection]:
-        encode = functools.partial(_encode, model_name=self.model_name, model_digest=self.model_digest)
+        encode = functools.partial(_encode, written=self.written)
         return embeddings | "Write" >> WriteShards(directory(self.output, self.run_id), ".tfrecord", encode)
 
 
@@ -38,10 +37,10 @@ def directory(output: str, run_id: str) -> str:
     return f"{output}/embeddings/{run_id}"
 
 
-def write_schema(output: str, dimension: int) -> None:
-    """Writes `<output>/schema.pbtxt` for vectors of `dimension` components."""
-    storage.write(f"{output}/{SCHEMA}", examples.schema_text(dimension).encode())
+def write_schema(output: str, written: examples.Written) -> None:
+    """Writes `<output>/schema.pbtxt`."""
+    storage.write(f"{output}/{SCHEMA}", examples.schema_text(written).encode())
 
 
-def _encode(embeddings: Sequence[Embedding], model_name: str, model_digest: str) -> list[bytes]:
-    return [tfrecord.frame(record) for record in examples.encode_embeddings(embeddings, model_name, model_digest)]
+def _encode(embeddings: Sequence[Embedding], written: examples.Written) -> list[bytes]:
+    return [tfrecord.frame(record) for record in examples.encode_embeddings(embeddings, written)]

@@ -31,7 +31,9 @@ def test_everything_given(tmp_path):
     config, others = options.parse(
         f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
         "--overwrite --batch_size 8 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
-        "--max_failure_rate 0.25 --verbose --runner=FlinkRunner --parallelism 4".split()
+        "--max_failure_rate 0.25 --verbose "
+        "--model_signature image_feature_vector --model_tags train "
+        "--top_classes 3 --runner=FlinkRunner --parallelism 4".split()
     )
     assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
     given = dataclasses.asdict(config)
@@ -40,6 +42,8 @@ def test_everything_given(tmp_path):
         "inputs": (f"{tmp_path}/*.jpg", "gs://b/**"),
         "input_format": "tar",
         "model": "efficientnet_lite0",
+        "model_signature": "image_feature_vector",
+        "model_tags": ("train",),
         "output": "gs://b/out",
         "run_id": "nightly-1",
         "overwrite": True,
@@ -48,6 +52,7 @@ def test_everything_given(tmp_path):
         "resize_mode": "pad",
         "max_pixels": 1_000_000,
         "max_failure_rate": 0.25,
+        "top_classes": 3,
         "verbose": True,
     }
 

@@ -32,10 +32,15 @@ def test_what_it_holds(model):
     assert found["seconds"] == {"decode": 2.0, "embed": 6.0}
     assert found["model"] == {
         "name": "efficientnet_lite0",
+        "format": "bundled",
+        "location": "",
+        "signature": "",
+        "tags": [],
         "dimension": 1280,
         "image_size": [224, 224],
         "digest": model.digest,
         "precision": "float32",
+        "classes": 0,
     }
     assert found["verdict"] == "embed-bound: 75% of the workers' busy time went into the stage embed"
 

@@ -24,7 +24,7 @@ def embeddings(dimension=4, keys=KEYS):
 
 def test_each_feature_of_a_record():
     given = embeddings()
-    records = examples.encode_embeddings(given, "a model", "d" * 64)
+    records = examples.encode_embeddings(given, examples.Written("a model", "d" * 64, 4))
     assert len(records) == len(given)
     for record, embedding in zip(records, given, strict=True):
         features = tf.train.Example.FromString(record).features.feature
@@ -42,14 +42,30 @@ def test_each_feature_of_a_record():
         }
 
 
-def test_the_schema_tells_its_dimension():
-    assert examples.schema_dimension(examples.schema_text(1536)) == 1536
+def test_a_classifiers_record_has_its_best_classes_too():
+    given = embeddings(4)
+    written = examples.Written("m", "d", 4, ("background", "cat", "dog", "cow"), 2)
+    for record, embedding in zip(examples.encode_embeddings(given, written), given, strict=True):
+        features = tf.train.Example.FromString(record).features.feature
+        best = embedding.vector.argsort()[::-1][:2]
+        assert list(features["label/index"].int64_list.value) == best.tolist()
+        names = [written.classes[index].encode() for index in best]
+        assert list(features["label/name"].bytes_list.value) == names
+        probabilities = tf.nn.softmax(embedding.vector).numpy()[best]
+        np.testing.assert_allclose(features["label/score"].float_list.value, probabilities, rtol=1e-5)
+
+
+def test_schemas_in_words():
+    plain = examples.Written("m", "d", 1536)
+    assert examples.shapes(examples.schema_text(plain)) == "vectors of 1536 dimensions"
+    classifier = examples.Written("m", "d", 3, ("a", "b", "c"), 5)
+    assert examples.shapes(examples.schema_text(classifier)) == "vectors of 3 dimensions and 3 classes"
 
 
 @pytest.mark.parametrize("text", ["", "feature {", 'feature { name: "embedding" type: FLOAT }'])
 def test_what_is_no_schema_of_ours(text):
     with pytest.raises(ValueError, match="expected a schema with the feature 'embedding'"):
-        examples.schema_dimension(text)
+        examples.shapes(text)
 
 
 def image_example(**features):
@@ -80,7 +96,10 @@ def test_threads_may_share_the_encoder():
     given = embeddings(64, [b"%d" % i for i in range(200)])
 
     def encode(_):  # parsed: protocol buffers leave the order of a map open
-        return [tf.train.Example.FromString(record) for record in examples.encode_embeddings(given, "m", "d")]
+        return [
+            tf.train.Example.FromString(record)
+            for record in examples.encode_embeddings(given, examples.Written("m", "d", 64))
+        ]
 
     expected = encode(0)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -13,11 +13,12 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
-from transforms import write_tfrecord
+from transforms import examples, write_tfrecord
 from transforms.records import Embedding, ImageInfo
 from transforms.write_tfrecord import WriteTFRecords
 
 DIMENSION = 6
+WRITTEN = examples.Written("a_model", "d" * 64, DIMENSION)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,8 @@ def output(tmp_path_factory):
     """A directory with one run: 200 embeddings, and the schema."""
     directory = str(tmp_path_factory.mktemp("output"))
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | beam.Create(embeddings()) | WriteTFRecords(directory, "run", "a_model", "d" * 64)
-    write_tfrecord.write_schema(directory, DIMENSION)
+        _ = pipeline | beam.Create(embeddings()) | WriteTFRecords(directory, "run", WRITTEN)
+    write_tfrecord.write_schema(directory, WRITTEN)
     return directory
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from transforms.models import noted
 from transforms.models.networks.slim_network import DEFAULT_BATCH_NORM_MOMENTUM, SlimNetwork
 
 # The common signatures for images; `serving_default` is the same under the name that serving looks for.
@@ -110,6 +111,7 @@ def _save(network: SlimNetwork, directory: Path, classification: bool) -> None:
     reusable.__call__ = call
     signature = CLASSIFICATION_SIGNATURE if classification else FEATURE_VECTOR_SIGNATURE
     tf.saved_model.save(reusable, os.fspath(directory), signatures={"serving_default": serve, signature: serve})
+    noted.note(directory, image_size=network.IMAGE_SIZE)
 
 
 def _put_in_place(model: Path, path: Path, replaced: Path) -> None:

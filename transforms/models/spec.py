@@ -1,7 +1,6 @@
-"""What a `--model` means: `ModelSpec`, and the names this project knows. No TensorFlow: a spec is data that travels."""
+"""`ModelSpec`, and the names that this project knows. No TensorFlow: a spec is data that travels."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 from pathlib import Path
@@ -19,7 +18,29 @@ class BundledModel:
     min_size: int
 
 
+@dataclasses.dataclass(frozen=True)
+class HubModel:
+    """A module of TF-Hub: its handle, and the image size (height, width) where the module itself does not tell it."""
+
+    handle: str
+    image_size: tuple[int, int]
+
+
+def _imagenet(module: str, size: int) -> HubModel:
+    return HubModel(f"https://tfhub.dev/google/imagenet/{module}", (size, size))
+
+
 BUNDLED = {"efficientnet_lite0": BundledModel("efficientnet_lite0.npz", 1280, (224, 224), 32)}
+HUB = {
+    "inception_resnet_v2": _imagenet("inception_resnet_v2/feature_vector/4", 299),
+    "inception_resnet_v2/3": _imagenet("inception_resnet_v2/feature_vector/3", 299),
+    "inception_resnet_v2/1": _imagenet("inception_resnet_v2/feature_vector/1", 299),
+    "inception_v2": _imagenet("inception_v2/feature_vector/1", 224),
+    "inception_resnet_v2/classification": _imagenet("inception_resnet_v2/classification/4", 299),
+    "inception_resnet_v2/classification/3": _imagenet("inception_resnet_v2/classification/3", 299),
+    "inception_resnet_v2/classification/1": _imagenet("inception_resnet_v2/classification/1", 299),
+    "inception_v2/classification": _imagenet("inception_v2/classification/1", 224),
+}
 DEFAULT = "efficientnet_lite0"
 
 
@@ -29,21 +50,32 @@ class ModelSpec:
 
     Attributes:
       name: as recorded in `model/name`.
+      format: `bundled`, `tf2`, `tf1_hub` or `keras`; which loader opens it.
+      location: where its files are, for a worker; "" for a bundled model.
+      signature: the signature to call; "" for a model's own `__call__`.
+      tags: the graph variant of a TF1 Hub module.
       dimension: components of a vector.
       image_size: (height, width) of the images it is given, in pixels.
-      digest: hex SHA-256 over the model's files and the preprocessing; vectors with one digest are comparable.
+      digest: hex SHA-256 over the model's files, what is called in them, and the preprocessing; vectors with one digest
+        are comparable.
       precision: in which it computes.
+      classes: names of the classes that a classifier's outputs stand for; () for feature vectors.
     """
 
     name: str
+    format: str
+    location: str
+    signature: str
+    tags: tuple[str, ...]
     dimension: int
     image_size: tuple[int, int]
     digest: str
     precision: str = "float32"
+    classes: tuple[str, ...] = ()
 
 
-def resolve(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> ModelSpec:
-    """Returns the spec of a model for one way of preparing its images.
+def bundled(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> ModelSpec:
+    """Returns the spec of one of BUNDLED for one way of preparing its images.
 
     Args:
       name: one of BUNDLED.
@@ -51,15 +83,14 @@ def resolve(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> 
       resize_mode: how images get that size.
 
     Raises:
-      ValueError: if there is no such model, or it cannot take that size.
+      ValueError: if the model cannot take that size.
     """
-    if name not in BUNDLED:
-        raise ValueError(f"model={name!r}: no such model; expected one of {', '.join(BUNDLED)}")
     model = BUNDLED[name]
     size = image_size or model.image_size
     if min(size) < model.min_size:
         raise ValueError(f"image_size={size[0]}x{size[1]}: expected at least {model.min_size} pixels for {name!r}")
-    return ModelSpec(name, model.dimension, size, _digest(model.weights, size, resize_mode))
+    files = hashlib.sha256(weights_file(name).read_bytes()).hexdigest()
+    return ModelSpec(name, "bundled", "", "", (), model.dimension, size, digest(files, "", (), size, resize_mode))
 
 
 def weights_file(name: str) -> Path:
@@ -67,9 +98,15 @@ def weights_file(name: str) -> Path:
     return _WEIGHTS / BUNDLED[name].weights
 
 
-@functools.cache
-def _digest(weights: str, size: tuple[int, int], resize_mode: str) -> str:
-    preprocessing = {"image_size": size, "resize_mode": resize_mode, "range": [0, 1], "precision": "float32"}
-    digest = hashlib.sha256((_WEIGHTS / weights).read_bytes())
-    digest.update(json.dumps(preprocessing, sort_keys=True).encode())
-    return digest.hexdigest()
+def digest(files: str, signature: str, tags: tuple[str, ...], image_size: tuple[int, int], resize_mode: str) -> str:
+    """Returns the digest of a model as it is used: `files` is that of its files, the rest is how images get to it."""
+    use = {
+        "files": files,
+        "signature": signature,
+        "tags": sorted(tags),
+        "image_size": image_size,
+        "resize_mode": resize_mode,
+        "range": [0, 1],
+        "precision": "float32",
+    }
+    return hashlib.sha256(json.dumps(use, sort_keys=True).encode()).hexdigest()

@@ -21,7 +21,7 @@ def test_shapes_and_types(loaded):
 
 
 def test_another_image_size():
-    model = loading.load(spec.resolve("efficientnet_lite0", (96, 160), "stretch"))
+    model = loading.load(spec.bundled("efficientnet_lite0", (96, 160), "stretch"))
     assert model(np.zeros((2, 96, 160, 3), np.uint8)).shape == (2, 1280)
 
 
@@ -35,7 +35,7 @@ def test_threads_share_a_model(loaded):
 
 def test_every_known_name_has_a_loader():
     for name in spec.BUNDLED:
-        assert name in loading._LOADERS
+        assert name in loading._BUNDLED
 
 
 def test_weights_that_are_a_pickle_are_refused(model, tmp_path, monkeypatch):

@@ -9,9 +9,10 @@ from transforms.models import spec
 
 
 def test_the_default():
-    found = spec.resolve("efficientnet_lite0", None, "stretch")
-    assert (found.name, found.dimension, found.image_size, found.precision) == (
+    found = spec.bundled("efficientnet_lite0", None, "stretch")
+    assert (found.name, found.format, found.dimension, found.image_size, found.precision) == (
         "efficientnet_lite0",
+        "bundled",
         1280,
         (224, 224),
         "float32",
@@ -21,41 +22,58 @@ def test_the_default():
 
 def test_the_digest_covers_the_preprocessing():
     digests = {
-        spec.resolve("efficientnet_lite0", size, mode).digest
+        spec.bundled("efficientnet_lite0", size, mode).digest
         for size in (None, (240, 240), (240, 224))
         for mode in ("stretch", "crop", "pad")
     }
     assert len(digests) == 9
-    same = spec.resolve("efficientnet_lite0", (224, 224), "stretch").digest
-    assert same == spec.resolve("efficientnet_lite0", None, "stretch").digest
+    same = spec.bundled("efficientnet_lite0", (224, 224), "stretch").digest
+    assert same == spec.bundled("efficientnet_lite0", None, "stretch").digest
 
 
-def test_the_digest_covers_the_weights(monkeypatch, tmp_path):
-    before = spec.resolve("efficientnet_lite0", (96, 96), "stretch").digest
-    spec._digest.cache_clear()
-    (tmp_path / "efficientnet_lite0.npz").write_bytes(b"other weights")
-    monkeypatch.setattr(spec, "_WEIGHTS", tmp_path)
-    assert spec.resolve("efficientnet_lite0", (96, 96), "stretch").digest != before
-    spec._digest.cache_clear()
-
-
-def test_an_unknown_model():
-    with pytest.raises(ValueError, match="model='resnet': no such model; expected one of efficientnet_lite0"):
-        spec.resolve("resnet", None, "stretch")
+def test_the_digest_covers_the_weights_and_what_is_called():
+    use = {"files": "f", "signature": "", "tags": (), "image_size": (8, 8), "resize_mode": "stretch"}
+    changes = [
+        {},
+        {"files": "g"},
+        {"signature": "s"},
+        {"tags": ("train",)},
+        {"image_size": (8, 9)},
+        {"resize_mode": "pad"},
+    ]
+    assert len({spec.digest(**(use | change)) for change in changes}) == len(changes)
 
 
 def test_a_size_too_small_for_the_network():
     with pytest.raises(ValueError, match="image_size=16x224: expected at least 32 pixels"):
-        spec.resolve("efficientnet_lite0", (16, 224), "stretch")
+        spec.bundled("efficientnet_lite0", (16, 224), "stretch")
 
 
 def test_the_weights_fit_the_package():
     assert spec.weights_file("efficientnet_lite0").stat().st_size <= 10 * 10**6
 
 
-def test_a_spec_needs_no_tensorflow():
+def test_a_bundled_model_is_resolved_without_tensorflow():
     code = (
-        "import sys; from transforms.models import spec; spec.resolve('efficientnet_lite0', None, 'crop'); "
+        "import sys; from transforms.models.resolve import resolve; resolve('efficientnet_lite0', None, 'crop'); "
         "assert not {'tensorflow', 'apache_beam'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "size"),
+    [
+        ("inception_resnet_v2", "inception_resnet_v2/feature_vector/4", 299),
+        ("inception_resnet_v2/3", "inception_resnet_v2/feature_vector/3", 299),
+        ("inception_resnet_v2/1", "inception_resnet_v2/feature_vector/1", 299),
+        ("inception_v2", "inception_v2/feature_vector/1", 224),
+        ("inception_resnet_v2/classification", "inception_resnet_v2/classification/4", 299),
+        ("inception_resnet_v2/classification/3", "inception_resnet_v2/classification/3", 299),
+        ("inception_resnet_v2/classification/1", "inception_resnet_v2/classification/1", 299),
+        ("inception_v2/classification", "inception_v2/classification/1", 224),
+    ],
+)
+def test_names_of_the_hubs_modules(name, module, size):
+    known = spec.HUB[name]
+    assert known.handle == f"https://tfhub.dev/google/imagenet/{module}" and known.image_size == (size, size)

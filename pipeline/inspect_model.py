@@ -1,0 +1,107 @@
+"""The command that says what a model is, and what a batch of it costs on this machine."""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline import command, options
+from transforms.models import spec as specs
+from transforms.models.resolve import resolve
+
+_EXAMPLES = """\
+  python -m pipeline.inspect_model efficientnet_lite0
+  python -m pipeline.inspect_model gs://bucket/models/inception_resnet_v2 --image_size 299x299 --batch_size 64
+"""
+
+_TIMED_BATCHES = 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    return command.run(_parser(), argv, _inspect)
+
+
+def _parser() -> command.Parser:
+    parser = command.parser("inspect_model", "Says what a model is, and what a batch of it costs here.", _EXAMPLES)
+    parser.add_argument("handle", help="whatever --model of run_pipeline.py takes")
+    options.add_model_flags(parser)
+    options.add_batch_size(parser)
+    parser.add_argument("--json", action="store_true", help="print it for machines")
+    return parser
+
+
+def _inspect(given: argparse.Namespace) -> str:
+    spec = resolve(given.handle, given.image_size, given.resize_mode, given.model_signature, given.model_tags)
+    facts: dict[str, Any] = {
+        "name": spec.name,
+        "format": spec.format,
+        "location": spec.location or "in the package",
+        **_signatures(spec),
+        "image_size": "x".join(map(str, spec.image_size)),
+        "dimension": spec.dimension,
+        **_cost(spec, given.batch_size),
+        "digest": spec.digest,
+    }
+    if given.json:
+        return json.dumps(facts, indent=2)
+    lines = []
+    for name, value in facts.items():
+        shown = value if isinstance(value, list) else [value]
+        lines.append(
+            f"{name.replace('_', ' '):<22}{shown[0]:,}"
+            if isinstance(value, int)
+            else f"{name.replace('_', ' '):<22}{shown[0]}"
+        )
+        lines += [f"{'':<22}{more}" for more in shown[1:]]
+    return "\n".join(lines)
+
+
+def _signatures(spec: specs.ModelSpec) -> dict[str, Any]:
+    """Returns what a SavedModel can be called by, and what is called; nothing for other formats."""
+    if spec.format not in ("tf2", "tf1_hub"):
+        return {}
+    from transforms.models import handles, hub
+
+    variants = hub.read(handles.local_path(spec.location)).variants
+    return {
+        "signatures": [
+            f"[{','.join(tags)}] {name}{signature}"
+            for tags, signatures in variants.items()
+            for name, signature in sorted(signatures.items())
+        ]
+        or ["none"],
+        "called": f"[{','.join(spec.tags)}] {spec.signature or '__call__, or serving_default where it has none'}",
+    }
+
+
+def _cost(spec: specs.ModelSpec, batch_size: int) -> dict[str, Any]:
+    """Returns parameters, and the time and memory of a batch of black images."""
+    import numpy as np
+
+    from transforms.models import loading
+
+    model = loading.load(spec)
+    images = np.zeros((batch_size, *spec.image_size, 3), np.uint8)
+    before = _peak_mib()
+    model(images)  # the first call of a shape is slower
+    start = time.perf_counter()
+    for _ in range(_TIMED_BATCHES):
+        model(images)
+    seconds = (time.perf_counter() - start) / _TIMED_BATCHES
+    return {
+        "parameters": model.parameters(),
+        "batch": f"{batch_size} images: {seconds * 1000:.0f} ms, {batch_size / seconds:.1f} images/s",
+        "memory": f"{_peak_mib():.0f} MiB at its peak, {_peak_mib() - before:.0f} of it for the batch",
+    }
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

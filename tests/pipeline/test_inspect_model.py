@@ -1,0 +1,50 @@
+"""pipeline.inspect_model: what it says of each format."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline import inspect_model
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "tf1_hub"
+
+
+def test_a_tf1_module(capsys):
+    assert inspect_model.main([str(GOLDEN / "feature_vector_1"), "--json", "--batch_size", "4"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["format"], facts["dimension"], facts["image_size"], facts["called"]) == (
+        "tf1_hub",
+        12,
+        "16x16",
+        "[] default",
+    )
+    assert (
+        "[train] image_feature_vector(images: float32[?, 16, 16, 3]) → default: float32[?, 12]" in facts["signatures"]
+    )
+    assert facts["parameters"] > 100 and facts["batch"].startswith("4 images: ") and len(facts["digest"]) == 64
+
+
+def test_the_bundled_model_for_people(capsys):
+    assert inspect_model.main(["efficientnet_lite0", "--batch_size", "1"]) == 0
+    text = capsys.readouterr().out
+    assert re.findall(r"^(?:parameters|image size|dimension) +(\S+)$", text, re.M) == ["224x224", "1,280", "4,694,024"]
+
+
+def test_what_is_wrong_is_one_line(capfd):
+    assert inspect_model.main([str(GOLDEN / "feature_vector_1"), "--image_size", "9x9"]) == 2
+    assert capfd.readouterr().err == (
+        f"inspect_model: model='{GOLDEN / 'feature_vector_1'}' takes images of 16x16 pixels only, not image_size=9x9\n"
+    )
+    assert inspect_model.main([]) == 2
+    assert capfd.readouterr().err == "inspect_model: the following arguments are required: handle\n"
+
+
+def test_help_needs_no_tensorflow():
+    code = (
+        "import sys; from pipeline import inspect_model, stage_model; "
+        "inspect_model._parser().format_help(); stage_model._parser().format_help(); "
+        "assert not {'tensorflow', 'apache_beam'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,82 @@
+"""pipeline.stage_model: a copy that is whole, known again, and the same model."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import stage_model
+from tests.emulators import environment, storage_emulator
+from transforms.models import handles, noted
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "tf1_hub"
+
+
+def stage(*argv):
+    return stage_model.main([str(part) for part in argv])
+
+
+def test_a_copy_is_the_same_model_and_notes_its_size(tmp_path, capsys):
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
+    assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_3")
+    assert noted.image_size(tmp_path / "m") == (16, 16)
+    assert noted.handle(tmp_path / "m") == str(GOLDEN / "feature_vector_3")
+    assert "4 files copied" in capsys.readouterr().out
+
+
+def test_again_changes_nothing_and_another_needs_overwrite(tmp_path, capfd):
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "m").rglob("*")}
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "m").rglob("*")} == before
+    assert "it is there already" in capfd.readouterr().out
+    assert stage(GOLDEN / "feature_vector_1", tmp_path / "m") == 2
+    assert capfd.readouterr().err == (
+        f"stage_model: another model is in '{tmp_path}/m': name another place, or --overwrite to replace it\n"
+    )
+    assert stage(GOLDEN / "feature_vector_1", tmp_path / "m", "--overwrite") == 0
+    assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_1")
+
+
+def test_a_copy_that_broke_off_is_no_model_and_is_completed(tmp_path):
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
+    (tmp_path / "m" / "saved_model.pb").unlink()  # it is copied last
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
+    assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_3")
+
+
+@pytest.mark.parametrize(
+    ("handle", "said"),
+    [("efficientnet_lite0", "nothing to stage"), ("nothing", "no such name, directory, archive or hub handle")],
+)
+def test_what_cannot_be_staged(tmp_path, capfd, handle, said):
+    assert stage(handle, tmp_path / "m") == 2
+    err = capfd.readouterr().err
+    assert err.startswith("stage_model: ") and said in err and err.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_to_a_bucket_and_through_the_pipeline(tmp_path):
+    (tmp_path / "server").mkdir()
+    with storage_emulator(tmp_path / "server") as found:
+        env = environment(found) | {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
+        make = "from google.cloud import storage; storage.Client().create_bucket('models')"
+        subprocess.run([sys.executable, "-c", make], env=env, check=True)
+        module = tmp_path / "module"
+        shutil.copytree(GOLDEN / "classification_3", module)
+        command = [sys.executable, "-m", "pipeline.stage_model", module, "gs://models/c3"]
+        subprocess.run(command, env=env, check=True, capture_output=True)
+        shutil.rmtree(module)  # from now on there is only the staged one
+        from tests.running import run_pipeline
+
+        run = run_pipeline(tmp_path / "out", "--model", "gs://models/c3", "--top_classes", 3, env=env)
+    assert run.code == 0, run.stderr
+    model = run.report["model"]
+    assert (model["format"], model["location"], model["dimension"]) == ("tf1_hub", "gs://models/c3", 5)
+    for row in run.rows:
+        best = row["embedding"].argsort()[::-1][:3]
+        assert row["label/index"] == best.tolist()
+        assert row["label/name"] == [str(index).encode() for index in best]
+        assert sorted(row["label/score"], reverse=True) == row["label/score"] and sum(row["label/score"]) <= 1.0001

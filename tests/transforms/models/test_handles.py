@@ -1,0 +1,184 @@
+"""transforms.models.handles: every place where users keep models, with real servers behind them."""
+
+import http.server
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.emulators import environment, storage_emulator
+from transforms.models import handles
+
+MODULE = Path(__file__).parents[2] / "golden" / "tf1_hub" / "feature_vector_1"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    return tmp_path / "cache"
+
+
+def packed(members=None) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        if members is None:
+            tar.add(MODULE, ".")
+        for name, content in (members or {}).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def is_the_module(path: Path) -> bool:
+    return handles.files_digest(path) == handles.files_digest(MODULE)
+
+
+@pytest.fixture
+def hub_server():
+    """Serves a compressed module as tfhub.dev does: by a redirect, where the query asks for the compressed format."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            if self.path == "/google/module/1?tf-hub-format=compressed":
+                self.send_response(302)
+                self.send_header("Location", "/bucket/module.tar.gz")
+                self.end_headers()
+            elif self.path == "/bucket/module.tar.gz":
+                body = packed()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-tar")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            else:
+                self.send_error(404)
+
+        def log_message(self, *unused):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_url_is_fetched_once(hub_server):
+    url, asked = hub_server
+    first = handles.local_path(f"{url}/google/module/1")
+    again = handles.local_path(f"{url}/google/module/1")
+    assert first == again and is_the_module(first)
+    assert asked == ["/google/module/1?tf-hub-format=compressed", "/bucket/module.tar.gz"]
+
+
+@pytest.mark.parametrize("what", ["a module that is not there", "nobody listens"])
+def test_a_url_that_gives_nothing_says_how_to_stage(hub_server, what):
+    url = hub_server[0] if what.startswith("a module") else "http://127.0.0.1:9"
+    with pytest.raises(ValueError, match=r"is not cached here and cannot be fetched \(.+\); where there is a network,"):
+        handles.local_path(f"{url}/google/other/1")
+
+
+def test_a_directory(tmp_path):
+    assert handles.local_path(str(MODULE)) == MODULE
+
+
+@pytest.mark.parametrize("inner", [".", "module"])
+def test_an_archive(tmp_path, inner):
+    with tarfile.open(tmp_path / "m.tar.gz", "w:gz") as tar:
+        tar.add(MODULE, inner)
+    found = handles.local_path(str(tmp_path / "m.tar.gz"))
+    assert is_the_module(found) and found == handles.local_path(str(tmp_path / "m.tar.gz"))
+
+
+def test_an_archive_that_leads_out_is_refused(tmp_path, cache):
+    (tmp_path / "evil.tar.gz").write_bytes(packed({"../../evil": b"x"}))
+    with pytest.raises(ValueError, match="not a readable tar file"):
+        handles.local_path(str(tmp_path / "evil.tar.gz"))
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_an_archive_that_is_too_large_or_none(tmp_path, monkeypatch):
+    (tmp_path / "m.tar.gz").write_bytes(packed({"large": bytes(100)}))
+    monkeypatch.setattr(handles, "MAX_MODEL_BYTES", 99)
+    with pytest.raises(ValueError, match="unpacks to more than 99 bytes"):
+        handles.local_path(str(tmp_path / "m.tar.gz"))
+    (tmp_path / "n.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="not a readable tar file"):
+        handles.local_path(str(tmp_path / "n.tar.gz"))
+
+
+def test_a_kaggle_handle_from_its_cache(tmp_path):
+    handle = "google/inception-v2/tensorFlow1/feature-vector/1"
+    directory = tmp_path / "kaggle" / "models" / handle
+    shutil.copytree(MODULE, directory)
+    directory.with_name("1.complete").touch()
+    assert is_the_module(handles.local_path(handle))
+
+
+def test_a_kaggle_handle_without_a_network_says_how_to_stage(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"cannot be fetched .*`python -m pipeline.stage_model google/m/tensor"):
+        handles.local_path("google/m/tensorFlow2/v/1")
+
+
+def test_what_is_nothing():
+    with pytest.raises(ValueError, match="model='resnet': no such name, directory, archive or hub handle"):
+        handles.local_path("resnet")
+
+
+def test_a_bucket(tmp_path):
+    """In a process of its own: the client reads its environment when it is made."""
+    (tmp_path / "server").mkdir()
+    (tmp_path / "m.tar.gz").write_bytes(packed())
+    code = """
+import sys; from pathlib import Path; from google.cloud import storage; from transforms.models import handles
+module, archive = Path(sys.argv[1]), sys.argv[2]
+bucket = storage.Client().create_bucket("models")
+for path in module.rglob("*"):
+    if path.is_file(): bucket.blob("m/" + path.relative_to(module).as_posix()).upload_from_filename(str(path))
+bucket.blob("m2/other").upload_from_string("a sibling whose name begins alike")
+bucket.blob("m.tar.gz").upload_from_filename(archive)
+digest = handles.files_digest(module)
+first = handles.local_path("gs://models/m")
+assert handles.files_digest(first) == digest == handles.files_digest(handles.local_path("gs://models/m.tar.gz"))
+assert handles.local_path("gs://models/m/") != None and handles.local_path("gs://models/m") == first
+bucket.blob("m/assets/new.txt").upload_from_string("changed")
+changed = handles.local_path("gs://models/m")
+assert changed != first and (changed / "assets/new.txt").exists()
+try: handles.local_path("gs://models/none")
+except ValueError as error: assert "no such object" in str(error), error
+else: raise AssertionError("found what is not there")
+"""
+    with storage_emulator(tmp_path / "server") as found:
+        env = environment(found) | {"PYTHONPATH": os.getcwd()}
+        subprocess.run([sys.executable, "-c", code, MODULE, tmp_path / "m.tar.gz"], env=env, check=True)
+
+
+def test_the_digest_covers_names_and_contents_but_no_notes(tmp_path):
+    digests = []
+    for change in (None, "content", "name", "note", "fingerprint"):
+        copy = tmp_path / str(change)
+        shutil.copytree(MODULE, copy)
+        if change == "content":
+            (copy / "tfhub_module.pb").write_bytes(b"\x08\x04")
+        elif change == "name":
+            (copy / "tfhub_module.pb").rename(copy / "other.pb")
+        elif change == "note":
+            (copy / "assets.extra").mkdir()
+            (copy / "assets.extra" / "note.json").write_text("{}")
+        elif change == "fingerprint":
+            (copy / "fingerprint.pb").write_bytes(b"another at each export")
+        digests.append(handles.files_digest(copy))
+    assert len(set(digests)) == 3 and digests[0] == digests[3] == digests[4]

@@ -1,0 +1,106 @@
+"""transforms.models.resolve: from a handle to what is known before any worker starts."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from transforms.models import loading, noted
+from transforms.models.resolve import resolve
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "tf1_hub"
+
+
+def test_a_tf1_module():
+    spec = resolve(str(GOLDEN / "feature_vector_3"), None, "stretch")
+    assert (spec.format, spec.signature, spec.tags) == ("tf1_hub", "default", ())
+    assert (spec.dimension, spec.image_size) == (12, (16, 16))  # by its ImageModuleInfo
+    assert resolve(str(GOLDEN / "feature_vector_3"), (20, 28), "stretch").image_size == (20, 28)
+
+
+def test_pixels_through_the_model():
+    spec = resolve(str(GOLDEN / "feature_vector_1"), None, "stretch")
+    with np.load(GOLDEN / "feature_vector_1.npz") as golden:
+        pixels = np.rint(golden["images"] * 255).astype(np.uint8)
+        # Rounding the golden images to bytes moves each value by up to 1/510.
+        np.testing.assert_allclose(loading.load(spec)(pixels), golden["output"], atol=0.02)
+
+
+def test_a_module_of_fixed_size_refuses_another():
+    with pytest.raises(ValueError, match="takes images of 16x16 pixels only, not image_size=20x28"):
+        resolve(str(GOLDEN / "feature_vector_1"), (20, 28), "stretch")
+
+
+def free_size_model(directory):
+    module = tf.Module()
+    module.kernel = tf.Variable(tf.ones((3, 5)))
+    function = tf.function(lambda images: tf.reduce_mean(images, [1, 2]) @ module.kernel)
+    signature = function.get_concrete_function(tf.TensorSpec((None, None, None, 3), tf.float32, name="images"))
+    tf.saved_model.save(module, str(directory), signatures=signature)
+    return directory
+
+
+def test_a_model_of_any_size_asks_for_one_unless_it_is_noted(tmp_path):
+    free_size_model(tmp_path)
+    with pytest.raises(ValueError, match="does not tell which size its images have: give --image_size HxW"):
+        resolve(str(tmp_path), None, "stretch")
+    assert resolve(str(tmp_path), (9, 8), "stretch").image_size == (9, 8)
+    noted.note(tmp_path, image_size=(7, 6))
+    spec = resolve(str(tmp_path), None, "stretch")
+    assert (spec.format, spec.dimension, spec.image_size) == ("tf2", 5, (7, 6))
+    (tmp_path / "assets.extra" / "image_model.json").write_text('{"image_size": 3}')
+    with pytest.raises(ValueError, match=r'expected {"image_size": \[height, width\]}'):
+        resolve(str(tmp_path), None, "stretch")
+
+
+def test_digests():
+    free = str(GOLDEN / "feature_vector_3")
+    specs = [
+        resolve(free, None, "stretch"),
+        resolve(free, None, "crop"),
+        resolve(free, (20, 20), "stretch"),
+        resolve(free, None, "stretch", "image_feature_vector"),
+        resolve(free, None, "stretch", None, ("train",)),
+        resolve(str(GOLDEN / "feature_vector_1"), None, "stretch"),
+    ]
+    assert len({spec.digest for spec in specs}) == len(specs)
+    assert specs[0].digest == resolve(f"{free}/", None, "stretch").digest
+
+
+def test_a_keras_file(tmp_path):
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()])
+    model.save(tmp_path / "m.keras")
+    spec = resolve(str(tmp_path / "m.keras"), (8, 8), "stretch")
+    assert (spec.format, spec.dimension) == ("keras", 4)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    np.testing.assert_allclose(loading.load(spec)(pixels), model(pixels / np.float32(255)).numpy(), atol=1e-5)
+    with pytest.raises(ValueError, match="neither signatures nor tags"):
+        resolve(str(tmp_path / "m.keras"), (8, 8), "stretch", "serving_default")
+
+
+def test_a_keras_file_with_code_in_it_is_refused(tmp_path):
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"(?i)lambda.*unsafe|safe_mode"):
+        resolve(str(tmp_path / "m.keras"), (8, 8), "stretch")
+
+
+def test_a_model_that_gives_images(tmp_path):
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)]).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"gives float32\[2, 6, 6, 4\] for 2 images: needed is one vector an image"):
+        resolve(str(tmp_path / "m.keras"), (8, 8), "stretch")
+
+
+def test_a_bundled_model_has_no_signatures():
+    with pytest.raises(ValueError, match="neither signatures nor tags"):
+        resolve("efficientnet_lite0", None, "stretch", "default")
+
+
+def test_offline_a_known_name_says_how_to_stage_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"/imagenet/inception_v2/feature_vector/1' is not cached") as said:
+        resolve("inception_v2", None, "stretch")
+    assert "\n" not in str(said.value) and "pipeline.stage_model" in str(said.value)

@@ -1,0 +1,252 @@
+"""SavedModels as TF-Hub gives them: what one holds, and the function in it that turns images into vectors.
+
+Two formats: TF2 SavedModels, called by their `__call__` where they have one (the Reusable SavedModel interface,
+https://www.tensorflow.org/hub/reusable_saved_models) and by a signature where not; and TF1 Hub modules, which are
+graphs in variants by tags, with signatures. Input and output are TF-Hub's common image signatures
+(https://www.tensorflow.org/hub/common_signatures/images): `images`, float32 (n, height, width, 3) in [0, 1].
+"""
+
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_hub as hub
+from google.protobuf import empty_pb2, unknown_fields
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
+Embed = Callable[[tf.Tensor], tf.Tensor]
+
+# A knob of TF-Hub's modules, and its default there: it moves averages in training, and changes no vector.
+_MOMENTUM = "batch_norm_momentum"
+_MOMENTUM_DEFAULT = 0.99
+
+# A graph from a stranger has no business with this machine's files or its Python.
+_FORBIDDEN_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"})
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """Name of a dtype, and a shape in which None is free; None for a shape of unknown rank."""
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype} of unknown rank"
+        return f"{self.dtype}[{', '.join('?' if size is None else str(size) for size in self.shape)}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What a signature takes and gives, by name."""
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+    def __str__(self) -> str:
+        inputs = ", ".join(f"{name}: {info}" for name, info in sorted(self.inputs.items()))
+        outputs = ", ".join(f"{name}: {info}" for name, info in sorted(self.outputs.items()))
+        return f"({inputs}) → {outputs}"
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedModel:
+    """What a SavedModel's file says.
+
+    Attributes:
+      format: `tf2` or `tf1_hub`.
+      variants: tags → signatures by name.
+      image_size: the (height, width) that a TF1 module asks for, by its ImageModuleInfo.
+    """
+
+    format: str
+    variants: Mapping[tuple[str, ...], Mapping[str, Signature]]
+    image_size: tuple[int, int] | None
+
+
+def read(directory: Path) -> SavedModel:
+    """Returns what a SavedModel holds, without loading it.
+
+    Raises:
+      ValueError: if the directory has no readable SavedModel, or one with operations that reach out of the graph.
+    """
+    path = directory / "saved_model.pb"
+    if not path.is_file():
+        found = sorted(file.name for file in directory.iterdir())[:5] if directory.is_dir() else []
+        raise ValueError(f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, found {found}")
+    proto = saved_model_pb2.SavedModel()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ValueError(f"{str(path)!r} is not a SavedModel: {error}") from error
+    variants = {}
+    image_size = None
+    for graph in proto.meta_graphs:
+        _check_ops(graph)
+        tags = tuple(sorted(graph.meta_info_def.tags))
+        variants[tags] = {
+            name: Signature(_tensors(signature.inputs), _tensors(signature.outputs))
+            for name, signature in graph.signature_def.items()
+            if not name.startswith("__saved_model")
+        }
+        image_size = image_size or _image_module_size(graph)
+    is_tf1_hub = (directory / "tfhub_module.pb").exists()
+    return SavedModel("tf1_hub" if is_tf1_hub else "tf2", variants, image_size)
+
+
+def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | None) -> tuple[str, tuple[str, ...]]:
+    """Returns the name of the signature to call, and the tags of its variant.
+
+    Args:
+      model: as read.
+      signature: as asked for; None for the default, which for TF2 is "" (`__call__`, where there is one), and for TF1
+        `default`.
+      tags: as asked for; None for the variant for inference.
+
+    Raises:
+      ValueError: if there is no such variant or signature, with those there are.
+    """
+    if tags is None:
+        tags = () if model.format == "tf1_hub" else ("serve",)
+    variant = model.variants.get(tuple(sorted(tags)))
+    if variant is None:
+        known = " ".join("[" + ",".join(key) + "]" for key in model.variants)
+        raise ValueError(f"model_tags={','.join(tags)!r}: no such variant in this model; expected one of {known}")
+    if signature is None:
+        signature = "default" if model.format == "tf1_hub" else ""
+    if signature and signature not in variant:
+        raise ValueError(f"model_signature={signature!r}: expected one of {', '.join(sorted(variant)) or 'none'}")
+    return signature, tuple(sorted(tags))
+
+
+def expected_size(signature: Signature) -> tuple[int, int] | None:
+    """Returns the (height, width) at which a signature's images are fixed, None where they are free."""
+    shape = _image_input(signature)[1].shape
+    return (shape[1], shape[2]) if shape and shape[1] and shape[2] else None
+
+
+def load(directory: Path, signature: str, tags: tuple[str, ...]) -> tuple[Embed, Any]:
+    """Loads a SavedModel.
+
+    Args:
+      directory: where it is.
+      signature, tags: as `choose` gives them.
+
+    Returns:
+      A function, float32 (n, height, width, 3) in [0, 1] → float32 (n, dimension); and the loaded object, which has to
+      live as long as the function, and may have variables.
+
+    Raises:
+      ValueError: if what would be called is no function of images alone, with what it has and what is needed.
+    """
+    model = read(directory)
+    loaded = hub.load(str(directory), tags=list(tags))
+    if not signature and callable(loaded):
+        return _by_call(loaded), loaded
+    variant = model.variants[tags]
+    name = signature or "serving_default"
+    if name not in variant:
+        raise ValueError(
+            f"{str(directory)!r} is not callable and has no signature {name!r}: name one by model_signature; "
+            f"it has {', '.join(sorted(variant)) or 'none'}"
+        )
+    return _by_signature(loaded.signatures[name], variant[name]), loaded
+
+
+def _by_call(loaded: Any) -> Embed:
+    takes = inspect.getfullargspec(loaded.__call__)
+    inference = {"training": False} if "training" in (*takes.args, *takes.kwonlyargs) else {}
+
+    def embed(images: tf.Tensor) -> tf.Tensor:
+        try:
+            return loaded(images, **inference)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "the model's __call__ does not take float32[?, height, width, 3] alone; name a signature that does by "
+                f"model_signature ({str(error).strip().splitlines()[0]})"
+            ) from error
+
+    return embed
+
+
+def _by_signature(function: Any, signature: Signature) -> Embed:
+    name, info = _image_input(signature)
+    output = _vector_output(signature)
+    momentum = {_MOMENTUM: tf.constant(_MOMENTUM_DEFAULT)} if _MOMENTUM in signature.inputs else {}
+
+    def embed(images: tf.Tensor) -> tf.Tensor:
+        if info.dtype == "uint8":
+            images = tf.cast(tf.round(images * 255.0), tf.uint8)
+        return function(**{name: images}, **momentum)[output]
+
+    return embed
+
+
+def _image_input(signature: Signature) -> tuple[str, TensorInfo]:
+    images = {name: info for name, info in signature.inputs.items() if name != _MOMENTUM}
+    if len(images) == 1:
+        ((name, info),) = images.items()
+        shape = info.shape
+        of_images = shape is None or (len(shape) == 4 and shape[3] in (3, None))
+        if info.dtype in ("float32", "uint8") and of_images:
+            return name, info
+    raise ValueError(f"not a model of images: it has {signature}; needed is one input float32[?, height, width, 3]")
+
+
+def _vector_output(signature: Signature) -> str:
+    vectors = [
+        name
+        for name, info in signature.outputs.items()
+        if info.dtype == "float32" and (info.shape is None or len(info.shape) == 2)
+    ]
+    if "default" in vectors:
+        return "default"
+    if len(vectors) == 1:
+        return vectors[0]
+    raise ValueError(f"not a model that gives one vector an image: it has {signature}; needed is float32[?, dimension]")
+
+
+def _tensors(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
+    return {
+        name: TensorInfo(
+            tf.dtypes.as_dtype(info.dtype).name,
+            None
+            if info.tensor_shape.unknown_rank
+            else tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim),
+        )
+        for name, info in infos.items()
+    }
+
+
+def _check_ops(graph: Any) -> None:
+    definition = graph.graph_def
+    nodes = itertools.chain(definition.node, *(function.node_def for function in definition.library.function))
+    if found := _FORBIDDEN_OPS.intersection(node.op for node in nodes):
+        raise ValueError(f"the model's graph reaches out of itself by {', '.join(sorted(found))}: not loaded")
+
+
+def _image_module_size(graph: Any) -> tuple[int, int] | None:
+    """Returns the size in a TF1 module's ImageModuleInfo.
+
+    tensorflow-hub no longer ships those messages, so their fields are read by number: ModuleAttachment{1: key,
+    2: value}, ImageModuleInfo{1: default_image_size}, ImageSize{1: height, 2: width}.
+    """
+    attachments = graph.collection_def.get("hub_module_attachments") if graph.collection_def else None
+    for attachment in attachments.bytes_list.value if attachments else ():
+        fields = _fields(attachment)
+        if fields.get(1) == b"image_module_info":
+            size = _fields(_fields(fields.get(2, b"")).get(1, b""))
+            if size.get(1) and size.get(2):
+                return int(size[1]), int(size[2])
+    return None
+
+
+def _fields(message: bytes) -> dict[int, Any]:
+    parsed = empty_pb2.Empty.FromString(message)
+    return {field.field_number: field.data for field in unknown_fields.UnknownFieldSet(parsed)}

@@ -1,0 +1,100 @@
+"""What a `--model` means: a name or handle → `ModelSpec`, checked as far as one can before any worker starts."""
+
+import dataclasses
+from pathlib import Path
+
+from transforms.models import spec as specs
+from transforms.models.spec import ModelSpec
+
+
+def resolve(
+    handle: str,
+    image_size: tuple[int, int] | None,
+    resize_mode: str,
+    signature: str | None = None,
+    tags: tuple[str, ...] | None = None,
+) -> ModelSpec:
+    """Returns the spec of a model for one way of preparing its images.
+
+    A bundled model costs nothing. Any other is fetched and loaded once, which shows whether it works.
+
+    Args:
+      handle: a name of specs.BUNDLED or specs.HUB, or whatever handles.local_path takes.
+      image_size: (height, width) in pixels; None for the model's own.
+      resize_mode: how images get that size.
+      signature, tags: what to call in a SavedModel; None for its default.
+
+    Raises:
+      ValueError: if the model is not to be had, is not one of images, or does not take that size.
+    """
+    if handle in specs.BUNDLED:
+        if signature is not None or tags is not None:
+            raise ValueError(f"model={handle!r} has neither signatures nor tags: they are of SavedModels")
+        return specs.bundled(handle, image_size, resize_mode)
+    # From here on it takes TensorFlow.
+    from transforms.models import handles, hub, noted
+
+    known = specs.HUB.get(handle)
+    location = known.handle if known else handle
+    path = handles.local_path(location)
+    if path.suffix == ".keras":
+        if signature is not None or tags is not None:
+            raise ValueError(f"model={handle!r} has neither signatures nor tags: they are of SavedModels")
+        draft = _draft(handle, "keras", location, path, "", ())
+        return _tried(draft, path, image_size, None, False, resize_mode)
+    model = hub.read(path)
+    signature, tags = hub.choose(model, signature, tags)
+    draft = _draft(handle, model.format, location, path, signature, tags)
+    fixed = hub.expected_size(model.variants[tags][signature]) if signature else None
+    if fixed and image_size not in (None, fixed):
+        raise ValueError(f"model={handle!r} takes images of {_by(fixed)} pixels only, not image_size={_by(image_size)}")
+    told = (known.handle if known else handle, noted.handle(path))
+    is_classifier = "image_classification" in model.variants[tags] or any("/classification/" in name for name in told)
+    return _tried(draft, path, image_size or fixed or model.image_size, known, is_classifier, resize_mode)
+
+
+def _draft(name: str, model_format: str, location: str, path: Path, signature: str, tags: tuple[str, ...]) -> ModelSpec:
+    # What comes from a hub is on this machine by now: workers read that, and never ask the hub.
+    place = location if location.startswith("gs://") else str(path.absolute())
+    return ModelSpec(name, model_format, place, signature, tags, 0, (0, 0), "")
+
+
+def _tried(
+    draft: ModelSpec,
+    path: Path,
+    image_size: tuple[int, int] | None,
+    known: specs.HubModel | None,
+    is_classifier: bool,
+    resize_mode: str,
+) -> ModelSpec:
+    """Returns the spec completed by what a first call of the model shows."""
+    import numpy as np
+
+    from transforms.models import classes, handles, loading, noted
+
+    size = image_size or noted.image_size(path) or (known.image_size if known else None)
+    if size is None:
+        raise ValueError(f"model={draft.name!r} does not tell which size its images have: give --image_size HxW")
+    draft = dataclasses.replace(draft, image_size=size)
+    try:
+        vectors = loading.load(draft)(np.zeros((2, *size, 3), np.uint8))
+    except ValueError:
+        raise
+    except Exception as error:
+        said = str(error).strip().splitlines()
+        reason = said[0] if said else repr(error)
+        raise ValueError(f"model={draft.name!r} fails on images of {_by(size)} pixels: {reason}") from error
+    if vectors.ndim != 2 or vectors.shape[0] != 2 or vectors.dtype != np.float32:
+        raise ValueError(
+            f"model={draft.name!r} gives {vectors.dtype}{list(vectors.shape)} for 2 images: "
+            "needed is one vector an image, float32[2, dimension]"
+        )
+    digest = specs.digest(handles.files_digest(path), draft.signature, draft.tags, size, resize_mode)
+    dimension = vectors.shape[1]
+    return dataclasses.replace(
+        draft, dimension=dimension, digest=digest, classes=classes.names(path, is_classifier, dimension)
+    )
+
+
+def _by(size: tuple[int, int] | None) -> str:
+    return f"{size[0]}x{size[1]}" if size else ""
