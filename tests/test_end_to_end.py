@@ -4,8 +4,10 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +279,20 @@ def test_a_job_that_fails_says_so_in_one_line_and_keeps_the_log(tmp_path):
     log = Path(said[1])
     assert "Traceback" in log.read_text()
     log.unlink()
+
+
+def test_an_interruption_ends_at_once_and_leaves_nothing_under_a_final_name(tmp_path):
+    data.write_images(tmp_path / "photos", 1500, height=60, width=80)
+    command = [sys.executable, "run_pipeline.py", "--input", tmp_path / "photos", "--output", tmp_path / "out"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("out/embeddings/*/.parts/*")):  # until vectors are being written
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr == "\ninterrupted: a job in this process ends, with no file half-written; one on a cluster goes on\n"
+    assert not list(tmp_path.glob("out/embeddings/*/part-*")) and not list(tmp_path.glob("out/runs/*.json"))
 
 
 def test_live_progress_on_a_terminal(tmp_path):
