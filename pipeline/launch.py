@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(config, others, shown)
         except KeyboardInterrupt:
-            shown.screen.write("\ninterrupted: a job in this process ends, with no file half-written; one on a cluster goes on\n")
+            shown.screen.write(
+                "\ninterrupted: a job in this process ends, with no file half-written; one on a cluster goes on\n"
+            )
             shown.screen.flush()
             os._exit(INTERRUPTED)  # worker threads would be waited for
 

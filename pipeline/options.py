@@ -92,7 +92,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         max_failure_rate=given.max_failure_rate,
         top_classes=given.top_classes,
         verbose=given.verbose,
-        started_at=datetime.datetime.now(datetime.timezone.utc),
+        started_at=datetime.datetime.now(datetime.UTC),
     )
     return config, others
 
@@ -225,7 +225,7 @@ def _absolute(path: str) -> str:
 
 
 def _new_run_id() -> str:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 

@@ -264,7 +264,7 @@ class _Write(beam.DoFn):
             embeddings=embeddings,
             failed=failed,
             seconds=by_stage,
-            finished_at=datetime.datetime.now(datetime.timezone.utc),
+            finished_at=datetime.datetime.now(datetime.UTC),
         )
         write_tfrecord.write_schema(self._config.output, self._config.written(self._model))
         storage.write(path(self._config.output, self._config.run_id), report.to_json().encode())

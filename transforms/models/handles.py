@@ -62,9 +62,7 @@ def files_digest(path: Path) -> str:
         if name == "fingerprint.pb" or name.startswith("assets.extra/"):
             continue
         with file.open("rb") as content:
-            content_digest = hashlib.file_digest(content, "sha256") if hasattr(hashlib, "file_digest") else None
-            if content_digest is None:  # Python 3.10
-                content_digest = hashlib.sha256(content.read())
+            content_digest = hashlib.file_digest(content, "sha256")
         digest.update(f"{name}\0{content_digest.hexdigest()}\n".encode())
     return digest.hexdigest()
 
