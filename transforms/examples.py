@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -136,9 +137,48 @@ def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
     return (key[0] if key else None), encoded[0]
 
 
+def decode_embeddings(
+    serialized: Sequence[bytes],
+) -> tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]:
+    """Returns what a reader of vectors asks for, of serialized embeddings.
+
+    Returns:
+      `image/key` of each; the vectors, float32 (n, dimension); (`model/name`, `model/digest`) of each.
+
+    Raises:
+      ValueError: if one is no embedding, or their dimensions differ.
+    """
+    if not serialized:
+        return [], np.zeros((0, 0), np.float32), []
+    try:
+        batch = _embedding_decoder().DecodeBatch(list(serialized))
+    except RuntimeError as error:
+        raise ValueError(f"expected serialized tf.Examples: {error}") from error
+    columns = {}
+    for i, name in enumerate(batch.schema.names):
+        lists = batch.column(i)
+        length, rest = divmod(len(lists.flatten()), len(serialized))
+        if rest or not length or set(np.diff(lists.offsets)) != {length} or (name != _VECTOR and length > 1):
+            raise ValueError(f"expected the feature {name!r} in each tf.Example, as an embedding has it")
+        columns[name] = lists.flatten()
+    vectors = columns[_VECTOR].to_numpy().reshape(len(serialized), -1)
+    names, digests = columns["model/name"].to_pylist(), columns["model/digest"].to_pylist()
+    models = [(name.decode(), digest.decode()) for name, digest in zip(names, digests, strict=True)]
+    return columns["image/key"].to_pylist(), vectors, models
+
+
 @functools.cache
 def _encoder(written: Written) -> example_coder.RecordBatchToExamplesEncoder:
     return example_coder.RecordBatchToExamplesEncoder(schema(written))
+
+
+@functools.cache
+def _embedding_decoder() -> example_coder.ExamplesToRecordBatchDecoder:
+    described = schema_pb2.Schema()
+    for name in ("image/key", "model/name", "model/digest"):
+        described.feature.add(name=name, type=_BYTES)
+    described.feature.add(name=_VECTOR, type=schema_pb2.FeatureType.FLOAT)
+    return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())
 
 
 @functools.cache
