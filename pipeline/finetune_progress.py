@@ -1,0 +1,67 @@
+"""Live progress of a training: a line that renews itself on a terminal, and everywhere a line an epoch."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+_TERMINAL_SECONDS = 0.2
+_BAR = 24
+
+
+class TrainingProgress:
+    """Shows how far a training is; a `training.Watch`."""
+
+    def __init__(
+        self,
+        screen: TextIO,
+        *,
+        epochs: int,
+        batches: int,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """Takes where to show it, and how much there is to do.
+
+        Args:
+          screen: a terminal, or any other stream.
+          epochs: at most.
+          batches: in an epoch; bad images may make them fewer.
+          clock: seconds.
+        """
+        self._screen = screen
+        self._epochs = epochs
+        self._batches = batches
+        self._clock = clock
+        self._terminal = screen.isatty()
+        self._epoch_start = self._shown = clock()
+        self._show("epoch 1: starting")
+
+    def batch(self, epoch: int, batch: int, measured: Mapping[str, float]) -> None:
+        """Hears of the end of a batch; both are counted from 1."""
+        now = self._clock()
+        if now - self._shown < _TERMINAL_SECONDS:
+            return
+        self._shown = now
+        done = min(batch / self._batches, 1.0)
+        left = (now - self._epoch_start) * (1 / done - 1)
+        bar = ("#" * round(done * _BAR)).ljust(_BAR, ".")
+        self._show(f"epoch {epoch} of {self._epochs} [{bar}] {_measures(measured)}, {left:.0f} s left")
+
+    def epoch(self, epoch: int, measured: Mapping[str, float]) -> None:
+        """Hears of the end of an epoch."""
+        now = self._clock()
+        said = f"epoch {epoch} of {self._epochs}: {_measures(measured)}"
+        if "val_loss" in measured:
+            said += f"; validation {_measures(measured, 'val_')}"
+        self._show("")
+        self._screen.write(f"{said}; {now - self._epoch_start:.1f} s\n")
+        self._screen.flush()
+        self._epoch_start = now
+
+    def _show(self, line: str) -> None:
+        if self._terminal:
+            self._screen.write(f"\r\x1b[K{line}")
+            self._screen.flush()
+
+
+def _measures(measured: Mapping[str, float], prefix: str = "") -> str:
+    return f"loss {measured[f'{prefix}loss']:.3f}, accuracy {measured[f'{prefix}accuracy']:.3f}"
