@@ -14,7 +14,11 @@ MODULES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if path.name != "__init__.py"
 )
-NEED_TENSORFLOW = ("transforms.models.hub", "transforms.models.loading", "transforms.models.reusable")
+NEED_TENSORFLOW = tuple(
+    f"transforms.models.{name}" for name in ("export", "hub", "image_batches", "loading", "reusable", "training")
+)
+# Beside the stages, what must do without Beam.
+PURE = {f"transforms.{name}" for name in ("images", "labels", "examples", "vectors")}
 STAGES = {f"transforms.{name}" for name in ("list", "read", "decode", "embed", "write_tfrecord", "failures")}
 
 
@@ -64,11 +68,7 @@ def test_only_the_graph_knows_the_order_of_the_stages():
 
 @pytest.mark.parametrize(
     "path",
-    [
-        p
-        for p in MODULES
-        if name_of(p) in ("transforms.images", "transforms.labels", "transforms.examples") or "models" in p.parts
-    ],
+    [p for p in MODULES if name_of(p) in PURE or "models" in p.parts],
     ids=str,
 )
 def test_pure_modules_never_import_beam(path):
@@ -78,7 +78,7 @@ def test_pure_modules_never_import_beam(path):
 @pytest.mark.parametrize("path", [p for p in MODULES if "networks" not in p.parts], ids=str)
 def test_tensorflow_is_imported_where_models_are_loaded(path):
     if name_of(path) not in NEED_TENSORFLOW:
-        assert not under(imports(path, top_level_only=True), "tensorflow", *NEED_TENSORFLOW)
+        assert not under(imports(path, top_level_only=True), "tensorflow", "tf_keras", *NEED_TENSORFLOW)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,11 @@ def test_tensorflow_is_imported_where_models_are_loaded(path):
         ("transforms.images", "apache_beam"),
         ("transforms.models.loading", "apache_beam"),
         ("transforms.models.reusable", "apache_beam"),
+        ("transforms.models.training", "apache_beam"),
+        ("transforms.vectors", "apache_beam"),
+        ("transforms.vectors", "tensorflow"),
+        ("pipeline.finetune_inputs", "tensorflow"),
+        ("pipeline.finetune", "apache_beam"),
         ("pipeline.launch", "apache_beam"),
     ],
 )
