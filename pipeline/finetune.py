@@ -16,23 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import directories, finetune_options, finetune_report
+from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG, one_line
 from pipeline.console import Console, console, discard
 from pipeline.finetune_options import FinetuneConfig
 from pipeline.finetune_progress import TrainingProgress
 from pipeline.finetune_report import FinetuneReport
 from transforms.models import labelled
+from transforms.models import spec as specs
 from transforms.models.labelled import Split
 
 if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-
 CLASSIFIER, MODULE = "classifier", "feature_vector"
-
-# For models that take any size and do not tell their own: what most were trained with.
-_DEFAULT_IMAGE_SIZE = (224, 224)
 
 
 class WrongInputError(ValueError):
@@ -68,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = finetune_options.parse(sys.argv[1:] if argv is None else argv)
     except ValueError as error:
-        sys.stderr.write(f"finetune: {error}\n")
+        sys.stderr.write(f"finetune: {one_line(error)}\n")
         return WRONG
     with console(config.verbose) as shown:
         try:
@@ -80,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:  # noqa: BLE001 - whatever TensorFlow raises, the training has failed
             traceback.print_exc()
             log = f"; all that was logged: {shown.log}" if shown.log else ""
-            said, code = f"the training failed: {_one_line(error)}{log}", FAILED
+            said, code = f"the training failed: {one_line(error)}{log}", FAILED
         else:
             print(finetune_report.summary(report, config.output))
             said, code = "", DONE
@@ -144,7 +141,9 @@ def _images_task(config: FinetuneConfig) -> _Task:
     from transforms.models import image_batches, training
 
     module = training.load_module(directory)
-    size = config.image_size or training.fixed_image_size(module) or noted_size or _DEFAULT_IMAGE_SIZE
+    size = config.image_size or training.fixed_image_size(module) or noted_size
+    if size is None:
+        raise ValueError(f"model={config.model!r} does not tell which size its images have: give --image_size HxW")
     model = training.image_classifier(
         module,
         size,
@@ -204,18 +203,21 @@ def _vectors_task(config: FinetuneConfig) -> _Task:
 
 
 def _resolve(handle: str) -> tuple[Path, tuple[int, int] | None]:
-    """Returns the SavedModel directory that a handle means, and its image size (height, width) where one is noted.
+    """Returns the SavedModel that a handle means, and its image size (height, width) where one is told beside it.
 
     Raises:
-      ValueError: if there is no such model.
+      ValueError: if there is no such model, or it is of a format that cannot be trained here.
     """
-    directory = Path(handle).expanduser()
-    if not (directory / "saved_model.pb").is_file():
+    from transforms.models import handles, hub, noted
+
+    known = specs.HUB.get(handle)
+    path = None if handle in specs.BUNDLED else handles.local_path(known.handle if known else handle)
+    if path is None or path.is_file() or hub.read(path).format == "tf1_hub":
         raise ValueError(
-            f"--model {handle!r}: expected the directory of a SavedModel, with a saved_model.pb; on the vectors of any "
-            "other model train by --embeddings"
+            f"model={handle!r} cannot be trained: expected a SavedModel in TF2 format; embed the images with it, and "
+            "train on its vectors by --embeddings"
         )
-    return directory, None
+    return path, noted.image_size(path) or (known.image_size if known else None)
 
 
 @contextlib.contextmanager
@@ -223,11 +225,7 @@ def _wrong_input() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise WrongInputError(_one_line(error)) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise WrongInputError(one_line(error)) from error
 
 
 if __name__ == "__main__":

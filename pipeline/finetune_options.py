@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-_EPILOG = """\
-examples:
+from pipeline import command
+
+_EXAMPLES = """\
   python -m pipeline.finetune --train 'photos/*/*.jpg' --model models/module --output pets
       a softmax over what a module makes of each photograph; its class is the folder that it lies in
   python -m pipeline.finetune --train labels.csv --model models/module --trainable --augment --output pets
@@ -54,13 +54,6 @@ class FinetuneConfig:
     patience: int
     seed: int
     verbose: bool
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; argparse would print the usage of all flags above it."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def parse(argv: Sequence[str]) -> FinetuneConfig:
@@ -114,14 +107,14 @@ def _unknown(argument: str, flags: Sequence[str]) -> str:
     return f"{argument!r} is no flag of this command; {f'did you mean {near[0]}?' if near else 'see --help'}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m pipeline.finetune",
-        usage="python -m pipeline.finetune (--train PATTERN --model HANDLE | --embeddings DIR) --output DIR [flags]",
-        description="Trains a classifier of images: a softmax over a model's vectors, and the model too where asked.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def _parser() -> command.Parser:
+    parser = command.parser(
+        "finetune",
+        "Trains a classifier of images: a softmax over a model's vectors, and the model too where asked.",
+        _EXAMPLES,
+    )
+    parser.usage = (
+        "python -m pipeline.finetune (--train PATTERN --model HANDLE | --embeddings DIR) --output DIR [flags]"
     )
     what = parser.add_argument_group("what to train on")
     what.add_argument(
@@ -131,7 +124,11 @@ def _parser() -> argparse.ArgumentParser:
         help="images, local or gs://: a glob (** crosses directories) or a directory, the folder of an image is its "
         "class; or a .csv with the columns uri and label; repeatable",
     )
-    what.add_argument("--model", metavar="HANDLE", help="a SavedModel directory: TF-Hub's feature vectors, TF2 format")
+    what.add_argument(
+        "--model",
+        metavar="HANDLE",
+        help="what run_pipeline.py takes as --model, if it is a SavedModel in TF2 format: a directory, a name, a URL …",
+    )
     what.add_argument(
         "--embeddings",
         metavar="DIR",
@@ -164,8 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         "--image_size",
         type=_image_size,
         metavar="HxW",
-        help="height and width of the images, in pixels, as in 299x299 (default: the model's own where it has one, "
-        "else 224x224)",
+        help="height and width of the images, in pixels, as in 299x299 (default: the model's own)",
     )
     how.add_argument(
         "--epochs",
@@ -201,9 +197,6 @@ def _parser() -> argparse.ArgumentParser:
         help="a local directory to make: classifier/, report.json and, with --model, feature_vector/",
     )
     where.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote there")
-    parser.add_argument_group("other").add_argument(
-        "--verbose", action="store_true", help="show TensorFlow's logs, and whole tracebacks"
-    )
     return parser
 
 

@@ -22,9 +22,10 @@ from tests import small_task, tiny_module
 from tests.emulators import environment, storage_emulator
 from tests.running import ROOT, read_rows, run_pipeline
 from transforms import images
-from transforms.models import labelled, training
+from transforms.models import labelled, loading, resolve, training
 
 SIZE = (32, 32)
+TF1_MODULE = ROOT / "tests" / "golden" / "tf1_hub" / "feature_vector_3"
 CROPS = 45  # of each photograph; about 54 in all are for validation
 BROKEN = {"empty.jpg": "EmptyImage", "text.jpg": "UnknownFormat", "truncated.jpg": "CorruptImage"}
 SMALL = ("--image_size", "32x32", "--batch_size", "16", "--validation_fraction", "0.4", "--epochs", "12")
@@ -119,10 +120,26 @@ def test_full_beats_chance_and_trains_the_module(run, photos, module):
     np.testing.assert_allclose(classifier(pixels), expected, atol=1e-6)  # float32
 
 
+def test_the_pipeline_takes_what_was_written(frozen, photos, tmp_path):
+    embedded = run_pipeline(
+        tmp_path / "vectors", "--model", frozen.output / "feature_vector", "--input", f"{photos}/*/000.jpg"
+    )
+    assert embedded.code == 0, embedded.stderr
+    assert embedded.report["model"]["image_size"] == list(SIZE)
+    module, classifier = frozen.load("feature_vector"), frozen.load("classifier")
+    spec = resolve.resolve(str(frozen.output / "classifier"), None, "stretch")
+    assert spec.classes == small_task.CLASSES and spec.image_size == SIZE
+    for key, vector in embedded.vectors().items():
+        pixels = images.decode(Path(os.fsdecode(key)).read_bytes(), SIZE).pixels[None]
+        in_unit_range = pixels.astype(np.float32) / 255
+        np.testing.assert_allclose(vector, module(in_unit_range)[0], atol=1e-5)  # float32
+        np.testing.assert_allclose(loading.load(spec)(pixels), classifier(in_unit_range), atol=1e-5)
+
+
 def test_what_lies_in_the_output_and_what_a_person_sees(frozen):
     found = {str(path.relative_to(frozen.output)) for path in frozen.output.rglob("*") if path.is_file()}
     variables = {f"variables/variables.{suffix}" for suffix in ("index", "data-00000-of-00001")}
-    saved = {"saved_model.pb", "fingerprint.pb", *variables}
+    saved = {"saved_model.pb", "fingerprint.pb", "assets.extra/image_model.json", *variables}
     assert found == {
         "report.json",
         "classifier/labels.txt",
@@ -270,12 +287,21 @@ def wrong(photos, module, embedded, tmp_path):
     ours = ("--train", photos, "--model", module)
     return {
         "flag": ((*ours, "--epochs", "none"), "argument --epochs: 'none': expected a whole number from 1"),
-        "no model": (("--train", photos, "--model", "resnet"), "--model 'resnet': expected the directory of a SavedM"),
-        "no saved model": (("--train", photos, "--model", tmp_path / "empty"), "with a saved_model.pb"),
+        "no model": (("--train", photos, "--model", "resnet"), "model='resnet': no such name, directory, archive"),
+        "no saved model": (
+            ("--train", photos, "--model", tmp_path / "empty"),
+            "expected saved_model.pb there, found []",
+        ),
+        "bundled": (
+            ("--train", photos, "--model", "efficientnet_lite0"),
+            "cannot be trained: expected a SavedModel in",
+        ),
+        "tf1": (("--train", photos, "--model", TF1_MODULE), "train on its vectors by --embeddings"),
+        "no size": (ours, "does not tell which size its images have: give --image_size HxW"),
         "no images": (("--train", f"{tmp_path}/none/*", "--model", module), "matches nothing: expected at least one"),
         "one class": (("--train", one_class, "--model", module), "expected images of at least two classes, found only"),
         "bad class": (
-            ("--train", all_bad, "--model", module, "--validation_fraction", "0"),
+            ("--train", all_bad, "--model", module, "--validation_fraction", "0", "--image_size", "32x32"),
             "class 'b': none of its 1 training images can be read and decoded; the first,",
         ),
         "nothing trained": (
@@ -297,7 +323,19 @@ def wrong(photos, module, embedded, tmp_path):
 
 
 NAMES = [
-    *("flag", "no model", "no saved model", "no images", "one class", "bad class", "nothing trained", "momentum"),
+    *(
+        "flag",
+        "no model",
+        "no saved model",
+        "bundled",
+        "tf1",
+        "no size",
+        "no images",
+        "one class",
+        "bad class",
+        "nothing trained",
+        "momentum",
+    ),
     *("size", "trainable", "no embeddings", "no labels"),
 ]
 

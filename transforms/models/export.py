@@ -8,6 +8,9 @@ import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
 
+from transforms.models import noted
+
+# Where `transforms.models.classes` looks for them.
 LABELS = "labels.txt"
 
 
@@ -16,7 +19,7 @@ def write_classifier(model: tf_keras.Sequential, classes: Sequence[str], directo
 
     What is written is callable: float32 (n, …), as the model takes it → probabilities, float32 (n, classes); so is its
     signature `serving_default`, whose output is `probabilities`. It has its `variables`, and those of the last layer as
-    `kernel`, float32 (d, classes), and `bias`, float32 (classes,).
+    `kernel`, float32 (d, classes), and `bias`, float32 (classes,). Of a classifier of images the image size is noted.
 
     Raises:
       OSError: if it cannot be written.
@@ -36,14 +39,17 @@ def write_classifier(model: tf_keras.Sequential, classes: Sequence[str], directo
     written.bias = model.layers[-1].bias
     written.__call__ = classify
     _save(written, directory, serve)
-    (directory / LABELS).write_text("".join(f"{label}\n" for label in classes), "utf-8", "surrogateescape")
+    (directory / LABELS).write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
+    if len(model.input_shape) == 4:
+        _, height, width, _ = model.input_shape
+        noted.note(directory, (height, width))
 
 
 def write_module(module: Any, image_size: tuple[int, int], directory: Path) -> None:
     """Writes a module, with its variables as they are now, as the Reusable SavedModel that it was loaded from.
 
-    Its signature `serving_default` takes `images`, float32 (n, height, width, 3) in [0, 1], gives `default`, float32
-    (n, d), and tells the image size that it was trained with, even where its `__call__` takes others.
+    Its signature `serving_default` takes `images`, float32 (n, height, width, 3) in [0, 1], and gives `default`,
+    float32 (n, d). The image size that it was trained with is noted, even where its `__call__` takes others.
 
     Args:
       module: as `hub.load` gave it.
@@ -63,6 +69,7 @@ def write_module(module: Any, image_size: tuple[int, int], directory: Path) -> N
         return {"default": for_inference(images)}
 
     _save(module, directory, serve)
+    noted.note(directory, image_size)
 
 
 def _save(written: Any, directory: Path, serve: Any) -> None:

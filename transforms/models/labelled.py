@@ -30,17 +30,17 @@ class Split:
 
 
 def folder_label(key: bytes) -> str:
-    """Returns the name of the folder that an image lies in.
+    """Returns the name of the folder that an image lies in, with escapes for what is not UTF-8.
 
     Raises:
       ValueError: if it lies in none.
     """
-    folder = posixpath.basename(posixpath.dirname(_text(key)))
+    folder = posixpath.basename(posixpath.dirname(_printable(key)))
     inside = _SHARD_AND_FOLDER.fullmatch(folder)
     label = inside[1] if inside else folder
     if not label:
-        raise ValueError(f"key={_text(key)!r}: expected a folder whose name is the class")
-    return _checked(label, f"key={_text(key)!r}")
+        raise ValueError(f"key={_printable(key)!r}: expected a folder whose name is the class")
+    return _checked(label, f"key={_printable(key)!r}")
 
 
 def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
@@ -72,7 +72,8 @@ def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
             if "://" not in uri:  # a bucket takes `..` for a name
                 uri = posixpath.normpath(uri)
             key = uri.encode("utf-8", "surrogateescape")
-            if labels.setdefault(key, _checked(label, place)) != label:
+            label = _checked(_printable(label.encode("utf-8", "surrogateescape")), place)
+            if labels.setdefault(key, label) != label:
                 raise ValueError(f"{place}: {uri!r} is {label!r} here and {labels[key]!r} above: expected one label")
     except csv.Error as error:
         raise ValueError(f"{csv_uri!r}, line {rows.line_num}: not a CSV: {error}") from error
@@ -130,5 +131,5 @@ def _checked(label: str, place: str) -> str:
     return label
 
 
-def _text(key: bytes) -> str:
-    return key.decode("utf-8", "surrogateescape")
+def _printable(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")

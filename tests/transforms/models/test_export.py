@@ -6,12 +6,12 @@ import tensorflow as tf
 import tensorflow_hub as hub
 
 from tests import tiny_module
-from transforms.models import export, training
+from transforms.models import classes, export, noted, training
 
 SIZE = (16, 20)
 IMAGES = np.random.default_rng(0).random((5, *SIZE, 3), np.float32)
 NUMBERS = np.arange(5, dtype=np.int32) % 3
-CLASSES = ("cat", "red dog", "\udcff")
+CLASSES = ("cat", "red dog", "世")
 
 
 class Deaf:
@@ -42,8 +42,13 @@ def test_a_classifier_gives_the_probabilities_of_the_model(trained):
     for found in (classifier(IMAGES), classifier.signatures["serving_default"](tf.constant(IMAGES))["probabilities"]):
         np.testing.assert_allclose(found, expected, atol=1e-6)  # float32
     np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-6)
-    labels = (directory / "classifier" / "labels.txt").read_bytes()
-    assert labels == b"cat\nred dog\n\xff\n"
+    assert classes.names(directory / "classifier", False, 3) == CLASSES
+
+
+def test_the_image_size_is_noted(trained):
+    _, _, directory = trained
+    for name in ("classifier", "feature_vector"):
+        assert noted.image_size(directory / name) == SIZE
 
 
 def test_the_module_gives_the_vectors_within_the_classifier(trained):
@@ -98,6 +103,7 @@ def test_a_classifier_over_vectors(tmp_path):
     export.write_classifier(model, CLASSES, tmp_path / "classifier")
     classifier = hub.load(str(tmp_path / "classifier"))
     np.testing.assert_allclose(classifier(vectors), model(vectors, training=False), atol=1e-6)  # float32
+    assert noted.image_size(tmp_path / "classifier") is None
 
 
 def test_where_nothing_can_be_written(tmp_path):
