@@ -364,20 +364,11 @@ def test_a_training_that_fails_leaves_nothing_but_its_log(embedded, tmp_path):
 
 
 def test_interrupted_nothing_is_written(photos, module, tmp_path):
-    flags = [
-        "--train",
-        photos,
-        "--model",
-        module,
-        "--output",
-        tmp_path / "out",
-        "--epochs",
-        100_000,
-        "--patience",
-        99_999,
-    ]
-    command = [sys.executable, "-m", "pipeline.finetune", *map(str, flags), "--image_size", "32x32"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    (tmp_path / "tmp").mkdir()  # where the log is while it runs
+    flags = ["--train", photos, "--model", module, "--output", tmp_path / "out", "--image_size", "32x32"]
+    argv = [sys.executable, "-m", "pipeline.finetune", *flags, "--epochs", 100_000, "--patience", 99_999]
+    env = environment({"TMPDIR": str(tmp_path / "tmp")})
+    with subprocess.Popen([*map(str, argv)], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             while not (line := process.stderr.readline()).startswith("epoch 2 "):
@@ -388,4 +379,4 @@ def test_interrupted_nothing_is_written(photos, module, tmp_path):
         finally:
             process.kill()
     assert rest.splitlines()[-1] == "finetune: interrupted: nothing was written"
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "tmp"]

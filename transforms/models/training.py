@@ -219,11 +219,7 @@ def fit(
     if not all(math.isfinite(value) for values in history.values() for value in values):
         epoch = len(history["loss"])
         raise TrainingError(f"the loss is not finite after epoch {epoch}: try a lower learning rate")
-    best_epoch = len(history["loss"])
-    if validation is not None:
-        # By itself EarlyStopping goes back to the best weights only where it was what ended the training.
-        model.set_weights(stopping.best_weights)
-        best_epoch = stopping.best_epoch + 1
+    best_epoch = len(history["loss"]) if validation is None else stopping.best_epoch + 1
     return Fit({name: tuple(map(float, values)) for name, values in history.items()}, best_epoch)
 
 
