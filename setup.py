@@ -12,6 +12,8 @@ REQUIREMENTS = [
     "tfx-bsl>=1.21,<1.22",
     "tensorflow-hub>=0.16.1,<0.17",
     "kagglehub>=0.3.13",
+    # hub.KerasLayer is of Keras 2, which since TensorFlow 2.16 is this package, of TensorFlow's own version.
+    "tf_keras>=2.21,<2.22",
     # Beam 2.77 takes Pillow below 13; 12 is the first that reads AVIF and WebP in every wheel.
     "pillow>=12,<13",
     "google-cloud-storage>=3.17,<4",
@@ -39,8 +41,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE", "pipeline/samples/SOURCES.md", "transforms/models/weights/SOURCES.md"],
-    # What TensorFlow 2.21, tfx-bsl 1.21 and Beam 2.77 all have wheels for, less 3.10: its life ended in October 2026, and
-    # pip takes a quarter of an hour there to find versions that go together.
+    # What TensorFlow 2.21, tfx-bsl 1.21 and Beam 2.77 all have wheels for, less 3.10: its life ended in October 2026,
+    # and pip takes a quarter of an hour there to find versions that go together.
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "transforms*"]),
     py_modules=["run_pipeline"],

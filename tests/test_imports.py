@@ -98,8 +98,8 @@ def test_tensorflow_is_imported_where_models_are_loaded(path):
         ("transforms.models.training", "apache_beam"),
         ("transforms.vectors", "apache_beam"),
         ("transforms.vectors", "tensorflow"),
-        ("pipeline.finetune_inputs", "tensorflow"),
-        ("pipeline.finetune", "apache_beam"),
+        ("pipeline.finetune.inputs", "tensorflow"),
+        ("pipeline.finetune.run", "apache_beam"),
         ("pipeline.launch", "apache_beam"),
     ],
 )

@@ -1,4 +1,4 @@
-"""pipeline.finetune_inputs: from patterns, CSVs and directories of embeddings to labels."""
+"""pipeline.finetune.inputs: from patterns, CSVs and directories of embeddings to labels."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import finetune_inputs as inputs
+from pipeline.finetune import inputs
 from tests import data_generation as data
 from transforms import examples, read
 from transforms.records import Embedding, ImageInfo

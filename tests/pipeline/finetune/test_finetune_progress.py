@@ -1,8 +1,8 @@
-"""pipeline.finetune_progress: what is said of a training, on a terminal and elsewhere."""
+"""pipeline.finetune.progress: what is said of a training, on a terminal and elsewhere."""
 
 import io
 
-from pipeline.finetune_progress import TrainingProgress
+from pipeline.finetune.progress import TrainingProgress
 
 MEASURED = {"loss": 0.5, "accuracy": 0.75}
 VALIDATED = MEASURED | {"val_loss": 0.25, "val_accuracy": 1.0}

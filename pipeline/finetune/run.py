@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import directories, finetune_options, finetune_report
+from pipeline import directories
 from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG, one_line
 from pipeline.console import Console, console, discard
-from pipeline.finetune_options import FinetuneConfig
-from pipeline.finetune_progress import TrainingProgress
-from pipeline.finetune_report import FinetuneReport
+from pipeline.finetune import options
+from pipeline.finetune import report as reports
+from pipeline.finetune.options import FinetuneConfig
+from pipeline.finetune.progress import TrainingProgress
+from pipeline.finetune.report import FinetuneReport
 from transforms.models import labelled
 from transforms.models import spec as specs
 from transforms.models.labelled import Split
@@ -63,13 +65,13 @@ class _Task:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; the outcome goes to stdout, all else to stderr."""
     try:
-        config = finetune_options.parse(sys.argv[1:] if argv is None else argv)
+        config = options.parse(sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         sys.stderr.write(f"finetune: {one_line(error)}\n")
         return WRONG
     with console(config.verbose) as shown:
         try:
-            report = run(config, shown)
+            report = train(config, shown)
         except WrongInputError as error:
             said, code = str(error), WRONG
         except KeyboardInterrupt:
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             log = f"; all that was logged: {shown.log}" if shown.log else ""
             said, code = f"the training failed: {one_line(error)}{log}", FAILED
         else:
-            print(finetune_report.summary(report, config.output))
+            print(reports.summary(report, config.output))
             said, code = "", DONE
         if code != FAILED:
             discard(shown)
@@ -89,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def run(config: FinetuneConfig, shown: Console) -> FinetuneReport:
+def train(config: FinetuneConfig, shown: Console) -> FinetuneReport:
     """Trains what was asked for, and writes it to `config.output`.
 
     Raises:
@@ -98,7 +100,7 @@ def run(config: FinetuneConfig, shown: Console) -> FinetuneReport:
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
         with _wrong_input():
-            entries = (CLASSIFIER, MODULE, finetune_report.FILE)
+            entries = (CLASSIFIER, MODULE, reports.FILE)
             output = stack.enter_context(
                 directories.complete(config.output, overwrite=config.overwrite, entries=entries)
             )
@@ -126,18 +128,18 @@ def run(config: FinetuneConfig, shown: Console) -> FinetuneReport:
         if task.module is not None and task.image_size is not None:
             export.write_module(task.module, task.image_size, output / MODULE)
         seconds = {"training": trained_to - trained_from, "all": time.monotonic() - start}
-        report = finetune_report.compose(
+        report = reports.compose(
             config, task.kind, task.source, task.split, task.bad, fitted.history, fitted.best_epoch, seconds
         )
-        (output / finetune_report.FILE).write_text(report.to_json(), encoding="utf-8")
+        (output / reports.FILE).write_text(report.to_json(), encoding="utf-8")
     return report
 
 
 def _images_task(config: FinetuneConfig) -> _Task:
     directory, noted_size = _resolve(config.model)
-    from pipeline import finetune_inputs  # brings Beam along, for its filesystems
+    from pipeline.finetune import inputs  # brings Beam along, for its filesystems
 
-    split = labelled.split(finetune_inputs.image_labels(config.train), config.validation_fraction)
+    split = labelled.split(inputs.image_labels(config.train), config.validation_fraction)
     from transforms.models import image_batches, training
 
     module = training.load_module(directory)
@@ -152,7 +154,7 @@ def _images_task(config: FinetuneConfig) -> _Task:
         batch_norm_momentum=config.batch_norm_momentum,
         seed=config.seed,
     )
-    batches = image_batches.ImageBatches(finetune_inputs.read_image, split.classes, size, config.batch_size)
+    batches = image_batches.ImageBatches(inputs.read_image, split.classes, size, config.batch_size)
     batches.check(split)
     return _Task(
         kind="full" if config.trainable else "frozen",
@@ -170,9 +172,9 @@ def _images_task(config: FinetuneConfig) -> _Task:
 def _vectors_task(config: FinetuneConfig) -> _Task:
     import numpy as np
 
-    from pipeline import finetune_inputs
+    from pipeline.finetune import inputs
 
-    found = finetune_inputs.labelled_vectors(config.embeddings, config.labels)
+    found = inputs.labelled_vectors(config.embeddings, config.labels)
     split = labelled.split(found.labels, config.validation_fraction)
     from transforms.models import training
 
@@ -226,7 +228,3 @@ def _wrong_input() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise WrongInputError(one_line(error)) from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""pipeline.finetune_options: flags, defaults, and each wrong flag in one plain line."""
+"""pipeline.finetune.options: flags, defaults, and each wrong flag in one plain line."""
 
 import dataclasses
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import finetune_options as options
+from pipeline.finetune import options
 
 IMAGES = ["--train", "x", "--model", "m", "--output", "o"]
 
@@ -112,5 +112,7 @@ def test_help_is_quick_and_names_units_defaults_and_examples():
 
 
 def test_flags_need_neither_beam_nor_tensorflow():
-    code = "import sys, pipeline.finetune; sys.exit(bool({'tensorflow', 'apache_beam', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys, pipeline.finetune.run; sys.exit(bool({'tensorflow', 'apache_beam', 'numpy'} & set(sys.modules)))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

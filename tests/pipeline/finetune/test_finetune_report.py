@@ -1,8 +1,9 @@
-"""pipeline.finetune_report: counts that add up, and what is called chance."""
+"""pipeline.finetune.report: counts that add up, and what is called chance."""
 
 import json
 
-from pipeline import finetune_options, finetune_report
+from pipeline.finetune import options
+from pipeline.finetune import report as reports
 from transforms.models.labelled import Labelled, Split
 
 HISTORY = {
@@ -18,12 +19,10 @@ def side(prefix, *labels):
 
 
 def compose(validation, kind="full", history=HISTORY, *flags):
-    config = finetune_options.parse(["--train", "x", "--model", "m", "--output", "/o", *flags])
+    config = options.parse(["--train", "x", "--model", "m", "--output", "/o", *flags])
     split = Split(("a", "b"), side(b"t", "a", "a", "b", "b"), validation)
     bad = {b"t1": "CorruptImage", b"t3": "EmptyImage", b"v0": "CorruptImage"}
-    return finetune_report.compose(
-        config, kind, {"model": "m"}, split, bad, history, 2, {"training": 1.23456, "all": 5.0}
-    )
+    return reports.compose(config, kind, {"model": "m"}, split, bad, history, 2, {"training": 1.23456, "all": 5.0})
 
 
 def test_counts_accuracy_and_chance():
@@ -48,7 +47,7 @@ def test_counts_accuracy_and_chance():
         "batch_norm_momentum": None,
     }
     assert read["seconds"] == {"training": 1.235, "all": 5.0}
-    said = finetune_report.summary(report, "/o")
+    said = reports.summary(report, "/o")
     assert said.splitlines() == [
         "9 images = 2 for training + 4 for validation + 3 bad (CorruptImage 2, EmptyImage 1)",
         "",
@@ -65,6 +64,6 @@ def test_without_validation_nothing_is_claimed():
     report = compose((), "linear_probe", history)
     assert report.validation_accuracy is None and report.chance_accuracy is None
     assert "augment" not in report.settings
-    said = finetune_report.summary(report, "/o")
+    said = reports.summary(report, "/o")
     assert "accuracy    unknown: no images for validation" in said and "feature_vector" not in said
     assert json.loads(report.to_json())["validation_accuracy"] is None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.finetune_options import FinetuneConfig
+from pipeline.finetune.options import FinetuneConfig
 from transforms.models.labelled import Labelled, Split
 
 FILE = "report.json"
