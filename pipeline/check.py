@@ -22,7 +22,7 @@ def check_inputs(config: EmbedConfig) -> None:
         try:
             found = storage.match(pattern, limit=1)
         except Exception as error:
-            raise ValueError(f"--input {pattern!r} cannot be listed: {_reason(error)}") from error
+            raise ValueError(f"--input {pattern!r} cannot be listed: {storage.reason(error)}") from error
         if not found:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
 
@@ -44,7 +44,7 @@ def _check_writable(output: str) -> None:
         storage.write(trial, b"")
         storage.remove_file(trial)
     except Exception as error:
-        raise ValueError(f"--output {output!r} cannot be written: {_reason(error)}") from error
+        raise ValueError(f"--output {output!r} cannot be written: {storage.reason(error)}") from error
 
 
 def _check_schema(config: EmbedConfig, model: ModelSpec) -> None:
@@ -76,10 +76,3 @@ def _check_run_id(config: EmbedConfig) -> None:
     storage.remove_file(run_report)
     for directory in directories:
         storage.remove(directory)
-
-
-def _reason(error: Exception) -> str:
-    """Returns an error in one line; Beam's carry the reason in a dict of details."""
-    details = getattr(error, "exception_details", None)
-    cause = next(iter(details.values())) if details else error
-    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__

@@ -3,12 +3,12 @@
 import argparse
 import dataclasses
 import datetime
-import os
 import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline import flags
 from pipeline.command import Parser
 from transforms import images
 from transforms.examples import Written
@@ -77,12 +77,12 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
     if re.search(r"[*?\[]", given.output):
         raise ValueError(f"--output {given.output!r}: expected a directory, without the wildcards * ? [")
     config = EmbedConfig(
-        inputs=tuple(_pattern(pattern) for pattern in given.input or [SAMPLES]),
+        inputs=tuple(flags.pattern(pattern) for pattern in given.input or [SAMPLES]),
         input_format=given.input_format,
         model=given.model,
         model_signature=given.model_signature,
         model_tags=given.model_tags,
-        output=_absolute(given.output.rstrip("/") or "/"),
+        output=flags.absolute(given.output),
         run_id=given.run_id or _new_run_id(),
         overwrite=given.overwrite,
         batch_size=given.batch_size,
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--top_classes",
-        type=_positive,
+        type=flags.positive,
         default=5,
         metavar="N",
         help="with a classifier, how many of the best classes a record gets beside the vector (default: %(default)s)",
@@ -178,7 +178,7 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
     """Adds the flags that say how a model is used, which make up its digest."""
     parser.add_argument(
         "--image_size",
-        type=_image_size,
+        type=flags.image_size,
         metavar="HxW",
         help="height and width of the images that the model sees, in pixels, as in 224x224 (default: the model's own)",
     )
@@ -206,22 +206,11 @@ def add_batch_size(parser: argparse._ActionsContainer) -> None:
     """Adds the flag for the size of a batch."""
     parser.add_argument(
         "--batch_size",
-        type=_positive,
+        type=flags.positive,
         default=32,
         metavar="N",
         help="images a call of the model (default: %(default)s)",
     )
-
-
-def _pattern(given: str) -> str:
-    """Returns a pattern that means the same on any worker; a directory means all that is below it."""
-    if ("://" not in given and Path(given).is_dir()) or given.endswith("/"):
-        given = f"{given.rstrip('/')}/**"
-    return _absolute(given)
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **
 
 
 def _new_run_id() -> str:
@@ -235,34 +224,18 @@ def _run_id(text: str) -> str:
     return text
 
 
-def _image_size(text: str) -> tuple[int, int]:
-    parsed = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not parsed or not int(parsed[1]) or not int(parsed[2]):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected HEIGHTxWIDTH in pixels, as in 224x224")
-    return int(parsed[1]), int(parsed[2])
-
-
 def _tags(text: str) -> tuple[str, ...]:
     return tuple(tag for tag in text.split(",") if tag)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
-    return int(text)
-
-
 def _max_pixels(text: str) -> int:
-    if (pixels := _positive(text)) > images.MAX_PIXELS_LIMIT:
+    if (pixels := flags.positive(text)) > images.MAX_PIXELS_LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {images.MAX_PIXELS_LIMIT}, Pillow's own limit")
     return pixels
 
 
 def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = -1.0
+    rate = flags.number(text)
     if not 0 <= rate <= 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
     return rate

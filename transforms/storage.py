@@ -90,3 +90,11 @@ def remove_file(path: str) -> None:
     """Deletes a file; none there is fine."""
     with contextlib.suppress(BeamIOError):
         FileSystems.delete([path])
+
+
+def reason(error: Exception) -> str:
+    """Returns an error in one line; Beam's carry the reason in a dict of details."""
+    details = getattr(error, "exception_details", None)
+    cause = next(iter(details.values())) if details else error
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__

@@ -80,7 +80,7 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
     try:
         read = vectors.read(sorted(paths), storage.open_stored)
     except OSError as error:
-        raise ValueError(f"--embeddings {directory!r} cannot be read: {_reason(error)}") from error
+        raise ValueError(f"--embeddings {directory!r} cannot be read: {storage.reason(error)}") from error
     if labels_csv is None:
         labels = {key: labelled.folder_label(key) for key in read.keys}
     else:
@@ -107,7 +107,7 @@ def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
         # A byte order mark is how Excel begins a CSV.
         text = storage.read(path).decode("utf-8-sig", "surrogateescape")
     except Exception as error:
-        raise ValueError(f"{flag} {path!r} cannot be read: {_reason(error)}") from error
+        raise ValueError(f"{flag} {path!r} cannot be read: {storage.reason(error)}") from error
     return labelled.read_labels(io.StringIO(text, newline=""), path)
 
 
@@ -115,14 +115,7 @@ def _match(pattern: str, flag: str) -> list[str]:
     try:
         found = [metadata.path for metadata in storage.match(pattern)]
     except Exception as error:
-        raise ValueError(f"{flag} {pattern!r} cannot be listed: {_reason(error)}") from error
+        raise ValueError(f"{flag} {pattern!r} cannot be listed: {storage.reason(error)}") from error
     if not found:
         raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")
     return found
-
-
-def _reason(error: Exception) -> str:
-    """Returns an error in one line; Beam's carry the reason in a dict of details."""
-    details = getattr(error, "exception_details", None)
-    cause = next(iter(details.values())) if details else error
-    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__

@@ -4,12 +4,10 @@ import argparse
 import dataclasses
 import difflib
 import math
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import command
+from pipeline import command, flags
 
 _EXAMPLES = """\
   python -m pipeline.finetune --train 'photos/*/*.jpg' --model models/module --output pets
@@ -74,11 +72,11 @@ def parse(argv: Sequence[str]) -> FinetuneConfig:
         raise ValueError("--batch_norm_momentum has no effect on a frozen model: expected --trainable with it")
     learning_rate = given.learning_rate or (_LEARNING_RATE_TRAINABLE if given.trainable else _LEARNING_RATE)
     values = vars(given) | {
-        "train": tuple(_pattern(pattern) for pattern in given.train or ()),
+        "train": tuple(flags.pattern(pattern) for pattern in given.train or ()),
         "model": given.model or "",
-        "embeddings": _absolute(given.embeddings or ""),
-        "labels": given.labels and _absolute(given.labels),
-        "output": Path(_absolute(given.output)),
+        "embeddings": flags.absolute(given.embeddings or ""),
+        "labels": given.labels and flags.absolute(given.labels),
+        "output": Path(flags.absolute(given.output)),
         "learning_rate": learning_rate,
     }
     return FinetuneConfig(**values)
@@ -100,10 +98,10 @@ def _check_source(given: argparse.Namespace) -> None:
             raise ValueError(f"--{name} goes with --model: expected it without --embeddings, where no image is read")
 
 
-def _unknown(argument: str, flags: Sequence[str]) -> str:
+def _unknown(argument: str, known: Sequence[str]) -> str:
     if not argument.startswith("-"):
         return f"{argument!r} belongs to no flag: expected quotes around a pattern, or the shell takes it apart"
-    near = difflib.get_close_matches(argument.split("=")[0], flags, n=1)
+    near = difflib.get_close_matches(argument.split("=")[0], known, n=1)
     return f"{argument!r} is no flag of this command; {f'did you mean {near[0]}?' if near else 'see --help'}"
 
 
@@ -159,19 +157,19 @@ def _parser() -> command.Parser:
     how.add_argument("--augment", action="store_true", help="flip and crop the images to train on at random")
     how.add_argument(
         "--image_size",
-        type=_image_size,
+        type=flags.image_size,
         metavar="HxW",
         help="height and width of the images, in pixels, as in 299x299 (default: the model's own)",
     )
     how.add_argument(
         "--epochs",
-        type=_positive,
+        type=flags.positive,
         default=20,
         metavar="N",
         help="times over the images, at most (default: %(default)s)",
     )
     how.add_argument(
-        "--batch_size", type=_positive, default=32, metavar="N", help="images a step (default: %(default)s)"
+        "--batch_size", type=flags.positive, default=32, metavar="N", help="images a step (default: %(default)s)"
     )
     how.add_argument(
         "--learning_rate",
@@ -181,7 +179,7 @@ def _parser() -> command.Parser:
     )
     how.add_argument(
         "--patience",
-        type=_positive,
+        type=flags.positive,
         default=3,
         metavar="N",
         help="end after so many epochs without a lower validation loss; the best epoch is kept (default: %(default)s)",
@@ -200,54 +198,21 @@ def _parser() -> command.Parser:
     return parser
 
 
-def _pattern(given: str) -> str:
-    """Returns a pattern without the working directory in it; a directory means all that is below it."""
-    if ("://" not in given and Path(given).is_dir()) or given.endswith("/"):
-        given = f"{given.rstrip('/')}/**"
-    return _absolute(given)
-
-
-def _absolute(path: str) -> str:
-    if not path or "://" in path:
-        return path.rstrip("/")
-    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
-    return int(text)
-
-
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to {2**31 - 1}")
     return int(text)
 
 
-def _image_size(text: str) -> tuple[int, int]:
-    parsed = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not parsed or not int(parsed[1]) or not int(parsed[2]):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected HEIGHTxWIDTH in pixels, as in 224x224")
-    return int(parsed[1]), int(parsed[2])
-
-
 def _fraction(text: str) -> float:
-    number = _number(text)
+    number = flags.number(text)
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to less than 1")
     return number
 
 
 def _learning_rate(text: str) -> float:
-    number = _number(text)
+    number = flags.number(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0, as in 0.001")
     return number
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

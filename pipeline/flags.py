@@ -1,0 +1,44 @@
+"""What the text of a flag means, or in one line what was expected: the types that commands give to argparse."""
+
+import argparse
+import math
+import os
+import re
+from pathlib import Path
+
+
+def positive(text: str) -> int:
+    """Returns a whole number from 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Returns (height, width) in pixels."""
+    parsed = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not parsed or not int(parsed[1]) or not int(parsed[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HEIGHTxWIDTH in pixels, as in 224x224")
+    return int(parsed[1]), int(parsed[2])
+
+
+def number(text: str) -> float:
+    """Returns a number, NaN for what is none: it lies in no range that a caller compares it with."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def pattern(given: str) -> str:
+    """Returns a pattern that means the same in any working directory; a directory means all that is below it."""
+    if ("://" not in given and Path(given).is_dir()) or given.endswith("/"):
+        given = f"{given.rstrip('/')}/**"
+    return absolute(given)
+
+
+def absolute(path: str) -> str:
+    """Returns a path, which may have wildcards, without the working directory in it; a URI as it is."""
+    if not path or "://" in path:
+        return path.rstrip("/")
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **
