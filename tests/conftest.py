@@ -32,6 +32,15 @@ def inception_resnet_v2(tmp_path_factory) -> ImportReport:
 
 
 @pytest.fixture(scope="session")
+def inception_resnet_v2_classifier(tmp_path_factory) -> ImportReport:
+    """The classifier of Inception-ResNet V2."""
+    path = _written(tmp_path_factory, "inception_resnet_v2", slim_checkpoints.V2)
+    return checkpoint.import_checkpoint(
+        "inception_resnet_v2", path, path.parent / "classifier", checkpoint.CLASSIFICATION
+    )
+
+
+@pytest.fixture(scope="session")
 def inception_v2(tmp_path_factory) -> dict[str, ImportReport]:
     """Both heads of Inception V2, from a checkpoint in the V2 format."""
     path = _written(tmp_path_factory, "inception_v2", slim_checkpoints.V2)

@@ -56,10 +56,10 @@ def test_inception_v2(inception_v2, tmp_path):
     check_vectors(run, SAMPLES, layer(in_unit_range(pixels(SAMPLES, (224, 224)))).numpy(), 1e-4)
 
 
-def test_inception_v2_as_a_classifier(inception_v2, tmp_path):
-    report = inception_v2[checkpoint.CLASSIFICATION]
-    run = run_pipeline(tmp_path / "out", "--model", report.output)
-    logits = hub.load(str(report.output))(in_unit_range(pixels(SAMPLES, (224, 224)))).numpy()
+def check_classifier(directory, size, tmp_path):
+    run = run_pipeline(tmp_path / "out", "--model", directory)
+    logits = hub.load(str(directory))(in_unit_range(pixels(SAMPLES, size))).numpy()
+    assert logits.shape[1] == 1001
     check_vectors(run, SAMPLES, logits, 1e-4)
     rows = {row["image/key"]: row for row in run.rows}
     for path, row in zip(SAMPLES, logits, strict=True):
@@ -67,6 +67,14 @@ def test_inception_v2_as_a_classifier(inception_v2, tmp_path):
         assert record["label/index"] == row.argsort()[::-1][:5].tolist()
         assert all(isinstance(name, bytes) and name for name in record["label/name"])
         np.testing.assert_allclose(record["label/score"], np.sort(tf.nn.softmax(row))[::-1][:5], rtol=1e-3)
+
+
+def test_inception_v2_as_a_classifier(inception_v2, tmp_path):
+    check_classifier(inception_v2[checkpoint.CLASSIFICATION].output, (224, 224), tmp_path)
+
+
+def test_inception_resnet_v2_as_a_classifier(inception_resnet_v2_classifier, tmp_path):
+    check_classifier(inception_resnet_v2_classifier.output, (299, 299), tmp_path)
 
 
 @pytest.mark.parametrize(
