@@ -226,7 +226,10 @@ def test_only_broken_images(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--model", "resnet"], "model='resnet': no such model; expected one of efficientnet_lite0"),
+        (
+            ["--model", "resnet"],
+            "model='resnet': no such directory, archive or hub handle, and none of the names efficientnet_lite0",
+        ),
         (["--input", "nowhere/*.jpg"], "matches nothing: expected at least one file"),
         (["--batch_size", "0"], "argument --batch_size: '0': expected a whole number from 1"),
         (

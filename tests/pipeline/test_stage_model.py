@@ -49,7 +49,7 @@ def test_a_copy_that_broke_off_is_no_model_and_is_completed(tmp_path):
 
 @pytest.mark.parametrize(
     ("handle", "said"),
-    [("efficientnet_lite0", "nothing to stage"), ("nothing", "no such name, directory, archive or hub handle")],
+    [("efficientnet_lite0", "nothing to stage"), ("nothing", "no such directory, archive or hub handle")],
 )
 def test_what_cannot_be_staged(tmp_path, capfd, handle, said):
     assert stage(handle, tmp_path / "m") == 2

@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from transforms.models import spec as specs
+
 # A bound on what an archive from a stranger may unpack to; the largest image models are a few GB.
 MAX_MODEL_BYTES = 16 * 2**30
 
@@ -41,7 +43,8 @@ def local_path(handle: str) -> Path:
         return path
     if _KAGGLE.fullmatch(handle):
         return _fetched(handle, _by_kagglehub)
-    raise ValueError(f"model={handle!r}: no such name, directory, archive or hub handle")
+    names = ", ".join((*specs.BUNDLED, *specs.HUB))
+    raise ValueError(f"model={handle!r}: no such directory, archive or hub handle, and none of the names {names}")
 
 
 def is_archive(handle: str) -> bool:

@@ -134,7 +134,9 @@ def test_a_kaggle_handle_without_a_network_says_how_to_stage(monkeypatch):
 
 
 def test_what_is_nothing():
-    with pytest.raises(ValueError, match="model='resnet': no such name, directory, archive or hub handle"):
+    with pytest.raises(
+        ValueError, match="model='resnet': no such directory, archive or hub handle, and none of the names effi"
+    ):
         handles.local_path("resnet")
 
 
