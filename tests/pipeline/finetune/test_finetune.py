@@ -287,7 +287,7 @@ def wrong(photos, module, embedded, tmp_path):
     ours = ("--train", photos, "--model", module)
     return {
         "flag": ((*ours, "--epochs", "none"), "argument --epochs: 'none': expected a whole number from 1"),
-        "no model": (("--train", photos, "--model", "resnet"), "model='resnet': no such name, directory, archive"),
+        "no model": (("--train", photos, "--model", "resnet"), "model='resnet': no such directory, archive"),
         "no saved model": (
             ("--train", photos, "--model", tmp_path / "empty"),
             "expected saved_model.pb there, found []",
