@@ -103,13 +103,14 @@ class _ReadList(beam.DoFn):
                         yield ImageRef(key(named), "", -1)
                     else:
                         yield self._failed(ref.key + b"#%d" % number, ValueError("expected a URI in this row"))
-        except (OSError, csv.Error) as error:
+        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this list's
             yield self._failed(ref.key, error)
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
 
     def _failed(self, key: bytes, error: Exception) -> beam.pvalue.TaggedOutput:
         counters.inc(counters.IMAGES_LISTED)
-        return beam.pvalue.TaggedOutput(FAILURES, Failure.of(key, STAGE, error, isinstance(error, OSError)))
+        retryable = not isinstance(error, (ValueError, csv.Error))
+        return beam.pvalue.TaggedOutput(FAILURES, Failure.of(key, STAGE, error, retryable))
 
 
 def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:

@@ -60,7 +60,9 @@ def _load(
 ) -> EmbeddingModel:
     _grow_gpu_memory()
     embed, loaded = _LOADERS[model_format](location, signature, tags)
-    return EmbeddingModel(embed, image_size, loaded)
+    model = EmbeddingModel(embed, image_size, loaded)
+    model(np.zeros((1, *image_size, 3), np.uint8))  # the first call optimizes the graph: that is no batch's time
+    return model
 
 
 def load_efficientnet_lite0(name: str) -> EfficientNetLite0:
