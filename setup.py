@@ -28,8 +28,8 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "gcp-storage-emulator==2026.7.19",
         "build>=1.2",
-        "mypy>=1.15",
-        "ruff>=0.11",
+        "mypy>=2.4,<3",
+        "ruff==0.17.6",  # its formatter changes with each minor version
     ],
 }
 
