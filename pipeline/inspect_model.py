@@ -48,16 +48,13 @@ def _inspect(given: argparse.Namespace) -> str:
     }
     if given.json:
         return json.dumps(facts, indent=2)
-    lines = []
-    for name, value in facts.items():
-        shown = value if isinstance(value, list) else [value]
-        lines.append(
-            f"{name.replace('_', ' '):<22}{shown[0]:,}"
-            if isinstance(value, int)
-            else f"{name.replace('_', ' '):<22}{shown[0]}"
-        )
-        lines += [f"{'':<22}{more}" for more in shown[1:]]
-    return "\n".join(lines)
+    return "\n".join(line for name, value in facts.items() for line in _lines(name.replace("_", " "), value))
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    """Returns a fact in two columns; a list takes a line for each of its items."""
+    items = value if isinstance(value, list) else [f"{value:,}" if isinstance(value, int) else value]
+    return [f"{name if i == 0 else '':<22}{item}" for i, item in enumerate(items)]
 
 
 def _signatures(spec: specs.ModelSpec) -> dict[str, Any]:

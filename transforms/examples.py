@@ -126,7 +126,7 @@ def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
       ValueError: if it is no tf.Example, or has no `image/encoded`.
     """
     try:
-        batch = _image_decoder().DecodeBatch([serialized])
+        batch = _decoder("image/key", "image/encoded").DecodeBatch([serialized])
     except RuntimeError as error:
         raise ValueError(f"expected a serialized tf.Example: {error}") from error
     found = {name: batch.column(i)[0].as_py() for i, name in enumerate(batch.schema.names)}
@@ -151,7 +151,7 @@ def decode_embeddings(
     if not serialized:
         return [], np.zeros((0, 0), np.float32), []
     try:
-        batch = _embedding_decoder().DecodeBatch(list(serialized))
+        batch = _decoder("image/key", "model/name", "model/digest", _VECTOR).DecodeBatch(list(serialized))
     except RuntimeError as error:
         raise ValueError(f"expected serialized tf.Examples: {error}") from error
     columns = {}
@@ -173,17 +173,9 @@ def _encoder(written: Written) -> example_coder.RecordBatchToExamplesEncoder:
 
 
 @functools.cache
-def _embedding_decoder() -> example_coder.ExamplesToRecordBatchDecoder:
+def _decoder(*names: str) -> example_coder.ExamplesToRecordBatchDecoder:
+    """Returns a decoder of the named features alone; all but the vector are bytes."""
     described = schema_pb2.Schema()
-    for name in ("image/key", "model/name", "model/digest"):
-        described.feature.add(name=name, type=_BYTES)
-    described.feature.add(name=_VECTOR, type=schema_pb2.FeatureType.FLOAT)
-    return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())
-
-
-@functools.cache
-def _image_decoder() -> example_coder.ExamplesToRecordBatchDecoder:
-    described = schema_pb2.Schema()
-    for name in ("image/key", "image/encoded"):
-        described.feature.add(name=name, type=_BYTES)
+    for name in names:
+        described.feature.add(name=name, type=_FLOAT if name == _VECTOR else _BYTES)
     return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())

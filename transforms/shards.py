@@ -82,8 +82,7 @@ class _WriteParts(beam.DoFn):
             yield from self._write_batch()
 
     def finish_bundle(self) -> Iterable[Any]:
-        outputs = [*self._write_batch(), *self._close()] if self._batch or self._file else []
-        for output in outputs:
+        for output in [*(self._write_batch() if self._batch else ()), *self._close()]:
             if isinstance(output, beam.pvalue.TaggedOutput):
                 yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
             else:
@@ -94,7 +93,7 @@ class _WriteParts(beam.DoFn):
         if self._file is None:
             self._path = f"{self._directory}/{uuid.uuid4().hex}{self._suffix}"
             self._file, self._bytes, self._records = storage.create(self._path), 0, 0
-        encoded = self._encode(self._batch) if self._batch else []
+        encoded = self._encode(self._batch)
         self._file.writelines(encoded)
         self._bytes += sum(map(len, encoded))
         self._records += len(encoded)

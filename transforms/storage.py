@@ -5,6 +5,7 @@ import posixpath
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
@@ -45,19 +46,23 @@ def read(path: str) -> bytes:
 
 def write(path: str, content: bytes) -> None:
     """Writes a whole file: under `path` there is the old content or the new, never a part. Raises OSError."""
-    directory, name = posixpath.split(path)
-    part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
-    with create(part) as file:
+    with _whole(path) as file:
         file.write(content)
-    publish(part, path)
 
 
 def copy(source: str, path: str) -> None:
     """Copies a file, across filesystems too: under `path` there is the whole of it or none. Raises OSError."""
+    with open_stored(source) as content, _whole(path) as file:
+        shutil.copyfileobj(content, file, 2**22)
+
+
+@contextlib.contextmanager
+def _whole(path: str) -> Iterator[BinaryIO]:
+    """Gives a file to fill beside `path`, and renames it to `path` when the block ends well."""
     directory, name = posixpath.split(path)
     part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
-    with open_stored(source) as content, create(part) as file:
-        shutil.copyfileobj(content, file, 2**22)
+    with create(part) as file:
+        yield file
     publish(part, path)
 
 

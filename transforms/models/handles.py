@@ -37,7 +37,7 @@ def local_path(handle: str) -> Path:
     if handle.startswith("gs://"):
         return _fetched(handle, _from_bucket)
     path = Path(handle).expanduser()
-    if path.is_file() and handle.endswith(_ARCHIVES):
+    if path.is_file() and _is_archive(handle):
         return _unpacked(path)
     if path.exists():
         return path
@@ -45,11 +45,6 @@ def local_path(handle: str) -> Path:
         return _fetched(handle, _by_kagglehub)
     names = ", ".join((*specs.BUNDLED, *specs.HUB))
     raise ValueError(f"model={handle!r}: no such directory, archive or hub handle, and none of the names {names}")
-
-
-def is_archive(handle: str) -> bool:
-    """Returns whether a handle names a tar file by its ending."""
-    return handle.endswith(_ARCHIVES)
 
 
 def files_digest(path: Path) -> str:
@@ -68,6 +63,10 @@ def files_digest(path: Path) -> str:
             content_digest = hashlib.file_digest(content, "sha256")
         digest.update(f"{name}\0{content_digest.hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def _is_archive(handle: str) -> bool:
+    return handle.endswith(_ARCHIVES)
 
 
 def _fetched(handle: str, fetch: Callable[[str], Path]) -> Path:
@@ -125,7 +124,7 @@ def _from_bucket(handle: str) -> Path:
     _fill(target, download)
     if len(blobs) == 1 and blobs[0].name == prefix:
         file = target / Path(prefix).name
-        return _unpacked(file) if is_archive(handle) else file
+        return _unpacked(file) if _is_archive(handle) else file
     return target
 
 

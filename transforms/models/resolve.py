@@ -28,8 +28,7 @@ def resolve(
       ValueError: if the model is not to be had, is not one of images, or does not take that size.
     """
     if handle in specs.BUNDLED:
-        if signature is not None or tags is not None:
-            raise ValueError(f"model={handle!r} has neither signatures nor tags: they are of SavedModels")
+        _check_is_whole(handle, signature, tags)
         return specs.bundled(handle, image_size, resize_mode)
     # From here on it takes TensorFlow.
     from transforms.models import handles, hub, noted
@@ -38,8 +37,7 @@ def resolve(
     location = known.handle if known else handle
     path = handles.local_path(location)
     if path.suffix == ".keras":
-        if signature is not None or tags is not None:
-            raise ValueError(f"model={handle!r} has neither signatures nor tags: they are of SavedModels")
+        _check_is_whole(handle, signature, tags)
         draft = _draft(handle, "keras", location, path, "", ())
         return _tried(draft, path, image_size, None, False, resize_mode)
     model = hub.read(path)
@@ -48,9 +46,15 @@ def resolve(
     fixed = hub.expected_size(model.variants[tags][signature]) if signature else None
     if fixed and image_size not in (None, fixed):
         raise ValueError(f"model={handle!r} takes images of {_by(fixed)} pixels only, not image_size={_by(image_size)}")
-    told = (known.handle if known else handle, noted.handle(path))
-    is_classifier = "image_classification" in model.variants[tags] or any("/classification/" in name for name in told)
+    is_classifier = "image_classification" in model.variants[tags] or any(
+        "/classification/" in told for told in (location, noted.handle(path))
+    )
     return _tried(draft, path, image_size or fixed or model.image_size, known, is_classifier, resize_mode)
+
+
+def _check_is_whole(handle: str, signature: str | None, tags: tuple[str, ...] | None) -> None:
+    if signature is not None or tags is not None:
+        raise ValueError(f"model={handle!r} has neither signatures nor tags: they are of SavedModels")
 
 
 def _draft(name: str, model_format: str, location: str, path: Path, signature: str, tags: tuple[str, ...]) -> ModelSpec:
