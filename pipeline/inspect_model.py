@@ -71,7 +71,7 @@ def _signatures(spec: specs.ModelSpec) -> dict[str, Any]:
             for name, signature in sorted(signatures.items())
         ]
         or ["none"],
-        "called": f"[{','.join(spec.tags)}] {spec.signature or '__call__, or serving_default where it has none'}",
+        "called": f"[{','.join(spec.tags)}] {spec.signature or '__call__'}",
     }
 
 

@@ -62,11 +62,13 @@ class SavedModel:
     Attributes:
       format: `tf2` or `tf1_hub`.
       variants: tags → signatures by name.
+      is_callable: whether it has a `__call__`.
       image_size: the (height, width) that a TF1 module asks for, by its ImageModuleInfo.
     """
 
     format: str
     variants: Mapping[tuple[str, ...], Mapping[str, Signature]]
+    is_callable: bool
     image_size: tuple[int, int] | None
 
 
@@ -86,6 +88,7 @@ def read(directory: Path) -> SavedModel:
     except DecodeError as error:
         raise ValueError(f"{str(path)!r} is not a SavedModel: {error}") from error
     variants = {}
+    is_callable = False
     image_size = None
     for graph in proto.meta_graphs:
         _check_ops(graph)
@@ -95,9 +98,10 @@ def read(directory: Path) -> SavedModel:
             for name, signature in graph.signature_def.items()
             if not name.startswith("__saved_model")
         }
+        is_callable = is_callable or _has_call(graph)
         image_size = image_size or _image_module_size(graph)
     is_tf1_hub = (directory / "tfhub_module.pb").exists()
-    return SavedModel("tf1_hub" if is_tf1_hub else "tf2", variants, image_size)
+    return SavedModel("tf1_hub" if is_tf1_hub else "tf2", variants, is_callable, image_size)
 
 
 def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | None) -> tuple[str, tuple[str, ...]]:
@@ -105,8 +109,8 @@ def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | Non
 
     Args:
       model: as read.
-      signature: as asked for; None for the default, which for TF2 is "" (`__call__`, where there is one), and for TF1
-        `default`.
+      signature: as asked for; None for the default, which for TF2 is "" (`__call__`) where there is one, else
+        `serving_default`, and for TF1 `default`.
       tags: as asked for; None for the variant for inference.
 
     Raises:
@@ -119,7 +123,12 @@ def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | Non
         known = " ".join("[" + ",".join(key) + "]" for key in model.variants)
         raise ValueError(f"model_tags={','.join(tags)!r}: no such variant in this model; expected one of {known}")
     if signature is None:
-        signature = "default" if model.format == "tf1_hub" else ""
+        signature = "default" if model.format == "tf1_hub" else "" if model.is_callable else "serving_default"
+        if signature == "serving_default" and signature not in variant:
+            raise ValueError(
+                f"the model is not callable and has no signature {signature!r}: name one by model_signature; "
+                f"it has {', '.join(sorted(variant)) or 'none'}"
+            )
     if signature and signature not in variant:
         raise ValueError(f"model_signature={signature!r}: expected one of {', '.join(sorted(variant)) or 'none'}")
     return signature, tuple(sorted(tags))
@@ -147,16 +156,9 @@ def load(directory: Path, signature: str, tags: tuple[str, ...]) -> tuple[Embed,
     """
     model = read(directory)
     loaded = hub.load(str(directory), tags=list(tags))
-    if not signature and callable(loaded):
+    if not signature:
         return _by_call(loaded), loaded
-    variant = model.variants[tags]
-    name = signature or "serving_default"
-    if name not in variant:
-        raise ValueError(
-            f"{str(directory)!r} is not callable and has no signature {name!r}: name one by model_signature; "
-            f"it has {', '.join(sorted(variant)) or 'none'}"
-        )
-    return _by_signature(loaded.signatures[name], variant[name]), loaded
+    return _by_signature(loaded.signatures[signature], model.variants[tags][signature]), loaded
 
 
 def _by_call(loaded: Any) -> Embed:
@@ -222,6 +224,12 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
         )
         for name, info in infos.items()
     }
+
+
+def _has_call(graph: Any) -> bool:
+    """Returns whether the object that was saved, node 0 of the object graph, has a function `__call__`."""
+    nodes = graph.object_graph_def.nodes
+    return any(child.local_name == "__call__" for child in nodes[0].children) if nodes else False
 
 
 def _check_ops(graph: Any) -> None:

@@ -55,6 +55,17 @@ def test_a_model_of_any_size_asks_for_one_unless_it_is_noted(tmp_path):
         resolve(str(tmp_path), None, "stretch")
 
 
+def test_a_fixed_size_of_the_signature_that_is_called_by_default(tmp_path):
+    module = tf.Module()
+    module.kernel = tf.Variable(tf.ones((3, 5)))
+    function = tf.function(lambda images: tf.reduce_mean(images, [1, 2]) @ module.kernel)
+    signature = function.get_concrete_function(tf.TensorSpec((None, 7, 6, 3), tf.float32, name="images"))
+    tf.saved_model.save(module, str(tmp_path), signatures=signature)
+    assert resolve(str(tmp_path), None, "stretch").image_size == (7, 6)
+    with pytest.raises(ValueError, match="takes images of 7x6 pixels only, not image_size=9x9"):
+        resolve(str(tmp_path), (9, 9), "stretch")
+
+
 def test_digests():
     free = str(GOLDEN / "feature_vector_3")
     specs = [
