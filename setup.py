@@ -27,6 +27,11 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3.6",
         "gcp-storage-emulator==2026.7.19",
+        "bqemulator==1.4.0",
+        # What bqemulator opens Avro with; it would fetch them at run time. Of one version with DuckDB.
+        "duckdb==1.5.5",
+        "duckdb-extension-avro==1.5.5",
+        "duckdb-extension-spatial==1.5.5",
         "build>=1.2",
         "mypy>=2.4,<3",
         "ruff==0.17.6",  # its formatter changes with each minor version

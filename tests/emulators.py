@@ -50,6 +50,41 @@ def storage_emulator(directory: Path) -> Iterator[dict[str, str]]:
         server.wait(10)
 
 
+@contextlib.contextmanager
+def bigquery_emulator(directory: Path, buckets: Path) -> Iterator[dict[str, str]]:
+    """Starts bqemulator, with a state of its own; yields the environment under which clients find it.
+
+    Args:
+      directory: for its home and log.
+      buckets: what a storage emulator was started over, where load jobs find the files of gs:// URIs.
+    """
+    import duckdb
+    import duckdb_extension_avro
+    import duckdb_extension_spatial
+
+    # It loads DuckDB's extensions from its home; from PyPI they come as packages.
+    home = directory / ".duckdb" / "extensions" / f"v{duckdb.__version__}" / "linux_amd64"
+    home.mkdir(parents=True)
+    for package in (duckdb_extension_avro, duckdb_extension_spatial):
+        for extension in Path(package.__file__).parent.rglob("*.duckdb_extension"):
+            (home / extension.name).symlink_to(extension)
+    port = free_port()
+    command = [Path(sys.executable).with_name("bqemulator"), "start", "--ephemeral", "--project=test"]
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, f"--rest-port={port}", f"--grpc-port={free_port()}"],
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"HOME": str(directory), "BQEMU_GCS_LOCAL_ROOT": str(buckets / ".cloudstorage")},
+        )
+    try:
+        _wait_for(port, server)
+        yield {"BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{port}", "GOOGLE_CLOUD_PROJECT": "test"}
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
 def environment(extra: dict[str, str]) -> dict[str, str]:
     return os.environ | extra
 
