@@ -3,8 +3,9 @@
 import posixpath
 import uuid
 
-from pipeline import report
+from pipeline import report, warehouse
 from pipeline.options import EmbedConfig
+from pipeline.report import RunReport
 from transforms import examples, failures, storage, write_tfrecord
 from transforms.models.spec import ModelSpec
 
@@ -17,7 +18,7 @@ def check_inputs(config: EmbedConfig) -> None:
     """
     mine = f"{config.output}/embeddings/{config.run_id}/part"
     for pattern in config.inputs:
-        if storage.takes_in(pattern, mine):
+        if config.output and storage.takes_in(pattern, mine):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
             found = storage.match(pattern, limit=1)
@@ -27,15 +28,42 @@ def check_inputs(config: EmbedConfig) -> None:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
 
 
+def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
+    """Returns the report of a run that is complete already, in all places that it writes to; else None.
+
+    Raises:
+      ValueError: if it is another run of the same name.
+    """
+    if config.overwrite:
+        return None
+    found = report.read(config.output, config.run_id) if config.output else None
+    if config.output_table:
+        row = warehouse.read_report(config.output_table, config.run_id)
+        if row is None:
+            return None
+        published = RunReport.from_json(row)
+        if config.output and not found:
+            report.write(config.output, published)  # it was killed between the one and the other
+        found = published
+    if found and (found.inputs != list(config.inputs) or found.model["digest"] != model.digest):
+        raise ValueError(
+            f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
+            "give another, or --overwrite to replace it"
+        )
+    return found
+
+
 def check_output(config: EmbedConfig, model: ModelSpec) -> None:
-    """Makes sure that a run can write and be told apart from others; clears the way for one that overwrites.
+    """Makes sure that a run can write files; removes those of a run of the same name that is to be replaced.
 
     Raises:
       ValueError: with what was expected, and how to come by it.
     """
+    if not config.output:
+        return
     _check_writable(config.output)
-    _check_schema(config, model)
-    _check_run_id(config)
+    _check_schema(config.output, config, model)
+    _clear(config.output, config.run_id)
 
 
 def _check_writable(output: str) -> None:
@@ -47,32 +75,21 @@ def _check_writable(output: str) -> None:
         raise ValueError(f"--output {output!r} cannot be written: {storage.reason(error)}") from error
 
 
-def _check_schema(config: EmbedConfig, model: ModelSpec) -> None:
-    schema = f"{config.output}/{write_tfrecord.SCHEMA}"
+def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
+    schema = f"{output}/{write_tfrecord.SCHEMA}"
     if not storage.match(schema):
         return
     there = examples.shapes(storage.read(schema).decode())
     own = examples.shapes(examples.schema_text(config.written(model)))
     if there != own:
         raise ValueError(
-            f"--output {config.output!r} holds {there} and model {model.name!r} gives {own}: give each its own --output"
+            f"--output {output!r} holds {there} and model {model.name!r} gives {own}: give each its own --output"
         )
 
 
-def _check_run_id(config: EmbedConfig) -> None:
-    run_report = report.path(config.output, config.run_id)
-    directories = [
-        write_tfrecord.directory(config.output, config.run_id),
-        failures.directory(config.output, config.run_id),
-    ]
-    if not any(storage.match(place, limit=1) for place in (run_report, *(f"{d}/**" for d in directories))):
-        return
-    if not config.overwrite:
-        raise ValueError(
-            f"--run_id {config.run_id!r} exists in --output {config.output!r}: "
-            "give another, or --overwrite to replace it"
-        )
+def _clear(output: str, run_id: str) -> None:
     # The report first: without it a run counts as unfinished.
-    storage.remove_file(run_report)
-    for directory in directories:
-        storage.remove(directory)
+    storage.remove_file(report.path(output, run_id))
+    for directory in (write_tfrecord.directory(output, run_id), failures.directory(output, run_id)):
+        if storage.match(f"{directory}/**", limit=1):
+            storage.remove(directory)

@@ -37,6 +37,14 @@ def pattern(given: str) -> str:
     return absolute(given)
 
 
+def table(text: str) -> str:
+    """Returns a BigQuery table as PROJECT.DATASET.TABLE, which SQL takes between backticks."""
+    parsed = re.fullmatch(r"([a-z][a-z0-9.:-]*?)[:.](\w+)\.([\w-]+)", text)
+    if not parsed:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected PROJECT:DATASET.TABLE")
+    return ".".join(parsed.groups())
+
+
 def absolute(path: str) -> str:
     """Returns a path, which may have wildcards, without the working directory in it; a URI as it is."""
     if not path or "://" in path:

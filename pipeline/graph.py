@@ -1,41 +1,123 @@
-"""The order of the stages; the only file that knows it."""
+"""The order of the stages; the only file that knows it.
+
+list → only new → read → decode → embed → copy → write → report → publish
+"""
 
 import apache_beam as beam
 
+from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
+from pipeline.only_new import OnlyNew
 from pipeline.options import EmbedConfig
-from pipeline.report import WriteReport
+from pipeline.publish import Publication, PublishRows
+from pipeline.report import ComposeReport, WriteReport
+from transforms import storage
+from transforms.copies import COPIES, REUSED, CopyVectors
 from transforms.decode import DecodeImages
 from transforms.embed import EmbedImages
-from transforms.failures import WriteFailures
+from transforms.failures import GatherFailures, WriteFailures
 from transforms.formats import SHARD_FORMATS
-from transforms.list import ListImages
+from transforms.list import DescribeImages, ListImages
 from transforms.models.spec import ModelSpec
 from transforms.read import ReadImages
-from transforms.records import FAILURES, SECONDS, Failure
+from transforms.records import FAILURES, SECONDS, Known, uri
+from transforms.skip import GONE, SKIPPED
+from transforms.write_bigquery import RunColumns, WriteBigQuery
 from transforms.write_tfrecord import WriteTFRecords
 
 
-def build(root: beam.Pipeline, config: EmbedConfig, model: ModelSpec, *, share_model_across_processes: bool) -> None:
-    """Puts the whole job onto a pipeline: list, read, decode, embed, write, and the report when all is written."""
-    listed = root | "ListImages" >> ListImages(config.inputs, config.input_format)
-    encoded = listed["refs"] | "ReadImages" >> ReadImages(config.input_format)
-    decoded = encoded.images | "DecodeImages" >> DecodeImages(model.image_size, config.resize_mode, config.max_pixels)
-    embedded = decoded.images | "EmbedImages" >> EmbedImages(model, config.batch_size, share_model_across_processes)
-    written = embedded.embeddings | "WriteTFRecords" >> WriteTFRecords(
-        config.output, config.run_id, config.written(model)
+def build(
+    root: beam.Pipeline,
+    config: EmbedConfig,
+    model: ModelSpec,
+    publication: Publication | None,
+    *,
+    share_model_across_processes: bool,
+) -> None:
+    """Puts the whole job onto a pipeline; there is a `publication` where a table is written."""
+    in_shards = config.input_format in SHARD_FORMATS
+    read = ReadImages(config.input_format, config.read_concurrency, config.billing_project)
+
+    listed = _list(root, config)
+    # Nothing is known of what a shard holds before it is read: shards are read whole, each time.
+    new = None if in_shards else listed["refs"] | "OnlyNew" >> _only_new(config, model, read)
+    encoded = (new or listed)["refs"] | "ReadImages" >> read
+    decoded = encoded["images"] | "DecodeImages" >> DecodeImages(
+        model.image_size, config.resize_mode, config.max_pixels
+    )
+    embedded = decoded["images"] | "EmbedImages" >> EmbedImages(model, config.batch_size, share_model_across_processes)
+    path = [listed, encoded, decoded, embedded]
+
+    vectors = {"embedded": embedded["embeddings"]}
+    # What a shard holds is listed by being found in it, and so is what keeps a shard from being read.
+    counted = [
+        ("listed", found) for found in ([encoded["images"], encoded[FAILURES]] if in_shards else [listed["refs"]])
+    ]
+    failed = [stage[FAILURES] for stage in path]
+    seconds = [stage[SECONDS] for stage in path]
+    if new:
+        firsts = failed[1:] | "FailuresOfFirsts" >> beam.Flatten()
+        copied = {
+            "embeddings": embedded["embeddings"],
+            FAILURES: firsts,
+            COPIES: new[COPIES],
+        } | "CopyVectors" >> CopyVectors()
+        vectors |= {"reused": new[REUSED], "duplicate": copied["embeddings"]}
+        counted.append(("skipped", new[SKIPPED]))
+        failed += [new[FAILURES], copied[FAILURES]]
+        seconds.append(new[SECONDS])
+    failures = tuple(failed) | "Failures" >> GatherFailures()
+    counted += [("listed", listed[FAILURES]), *vectors.items(), ("failed", failures)]
+
+    written = []
+    if config.output:
+        records = tuple(vectors.values()) | "WriteTFRecords" >> WriteTFRecords(
+            config.output, config.run_id, config.written(model)
+        )
+        lines = failures | "WriteFailures" >> WriteFailures(config.output, config.run_id)
+        written = [("records", records["shards"]), ("lines", lines["shards"])]
+        seconds += [records[SECONDS], lines[SECONDS]]
+    loads = []
+    if publication:
+        rows = {"embeddings": tuple(vectors.values()), "failures": (failures,)}
+        if config.prune and new:
+            gone = new[GONE] | "WithinInput" >> beam.Filter(_within, config.inputs)
+            counted.append(("pruned", gone))
+            rows["gone"] = (gone,)
+        run = RunColumns(config.run_id, config.started_at, config.written(model))
+        loads = [
+            collections
+            | f"Load{kind.capitalize()}"
+            >> WriteBigQuery(kind, getattr(publication.staging, kind), publication.temp_location, run)
+            for kind, collections in rows.items()
+        ]
+
+    report = root | "ComposeReport" >> ComposeReport(
+        config, model, counted=counted, failures=failures, written=written, seconds=seconds
+    )
+    if publication:
+        report |= "Publish" >> PublishRows(publication, loads)
+    _ = report | "WriteReport" >> WriteReport(config, model)
+
+
+def _list(root: beam.Pipeline, config: EmbedConfig) -> dict[str, beam.PCollection]:
+    if not config.retry_failed:
+        return root | "ListImages" >> ListImages(
+            config.inputs, config.input_format, config.billing_project, config.read_concurrency
+        )
+    retryable = root | "ReadRetryable" >> ReadRetryable(config.output_table, config.output, config.inputs)
+    return retryable | "ListImages" >> DescribeImages(config.billing_project, config.read_concurrency)
+
+
+def _only_new(config: EmbedConfig, model: ModelSpec, read: ReadImages) -> OnlyNew:
+    from_cloud_storage = all(pattern.startswith("gs://") for pattern in config.inputs)
+    return OnlyNew(
+        ReadLedger(config.output_table, config.output, model.digest),
+        FetchVectors(config.output_table, model.digest),
+        read,
+        by_crc32c=from_cloud_storage and config.input_format == "images" and not config.retry_failed,
+        reprocess=config.reprocess,
     )
 
-    stages = (listed, encoded, decoded, embedded)
-    failures = tuple(stage[FAILURES] for stage in stages) | "Failures" >> beam.Flatten().with_output_types(Failure)
-    failed = failures | "WriteFailures" >> WriteFailures(config.output, config.run_id)
-    # What a shard holds is listed by being found in it, and so is what keeps a shard from being read.
-    found = (encoded.images, encoded[FAILURES]) if config.input_format in SHARD_FORMATS else (listed["refs"],)
-    _ = root | "Report" >> WriteReport(
-        config,
-        model,
-        listed=(*found, listed[FAILURES]),
-        failures=failures,
-        embeddings=written["shards"],
-        failed=failed["shards"],
-        seconds=tuple(stage[SECONDS] for stage in (*stages, written, failed)),
-    )
+
+def _within(known: Known, patterns: tuple[str, ...]) -> bool:
+    return any(storage.takes_in(pattern, uri(known.key)) for pattern in patterns)

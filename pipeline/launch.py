@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.runner import PipelineResult
 
+    from pipeline.publish import Publication
+    from pipeline.report import RunReport
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; what a person reads goes to stdout, all else to stderr."""
@@ -47,34 +50,56 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         check.check_inputs(config)
         model = resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
         runners.check_location(beam_options, model)
-        check.check_output(config, model)
+        publication = None
+        if not (finished := check.finished(config, model)):
+            check.check_output(config, model)
+            publication = runners.publication(beam_options, config, model)
     except (ValueError, OSError) as error:
         discard(shown)
         return _wrong(error, shown.screen.write)
+    if finished:
+        discard(shown)
+        print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{report.summary(finished, config)}")
+        return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
-        _execute(config, model, beam_options, shown)
+        _execute(config, model, publication, beam_options, shown)
     except Exception as error:  # noqa: BLE001 - whatever a runner raises, the run has failed
         traceback.print_exc()
-        finished = report.read(config.output, config.run_id)
+        finished = _report(config)
         said = finished and finished.exceeds(config.max_failure_rate)
         if finished and said:
-            print(report.summary(finished, config.output))
+            print(report.summary(finished, config))
             discard(shown)
         else:
             log = f"; all that was logged: {shown.log}" if shown.log else ""
             said = f"the job failed: {_last_line(error)}{log}"
         shown.screen.write(f"run_pipeline.py: {said}\n")
         return FAILED
-    finished = report.read(config.output, config.run_id)
-    if finished:
-        print(report.summary(finished, config.output))
+    if finished := _report(config):
+        print(report.summary(finished, config))
     else:
-        print(f"the job was submitted; its report will be {report.path(config.output, config.run_id)}")
+        place = report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
+        print(f"the job was submitted; its report will be {place}")
     discard(shown)
     return DONE
 
 
-def _execute(config: EmbedConfig, model: ModelSpec, beam_options: "PipelineOptions", shown: Console) -> None:
+def _report(config: EmbedConfig) -> "RunReport | None":
+    from pipeline import report, warehouse
+
+    if config.output:
+        return report.read(config.output, config.run_id)
+    row = warehouse.read_report(config.output_table or "", config.run_id)
+    return report.RunReport.from_json(row) if row else None
+
+
+def _execute(
+    config: EmbedConfig,
+    model: ModelSpec,
+    publication: "Publication | None",
+    beam_options: "PipelineOptions",
+    shown: Console,
+) -> None:
     import apache_beam as beam
 
     from pipeline import graph, runners
@@ -92,6 +117,7 @@ def _execute(config: EmbedConfig, model: ModelSpec, beam_options: "PipelineOptio
         pipeline,
         config,
         model,
+        publication,
         share_model_across_processes=runners.shares_model_across_processes(beam_options),
     )
     with Progress(count, shown.screen, total_is_listed=config.input_format not in SHARD_FORMATS):

@@ -27,6 +27,9 @@ examples:
       every .jpg below photos/, on all cores of this machine
   python run_pipeline.py --input uris.csv --input_format list --output gs://bucket/vectors
       the images that a list names, the vectors into a bucket
+  python run_pipeline.py --input 'gs://bucket/photos/**' --output_table project:dataset.images \\
+      --temp_location gs://bucket/tmp --prune
+      every night: what is new in the bucket into the table, what is gone out of it
 
 Beam's own flags (--runner, --direct_num_workers, --project, --region, --temp_location, …) are passed on to Beam:
 https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options
@@ -45,9 +48,14 @@ class EmbedConfig:
     model: str
     model_signature: str | None
     model_tags: tuple[str, ...] | None
-    output: str
+    output: str | None
+    output_table: str | None
     run_id: str
     overwrite: bool
+    reprocess: bool
+    retry_failed: bool
+    prune: bool
+    make_latest: bool
     batch_size: int
     image_size: tuple[int, int] | None
     resize_mode: str
@@ -70,21 +78,27 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
       SystemExit: after `--help`.
     """
     given, others = _parser().parse_known_args(argv)
-    if not given.output:
-        if given.input:
-            raise ValueError("nowhere to write: give --output DIR, a directory or a gs:// location")
+    if not given.output and not given.output_table:
+        if given.input or given.retry_failed:
+            raise ValueError("nowhere to write: give --output DIR or --output_table PROJECT:DATASET.TABLE")
         given.output = SAMPLES_OUTPUT
-    if re.search(r"[*?\[]", given.output):
+    if given.output and re.search(r"[*?\[]", given.output):
         raise ValueError(f"--output {given.output!r}: expected a directory, without the wildcards * ? [")
+    _check_together(given)
     config = EmbedConfig(
-        inputs=tuple(flags.pattern(pattern) for pattern in given.input or [SAMPLES]),
+        inputs=tuple(flags.pattern(p) for p in given.input or ([] if given.retry_failed else [SAMPLES])),
         input_format=given.input_format,
         model=given.model,
         model_signature=given.model_signature,
         model_tags=given.model_tags,
-        output=flags.absolute(given.output),
+        output=flags.absolute(given.output) if given.output else None,
+        output_table=given.output_table,
         run_id=given.run_id or _new_run_id(),
         overwrite=given.overwrite,
+        reprocess=given.reprocess,
+        retry_failed=given.retry_failed,
+        prune=given.prune,
+        make_latest=given.make_latest,
         batch_size=given.batch_size,
         image_size=given.image_size,
         resize_mode=given.resize_mode,
@@ -95,6 +109,21 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         started_at=datetime.datetime.now(datetime.UTC),
     )
     return config, others
+
+
+def _check_together(given: argparse.Namespace) -> None:
+    """Raises ValueError where flags contradict each other."""
+    for flag in ("prune", "make_latest"):
+        if getattr(given, flag) and not given.output_table:
+            raise ValueError(f"--{flag} is about a table: give --output_table PROJECT:DATASET.TABLE too")
+    if given.prune and (given.input_format != "images" or given.retry_failed):
+        raise ValueError(
+            "--prune needs to see all that is there: expected --input_format images, without --retry_failed"
+        )
+    if given.retry_failed and (given.input_format != "images" or given.reprocess):
+        raise ValueError(
+            "--retry_failed takes its images from earlier runs: expected no --input_format and no --reprocess"
+        )
 
 
 def known_flags() -> list[str]:
@@ -166,8 +195,41 @@ def _parser() -> argparse.ArgumentParser:
         help="embeddings/, failures/, runs/ and schema.pbtxt go there, local or gs:// "
         f"(default: ./{SAMPLES_OUTPUT} for the sample images; needed for your own)",
     )
-    where.add_argument("--run_id", metavar="NAME", type=_run_id, help="names the run (default: time and a random tail)")
+    where.add_argument(
+        "--output_table",
+        metavar="PROJECT:DATASET.TABLE",
+        type=flags.table,
+        help="a BigQuery table, made where there is none; …_failures, …_runs and the view …_latest stand beside it. "
+        "Load files go to --temp_location, which is --output/.temp where that is gs://",
+    )
+    where.add_argument(
+        "--make_latest",
+        action="store_true",
+        help="let the view …_latest show this run's model from now on (default: only where there is no view yet)",
+    )
+    where.add_argument(
+        "--run_id",
+        metavar="NAME",
+        type=_run_id,
+        help="names the run; given again, a run that is complete is left as it is, and one that was killed is done "
+        "anew (default: time and a random tail)",
+    )
     where.add_argument("--overwrite", action="store_true", help="replace the files of a run of the same --run_id")
+    new = parser.add_argument_group("only what is new: images that are known by key, version and model are not read")
+    new.add_argument(
+        "--reprocess", action="store_true", help="embed everything, whatever earlier runs wrote to the same output"
+    )
+    new.add_argument(
+        "--retry_failed",
+        action="store_true",
+        help="take just the images that failed in earlier runs in a way that may pass (retryable), of those that "
+        "--input matches, if given",
+    )
+    new.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove rows of this model from --output_table whose images --input matches and that are gone",
+    )
     parser.add_argument_group("other").add_argument(
         "--verbose", action="store_true", help="show the logs of Beam and TensorFlow, and whole tracebacks"
     )

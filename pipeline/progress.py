@@ -8,6 +8,12 @@ from typing import TextIO
 
 from transforms import counters
 
+_DONE = (
+    counters.IMAGES_EMBEDDED,
+    counters.IMAGES_REUSED,
+    counters.IMAGES_DUPLICATE,
+    counters.IMAGES_SKIPPED,
+)
 _TERMINAL_SECONDS = 0.5
 _PLAIN_SECONDS = 30.0
 
@@ -60,7 +66,7 @@ class Progress:
         """Returns what there is to say now."""
         counted = self._count()
         failed = counted.get(counters.IMAGES_FAILED, 0)
-        done = counted.get(counters.IMAGES_EMBEDDED, 0) + failed
+        done = failed + sum(counted.get(name, 0) for name in _DONE)
         listed = counted.get(counters.IMAGES_LISTED, 0)
         now = self._clock()
         if not done:

@@ -16,6 +16,8 @@ from transforms import storage, write_tfrecord
 from transforms.models.spec import ModelSpec
 from transforms.records import Failure, Shard, StageSeconds
 
+COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
+
 
 class FailureRateExceeded(RuntimeError):
     """More images failed than the run was allowed to lose; everything written is kept."""
@@ -28,6 +30,8 @@ class RunReport:
     Attributes:
       counts: images: listed = embedded + reused + duplicate + failed + skipped.
       failures: stage → error → images.
+      pruned: rows removed from the table, of images that are gone.
+      inputs: the patterns that were listed.
       model: the ModelSpec, of its classes only how many they are.
       shards: files of embeddings.
       seconds: stage → seconds that the workers' threads were busy with it, all threads together.
@@ -40,7 +44,9 @@ class RunReport:
     started_at: str
     finished_at: str
     counts: dict[str, int]
+    pruned: int
     failures: dict[str, dict[str, int]]
+    inputs: list[str]
     model: dict[str, Any]
     shards: int
     seconds: dict[str, float]
@@ -80,14 +86,17 @@ def read(output: str, run_id: str) -> RunReport | None:
     return RunReport.from_json(storage.read(place)) if storage.match(place) else None
 
 
+def write(output: str, report: RunReport) -> None:
+    """Writes the report of a run, by which it counts as complete."""
+    storage.write(path(output, report.run_id), report.to_json().encode())
+
+
 def compose(
     config: EmbedConfig,
     model: ModelSpec,
     *,
-    listed: int,
+    counted: Mapping[str, int],
     failures: Mapping[tuple[str, str], int],
-    embeddings: Sequence[Shard],
-    failed: Sequence[Shard],
     seconds: Mapping[str, float],
     finished_at: datetime.datetime,
 ) -> RunReport:
@@ -95,25 +104,21 @@ def compose(
 
     Args:
       config: the run; model: what it embedded with.
-      listed: images found.
+      counted: images by what became of them, and where files are written, the `records` and `lines` in the `shards`.
       failures: (stage, error) → images.
-      embeddings, failed: the files written, whose records are the embedded and the failed images.
       seconds: stage → busy seconds.
       finished_at: when the last file was complete.
 
     Raises:
       RuntimeError: if an image is unaccounted for; a report that cannot be true is not written.
     """
-    counts = {
-        "listed": listed,
-        "embedded": sum(shard.records for shard in embeddings),
-        "reused": 0,
-        "duplicate": 0,
-        "failed": sum(shard.records for shard in failed),
-        "skipped": 0,
-    }
-    if listed != sum(counts.values()) - listed or counts["failed"] != sum(failures.values()):
-        raise RuntimeError(f"images are unaccounted for: {counts}, failures by error: {failures}")
+    counts = {name: counted.get(name, 0) for name in COUNTS}
+    vectors = counts["embedded"] + counts["reused"] + counts["duplicate"]
+    holds = counts["listed"] == vectors + counts["failed"] + counts["skipped"]
+    if config.output:
+        holds = holds and (counted.get("records", 0), counted.get("lines", 0)) == (vectors, counts["failed"])
+    if not holds or counts["failed"] != sum(failures.values()):
+        raise RuntimeError(f"images are unaccounted for: {dict(counted)}, failures by error: {failures}")
     by_stage: dict[str, dict[str, int]] = {}
     for (stage, error), images in sorted(failures.items()):
         by_stage.setdefault(stage, {})[error] = images
@@ -123,9 +128,11 @@ def compose(
         started_at=config.started_at.isoformat(timespec="milliseconds"),
         finished_at=finished_at.isoformat(timespec="milliseconds"),
         counts=counts,
+        pruned=counted.get("pruned", 0),
         failures=by_stage,
+        inputs=list(config.inputs),
         model=_described(model),
-        shards=len(embeddings),
+        shards=counted.get("shards", 0),
         seconds={stage: round(busy, 3) for stage, busy in sorted(seconds.items())},
         elapsed_seconds=round(elapsed, 3),
         images_per_second=round(counts["embedded"] / elapsed, 3) if elapsed > 0 else 0.0,
@@ -146,28 +153,36 @@ def verdict(seconds: Mapping[str, float]) -> str:
     return f"{stage}-bound: {seconds[stage] / busy:.0%} of the workers' busy time went into the stage {stage}"
 
 
-def summary(report: RunReport, output: str) -> str:
+def summary(report: RunReport, config: EmbedConfig) -> str:
     """Returns what a person sees at the end of a run."""
     counts = report.counts
-    others = ", ".join(f"{counts[name]} {name}" for name in ("reused", "duplicate", "skipped") if counts[name])
-    vectors = write_tfrecord.directory(output, report.run_id)
+    others = "".join(f" + {counts[name]} {name}" for name in ("reused", "duplicate", "skipped") if counts[name])
     height, width = report.model["image_size"]
+    dimension = report.model["dimension"]
     lines = [
-        f"{counts['listed']} images listed = {counts['embedded']} embedded + {counts['failed']} failed"
-        + (f" ({others})" if others else ""),
+        f"{counts['listed']} images listed = {counts['embedded']} embedded + {counts['failed']} failed{others}",
         "",
         f"  speed     {report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s in all; {report.verdict}",
-        f"  model     {report.model['name']}, {report.model['dimension']} dimensions from {height}x{width} pixels, "
+        f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest'][:12]}",
-        f"  vectors   {vectors}/part-*.tfrecord ({report.shards} files)",
-        f"  report    {path(output, report.run_id)}",
     ]
+    if config.output:
+        vectors = write_tfrecord.directory(config.output, report.run_id)
+        lines += [
+            f"  vectors   {vectors}/part-*.tfrecord ({report.shards} files)",
+            f"  report    {path(config.output, report.run_id)}",
+        ]
+    if config.output_table:
+        pruned = f", {report.pruned} rows pruned" if report.pruned else ""
+        lines.append(f"  table     {config.output_table}{pruned}; failures in …_failures, this report in …_runs")
     for stage, errors in report.failures.items():
         for error, images in errors.items():
             lines.append(f"  failed    {images} × {error} in the stage {stage}")
-    if report.failures:
-        lines.append(f"            each one: {output}/failures/{report.run_id}/part-*.jsonl")
-    return "\n".join([*lines, "", "Read them:", "", _reading(vectors, report.model["dimension"]), ""])
+    if report.failures and config.output:
+        lines.append(f"            each one: {config.output}/failures/{report.run_id}/part-*.jsonl")
+    if config.output and report.shards:
+        lines += ["", "Read them:", "", _reading(vectors, dimension)]
+    return "\n".join([*lines, ""])
 
 
 def _reading(vectors: str, dimension: int) -> str:
@@ -179,67 +194,58 @@ def _reading(vectors: str, dimension: int) -> str:
     )
 
 
-class WriteReport(beam.PTransform):
-    """Pipeline → the report under `<output>/runs/<run_id>.json`, once everything that it counts is written.
+@dataclasses.dataclass(eq=False)
+class ComposeReport(beam.PTransform):
+    """Pipeline → RunReport, once everything that it counts is written.
 
-    Fails the job, after the report is written, where more images failed than allowed.
+    Attributes:
+      config: the run; model: what it embeds with.
+      counted: (name in COUNTS or `pruned`, a collection of what counts under it); a name may come several times.
+      failures: what failed.
+      written: (`records` or `lines`, the files of them).
+      seconds: busy times, in several collections.
     """
 
-    def __init__(
-        self,
-        config: EmbedConfig,
-        model: ModelSpec,
-        *,
-        listed: tuple[beam.PCollection, ...],
-        failures: beam.PCollection[Failure],
-        embeddings: beam.PCollection[Shard],
-        failed: beam.PCollection[Shard],
-        seconds: tuple[beam.PCollection[StageSeconds], ...],
-    ):
-        """Takes what the stages gave.
+    config: EmbedConfig
+    model: ModelSpec
+    counted: Sequence[tuple[str, beam.PCollection]]
+    failures: beam.PCollection[Failure]
+    written: Sequence[tuple[str, beam.PCollection[Shard]]]
+    seconds: Sequence[beam.PCollection[StageSeconds]]
 
-        Args:
-          config: the run; model: what it embeds with.
-          listed: whatever was found, in several collections that together are all.
-          failures: what failed.
-          embeddings, failed: the files written.
-          seconds: busy times, in several collections too.
-        """
-        super().__init__()
-        self._config = config
-        self._model = model
-        self._listed = listed
-        self._failures = failures
-        self._embeddings = embeddings
-        self._failed = failed
-        self._seconds = seconds
-
-    def expand(self, root: Any) -> beam.PCollection:
+    def expand(self, root: Any) -> beam.PCollection[RunReport]:
         # Each collection is reduced where it is made, then merged: to merge first would collect every element.
-        listed = tuple(found | f"Count{i}" >> beam.combiners.Count.Globally() for i, found in enumerate(self._listed))
-        seconds = tuple(
-            busy | f"ByStage{i}" >> beam.Map(_by_stage) | f"Sum{i}" >> beam.CombinePerKey(sum)
-            for i, busy in enumerate(self._seconds)
-        )
-        failures = (
-            self._failures | "ByError" >> beam.Map(_by_error) | "CountErrors" >> beam.combiners.Count.PerElement()
-        )
+        tallies = [
+            found
+            | f"Count{i}" >> beam.combiners.Count.Globally()
+            | f"Name{i}" >> beam.Map(_named, name).with_output_types(tuple[str, int])
+            for i, (name, found) in enumerate(self.counted)
+        ]
+        tallies += [
+            shards | f"Shards{i}" >> beam.FlatMap(_in_shard, name).with_output_types(tuple[str, int])
+            for i, (name, shards) in enumerate(self.written)
+        ]
+        seconds = [
+            busy
+            | f"ByStage{i}" >> beam.Map(_by_stage).with_output_types(tuple[str, float])
+            | f"Sum{i}" >> beam.CombinePerKey(sum)
+            for i, busy in enumerate(self.seconds)
+        ]
+        errors = self.failures | "ByError" >> beam.Map(_by_error) | "CountErrors" >> beam.combiners.Count.PerElement()
         return (
             root
             | "Once" >> beam.Impulse()
-            | "Write"
+            | "Compose"
             >> beam.ParDo(
-                _Write(self._config, self._model),
-                listed=beam.pvalue.AsList(listed | "Listed" >> beam.Flatten()),
-                failures=beam.pvalue.AsDict(failures),
-                embeddings=beam.pvalue.AsList(self._embeddings),
-                failed=beam.pvalue.AsList(self._failed),
-                seconds=beam.pvalue.AsList(seconds | "Seconds" >> beam.Flatten()),
+                _Compose(self.config, self.model),
+                counted=beam.pvalue.AsDict(tallies | "Tallies" >> beam.Flatten() | "Total" >> beam.CombinePerKey(sum)),
+                failures=beam.pvalue.AsDict(errors),
+                seconds=beam.pvalue.AsDict(seconds | "Seconds" >> beam.Flatten() | "Busy" >> beam.CombinePerKey(sum)),
             )
         )
 
 
-class _Write(beam.DoFn):
+class _Compose(beam.DoFn):
     def __init__(self, config: EmbedConfig, model: ModelSpec):
         self._config = config
         self._model = model
@@ -247,30 +253,47 @@ class _Write(beam.DoFn):
     def process(
         self,
         _: bytes,
-        listed: list[int],
+        counted: dict[str, int],
         failures: dict[tuple[str, str], int],
-        embeddings: list[Shard],
-        failed: list[Shard],
-        seconds: list[tuple[str, float]],
+        seconds: dict[str, float],
     ) -> Iterable[RunReport]:
-        by_stage: dict[str, float] = {}
-        for stage, busy in seconds:
-            by_stage[stage] = by_stage.get(stage, 0.0) + busy
-        report = compose(
-            self._config,
-            self._model,
-            listed=sum(listed),
-            failures=failures,
-            embeddings=embeddings,
-            failed=failed,
-            seconds=by_stage,
-            finished_at=datetime.datetime.now(datetime.UTC),
+        finished_at = datetime.datetime.now(datetime.UTC)
+        yield compose(
+            self._config, self._model, counted=counted, failures=failures, seconds=seconds, finished_at=finished_at
         )
-        write_tfrecord.write_schema(self._config.output, self._config.written(self._model))
-        storage.write(path(self._config.output, self._config.run_id), report.to_json().encode())
-        if said := report.exceeds(self._config.max_failure_rate):
-            raise FailureRateExceeded(said)
-        yield report
+
+
+@dataclasses.dataclass(eq=False)
+class WriteReport(beam.PTransform):
+    """RunReport → the same, written under `<output>/runs/<run_id>.json` where there is an output.
+
+    Fails the job, after the report is written, where more images failed than allowed.
+    """
+
+    config: EmbedConfig
+    model: ModelSpec
+
+    def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
+        return report | "Write" >> beam.Map(_write, self.config, self.model)
+
+
+def _write(report: RunReport, config: EmbedConfig, model: ModelSpec) -> RunReport:
+    if config.output:
+        write_tfrecord.write_schema(config.output, config.written(model))
+        write(config.output, report)
+    if said := report.exceeds(config.max_failure_rate):
+        raise FailureRateExceeded(said)
+    return report
+
+
+def _named(count: int, name: str) -> tuple[str, int]:
+    return name, count
+
+
+def _in_shard(shard: Shard, name: str) -> Iterable[tuple[str, int]]:
+    yield name, shard.records
+    if name == "records":
+        yield "shards", 1
 
 
 def _by_stage(busy: StageSeconds) -> tuple[str, float]:

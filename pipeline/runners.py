@@ -7,12 +7,16 @@ from collections.abc import Iterable, Sequence
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
     StandardOptions,
 )
 
+from pipeline import warehouse
 from pipeline.command import Parser
+from pipeline.options import EmbedConfig
+from pipeline.publish import Publication
 from transforms.models.spec import ModelSpec
 
 # Named explicitly: Beam's `DirectRunner` is a choice among runners, some of which ignore the flags below.
@@ -71,6 +75,26 @@ def check_location(options: PipelineOptions, model: ModelSpec) -> None:
             f"model={model.name!r} lies on this machine, where Dataflow's workers cannot read it: "
             f"`python -m pipeline.stage_model {model.name} gs://BUCKET/MODEL`, then --model gs://BUCKET/MODEL"
         )
+
+
+def publication(options: PipelineOptions, config: EmbedConfig, model: ModelSpec) -> Publication | None:
+    """Returns what is published where, with the tables made for it; None where no table is written.
+
+    Raises:
+      ValueError: if there is no place for the files that are loaded, or the tables are not fit.
+    """
+    if not config.output_table:
+        return None
+    temp_location = options.view_as(GoogleCloudOptions).temp_location
+    if not temp_location and config.output and config.output.startswith("gs://"):
+        temp_location = f"{config.output}/.temp"
+    if not (temp_location or "").startswith("gs://"):
+        raise ValueError(
+            f"--output_table {config.output_table!r} is loaded from files in Cloud Storage: "
+            "give --temp_location gs://BUCKET/DIRECTORY"
+        )
+    staging = warehouse.prepare(config.output_table, model.digest)
+    return Publication(config.output_table, staging, temp_location, config.make_latest)
 
 
 def _runner(options: PipelineOptions) -> str:

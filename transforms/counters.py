@@ -15,6 +15,9 @@ BYTES_READ = "bytes_read"
 IMAGES_DECODED = "images_decoded"
 IMAGES_EMBEDDED = "images_embedded"
 IMAGES_FAILED = "images_failed"
+IMAGES_SKIPPED = "images_skipped"
+IMAGES_REUSED = "images_reused"
+IMAGES_DUPLICATE = "images_duplicate"
 
 # What was counted in this process. A runner's own metrics can be asked only between its stages or not at all while a
 # local run goes on, so progress reads these; nothing else does.

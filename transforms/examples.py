@@ -29,6 +29,8 @@ _SCALARS = {
     "image/format": _BYTES,
     "image/height": _INT,
     "image/width": _INT,
+    "image/size": _INT,
+    "image/crc32c": _BYTES,
     "model/name": _BYTES,
     "model/digest": _BYTES,
 }
@@ -99,6 +101,8 @@ def encode_embeddings(embeddings: Sequence["Embedding"], written: Written) -> li
         "image/format": pa.array([info.format.encode() for info in infos], pa.binary()),
         "image/height": pa.array([info.height for info in infos], pa.int64()),
         "image/width": pa.array([info.width for info in infos], pa.int64()),
+        "image/size": pa.array([info.size for info in infos], pa.int64()),
+        "image/crc32c": pa.array([info.crc32c.encode() for info in infos], pa.binary()),
         "model/name": pa.array([written.model_name.encode()] * count, pa.binary()),
         "model/digest": pa.array([written.model_digest.encode()] * count, pa.binary()),
         _VECTOR: pa.array(vectors.reshape(-1), pa.float32()),
@@ -150,8 +154,49 @@ def decode_embeddings(
     """
     if not serialized:
         return [], np.zeros((0, 0), np.float32), []
+    columns = _columns(serialized, "image/key", "model/name", "model/digest", _VECTOR)
+    names, digests = _texts(columns["model/name"]), _texts(columns["model/digest"])
+    vectors = columns[_VECTOR].to_numpy().reshape(len(serialized), -1)
+    return columns["image/key"].to_pylist(), vectors, list(zip(names, digests, strict=True))
+
+
+class Identity(NamedTuple):
+    """What tells of which bytes a record is, and which model's vector it holds."""
+
+    key: bytes
+    version: str
+    sha256: str
+    size: int
+    crc32c: str
+    model_digest: str
+
+
+def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:
+    """Returns whose vectors these are, without the vectors. Raises ValueError if one is no embedding."""
+    if not serialized:
+        return []
+    names = ("image/key", "image/version", "image/sha256", "image/size", "image/crc32c", "model/digest")
+    columns = _columns(serialized, *names)
+    decoded = (
+        columns[name].to_pylist() if name in ("image/key", "image/size") else _texts(columns[name]) for name in names
+    )
+    return [Identity(*values) for values in zip(*decoded, strict=True)]
+
+
+def decode_facts(serialized: bytes) -> tuple[str, int, int]:
+    """Returns format, height and width of the image that an embedding is of. Raises ValueError if it is none."""
+    columns = _columns([serialized], "image/format", "image/height", "image/width")
+    return (
+        columns["image/format"][0].as_py().decode(),
+        columns["image/height"][0].as_py(),
+        columns["image/width"][0].as_py(),
+    )
+
+
+def _columns(serialized: Sequence[bytes], *names: str) -> dict[str, pa.Array]:
+    """Returns the named features of embeddings: all of one length, flat, so one value a record but for the vector."""
     try:
-        batch = _decoder("image/key", "model/name", "model/digest", _VECTOR).DecodeBatch(list(serialized))
+        batch = _decoder(*names).DecodeBatch(list(serialized))
     except RuntimeError as error:
         raise ValueError(f"expected serialized tf.Examples: {error}") from error
     columns = {}
@@ -161,10 +206,11 @@ def decode_embeddings(
         if rest or not length or set(np.diff(lists.offsets)) != {length} or (name != _VECTOR and length > 1):
             raise ValueError(f"expected the feature {name!r} in each tf.Example, as an embedding has it")
         columns[name] = lists.flatten()
-    vectors = columns[_VECTOR].to_numpy().reshape(len(serialized), -1)
-    names, digests = columns["model/name"].to_pylist(), columns["model/digest"].to_pylist()
-    models = [(name.decode(), digest.decode()) for name, digest in zip(names, digests, strict=True)]
-    return columns["image/key"].to_pylist(), vectors, models
+    return columns
+
+
+def _texts(column: pa.Array) -> list[str]:
+    return [value.decode() for value in column.to_pylist()]
 
 
 @functools.cache
@@ -174,8 +220,8 @@ def _encoder(written: Written) -> example_coder.RecordBatchToExamplesEncoder:
 
 @functools.cache
 def _decoder(*names: str) -> example_coder.ExamplesToRecordBatchDecoder:
-    """Returns a decoder of the named features alone; all but the vector are bytes."""
+    """Returns a decoder of the named features alone."""
     described = schema_pb2.Schema()
     for name in names:
-        described.feature.add(name=name, type=_FLOAT if name == _VECTOR else _BYTES)
+        described.feature.add(name=name, type=_FLOAT if name == _VECTOR else _SCALARS.get(name, _BYTES))
     return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())

@@ -1,4 +1,4 @@
-"""Failures of all stages → JSON lines, one failure a line."""
+"""Failures of all stages: gathered and counted, then written as JSON lines, one failure a line."""
 
 import dataclasses
 import functools
@@ -13,6 +13,14 @@ from transforms.shards import WriteShards
 
 
 @dataclasses.dataclass(eq=False)
+class GatherFailures(beam.PTransform):
+    """Failure of each stage, in several collections → all of them in one, counted."""
+
+    def expand(self, stages: tuple[beam.PCollection[Failure], ...]) -> beam.PCollection[Failure]:
+        return stages | "All" >> beam.Flatten() | "Count" >> beam.Map(_counted).with_output_types(Failure)
+
+
+@dataclasses.dataclass(eq=False)
 class WriteFailures(beam.PTransform):
     """Failure → Shard, and `StageSeconds` under their tag; writes `<output>/failures/<run_id>/part-….jsonl`.
 
@@ -24,11 +32,7 @@ class WriteFailures(beam.PTransform):
 
     def expand(self, failures: beam.PCollection[Failure]) -> dict[str, beam.PCollection]:
         encode = functools.partial(_encode, run_id=self.run_id)
-        return (
-            failures
-            | "Count" >> beam.Map(_counted).with_output_types(Failure)
-            | "Write" >> WriteShards(directory(self.output, self.run_id), ".jsonl", encode)
-        )
+        return (failures,) | "Write" >> WriteShards(directory(self.output, self.run_id), ".jsonl", encode)
 
 
 def directory(output: str, run_id: str) -> str:

@@ -2,6 +2,7 @@
 
     list → ImageRef → read → EncodedImage → decode → DecodedImage → embed → Embedding → write → Shard
 
+Between list and read, what earlier runs wrote (`Known`) takes out images that need no inference, as `Reuse` and `Copy`.
 Beside the main path every stage may give `Failure`s (what one image could not do) and `StageSeconds` (how long a worker
 was busy with what), under the tags FAILURES and SECONDS.
 
@@ -35,27 +36,73 @@ def uri(key: bytes) -> str:
 class ImageRef:
     """Where something to read is: an image, or a shard of images.
 
-    `version` tells two contents under one key apart without reading them, and `size` is in bytes; "" and -1 where the
-    listing does not know.
+    `version` tells two contents under one key apart without reading them: the generation in Cloud Storage, else size
+    and mtime. `size` is in bytes, `crc32c` the checksum of the bytes, in base64 as Cloud Storage gives it. "", -1 and
+    "" where the listing does not know. `has_copies`: other images of the run have the same bytes, and wait for its
+    vector.
     """
 
     key: bytes
     version: str
     size: int
+    crc32c: str = ""
+    has_copies: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What an earlier run wrote of an image with this run's model.
+
+    `written_at` is in seconds since 1970. `shard` and `offset` say in which file and at which byte its record lies; ""
+    and -1 where that is a row of a table, which is found by its key.
+    """
+
+    key: bytes
+    version: str
+    sha256: str
+    size: int
+    crc32c: str
+    written_at: float
+    shard: str = ""
+    offset: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Reuse:
+    """An image whose bytes were embedded by an earlier run, under whatever name."""
+
+    ref: ImageRef
+    known: Known
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """An image with the same bytes as another of this run, whose key is `of`."""
+
+    ref: ImageRef
+    of: bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """An image as stored: the bytes of a JPEG, PNG, …"""
+    """An image as stored: the bytes of a JPEG, PNG, …; `crc32c` and `has_copies` as in an ImageRef."""
 
     key: bytes
     version: str
     encoded: bytes
+    crc32c: str = ""
+    has_copies: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return len(self.encoded)
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageInfo:
-    """What is recorded of an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels."""
+    """What is recorded of an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels, and
+    `size`, `crc32c` and `has_copies` as in an ImageRef."""
 
     key: bytes
     version: str
@@ -63,6 +110,9 @@ class ImageInfo:
     format: str
     height: int
     width: int
+    size: int = -1
+    crc32c: str = ""
+    has_copies: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,7 +218,20 @@ _FIELD_CODERS: dict[Any, coders.Coder] = {
     npt.NDArray[np.uint8]: _ArrayCoder(np.uint8),
     npt.NDArray[np.float32]: _ArrayCoder(np.float32),
 }
-_FIELD_CODERS[ImageInfo] = RecordCoder(ImageInfo)
+for _part in (ImageRef, Known, ImageInfo):
+    _FIELD_CODERS[_part] = RecordCoder(_part)
 
-for _record in (ImageRef, EncodedImage, ImageInfo, DecodedImage, Embedding, Failure, StageSeconds, Shard):
+for _record in (
+    ImageRef,
+    Known,
+    Reuse,
+    Copy,
+    EncodedImage,
+    ImageInfo,
+    DecodedImage,
+    Embedding,
+    Failure,
+    StageSeconds,
+    Shard,
+):
     coders.registry.register_coder(_record, RecordCoder)

@@ -28,7 +28,9 @@ _PARTS = ".parts"
 
 @dataclasses.dataclass(eq=False)
 class WriteShards(beam.PTransform):
-    """Records of any one type → Shard, and `StageSeconds` under their tag.
+    """Records of any one type, in one collection or several → Shard, and `StageSeconds` under their tag.
+
+    Several are never merged: each is written where it is made, since the local runner would hold what it merges.
 
     Attributes:
       directory: where the files go; nothing else may lie there.
@@ -41,11 +43,15 @@ class WriteShards(beam.PTransform):
     encode: Callable[[Sequence[Any]], Sequence[bytes]]
     max_shard_bytes: int = MAX_SHARD_BYTES
 
-    def expand(self, records: beam.PCollection) -> dict[str, beam.PCollection]:
+    def expand(self, collections: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
         write = _WriteParts(self._parts, self.suffix, self.encode, self.max_shard_bytes)
-        written = records | "WriteParts" >> beam.ParDo(write).with_outputs(SECONDS, main="parts")
+        written = [
+            records | f"WriteParts{i}" >> beam.ParDo(write).with_outputs(SECONDS, main="parts")
+            for i, records in enumerate(collections)
+        ]
         published = (
-            written.parts
+            [outputs["parts"] for outputs in written]
+            | "Parts" >> beam.Flatten()
             | "AllParts" >> beam.combiners.ToList()
             | "Number" >> beam.FlatMap(number, directory=self.directory, suffix=self.suffix)
             | "Spread" >> beam.Reshuffle()
@@ -56,7 +62,7 @@ class WriteShards(beam.PTransform):
             | "AllPublished" >> beam.combiners.ToList()
             | "RemoveStrayParts" >> beam.FlatMap(_remove_strays, self._parts).with_output_types(Shard)
         )
-        return {"shards": shards, SECONDS: written[SECONDS]}
+        return {"shards": shards, SECONDS: [outputs[SECONDS] for outputs in written] | "Seconds" >> beam.Flatten()}
 
     @property
     def _parts(self) -> str:

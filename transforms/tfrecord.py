@@ -20,6 +20,11 @@ def frame(record: bytes) -> bytes:
     return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
 
 
+def framed_bytes(record: bytes) -> int:
+    """Returns how many bytes of a file a record takes."""
+    return _LENGTH.size + _CRC.size + len(record) + _CRC.size
+
+
 def read(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
     """Yields the records of a file opened for reading, in order.
 

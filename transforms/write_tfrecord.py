@@ -15,7 +15,9 @@ SCHEMA = "schema.pbtxt"
 
 @dataclasses.dataclass(eq=False)
 class WriteTFRecords(beam.PTransform):
-    """Embedding → Shard, and `StageSeconds` under their tag; writes `<output>/embeddings/<run_id>/part-….tfrecord`.
+    """Embedding, in one collection or several → Shard, and `StageSeconds` under their tag.
+
+    Writes `<output>/embeddings/<run_id>/part-….tfrecord`.
 
     Attributes:
       output: a directory, local or in a cloud.
@@ -27,7 +29,7 @@ class WriteTFRecords(beam.PTransform):
     run_id: str
     written: examples.Written
 
-    def expand(self, embeddings: beam.PCollection[Embedding]) -> dict[str, beam.PCollection]:
+    def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> dict[str, beam.PCollection]:
         encode = functools.partial(_encode, written=self.written)
         return embeddings | "Write" >> WriteShards(directory(self.output, self.run_id), ".tfrecord", encode)
 

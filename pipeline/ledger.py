@@ -1,0 +1,233 @@
+"""The ledger: what earlier runs have written, read back from where they wrote it.
+
+That is the table where there is one, otherwise the shards in the output directory: no list of its own that could tell
+something else than what is there.
+"""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from pipeline import warehouse
+from transforms import counters, examples, failures, storage, tfrecord, write_tfrecord
+from transforms.copies import of_copy
+from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef, Known, Reuse, key, uri
+
+STAGE = "reuse"
+
+# Rows that a worker asks for at once: some megabytes of names.
+_RANGE = 50_000
+# Vectors that one query fetches; BigQuery takes at most 10,000 parameter values.
+_FETCH = 500
+_DECODE = 512
+# Far above any embedding: a bound on what a broken file can make a reader allocate.
+_MAX_RECORD_BYTES = 2**26
+
+# Clustering by model_digest and key lets BigQuery read just the blocks that it needs.
+_KNOWN = """
+SELECT key, version, sha256, size, crc32c, UNIX_MICROS(embedded_at) AS written_at
+FROM `{table}` WHERE model_digest = @digest
+"""
+_VECTORS = """
+SELECT key, sha256, format, height, width, size, crc32c, embedding
+FROM `{table}` WHERE model_digest = @digest AND key IN UNNEST(@keys)
+"""
+_RETRYABLE = "SELECT DISTINCT key FROM `{table}` WHERE retryable"
+
+
+@dataclasses.dataclass(eq=False)
+class ReadLedger(beam.PTransform):
+    """Pipeline → Known, for one model digest.
+
+    Attributes:
+      table: PROJECT.DATASET.TABLE, or None: the files below `output` count.
+      output: a directory that runs have written to.
+      digest: of the model.
+    """
+
+    table: str | None
+    output: str | None
+    digest: str
+
+    def expand(self, root: Any) -> beam.PCollection[Known]:
+        if self.table:
+            parts = root | "Table" >> beam.Create([self.table]) | "Query" >> beam.FlatMap(_ranges, self.digest)
+            read = beam.FlatMap(_known_rows)
+        else:
+            pattern = f"{write_tfrecord.directory(self.output or '', '*')}/part-*.tfrecord"
+            parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
+            read = beam.FlatMap(_known_records, self.digest)
+        return parts | "Spread" >> beam.Reshuffle() | "Read" >> read.with_output_types(Known)
+
+
+@dataclasses.dataclass(eq=False)
+class FetchVectors(beam.PTransform):
+    """Reuse → Embedding, with the vector and the facts of the equal bytes; `Failure`s under their tag.
+
+    Attributes: see ReadLedger.
+    """
+
+    table: str | None
+    digest: str
+
+    def expand(self, reuses: beam.PCollection[Reuse]) -> beam.pvalue.DoOutputsTuple:
+        if self.table:
+            batches = reuses | "Batch" >> beam.BatchElements(min_batch_size=_FETCH, max_batch_size=_FETCH)
+            fetch: beam.DoFn = _FetchRows(self.table, self.digest)
+        else:
+            batches = (
+                reuses
+                | "ByShard" >> beam.Map(_by_shard).with_output_types(tuple[str, Reuse])
+                | "SameShard" >> beam.GroupByKey()
+            )
+            fetch = _FetchRecords()
+        return batches | "Fetch" >> beam.ParDo(fetch).with_outputs(FAILURES, main="embeddings")
+
+
+@dataclasses.dataclass(eq=False)
+class ReadRetryable(beam.PTransform):
+    """Pipeline → ImageRef without version, of every image that failed in an earlier run in a way that may pass.
+
+    Attributes:
+      table, output: see ReadLedger.
+      patterns: just the keys that one of them matches; all, where there is none.
+    """
+
+    table: str | None
+    output: str | None
+    patterns: tuple[str, ...]
+
+    def expand(self, root: Any) -> beam.PCollection[ImageRef]:
+        if self.table:
+            keys = root | "Table" >> beam.Create([self.table]) | "Query" >> beam.FlatMap(_retryable_rows)
+        else:
+            pattern = f"{failures.directory(self.output or '', '*')}/part-*.jsonl"
+            shards = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
+            keys = shards | "Read" >> beam.FlatMap(_retryable_lines)
+        return (
+            keys.with_output_types(bytes)
+            | "Matching" >> beam.Filter(_matches, self.patterns)
+            | "Distinct" >> beam.Distinct()
+            | "Refs" >> beam.Map(_ref).with_output_types(ImageRef)
+        )
+
+
+def _shards(pattern: str) -> Iterator[tuple[str, float]]:
+    for metadata in storage.match(pattern):
+        yield metadata.path, metadata.last_updated_in_seconds
+
+
+def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
+    path, written_at = shard
+    with storage.open_stored(path) as file:
+        records, offset = tfrecord.read(file, _MAX_RECORD_BYTES), 0
+        while batch := list(itertools.islice(records, _DECODE)):
+            for record, found in zip(batch, examples.decode_identities(batch), strict=True):
+                if found.model_digest == digest:
+                    yield Known(*found[:-1], written_at, path, offset)
+                offset += tfrecord.framed_bytes(record)
+
+
+def _ranges(table: str, digest: str) -> Iterator[tuple[str, str, str, int]]:
+    """Yields the parts of one query's result: (project, job, location, first row)."""
+    result = warehouse.start(table, _KNOWN.format(table=table), digest=digest)
+    for first in range(0, result.total, _RANGE):
+        yield result.project, result.job, result.location, first
+
+
+def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
+    for row in warehouse.rows(*part, _RANGE):
+        yield Known(key(row["key"]), row["version"], row["sha256"], row["size"], row["crc32c"], row["written_at"] / 1e6)
+
+
+class _FetchRows(beam.DoFn):
+    def __init__(self, table: str, digest: str):
+        self._table = table
+        self._digest = digest
+
+    def process(self, batch: Sequence[Reuse]) -> Iterable[Embedding]:
+        keys = sorted({uri(reuse.known.key) for reuse in batch})
+        rows = warehouse.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=keys)
+        by_sha256 = {row["sha256"]: row for row in rows}
+        for reuse in batch:
+            row = by_sha256.get(reuse.known.sha256)
+            if row is None:
+                yield _gone(reuse, KeyError("its row is gone"))
+                continue
+            info = ImageInfo(
+                reuse.ref.key,
+                reuse.ref.version,
+                row["sha256"],
+                row["format"],
+                row["height"],
+                row["width"],
+                row["size"],
+                row["crc32c"],
+            )
+            yield _reused(Embedding(info, np.array(row["embedding"], np.float32)), reuse)
+
+
+class _FetchRecords(beam.DoFn):
+    def process(self, group: tuple[str, Iterable[Reuse]]) -> Iterable[Embedding]:
+        path, reuses = group
+        try:
+            with storage.open_stored(path) as file:
+                for offset, same in itertools.groupby(sorted(reuses, key=_offset), key=_offset):
+                    file.seek(offset)
+                    embedding = _embedding(next(tfrecord.read(file, _MAX_RECORD_BYTES)))
+                    for reuse in same:
+                        yield _reused(embedding, reuse)
+        except OSError as error:
+            for reuse in reuses:
+                yield _gone(reuse, error)
+
+
+def _embedding(record: bytes) -> Embedding:
+    (found,) = examples.decode_identities([record])
+    _, vectors, _ = examples.decode_embeddings([record])
+    info = ImageInfo(found.key, found.version, found.sha256, *examples.decode_facts(record), found.size, found.crc32c)
+    return Embedding(info, vectors[0])
+
+
+def _reused(embedding: Embedding, reuse: Reuse) -> Embedding:
+    counters.inc(counters.IMAGES_REUSED)
+    return of_copy(embedding, reuse.ref)
+
+
+def _gone(reuse: Reuse, error: Exception) -> beam.pvalue.TaggedOutput:
+    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(reuse.ref.key, STAGE, error, retryable=True))
+
+
+def _by_shard(reuse: Reuse) -> tuple[str, Reuse]:
+    return reuse.known.shard, reuse
+
+
+def _offset(reuse: Reuse) -> int:
+    return reuse.known.offset
+
+
+def _retryable_rows(table: str) -> Iterator[bytes]:
+    name = warehouse.failures_table(table)
+    for row in warehouse.query(table, _RETRYABLE.format(table=name)):
+        yield key(row["key"])
+
+
+def _retryable_lines(shard: tuple[str, float]) -> Iterator[bytes]:
+    with storage.open_stored(shard[0]) as file:
+        for line in file:
+            failure = json.loads(line)
+            if failure["retryable"]:
+                yield key(failure["key"])
+
+
+def _matches(found: bytes, patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(storage.takes_in(pattern, uri(found)) for pattern in patterns)
+
+
+def _ref(found: bytes) -> ImageRef:
+    return ImageRef(found, "", -1)

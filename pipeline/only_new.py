@@ -1,0 +1,46 @@
+"""Only what is new: what the ledger knows is taken out before anything is read or embedded for it."""
+
+import dataclasses
+
+import apache_beam as beam
+
+from pipeline.ledger import FetchVectors, ReadLedger
+from transforms.copies import COPIES, REUSED, FindCopies
+from transforms.records import FAILURES, SECONDS, ImageRef, Known
+from transforms.skip import GONE, SKIPPED, SkipKnown
+
+
+@dataclasses.dataclass(eq=False)
+class OnlyNew(beam.PTransform):
+    """ImageRef → {"refs": those to embed, SKIPPED, GONE, REUSED: Embedding, COPIES, FAILURES, SECONDS}.
+
+    Attributes:
+      ledger: root → Known.
+      vectors: Reuse → Embedding.
+      read: ImageRef → EncodedImage, of what may have a twin.
+      by_crc32c: whether the listing gives size and CRC32C of every image.
+      reprocess: the ledger takes nothing out.
+    """
+
+    ledger: ReadLedger
+    vectors: FetchVectors
+    read: beam.PTransform
+    by_crc32c: bool
+    reprocess: bool
+
+    def expand(self, refs: beam.PCollection[ImageRef]) -> dict[str, beam.PCollection]:
+        known = refs.pipeline | "ReadLedger" >> self.ledger
+        left = {"refs": refs, "known": known} | "SkipKnown" >> SkipKnown(self.reprocess)
+        if self.reprocess:
+            known = refs.pipeline | "NothingKnown" >> beam.Create([]).with_output_types(Known)
+        found = {"refs": left["refs"], "known": known} | "FindCopies" >> FindCopies(self.read, self.by_crc32c)
+        reused = found[REUSED] | "FetchVectors" >> self.vectors
+        return {
+            "refs": found["refs"],
+            SKIPPED: left[SKIPPED],
+            GONE: left[GONE],
+            REUSED: reused["embeddings"],
+            COPIES: found[COPIES],
+            FAILURES: (found[FAILURES], reused[FAILURES]) | "Failures" >> beam.Flatten(),
+            SECONDS: found[SECONDS],
+        }
