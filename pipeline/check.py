@@ -5,7 +5,7 @@ import uuid
 
 from pipeline import report
 from pipeline.options import EmbedConfig
-from transforms import examples, failures, storage, write_tfrecord
+from transforms import examples, failures, gcs, gcs_listing, storage, write_tfrecord
 from transforms.models.spec import ModelSpec
 
 
@@ -20,11 +20,17 @@ def check_inputs(config: EmbedConfig) -> None:
         if storage.takes_in(pattern, mine):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
-            found = storage.match(pattern, limit=1)
+            found = _matches_something(pattern, config.billing_project)
         except Exception as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {storage.reason(error)}") from error
         if not found:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
+
+
+def _matches_something(pattern: str, billing_project: str | None) -> bool:
+    if gcs.holds(pattern):
+        return next(gcs_listing.match(pattern, billing_project), None) is not None
+    return bool(storage.match(pattern, limit=1))
 
 
 def check_output(config: EmbedConfig, model: ModelSpec) -> None:

@@ -17,8 +17,12 @@ from transforms.write_tfrecord import WriteTFRecords
 
 def build(root: beam.Pipeline, config: EmbedConfig, model: ModelSpec, *, share_model_across_processes: bool) -> None:
     """Puts the whole job onto a pipeline: list, read, decode, embed, write, and the report when all is written."""
-    listed = root | "ListImages" >> ListImages(config.inputs, config.input_format)
-    encoded = listed["refs"] | "ReadImages" >> ReadImages(config.input_format)
+    listed = root | "ListImages" >> ListImages(
+        config.inputs, config.input_format, config.billing_project, config.read_concurrency
+    )
+    encoded = listed["refs"] | "ReadImages" >> ReadImages(
+        config.input_format, config.read_concurrency, config.billing_project
+    )
     decoded = encoded.images | "DecodeImages" >> DecodeImages(model.image_size, config.resize_mode, config.max_pixels)
     embedded = decoded.images | "EmbedImages" >> EmbedImages(model, config.batch_size, share_model_across_processes)
     written = embedded.embeddings | "WriteTFRecords" >> WriteTFRecords(

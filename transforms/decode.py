@@ -60,5 +60,15 @@ class _Decode(beam.DoFn):
         except images.ImageError as error:
             return Failure.of(image.key, STAGE, error)
         sha256 = hashlib.sha256(image.encoded).hexdigest()
-        info = ImageInfo(image.key, image.version, sha256, decoded.format, decoded.height, decoded.width)
+        info = ImageInfo(
+            image.key,
+            image.version,
+            sha256,
+            decoded.format,
+            decoded.height,
+            decoded.width,
+            image.size,
+            image.crc32c,
+            image.has_copies,
+        )
         return DecodedImage(info, decoded.pixels)

@@ -35,27 +35,38 @@ def uri(key: bytes) -> str:
 class ImageRef:
     """Where something to read is: an image, or a shard of images.
 
-    `version` tells two contents under one key apart without reading them, and `size` is in bytes; "" and -1 where the
-    listing does not know.
+    `version` tells two contents under one key apart without reading them: the generation in Cloud Storage, else size
+    and mtime. `size` is in bytes, `crc32c` the checksum of the bytes, in base64 as Cloud Storage has it; "", -1 and ""
+    where the listing does not know. `has_copies`: other keys of the run hold the same bytes.
     """
 
     key: bytes
     version: str
     size: int
+    crc32c: str = ""
+    has_copies: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """An image as stored: the bytes of a JPEG, PNG, …"""
+    """An image as stored: the bytes of a JPEG, PNG, …; `crc32c` and `has_copies` as in an ImageRef."""
 
     key: bytes
     version: str
     encoded: bytes
+    crc32c: str = ""
+    has_copies: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return len(self.encoded)
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageInfo:
-    """What is recorded of an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels."""
+    """What is recorded of an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels, and
+    `size`, `crc32c` and `has_copies` as in an ImageRef."""
 
     key: bytes
     version: str
@@ -63,6 +74,9 @@ class ImageInfo:
     format: str
     height: int
     width: int
+    size: int = -1
+    crc32c: str = ""
+    has_copies: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
