@@ -6,7 +6,7 @@ import uuid
 from pipeline import report, warehouse
 from pipeline.options import EmbedConfig
 from pipeline.report import RunReport
-from transforms import examples, failures, storage, write_tfrecord
+from transforms import examples, failures, gcs, gcs_listing, storage, write_tfrecord
 from transforms.models.spec import ModelSpec
 
 
@@ -21,11 +21,17 @@ def check_inputs(config: EmbedConfig) -> None:
         if config.output and storage.takes_in(pattern, mine):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
-            found = storage.match(pattern, limit=1)
+            found = _matches_something(pattern, config.billing_project)
         except Exception as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {storage.reason(error)}") from error
         if not found:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
+
+
+def _matches_something(pattern: str, billing_project: str | None) -> bool:
+    if gcs.holds(pattern):
+        return next(gcs_listing.match(pattern, billing_project), None) is not None
+    return bool(storage.match(pattern, limit=1))
 
 
 def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
@@ -38,7 +44,8 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
         return None
     found = report.read(config.output, config.run_id) if config.output else None
     if config.output_table:
-        row = warehouse.read_report(config.output_table, config.run_id)
+        with warehouse.explained(config.output_table):
+            row = warehouse.read_report(config.output_table, config.run_id)
         if row is None:
             return None
         published = RunReport.from_json(row)

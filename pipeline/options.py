@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import flags
 from pipeline.command import Parser
-from transforms import images
+from transforms import images, in_flight
 from transforms.examples import Written
 from transforms.formats import INPUT_FORMATS
 from transforms.models import spec as models
@@ -62,6 +62,8 @@ class EmbedConfig:
     max_pixels: int
     max_failure_rate: float
     top_classes: int
+    read_concurrency: int
+    billing_project: str | None
     verbose: bool
     started_at: datetime.datetime
 
@@ -105,6 +107,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         max_pixels=given.max_pixels,
         max_failure_rate=given.max_failure_rate,
         top_classes=given.top_classes,
+        read_concurrency=given.read_concurrency,
+        billing_project=given.billing_project,
         verbose=given.verbose,
         started_at=datetime.datetime.now(datetime.UTC),
     )
@@ -187,6 +191,21 @@ def _parser() -> argparse.ArgumentParser:
         default=5,
         metavar="N",
         help="with a classifier, how many of the best classes a record gets beside the vector (default: %(default)s)",
+    )
+    how.add_argument(
+        "--read_concurrency",
+        type=_read_concurrency,
+        default=in_flight.CONCURRENCY_DEFAULT,
+        metavar="N",
+        help="images that a worker process reads at once, whatever the number of its threads: reading from a bucket is "
+        f"nearly all waiting; at most {in_flight.CONCURRENCY_MAX} (default: %(default)s, with which reading from a "
+        "bucket in the same region keeps ahead of decoding)",
+    )
+    how.add_argument(
+        "--billing_project",
+        metavar="PROJECT",
+        help="the Google Cloud project that pays for reading gs:// buckets with requester pays, as in my-project-123 "
+        "(default: none, the bucket's owner pays)",
     )
     where = parser.add_argument_group("where to")
     where.add_argument(
@@ -294,6 +313,12 @@ def _max_pixels(text: str) -> int:
     if (pixels := flags.positive(text)) > images.MAX_PIXELS_LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {images.MAX_PIXELS_LIMIT}, Pillow's own limit")
     return pixels
+
+
+def _read_concurrency(text: str) -> int:
+    if (requests := flags.positive(text)) > in_flight.CONCURRENCY_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {in_flight.CONCURRENCY_MAX}")
+    return requests
 
 
 def _rate(text: str) -> float:

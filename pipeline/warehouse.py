@@ -4,14 +4,16 @@
 beside it. A run writes into staging tables of its own, which are gone when it is published, or a week later.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import functools
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from google.api_core import exceptions
+from google.auth import exceptions as auth_exceptions
 from google.cloud import bigquery
 
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS, GONE_COLUMNS, column
@@ -89,9 +91,9 @@ def prepare(table: str, digest: str) -> Staging:
     Raises:
       ValueError: with what was expected, and how to come by it.
     """
-    bq = client_of(table)
     staging = Staging.of(table)
-    try:
+    with explained(table):
+        bq = client_of(table)
         bq.get_dataset(table.rsplit(".", 1)[0], retry=_PATIENCE)
         problems = [
             *_ensure(bq, table, EMBEDDING_COLUMNS, "embedded_at", ["model_digest", "key"], "Vectors of images."),
@@ -113,14 +115,21 @@ def prepare(table: str, digest: str) -> Staging:
             made.expires = expires
             made.description = "Rows of a run that is not published yet; goes by itself."
             bq.create_table(made, exists_ok=True, retry=_PATIENCE)
+    return staging
+
+
+@contextlib.contextmanager
+def explained(table: str) -> Iterator[None]:
+    """Turns what Google's client raises into a ValueError that says what to do."""
+    try:
+        yield
     except exceptions.NotFound as error:
-        dataset = table.rsplit(".", 1)[0].replace(".", ":")
+        dataset = ":".join(table.rsplit(".", 2)[:2])
         raise ValueError(
             f"--output_table {table!r}: {error.message}; expected a dataset that is there: `bq mk --dataset {dataset}`"
         ) from error
-    except exceptions.GoogleAPIError as error:
+    except (exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError) as error:
         raise ValueError(f"--output_table {table!r} cannot be prepared: {error}") from error
-    return staging
 
 
 def differences(found: Iterable[bigquery.SchemaField], columns: Sequence[dict[str, str]]) -> list[str]:
@@ -192,8 +201,11 @@ def rows(project: str, job: str, location: str, first: int, count: int) -> Itera
 def read_report(table: str, run_id: str) -> str | None:
     """Returns the report of a run as JSON, None where there is none (yet)."""
     sql = f"SELECT report FROM `{runs_table(table)}` WHERE run_id = @run_id"  # noqa: S608 - the name was checked
-    rows = query(table, sql, run_id=run_id)
-    return rows[0]["report"] if rows else None
+    try:
+        found = query(table, sql, run_id=run_id)
+    except exceptions.NotFound:
+        return None
+    return found[0]["report"] if found else None
 
 
 def _config(parameters: Mapping[str, Any]) -> bigquery.QueryJobConfig:

@@ -12,7 +12,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counters, storage
+from transforms import counters, gcs, gcs_listing, in_flight, pinned, storage
+from transforms.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS
 from transforms.records import FAILURES, SECONDS, Failure, ImageRef, StageSeconds, key, uri
 
@@ -49,54 +50,130 @@ def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
 
 @dataclasses.dataclass(eq=False)
 class ListImages(beam.PTransform):
-    """Pipeline → ImageRef, and `Failure`s (a list that cannot be read) and `StageSeconds` under their tags.
+    """Pipeline → ImageRef, and `Failure`s and `StageSeconds` under their tags.
+
+    A pattern that cannot be listed fails the job; a list that cannot be read, or an image that it names and that cannot
+    be found, is a failure.
 
     Attributes:
       patterns: globs, local or of a filesystem that Beam knows.
       input_format: `images`, one of SHARD_FORMATS, or `list`, where the patterns match files that name images.
+      billing_project: who pays for requests to buckets whose owner does not.
+      read_concurrency: how many images of lists a worker process asks for at once.
     """
 
     patterns: tuple[str, ...]
     input_format: str
+    billing_project: str | None = None
+    read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
 
     def expand(self, root: Any) -> dict[str, beam.PCollection]:
-        matched = (
+        ranges = (
             root
             | "Patterns" >> beam.Create(self.patterns)
-            | "Match" >> beam.ParDo(_Match()).with_outputs(FAILURES, SECONDS, main="refs")
+            | "Divide" >> beam.ParDo(_Divide(self.billing_project)).with_outputs(SECONDS, main="ranges")
         )
-        outputs = {tag: matched[tag] for tag in ("refs", FAILURES, SECONDS)}
+        matched = (
+            ranges.ranges
+            | "ToAllWorkers" >> beam.Reshuffle()
+            | "Match" >> beam.ParDo(_Match(self.billing_project)).with_outputs(SECONDS, main="refs")
+        )
+        refs, failures, seconds = matched.refs, [], [ranges[SECONDS], matched[SECONDS]]
         if self.input_format == "list":
-            read = matched.refs | "ReadLists" >> beam.ParDo(_ReadList()).with_outputs(FAILURES, SECONDS, main="refs")
-            outputs["refs"] = read.refs
-            outputs[FAILURES] = read[FAILURES]
-            outputs[SECONDS] = (matched[SECONDS], read[SECONDS]) | "Seconds" >> beam.Flatten()
-        # Grouping also lets a runner hand the reading of what one pattern matched to all of its workers.
-        outputs["refs"] = (
-            outputs["refs"]
+            read = refs | "ReadLists" >> beam.ParDo(_ReadList(self.billing_project)).with_outputs(
+                FAILURES, SECONDS, main="refs"
+            )
+            refs = read.refs
+            failures.append(read[FAILURES])
+            seconds.append(read[SECONDS])
+        # Grouping also lets a runner hand the reading of what one range holds to all of its workers.
+        refs = (
+            refs
             | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, ImageRef])
             | "GroupByKey" >> beam.GroupByKey()
             | "First" >> beam.Map(_first).with_output_types(ImageRef)
         )
         if self.input_format not in SHARD_FORMATS:
-            outputs["refs"] |= "Count" >> beam.Map(_counted).with_output_types(ImageRef)
-        return outputs
+            refs |= "Count" >> beam.Map(_counted).with_output_types(ImageRef)
+        if self.input_format == "list":
+            described = refs | "Describe" >> DescribeImages(self.billing_project, self.read_concurrency)
+            refs = described.refs
+            failures.append(described[FAILURES])
+            seconds.append(described[SECONDS])
+        return {
+            "refs": refs,
+            FAILURES: failures | "Failures" >> beam.Flatten(pipeline=root.pipeline).with_output_types(Failure),
+            SECONDS: seconds | "Seconds" >> beam.Flatten().with_output_types(StageSeconds),
+        }
+
+
+@dataclasses.dataclass(eq=False)
+class DescribeImages(beam.PTransform):
+    """ImageRef → ImageRef with version, size and checksum, and `Failure`s and `StageSeconds` under their tags.
+
+    A ref that has a version goes through as it is; for another the filesystem is asked, by one request. What cannot be
+    found or seen is a retryable failure.
+
+    Attributes:
+      billing_project: who pays for requests to buckets whose owner does not.
+      read_concurrency: how many requests a worker process has in flight.
+    """
+
+    billing_project: str | None = None
+    read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
+
+    def __post_init__(self) -> None:
+        in_flight.check_concurrency(self.read_concurrency)
+
+    def expand(self, refs: beam.PCollection[ImageRef]) -> beam.pvalue.DoOutputsTuple:
+        describe = beam.ParDo(_Describe(self.read_concurrency, self.billing_project))
+        return refs | "Describe" >> describe.with_outputs(FAILURES, SECONDS, main="refs")
+
+
+class _Divide(beam.DoFn):
+    def __init__(self, billing_project: str | None):
+        self._billing_project = billing_project
+
+    def process(self, pattern: str) -> Iterable[tuple[str, str, str]]:
+        start = time.perf_counter()
+        # Only Cloud Storage can list from a name to a name.
+        ranges = gcs_listing.ranges(pattern, self._billing_project) if gcs.holds(pattern) else [(pattern, "", "")]
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
+        yield from map(tuple, ranges)
 
 
 class _Match(beam.DoFn):
-    def process(self, pattern: str) -> Iterable[ImageRef]:
-        start = time.perf_counter()
-        found = storage.match(pattern)
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
-        for metadata in found:
-            yield ImageRef(key(metadata.path), storage.version(metadata), metadata.size_in_bytes)
+    def __init__(self, billing_project: str | None):
+        self._billing_project = billing_project
+
+    def process(self, within: tuple[str, str, str]) -> Iterable[ImageRef]:
+        found, seconds = self._refs(gcs_listing.Range(*within)), 0.0
+        while True:
+            start = time.perf_counter()
+            ref = next(found, None)
+            seconds += time.perf_counter() - start
+            if ref is None:
+                break
+            yield ref
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, seconds))
+
+    def _refs(self, within: gcs_listing.Range) -> Iterator[ImageRef]:
+        if gcs.holds(within.pattern):
+            for path, stored in gcs_listing.match_range(within, self._billing_project):
+                yield ImageRef(key(path), stored.generation, stored.size, stored.crc32c)
+        else:
+            for metadata in storage.match(within.pattern):
+                yield ImageRef(key(metadata.path), storage.version(metadata), metadata.size_in_bytes)
 
 
 class _ReadList(beam.DoFn):
+    def __init__(self, billing_project: str | None):
+        self._billing_project = billing_project
+
     def process(self, ref: ImageRef) -> Iterable[ImageRef]:
         start = time.perf_counter()
         try:
-            with storage.open_stored(uri(ref.key)) as file:
+            with pinned.opened(ref, self._billing_project) as file:
                 lines = (line.decode("utf-8", "surrogateescape") for line in file)
                 for number, named in enumerate(uris_in(lines, uri(ref.key))):
                     if named:
@@ -111,6 +188,24 @@ class _ReadList(beam.DoFn):
         counters.inc(counters.IMAGES_LISTED)
         retryable = not isinstance(error, (ValueError, csv.Error))
         return beam.pvalue.TaggedOutput(FAILURES, Failure.of(key, STAGE, error, retryable))
+
+
+class _Describe(DoInFlight):
+    def __init__(self, read_concurrency: int, billing_project: str | None):
+        super().__init__(STAGE, read_concurrency)
+        self._billing_project = billing_project
+
+    def call(self, ref: ImageRef) -> ImageRef | Failure:
+        try:
+            return pinned.described(ref, self._billing_project)
+        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
+            return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, ValueError))
+
+    def size(self, ref: ImageRef) -> int:
+        return 0
+
+    def outputs(self, described: ImageRef | Failure) -> Iterator[Any]:
+        yield beam.pvalue.TaggedOutput(FAILURES, described) if isinstance(described, Failure) else described
 
 
 def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:

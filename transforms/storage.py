@@ -5,7 +5,7 @@ import posixpath
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
@@ -25,7 +25,13 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
 
 def takes_in(pattern: str, path: str) -> bool:
     """Returns whether a glob matches a path."""
-    return re.match(FileSystem.translate_pattern(pattern), path) is not None
+    return matcher(pattern)(path)
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Returns what says of many paths whether a glob matches them."""
+    matches = re.compile(FileSystem.translate_pattern(pattern)).match
+    return lambda path: matches(path) is not None
 
 
 def metadata(path: str) -> FileMetadata:
