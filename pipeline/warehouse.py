@@ -177,6 +177,11 @@ def query(table: str, sql: str, **parameters: Any) -> list[bigquery.Row]:
     return list(client_of(table).query_and_wait(sql, job_config=_config(parameters)))
 
 
+def run(table: str, script: str) -> None:
+    """Runs a script of several statements to its end; raises GoogleAPICallError where one of them fails."""
+    client_of(table).query(script).result()
+
+
 class Result(NamedTuple):
     """A query's result that any worker can read a part of."""
 
