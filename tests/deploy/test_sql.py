@@ -1,0 +1,468 @@
+"""The queries of deploy/sql, as they are: run on the emulator and compared with numpy, or checked where it cannot."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlglot
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from sqlglot import expressions
+
+from tests.emulators import bigquery_emulator
+
+ROOT = Path(__file__).parents[2]
+SQL = ROOT / "deploy" / "sql"
+FILES = sorted(SQL.glob("*.sql"))
+# Real BigQuery only: the emulator has neither VECTOR_SEARCH nor vector indexes. What can be known of them without it is
+# tested by test_search_by_index_* below.
+NOT_ON_THE_EMULATOR = {"search.sql", "vector_index.sql"}
+
+OLD, NEW = "0fa62269e6ba", "5d1a24b1f0c3"
+FIRST_RUN, SECOND_RUN, THIRD_RUN = "night-1", "night-2", "night-3"
+# Two ways to the same double: the sums of products are added in another order.
+CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+
+Row = dict[str, Any]
+
+
+def header(name: str) -> str:
+    return "\n".join(line for line in (SQL / name).read_text().splitlines() if line.startswith("--"))
+
+
+def body(name: str) -> str:
+    """The statements of a file, without comments."""
+    return re.sub(r"^\s*--.*\n", "", (SQL / name).read_text(), flags=re.MULTILINE)
+
+
+def documented_parameters(name: str) -> dict[str, str]:
+    return dict(re.findall(r"^--   (\w+) +(STRING|INT64|FLOAT64|TIMESTAMP)  ", header(name), flags=re.MULTILINE))
+
+
+class Warehouse:
+    """A dataset of the emulator with the tables that the pipeline writes."""
+
+    def __init__(self, client: bigquery.Client, dataset: str) -> None:
+        self.client = client
+        self.dataset = dataset
+        client.create_dataset(dataset)
+        self.execute(
+            "CREATE TABLE image_embeddings (key STRING, sha256 STRING, version STRING, format STRING, height INT64,"
+            " width INT64, size INT64, crc32c STRING, embedding ARRAY<FLOAT64>, model STRING, model_digest STRING,"
+            " run_id STRING, embedded_at TIMESTAMP) PARTITION BY DATE(embedded_at) CLUSTER BY model_digest, key"
+        )
+        self.execute(
+            "CREATE TABLE image_embeddings_runs (run_id STRING, started_at TIMESTAMP, finished_at TIMESTAMP,"
+            " model STRING, model_digest STRING, dimension INT64, listed INT64, embedded INT64, reused INT64,"
+            " duplicate INT64, failed INT64, skipped INT64, pruned INT64, failure_rate FLOAT64, verdict STRING,"
+            " report STRING)"
+        )
+
+    def execute(self, sql: str, parameters: list = (), default_dataset: bool = True) -> bigquery.QueryJob:
+        config = bigquery.QueryJobConfig(query_parameters=parameters)
+        if default_dataset:
+            config.default_dataset = f"test.{self.dataset}"
+        # Not query_and_wait: the emulator answers it with no rows where a query failed.
+        job = self.client.query(sql, job_config=config)
+        job.result()
+        return job
+
+    def run(self, name: str, **values: object) -> bigquery.QueryJob:
+        """Runs a file as `bq query --dataset_id … --parameter …` does, with the types that the file documents."""
+        types = documented_parameters(name)
+        return self.execute(
+            (SQL / name).read_text(),
+            [bigquery.ScalarQueryParameter(key, types[key], value) for key, value in values.items()],
+        )
+
+    def rows(self, name: str, **values: object) -> list[Row]:
+        return [dict(row) for row in self.run(name, **values).result()]
+
+    def run_script(self, name: str) -> list[Row]:
+        """Runs a file of several statements, its tables qualified by the `sed` line of docs/warehouse.md.
+
+        The emulator forgets the default dataset in scripts with loops, and takes no parameters in scripts.
+        """
+        sql = (SQL / name).read_text().replace("image_embeddings", f"{self.dataset}.image_embeddings")
+        return [dict(row) for row in self.execute(sql, default_dataset=False).result()]
+
+    def select(self, sql: str) -> list[Row]:
+        return [dict(row) for row in self.execute(sql).result()]
+
+    def load(self, table: str, rows: list[Row]) -> None:
+        assert self.client.insert_rows_json(f"test.{self.dataset}.{table}", rows) == []
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bigquery.Client]:
+    directory = tmp_path_factory.mktemp("bigquery")
+    with bigquery_emulator(directory, directory) as environment:
+        yield bigquery.Client(
+            project="test",
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": environment["BIGQUERY_EMULATOR_HOST"]},
+        )
+
+
+def image(key: str, vector: np.ndarray, *, digest: str = OLD, run: str = FIRST_RUN, sha256: str | None = None) -> Row:
+    return {
+        "key": f"gs://bucket/{key}.jpg",
+        "sha256": sha256 or f"sha256-of-{key}",
+        "embedding": vector.tolist(),
+        "model_digest": digest,
+        "run_id": run,
+        "embedded_at": "2026-11-01T00:00:00Z",
+    }
+
+
+def pictures() -> list[Row]:
+    """40 images in four scenes under two models; some are copies or nearly so, some came with the second run."""
+    random = np.random.default_rng(4)
+    rows = []
+    for scene, centre in zip(["cats", "dogs", "hills", "ships"], random.normal(size=(4, 16)), strict=True):
+        for number, noise in enumerate(random.normal(scale=0.6, size=(10, 16))):
+            # The second run's pictures lie a little aside of the first's.
+            late = number >= 7
+            vector = centre + noise + (0.4 if late else 0.0)
+            rows.append(image(f"{scene}/{number}", vector, run=SECOND_RUN if late else FIRST_RUN))
+    near = random.normal(scale=0.02, size=(3, 16))
+    first, second = np.array(rows[0]["embedding"]), np.array(rows[13]["embedding"])
+    rows += [
+        image("cats/0-small", first + near[0]),
+        image("cats/0-grey", first + near[1]),
+        image("backup/cats/0", first, sha256="sha256-of-cats/0"),
+        image("dogs/3-small", second + near[2]),
+        image("backup/hills/5", np.array(rows[25]["embedding"]), sha256="sha256-of-hills/5"),
+    ]
+    # The new model sees the same, more finely and with some noise of its own; it has not seen the last hill.
+    projection = random.normal(size=(16, 24))
+    new = []
+    for row in rows:
+        if row["key"] != "gs://bucket/hills/9.jpg":
+            vector = np.array(row["embedding"]) @ projection + random.normal(scale=1.5, size=24)
+            new.append(row | {"embedding": vector.tolist(), "model_digest": NEW, "run_id": THIRD_RUN})
+    new[5] |= {"sha256": "sha256-of-another-cat"}  # replaced between the two models' runs
+    return rows + new
+
+
+RUNS = [
+    {"run_id": FIRST_RUN, "finished_at": "2026-11-01T01:00:00Z", "listed": 34, "failure_rate": 0.03},
+    {"run_id": SECOND_RUN, "finished_at": "2026-11-02T01:00:00Z", "listed": 46, "failure_rate": 0.02},
+    {"run_id": THIRD_RUN, "finished_at": "2026-11-03T01:00:00Z", "listed": 46, "failure_rate": 0.04},
+]
+
+
+@pytest.fixture(scope="module")
+def warehouse(client: bigquery.Client) -> Warehouse:
+    """The pictures; what tests of this fixture write is derived from them, never in their table."""
+    warehouse = Warehouse(client, "pictures")
+    warehouse.load("image_embeddings", pictures())
+    warehouse.load("image_embeddings_runs", RUNS)
+    return warehouse
+
+
+@pytest.fixture
+def fresh(client: bigquery.Client, request: pytest.FixtureRequest) -> Warehouse:
+    return Warehouse(client, request.node.name)
+
+
+def vectors(digest: str = OLD) -> dict[str, np.ndarray]:
+    return {row["key"]: np.array(row["embedding"]) for row in pictures() if row["model_digest"] == digest}
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    return 1 - a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+def nearest(key: str, table: dict[str, np.ndarray]) -> list[str]:
+    return sorted(table.keys() - {key}, key=lambda other: (distance(table[key], table[other]), other))
+
+
+def components(pairs: set[tuple[str, str]]) -> dict[str, str]:
+    """Each key of the pairs → the least key that a chain of pairs connects it with."""
+    names = {key: key for pair in pairs for key in pair}
+    while any(names[a] != names[b] for a, b in pairs):
+        for a, b in pairs:
+            names[a] = names[b] = min(names[a], names[b])
+    return names
+
+
+# What is true of each file.
+
+
+@pytest.mark.parametrize("name", [file.name for file in FILES])
+def test_header_documents_the_parameters(name):
+    used = set(re.findall(r"(?<!@)@(\w+)", body(name)))
+    assert documented_parameters(name).keys() == used
+    command = header(name)[header(name).index("--   bq query") :]
+    shown = re.findall(r"--parameter=(\w+):(\w*):", command)
+    # The tool takes a parameter without a type as a STRING.
+    assert {key: kind or "STRING" for key, kind in shown} == documented_parameters(name)
+    assert f"< deploy/sql/{name}" in command
+    assert "Cost: " in header(name)
+
+
+@pytest.mark.parametrize("name", [file.name for file in FILES])
+def test_no_query_is_built_from_text(name):
+    assert not re.search(r"\b(EXECUTE\s+IMMEDIATE|FORMAT|CONCAT)\b|\|\||\$\{|%s", body(name), flags=re.IGNORECASE)
+
+
+@pytest.mark.parametrize("name", [file.name for file in FILES])
+def test_tables_are_named_alike(name):
+    """`sed s/image_embeddings/…/` must rename all of them: a name without it would be another table."""
+    tables = {table.name for statement in sqlglot.parse(body(name), "bigquery") for table in statement.find_all(expressions.Table)}
+    local = {cte.alias for statement in sqlglot.parse(body(name), "bigquery") for cte in statement.find_all(expressions.CTE)}
+    assert all(table.startswith("image_embeddings") for table in tables - local - {"better_names", ""}), tables
+
+
+def test_every_file_is_explained():
+    text = (ROOT / "docs" / "warehouse.md").read_text()
+    assert [file.name for file in FILES if f"deploy/sql/{file.name}" not in text] == []
+
+
+# Search.
+
+
+@pytest.mark.parametrize("digest", [OLD, NEW])
+@pytest.mark.parametrize("key", ["gs://bucket/cats/0.jpg", "gs://bucket/ships/4.jpg"])
+def test_brute_force_finds_the_nearest(warehouse, key, digest):
+    table = vectors(digest)
+    found = warehouse.rows("search_brute_force.sql", key=key, digest=digest, neighbours=7)
+    assert [row["key"] for row in found] == nearest(key, table)[:7]
+    expected = [distance(table[key], table[row["key"]]) for row in found]
+    np.testing.assert_allclose([row["distance"] for row in found], expected, **CLOSE)
+
+
+def test_brute_force_says_that_the_image_is_not_there(warehouse):
+    with pytest.raises(GoogleAPICallError, match="expected key and digest"):
+        warehouse.run("search_brute_force.sql", key="gs://bucket/none.jpg", digest=OLD, neighbours=7)
+
+
+def test_search_by_index_parses_and_is_as_documented():
+    """Not executed: the emulator has no VECTOR_SEARCH. Its argument names are those of the reference."""
+    query = sqlglot.parse_one(body("search.sql"), "bigquery")
+    search = query.find(expressions.VectorSearch)
+    arguments = {argument.this.name: argument.expression for argument in search.find_all(expressions.Kwarg)}
+    assert arguments.keys() == {"top_k", "distance_type", "options"}
+    assert arguments["distance_type"].name == "COSINE"
+    assert arguments["options"].is_string  # a parameter is refused: "options_value is a literal"
+    base, query_rows = search.this.this, search.args["query_table"].this
+    for select in (base, query_rows):  # of what searches by an index allow
+        assert [part for part, value in select.args.items() if value] == ["expressions", "from_", "where"]
+        assert "embedding" not in {column.name for column in select.args["where"].find_all(expressions.Column)}
+    assert "embedding" in {column.name for column in base.expressions}
+
+
+def test_search_by_index_filters_by_and_returns_what_the_index_stores():
+    """A filter on another column would apply after the search, and another output column cost a join."""
+    query = sqlglot.parse_one(body("search.sql"), "bigquery")
+    base = query.find(expressions.VectorSearch).this.this
+    needed = {column.name for column in base.find_all(expressions.Column)} - {"embedding"}
+    index = re.fullmatch(
+        r"CREATE VECTOR INDEX IF NOT EXISTS \w+\nON (\w+)\((\w+)\)\nSTORING\(([\w, ]+)\)\n"
+        r"OPTIONS\(index_type = 'IVF', distance_type = 'COSINE'\);",
+        body("vector_index.sql").strip(),
+    )
+    assert index, "the grammar of CREATE VECTOR INDEX: name, table(column), STORING, OPTIONS"
+    assert set(index[3].split(", ")) == needed
+    assert index[1] == base.find(expressions.Table).name
+    columns = {definition.name for definition in sqlglot.parse_one(body("search_table.sql"), "bigquery").find_all(expressions.ColumnDef)}
+    assert needed | {index[2]} <= columns
+
+
+def test_search_table_follows_the_table(fresh):
+    rows = [row for row in pictures() if row["model_digest"] == OLD][:6]
+    fresh.load("image_embeddings", rows)
+    fresh.run("search_table.sql")
+    fresh.run("search_table.sql")  # again: it stays
+
+    def refresh(digest: str) -> dict[str, list[float]]:
+        fresh.run("search_table_refresh.sql", digest=digest)
+        found = fresh.select("SELECT key, embedding, model_digest FROM image_embeddings_search")
+        assert {row["model_digest"] for row in found} <= {digest}
+        return {row["key"]: row["embedding"] for row in found}
+
+    assert refresh(OLD) == {row["key"]: row["embedding"] for row in rows}
+    unchanged = fresh.run("search_table_refresh.sql", digest=OLD)
+    assert unchanged.num_dml_affected_rows == 0
+
+    # One changed, one gone, one new, and one under another model.
+    fresh.execute("DELETE FROM image_embeddings WHERE key IN ('gs://bucket/cats/1.jpg', 'gs://bucket/cats/2.jpg')")
+    changed = image("cats/1", np.arange(16.0), run=SECOND_RUN)
+    new = image("birds/1", np.arange(16.0)[::-1], run=SECOND_RUN)
+    other = image("cats/0", np.arange(24.0), digest=NEW, run=SECOND_RUN)
+    fresh.load("image_embeddings", [changed, new, other])
+    kept = [row for row in rows if row["key"] not in ("gs://bucket/cats/1.jpg", "gs://bucket/cats/2.jpg")]
+    assert refresh(OLD) == {row["key"]: row["embedding"] for row in [*kept, changed, new]}
+    assert refresh(NEW) == {other["key"]: other["embedding"]}
+
+
+# Near duplicates.
+
+# A pair at the threshold is missed with probability (1 - (1 - 0.064)^8)^24 = 3e-10.
+DUPLICATES = {"digest": OLD, "threshold": 0.02, "bands": 24, "band_bits": 8, "window": 50}
+
+
+def test_near_duplicates_are_the_pairs_below_the_threshold(warehouse):
+    warehouse.run("near_duplicates.sql", **DUPLICATES)
+    found = warehouse.select("SELECT * FROM image_embeddings_near_duplicates")
+    table, digests = vectors(), {row["key"]: row["sha256"] for row in pictures() if row["model_digest"] == OLD}
+    copies = {("gs://bucket/backup/cats/0.jpg", "gs://bucket/cats/0.jpg"), ("gs://bucket/backup/hills/5.jpg", "gs://bucket/hills/5.jpg")}
+    # Of equal bytes only the least key is compared.
+    compared = sorted(table.keys() - {copy for _, copy in copies})
+    near = {(a, b) for a in compared for b in compared if a < b and distance(table[a], table[b]) <= 0.02}
+    assert len(near) == 4  # the cat, its small and grey one with each other; the dog and its small one
+    assert {(row["key"], row["other_key"]) for row in found if row["same_bytes"]} == copies
+    assert {(row["key"], row["other_key"]) for row in found if not row["same_bytes"]} == near
+    assert all((digests[row["key"]] == digests[row["other_key"]]) == row["same_bytes"] for row in found)
+    expected = [distance(table[row["key"]], table[row["other_key"]]) for row in found]
+    np.testing.assert_allclose([row["distance"] for row in found], expected, **CLOSE)
+
+
+def test_near_duplicate_groups_are_connected_pairs(warehouse):
+    warehouse.run("near_duplicates.sql", **DUPLICATES)
+    pairs = warehouse.select("SELECT key, other_key FROM image_embeddings_near_duplicates")
+    expected = components({(row["key"], row["other_key"]) for row in pairs})
+    found = warehouse.run_script("near_duplicate_groups.sql")
+    assert {row["key"]: row["group_key"] for row in found} == expected
+    assert [row["images"] for row in found] == [4, 4, 4, 4, 2, 2, 2, 2]
+    assert {row["key"] for row in found if row["same_bytes"]} == {
+        f"gs://bucket/{key}.jpg" for key in ("cats/0", "backup/cats/0", "hills/5", "backup/hills/5")
+    }
+
+
+def test_groups_of_any_shape_are_found(fresh):
+    """Random graphs and a long chain whose keys are in no order: the hardest for handing the least key on."""
+    random = np.random.default_rng(7)
+    names = [f"{number:03}" for number in range(300)]
+    ends = random.integers(0, 200, size=(120, 2))
+    chain = random.permutation(range(200, 300))
+    pairs = {tuple(sorted((names[a], names[b]))) for a, b in [*ends, *zip(chain, chain[1:], strict=False)] if a != b}
+    fresh.execute(
+        "CREATE TABLE image_embeddings_near_duplicates"
+        " (key STRING, other_key STRING, distance FLOAT64, same_bytes BOOL)"
+    )
+    rows = [{"key": a, "other_key": b, "distance": 0.01, "same_bytes": False} for a, b in sorted(pairs)]
+    fresh.load("image_embeddings_near_duplicates", rows)
+    found = fresh.run_script("near_duplicate_groups.sql")
+    assert {row["key"]: row["group_key"] for row in found} == components(pairs)
+
+
+def test_a_crowded_bucket_costs_no_more_than_the_window(fresh):
+    """60 nearly equal images share all buckets: 1,770 pairs, of which each is compared with the next 3 alone."""
+    random = np.random.default_rng(5)
+    centre = random.normal(size=16)
+    fresh.load("image_embeddings", [image(f"{n:02}", centre + random.normal(scale=1e-4, size=16)) for n in range(60)])
+    fresh.run("near_duplicates.sql", **DUPLICATES | {"window": 3, "bands": 2})
+    found = fresh.select("SELECT key, other_key FROM image_embeddings_near_duplicates")
+    assert len(found) == 59 + 58 + 57
+    assert {row["group_key"] for row in fresh.run_script("near_duplicate_groups.sql")} == {"gs://bucket/00.jpg"}
+
+
+def test_hyperplanes_have_no_preferred_direction(fresh):
+    """The documented probability of a miss rests on it: a bit differs with probability angle/pi."""
+    random = np.random.default_rng(6)
+    first = random.normal(size=32)
+    aside = random.normal(size=32)
+    aside -= (aside @ first) / (first @ first) * first
+    aside *= np.linalg.norm(first) / np.linalg.norm(aside)
+    angle = 0.5  # radians, a cosine distance of 0.12
+    rows = [image("a", first), image("b", np.cos(angle) * first + np.sin(angle) * aside)]
+    fresh.load("image_embeddings", rows)
+    sql = body("near_duplicates.sql").replace("@band_bits", "1").replace("@bands", "1000").replace("@digest", f"'{OLD}'")
+    ctes = sql[sql.index("WITH") : sql.index(",\n  placed AS")]
+    buckets = fresh.select(ctes + " SELECT key, band, bucket FROM hashes")
+    table = {(row["key"], row["band"]): row["bucket"] for row in buckets}
+    differing = sum(table["gs://bucket/a.jpg", band] != table["gs://bucket/b.jpg", band] for band in range(1000))
+    # Of 1,000 fair bits: 159 expected, a standard deviation of 11.6.
+    assert abs(differing - 1000 * angle / np.pi) < 3 * 11.6
+
+
+# Drift.
+
+
+def test_drift_compares_the_parts_of_the_table(warehouse):
+    (found,) = warehouse.rows("drift.sql", digest=OLD, before_run=FIRST_RUN, after_run=SECOND_RUN)
+    parts = {
+        run: np.array([row["embedding"] for row in pictures() if row["run_id"] == run and row["model_digest"] == OLD])
+        for run in (FIRST_RUN, SECOND_RUN)
+    }
+    before, after = parts[FIRST_RUN], parts[SECOND_RUN]
+    assert (found["rows_before"], found["rows_after"], found["rows_of_unknown_runs"]) == (33, 12, 0)
+    assert (found["listed_before"], found["listed_after"]) == (34, 46)
+    assert (found["failure_rate_before"], found["failure_rate_after"]) == (0.03, 0.02)
+    mean = before.mean(axis=0)
+    np.testing.assert_allclose(found["cosine_of_means"], 1 - distance(mean, after.mean(axis=0)), **CLOSE)
+    for name, part in (("distances_before", before), ("distances_after", after)):
+        distances = [distance(vector, mean) for vector in part]
+        # The emulator's quantiles are the values themselves, as BigQuery's are on so few rows.
+        expected = np.quantile(distances, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")
+        np.testing.assert_allclose(found[name], expected, **CLOSE)
+
+
+def test_drift_leaves_out_later_and_counts_unknown_runs(fresh):
+    fresh.load("image_embeddings_runs", RUNS)
+    runs = [FIRST_RUN, FIRST_RUN, SECOND_RUN, THIRD_RUN, "lost"]
+    fresh.load("image_embeddings", [image(str(n), np.eye(5)[n] + 1, run=run) for n, run in enumerate(runs)])
+    (found,) = fresh.rows("drift.sql", digest=OLD, before_run=FIRST_RUN, after_run=SECOND_RUN)
+    assert (found["rows_before"], found["rows_after"], found["rows_of_unknown_runs"]) == (2, 1, 1)
+    (found,) = fresh.rows("drift.sql", digest=OLD, before_run=SECOND_RUN, after_run=THIRD_RUN)
+    assert (found["rows_before"], found["rows_after"], found["rows_of_unknown_runs"]) == (3, 1, 1)
+
+
+@pytest.mark.parametrize("parameter", ["before_run", "after_run"])
+def test_drift_says_that_a_run_is_not_there(warehouse, parameter):
+    with pytest.raises(GoogleAPICallError, match=f"expected {parameter}"):
+        warehouse.run("drift.sql", **{"digest": OLD, "before_run": FIRST_RUN, "after_run": SECOND_RUN, parameter: "no"})
+
+
+# Migration.
+
+
+def test_coverage_counts_the_gaps(warehouse):
+    (found,) = warehouse.rows("migrate_coverage.sql", old_digest=OLD, new_digest=NEW, examples=3)
+    assert found == {
+        "both_models": 43,
+        "other_bytes": 1,
+        "old_only": 1,
+        "new_only": 0,
+        "old_only_keys": ["gs://bucket/hills/9.jpg"],
+        "other_bytes_keys": ["gs://bucket/cats/5.jpg"],
+    }
+    (turned,) = warehouse.rows("migrate_coverage.sql", old_digest=NEW, new_digest=OLD, examples=0)
+    assert (turned["old_only"], turned["new_only"], turned["other_bytes_keys"]) == (0, 1, [])
+
+
+def test_agreement_is_the_overlap_of_neighbours(warehouse):
+    left_out = {"gs://bucket/hills/9.jpg", "gs://bucket/cats/5.jpg"}
+    old, new = ({k: v for k, v in vectors(digest).items() if k not in left_out} for digest in (OLD, NEW))
+    overlap = {key: len({*nearest(key, old)[:5]} & {*nearest(key, new)[:5]}) / 5 for key in old}
+    assert 0.3 < np.mean(list(overlap.values())) < 0.9  # or a wrong query could hardly be told
+
+    found = warehouse.rows("migrate_agreement.sql", old_digest=OLD, new_digest=NEW, sample=1000, neighbours=5)
+    assert {row["key"]: row["overlap"] for row in found} == pytest.approx(overlap)
+    assert [row["overlap"] for row in found] == sorted(row["overlap"] for row in found)
+    np.testing.assert_allclose([row["mean_overlap"] for row in found], np.mean(list(overlap.values())), **CLOSE)
+
+    some = warehouse.rows("migrate_agreement.sql", old_digest=OLD, new_digest=NEW, sample=10, neighbours=5)
+    assert len(some) == 10
+    assert {row["key"]: row["overlap"] for row in some} == pytest.approx({row["key"]: overlap[row["key"]] for row in some})
+    itself = warehouse.rows("migrate_agreement.sql", old_digest=OLD, new_digest=OLD, sample=10, neighbours=5)
+    assert {row["overlap"] for row in itself} == {1.0}
+
+
+def test_delete_leaves_what_has_no_successor(fresh):
+    fresh.load("image_embeddings", pictures())
+    count = "SELECT model_digest, COUNT(*) AS images FROM image_embeddings GROUP BY model_digest ORDER BY model_digest"
+    with pytest.raises(GoogleAPICallError, match="expected old_digest and new_digest to differ"):
+        fresh.run("migrate_delete.sql", old_digest=OLD, new_digest=OLD)
+    fresh.run("migrate_delete.sql", old_digest=OLD, new_digest="none")
+    assert [row["images"] for row in fresh.select(count)] == [45, 44]
+    fresh.run("migrate_delete.sql", old_digest=OLD, new_digest=NEW)
+    assert [row["images"] for row in fresh.select(count)] == [1, 44]
+    (kept,) = fresh.select(f"SELECT key FROM image_embeddings WHERE model_digest = '{OLD}'")
+    assert kept["key"] == "gs://bucket/hills/9.jpg"
