@@ -3,9 +3,9 @@
 -- IVF: best for one or a few query images at a time; for hundreds of them in one query TREE_AH is the one to try.
 -- STORING holds what a search filters by and returns: filters on stored columns apply before the search, and the join
 -- back to the table is spared. The number of lists is BigQuery's choice.
--- Needs 5,000 rows, or the statement is refused, and 10 MB, or the index stays empty; up to some 100,000 vectors brute
--- force is one short scan, and exact. All vectors must have one dimension, without NULL, and an empty array counts as
--- another dimension: the pipeline's quality gate lets no such row in.
+-- Needs 5,000 rows, or the statement is refused, and 10 MB, or the index stays empty. All vectors must have one
+-- dimension, without NULL, and an empty array counts as another dimension: the pipeline's quality gate lets no such row
+-- in.
 --
 -- Parameters: none.
 -- Cost: the statement is billed as a query of the column embedding; building and refreshing are free below the

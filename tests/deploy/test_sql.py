@@ -1,7 +1,8 @@
 """The queries of deploy/sql, as they are: run on the emulator and compared with numpy, or checked where it cannot."""
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.emulators import bigquery_emulator
 
 ROOT = Path(__file__).parents[2]
 SQL = ROOT / "deploy" / "sql"
+DOCUMENT = ROOT / "docs" / "warehouse.md"
 FILES = sorted(SQL.glob("*.sql"))
 # Real BigQuery only: the emulator has neither VECTOR_SEARCH nor vector indexes. What can be known of them without it is
 # tested by test_search_by_index_* below.
@@ -28,6 +30,8 @@ FIRST_RUN, SECOND_RUN, THIRD_RUN = "night-1", "night-2", "night-3"
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 
 Row = dict[str, Any]
+# The types of parameters, as `bq` reads them.
+PYTHON = {"STRING": str, "INT64": int, "FLOAT64": float}
 
 
 def header(name: str) -> str:
@@ -40,7 +44,7 @@ def body(name: str) -> str:
 
 
 def documented_parameters(name: str) -> dict[str, str]:
-    return dict(re.findall(r"^--   (\w+) +(STRING|INT64|FLOAT64|TIMESTAMP)  ", header(name), flags=re.MULTILINE))
+    return dict(re.findall(r"^--   (\w+) +(STRING|INT64|FLOAT64)  ", header(name), flags=re.MULTILINE))
 
 
 class Warehouse:
@@ -62,7 +66,7 @@ class Warehouse:
             " report STRING)"
         )
 
-    def execute(self, sql: str, parameters: list = (), default_dataset: bool = True) -> bigquery.QueryJob:
+    def execute(self, sql: str, parameters: Sequence = (), default_dataset: bool = True) -> bigquery.QueryJob:
         config = bigquery.QueryJobConfig(query_parameters=parameters)
         if default_dataset:
             config.default_dataset = f"test.{self.dataset}"
@@ -214,13 +218,19 @@ def test_no_query_is_built_from_text(name):
 @pytest.mark.parametrize("name", [file.name for file in FILES])
 def test_tables_are_named_alike(name):
     """`sed s/image_embeddings/…/` must rename all of them: a name without it would be another table."""
-    tables = {table.name for statement in sqlglot.parse(body(name), "bigquery") for table in statement.find_all(expressions.Table)}
-    local = {cte.alias for statement in sqlglot.parse(body(name), "bigquery") for cte in statement.find_all(expressions.CTE)}
+    tables = {
+        table.name
+        for statement in sqlglot.parse(body(name), "bigquery")
+        for table in statement.find_all(expressions.Table)
+    }
+    local = {
+        cte.alias for statement in sqlglot.parse(body(name), "bigquery") for cte in statement.find_all(expressions.CTE)
+    }
     assert all(table.startswith("image_embeddings") for table in tables - local - {"better_names", ""}), tables
 
 
 def test_every_file_is_explained():
-    text = (ROOT / "docs" / "warehouse.md").read_text()
+    text = DOCUMENT.read_text()
     assert [file.name for file in FILES if f"deploy/sql/{file.name}" not in text] == []
 
 
@@ -270,7 +280,10 @@ def test_search_by_index_filters_by_and_returns_what_the_index_stores():
     assert index, "the grammar of CREATE VECTOR INDEX: name, table(column), STORING, OPTIONS"
     assert set(index[3].split(", ")) == needed
     assert index[1] == base.find(expressions.Table).name
-    columns = {definition.name for definition in sqlglot.parse_one(body("search_table.sql"), "bigquery").find_all(expressions.ColumnDef)}
+    columns = {
+        definition.name
+        for definition in sqlglot.parse_one(body("search_table.sql"), "bigquery").find_all(expressions.ColumnDef)
+    }
     assert needed | {index[2]} <= columns
 
 
@@ -311,7 +324,10 @@ def test_near_duplicates_are_the_pairs_below_the_threshold(warehouse):
     warehouse.run("near_duplicates.sql", **DUPLICATES)
     found = warehouse.select("SELECT * FROM image_embeddings_near_duplicates")
     table, digests = vectors(), {row["key"]: row["sha256"] for row in pictures() if row["model_digest"] == OLD}
-    copies = {("gs://bucket/backup/cats/0.jpg", "gs://bucket/cats/0.jpg"), ("gs://bucket/backup/hills/5.jpg", "gs://bucket/hills/5.jpg")}
+    copies = {
+        ("gs://bucket/backup/cats/0.jpg", "gs://bucket/cats/0.jpg"),
+        ("gs://bucket/backup/hills/5.jpg", "gs://bucket/hills/5.jpg"),
+    }
     # Of equal bytes only the least key is compared.
     compared = sorted(table.keys() - {copy for _, copy in copies})
     near = {(a, b) for a in compared for b in compared if a < b and distance(table[a], table[b]) <= 0.02}
@@ -341,7 +357,7 @@ def test_groups_of_any_shape_are_found(fresh):
     names = [f"{number:03}" for number in range(300)]
     ends = random.integers(0, 200, size=(120, 2))
     chain = random.permutation(range(200, 300))
-    pairs = {tuple(sorted((names[a], names[b]))) for a, b in [*ends, *zip(chain, chain[1:], strict=False)] if a != b}
+    pairs = {tuple(sorted((names[a], names[b]))) for a, b in [*ends, *itertools.pairwise(chain)] if a != b}
     fresh.execute(
         "CREATE TABLE image_embeddings_near_duplicates"
         " (key STRING, other_key STRING, distance FLOAT64, same_bytes BOOL)"
@@ -373,9 +389,14 @@ def test_hyperplanes_have_no_preferred_direction(fresh):
     angle = 0.5  # radians, a cosine distance of 0.12
     rows = [image("a", first), image("b", np.cos(angle) * first + np.sin(angle) * aside)]
     fresh.load("image_embeddings", rows)
-    sql = body("near_duplicates.sql").replace("@band_bits", "1").replace("@bands", "1000").replace("@digest", f"'{OLD}'")
-    ctes = sql[sql.index("WITH") : sql.index(",\n  placed AS")]
-    buckets = fresh.select(ctes + " SELECT key, band, bucket FROM hashes")
+    sql = body("near_duplicates.sql")
+    hashes = sql[sql.index("WITH") : sql.index(",\n  placed AS")]
+    values = [
+        bigquery.ScalarQueryParameter("digest", "STRING", OLD),
+        bigquery.ScalarQueryParameter("bands", "INT64", 1000),
+        bigquery.ScalarQueryParameter("band_bits", "INT64", 1),
+    ]
+    buckets = fresh.execute("\n".join([hashes, "SELECT key, band, bucket FROM hashes"]), values).result()
     table = {(row["key"], row["band"]): row["bucket"] for row in buckets}
     differing = sum(table["gs://bucket/a.jpg", band] != table["gs://bucket/b.jpg", band] for band in range(1000))
     # Of 1,000 fair bits: 159 expected, a standard deviation of 11.6.
@@ -450,7 +471,9 @@ def test_agreement_is_the_overlap_of_neighbours(warehouse):
 
     some = warehouse.rows("migrate_agreement.sql", old_digest=OLD, new_digest=NEW, sample=10, neighbours=5)
     assert len(some) == 10
-    assert {row["key"]: row["overlap"] for row in some} == pytest.approx({row["key"]: overlap[row["key"]] for row in some})
+    assert {row["key"]: row["overlap"] for row in some} == pytest.approx(
+        {row["key"]: overlap[row["key"]] for row in some}
+    )
     itself = warehouse.rows("migrate_agreement.sql", old_digest=OLD, new_digest=OLD, sample=10, neighbours=5)
     assert {row["overlap"] for row in itself} == {1.0}
 
@@ -464,5 +487,54 @@ def test_delete_leaves_what_has_no_successor(fresh):
     assert [row["images"] for row in fresh.select(count)] == [45, 44]
     fresh.run("migrate_delete.sql", old_digest=OLD, new_digest=NEW)
     assert [row["images"] for row in fresh.select(count)] == [1, 44]
-    (kept,) = fresh.select(f"SELECT key FROM image_embeddings WHERE model_digest = '{OLD}'")
-    assert kept["key"] == "gs://bucket/hills/9.jpg"
+    kept = fresh.select("SELECT key, model_digest FROM image_embeddings")
+    assert [row["key"] for row in kept if row["model_digest"] == OLD] == ["gs://bucket/hills/9.jpg"]
+
+
+def test_the_documented_switch_shows_one_model(fresh):
+    fresh.load("image_embeddings", pictures())
+    statement = re.search(r"```sql\n(CREATE OR REPLACE VIEW .*?)```", DOCUMENT.read_text(), flags=re.DOTALL)[1]
+    statement = statement.replace("PROJECT.DATASET", f"test.{fresh.dataset}")
+    for digest in (OLD, NEW, OLD):
+        fresh.execute(statement.replace(NEW, digest))
+        found = fresh.select("SELECT key, model_digest FROM image_embeddings_latest")
+        assert {row["model_digest"] for row in found} == {digest}
+        assert sorted(row["key"] for row in found) == sorted(vectors(digest))
+
+
+# The document.
+
+
+def as_text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(as_text(item) for item in value)
+    return f"{value:.4f}" if isinstance(value, float) else str(value).replace("True", "true").replace("False", "false")
+
+
+def as_table(rows: list[Row]) -> str:
+    """Rows as Markdown; a single one upright, as a table of its columns."""
+    if len(rows) == 1:
+        rows = [{"column": column, "value": value} for column, value in rows[0].items()]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(map(as_text, row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---").replace("--- |", "---|")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("search_brute_force.sql", 4),
+        ("near_duplicates.sql", 8),
+        ("drift.sql", 1),
+        ("migrate_coverage.sql", 1),
+        ("migrate_agreement.sql", 3),
+    ],
+)
+def test_documented_results_are_those_of_the_documented_command(warehouse, name, shown):
+    text = DOCUMENT.read_text()
+    command = re.search(rf"ask ([^`]*?)< deploy/sql/{name}", text)[1]
+    types = documented_parameters(name)
+    values = {key: PYTHON[types[key]](value) for key, value in re.findall(r"--parameter=(\w+):\w*:(\S+)", command)}
+    rows = warehouse.rows(name, **values)
+    if name == "near_duplicates.sql":
+        rows = warehouse.run_script("near_duplicate_groups.sql")
+    assert as_table(rows[:shown]) in text
