@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS image_embeddings_search (
   key STRING NOT NULL,
   sha256 STRING,
   model_digest STRING NOT NULL,
-  run_id STRING,
+  embedded_at TIMESTAMP NOT NULL,
   embedding ARRAY<FLOAT64>
 )
 CLUSTER BY key

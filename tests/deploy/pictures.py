@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from google.cloud import bigquery
 
+from pipeline.warehouse import RUN_COLUMNS
+from transforms.write_bigquery import EMBEDDING_COLUMNS
+
 ROOT = Path(__file__).parents[2]
 SQL = ROOT / "deploy" / "sql"
 DOCUMENT = ROOT / "docs" / "warehouse.md"
 FILES = sorted(SQL.glob("*.sql"))
-# Real BigQuery only: the emulator has neither VECTOR_SEARCH nor vector indexes. What can be known of them without it is
-# tested by test_search_by_index_* below.
-NOT_ON_THE_EMULATOR = {"search.sql", "vector_index.sql"}
 
 OLD, NEW = "0fa62269e6ba", "5d1a24b1f0c3"
 FIRST_RUN, SECOND_RUN, THIRD_RUN = "night-1", "night-2", "night-3"
@@ -43,17 +43,14 @@ class Warehouse:
         self.client = client
         self.dataset = dataset
         client.create_dataset(dataset)
-        self.execute(
-            "CREATE TABLE image_embeddings (key STRING, sha256 STRING, version STRING, format STRING, height INT64,"
-            " width INT64, size INT64, crc32c STRING, embedding ARRAY<FLOAT64>, model STRING, model_digest STRING,"
-            " run_id STRING, embedded_at TIMESTAMP) PARTITION BY DATE(embedded_at) CLUSTER BY model_digest, key"
-        )
-        self.execute(
-            "CREATE TABLE image_embeddings_runs (run_id STRING, started_at TIMESTAMP, finished_at TIMESTAMP,"
-            " model STRING, model_digest STRING, dimension INT64, listed INT64, embedded INT64, reused INT64,"
-            " duplicate INT64, failed INT64, skipped INT64, pruned INT64, failure_rate FLOAT64, verdict STRING,"
-            " report STRING)"
-        )
+        self._create("image_embeddings", EMBEDDING_COLUMNS, "embedded_at", ["model_digest", "key"])
+        self._create("image_embeddings_runs", RUN_COLUMNS, "started_at", ["run_id"])
+
+    def _create(self, name: str, columns: Sequence[Row], day: str, clusters: list[str]) -> None:
+        table = bigquery.Table(f"test.{self.dataset}.{name}", [bigquery.SchemaField.from_api_repr(c) for c in columns])
+        table.time_partitioning = bigquery.TimePartitioning(field=day)
+        table.clustering_fields = clusters
+        self.client.create_table(table)
 
     def execute(self, sql: str, parameters: Sequence = (), default_dataset: bool = True) -> bigquery.QueryJob:
         config = bigquery.QueryJobConfig(query_parameters=parameters)
@@ -90,15 +87,29 @@ class Warehouse:
         assert self.client.insert_rows_json(f"test.{self.dataset}.{table}", rows) == []
 
 
+# When each run began; it ended an hour later.
+STARTS = {name: f"2026-11-0{day}T00:00:00Z" for day, name in enumerate([FIRST_RUN, SECOND_RUN, THIRD_RUN], 1)}
+
+
 def image(key: str, vector: np.ndarray, *, digest: str = OLD, run: str = FIRST_RUN, sha256: str | None = None) -> Row:
-    return {
+    other = {"version": "1", "format": "jpeg", "height": 480, "width": 640, "size": 20_000, "crc32c": "AAAAAA=="}
+    return other | {
         "key": f"gs://bucket/{key}.jpg",
         "sha256": sha256 or f"sha256-of-{key}",
         "embedding": vector.tolist(),
+        "model": "a model",
         "model_digest": digest,
         "run_id": run,
-        "embedded_at": "2026-11-01T00:00:00Z",
+        "embedded_at": STARTS.get(run, "2026-10-01T00:00:00Z"),
     }
+
+
+def finished(run: str, digest: str, listed: int, failure_rate: float) -> Row:
+    """A row of the runs; what no query reads is 0."""
+    counts = dict.fromkeys(("dimension", "embedded", "reused", "duplicate", "failed", "skipped", "pruned"), 0)
+    times = {"started_at": STARTS[run], "finished_at": STARTS[run].replace("T00", "T01")}
+    texts = {"model": "a model", "model_digest": digest, "verdict": "", "report": "{}"}
+    return counts | times | texts | {"run_id": run, "listed": listed, "failure_rate": failure_rate}
 
 
 def pictures() -> list[Row]:
@@ -126,15 +137,23 @@ def pictures() -> list[Row]:
     for row in rows:
         if row["key"] != "gs://bucket/hills/9.jpg":
             vector = np.array(row["embedding"]) @ projection + random.normal(scale=1.5, size=24)
-            new.append(row | {"embedding": vector.tolist(), "model_digest": NEW, "run_id": THIRD_RUN})
+            new.append(
+                row
+                | {
+                    "embedding": vector.tolist(),
+                    "model_digest": NEW,
+                    "run_id": THIRD_RUN,
+                    "embedded_at": STARTS[THIRD_RUN],
+                }
+            )
     new[5] |= {"sha256": "sha256-of-another-cat"}  # replaced between the two models' runs
     return rows + new
 
 
 RUNS = [
-    {"run_id": FIRST_RUN, "finished_at": "2026-11-01T01:00:00Z", "listed": 34, "failure_rate": 0.03},
-    {"run_id": SECOND_RUN, "finished_at": "2026-11-02T01:00:00Z", "listed": 46, "failure_rate": 0.02},
-    {"run_id": THIRD_RUN, "finished_at": "2026-11-03T01:00:00Z", "listed": 46, "failure_rate": 0.04},
+    finished(FIRST_RUN, OLD, 34, 0.03),
+    finished(SECOND_RUN, OLD, 46, 0.02),
+    finished(THIRD_RUN, NEW, 46, 0.04),
 ]
 
 
