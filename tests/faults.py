@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _BLOCK = 1 << 16
+_SMALL = 1 << 20  # bytes of a body that is compared; larger ones go through as they come
 _HOP_BY_HOP = {"connection", "expect", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 # As Google's JSON APIs word them: https://cloud.google.com/bigquery/docs/error-messages
 _REFUSALS = {
@@ -75,7 +76,7 @@ class Proxy:
 
     @property
     def log(self) -> list[Exchange]:
-        """Every exchange, in the order in which they were decided; one is here before its client knows the outcome."""
+        """Every exchange; one is here before its client knows the outcome."""
         with self._lock:
             return list(self._log)
 
@@ -98,7 +99,8 @@ class Decisions:
 
     Threads change the order of requests, and so must not change the decisions: what one request meets depends on no
     other. Requests are equal that have one method, path and query; random names in them, as the ids of jobs and uploads
-    are, draw anew in each run.
+    are, draw anew in each run. Where several callers ask for one path at once, as in `POST /jobs`, their bodies tell
+    who asks again: a caller's row of faults ends whatever the others meet.
 
     Args:
       seed: of all decisions.
@@ -113,17 +115,20 @@ class Decisions:
         self._in_a_row = in_a_row
         self._paths = re.compile(paths or "")
         self._lock = threading.Lock()
-        self._asked: dict[str, tuple[int, int]] = collections.defaultdict(lambda: (0, 0))
+        self._asked: collections.Counter[str] = collections.Counter()
+        self._row: collections.Counter[tuple[str, int]] = collections.Counter()
 
-    def next(self, method: str, path: str) -> str | None:
+    def next(self, method: str, path: str, body: bytes = b"") -> str | None:
         """Returns the fault of this request, the next of its kind; None for an honest reply."""
         request = f"{method} {path}"
         if not self._paths.search(request):
             return None
+        attempt = request, hash(body)
         with self._lock:
-            count, row = self._asked[request]
-            fault = self._drawn(f"{self._seed} {count} {request}") if row < self._in_a_row else None
-            self._asked[request] = count + 1, row + 1 if fault else 0
+            self._asked[request] += 1
+            may_fail = self._row[attempt] < self._in_a_row
+            fault = self._drawn(f"{self._seed} {self._asked[request]} {request}") if may_fail else None
+            self._row[attempt] = self._row[attempt] + 1 if fault else 0
         return fault
 
     def _drawn(self, seed: str) -> str | None:
@@ -215,7 +220,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _exchange(self) -> None:
         time.sleep(self.server.latency)
-        fault = self.server.decisions.next(self.command, self.path)
+        self._chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
+        self._length = int(self.headers.get("Content-Length", 0))
+        self._small = b"".join(self._blocks(self._length)) if not self._chunked and self._length <= _SMALL else b""
+        fault = self.server.decisions.next(self.command, self.path, self._small)
         if fault in _REFUSALS:
             self._refuse(fault)
         elif fault == "reset":
@@ -261,9 +269,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             target.putheader("Host", self.server.target)
             for name, value in _end_to_end(self.headers):
                 target.putheader(name, value)
-            if self._is_chunked:
+            if self._chunked:
                 target.putheader("Transfer-Encoding", "chunked")
-            target.endheaders(self._body(), encode_chunked=self._is_chunked)
+            target.endheaders(self._body(), encode_chunked=self._chunked)
             reply = target.getresponse()
             if lose_reply:
                 reply.read()
@@ -273,19 +281,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._note(reply.status)
                 self._reply(reply)
 
-    @property
-    def _is_chunked(self) -> bool:
-        return "chunked" in self.headers.get("Transfer-Encoding", "").lower()
-
     def _body(self) -> Iterator[bytes]:
-        if self._is_chunked:
+        if self._chunked:
             while left := int(self.rfile.readline().split(b";")[0], 16):
                 yield from self._blocks(left)
                 self.rfile.readline()
             while self.rfile.readline().strip():
                 pass  # trailers
+        elif self._length <= _SMALL:
+            yield self._small
         else:
-            yield from self._blocks(int(self.headers.get("Content-Length", 0)))
+            yield from self._blocks(self._length)
 
     def _blocks(self, left: int) -> Iterator[bytes]:
         while left:

@@ -1,3 +1,4 @@
+import collections
 import concurrent.futures
 import contextlib
 import hashlib
@@ -158,9 +159,9 @@ def test_refusals_look_like_those_of_google_and_never_reach_the_target(target, k
         fault_proxy(target.url, rates=Faults(**{kind: 1}), in_a_row=1) as proxy,
         _connected(proxy.url) as connection,
     ):
-        status, body, _ = _ask(connection, "POST", "/a", b"x" * 2**20)
+        status, body, _ = _ask(connection, "POST", "/a", b"x" * 2**21)
         assert (status, reason in body, target.asked) == (code, True, [])
-        assert _ask(connection, "POST", "/a", b"again")[1] == b"POST again"  # on the same connection
+        assert _ask(connection, "POST", "/a", b"x" * 2**21)[0] == 200  # on the same connection
         assert [each.outcome for each in proxy.log] == [kind, 200]
         assert proxy.faults == {kind: 1}
 
@@ -173,7 +174,7 @@ def test_a_reset_prevents_the_effect_and_a_lost_reply_does_not(target, kind, arr
         assert not isinstance(error.value, http.client.RemoteDisconnected), "closed with FIN, expected RST"
         assert target.asked == arrived
         with _connected(proxy.url) as connection:
-            assert _ask(connection, "POST", "/a", b"again")[1] == b"POST again"
+            assert _ask(connection, "POST", "/a", b"x")[1] == b"POST x"
         assert proxy.faults == {kind: 1}
 
 
@@ -232,7 +233,7 @@ def test_the_decisions_follow_from_the_seed_whatever_the_threads_do(target):
 
             with concurrent.futures.ThreadPoolExecutor(threads) as pool:
                 list(pool.map(ask, paths))
-            return {path: [each.outcome for each in proxy.log if each.path == path] for path in paths}
+            return collections.Counter(proxy.log)
 
     assert outcomes(1, threads=8) == outcomes(1, threads=1) != outcomes(2, threads=8)
 
@@ -247,6 +248,17 @@ def test_the_rates_are_met_and_rows_of_faults_end():
     assert set(drawn) == {None, "unavailable", "too_many", "reset"}
     always = Decisions(7, Faults(reset=1), in_a_row=2)
     assert [always.next("GET", "/a") for _ in range(7)] == ["reset", "reset", None] * 2 + ["reset"]
+
+
+def test_a_row_of_faults_ends_for_each_of_several_callers_of_one_path(target):
+    decisions = Decisions(7, Faults(unavailable=1), in_a_row=2)
+    drawn = [decisions.next("POST", "/jobs", body) for body in (b"a", b"b", b"a", b"b", b"a", b"b")]
+    assert drawn == ["unavailable"] * 4 + [None] * 2
+    with (
+        fault_proxy(target.url, rates=Faults(unavailable=1), in_a_row=1) as proxy,
+        _connected(proxy.url) as connection,
+    ):
+        assert [_ask(connection, "POST", "/jobs", body)[0] for body in (b"a", b"b", b"a", b"b")] == [503, 503, 200, 200]
 
 
 @pytest.mark.parametrize("rates", [{"reset": -0.1}, {"reset": 0.6, "hang": 0.5}], ids=["negative", "above 1"])
