@@ -265,14 +265,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _forward(self, lose_reply: bool) -> None:
         target = http.client.HTTPConnection(self.server.target, timeout=600)
         with contextlib.closing(target):
-            target.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            target.putheader("Host", self.server.target)
-            for name, value in _end_to_end(self.headers):
-                target.putheader(name, value)
-            if self._chunked:
-                target.putheader("Transfer-Encoding", "chunked")
-            target.endheaders(self._body(), encode_chunked=self._chunked)
-            reply = target.getresponse()
+            try:
+                reply = self._asked(target)
+            except (OSError, http.client.HTTPException) as error:
+                self._note(502)
+                self._reply_whole(502, [("Content-Type", "text/plain")], f"the target is gone: {error!r}".encode())
+                return
             if lose_reply:
                 reply.read()
                 self._note("lost_reply")
@@ -280,6 +278,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             else:
                 self._note(reply.status)
                 self._reply(reply)
+
+    def _asked(self, target: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        target.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        target.putheader("Host", self.server.target)
+        for name, value in _end_to_end(self.headers):
+            target.putheader(name, value)
+        if self._chunked:
+            target.putheader("Transfer-Encoding", "chunked")
+        body = self._body()
+        try:
+            target.endheaders(body, encode_chunked=self._chunked)
+        except ConnectionError:
+            if target.sock is None:
+                raise
+            for _ in body:  # some servers say no before they have read everything, and close
+                pass
+        return target.getresponse()
 
     def _body(self) -> Iterator[bytes]:
         if self._chunked:

@@ -11,6 +11,7 @@ import urllib.parse
 
 import pytest
 
+from tests import emulators
 from tests.faults import Decisions, Faults, fault_proxy
 
 
@@ -20,6 +21,10 @@ class _Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _answer(self):
+        if self.path == "/unread":
+            self._send(404, b"no such upload")
+            self.close_connection = True
+            return
         if self.headers.get("Transfer-Encoding") == "chunked":
             pieces = []
             while size := int(self.rfile.readline(), 16):
@@ -148,6 +153,20 @@ def test_a_reply_that_the_target_cut_short_is_cut_short_for_the_client(target):
         pytest.raises(http.client.IncompleteRead),
     ):
         _ask(connection, "GET", "/cut")
+
+
+def test_a_reply_before_the_end_of_the_request_goes_through(target):
+    # The storage emulator answers so where it does not know the upload; what the proxy had not sent is lost.
+    with fault_proxy(target.url) as proxy, _connected(proxy.url) as connection:
+        assert _ask(connection, "PUT", "/unread", b"x" * 2**25)[:2] == (404, b"no such upload")
+        assert _ask(connection, "GET", "/next")[0] == 200
+
+
+def test_a_target_that_is_gone_is_a_502():
+    with fault_proxy(f"http://127.0.0.1:{emulators.free_port()}") as proxy, _connected(proxy.url) as connection:
+        status, body, _ = _ask(connection, "PUT", "/a", b"x" * 2**21)
+        assert (status, b"the target is gone" in body) == (502, True)
+        assert proxy.log == [("PUT", "/a", 502)]
 
 
 @pytest.mark.parametrize(
