@@ -8,6 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import email.message
+import hashlib
 import http.client
 import http.server
 import json
@@ -99,8 +100,8 @@ class Decisions:
 
     Threads change the order of requests, and so must not change the decisions: what one request meets depends on no
     other. Requests are equal that have one method, path and query; random names in them, as the ids of jobs and uploads
-    are, draw anew in each run. Where several callers ask for one path at once, as in `POST /jobs`, their bodies tell
-    who asks again: a caller's row of faults ends whatever the others meet.
+    are, draw anew in each run. Where several callers post to one path at once, as jobs and uploads are, their bodies
+    tell who asks again: a caller's row of faults ends whatever the others meet.
 
     Args:
       seed: of all decisions.
@@ -116,19 +117,20 @@ class Decisions:
         self._paths = re.compile(paths or "")
         self._lock = threading.Lock()
         self._asked: collections.Counter[str] = collections.Counter()
-        self._row: collections.Counter[tuple[str, int]] = collections.Counter()
+        self._row: collections.Counter[object] = collections.Counter()
 
     def next(self, method: str, path: str, body: bytes = b"") -> str | None:
         """Returns the fault of this request, the next of its kind; None for an honest reply."""
         request = f"{method} {path}"
         if not self._paths.search(request):
             return None
-        attempt = request, hash(body)
+        rows = request, (request, body and hashlib.sha256(body).digest())
         with self._lock:
             self._asked[request] += 1
-            may_fail = self._row[attempt] < self._in_a_row
+            may_fail = all(self._row[row] < self._in_a_row for row in rows)
             fault = self._drawn(f"{self._seed} {self._asked[request]} {request}") if may_fail else None
-            self._row[attempt] = self._row[attempt] + 1 if fault else 0
+            for row in rows:
+                self._row[row] = self._row[row] + 1 if fault else 0
         return fault
 
     def _drawn(self, seed: str) -> str | None:

@@ -4,15 +4,25 @@ import contextlib
 import hashlib
 import http.client
 import http.server
+import io
+import random
 import socket
 import threading
 import time
 import urllib.parse
 
+import google.api_core.exceptions
 import pytest
+import requests
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, storage
 
 from tests import emulators
 from tests.faults import Decisions, Faults, fault_proxy
+
+# What the pipeline has to live with. With the seed 5, of the first dozen uploads each kind meets one, and so does the
+# creation of the table.
+ROUGH = Faults(unavailable=0.2, too_many=0.2, reset=0.1)
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
@@ -271,13 +281,14 @@ def test_the_rates_are_met_and_rows_of_faults_end():
 
 def test_a_row_of_faults_ends_for_each_of_several_callers_of_one_path(target):
     decisions = Decisions(7, Faults(unavailable=1), in_a_row=2)
-    drawn = [decisions.next("POST", "/jobs", body) for body in (b"a", b"b", b"a", b"b", b"a", b"b")]
-    assert drawn == ["unavailable"] * 4 + [None] * 2
+    assert [decisions.next("POST", "/jobs", body) for body in (b"a", b"a", b"b", b"a")] == ["unavailable"] * 2 + [
+        None
+    ] * 2
     with (
         fault_proxy(target.url, rates=Faults(unavailable=1), in_a_row=1) as proxy,
         _connected(proxy.url) as connection,
     ):
-        assert [_ask(connection, "POST", "/jobs", body)[0] for body in (b"a", b"b", b"a", b"b")] == [503, 503, 200, 200]
+        assert [_ask(connection, "POST", "/jobs", body)[0] for body in (b"a", b"b", b"a")] == [503, 200, 200]
 
 
 @pytest.mark.parametrize("rates", [{"reset": -0.1}, {"reset": 0.6, "hang": 0.5}], ids=["negative", "above 1"])
@@ -290,3 +301,89 @@ def test_rates_that_are_no_probabilities_are_refused(rates):
 def test_a_target_that_is_no_plain_server_is_refused(url):
     with pytest.raises(ValueError, match="expected 'http://HOST:PORT'"), fault_proxy(url):
         pass
+
+
+@pytest.fixture(scope="module")
+def storage_url(tmp_path_factory):
+    with emulators.storage_emulator(tmp_path_factory.mktemp("storage")) as env:
+        yield env["STORAGE_EMULATOR_HOST"]
+
+
+@pytest.fixture(scope="module")
+def bigquery_url(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("bigquery")
+    with emulators.bigquery_emulator(directory, directory) as env:
+        yield env["BIGQUERY_EMULATOR_HOST"]
+
+
+def _storage(url):
+    return storage.Client(project="test", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
+
+
+def _bigquery(url):
+    return bigquery.Client(project="test", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
+
+
+def test_the_storage_client_gets_through_what_the_pipeline_has_to_live_with(storage_url):
+    _storage(storage_url).create_bucket("rough")
+    contents = {f"{number}.bin": random.Random(number).randbytes(1000) for number in range(12)}
+    with fault_proxy(storage_url, seed=5, rates=ROUGH) as proxy:
+        bucket = _storage(proxy.url).bucket("rough")
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            list(pool.map(lambda name: bucket.blob(name).upload_from_string(contents[name]), contents))
+            blobs = list(bucket.list_blobs())
+            read = dict(pool.map(lambda blob: (blob.name, blob.download_as_bytes()), blobs))
+        assert read == contents
+        assert set(proxy.faults) == {"unavailable", "too_many", "reset"}
+        # The links in the listing were followed, and led to the proxy though the uploads had come through it too.
+        assert sum(each.outcome == 200 and "alt=media" in each.path for each in proxy.log) == 12
+    assert {blob.name: blob.download_as_bytes() for blob in _storage(storage_url).list_blobs("rough")} == contents
+
+
+def test_a_resumable_upload_stays_behind_the_proxy(storage_url):
+    _storage(storage_url).create_bucket("resumable")
+    content = random.Random(1).randbytes(600_000)
+    with fault_proxy(storage_url, rates=Faults(unavailable=1), in_a_row=1, paths="^PUT") as proxy:
+        with _storage(proxy.url).bucket("resumable").blob("a").open("wb", chunk_size=2**18) as file:
+            file.write(content)
+        assert [each.outcome for each in proxy.log if each.method == "PUT"] == ["unavailable", 308] * 2 + [
+            "unavailable",
+            200,
+        ]
+    assert _storage(storage_url).bucket("resumable").blob("a").download_as_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["reset", "lost_reply"])
+def test_a_lost_reply_took_effect_in_storage_and_a_reset_did_not(storage_url, kind):
+    bucket = _storage(storage_url).create_bucket(kind)
+    with (
+        fault_proxy(storage_url, rates=Faults(**{kind: 1})) as proxy,
+        pytest.raises(requests.exceptions.ConnectionError),
+    ):
+        _storage(proxy.url).bucket(kind).blob("a").upload_from_string(b"x", retry=None)
+    assert bucket.blob("a").exists() == (kind == "lost_reply")
+
+
+def test_the_bigquery_client_gets_through_what_the_pipeline_has_to_live_with(bigquery_url):
+    _bigquery(bigquery_url).create_dataset("rough")
+    with fault_proxy(bigquery_url, seed=5, rates=ROUGH) as proxy:
+        client = _bigquery(proxy.url)
+        client.create_table(
+            bigquery.Table("test.rough.rows", [bigquery.SchemaField("number", "INT64")]), exists_ok=True
+        )
+        load = bigquery.LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON")
+        client.load_table_from_file(io.BytesIO(b'{"number": 1}'), "test.rough.rows", job_config=load).result()
+        client.query("INSERT INTO rough.rows (number) VALUES (2)").result()
+        more = bigquery.QueryJobConfig(query_parameters=[bigquery.ScalarQueryParameter("more", "INT64", 10)])
+        rows = client.query_and_wait("SELECT number + @more AS sum FROM rough.rows ORDER BY 1", job_config=more)
+        assert [row.sum for row in rows] == [11, 12]
+        assert proxy.faults
+
+
+def test_a_lost_reply_took_effect_in_bigquery(bigquery_url):
+    _bigquery(bigquery_url).create_dataset("lost")
+    table = bigquery.Table("test.lost.rows", [bigquery.SchemaField("number", "INT64")])
+    with fault_proxy(bigquery_url, rates=Faults(lost_reply=1), in_a_row=1) as proxy:
+        with pytest.raises(google.api_core.exceptions.Conflict):
+            _bigquery(proxy.url).create_table(table)
+        assert [each.outcome for each in proxy.log] == ["lost_reply", 409]
