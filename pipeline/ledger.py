@@ -110,8 +110,8 @@ class ReadRetryable(beam.PTransform):
             shards = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
             keys = shards | "Read" >> beam.FlatMap(_retryable_lines)
         return (
-            keys.with_output_types(bytes)
-            | "Matching" >> beam.Filter(_matches, self.patterns)
+            keys
+            | "Matching" >> beam.Filter(_matches, self.patterns).with_output_types(bytes)
             | "Distinct" >> beam.Distinct()
             | "Refs" >> beam.Map(_ref).with_output_types(ImageRef)
         )

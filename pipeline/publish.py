@@ -15,6 +15,7 @@ from google.api_core import exceptions, retry
 from pipeline import warehouse
 from pipeline.report import RunReport
 from pipeline.warehouse import RUN_COLUMNS, Staging
+from transforms import storage
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
 
 # Of all rows, how often each thing happens that must not; a vector of zeros has no direction to compare.
@@ -78,7 +79,7 @@ class Publication:
     Attributes:
       table: PROJECT.DATASET.TABLE.
       staging: what was loaded.
-      temp_location: a gs:// directory for the files that are loaded.
+      temp_location: a gs:// directory of its own for the files that are loaded, removed when they are published.
       make_latest: whether `<table>_latest` shows this run's model from then on.
     """
 
@@ -140,6 +141,7 @@ def publish(publication: Publication, report: RunReport) -> None:
     if publication.make_latest:
         warehouse.show(table, report.model["digest"])
     warehouse.drop(staging)
+    storage.remove(publication.temp_location)
 
 
 def transaction(table: str, staging: Staging) -> str:

@@ -94,7 +94,8 @@ def publication(options: PipelineOptions, config: EmbedConfig, model: ModelSpec)
             "give --temp_location gs://BUCKET/DIRECTORY"
         )
     staging = warehouse.prepare(config.output_table, model.digest)
-    return Publication(config.output_table, staging, temp_location, config.make_latest)
+    own = f"{temp_location.rstrip('/')}/{staging.embeddings.rpartition('.')[2]}"
+    return Publication(config.output_table, staging, own, config.make_latest)
 
 
 def _runner(options: PipelineOptions) -> str:
