@@ -25,7 +25,7 @@ def storage_emulator(directory: Path) -> Iterator[dict[str, str]]:
     with (directory / "log").open("wb") as log:
         server = subprocess.Popen([*command, f"--port={port}"], stdout=log, stderr=log)
     try:
-        _wait_for(port, server)
+        wait_for(port, server)
         credentials = directory / "credentials.json"
         # A token that is never refreshed: without it each client would look for a metadata server first, for 20 s.
         credentials.write_text(
@@ -89,7 +89,7 @@ def environment(extra: dict[str, str]) -> dict[str, str]:
     return os.environ | extra
 
 
-def _wait_for(port: int, server: subprocess.Popen) -> None:
+def wait_for(port: int, server: subprocess.Popen) -> None:
     for _ in range(200):
         if server.poll() is not None:
             raise RuntimeError(f"the server ended with {server.returncode}")

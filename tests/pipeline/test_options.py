@@ -24,6 +24,7 @@ def test_defaults():
         "stretch",
     )
     assert (config.max_pixels, config.max_failure_rate) == (images.MAX_PIXELS_DEFAULT, 1.0)
+    assert (config.read_concurrency, config.billing_project) == (16, None)
     assert not config.overwrite and not config.verbose
 
 
@@ -33,7 +34,7 @@ def test_everything_given(tmp_path):
         "--overwrite --batch_size 8 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
         "--max_failure_rate 0.25 --verbose "
         "--model_signature image_feature_vector --model_tags train "
-        "--top_classes 3 --runner=FlinkRunner --parallelism 4".split()
+        "--top_classes 3 --read_concurrency 64 --billing_project payer --runner=FlinkRunner --parallelism 4".split()
     )
     assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
     given = dataclasses.asdict(config)
@@ -53,6 +54,8 @@ def test_everything_given(tmp_path):
         "max_pixels": 1_000_000,
         "max_failure_rate": 0.25,
         "top_classes": 3,
+        "read_concurrency": 64,
+        "billing_project": "payer",
         "verbose": True,
     }
 
@@ -87,6 +90,7 @@ def test_run_ids_are_new_each_time():
         ("--image_size 0x9", "expected HEIGHTxWIDTH"),
         ("--resize_mode fill", "argument --resize_mode: invalid choice: 'fill'"),
         ("--input_format zip", "argument --input_format: invalid choice: 'zip'"),
+        ("--read_concurrency 257", "argument --read_concurrency: '257': expected at most 256"),
         ("--max_failure_rate 2", "argument --max_failure_rate: '2': expected a number from 0 to 1"),
         ("--max_failure_rate nan", "expected a number from 0 to 1"),
         ("--max_pixels 999999999999", "expected at most 178956970, Pillow's own limit"),

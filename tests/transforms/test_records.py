@@ -9,10 +9,11 @@ from apache_beam import coders
 
 from transforms import records
 
-INFO = records.ImageInfo(b"gs://b/\xff\xfe.jpg", "7-1.5", "ab" * 32, "jpeg", 480, 640)
+INFO = records.ImageInfo(b"gs://b/\xff\xfe.jpg", "7-1.5", "ab" * 32, "jpeg", 480, 640, 2**33, "4waSgw==", True)
 EXAMPLES = [
     records.ImageRef(b"/tmp/\x80", "", -1),
-    records.EncodedImage(b"k", "v", b"\0\xff" * 9),
+    records.ImageRef(b"gs://b/a", "1795314576007080", 2**33, "4waSgw==", True),
+    records.EncodedImage(b"k", "v", b"\0\xff" * 9, "4waSgw==", True),
     INFO,
     records.DecodedImage(INFO, np.arange(24, dtype=np.uint8).reshape(2, 4, 3)),
     records.Embedding(INFO, np.array([1.5, -0.0, 3e-38], np.float32)),
@@ -24,6 +25,10 @@ EXAMPLES = [
 
 def fields(record):
     return [(v.shape, v.dtype, v.tobytes()) if isinstance(v, np.ndarray) else v for v in dataclasses.astuple(record)]
+
+
+def test_the_size_of_an_image_is_that_of_its_bytes():
+    assert records.EncodedImage(b"k", "v", b"12345").size == 5
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
