@@ -78,7 +78,7 @@ def bigquery_emulator(directory: Path, buckets: Path) -> Iterator[dict[str, str]
             env=os.environ | {"HOME": str(directory), "BQEMU_GCS_LOCAL_ROOT": str(buckets / ".cloudstorage")},
         )
     try:
-        _wait_for(port, server)
+        wait_for(port, server)
         yield {"BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{port}", "GOOGLE_CLOUD_PROJECT": "test"}
     finally:
         server.terminate()
