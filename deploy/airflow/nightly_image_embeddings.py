@@ -152,7 +152,7 @@ def nightly_image_embeddings() -> None:
         return settings | {"run_id": run_id, "body": launch_body(settings, run_id)}
 
     planned = plan()
-    # Not deferrable: up to provider 19.5 its trigger waits for ever where a job was cancelled, and Airflow 3 enforces no
+    # Not deferrable: in provider 19.5 its trigger never notices a cancelled job, and Airflow 3.1 enforces no
     # execution_timeout on a task that is deferred.
     embed = DataflowStartFlexTemplateOperator(
         task_id="embed",

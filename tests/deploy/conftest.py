@@ -1,4 +1,4 @@
-"""An environment with a real Airflow, a table of runs in the BigQuery emulator, and launch requests as Dataflow has them."""
+"""An environment with a real Airflow, and good and bad nights: rows in the BigQuery emulator, jobs of a Dataflow."""
 
 import fcntl
 import hashlib

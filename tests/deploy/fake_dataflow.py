@@ -55,12 +55,12 @@ def fake_dataflow() -> Iterator[FakeDataflow]:
     fake = FakeDataflow()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the base class calls it so
+        def do_POST(self) -> None:
             place = re.match(r"/v1b3/projects/([^/]+)/locations/([^/]+)/flexTemplates:launch", self.path)
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self._answer(*fake.launch({"projectId": place[1], "location": place[2]} | body))
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             place = re.match(r"/v1b3/projects/[^/]+/locations/[^/]+/jobs/([^/?]+)", self.path)
             self._answer(HTTPStatus.OK, fake.get(place[1]))
 
