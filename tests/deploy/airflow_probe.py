@@ -23,10 +23,12 @@ def dag(given: dict[str, Any]) -> dict[str, Any]:
     if bag.import_errors:
         return {"errors": bag.import_errors}
     (loaded,) = bag.dags.values()
+    settings = loaded.get_task("plan").python_callable.__globals__["checked"](given["settings"])
     return {
         "errors": {},
         "dag": _described(loaded),
-        "judged": {run_id: _judged(loaded, given["settings"] | {"run_id": run_id}) for run_id in given["judge"]},
+        "settings": settings,
+        "judged": {run_id: _judged(loaded, settings | {"run_id": run_id}) for run_id in given["judge"]},
         "runs": _runs(loaded, given["scenarios"]),
     }
 

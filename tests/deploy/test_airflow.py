@@ -3,11 +3,17 @@
 Dataflow is a server of two methods, BigQuery its emulator; hooks, operators and clients are the released ones.
 """
 
+import json
+import re
+import string
+from pathlib import Path
+
 import pytest
 
 from tests.deploy.airflow_probe import SCENARIO
 from tests.deploy.conftest import NIGHTS, SETTINGS, hour, job_name, run_id
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "scheduling.md").read_text()
 NOON = "2026-11-22T12:30:00+00:00"
 NEW_YEAR = "2026-12-31T02:00:00+00:00"
 BY_HAND = {"input": "gs://my-images/late/**", "prune": True, "flags": {"batch_size": 64, "reprocess": True}}
@@ -25,7 +31,7 @@ def found(probe, dataflow):
         "dag",
         {
             "scenarios": {name: common | scenario for name, scenario in scenarios.items()},
-            "settings": SETTINGS | {"max_failure_rate": 0.01},
+            "settings": SETTINGS,
             "judge": [run_id(night) for night in NIGHTS],
         },
     )
@@ -50,6 +56,20 @@ def test_the_dag_loads_with_its_tasks_in_order(found):
         "judge": ["embed", "plan"],
     }
     assert dag["tasks"]["embed"]["operator"] == "DataflowStartFlexTemplateOperator"
+
+
+def test_the_documented_settings_are_the_dags(found):
+    """The Variable in the documents, with the shell's variables filled in, and the table below it."""
+    (variable,) = re.findall(r"<<JSON\n(.*?)\nJSON", DOCUMENT, re.DOTALL)
+    shell = {"PROJECT": "my-project", "REGION": "europe-west1", "TEMP": "my-temp", "IMAGES": "my-images"}
+    shell |= {"WORKER": SETTINGS["worker_service_account"], "DATASET": "images"}
+    assert json.loads(string.Template(variable).substitute(shell)) == SETTINGS | {
+        "output_table": "my-project:images.embeddings",
+        "prune": True,
+    }
+    table = DOCUMENT[DOCUMENT.index("| setting |") :].split("\n\n")[0]
+    documented = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert sorted(documented) == sorted(found["settings"])
 
 
 def test_a_retry_is_the_same_job_and_bounded(found):

@@ -47,6 +47,14 @@ def test_shellcheck_has_nothing_to_say(airflow):
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_the_documented_commands_are_a_script_that_shellcheck_accepts(airflow, tmp_path):
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "scheduling.md").read_text(), re.DOTALL)
+    assert len(blocks) == 9
+    path = script(tmp_path / "commands", "\n".join(blocks))
+    done = subprocess.run([airflow / "shellcheck", "--shell=bash", path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_a_night_is_embedded_once_however_often_it_is_started(state, tmp_path):
     embed_images = script(tmp_path / "embed-images", f'exec "{sys.executable}" "{ROOT / "run_pipeline.py"}" "$@"')
     output = tmp_path / "vectors"
