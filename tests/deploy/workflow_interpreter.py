@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
-MAX_EXPRESSION = 400  # characters: https://cloud.google.com/workflows/quotas
+# https://cloud.google.com/workflows/quotas
+MAX_EXPRESSION = 400  # characters
+MAX_STEPS = 100_000  # an execution
 RESERVED = {"end", "break", "continue"}
 _STEP = {"assign", "call", "args", "result", "switch", "for", "try", "retry", "raise", "return", "next", "steps"}
 
@@ -47,6 +49,7 @@ class Workflow:
         self.definition = yaml.safe_load(text)
         self.functions = functions
         self.calls = calls
+        self._executed = 0
         for workflow in self.definition.values():
             unknown = set(workflow) - {"params", "steps"}
             assert not unknown, f"unknown in a workflow: {unknown}"
@@ -56,6 +59,7 @@ class Workflow:
                 self._check(name, step, set(names) | RESERVED)
 
     def run(self, argument: Any, name: str = "main") -> Any:
+        """Executes a workflow; returns what it returns, raises `Raised` where it does."""
         workflow = self.definition[name]
         variables = dict(zip(workflow.get("params", []), [argument], strict=True))
         try:
@@ -83,6 +87,8 @@ class Workflow:
         at = 0
         while at < len(steps):
             (step,) = steps[at].values()
+            self._executed += 1
+            assert self._executed <= MAX_STEPS, "more steps than an execution may have"
             try:
                 self._step(step, variables)
                 at += 1
