@@ -24,7 +24,9 @@ def state(tmp_path):
     return tmp_path / "state"
 
 
-def run(state: Path, command: Path | str, *flags: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    state: Path, command: Path, *flags: object, timeout: float = 30, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the script in the sparse environment that cron gives."""
     return subprocess.run(
         [SCRIPT, *map(str, flags)],
@@ -32,7 +34,7 @@ def run(state: Path, command: Path | str, *flags: object, **environment: str) ->
         | environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=timeout,
     )
 
 
@@ -59,13 +61,13 @@ def test_a_night_is_embedded_once_however_often_it_is_started(state, tmp_path):
     embed_images = script(tmp_path / "embed-images", f'exec "{sys.executable}" "{ROOT / "run_pipeline.py"}" "$@"')
     output = tmp_path / "vectors"
     flags = ["--input", ROOT / "pipeline" / "samples" / "images", "--output", output]
-    first = run(state, embed_images, *flags, RUN_ID="nightly-20261121")
+    first = run(state, embed_images, *flags, timeout=240, RUN_ID="nightly-20261121")
     assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
     written = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
     report = json.loads((output / "runs" / "nightly-20261121.json").read_text())
     assert report["counts"]["listed"] == report["counts"]["embedded"] > 10
 
-    again = run(state, embed_images, *flags, RUN_ID="nightly-20261121")
+    again = run(state, embed_images, *flags, timeout=240, RUN_ID="nightly-20261121")
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == written
     assert "images listed" in (state / "nightly-20261121.log").read_text()

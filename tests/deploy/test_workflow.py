@@ -75,6 +75,8 @@ class World:
 
     def _query(self, args):
         assert set(args) == {"projectId", "body"}
+        # The emulator does not look at them.
+        assert (args["body"]["useLegacySql"], args["body"]["parameterMode"]) == (False, "NAMED")
         return self._http(f"{self._bigquery}/bigquery/v2/projects/{args['projectId']}/queries", args["body"])
 
     @staticmethod
