@@ -112,20 +112,26 @@ def test_the_lock_outlives_a_killed_script(state, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def test_a_run_is_named_after_its_day_in_utc_and_old_logs_go(state, tmp_path):
+@pytest.mark.parametrize("zone", ["<+14>-14", "<-12>12"], ids=["east", "west"])  # in one of them it is another day
+def test_a_run_is_named_after_its_day_in_utc(state, tmp_path, zone):
+    before = datetime.now(UTC)
+    done = run(state, script(tmp_path / "embed-images", 'echo "$@"'), "--input", "a b/*.jpg", TZ=zone)
+    assert done.returncode == 0
+    (log,) = state.glob("*.log")
+    days = {f"nightly-{moment:%Y%m%d}" for moment in (before, datetime.now(UTC))}  # midnight may pass meanwhile
+    assert log.stem in days
+    assert log.read_text() == f"--run_id {log.stem} --input a b/*.jpg\n"
+
+
+def test_old_logs_go(state, tmp_path):
     state.mkdir()
     old, recent = state / "nightly-20200101.log", state / "nightly-20261101.log"
     for log, age in ((old, 40), (recent, 20)):
         log.touch()
         then = datetime.now(UTC).timestamp() - age * 86400
         os.utime(log, (then, then))
-    before = datetime.now(UTC)
-    done = run(state, script(tmp_path / "embed-images", 'echo "$@"'), "--input", "a b/*.jpg", TZ="Pacific/Auckland")
-    assert done.returncode == 0
-    (log,) = set(state.glob("*.log")) - {recent}
-    days = {f"nightly-{moment:%Y%m%d}" for moment in (before, datetime.now(UTC))}  # midnight may pass meanwhile
-    assert log.stem in days
-    assert log.read_text() == f"--run_id {log.stem} --input a b/*.jpg\n"
+    assert run(state, script(tmp_path / "embed-images", "true"), RUN_ID="now").returncode == 0
+    assert set(state.glob("*.log")) == {recent, state / "now.log"}
 
 
 def test_the_crontab_calls_the_script_with_flags_that_exist():
