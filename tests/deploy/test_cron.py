@@ -4,9 +4,11 @@ import fcntl
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,18 +100,22 @@ def test_a_run_that_is_at_work_is_not_joined_by_another(state, tmp_path):
 
 def test_the_lock_outlives_a_killed_script(state, tmp_path):
     # The job, not its script, is what must not run twice.
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    command = script(tmp_path / "embed-images", f"echo started > {fifo}; cat {fifo}")
+    note = tmp_path / "pid"
+    command = script(tmp_path / "embed-images", f"echo $$ > {note}.new; mv {note}.new {note}; exec sleep 60")
     environment = {"PATH": "/usr/bin:/bin", "EMBED_IMAGES": str(command), "STATE_DIR": str(state)}
     killed = subprocess.Popen([SCRIPT], env=environment)
-    assert fifo.read_text() == "started\n"
-    killed.kill()
-    killed.wait(10)
-    assert run(state, command).returncode == 75
-    fifo.write_text("")  # lets the command end
+    while not note.exists():
+        assert killed.poll() is None
+        time.sleep(0.01)
+    job = int(note.read_text())
+    try:
+        killed.kill()
+        killed.wait(10)
+        assert run(state, script(tmp_path / "another", "true")).returncode == 75
+    finally:
+        os.kill(job, signal.SIGKILL)
     with (state / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back with the job
 
 
 @pytest.mark.parametrize("zone", ["<+14>-14", "<-12>12"], ids=["east", "west"])  # in one of them it is another day
