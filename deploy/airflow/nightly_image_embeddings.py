@@ -58,9 +58,9 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
             wrong.append(f"{name}={value!r}: expected {expected}")
     for name, default in DEFAULTS.items():
-        if not isinstance(settings[name], type(default)) or isinstance(settings[name], bool) != isinstance(
-            default, bool
-        ):
+        # JSON has 1 for 1.0; and a bool would pass for an int.
+        allowed = (float, int) if isinstance(default, float) else (type(default),)
+        if type(settings[name]) not in allowed:
             wrong.append(f"{name}={settings[name]!r}: expected {type(default).__name__}, as in {default!r}")
     if wrong:
         raise ValueError(f"the Airflow Variable {VARIABLE!r} or the trigger's settings: " + "; ".join(wrong))

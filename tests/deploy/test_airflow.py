@@ -16,7 +16,12 @@ from tests.deploy.conftest import NIGHTS, SETTINGS, hour, job_name, run_id
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "scheduling.md").read_text()
 NOON = "2026-11-22T12:30:00+00:00"
 NEW_YEAR = "2026-12-31T02:00:00+00:00"
-BY_HAND = {"input": "gs://my-images/late/**", "prune": True, "flags": {"batch_size": 64, "reprocess": True}}
+BY_HAND = {
+    "input": "gs://my-images/late/**",
+    "prune": True,
+    "max_failure_rate": 1,
+    "flags": {"batch_size": 64, "reprocess": True},
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +29,10 @@ def found(probe, dataflow):
     """What one process found, as starting Airflow takes longer than all the rest."""
     scenarios = {night: {"date": hour(night), "settings": {}} for night in ("good", "job_failed", "still_active")} | {
         "by_hand": {"date": NOON, "by_hand": True, "settings": BY_HAND},
-        "wrong": {"date": NEW_YEAR, "settings": {"input": "/photos", "prune": "yes", "modle": "inception_v2"}},
+        "wrong": {
+            "date": NEW_YEAR,
+            "settings": {"input": "/photos", "prune": "yes", "max_workers": True, "modle": "inception_v2"},
+        },
     }
     common = {"dataflow": dataflow.address, "by_hand": False}
     found, printed = probe(
@@ -183,5 +191,5 @@ def test_wrong_settings_are_all_named_before_anything_is_launched(runs, dataflow
     assert (
         "the Airflow Variable 'image_embeddings' or the trigger's settings: 'modle' is unknown; "
         "input='/photos': expected a gs:// pattern of images, as in gs://bucket/photos/**; "
-        "prune='yes': expected bool, as in False"
+        "prune='yes': expected bool, as in False; max_workers=True: expected int, as in 10"
     ) in run["log"]
