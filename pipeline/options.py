@@ -97,7 +97,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         output_table=given.output_table,
         run_id=given.run_id or _new_run_id(),
         overwrite=given.overwrite,
-        reprocess=given.reprocess,
+        # The table knows what is to be replaced; the files of it are gone by then.
+        reprocess=given.reprocess or (given.overwrite and bool(given.output_table)),
         retry_failed=given.retry_failed,
         prune=given.prune,
         make_latest=given.make_latest,
@@ -233,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         help="names the run; given again, a run that is complete is left as it is, and one that was killed is done "
         "anew (default: time and a random tail)",
     )
-    flags.add_switch(where, "--overwrite", "replace a run of the same --run_id")
+    flags.add_switch(where, "--overwrite", "replace a run of the same --run_id; with a table, --reprocess too")
     new = parser.add_argument_group("only what is new: images that are known by key, version and model are not read")
     flags.add_switch(new, "--reprocess", "embed everything, whatever earlier runs wrote to the same output")
     flags.add_switch(
