@@ -89,6 +89,13 @@ class Publication:
     make_latest: bool
 
 
+def prepare(table: str, digest: str, temp_location: str, make_latest: bool) -> Publication:
+    """Makes or checks the tables, and returns the publication of one attempt at a run; raises ValueError."""
+    staging = warehouse.prepare(table, digest)
+    own = f"{temp_location}/{staging.embeddings.rpartition('.')[2]}"
+    return Publication(table, staging, own, make_latest)
+
+
 def check(publication: Publication, report: RunReport) -> None:
     """The quality gate: looks at the loaded rows.
 
