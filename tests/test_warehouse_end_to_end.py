@@ -247,7 +247,6 @@ def test_a_run_that_is_killed_is_finished_by_the_next(warehouse, moment):
     for i in range(5):
         warehouse.copy(f"{i}.jpg", f"copy-{i}.jpg")
     warehouse.put("broken.jpg", b"no image")
-    warehouse.run("undisturbed")
     warehouse.put_images([f"{i}.jpg" for i in range(10)], 100)
     warehouse.delete("50.jpg")
     warehouse.run("images")  # with rows there that are to change, and one to go
