@@ -1,13 +1,63 @@
 """Fixtures that several test modules share."""
 
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests import formula_weights, slim_checkpoints
+from tests.emulators import bigquery_emulator, storage_emulator
 from transforms.models import checkpoint
 from transforms.models import spec as models
 from transforms.models.checkpoint import ImportReport
 from transforms.models.spec import ModelSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """Emulators of Cloud Storage and BigQuery.
+
+    Attributes:
+      environment: what lets a further process find them; this one does already.
+      buckets: the folder in which a folder a bucket holds the objects, as files.
+    """
+
+    environment: dict[str, str]
+    buckets: Path
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory) -> Iterator[Cloud]:
+    """Both emulators, empty, and this process pointed at them."""
+    from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
+
+    directory = tmp_path_factory.mktemp("storage")
+    with (
+        storage_emulator(directory) as storage,
+        bigquery_emulator(tmp_path_factory.mktemp("bigquery"), directory) as bigquery,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        environment = storage | bigquery
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(BigqueryV2, "BASE_URL", f"{environment['BIGQUERY_EMULATOR_HOST']}/bigquery/v2/")
+        _forget_clients()
+        yield Cloud(environment, directory / ".cloudstorage")
+    _forget_clients()
+
+
+def _forget_clients() -> None:
+    """Makes this process look anew for servers and credentials, which are found once."""
+    from apache_beam.internal.gcp.auth import _Credentials
+
+    from pipeline import warehouse
+    from transforms import gcs
+
+    _Credentials._credentials_init = False
+    gcs.client.cache_clear()
+    warehouse.client.cache_clear()
 
 
 @pytest.fixture(scope="session")
