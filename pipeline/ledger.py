@@ -104,13 +104,15 @@ class ReadRetryable(beam.PTransform):
 
     def expand(self, root: Any) -> beam.PCollection[ImageRef]:
         if self.table:
-            keys = root | "Table" >> beam.Create([self.table]) | "Query" >> beam.FlatMap(_retryable_rows)
+            parts = root | "Table" >> beam.Create([self.table])
+            read = beam.FlatMap(_retryable_rows)
         else:
             pattern = f"{failures.directory(self.output or '', '*')}/part-*.jsonl"
-            shards = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
-            keys = shards | "Read" >> beam.FlatMap(_retryable_lines)
+            parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
+            read = beam.FlatMap(_retryable_lines)
         return (
-            keys.with_output_types(bytes)
+            parts
+            | "Read" >> read.with_output_types(bytes)
             | "Matching" >> beam.Filter(_matches, self.patterns)
             | "Distinct" >> beam.Distinct()
             | "Refs" >> beam.Map(_ref).with_output_types(ImageRef)
