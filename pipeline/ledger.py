@@ -4,11 +4,12 @@ That is the table where there is one, otherwise the shards in the output directo
 something else than what is there.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import apache_beam as beam
 import numpy as np
@@ -38,6 +39,10 @@ SELECT key, sha256, format, height, width, size, crc32c, embedding
 FROM `{table}` WHERE model_digest = @digest AND key IN UNNEST(@keys)
 """
 _RETRYABLE = "SELECT DISTINCT key FROM `{table}` WHERE retryable"
+
+
+class VectorGone(LookupError):
+    """A vector is not where the ledger found it: other runs may have replaced or removed it since."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -85,7 +90,7 @@ class FetchVectors(beam.PTransform):
                 | "ByShard" >> beam.Map(_by_shard).with_output_types(tuple[str, Reuse])
                 | "SameShard" >> beam.GroupByKey()
             )
-            fetch = _FetchRecords()
+            fetch = _FetchRecords(self.digest)
         return batches | "Fetch" >> beam.ParDo(fetch).with_outputs(FAILURES, main="embeddings")
 
 
@@ -159,7 +164,7 @@ class _FetchRows(beam.DoFn):
         for reuse in batch:
             row = by_sha256.get(reuse.known.sha256)
             if row is None:
-                yield _gone(reuse, KeyError("its row is gone"))
+                yield _gone(reuse, f"the row of {uri(reuse.known.key)!r} is gone")
                 continue
             info = ImageInfo(
                 reuse.ref.key,
@@ -175,25 +180,36 @@ class _FetchRows(beam.DoFn):
 
 
 class _FetchRecords(beam.DoFn):
+    def __init__(self, digest: str):
+        self._digest = digest
+
     def process(self, group: tuple[str, Iterable[Reuse]]) -> Iterable[Embedding]:
         path, reuses = group
-        try:
-            with storage.open_stored(path) as file:
-                for offset, same in itertools.groupby(sorted(reuses, key=_offset), key=_offset):
-                    file.seek(offset)
-                    embedding = _embedding(next(tfrecord.read(file, _MAX_RECORD_BYTES)))
-                    for reuse in same:
-                        yield _reused(embedding, reuse)
-        except OSError as error:
-            for reuse in reuses:
-                yield _gone(reuse, error)
+        with contextlib.ExitStack() as opened:
+            file: BinaryIO | None = None
+            for offset, at_offset in itertools.groupby(sorted(reuses, key=_offset), key=_offset):
+                same = list(at_offset)
+                try:
+                    if file is None:
+                        file = opened.enter_context(storage.open_stored(path))
+                    embedding = self._read(file, same[0].known)
+                except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+                    why = f"{storage.reason(error)} (at byte {offset} of {path})"
+                    yield from (_gone(reuse, why) for reuse in same)
+                else:
+                    yield from (_reused(embedding, reuse) for reuse in same)
 
-
-def _embedding(record: bytes) -> Embedding:
-    (found,) = examples.decode_identities([record])
-    _, vectors, _ = examples.decode_embeddings([record])
-    info = ImageInfo(found.key, found.version, found.sha256, *examples.decode_facts(record), found.size, found.crc32c)
-    return Embedding(info, vectors[0])
+    def _read(self, file: BinaryIO, known: Known) -> Embedding:
+        file.seek(known.offset)
+        record = next(tfrecord.read(file, _MAX_RECORD_BYTES), b"")
+        (found,) = examples.decode_identities([record])
+        # A run of the same name may have replaced the shard since the ledger was read.
+        if (found.sha256, found.model_digest) != (known.sha256, self._digest):
+            raise ValueError("there is another record by now")
+        _, vectors, _ = examples.decode_embeddings([record])
+        facts = examples.decode_facts(record)
+        info = ImageInfo(found.key, found.version, found.sha256, *facts, found.size, found.crc32c)
+        return Embedding(info, vectors[0])
 
 
 def _reused(embedding: Embedding, reuse: Reuse) -> Embedding:
@@ -201,7 +217,8 @@ def _reused(embedding: Embedding, reuse: Reuse) -> Embedding:
     return of_copy(embedding, reuse.ref)
 
 
-def _gone(reuse: Reuse, error: Exception) -> beam.pvalue.TaggedOutput:
+def _gone(reuse: Reuse, why: str) -> beam.pvalue.TaggedOutput:
+    error = VectorGone(f"{why}: expected the vector of these bytes; the next run embeds them anew")
     return beam.pvalue.TaggedOutput(FAILURES, Failure.of(reuse.ref.key, STAGE, error, retryable=True))
 
 
