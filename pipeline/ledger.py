@@ -131,13 +131,20 @@ def _shards(pattern: str) -> Iterator[tuple[str, float]]:
 
 def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
     path, written_at = shard
-    with storage.open_stored(path) as file:
-        records, offset = tfrecord.read(file, _MAX_RECORD_BYTES), 0
-        while batch := list(itertools.islice(records, _DECODE)):
-            for record, found in zip(batch, examples.decode_identities(batch), strict=True):
-                if found.model_digest == digest:
-                    yield Known(*found[:-1], written_at, path, offset)
-                offset += tfrecord.framed_bytes(record)
+    try:
+        with storage.open_stored(path) as file:
+            records, offset = tfrecord.read(file, _MAX_RECORD_BYTES), 0
+            while batch := list(itertools.islice(records, _DECODE)):
+                for record, found in zip(batch, examples.decode_identities(batch), strict=True):
+                    if found.model_digest == digest:
+                        yield Known(*found[:-1], written_at, path, offset)
+                    offset += tfrecord.framed_bytes(record)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; move it away, and the images that are in it are embedded anew") from error
+    except Exception:
+        # A run that was started anew, or overwrites, may have removed its shards since they were listed.
+        if storage.match(path):
+            raise
 
 
 def _ranges(table: str, digest: str) -> Iterator[tuple[str, str, str, int]]:
