@@ -18,6 +18,7 @@ from pipeline import warehouse
 from transforms import counters, examples, failures, storage, tfrecord, write_tfrecord
 from transforms.copies import of_copy
 from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef, Known, Reuse, key, uri
+from transforms.write_bigquery import key_of, text
 
 STAGE = "reuse"
 
@@ -156,7 +157,8 @@ def _ranges(table: str, digest: str) -> Iterator[tuple[str, str, str, int]]:
 
 def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
     for row in warehouse.rows(*part, _RANGE):
-        yield Known(key(row["key"]), row["version"], row["sha256"], row["size"], row["crc32c"], row["written_at"] / 1e6)
+        written_at = row["written_at"] / 1e6
+        yield Known(key_of(row["key"]), row["version"], row["sha256"], row["size"], row["crc32c"], written_at)
 
 
 class _FetchRows(beam.DoFn):
@@ -165,13 +167,13 @@ class _FetchRows(beam.DoFn):
         self._digest = digest
 
     def process(self, batch: Sequence[Reuse]) -> Iterable[Embedding]:
-        keys = sorted({uri(reuse.known.key) for reuse in batch})
+        keys = sorted({text(reuse.known.key) for reuse in batch})
         rows = warehouse.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=keys)
         by_sha256 = {row["sha256"]: row for row in rows}
         for reuse in batch:
             row = by_sha256.get(reuse.known.sha256)
             if row is None:
-                yield _gone(reuse, f"the row of {uri(reuse.known.key)!r} is gone")
+                yield _gone(reuse, f"the row of {text(reuse.known.key)!r} is gone")
                 continue
             info = ImageInfo(
                 reuse.ref.key,
@@ -240,7 +242,7 @@ def _offset(reuse: Reuse) -> int:
 def _retryable_rows(table: str) -> Iterator[bytes]:
     name = warehouse.failures_table(table)
     for row in warehouse.query(table, _RETRYABLE.format(table=name)):
-        yield key(row["key"])
+        yield key_of(row["key"])
 
 
 def _retryable_lines(shard: tuple[str, float]) -> Iterator[bytes]:
