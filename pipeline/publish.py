@@ -204,7 +204,7 @@ def _overtaken(error: BaseException) -> bool:
 # https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
 @retry.Retry(predicate=_overtaken, initial=2, maximum=60, timeout=1800)
 def _commit(table: str, script: str) -> None:
-    warehouse.query(table, script)
+    warehouse.run(table, script)
 
 
 @dataclasses.dataclass(eq=False)

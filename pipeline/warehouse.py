@@ -174,7 +174,12 @@ def drop(staging: Staging) -> None:
 
 def query(table: str, sql: str, **parameters: Any) -> list[bigquery.Row]:
     """Returns the rows of a query, whose parameters are strings or lists of strings."""
-    return list(client_of(table).query_and_wait(sql, job_config=_config(parameters)))
+    return list(client_of(table).query(sql, job_config=_config(parameters)).result())
+
+
+def run(table: str, script: str) -> None:
+    """Runs a script of several statements to its end; raises GoogleAPICallError where one of them fails."""
+    client_of(table).query(script).result()
 
 
 class Result(NamedTuple):

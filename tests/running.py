@@ -46,15 +46,15 @@ class Run:
         return {row["image/key"]: row["embedding"] for row in self.rows}
 
 
+def command(*flags: object) -> list[str]:
+    """Returns the command, to be run from this project's root."""
+    return [sys.executable, "run_pipeline.py", *map(str, flags)]
+
+
 def run_pipeline(output: Path, *flags: object, env: dict[str, str] | None = None, timeout: float = 240) -> Run:
     """Runs the command from this project's root, and waits for its end."""
     done = subprocess.run(
-        [sys.executable, "run_pipeline.py", "--output", output, *map(str, flags)],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
+        command("--output", output, *flags), cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
     )
     return Run(done.returncode, done.stdout, done.stderr, output)
 

@@ -1,0 +1,87 @@
+-- Do the images of later runs differ from those before? Compares two parts of the table under one model.
+--
+-- The table keeps one row a key, of the run that wrote it last, so the parts are what that allows:
+--   before: rows last written by before_run or a run that finished earlier, and not replaced since;
+--   after:  rows last written by runs that finished after it, up to and with after_run: new keys and changed contents,
+--           which the table cannot tell apart.
+-- Rows of later runs are in neither; rows of a run that is not in image_embeddings_runs are counted apart.
+--
+-- Parameters
+--   digest     STRING  `model_digest`
+--   before_run STRING  `run_id` of the last run of the first part
+--   after_run  STRING  `run_id` of the last run of the second part
+--
+-- Result: one row:
+--   rows_before, rows_after, rows_of_unknown_runs
+--   listed_before, listed_after            objects that the two runs saw; the difference is new less vanished ones
+--   failure_rate_before, failure_rate_after  of the two runs, 0 to 1
+--   cosine_of_means                        of the parts' mean vectors; 1 where nothing moved
+--   distances_before, distances_after      cosine distances to the mean before: least, quartiles, largest (approximate)
+-- Fails where a run is not in image_embeddings_runs.
+-- Cost: reads model_digest, run_id and embedding of this model's rows, and image_embeddings_runs.
+--
+--   bq query --use_legacy_sql=false --format=prettyjson --dataset_id=PROJECT:DATASET --parameter=digest::0fa62269e6ba \
+--     --parameter=before_run::scheduled__2026-11-01 --parameter=after_run::scheduled__2026-11-08 < deploy/sql/drift.sql
+
+WITH
+  runs AS (
+    SELECT run_id, MAX(finished_at) AS finished_at FROM image_embeddings_runs GROUP BY run_id
+  ),
+  bounds AS (
+    SELECT
+      IFNULL(
+        MAX(IF(run_id = @before_run, finished_at, NULL)),
+        ERROR('no such run: expected before_run as in image_embeddings_runs.run_id')
+      ) AS before_end,
+      IFNULL(
+        MAX(IF(run_id = @after_run, finished_at, NULL)),
+        ERROR('no such run: expected after_run as in image_embeddings_runs.run_id')
+      ) AS after_end
+    FROM runs
+  ),
+  images AS (
+    SELECT
+      CASE
+        WHEN runs.finished_at IS NULL THEN 'unknown'
+        WHEN runs.finished_at <= bounds.before_end THEN 'before'
+        WHEN runs.finished_at <= bounds.after_end THEN 'after'
+        ELSE 'later'
+      END AS part,
+      image.embedding
+    FROM image_embeddings AS image
+    CROSS JOIN bounds
+    LEFT JOIN runs ON runs.run_id = image.run_id
+    WHERE image.model_digest = @digest
+  ),
+  means AS (
+    SELECT part, ARRAY_AGG(mean ORDER BY position) AS mean
+    FROM (
+      SELECT part, i AS position, AVG(x) AS mean
+      FROM images
+      CROSS JOIN UNNEST(embedding) AS x WITH OFFSET AS i
+      GROUP BY part, position
+    )
+    GROUP BY part
+  ),
+  distances AS (
+    SELECT images.part, COSINE_DISTANCE(images.embedding, means.mean) AS distance
+    FROM images
+    CROSS JOIN means
+    WHERE means.part = 'before' AND images.part IN ('before', 'after')
+  )
+SELECT
+  (SELECT COUNTIF(part = 'before') FROM images) AS rows_before,
+  (SELECT COUNTIF(part = 'after') FROM images) AS rows_after,
+  (SELECT COUNTIF(part = 'unknown') FROM images) AS rows_of_unknown_runs,
+  (SELECT MAX(listed) FROM image_embeddings_runs WHERE run_id = @before_run) AS listed_before,
+  (SELECT MAX(listed) FROM image_embeddings_runs WHERE run_id = @after_run) AS listed_after,
+  (SELECT MAX(failure_rate) FROM image_embeddings_runs WHERE run_id = @before_run) AS failure_rate_before,
+  (SELECT MAX(failure_rate) FROM image_embeddings_runs WHERE run_id = @after_run) AS failure_rate_after,
+  (
+    SELECT 1 - COSINE_DISTANCE(a.mean, b.mean)
+    FROM means AS a
+    CROSS JOIN means AS b
+    WHERE a.part = 'before' AND b.part = 'after'
+  ) AS cosine_of_means,
+  (SELECT APPROX_QUANTILES(distance, 4) FROM distances WHERE part = 'before') AS distances_before,
+  (SELECT APPROX_QUANTILES(distance, 4) FROM distances WHERE part = 'after') AS distances_after;

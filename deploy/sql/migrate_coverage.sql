@@ -1,0 +1,37 @@
+-- Can the new model take over? Counts the images that have a vector under the old and the new model, side by side.
+--
+-- Parameters
+--   old_digest STRING  `model_digest` in use
+--   new_digest STRING  `model_digest` that is to replace it
+--   examples   INT64   how many keys of each gap to show
+--
+-- Result: one row:
+--   both_models    images with a vector of each, from the same bytes
+--   other_bytes    images with a vector of each, but the object changed between the two runs
+--   old_only, new_only
+--   old_only_keys, other_bytes_keys  the first of them by key: run the new model again for these
+-- The new model covers the old one where old_only and other_bytes are 0.
+-- Cost: reads key, sha256 and model_digest of both models' rows; no vectors.
+--
+--   bq query --use_legacy_sql=false --format=prettyjson --dataset_id=PROJECT:DATASET \
+--     --parameter=old_digest::0fa62269e6ba --parameter=new_digest::5d1a24b1f0c3 --parameter=examples:INT64:10 \
+--     < deploy/sql/migrate_coverage.sql
+
+WITH
+  images AS (
+    SELECT
+      key,
+      MAX(IF(model_digest = @old_digest, sha256, NULL)) AS old_sha256,
+      MAX(IF(model_digest = @new_digest, sha256, NULL)) AS new_sha256
+    FROM image_embeddings
+    WHERE model_digest IN (@old_digest, @new_digest)
+    GROUP BY key
+  )
+SELECT
+  COUNTIF(old_sha256 = new_sha256) AS both_models,
+  COUNTIF(old_sha256 != new_sha256) AS other_bytes,
+  COUNTIF(new_sha256 IS NULL) AS old_only,
+  COUNTIF(old_sha256 IS NULL) AS new_only,
+  ARRAY(SELECT key FROM images WHERE new_sha256 IS NULL ORDER BY key LIMIT @examples) AS old_only_keys,
+  ARRAY(SELECT key FROM images WHERE old_sha256 != new_sha256 ORDER BY key LIMIT @examples) AS other_bytes_keys
+FROM images;

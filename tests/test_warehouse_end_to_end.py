@@ -1,0 +1,302 @@
+"""The nightly job, by the command: a bucket that changes, and a table that follows it, whatever happens on the way."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+from google.cloud import bigquery, storage
+
+from tests import data_generation as data
+from tests.running import ROOT, command, read_rows
+
+
+class Warehouse:
+    """A bucket of images, a dataset, and the command from the one to the other."""
+
+    def __init__(self, cloud, name: str):
+        self.environment = os.environ | cloud.environment
+        self.buckets = cloud.buckets
+        self._bq = bigquery.Client(project="test")
+        self._dataset = self._bq.create_dataset(f"test.{name}").dataset_id
+        client = storage.Client()
+        self.bucket = client.create_bucket(name)
+        self.temp = client.create_bucket(f"{name}_temp")
+        self._size = 24
+
+    def put(self, name: str, content: bytes) -> None:
+        self.bucket.blob(f"photos/{name}").upload_from_string(content)
+
+    def put_images(self, names: Iterable[str], first_seed: int) -> None:
+        for seed, name in enumerate(names, first_seed):
+            self.put(name, data.jpeg(seed, 24, 32))
+
+    def copy(self, name: str, to: str) -> None:
+        self.bucket.copy_blob(self.bucket.blob(f"photos/{name}"), self.bucket, f"photos/{to}")
+
+    def delete(self, name: str) -> None:
+        self.bucket.blob(f"photos/{name}").delete()
+
+    def command(self, table: str, *flags: str) -> list[str]:
+        given = (f"--input=gs://{self.bucket.name}/photos/", f"--output_table=test:{self._dataset}.{table}")
+        return command(*given, f"--temp_location=gs://{self.temp.name}/{table}", *flags)
+
+    def run(self, table: str, *flags: str, env: dict[str, str] | None = None) -> dict:
+        """Runs the command to a good end, and returns its report."""
+        done = self.start(table, *flags, env=env)
+        stdout, stderr = done.communicate(timeout=400)
+        assert done.returncode == 0, stderr
+        (row,) = self.query(f"SELECT report FROM {table}_runs ORDER BY started_at DESC LIMIT 1")
+        report = json.loads(row["report"])
+        assert f"{report['counts']['listed']} images listed" in stdout
+        return report
+
+    def start(self, table: str, *flags: str, env: dict[str, str] | None = None) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.command(table, *flags),
+            cwd=ROOT,
+            env=self.environment | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def query(self, sql: str) -> list[bigquery.Row]:
+        config = bigquery.QueryJobConfig(default_dataset=f"test.{self._dataset}")
+        return list(self._bq.query(sql, job_config=config).result())
+
+    def rows(self, table: str) -> dict[str, dict]:
+        """Returns the rows by key, each key once."""
+        found = [dict(row.items()) for row in self.query(f"SELECT * FROM {table}")]
+        assert len({row["key"] for row in found}) == len(found)
+        return {row["key"].rpartition("/photos/")[2]: row for row in found}
+
+    def tables(self) -> set[str]:
+        return {table.table_id for table in self._bq.list_tables(self._dataset)}
+
+
+def check_equal(rows: dict[str, dict], expected: dict[str, dict]) -> None:
+    """Makes sure that two tables tell the same, whichever runs wrote them."""
+    assert rows.keys() == expected.keys()
+    for key, row in rows.items():
+        facts, others = ({n: v for n, v in r.items() if n not in _OF_THE_RUN} for r in (row, expected[key]))
+        assert facts == others
+        a, b = np.array(row["embedding"]), np.array(expected[key]["embedding"])
+        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.999999  # float32, in batches of other sizes
+
+
+_OF_THE_RUN = ("embedding", "run_id", "embedded_at")
+
+
+def counts(report: dict) -> dict[str, int]:
+    return {name: count for name, count in report["counts"].items() if count}
+
+
+@pytest.fixture
+def warehouse(cloud, request) -> Warehouse:
+    return Warehouse(cloud, request.node.name[:50].lower())
+
+
+def test_a_table_follows_its_bucket(warehouse):
+    old = [f"{i:03d}.jpg" for i in range(500)]
+    warehouse.put_images(old, 0)
+    first = warehouse.run("nightly", "--prune")
+    assert counts(first) == {"listed": 500, "embedded": 500}
+    before = warehouse.rows("nightly")
+    assert before.keys() == set(old)
+
+    again = warehouse.run("nightly", "--prune")
+    assert counts(again) == {"listed": 500, "skipped": 500} and again["pruned"] == 0
+    assert again["seconds"].keys() <= {"list"}  # nothing was read, decoded or embedded
+    assert warehouse.rows("nightly") == before  # run_id and embedded_at too
+
+    warehouse.put_images([f"new/{i}.jpg" for i in range(20)], 1000)
+    warehouse.put_images(old[:10], 2000)  # changed
+    for name in old[10:25]:  # renamed
+        warehouse.copy(name, f"renamed/{name}")
+        warehouse.delete(name)
+    for name in old[25:50]:  # copied
+        warehouse.copy(name, f"copies/{name}")
+    for i in range(5):  # of what is new itself
+        warehouse.copy(f"new/{i}.jpg", f"copies/new-{i}.jpg")
+    for name in old[50:55]:
+        warehouse.delete(name)
+
+    second = warehouse.run("nightly", "--prune", "--make_latest")
+    assert counts(second) == {"listed": 545, "embedded": 30, "reused": 40, "duplicate": 5, "skipped": 470}
+    assert second["pruned"] == 20
+    after = warehouse.rows("nightly")
+    assert {name for name, row in after.items() if row["run_id"] == second["run_id"]} == {
+        name for name in after if name not in old or name in old[:10]
+    }
+    for name in old[10:25]:
+        assert after[f"renamed/{name}"]["embedding"] == before[name]["embedding"]
+
+    warehouse.run("scratch")
+    check_equal(after, warehouse.rows("scratch"))
+    assert len(warehouse.query("SELECT key FROM nightly_latest")) == 545
+    assert warehouse.tables() == {
+        f"{table}{suffix}" for table in ("nightly", "scratch") for suffix in ("", "_failures", "_runs", "_latest")
+    }
+    assert not list(warehouse.temp.list_blobs())
+
+
+def test_another_preprocessing_is_another_model_beside_the_first(warehouse):
+    warehouse.put_images(["a.jpg", "b.jpg"], 0)
+    warehouse.run("images")
+    cropped = warehouse.run("images", "--resize_mode=crop")
+    assert counts(cropped) == {"listed": 2, "embedded": 2}
+    assert counts(warehouse.run("images")) == {"listed": 2, "skipped": 2}
+    rows = warehouse.query("SELECT key, model_digest FROM images")
+    assert len(rows) == 4 and len({row["model_digest"] for row in rows}) == 2
+    assert (
+        len(warehouse.query("SELECT key FROM images_latest WHERE model_digest != '%s'" % cropped["model"]["digest"]))
+        == 2
+    )
+    everything = warehouse.run("images", "--reprocess")
+    assert counts(everything) == {"listed": 2, "embedded": 2}
+    assert len(warehouse.query("SELECT key FROM images")) == 4
+
+
+def test_files_and_rows_from_one_pass(warehouse):
+    warehouse.put_images(["a.jpg", "b.jpg", "c.jpg"], 0)
+    warehouse.copy("a.jpg", "twin.jpg")
+    warehouse.put("broken.jpg", b"no image")
+    output = f"gs://{warehouse.temp.name}/out"
+    report = warehouse.run("images", f"--output={output}", "--run_id=night")
+    assert counts(report) == {"listed": 5, "embedded": 3, "duplicate": 1, "failed": 1}
+    files = warehouse.buckets / warehouse.temp.name / "out"
+    assert json.loads((files / "runs" / "night.json").read_text()) == report
+    rows = warehouse.rows("images")
+    records = {row["image/key"].decode().rpartition("/photos/")[2]: row for row in read_rows(files)}
+    assert records.keys() == rows.keys() == {"a.jpg", "b.jpg", "c.jpg", "twin.jpg"}
+    for name, record in records.items():
+        for column, feature in (
+            ("sha256", "sha256"),
+            ("version", "version"),
+            ("crc32c", "crc32c"),
+            ("format", "format"),
+        ):
+            assert rows[name][column] == record[f"image/{feature}"].decode()
+        for column in ("height", "width", "size"):
+            assert rows[name][column] == record[f"image/{column}"]
+        np.testing.assert_array_equal(np.array(rows[name]["embedding"], np.float32), record["embedding"])
+    assert rows["a.jpg"]["embedding"] == rows["twin.jpg"]["embedding"]
+    blob = warehouse.bucket.get_blob("photos/a.jpg")
+    assert (rows["a.jpg"]["version"], rows["a.jpg"]["crc32c"]) == (str(blob.generation), blob.crc32c)
+    ((key, run_id),) = [tuple(row.values()) for row in warehouse.query("SELECT key, run_id FROM images_failures")]
+    assert (key, run_id) == (f"gs://{warehouse.bucket.name}/photos/broken.jpg", "night")
+
+    done = warehouse.start("images", f"--output={output}", "--run_id=night")
+    stdout, stderr = done.communicate(timeout=200)
+    assert (done.returncode, "is complete, nothing was done" in stdout) == (0, True), stderr
+    done = warehouse.start("images", f"--output={output}", "--run_id=night", "--resize_mode=pad")
+    _, stderr = done.communicate(timeout=200)
+    assert done.returncode == 2 and "is of a complete run with other inputs or another model" in stderr
+
+
+def test_what_the_gate_refuses_does_not_reach_the_table(warehouse, tmp_path):
+    zeros = make_zero_model(tmp_path / "zeros.keras")
+    warehouse.put_images(["a.jpg"], 0)
+    warehouse.run("images")
+    before = warehouse.rows("images")
+    refused = warehouse.start("images", f"--model={zeros}")
+    _, stderr = refused.communicate(timeout=200)
+    assert refused.returncode == 1
+    assert "nothing was published" in stderr and "1 rows with a vector of zeros" in stderr
+    assert warehouse.rows("images") == before
+    assert len(warehouse.query("SELECT run_id FROM images_runs")) == 1
+    assert [table for table in warehouse.tables() if "staging" in table]
+
+
+def make_zero_model(path):
+    """Saves a model that gives zeros whatever it sees."""
+    code = (
+        "import sys, keras; x = keras.Input((8, 8, 3)); y = keras.layers.GlobalAveragePooling2D()(x)\n"
+        "keras.Model(x, keras.layers.Rescaling(0.0)(y)).save(sys.argv[1])"
+    )
+    subprocess.run([command()[0], "-c", code, path], check=True, capture_output=True)
+    return path
+
+
+def test_failures_that_may_pass_are_tried_again(warehouse):
+    warehouse.put_images(["a.jpg", "b.jpg"], 0)
+    warehouse.put("broken.jpg", b"no image")
+    listing = warehouse.bucket.blob("lists/all.txt")
+    uris = [f"gs://{warehouse.bucket.name}/photos/{name}" for name in ("a.jpg", "b.jpg", "broken.jpg", "later.jpg")]
+    listing.upload_from_string("\n".join(uris))
+    by_list = ("--input_format=list", f"--input=gs://{warehouse.bucket.name}/lists/all.txt")
+    run = subprocess.run(
+        command(
+            *by_list,
+            "--output_table=test:%s.images" % warehouse.bucket.name,
+            f"--temp_location=gs://{warehouse.temp.name}",
+        ),
+        cwd=ROOT,
+        env=warehouse.environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert run.returncode == 0, run.stderr
+    failed = warehouse.query("SELECT key, stage, retryable FROM images_failures ORDER BY key")
+    assert [tuple(row.values()) for row in failed] == [(uris[2], "decode", False), (uris[3], "list", True)]
+    warehouse.put_images(["later.jpg"], 7)
+    report = warehouse.run("images", "--retry_failed")
+    assert counts(report) == {"listed": 1, "embedded": 1}
+    assert warehouse.rows("images").keys() == {"a.jpg", "b.jpg", "later.jpg"}
+    assert counts(warehouse.run("images", "--retry_failed")) == {"listed": 1, "skipped": 1}
+
+
+@pytest.mark.parametrize("moment", ["while it embeds", "when its rows are loaded", "when they are published"])
+def test_a_run_that_is_killed_is_finished_by_the_next(warehouse, moment):
+    warehouse.put_images([f"{i}.jpg" for i in range(60)], 0)
+    for i in range(5):
+        warehouse.copy(f"{i}.jpg", f"copy-{i}.jpg")
+    warehouse.put("broken.jpg", b"no image")
+    warehouse.run("undisturbed")
+    warehouse.put_images([f"{i}.jpg" for i in range(10)], 100)
+    warehouse.delete("50.jpg")
+    warehouse.run("images")  # with rows there that are to change, and one to go
+    warehouse.put_images([f"{i}.jpg" for i in range(20, 40)], 200)
+    warehouse.delete("51.jpg")
+
+    reached: dict[str, Callable[[], bool]] = {
+        "while it embeds": lambda: any("staging" in table for table in warehouse.tables()),
+        "when its rows are loaded": lambda: any(
+            warehouse.query(f"SELECT key FROM {table} LIMIT 1")
+            for table in warehouse.tables()
+            if "staging" in table and table.endswith(("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", *"abcdef"))
+        ),
+        "when they are published": lambda: len(warehouse.query("SELECT run_id FROM images_runs")) == 2,
+    }
+    killed = warehouse.start("images", "--prune", "--run_id=night")
+    while not reached[moment]():
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.02)
+    killed.kill()
+    killed.communicate()
+
+    warehouse.run("images", "--prune", "--run_id=night")
+    warehouse.run("scratch")
+    rows = warehouse.rows("images")
+    assert "50.jpg" not in rows and "51.jpg" not in rows
+    check_equal(rows, warehouse.rows("scratch"))
+    assert len(warehouse.query("SELECT run_id FROM images_runs")) == 2
+    assert len(warehouse.query("SELECT key FROM images_failures WHERE run_id = 'night'")) == 1
+
+
+def test_two_runs_at_once(warehouse):
+    warehouse.put_images([f"{i}.jpg" for i in range(40)], 0)
+    warehouse.run("images")
+    warehouse.put_images([f"{i}.jpg" for i in range(20)], 100)
+    both = [warehouse.start("images", "--prune", f"--run_id={name}") for name in ("one", "two")]
+    for run in both:
+        _, stderr = run.communicate(timeout=400)
+        assert run.returncode == 0, stderr
+    warehouse.run("scratch")
+    check_equal(warehouse.rows("images"), warehouse.rows("scratch"))
+    assert len(warehouse.query("SELECT run_id FROM images_runs")) == 3
