@@ -97,14 +97,14 @@ def test_a_table_is_written_as_sql_takes_it(given, expected):
 
 
 def test_a_table_and_files_from_one_pass():
-    config, _ = options.parse("--input gs://b/** --output gs://b/out --output_table p1:d.t --prune".split())
+    config, _ = options.parse(["--input", "gs://b/**", "--output", "gs://b/out", "--output_table", "p1:d.t", "--prune"])
     assert (config.output, config.output_table, config.prune) == ("gs://b/out", "p1.d.t", True)
 
 
 def test_what_failed_needs_no_input():
-    config, _ = options.parse("--retry_failed --output gs://b/out".split())
+    config, _ = options.parse(["--retry_failed", "--output", "gs://b/out"])
     assert (config.inputs, config.retry_failed, config.output) == ((), True, "gs://b/out")
-    config, _ = options.parse("--retry_failed --output_table p1:d.t --input gs://b/photos/".split())
+    config, _ = options.parse(["--retry_failed", "--output_table", "p1:d.t", "--input", "gs://b/photos/"])
     assert config.inputs == ("gs://b/photos/**",)
 
 
