@@ -258,4 +258,5 @@ def _matches(found: bytes, patterns: tuple[str, ...]) -> bool:
 
 
 def _ref(found: bytes) -> ImageRef:
+    counters.inc(counters.IMAGES_LISTED)
     return ImageRef(found, "", -1)

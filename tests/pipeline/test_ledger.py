@@ -71,7 +71,8 @@ def read_ledger(output=None, digest=DIGEST, table=None):
 
 
 def read_retryable(output=None, patterns=(), table=None):
-    found, _ = collect(lambda root: {"refs": root | ReadRetryable(table, output and str(output), patterns)})
+    found, counted = collect(lambda root: {"refs": root | ReadRetryable(table, output and str(output), patterns)})
+    assert counted.get(counters.IMAGES_LISTED, 0) == len(found["refs"])
     return sorted(found["refs"], key=lambda ref: ref.key)
 
 
