@@ -39,7 +39,8 @@ def embedding(key, version="1-1.0", seed=0):
 
 FIRST = [embedding(b"/%d.jpg" % i) for i in range(30)] + [embedding(ODD_KEY)]
 SECOND = [embedding(b"/%d.jpg" % i, "2-2.0", seed=1) for i in range(28, 32)]
-OTHERS = [embedding(b"/%d.jpg" % i, seed=2) for i in range(3)]
+# The last is of the bytes of one of the first.
+OTHERS = [*(embedding(b"/%d.jpg" % i, seed=2) for i in range(3)), Embedding(FIRST[3].info, -FIRST[3].vector)]
 
 
 def write(output, run_id, embeddings, model=MODEL):
