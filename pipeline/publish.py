@@ -15,6 +15,7 @@ from google.api_core import exceptions, retry
 from pipeline import warehouse
 from pipeline.report import RunReport
 from pipeline.warehouse import RUN_COLUMNS, Staging
+from transforms import storage
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
 
 # Of all rows, how often each thing happens that must not; a vector of zeros has no direction to compare.
@@ -78,7 +79,7 @@ class Publication:
     Attributes:
       table: PROJECT.DATASET.TABLE.
       staging: what was loaded.
-      temp_location: a gs:// directory for the files that are loaded.
+      temp_location: a gs:// directory of its own for the files that are loaded, removed when they are published.
       make_latest: whether `<table>_latest` shows this run's model from then on.
     """
 
@@ -86,6 +87,13 @@ class Publication:
     staging: Staging
     temp_location: str
     make_latest: bool
+
+
+def prepare(table: str, digest: str, temp_location: str, make_latest: bool) -> Publication:
+    """Makes or checks the tables, and returns the publication of one attempt at a run; raises ValueError."""
+    staging = warehouse.prepare(table, digest)
+    own = f"{temp_location}/{staging.embeddings.rpartition('.')[2]}"
+    return Publication(table, staging, own, make_latest)
 
 
 def check(publication: Publication, report: RunReport) -> None:
@@ -140,6 +148,7 @@ def publish(publication: Publication, report: RunReport) -> None:
     if publication.make_latest:
         warehouse.show(table, report.model["digest"])
     warehouse.drop(staging)
+    storage.remove(publication.temp_location)
 
 
 def transaction(table: str, staging: Staging) -> str:

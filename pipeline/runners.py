@@ -13,10 +13,8 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
-from pipeline import warehouse
 from pipeline.command import Parser
 from pipeline.options import EmbedConfig
-from pipeline.publish import Publication
 from transforms.models.spec import ModelSpec
 
 # Named explicitly: Beam's `DirectRunner` is a choice among runners, some of which ignore the flags below.
@@ -77,24 +75,21 @@ def check_location(options: PipelineOptions, model: ModelSpec) -> None:
         )
 
 
-def publication(options: PipelineOptions, config: EmbedConfig, model: ModelSpec) -> Publication | None:
-    """Returns what is published where, with the tables made for it; None where no table is written.
+def temp_location(options: PipelineOptions, config: EmbedConfig) -> str:
+    """Returns the directory in Cloud Storage that rows are loaded from.
 
     Raises:
-      ValueError: if there is no place for the files that are loaded, or the tables are not fit.
+      ValueError: if there is none.
     """
-    if not config.output_table:
-        return None
-    temp_location = options.view_as(GoogleCloudOptions).temp_location
-    if not temp_location and config.output and config.output.startswith("gs://"):
-        temp_location = f"{config.output}/.temp"
-    if not (temp_location or "").startswith("gs://"):
+    given: str | None = options.view_as(GoogleCloudOptions).temp_location
+    if not given and config.output and config.output.startswith("gs://"):
+        given = f"{config.output}/.temp"
+    if not (given or "").startswith("gs://"):
         raise ValueError(
             f"--output_table {config.output_table!r} is loaded from files in Cloud Storage: "
             "give --temp_location gs://BUCKET/DIRECTORY"
         )
-    staging = warehouse.prepare(config.output_table, model.digest)
-    return Publication(config.output_table, staging, temp_location, config.make_latest)
+    return str(given).rstrip("/")
 
 
 def _runner(options: PipelineOptions) -> str:

@@ -21,6 +21,8 @@ from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS, GONE_C
 _STAGING_DAYS = 7
 # While a person waits for the launch, in seconds.
 _PATIENCE = bigquery.DEFAULT_RETRY.with_timeout(120)
+# A server that takes a request and says nothing is asked again, after so many seconds.
+_TIMEOUT = 60
 
 RUN_COLUMNS = (
     column("run_id", "STRING", "names the run"),
@@ -174,12 +176,12 @@ def drop(staging: Staging) -> None:
 
 def query(table: str, sql: str, **parameters: Any) -> list[bigquery.Row]:
     """Returns the rows of a query, whose parameters are strings or lists of strings."""
-    return list(client_of(table).query(sql, job_config=_config(parameters)).result())
+    return list(client_of(table).query(sql, job_config=_config(parameters), timeout=_TIMEOUT).result())
 
 
 def run(table: str, script: str) -> None:
     """Runs a script of several statements to its end; raises GoogleAPICallError where one of them fails."""
-    client_of(table).query(script).result()
+    client_of(table).query(script, timeout=_TIMEOUT).result()
 
 
 class Result(NamedTuple):
@@ -193,7 +195,7 @@ class Result(NamedTuple):
 
 def start(table: str, sql: str, **parameters: Any) -> Result:
     """Runs a query and leaves its rows where they are, for a day."""
-    job = client_of(table).query(sql, job_config=_config(parameters))
+    job = client_of(table).query(sql, job_config=_config(parameters), timeout=_TIMEOUT)
     return Result(job.project, job.job_id, job.location, job.result(max_results=1).total_rows or 0)
 
 

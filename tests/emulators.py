@@ -25,7 +25,7 @@ def storage_emulator(directory: Path) -> Iterator[dict[str, str]]:
     with (directory / "log").open("wb") as log:
         server = subprocess.Popen([*command, f"--port={port}"], stdout=log, stderr=log)
     try:
-        _wait_for(port, server)
+        wait_for(port, server)
         credentials = directory / "credentials.json"
         # A token that is never refreshed: without it each client would look for a metadata server first, for 20 s.
         credentials.write_text(
@@ -78,7 +78,7 @@ def bigquery_emulator(directory: Path, buckets: Path) -> Iterator[dict[str, str]
             env=os.environ | {"HOME": str(directory), "BQEMU_GCS_LOCAL_ROOT": str(buckets / ".cloudstorage")},
         )
     try:
-        _wait_for(port, server)
+        wait_for(port, server)
         yield {"BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{port}", "GOOGLE_CLOUD_PROJECT": "test"}
     finally:
         server.terminate()
@@ -89,7 +89,7 @@ def environment(extra: dict[str, str]) -> dict[str, str]:
     return os.environ | extra
 
 
-def _wait_for(port: int, server: subprocess.Popen) -> None:
+def wait_for(port: int, server: subprocess.Popen) -> None:
     for _ in range(200):
         if server.poll() is not None:
             raise RuntimeError(f"the server ended with {server.returncode}")

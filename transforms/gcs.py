@@ -88,10 +88,7 @@ def read(path: str, generation: str, billing_project: str | None) -> bytes:
     """
     blob = _blob(path, generation, billing_project)
     try:
-        # In one piece: an image is small, and 8 KiB a step, as the client does otherwise, cost more than the image.
-        content: bytes = blob.download_as_bytes(
-            raw_download=True, single_shot_download=True, timeout=TIMEOUT, retry=RETRY
-        )
+        content: bytes = blob.download_as_bytes(raw_download=True, timeout=TIMEOUT, retry=RETRY)
     except NotFound as error:
         raise _nothing(path, generation) from error
     return content

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 ResultT = TypeVar("ResultT")
 
-# An image from a bucket in the same region takes 20 to 50 ms, nearly all of it waiting: 16 at once give 300 to 800 a
-# second, which is more than a process decodes. Each further one costs memory.
+# Where each request waits 20 ms, one at a time gives 40 images a second and 16 at once 270, measured with an emulator
+# and a proxy on the same two cores. Each further one in flight costs memory.
 CONCURRENCY_DEFAULT = 16
 CONCURRENCY_MAX = 256
 

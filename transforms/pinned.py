@@ -87,8 +87,9 @@ def _check_version(ref: ImageRef) -> None:
 def _metadata(path: str) -> FileMetadata:
     try:
         return storage.metadata(path)
-    except BeamIOError as error:  # which has the error of the filesystem in a dict
-        raise next(iter((error.exception_details or {}).values()), error) from error
+    except BeamIOError as error:  # which has the filesystem's error in a dict, or says that there is no such path
+        details = error.exception_details or {path: FileNotFoundError(str(error))}
+        raise next(iter(details.values())) from error
 
 
 def _check(ref: ImageRef, name: str, expected: object, found: object) -> None:

@@ -108,6 +108,25 @@ def test_what_failed_needs_no_input():
     assert config.inputs == ("gs://b/photos/**",)
 
 
+SWITCHES = ("overwrite", "reprocess", "retry_failed", "prune", "make_latest", "verbose")
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize(
+    ("ending", "expected"), [("", True), ("=true", True), ("=True", True), ("=false", False)], ids=repr
+)
+def test_switches_with_and_without_a_value(name, ending, expected):
+    config, others = options.parse(["--output_table", "p1:d.t", f"--{name}{ending}"])
+    assert getattr(config, name) is expected and not others
+    # To replace a run whose rows are in a table is to embed them again.
+    on = {name, *(["reprocess"] if name == "overwrite" else [])} if expected else set()
+    assert {other for other in SWITCHES if getattr(config, other)} == on
+
+
+def test_to_replace_files_the_ledger_needs_not_be_ignored():
+    assert not options.parse(["--output", "o", "--input", "x", "--overwrite"])[0].reprocess
+
+
 def test_run_ids_are_new_each_time():
     ids = {options.parse([])[0].run_id for _ in range(20)}
     assert len(ids) == 20
@@ -140,6 +159,7 @@ def test_run_ids_are_new_each_time():
         ("--output_table P1:d.t", "expected PROJECT:DATASET.TABLE"),
         ("--read_concurrency 0", "argument --read_concurrency: '0': expected a whole number from 1"),
         ("--read_concurrency 257", "argument --read_concurrency: '257': expected at most 256"),
+        ("--output_table p1:d.t --prune=yes", "argument --prune: 'yes': expected true or false"),
         ("--billing_project", "argument --billing_project: expected one argument"),
         ("--output a[1]", "expected a directory, without the wildcards"),
         ("--batch_size 0", "argument --batch_size: '0': expected a whole number from 1"),

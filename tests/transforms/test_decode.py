@@ -16,14 +16,14 @@ from transforms.records import FAILURES, SECONDS, EncodedImage, ImageInfo
 
 def test_good_and_bad_images():
     good = data.jpeg(0, 40, 60)
-    images = [EncodedImage(b"good", "v1", good)]
+    images = [EncodedImage(b"good", "v1", good, "4waSgw==", True)]
     images += [EncodedImage(name.encode(), "v", content) for name, (content, _) in data.broken_images().items()]
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create(images) | DecodeImages((20, 30))
         infos = outputs.images | "Infos" >> beam.Map(lambda image: (image.info, image.pixels.shape, image.pixels.dtype))
         failures = outputs[FAILURES] | "Failures" >> beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
         seconds = outputs[SECONDS] | "Seconds" >> beam.Map(lambda busy: busy.stage)
-        info = ImageInfo(b"good", "v1", hashlib.sha256(good).hexdigest(), "jpeg", 40, 60)
+        info = ImageInfo(b"good", "v1", hashlib.sha256(good).hexdigest(), "jpeg", 40, 60, len(good), "4waSgw==", True)
         assert_that(infos, equal_to([(info, (20, 30, 3), np.dtype(np.uint8))]), label="infos")
         expected = [(name.encode(), "decode", error, False) for name, (_, error) in data.broken_images().items()]
         assert_that(failures, equal_to(expected), label="failures")

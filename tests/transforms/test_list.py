@@ -2,12 +2,15 @@
 
 import os
 
+import apache_beam as beam
 import pytest
+from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.list import ListImages, uris_in
+from transforms import counters, gcs, gcs_listing
+from transforms.list import DescribeImages, ListImages, uris_in
 from transforms.records import FAILURES, SECONDS, ImageRef
 
 
@@ -20,11 +23,11 @@ def listed(patterns, input_format, expected_keys, expected_failures=()):
         assert_that(keys, equal_to([os.fsencode(key) for key in expected_keys]), label="keys")
         assert_that(failed, equal_to([(os.fsencode(key), error) for key, error in expected_failures]), label="failed")
         assert_that(stages, lambda found: all(busy == ("list", True) for busy in found) or found, label="seconds")
+    found = pipeline.result.metrics().query(MetricsFilter().with_name(counters.IMAGES_LISTED))["counters"]
+    assert sum(counter.committed for counter in found) == len(expected_keys) + len(expected_failures)
 
 
 def beam_map(function):
-    import apache_beam as beam
-
     return beam.Map(function)
 
 
@@ -62,13 +65,20 @@ def test_version_changes_with_the_content(tmp_path):
 
 
 def test_lists(tmp_path):
-    (tmp_path / "1.txt").write_text("/x/a.jpg\n\n# a comment\ngs://b/b.jpg\nsub/c.jpg\n/x/a.jpg\n")
-    (tmp_path / "2.csv").write_text('label,uri\ncat,"gs://b/with,comma.jpg"\ndog,\n')
+    (tmp_path / "sub").mkdir()
+    for name in ("a.jpg", "sub/c.jpg", "with,comma.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "1.txt").write_text(f"{tmp_path}/a.jpg\n\n# a comment\ngone.jpg\nsub/c.jpg\n{tmp_path}/a.jpg\n")
+    (tmp_path / "2.csv").write_text(f'label,uri\ncat,"{tmp_path}/with,comma.jpg"\ndog,\nowl,nowhere://b/d.jpg\n')
     listed(
         [tmp_path / "*.txt", tmp_path / "*.csv"],
         "list",
-        ["/x/a.jpg", "gs://b/b.jpg", tmp_path / "sub/c.jpg", "gs://b/with,comma.jpg"],
-        [(f"{tmp_path}/2.csv#1", "ValueError")],
+        [tmp_path / "a.jpg", tmp_path / "sub/c.jpg", tmp_path / "with,comma.jpg"],
+        [
+            (f"{tmp_path}/2.csv#1", "ValueError"),
+            (tmp_path / "gone.jpg", "FileNotFoundError"),
+            ("nowhere://b/d.jpg", "ValueError"),
+        ],
     )
 
 
@@ -99,8 +109,70 @@ def test_a_line_of_text_is_one_uri_whatever_it_holds():
     ]
 
 
-def test_refs_of_a_list_carry_no_version(tmp_path):
-    (tmp_path / "l.txt").write_text("/x/a.jpg\n")
+def described(refs, expected, failures=(), **options):
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create(refs) | DescribeImages(**options)
+        failed = outputs[FAILURES] | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
+        assert_that(outputs.refs, equal_to(expected), label="refs")
+        assert_that(failed, equal_to(list(failures)), label="failures")
+
+
+def test_refs_of_a_list_are_described(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"12345")
+    os.utime(tmp_path / "a.jpg", (7, 7))
+    (tmp_path / "l.txt").write_text("a.jpg\n")
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         refs = (pipeline | ListImages((str(tmp_path / "l.txt"),), "list"))["refs"]
-        assert_that(refs, equal_to([ImageRef(b"/x/a.jpg", "", -1)]))
+        assert_that(refs, equal_to([ImageRef(os.fsencode(tmp_path / "a.jpg"), "5-7.000000", 5)]))
+
+
+def upload(**contents):
+    for name, content in contents.items():
+        gcs.client().bucket("photos").blob(name).upload_from_string(content)
+    return {name: gcs.describe(f"gs://photos/{name}", None) for name in contents}
+
+
+def test_a_bucket_is_listed_with_version_size_and_checksum(paging, monkeypatch):
+    stored = upload(**{f"in{i:03}": b"x" * i for i in range(200)})
+    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 7)
+    paging.requests.clear()
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        refs = (pipeline | ListImages(("gs://photos/*", "gs://photos/in0*"), "images", "payer"))["refs"]
+        expected = [
+            ImageRef(f"gs://photos/{name}".encode(), s.generation, s.size, s.crc32c) for name, s in stored.items()
+        ]
+        assert_that(refs, equal_to(expected))
+    assert all(query["userProject"] == ["payer"] for query in paging.queries())
+    assert len({tuple(query.get("startOffset", "")) for query in paging.queries() if "endOffset" in query}) > 10
+
+
+def test_images_in_a_bucket_that_a_list_names(server):
+    stored = upload(a=b"123", l=b"a\ngs://photos/gone\n")
+    server.requests.clear()
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | ListImages(("gs://photos/l",), "list", "payer")
+        failed = outputs[FAILURES] | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
+        assert_that(outputs["refs"], equal_to([ImageRef(b"gs://photos/a", *stored["a"])]), label="refs")
+        assert_that(failed, equal_to([(b"gs://photos/gone", "list", "FileNotFoundError", True)]), label="failures")
+    assert len(server.queries("/o/a")) == len(server.queries("/o/gone")) == 1
+    assert all(query["userProject"] == ["payer"] for query in server.queries())
+
+
+def test_what_cannot_be_seen_may_be_seen_the_next_time(server):
+    upload(a=b"123")
+    server.answer = lambda url: 403
+    described([ImageRef(b"gs://photos/a", "", -1)], [], [(b"gs://photos/a", "list", "Forbidden", True)])
+
+
+def test_a_ref_with_a_version_is_not_asked_for(server):
+    known = ImageRef(b"gs://photos/a", "7", 3, "4waSgw==", True)
+    described([known], [known])
+    assert server.requests == []
+
+
+def test_many_are_asked_for_at_once(server):
+    stored = upload(**{f"n{i}": b"%d" % i for i in range(40)})
+    server.delay, server.largest_at_once = 0.05, 0
+    refs = {name: ImageRef(f"gs://photos/{name}".encode(), *s) for name, s in stored.items()}
+    described([ImageRef(ref.key, "", -1) for ref in refs.values()], list(refs.values()), read_concurrency=8)
+    assert 4 <= server.largest_at_once <= 8

@@ -1,7 +1,10 @@
 """transforms.read: files, TFRecords, tars; and what is broken in each."""
 
+import dataclasses
+import gzip
 import io
 import os
+import random
 import tarfile
 
 import apache_beam as beam
@@ -12,7 +15,8 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
-from transforms import read, storage
+from transforms import gcs, in_flight, read, storage
+from transforms.pinned import ChangedSinceListed
 from transforms.read import ReadImages
 from transforms.records import FAILURES, EncodedImage, ImageRef
 
@@ -39,14 +43,32 @@ def test_files(tmp_path):
         [ref(tmp_path / "a.jpg"), ref(tmp_path / "b.jpg.gz"), ImageRef(os.fsencode(tmp_path / "gone.jpg"), "v", 3)],
         "images",
         {tmp_path / "a.jpg": b"one", tmp_path / "b.jpg.gz": b"two, as stored"},
-        [(tmp_path / "gone.jpg", "FileNotFoundError", True)],
+        [(tmp_path / "gone.jpg", "ChangedSinceListed", True)],
     )
+
+
+def test_a_file_that_changed_since_it_was_listed(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"one")
+    os.utime(path, (1, 1))
+    listed = ref(path)
+    os.utime(path, (2, 2))
+    with pytest.raises(ChangedSinceListed, match="a.jpg: expected version 3-1.000000 as listed, found 3-2.000000"):
+        read.read_file(listed)
+    path.write_bytes(b"three")
+    with pytest.raises(ChangedSinceListed, match="expected size 3 as listed, found 5"):
+        read.read_file(listed)
+    shard = data.write_tar(tmp_path / "s.tar", {"1.jpg": b"one"})
+    listed = ref(shard)
+    os.utime(shard, (1, 1))
+    check([listed], "tar", {}, [(shard, "ChangedSinceListed", True)])
 
 
 def test_an_unlisted_version_is_looked_up(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"one")
     known = ref(tmp_path / "a.jpg")
-    assert list(read.read_file(ImageRef(known.key, "", -1))) == [EncodedImage(known.key, known.version, b"one")]
+    expected = EncodedImage(known.key, known.version, b"one", gcs.crc32c(b"one"))
+    assert read.read_file(ImageRef(known.key, "", -1)) == expected
 
 
 def test_a_uri_of_a_list_that_is_not_there(tmp_path):
@@ -55,7 +77,7 @@ def test_a_uri_of_a_list_that_is_not_there(tmp_path):
         [ImageRef(gone, "", -1), ImageRef(elsewhere, "", -1)],
         "list",
         {},
-        [(gone, "BeamIOError", True), (elsewhere, "ValueError", False)],
+        [(gone, "FileNotFoundError", True), (elsewhere, "ValueError", False)],
     )
 
 
@@ -63,9 +85,10 @@ def test_too_many_bytes_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(read, "MAX_ENCODED_BYTES", 10)
     (tmp_path / "a.jpg").write_bytes(bytes(11))
     with pytest.raises(read.TooManyBytes, match="11 bytes: expected an image of at most 10"):
-        list(read.read_file(ref(tmp_path / "a.jpg")))
+        read.read_file(ref(tmp_path / "a.jpg"))
     shard = data.write_tar(tmp_path / "s.tar", {"large.jpg": bytes(11), "small.jpg": b"x"})
     large, small = read.read_tar(ref(shard))
+    assert small.crc32c == gcs.crc32c(b"x")
     assert (large.key, large.error) == (os.fsencode(f"{shard}#large.jpg"), "TooManyBytes")
     assert small.encoded == b"x"
 
@@ -154,3 +177,93 @@ def test_a_tar_that_breaks_keeps_what_came_before(tmp_path):
 def test_unknown_format():
     with pytest.raises(ValueError, match="input_format='zip': expected one of images, list, tfrecord, tar"):
         ReadImages("zip")
+
+
+@pytest.mark.parametrize("concurrency", [0, 257])
+def test_concurrency_is_checked_at_construction(concurrency):
+    with pytest.raises(ValueError, match="expected from 1 to 256 requests in flight"):
+        ReadImages("images", concurrency)
+
+
+def upload(name, content, **properties):
+    """Uploads an object, and returns the ref that a listing gives."""
+    blob = gcs.client().bucket("photos").blob(name)
+    for field, value in properties.items():
+        setattr(blob, field, value)
+    blob.upload_from_string(content)
+    path = f"gs://photos/{name}"
+    return ImageRef(path.encode(), *gcs.describe(path, None))
+
+
+def test_objects_are_read_by_one_request_each_and_many_at_once(server):
+    refs = [upload(f"{i}.jpg", b"%d" % i * 1000) for i in range(40)]
+    refs[7] = dataclasses.replace(refs[7], has_copies=True)
+    server.requests.clear()
+    server.delay, server.largest_at_once = 0.05, 0
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        images = (pipeline | beam.Create(refs) | ReadImages("images", 8, "payer")).images
+        expected = [
+            EncodedImage(r.key, r.version, b"%d" % i * 1000, r.crc32c, r.has_copies) for i, r in enumerate(refs)
+        ]
+        assert_that(images, equal_to(expected))
+    assert [method for method, _ in server.requests] == ["GET"] * 40
+    assert sorted(query["generation"][0] for query in server.queries()) == sorted(r.version for r in refs)
+    assert all(query["userProject"] == ["payer"] for query in server.queries())
+    assert 4 <= server.largest_at_once <= 8
+
+
+def test_few_bytes_wait_at_once(server, monkeypatch):
+    monkeypatch.setattr(in_flight, "MAX_WAITING_BYTES", 2500)
+    refs = [upload(f"{i}.jpg", bytes(1000)) for i in range(12)]
+    server.delay, server.largest_at_once = 0.05, 0
+    check(refs, "images", {r.key: bytes(1000) for r in refs})
+    assert server.largest_at_once == 2
+
+
+def test_objects_that_changed_or_are_gone(server):
+    # This server gives whatever is there: what tells is size and checksum.
+    longer, other, gone, same = (upload(name, b"one") for name in ("longer", "other", "gone", "same"))
+    upload("longer", b"three")
+    upload("other", b"two")
+    gcs.client().bucket("photos").blob("gone").delete()
+    changed = [(r.key, "ChangedSinceListed", True) for r in (longer, other, gone)]
+    check([longer, other, gone, same], "images", {same.key: b"one"}, changed)
+    with pytest.raises(ChangedSinceListed, match="gs://photos/other: expected crc32c [^ ]+== as listed, found [^ ]+=="):
+        read.read_file(other)
+    with pytest.raises(ChangedSinceListed, match=f"gone: expected version {gone.version} as listed, found nothing"):
+        read.read_file(gone)
+
+
+@pytest.mark.parametrize("write", [data.write_tar, data.write_tfrecords], ids=["tar", "tfrecord"])
+def test_an_object_of_another_generation(paging, tmp_path, write):
+    first = upload("a", b"one")
+    second = upload("a", b"one")
+    check([first, second], "images", {second.key: b"one"}, [(first.key, "ChangedSinceListed", True)])
+    contents = {"1.jpg": b"one"} if write is data.write_tar else [example(image__encoded=b"one")]
+    name = "1.jpg" if write is data.write_tar else "0"
+    shard = write(tmp_path / "shard", contents).read_bytes()
+    first, second = upload("shard", shard), upload("shard", shard)
+    paging.requests.clear()
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        shards = "tar" if write is data.write_tar else "tfrecord"
+        outputs = pipeline | beam.Create([first, second]) | ReadImages(shards, billing_project="payer")
+        expected = EncodedImage(f"gs://photos/shard#{name}".encode(), second.version, b"one", gcs.crc32c(b"one"))
+        failed = outputs[FAILURES] | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))
+        assert_that(outputs.images, equal_to([expected]), label="images")
+        assert_that(failed, equal_to([(b"gs://photos/shard", "ChangedSinceListed", True)]), label="failures")
+    assert {query["generation"][0] for query in paging.queries()} == {first.version, second.version}
+    assert all(query["userProject"] == ["payer"] for query in paging.queries())
+
+
+def test_an_object_is_read_as_stored(server):
+    packed = gzip.compress(b"one")
+    ref = upload("a.svgz", packed, content_encoding="gzip")
+    check([ref], "images", {ref.key: packed})
+
+
+def test_many_objects_survive_a_bad_day(server, monkeypatch):
+    refs = [upload(f"{i}.jpg", b"%d" % i) for i in range(60)]
+    monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_delay(initial=0.01, maximum=0.05))
+    chance = random.Random(7)
+    server.answer = lambda url: chance.choice([503, 429, None, None])
+    check(refs, "images", {r.key: b"%d" % i for i, r in enumerate(refs)})

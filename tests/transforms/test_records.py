@@ -36,6 +36,10 @@ def fields(record):
     return [(v.shape, v.dtype, v.tobytes()) if isinstance(v, np.ndarray) else v for v in dataclasses.astuple(record)]
 
 
+def test_the_size_of_an_image_is_that_of_its_bytes():
+    assert records.EncodedImage(b"k", "v", b"12345").size == 5
+
+
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
 def test_round_trip_through_the_registered_coder(record):
     coder = coders.registry.get_coder(type(record))

@@ -1,0 +1,103 @@
+"""What writing a vector costs, without inference: `python -m benchmarks.write_path [--records 20000]`."""
+
+import argparse
+import datetime
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.emulators import bigquery_emulator, storage_emulator
+
+_DIGEST = "ab" * 32
+_STARTED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+_BATCH = 500
+
+
+def embeddings(batch: int, dimension: int, count: int) -> Iterator:
+    """Yields embeddings of images that nobody has seen; all are alike but for the key and the vector."""
+    from transforms.records import Embedding, ImageInfo
+
+    vectors = np.random.default_rng(batch).standard_normal((_BATCH, dimension), np.float32)
+    for i in range(batch * _BATCH, min(count, (batch + 1) * _BATCH)):
+        key = b"gs://photos/some/directory/%012d.jpg" % i
+        yield Embedding(
+            ImageInfo(key, "1795316023557033140", f"{i:064x}", "jpeg", 480, 640, 5, "lx6ySg=="), vectors[i % _BATCH]
+        )
+
+
+def timed(sink, dimension: int, count: int) -> float:
+    """Returns the seconds of a pipeline that makes embeddings and writes them, on this machine's local runner."""
+    import apache_beam as beam
+
+    from pipeline import runners
+
+    options = runners.beam_options([], [])
+    start = time.perf_counter()
+    with beam.Pipeline(options=options) as pipeline:
+        made = (
+            pipeline
+            | beam.Create(range(-(-count // _BATCH)))
+            | "Spread" >> beam.Reshuffle()
+            | "Make" >> beam.FlatMap(embeddings, dimension, count)
+        )
+        _ = sink(made)
+    return time.perf_counter() - start
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=20_000, metavar="N", help="records (%(default)s)")
+    parser.add_argument("--dimension", type=int, default=1536, metavar="N", help="floats a vector (%(default)s)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("storage", "bigquery"):
+            Path(scratch, name).mkdir()
+        with (
+            storage_emulator(Path(scratch, "storage")) as storage_found,
+            bigquery_emulator(Path(scratch, "bigquery"), Path(scratch, "storage")) as bigquery_found,
+        ):
+            os.environ.update(storage_found | bigquery_found)
+            _measure(Path(scratch), given.dimension, given.records)
+    return 0
+
+
+def _measure(scratch: Path, dimension: int, count: int) -> None:
+    import apache_beam as beam
+    from google.cloud import storage
+
+    from pipeline import warehouse
+    from transforms.examples import Written
+    from transforms.write_bigquery import RunColumns, WriteBigQuery
+    from transforms.write_tfrecord import WriteTFRecords
+
+    written = Written("m", _DIGEST, dimension)
+    storage.Client().create_bucket("temp")
+    warehouse.client("test").create_dataset("d")
+    staging = warehouse.prepare("test.d.images", _DIGEST).embeddings
+    load = WriteBigQuery("embeddings", staging, "gs://temp/load", RunColumns("r", _STARTED, written))
+    sinks = {
+        "nothing": lambda made: made | beam.combiners.Count.Globally(),
+        "TFRecord": lambda made: (made,) | WriteTFRecords(str(scratch), "r", written),
+        "BigQuery": lambda made: (made,) | load,
+    }
+    timed(sinks["nothing"], dimension, _BATCH)  # imports
+    seconds = {name: timed(sink, dimension, count) for name, sink in sinks.items()}
+    (rows,) = warehouse.query("test.d.images", f"SELECT COUNT(*) AS rows_there FROM `{staging}`")  # noqa: S608
+    if rows["rows_there"] != count:
+        raise RuntimeError(f"{rows['rows_there']} rows were loaded of {count}")
+    (job,) = (job for job in warehouse.client("test").list_jobs() if job.job_type == "load")
+    loading = (job.ended - job.started).total_seconds()
+    print(f"{count} vectors of {dimension} floats; making them takes {seconds['nothing']:.1f} s, which is taken off")
+    for name, others in (("TFRecord", 0.0), ("BigQuery", 0.0), ("BigQuery", loading)):
+        own = seconds[name] - seconds["nothing"] - others
+        less = f", without the {loading:.1f} s of the emulator's load job" if others else ""
+        print(f"{name:9s} {count / own:8.0f} records/s, {own / count * 1e6:6.0f} µs a record{less}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
