@@ -4,11 +4,12 @@ That is the table where there is one, otherwise the shards in the output directo
 something else than what is there.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import apache_beam as beam
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline import warehouse
 from transforms import counters, examples, failures, storage, tfrecord, write_tfrecord
 from transforms.copies import of_copy
 from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef, Known, Reuse, key, uri
+from transforms.write_bigquery import key_of, text
 
 STAGE = "reuse"
 
@@ -38,6 +40,10 @@ SELECT key, sha256, format, height, width, size, crc32c, embedding
 FROM `{table}` WHERE model_digest = @digest AND key IN UNNEST(@keys)
 """
 _RETRYABLE = "SELECT DISTINCT key FROM `{table}` WHERE retryable"
+
+
+class VectorGone(LookupError):
+    """A vector is not where the ledger found it: other runs may have replaced or removed it since."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -85,7 +91,7 @@ class FetchVectors(beam.PTransform):
                 | "ByShard" >> beam.Map(_by_shard).with_output_types(tuple[str, Reuse])
                 | "SameShard" >> beam.GroupByKey()
             )
-            fetch = _FetchRecords()
+            fetch = _FetchRecords(self.digest)
         return batches | "Fetch" >> beam.ParDo(fetch).with_outputs(FAILURES, main="embeddings")
 
 
@@ -104,14 +110,16 @@ class ReadRetryable(beam.PTransform):
 
     def expand(self, root: Any) -> beam.PCollection[ImageRef]:
         if self.table:
-            keys = root | "Table" >> beam.Create([self.table]) | "Query" >> beam.FlatMap(_retryable_rows)
+            parts = root | "Table" >> beam.Create([self.table])
+            read = beam.FlatMap(_retryable_rows)
         else:
             pattern = f"{failures.directory(self.output or '', '*')}/part-*.jsonl"
-            shards = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
-            keys = shards | "Read" >> beam.FlatMap(_retryable_lines)
+            parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
+            read = beam.FlatMap(_retryable_lines)
         return (
-            keys
-            | "Matching" >> beam.Filter(_matches, self.patterns).with_output_types(bytes)
+            parts
+            | "Read" >> read.with_output_types(bytes)
+            | "Matching" >> beam.Filter(_matches, self.patterns)
             | "Distinct" >> beam.Distinct()
             | "Refs" >> beam.Map(_ref).with_output_types(ImageRef)
         )
@@ -124,13 +132,20 @@ def _shards(pattern: str) -> Iterator[tuple[str, float]]:
 
 def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
     path, written_at = shard
-    with storage.open_stored(path) as file:
-        records, offset = tfrecord.read(file, _MAX_RECORD_BYTES), 0
-        while batch := list(itertools.islice(records, _DECODE)):
-            for record, found in zip(batch, examples.decode_identities(batch), strict=True):
-                if found.model_digest == digest:
-                    yield Known(*found[:-1], written_at, path, offset)
-                offset += tfrecord.framed_bytes(record)
+    try:
+        with storage.open_stored(path) as file:
+            records, offset = tfrecord.read(file, _MAX_RECORD_BYTES), 0
+            while batch := list(itertools.islice(records, _DECODE)):
+                for record, found in zip(batch, examples.decode_identities(batch), strict=True):
+                    if found.model_digest == digest:
+                        yield Known(*found[:-1], written_at, path, offset)
+                    offset += tfrecord.framed_bytes(record)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; move it away, and the images that are in it are embedded anew") from error
+    except Exception:
+        # A run that was started anew, or overwrites, may have removed its shards since they were listed.
+        if storage.match(path):
+            raise
 
 
 def _ranges(table: str, digest: str) -> Iterator[tuple[str, str, str, int]]:
@@ -142,7 +157,8 @@ def _ranges(table: str, digest: str) -> Iterator[tuple[str, str, str, int]]:
 
 def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
     for row in warehouse.rows(*part, _RANGE):
-        yield Known(key(row["key"]), row["version"], row["sha256"], row["size"], row["crc32c"], row["written_at"] / 1e6)
+        written_at = row["written_at"] / 1e6
+        yield Known(key_of(row["key"]), row["version"], row["sha256"], row["size"], row["crc32c"], written_at)
 
 
 class _FetchRows(beam.DoFn):
@@ -151,13 +167,13 @@ class _FetchRows(beam.DoFn):
         self._digest = digest
 
     def process(self, batch: Sequence[Reuse]) -> Iterable[Embedding]:
-        keys = sorted({uri(reuse.known.key) for reuse in batch})
+        keys = sorted({text(reuse.known.key) for reuse in batch})
         rows = warehouse.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=keys)
         by_sha256 = {row["sha256"]: row for row in rows}
         for reuse in batch:
             row = by_sha256.get(reuse.known.sha256)
             if row is None:
-                yield _gone(reuse, KeyError("its row is gone"))
+                yield _gone(reuse, f"the row of {text(reuse.known.key)!r} is gone")
                 continue
             info = ImageInfo(
                 reuse.ref.key,
@@ -173,25 +189,36 @@ class _FetchRows(beam.DoFn):
 
 
 class _FetchRecords(beam.DoFn):
+    def __init__(self, digest: str):
+        self._digest = digest
+
     def process(self, group: tuple[str, Iterable[Reuse]]) -> Iterable[Embedding]:
         path, reuses = group
-        try:
-            with storage.open_stored(path) as file:
-                for offset, same in itertools.groupby(sorted(reuses, key=_offset), key=_offset):
-                    file.seek(offset)
-                    embedding = _embedding(next(tfrecord.read(file, _MAX_RECORD_BYTES)))
-                    for reuse in same:
-                        yield _reused(embedding, reuse)
-        except OSError as error:
-            for reuse in reuses:
-                yield _gone(reuse, error)
+        with contextlib.ExitStack() as opened:
+            file: BinaryIO | None = None
+            for offset, at_offset in itertools.groupby(sorted(reuses, key=_offset), key=_offset):
+                same = list(at_offset)
+                try:
+                    if file is None:
+                        file = opened.enter_context(storage.open_stored(path))
+                    embedding = self._read(file, same[0].known)
+                except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+                    why = f"{storage.reason(error)} (at byte {offset} of {path})"
+                    yield from (_gone(reuse, why) for reuse in same)
+                else:
+                    yield from (_reused(embedding, reuse) for reuse in same)
 
-
-def _embedding(record: bytes) -> Embedding:
-    (found,) = examples.decode_identities([record])
-    _, vectors, _ = examples.decode_embeddings([record])
-    info = ImageInfo(found.key, found.version, found.sha256, *examples.decode_facts(record), found.size, found.crc32c)
-    return Embedding(info, vectors[0])
+    def _read(self, file: BinaryIO, known: Known) -> Embedding:
+        file.seek(known.offset)
+        record = next(tfrecord.read(file, _MAX_RECORD_BYTES), b"")
+        (found,) = examples.decode_identities([record])
+        # A run of the same name may have replaced the shard since the ledger was read.
+        if (found.sha256, found.model_digest) != (known.sha256, self._digest):
+            raise ValueError("there is another record by now")
+        _, vectors, _ = examples.decode_embeddings([record])
+        facts = examples.decode_facts(record)
+        info = ImageInfo(found.key, found.version, found.sha256, *facts, found.size, found.crc32c)
+        return Embedding(info, vectors[0])
 
 
 def _reused(embedding: Embedding, reuse: Reuse) -> Embedding:
@@ -199,7 +226,8 @@ def _reused(embedding: Embedding, reuse: Reuse) -> Embedding:
     return of_copy(embedding, reuse.ref)
 
 
-def _gone(reuse: Reuse, error: Exception) -> beam.pvalue.TaggedOutput:
+def _gone(reuse: Reuse, why: str) -> beam.pvalue.TaggedOutput:
+    error = VectorGone(f"{why}: expected the vector of these bytes; the next run embeds them anew")
     return beam.pvalue.TaggedOutput(FAILURES, Failure.of(reuse.ref.key, STAGE, error, retryable=True))
 
 
@@ -214,7 +242,7 @@ def _offset(reuse: Reuse) -> int:
 def _retryable_rows(table: str) -> Iterator[bytes]:
     name = warehouse.failures_table(table)
     for row in warehouse.query(table, _RETRYABLE.format(table=name)):
-        yield key(row["key"])
+        yield key_of(row["key"])
 
 
 def _retryable_lines(shard: tuple[str, float]) -> Iterator[bytes]:
@@ -230,4 +258,5 @@ def _matches(found: bytes, patterns: tuple[str, ...]) -> bool:
 
 
 def _ref(found: bytes) -> ImageRef:
+    counters.inc(counters.IMAGES_LISTED)
     return ImageRef(found, "", -1)

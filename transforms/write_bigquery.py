@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import functools
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,10 +57,19 @@ GONE_COLUMNS = (
     column("model_digest", "STRING", "of that row"),
 )
 
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+
 
 def text(key: bytes) -> str:
     """Returns a key as a column holds it, which is UTF-8; bytes that are not are escaped as \\xNN."""
     return key.decode("utf-8", "backslashreplace")
+
+
+def key_of(column: str) -> bytes:
+    """Returns the key that a column holds as `text` gave it."""
+    unescaped = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), column.encode())
+    # Or else the backslashes are the key's own.
+    return unescaped if text(unescaped) == column else column.encode()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,9 @@ def test_defaults():
         "stretch",
     )
     assert (config.max_pixels, config.max_failure_rate) == (images.MAX_PIXELS_DEFAULT, 1.0)
-    assert (config.read_concurrency, config.billing_project) == (16, None)
     assert not config.overwrite and not config.verbose
+    assert (config.output_table, config.read_concurrency, config.billing_project) == (None, 16, None)
+    assert not (config.reprocess or config.retry_failed or config.prune or config.make_latest)
 
 
 def test_everything_given(tmp_path):
@@ -34,7 +35,8 @@ def test_everything_given(tmp_path):
         "--overwrite --batch_size 8 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
         "--max_failure_rate 0.25 --verbose "
         "--model_signature image_feature_vector --model_tags train "
-        "--top_classes 3 --read_concurrency 64 --billing_project payer --runner=FlinkRunner --parallelism 4".split()
+        "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
+        "--billing_project payer --runner=FlinkRunner --parallelism 4".split()
     )
     assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
     given = dataclasses.asdict(config)
@@ -46,8 +48,13 @@ def test_everything_given(tmp_path):
         "model_signature": "image_feature_vector",
         "model_tags": ("train",),
         "output": "gs://b/out",
+        "output_table": "my-project.images.all",
         "run_id": "nightly-1",
         "overwrite": True,
+        "reprocess": True,
+        "retry_failed": False,
+        "prune": False,
+        "make_latest": True,
         "batch_size": 8,
         "image_size": (300, 200),
         "resize_mode": "pad",
@@ -74,6 +81,52 @@ def test_directories_mean_all_below_them(tmp_path, monkeypatch):
         assert config.inputs == (expected,)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("project:dataset.table", "project.dataset.table"),
+        ("project.dataset.table", "project.dataset.table"),
+        ("my-project-1:Data_set.Table-2", "my-project-1.Data_set.Table-2"),
+        ("example.com:project:dataset.table", "example.com:project.dataset.table"),
+    ],
+)
+def test_a_table_is_written_as_sql_takes_it(given, expected):
+    config, _ = options.parse(["--output_table", given])
+    assert (config.output_table, config.output) == (expected, None)
+    assert config.inputs == (options.SAMPLES,)
+
+
+def test_a_table_and_files_from_one_pass():
+    config, _ = options.parse(["--input", "gs://b/**", "--output", "gs://b/out", "--output_table", "p1:d.t", "--prune"])
+    assert (config.output, config.output_table, config.prune) == ("gs://b/out", "p1.d.t", True)
+
+
+def test_what_failed_needs_no_input():
+    config, _ = options.parse(["--retry_failed", "--output", "gs://b/out"])
+    assert (config.inputs, config.retry_failed, config.output) == ((), True, "gs://b/out")
+    config, _ = options.parse(["--retry_failed", "--output_table", "p1:d.t", "--input", "gs://b/photos/"])
+    assert config.inputs == ("gs://b/photos/**",)
+
+
+SWITCHES = ("overwrite", "reprocess", "retry_failed", "prune", "make_latest", "verbose")
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize(
+    ("ending", "expected"), [("", True), ("=true", True), ("=True", True), ("=false", False)], ids=repr
+)
+def test_switches_with_and_without_a_value(name, ending, expected):
+    config, others = options.parse(["--output_table", "p1:d.t", f"--{name}{ending}"])
+    assert getattr(config, name) is expected and not others
+    # To replace a run whose rows are in a table is to embed them again.
+    on = {name, *(["reprocess"] if name == "overwrite" else [])} if expected else set()
+    assert {other for other in SWITCHES if getattr(config, other)} == on
+
+
+def test_to_replace_files_the_ledger_needs_not_be_ignored():
+    assert not options.parse(["--output", "o", "--input", "x", "--overwrite"])[0].reprocess
+
+
 def test_run_ids_are_new_each_time():
     ids = {options.parse([])[0].run_id for _ in range(20)}
     assert len(ids) == 20
@@ -82,7 +135,32 @@ def test_run_ids_are_new_each_time():
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ("--input x", "nowhere to write: give --output DIR"),
+        ("--input x", "nowhere to write: give --output DIR or --output_table PROJECT:DATASET.TABLE"),
+        ("--retry_failed", "nowhere to write: give --output DIR or --output_table PROJECT:DATASET.TABLE"),
+        ("--prune", "--prune is about a table: give --output_table PROJECT:DATASET.TABLE too"),
+        ("--input x --output o --prune", "--prune is about a table: give --output_table"),
+        ("--input x --output o --make_latest", "--make_latest is about a table: give --output_table"),
+        (
+            "--output_table p1:d.t --input x --prune --input_format list",
+            "--prune needs to see all that is there: expected --input_format images, without --retry_failed",
+        ),
+        ("--output_table p1:d.t --prune --input_format tar", "--prune needs to see all that is there"),
+        ("--output_table p1:d.t --prune --retry_failed", "expected --input_format images, without --retry_failed"),
+        (
+            "--output o --retry_failed --input_format tar",
+            "--retry_failed takes its images from earlier runs: expected no --input_format and no --reprocess",
+        ),
+        ("--output o --retry_failed --reprocess", "expected no --input_format and no --reprocess"),
+        ("--output_table d.t", "argument --output_table: 'd.t': expected PROJECT:DATASET.TABLE"),
+        ("--output_table p1:d", "argument --output_table: 'p1:d': expected PROJECT:DATASET.TABLE"),
+        ("--output_table p1:d.t`", "expected PROJECT:DATASET.TABLE"),
+        ("--output_table p1:d.t$20260329", "expected PROJECT:DATASET.TABLE"),
+        ("--output_table p1:d-e.t", "expected PROJECT:DATASET.TABLE"),
+        ("--output_table P1:d.t", "expected PROJECT:DATASET.TABLE"),
+        ("--read_concurrency 0", "argument --read_concurrency: '0': expected a whole number from 1"),
+        ("--read_concurrency 257", "argument --read_concurrency: '257': expected at most 256"),
+        ("--output_table p1:d.t --prune=yes", "argument --prune: 'yes': expected true or false"),
+        ("--billing_project", "argument --billing_project: expected one argument"),
         ("--output a[1]", "expected a directory, without the wildcards"),
         ("--batch_size 0", "argument --batch_size: '0': expected a whole number from 1"),
         ("--batch_size many", "argument --batch_size: 'many': expected a whole number from 1"),
@@ -90,7 +168,6 @@ def test_run_ids_are_new_each_time():
         ("--image_size 0x9", "expected HEIGHTxWIDTH"),
         ("--resize_mode fill", "argument --resize_mode: invalid choice: 'fill'"),
         ("--input_format zip", "argument --input_format: invalid choice: 'zip'"),
-        ("--read_concurrency 257", "argument --read_concurrency: '257': expected at most 256"),
         ("--max_failure_rate 2", "argument --max_failure_rate: '2': expected a number from 0 to 1"),
         ("--max_failure_rate nan", "expected a number from 0 to 1"),
         ("--max_pixels 999999999999", "expected at most 178956970, Pillow's own limit"),
@@ -99,7 +176,7 @@ def test_run_ids_are_new_each_time():
     ],
 )
 def test_wrong_flags_are_said_in_one_line(argv, said):
-    with pytest.raises(ValueError, match="expected|nowhere|invalid") as raised:
+    with pytest.raises(ValueError, match="expected|nowhere|invalid|give --output_table") as raised:
         options.parse(argv.split())
     assert said in str(raised.value) and "\n" not in str(raised.value)
 
@@ -115,9 +192,10 @@ def test_help_names_units_defaults_and_examples(capsys):
         assert expected in text
 
 
-def test_flags_need_neither_beam_nor_tensorflow():
+def test_flags_need_neither_beam_nor_tensorflow_nor_clients():
     code = (
-        "import sys; from pipeline import launch, options; options.parse([]); "
-        "assert not {'tensorflow', 'apache_beam'} & set(sys.modules)"
+        "import sys; from pipeline import launch, options; "
+        "options.parse(['--output_table', 'p1:d.t', '--prune', '--read_concurrency', '8']); "
+        "assert not {'tensorflow', 'apache_beam', 'google.cloud.bigquery', 'google.cloud.storage'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -35,6 +35,16 @@ def test_done_of_listed_speed_failures_and_time_left():
     assert shown.line() == "300 of 1000 images, 20.0 images/s, 10 failed, 35 s left"
 
 
+def test_what_needs_no_inference_is_done_too():
+    shown, clock, counted = show()
+    counted |= {counters.IMAGES_LISTED: 1000, counters.IMAGES_SKIPPED: 500}
+    assert shown.line() == "500 of 1000 images, 0 failed"
+    clock.now += 10
+    counted |= {counters.IMAGES_REUSED: 40, counters.IMAGES_DUPLICATE: 30, counters.IMAGES_EMBEDDED: 20}
+    counted[counters.IMAGES_FAILED] = 10
+    assert shown.line() == "600 of 1000 images, 10.0 images/s, 10 failed, 40 s left"
+
+
 def test_without_a_total_there_is_no_time_left():
     shown, clock, counted = show(total_is_listed=False)
     counted |= {counters.IMAGES_LISTED: 64, counters.IMAGES_EMBEDDED: 32}

@@ -15,7 +15,7 @@ KEYS = [b"/a.jpg", b"\xff\xfe not UTF-8", b""]
 def embeddings(dimension=4, keys=KEYS):
     rng = np.random.default_rng(0)
     return [
-        Embedding(ImageInfo(key, f"{i}-1.5", f"{i:064x}", "png", 10 + i, 2**33 + i), vector)
+        Embedding(ImageInfo(key, f"{i}-1.5", f"{i:064x}", "png", 10 + i, 2**33 + i, 2**40 + i, f"crc{i}=="), vector)
         for i, (key, vector) in enumerate(
             zip(keys, rng.standard_normal((len(keys), dimension), np.float32), strict=True)
         )
@@ -36,6 +36,8 @@ def test_each_feature_of_a_record():
             "image/format": [b"png"],
             "image/height": [info.height],
             "image/width": [info.width],
+            "image/size": [info.size],
+            "image/crc32c": [info.crc32c.encode()],
             "embedding": embedding.vector.tolist(),
             "model/name": [b"a model"],
             "model/digest": [b"d" * 64],
@@ -90,6 +92,85 @@ def test_decode_image():
 def test_decode_image_of_something_else(record):
     with pytest.raises(ValueError, match="expected"):
         examples.decode_image(record)
+
+
+def encoded(given, digest="d"):
+    return examples.encode_embeddings(given, examples.Written("m", digest, 4))
+
+
+def test_identities_without_the_vectors():
+    given = embeddings()
+    records = [*encoded(given[:2], "one"), *encoded(given[2:], "another")]
+    assert examples.decode_identities(records) == [
+        (info.key, info.version, info.sha256, info.size, info.crc32c, digest)
+        for info, digest in zip((each.info for each in given), ("one", "one", "another"), strict=True)
+    ]
+    assert examples.decode_identities(records)[1].model_digest == "one"
+    assert examples.decode_identities([]) == []
+
+
+def test_facts_of_an_image():
+    for record, each in zip(encoded(embeddings()), embeddings(), strict=True):
+        assert examples.decode_facts(record) == ("png", each.info.height, each.info.width)
+
+
+IDENTITY = {
+    "image/key": b"k",
+    "image/version": b"7",
+    "image/sha256": b"ab",
+    "image/size": 9,
+    "image/crc32c": b"c",
+    "model/digest": b"d",
+}
+
+
+def example(features):
+    """A serialized tf.Example of features that are bytes, integers, or lists of them."""
+    feature = {}
+    for name, value in features.items():
+        values = value if isinstance(value, list) else [value]
+        if all(isinstance(each, int) for each in values):
+            feature[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        else:
+            feature[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def test_an_identity_as_anyone_may_write_it():
+    assert examples.decode_identities([example(IDENTITY | {"other": 5})]) == [(b"k", "7", "ab", 9, "c", "d")]
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_an_identity_lacks_a_feature(name):
+    lacks = example({other: value for other, value in IDENTITY.items() if other != name})
+    for records in ([lacks], [example(IDENTITY), lacks], [lacks, example(IDENTITY)]):
+        with pytest.raises(ValueError, match=f"expected the feature '{name}' in each tf.Example"):
+            examples.decode_identities(records)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"no example",
+        b"",
+        example(IDENTITY | {"image/size": b"9"}),
+        example(IDENTITY | {"image/key": 5}),
+        example(IDENTITY | {"image/key": [b"k", b"l"]}),
+        example(IDENTITY | {"image/key": []}),
+    ],
+    ids=["noise", "empty", "size in letters", "key in numbers", "two keys", "no key"],
+)
+def test_what_has_no_identity(record):
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_identities([record])
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_identities([example(IDENTITY), record])
+
+
+@pytest.mark.parametrize("record", [b"no example", b"", example(IDENTITY)], ids=["noise", "empty", "no facts"])
+def test_what_has_no_facts(record):
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_facts(record)
 
 
 def test_threads_may_share_the_encoder():

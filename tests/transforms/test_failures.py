@@ -7,7 +7,9 @@ import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 
-from transforms.failures import WriteFailures, to_json
+from tests.collecting import collect
+from transforms import counters
+from transforms.failures import GatherFailures, WriteFailures, to_json
 from transforms.records import Failure
 
 
@@ -28,6 +30,23 @@ def test_lines(tmp_path):
         }
         for i in range(3)
     ]
+
+
+def test_failures_of_all_stages_are_counted_once():
+    of_stages = [[Failure(b"/%d.jpg" % i, stage, "E", "", False) for i in range(3)] for stage in ("read", "decode")]
+
+    def build(root):
+        stages = tuple(root | f"Stage{i}" >> beam.Create(found) for i, found in enumerate([*of_stages, []]))
+        return {"all": stages | GatherFailures()}
+
+    found, counted = collect(build)
+    assert sorted(found["all"], key=lambda f: (f.stage, f.key)) == of_stages[1] + of_stages[0]
+    assert counted == {counters.IMAGES_FAILED: 6}
+
+
+def test_where_nothing_failed_there_is_no_file(tmp_path):
+    collect(lambda root: root | beam.Create([]) | WriteFailures(str(tmp_path), "run"))
+    assert not list(tmp_path.rglob("*.jsonl"))
 
 
 def test_a_key_that_is_not_utf_8_comes_back():

@@ -9,11 +9,16 @@ from apache_beam import coders
 
 from transforms import records
 
-INFO = records.ImageInfo(b"gs://b/\xff\xfe.jpg", "7-1.5", "ab" * 32, "jpeg", 480, 640, 2**33, "4waSgw==", True)
+INFO = records.ImageInfo(b"gs://b/\xff\xfe.jpg", "7-1.5", "ab" * 32, "jpeg", 480, 640, 2**33, "AAAAAA==", True)
+REF = records.ImageRef(b"gs://b/\xff\xfe.jpg", "1764550000123456", 2**33, "AAAAAA==", True)
+KNOWN = records.Known(b"/tmp/\x80", "7-1.5", "ab" * 32, 2**33, "AAAAAA==", 1764550000.123456, "gs://b/part-0", 2**33)
 EXAMPLES = [
     records.ImageRef(b"/tmp/\x80", "", -1),
-    records.ImageRef(b"gs://b/a", "1795314576007080", 2**33, "4waSgw==", True),
-    records.EncodedImage(b"k", "v", b"\0\xff" * 9, "4waSgw==", True),
+    REF,
+    KNOWN,
+    records.Reuse(REF, KNOWN),
+    records.Copy(REF, b"/first/\x80"),
+    records.EncodedImage(b"k", "v", b"\0\xff" * 9, "AAAAAA==", True),
     INFO,
     records.DecodedImage(INFO, np.arange(24, dtype=np.uint8).reshape(2, 4, 3)),
     records.Embedding(INFO, np.array([1.5, -0.0, 3e-38], np.float32)),
@@ -21,6 +26,10 @@ EXAMPLES = [
     records.StageSeconds("embed", 0.25),
     records.Shard("gs://b/part-00000-of-00001", 3),
 ]
+
+
+def test_an_encoded_image_knows_its_size():
+    assert records.EncodedImage(b"k", "v", b"12345").size == 5
 
 
 def fields(record):

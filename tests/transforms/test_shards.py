@@ -4,12 +4,10 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.testing.test_pipeline import TestPipeline
-from apache_beam.testing.util import assert_that, equal_to
 
+from tests.collecting import collect
 from transforms import shards
-from transforms.records import Shard
+from transforms.records import SECONDS, Shard
 from transforms.shards import WriteShards, number
 
 
@@ -17,15 +15,17 @@ def lines(records):
     return [f"{record}\n".encode() for record in records]
 
 
-def written(directory, records, **options):
-    """Writes records, and returns the shards that were reported."""
-    with TestPipeline(runner=FnApiRunner()) as pipeline:
-        outputs = pipeline | beam.Create(records) | WriteShards(str(directory), ".txt", lines, **options)
-        found = []
-        _ = outputs["shards"] | beam.Map(lambda shard: (shard.path, shard.records)) | beam.Map(print)
-        counts = outputs["shards"] | "Records" >> beam.Map(lambda shard: shard.records) | beam.CombineGlobally(sum)
-        assert_that(counts, equal_to([len(records)]))
-    return found
+def written(directory, *collections, **options):
+    """Writes records of several collections, and returns the shards that were reported."""
+
+    def build(root):
+        records = tuple(root | f"Records{i}" >> beam.Create(found) for i, found in enumerate(collections))
+        return records | WriteShards(str(directory), ".txt", lines, **options)
+
+    found, _ = collect(build)
+    assert sum(shard.records for shard in found["shards"]) == sum(map(len, collections))
+    assert {busy.stage for busy in found[SECONDS]} == ({"write"} if any(collections) else set())
+    return found["shards"]
 
 
 def content(directory):
@@ -40,6 +40,17 @@ def test_all_records_in_numbered_files_and_nothing_else(tmp_path):
     assert content(tmp_path / "d") == sorted(records)
 
 
+def test_several_collections_share_one_numbering(tmp_path):
+    collections = [[f"{name}{i}" for i in range(100)] for name in "abc"]
+    found = written(tmp_path / "d", *collections, [])
+    names = sorted(path.name for path in (tmp_path / "d").iterdir())
+    assert names == [f"part-{i:05d}-of-{len(names):05d}.txt" for i in range(len(names))]
+    assert sorted(shard.path for shard in found) == [str(tmp_path / "d" / name) for name in names]
+    for shard in found:
+        assert len(Path(shard.path).read_text().split()) == shard.records
+    assert content(tmp_path / "d") == sorted(record for records in collections for record in records)
+
+
 def test_parts_have_a_bounded_size(tmp_path):
     written(tmp_path / "d", ["x" * 99] * 1000, max_shard_bytes=10_000)
     sizes = [path.stat().st_size for path in (tmp_path / "d").iterdir()]
@@ -47,7 +58,7 @@ def test_parts_have_a_bounded_size(tmp_path):
 
 
 def test_no_record_no_file(tmp_path):
-    written(tmp_path / "d", [])
+    assert written(tmp_path / "d", []) == written(tmp_path / "d", [], []) == []
     assert not (tmp_path / "d").exists() or not list((tmp_path / "d").iterdir())
 
 

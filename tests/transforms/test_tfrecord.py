@@ -25,6 +25,17 @@ def test_reads_what_tensorflow_writes(tmp_path):
         assert list(tfrecord.read(file, 2**20)) == RECORDS
 
 
+@pytest.mark.parametrize("record", RECORDS, ids=len)
+def test_the_bytes_that_a_record_takes(record):
+    assert tfrecord.framed_bytes(record) == len(tfrecord.frame(record))
+
+
+def test_a_record_is_read_at_its_offset():
+    file = io.BytesIO(b"".join(map(tfrecord.frame, RECORDS)))
+    file.seek(sum(map(tfrecord.framed_bytes, RECORDS[:2])))
+    assert next(tfrecord.read(file, 2**20)) == RECORDS[2]
+
+
 @pytest.mark.parametrize("cut", [1, 4, 11, 12, 15, 19])
 def test_truncated(cut):
     framed = tfrecord.frame(b"abcd")

@@ -26,7 +26,11 @@ def output(tmp_path_factory):
     """A directory with one run: 200 embeddings, and the schema."""
     directory = str(tmp_path_factory.mktemp("output"))
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | beam.Create(embeddings()) | WriteTFRecords(directory, "run", WRITTEN)
+        halves = (
+            pipeline | "Some" >> beam.Create(embeddings()[:150]),
+            pipeline | "Rest" >> beam.Create(embeddings()[150:]),
+        )
+        _ = halves | WriteTFRecords(directory, "run", WRITTEN)
     write_tfrecord.write_schema(directory, WRITTEN)
     return directory
 
@@ -34,7 +38,7 @@ def output(tmp_path_factory):
 def embeddings():
     return [
         Embedding(
-            ImageInfo(b"/%d.jpg" % i, f"{i}-0", f"{i:064x}", "jpeg", i, 2 * i),
+            ImageInfo(b"/%d.jpg" % i, f"{i}-0", f"{i:064x}", "jpeg", i, 2 * i, 3 * i, f"crc{i}=="),
             np.arange(i, i + DIMENSION, dtype=np.float32),
         )
         for i in range(200)
@@ -49,6 +53,8 @@ def test_plain_tensorflow_reads_them(output):
         "image/format": tf.io.FixedLenFeature([], tf.string),
         "image/height": tf.io.FixedLenFeature([], tf.int64),
         "image/width": tf.io.FixedLenFeature([], tf.int64),
+        "image/size": tf.io.FixedLenFeature([], tf.int64),
+        "image/crc32c": tf.io.FixedLenFeature([], tf.string),
         "embedding": tf.io.FixedLenFeature([DIMENSION], tf.float32),
         "model/name": tf.io.FixedLenFeature([], tf.string),
         "model/digest": tf.io.FixedLenFeature([], tf.string),
@@ -70,6 +76,8 @@ def test_plain_tensorflow_reads_them(output):
             "image/format": b"jpeg",
             "image/height": i,
             "image/width": 2 * i,
+            "image/size": 3 * i,
+            "image/crc32c": f"crc{i}==".encode(),
             "model/name": b"a_model",
             "model/digest": b"d" * 64,
         }

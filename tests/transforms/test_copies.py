@@ -1,0 +1,273 @@
+"""transforms.copies: equal bytes are embedded once, and only what may be equal is read to find out."""
+
+import dataclasses
+import hashlib
+import random
+import zlib
+from collections.abc import Iterable
+
+import apache_beam as beam
+import numpy as np
+import pytest
+
+from tests.collecting import collect
+from transforms import counters
+from transforms.copies import COPIES, REUSED, CopyVectors, FindCopies, by_sha256, of_copy
+from transforms.records import (
+    FAILURES,
+    SECONDS,
+    Copy,
+    Embedding,
+    EncodedImage,
+    Failure,
+    ImageInfo,
+    ImageRef,
+    Known,
+    Reuse,
+    StageSeconds,
+    key,
+    uri,
+)
+
+UNREADABLE = b"unreadable"
+TAGS = ("refs", REUSED, COPIES, FAILURES, SECONDS)
+
+
+def checksum(content):
+    """Stands for CRC32C: like it, it can be the same for other bytes of the same size."""
+    return f"{zlib.crc32(content[:1]):08x}"
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def ref(name, content, version="7", **fields):
+    return ImageRef(name, version, len(content), checksum(content), **fields)
+
+
+def known(name, content, written_at=1.0):
+    return Known(name, "6", sha256(content), len(content), checksum(content), written_at)
+
+
+@dataclasses.dataclass(eq=False)
+class Read(beam.PTransform):
+    """Reads from a dict, and tells what it has read by the names of its StageSeconds."""
+
+    contents: dict[bytes, bytes]
+
+    def expand(self, refs):
+        read = refs | beam.ParDo(_Read(self.contents)).with_outputs(FAILURES, SECONDS, main="images")
+        return {tag: read[tag] for tag in ("images", FAILURES, SECONDS)}
+
+
+class _Read(beam.DoFn):
+    def __init__(self, contents):
+        self._contents = contents
+
+    def process(self, ref: ImageRef) -> Iterable[EncodedImage]:
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(uri(ref.key), 1.0))
+        content = self._contents[ref.key]
+        if content == UNREADABLE:
+            yield beam.pvalue.TaggedOutput(FAILURES, Failure(ref.key, "read", "OSError", "no", True))
+        else:
+            yield EncodedImage(ref.key, ref.version or "as read", content, checksum(content), ref.has_copies)
+
+
+def find(contents, entries=(), by_crc32c=True, refs=None):
+    """Returns the outputs of FindCopies, each in order, with the keys that were read as "read"."""
+    refs = [ref(name, content) for name, content in contents.items()] if refs is None else refs
+
+    def build(root):
+        inputs = {
+            "refs": root | "Refs" >> beam.Create(refs).with_output_types(ImageRef),
+            "known": root | "Known" >> beam.Create(entries).with_output_types(Known),
+        }
+        found = inputs | FindCopies(Read(contents), by_crc32c)
+        assert sorted(found) == sorted(TAGS)
+        return found
+
+    found, _ = collect(build)
+    found["read"] = sorted(key(busy.stage) for busy in found.pop(SECONDS))
+    return {
+        tag: sorted(elements, key=lambda element: getattr(getattr(element, "ref", element), "key", element))
+        for tag, elements in found.items()
+    }
+
+
+def test_what_can_have_no_twin_is_not_read():
+    contents = {b"/a": b"1", b"/b": b"22", b"/c": b"333", b"/d": b"444"}  # of the last two, sizes are equal
+    found = find(contents, [known(b"/x", b"55"), known(b"/y", b"1111")])
+    assert found["read"] == []
+    assert found["refs"] == [ref(name, content) for name, content in contents.items()]
+    assert not found[REUSED] and not found[COPIES] and not found[FAILURES]
+
+
+def test_without_checksums_all_are_read():
+    contents = {b"/a": b"1", b"/b": b"22", b"/\xff": b"22"}
+    refs = [ImageRef(name, "", -1) for name in contents]
+    found = find(contents, by_crc32c=False, refs=refs)
+    assert found["read"] == [b"/a", b"/b", b"/\xff"]
+    # What reading found out goes on with them.
+    assert found["refs"] == [ref(b"/a", b"1", "as read"), ref(b"/b", b"22", "as read", has_copies=True)]
+    assert found[COPIES] == [Copy(ref(b"/\xff", b"22", "as read"), b"/b")]
+
+
+@pytest.mark.parametrize("by_crc32c", [True, False])
+def test_equal_bytes_are_embedded_once(by_crc32c):
+    contents = {b"/c": b"same", b"/b": b"same", b"/d": b"same", b"/a": b"other"}
+    found = find(contents, by_crc32c=by_crc32c)
+    assert found["read"] == sorted(contents)[by_crc32c:]
+    assert found["refs"] == [ref(b"/a", b"other"), ref(b"/b", b"same", has_copies=True)]
+    assert found[COPIES] == [Copy(ref(name, b"same"), b"/b") for name in (b"/c", b"/d")]
+
+
+@pytest.mark.parametrize("order", ["bacd", "dcab", "abdc"])
+def test_the_first_of_equal_ones_is_the_same_in_any_order(order):
+    names = [b"/\xff" if letter == "d" else f"/{letter}".encode() for letter in order]
+    found = find(dict.fromkeys(names, b"same"))
+    assert found["refs"] == [ref(b"/a", b"same", has_copies=True)]
+    assert [(copy.ref.key, copy.of) for copy in found[COPIES]] == [(b"/b", b"/a"), (b"/c", b"/a"), (b"/\xff", b"/a")]
+
+
+def test_equal_checksums_of_other_bytes():
+    contents = {b"/a": b"1x", b"/b": b"1y"}
+    assert len({(len(content), checksum(content)) for content in contents.values()}) == 1
+    found = find(contents, [known(b"/old", b"1z")])
+    assert found["read"] == [b"/a", b"/b"]
+    assert found["refs"] == [ref(b"/a", b"1x"), ref(b"/b", b"1y")]  # without copies
+    assert not found[REUSED] and not found[COPIES]
+
+
+@pytest.mark.parametrize("by_crc32c", [True, False])
+def test_known_bytes_are_reused_under_any_name_and_not_copied(by_crc32c):
+    old = known(b"/renamed", b"same")
+    found = find({b"/a": b"same", b"/b": b"same", b"/c": b"other"}, [old], by_crc32c)
+    assert found["read"] == [b"/a", b"/b", b"/c"][: 2 if by_crc32c else 3]
+    assert found[REUSED] == [Reuse(ref(name, b"same"), old) for name in (b"/a", b"/b")]
+    assert found["refs"] == [ref(b"/c", b"other")] and not found[COPIES]
+
+
+def test_of_several_known_the_latest_is_taken_and_by_name_among_equals():
+    entries = [known(b"/z", b"same", 1.0), known(b"/y", b"same", 2.0), known(b"/x", b"same", 2.0)]
+    for order in (entries, entries[::-1]):
+        assert find({b"/a": b"same"}, order)[REUSED] == [Reuse(ref(b"/a", b"same"), entries[1])]
+
+
+def test_what_cannot_be_read_is_a_failure_and_keeps_no_twin_waiting():
+    found = find(
+        {b"/a": UNREADABLE, b"/b": b"same"},
+        refs=[ref(b"/a", b"same"), ref(b"/b", b"same")],
+    )
+    assert found["read"] == [b"/a", b"/b"]
+    assert found[FAILURES] == [Failure(b"/a", "read", "OSError", "no", True)]
+    assert found["refs"] == [ref(b"/b", b"same")] and not found[COPIES]
+
+
+@pytest.mark.parametrize("by_crc32c", [True, False])
+@pytest.mark.parametrize("entries", [[], [known(b"/x", b"55")]], ids=["first run", "nothing new"])
+def test_nothing_to_embed(entries, by_crc32c):
+    assert find({}, entries, by_crc32c) == {"refs": [], REUSED: [], COPIES: [], FAILURES: [], "read": []}
+
+
+def test_by_sha256():
+    image = EncodedImage(b"/a", "7", b"bytes", "crc", True)
+    assert by_sha256(image) == (sha256(b"bytes"), ImageRef(b"/a", "7", 5, "crc"))
+
+
+INFO = ImageInfo(b"/first", "7", "ab" * 32, "png", 30, 40, 9, "crc", True)
+VECTOR = np.array([1.5, -2.0, 3e-38], np.float32)
+
+
+def test_of_copy():
+    found = of_copy(Embedding(INFO, VECTOR), ImageRef(b"/\xff", "8", 9, "crc"))
+    assert found.info == ImageInfo(b"/\xff", "8", "ab" * 32, "png", 30, 40, 9, "crc", False)
+    assert found.vector is VECTOR
+
+
+def copy_vectors(embeddings=(), failures=(), copies=()):
+    def build(root):
+        inputs = {
+            "embeddings": root | "Embeddings" >> beam.Create(embeddings).with_output_types(Embedding),
+            FAILURES: root | "Failures" >> beam.Create(failures).with_output_types(Failure),
+            COPIES: root | "Copies" >> beam.Create(copies).with_output_types(Copy),
+        }
+        copied = inputs | CopyVectors()
+        return {"embeddings": copied["embeddings"], FAILURES: copied[FAILURES]}
+
+    found, counted = collect(build)
+    assert counted.get(counters.IMAGES_DUPLICATE, 0) == len(found["embeddings"])
+    embeddings = sorted(found["embeddings"], key=lambda each: each.info.key)
+    return embeddings, sorted(found[FAILURES], key=lambda failure: failure.key)
+
+
+def test_copies_get_the_vector_of_the_first():
+    alone = dataclasses.replace(INFO, key=b"/alone", has_copies=False)
+    copies = [Copy(ImageRef(name, version, 9, "crc"), b"/first") for name, version in ((b"/\xff", "8"), (b"/b", "9"))]
+    embeddings, failures = copy_vectors([Embedding(INFO, VECTOR), Embedding(alone, -VECTOR)], copies=copies)
+    assert not failures
+    assert [each.info for each in embeddings] == [
+        dataclasses.replace(INFO, key=b"/b", version="9", has_copies=False),
+        dataclasses.replace(INFO, key=b"/\xff", version="8", has_copies=False),
+    ]
+    for each in embeddings:
+        np.testing.assert_array_equal(each.vector, VECTOR)
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_copies_fail_as_the_first_did(retryable):
+    copies = [Copy(ImageRef(name, "8", 9, "crc"), b"/first") for name in (b"/a", b"/b")]
+    failed = [
+        Failure(b"/first", "decode", "CorruptImage", "why", retryable),
+        Failure(b"/another", "read", "OSError", "no matter", True),
+    ]
+    embeddings, failures = copy_vectors(failures=failed, copies=copies)
+    assert not embeddings
+    assert failures == [Failure(name, "decode", "CorruptImage", "why", retryable) for name in (b"/a", b"/b")]
+
+
+def test_no_copies_no_vectors():
+    assert copy_vectors([Embedding(INFO, VECTOR)], [Failure(b"/x", "read", "OSError", "", True)]) == ([], [])
+    assert copy_vectors() == ([], [])
+
+
+@pytest.mark.parametrize("by_crc32c", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_image_has_one_outcome(seed, by_crc32c):
+    """Any mixture: each image ends as one of first, reused, copied or failed, with the vector of its own bytes."""
+    rng = random.Random(seed)
+    pool = [bytes([rng.randrange(65, 70)]) + b"%04d" % i for i in range(25)]  # many checksums are equal
+    contents = {b"/%03d" % i: rng.choice(pool) for i in range(80)}
+    entries = [known(b"/old-%d" % i, rng.choice(pool), rng.randrange(3)) for i in range(8)]
+    refs = [ref(name, content) for name, content in contents.items()]
+    rng.shuffle(refs)
+    unreadable = set(rng.sample(sorted(contents), 6))
+    broken = set(rng.sample(pool, 5))
+    found = find({n: UNREADABLE if n in unreadable else c for n, c in contents.items()}, entries, by_crc32c, refs)
+
+    of_bytes = {content: np.frombuffer(content, np.uint8).astype(np.float32) for content in pool}
+    embeddings, failures = [], []
+    for first in found["refs"]:
+        content = contents[first.key]
+        if first.key in unreadable:  # by itself, so that it was not read before
+            failures.append(Failure(first.key, "read", "OSError", "no", True))
+        elif content in broken:
+            failures.append(Failure(first.key, "decode", "CorruptImage", "why", False))
+        else:
+            info = ImageInfo(first.key, first.version, sha256(content), "png", 1, 1, 5, first.crc32c, first.has_copies)
+            embeddings.append(Embedding(info, of_bytes[content]))
+    copied, copies_failed = copy_vectors(embeddings, failures, found[COPIES])
+
+    outcomes = [each.info.key for each in embeddings + copied]
+    outcomes += [failure.key for failure in failures + copies_failed + found[FAILURES]]
+    outcomes += [reuse.ref.key for reuse in found[REUSED]]
+    assert sorted(outcomes) == sorted(contents)
+    for each in embeddings + copied:
+        np.testing.assert_array_equal(each.vector, of_bytes[contents[each.info.key]])
+        assert each.info.sha256 == sha256(contents[each.info.key])
+    for reuse in found[REUSED]:
+        assert reuse.known.sha256 == sha256(contents[reuse.ref.key])
+    # No bytes are embedded twice, and none that are known.
+    embedded = [each.info.sha256 for each in embeddings]
+    assert len(set(embedded)) == len(embedded) and not set(embedded) & {entry.sha256 for entry in entries}
+    assert found[COPIES] and found[REUSED] and copies_failed and copied
