@@ -110,8 +110,9 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> dict[str, beam.PCollectio
 
 def _only_new(config: EmbedConfig, model: ModelSpec, read: ReadImages) -> OnlyNew:
     from_cloud_storage = all(pattern.startswith("gs://") for pattern in config.inputs)
+    ledger = ReadLedger(config.output_table, config.output, model.digest)
     return OnlyNew(
-        ReadLedger(config.output_table, config.output, model.digest),
+        None if config.reprocess and not config.prune else ledger,
         FetchVectors(config.output_table, model.digest),
         read,
         by_crc32c=from_cloud_storage and config.input_format == "images" and not config.retry_failed,

@@ -15,25 +15,25 @@ class OnlyNew(beam.PTransform):
     """ImageRef → {"refs": those to embed, SKIPPED, GONE, REUSED: Embedding, COPIES, FAILURES, SECONDS}.
 
     Attributes:
-      ledger: root → Known.
+      ledger: root → Known; None where nobody asks it.
       vectors: Reuse → Embedding.
       read: ImageRef → EncodedImage, of what may have a twin.
       by_crc32c: whether the listing gives size and CRC32C of every image.
       reprocess: the ledger takes nothing out.
     """
 
-    ledger: ReadLedger
+    ledger: ReadLedger | None
     vectors: FetchVectors
     read: beam.PTransform
     by_crc32c: bool
     reprocess: bool
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> dict[str, beam.PCollection]:
-        known = refs.pipeline | "ReadLedger" >> self.ledger
+        nothing = refs.pipeline | "NothingKnown" >> beam.Create([]).with_output_types(Known)
+        known = refs.pipeline | "ReadLedger" >> self.ledger if self.ledger else nothing
         left = {"refs": refs, "known": known} | "SkipKnown" >> SkipKnown(self.reprocess)
-        if self.reprocess:
-            known = refs.pipeline | "NothingKnown" >> beam.Create([]).with_output_types(Known)
-        found = {"refs": left["refs"], "known": known} | "FindCopies" >> FindCopies(self.read, self.by_crc32c)
+        to_match = {"refs": left["refs"], "known": nothing if self.reprocess else known}
+        found = to_match | "FindCopies" >> FindCopies(self.read, self.by_crc32c)
         reused = found[REUSED] | "FetchVectors" >> self.vectors
         return {
             "refs": found["refs"],
