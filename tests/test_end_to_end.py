@@ -1,5 +1,6 @@
 """The command on real files: every way in, every runner at hand, and what a person sees."""
 
+import json
 import os
 import pty
 import re
@@ -82,7 +83,7 @@ def test_the_snippet_of_the_summary_reads_the_vectors(samples):
     assert done.stdout.split() == [str(len(SAMPLES)), "(1280,)"]
 
 
-def test_a_run_id_that_exists_needs_overwrite(samples, tmp_path):
+def test_a_run_that_is_complete_needs_overwrite_to_be_another(samples, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(samples.output, output)
     stale = output / "embeddings" / "first" / "part-00007-of-00009.tfrecord"
@@ -91,12 +92,59 @@ def test_a_run_id_that_exists_needs_overwrite(samples, tmp_path):
     refused = run_pipeline(output, *one)
     assert refused.code == 2
     assert refused.stderr == (
-        f"run_pipeline.py: --run_id 'first' exists in --output '{output}': give another, or --overwrite to replace it\n"
+        "run_pipeline.py: --run_id 'first' is of a complete run with other inputs or another model: "
+        "give another, or --overwrite to replace it\n"
     )
     assert stale.exists()
     replaced = run_pipeline(output, *one, "--overwrite")
     assert replaced.counts == {"listed": 1, "embedded": 1}
     assert len(replaced.rows) == 1 and not stale.exists()
+
+
+def test_a_run_that_is_complete_is_left_as_it_is(samples):
+    before = {path: path.stat() for path in samples.output.rglob("*")}
+    again = run_pipeline(samples.output, "--run_id", "first")
+    assert again.code == 0 and again.stdout.startswith("the run 'first' is complete, nothing was done:\n")
+    assert samples.stdout in again.stdout
+    assert {path: path.stat() for path in samples.output.rglob("*")} == before
+
+
+def test_a_run_that_was_killed_is_done_anew(samples, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(samples.output, output)
+    (output / "runs" / "first.json").unlink()
+    (output / "embeddings" / "first" / ".parts").mkdir()
+    (output / "embeddings" / "first" / ".parts" / "x.tfrecord").write_bytes(b"half a reco")
+    anew = run_pipeline(output, "--run_id", "first")
+    check_equal_to(samples, anew)
+    assert not list(output.rglob(".parts"))
+
+
+def test_a_second_run_embeds_what_is_new(tmp_path):
+    photos = tmp_path / "photos"
+    data.write_images(photos, 6, height=60, width=80)
+    first = run_pipeline(tmp_path / "out", "--input", photos, "--run_id", "1")
+    assert first.counts == {"listed": 6, "embedded": 6}
+    data.write_images(photos, 1, start=6, height=60, width=80)  # new
+    data.write_images(photos, 1, height=80, width=60)  # changed
+    (photos / "00001.jpg").rename(photos / "renamed.jpg")
+    shutil.copy(photos / "00002.jpg", photos / "copied.jpg")
+    shutil.copy(photos / "00006.jpg", photos / "twin.jpg")
+    second = run_pipeline(tmp_path / "out", "--input", photos, "--run_id", "2")
+    report = json.loads((tmp_path / "out" / "runs" / "2.json").read_text())
+    assert {name: count for name, count in report["counts"].items() if count} == {
+        "listed": 9,
+        "embedded": 2,
+        "reused": 2,
+        "duplicate": 1,
+        "skipped": 4,
+    }
+    assert "9 images listed = 2 embedded + 0 failed + 2 reused + 1 duplicate + 4 skipped" in second.stdout
+    vectors = {Path(key.decode()).name: vector for key, vector in second.vectors().items()}
+    scratch = run_pipeline(tmp_path / "scratch", "--input", photos)
+    assert scratch.counts == {"listed": 9, "embedded": 7, "duplicate": 2}
+    for key, vector in scratch.vectors().items():
+        assert cosine(vectors[Path(key.decode()).name], vector) > 0.999999
 
 
 def test_a_thousand_photographs_with_ten_broken_ones(tmp_path):
