@@ -3,18 +3,25 @@
 The last step of the job writes it, after everything that it speaks of: a job that nobody waits for tells as much.
 """
 
+import collections
 import dataclasses
 import datetime
+import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.options import EmbedConfig
 from transforms import storage, write_tfrecord
 from transforms.models.spec import ModelSpec
 from transforms.records import Failure, Shard, StageSeconds
+
+# What a sum is of: its kind, a name or stage, and an error.
+Entry = tuple[str, str, str]
+_COUNT, _BUSY, _ERROR = "count", "busy", "error"
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 
@@ -214,35 +221,40 @@ class ComposeReport(beam.PTransform):
     seconds: Sequence[beam.PCollection[StageSeconds]]
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
-        # Each collection is reduced where it is made, then merged: to merge first would collect every element.
+        # Summed where it is made, a bundle at a time, so that what is merged is a few numbers.
+        summed: list[tuple[beam.PCollection, Callable[[Any], Iterable[tuple[Entry, float]]]]]
+        summed = [(found, functools.partial(_count, name=name)) for name, found in self.counted]
+        summed += [(shards, functools.partial(_in_shard, name=name)) for name, shards in self.written]
+        summed += [(busy, _busy) for busy in self.seconds]
+        summed.append((self.failures, _error))
         tallies = [
-            found
-            | f"Count{i}" >> beam.combiners.Count.Globally()
-            | f"Name{i}" >> beam.Map(_named, name).with_output_types(tuple[str, int])
-            for i, (name, found) in enumerate(self.counted)
+            found | f"Sum{i}" >> beam.ParDo(_Sum(entries)).with_output_types(tuple[Entry, float])
+            for i, (found, entries) in enumerate(summed)
         ]
-        tallies += [
-            shards | f"Shards{i}" >> beam.FlatMap(_in_shard, name).with_output_types(tuple[str, int])
-            for i, (name, shards) in enumerate(self.written)
-        ]
-        seconds = [
-            busy
-            | f"ByStage{i}" >> beam.Map(_by_stage).with_output_types(tuple[str, float])
-            | f"Sum{i}" >> beam.CombinePerKey(sum)
-            for i, busy in enumerate(self.seconds)
-        ]
-        errors = self.failures | "ByError" >> beam.Map(_by_error) | "CountErrors" >> beam.combiners.Count.PerElement()
+        totals = tallies | "Sums" >> beam.Flatten() | "Total" >> beam.CombinePerKey(sum)
         return (
             root
             | "Once" >> beam.Impulse()
-            | "Compose"
-            >> beam.ParDo(
-                _Compose(self.config, self.model),
-                counted=beam.pvalue.AsDict(tallies | "Tallies" >> beam.Flatten() | "Total" >> beam.CombinePerKey(sum)),
-                failures=beam.pvalue.AsDict(errors),
-                seconds=beam.pvalue.AsDict(seconds | "Seconds" >> beam.Flatten() | "Busy" >> beam.CombinePerKey(sum)),
-            )
+            | "Compose" >> beam.ParDo(_Compose(self.config, self.model), totals=beam.pvalue.AsDict(totals))
         )
+
+
+class _Sum(beam.DoFn):
+    """Any element → what it adds to, and how much, one sum a bundle for each."""
+
+    def __init__(self, entries: Callable[[Any], Iterable[tuple[Entry, float]]]):
+        self._entries = entries
+
+    def start_bundle(self) -> None:
+        self._sums: dict[Entry, float] = collections.defaultdict(float)
+
+    def process(self, element: Any) -> None:
+        for entry, amount in self._entries(element):
+            self._sums[entry] += amount
+
+    def finish_bundle(self) -> Iterable[Any]:
+        for entry, amount in self._sums.items():
+            yield GlobalWindows.windowed_value((entry, amount))
 
 
 class _Compose(beam.DoFn):
@@ -250,16 +262,14 @@ class _Compose(beam.DoFn):
         self._config = config
         self._model = model
 
-    def process(
-        self,
-        _: bytes,
-        counted: dict[str, int],
-        failures: dict[tuple[str, str], int],
-        seconds: dict[str, float],
-    ) -> Iterable[RunReport]:
-        finished_at = datetime.datetime.now(datetime.UTC)
+    def process(self, _: bytes, totals: dict[Entry, float]) -> Iterable[RunReport]:
         yield compose(
-            self._config, self._model, counted=counted, failures=failures, seconds=seconds, finished_at=finished_at
+            self._config,
+            self._model,
+            counted={name: int(total) for (kind, name, _), total in totals.items() if kind == _COUNT},
+            failures={(stage, error): int(total) for (kind, stage, error), total in totals.items() if kind == _ERROR},
+            seconds={stage: total for (kind, stage, _), total in totals.items() if kind == _BUSY},
+            finished_at=datetime.datetime.now(datetime.UTC),
         )
 
 
@@ -286,19 +296,19 @@ def _write(report: RunReport, config: EmbedConfig, model: ModelSpec) -> RunRepor
     return report
 
 
-def _named(count: int, name: str) -> tuple[str, int]:
-    return name, count
+def _count(_: Any, name: str) -> Iterable[tuple[Entry, float]]:
+    yield (_COUNT, name, ""), 1
 
 
-def _in_shard(shard: Shard, name: str) -> Iterable[tuple[str, int]]:
-    yield name, shard.records
+def _in_shard(shard: Shard, name: str) -> Iterable[tuple[Entry, float]]:
+    yield (_COUNT, name, ""), shard.records
     if name == "records":
-        yield "shards", 1
+        yield (_COUNT, "shards", ""), 1
 
 
-def _by_stage(busy: StageSeconds) -> tuple[str, float]:
-    return busy.stage, busy.seconds
+def _busy(busy: StageSeconds) -> Iterable[tuple[Entry, float]]:
+    yield (_BUSY, busy.stage, ""), busy.seconds
 
 
-def _by_error(failure: Failure) -> tuple[str, str]:
-    return failure.stage, failure.error
+def _error(failure: Failure) -> Iterable[tuple[Entry, float]]:
+    yield (_ERROR, failure.stage, failure.error), 1

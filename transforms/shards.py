@@ -52,14 +52,14 @@ class WriteShards(beam.PTransform):
         published = (
             [outputs["parts"] for outputs in written]
             | "Parts" >> beam.Flatten()
-            | "AllParts" >> beam.combiners.ToList()
+            | "AllParts" >> _Together()
             | "Number" >> beam.FlatMap(number, directory=self.directory, suffix=self.suffix)
             | "Spread" >> beam.Reshuffle()
             | "Publish" >> beam.MapTuple(_publish).with_output_types(Shard)
         )
         shards = (
             published
-            | "AllPublished" >> beam.combiners.ToList()
+            | "AllPublished" >> _Together()
             | "RemoveStrayParts" >> beam.FlatMap(_remove_strays, self._parts).with_output_types(Shard)
         )
         return {"shards": shards, SECONDS: [outputs[SECONDS] for outputs in written] | "Seconds" >> beam.Flatten()}
@@ -67,6 +67,18 @@ class WriteShards(beam.PTransform):
     @property
     def _parts(self) -> str:
         return f"{self.directory}/{_PARTS}"
+
+
+class _Together(beam.PTransform):
+    """Shard → a list of all; where there is none, nothing."""
+
+    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[list[Shard]]:
+        return (
+            shards
+            | "Key" >> beam.Map(_keyed).with_output_types(tuple[bool, Shard])
+            | "Group" >> beam.GroupByKey()
+            | "List" >> beam.MapTuple(_listed)
+        )
 
 
 class _WriteParts(beam.DoFn):
@@ -122,6 +134,14 @@ def number(parts: Sequence[Shard], directory: str, suffix: str) -> Iterable[tupl
     """Yields each part's path with the shard that it becomes; the same parts in any order get the same numbers."""
     for i, part in enumerate(sorted(parts, key=lambda part: part.path)):
         yield part.path, Shard(f"{directory}/part-{i:05d}-of-{len(parts):05d}{suffix}", part.records)
+
+
+def _keyed(shard: Shard) -> tuple[bool, Shard]:
+    return True, shard
+
+
+def _listed(_: bool, shards: Iterable[Shard]) -> list[Shard]:
+    return list(shards)
 
 
 def _publish(part: str, shard: Shard) -> Shard:
