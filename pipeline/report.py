@@ -3,7 +3,6 @@
 The last step of the job writes it, after everything that it speaks of: a job that nobody waits for tells as much.
 """
 
-import collections
 import dataclasses
 import datetime
 import functools
@@ -21,6 +20,8 @@ from transforms.records import Failure, Shard, StageSeconds
 
 # What a sum is of: its kind, a name or stage, and an error.
 Entry = tuple[str, str, str]
+# Of how many values it is, their sum, the largest, and how many calls made them.
+Amount = tuple[int, float, float, float]
 _COUNT, _BUSY, _ERROR = "count", "busy", "error"
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
@@ -42,6 +43,7 @@ class RunReport:
       model: the ModelSpec, of its classes only how many they are.
       shards: files of embeddings.
       seconds: stage → seconds that the workers' threads were busy with it, all threads together.
+      timings: stage → how long its things took: number, mean and longest (ms); of embed `batch_size`, images a call.
       elapsed_seconds: from the start of the command to the report.
       images_per_second: embedded images over elapsed seconds.
       verdict: what limited this run, in one sentence.
@@ -57,6 +59,7 @@ class RunReport:
     model: dict[str, Any]
     shards: int
     seconds: dict[str, float]
+    timings: dict[str, dict[str, float]]
     elapsed_seconds: float
     images_per_second: float
     verdict: str
@@ -104,7 +107,7 @@ def compose(
     *,
     counted: Mapping[str, int],
     failures: Mapping[tuple[str, str], int],
-    seconds: Mapping[str, float],
+    busy: Mapping[str, Amount],
     finished_at: datetime.datetime,
 ) -> RunReport:
     """Returns the report of what was counted.
@@ -113,7 +116,7 @@ def compose(
       config: the run; model: what it embedded with.
       counted: images by what became of them, and where files are written, the `records` and `lines` in the `shards`.
       failures: (stage, error) → images.
-      seconds: stage → busy seconds.
+      busy: stage → seconds.
       finished_at: when the last file was complete.
 
     Raises:
@@ -130,6 +133,7 @@ def compose(
     for (stage, error), images in sorted(failures.items()):
         by_stage.setdefault(stage, {})[error] = images
     elapsed = (finished_at - config.started_at).total_seconds()
+    seconds = {stage: total for stage, (_, total, *_) in busy.items()}
     return RunReport(
         run_id=config.run_id,
         started_at=config.started_at.isoformat(timespec="milliseconds"),
@@ -140,11 +144,19 @@ def compose(
         inputs=list(config.inputs),
         model=_described(model),
         shards=counted.get("shards", 0),
-        seconds={stage: round(busy, 3) for stage, busy in sorted(seconds.items())},
+        seconds={stage: round(total, 3) for stage, total in sorted(seconds.items())},
+        timings={stage: _timing(amount) for stage, amount in sorted(busy.items())},
         elapsed_seconds=round(elapsed, 3),
         images_per_second=round(counts["embedded"] / elapsed, 3) if elapsed > 0 else 0.0,
         verdict=verdict(seconds),
     )
+
+
+def _timing(amount: Amount) -> dict[str, float]:
+    number, total, largest, calls = amount
+    timing = {"number": number, "mean_ms": round(total / number * 1e3, 3), "longest_ms": round(largest * 1e3, 3)}
+    # Sums of thirds are not quite whole.
+    return timing if abs(calls - number) < 1e-6 * number else timing | {"batch_size": round(number / calls, 2)}
 
 
 def _described(model: ModelSpec) -> dict[str, Any]:
@@ -222,16 +234,16 @@ class ComposeReport(beam.PTransform):
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         # Summed where it is made, a bundle at a time, so that what is merged is a few numbers.
-        summed: list[tuple[beam.PCollection, Callable[[Any], Iterable[tuple[Entry, float]]]]]
+        summed: list[tuple[beam.PCollection, Callable[[Any], Iterable[tuple[Entry, float, float]]]]]
         summed = [(found, functools.partial(_count, name=name)) for name, found in self.counted]
         summed += [(shards, functools.partial(_in_shard, name=name)) for name, shards in self.written]
         summed += [(busy, _busy) for busy in self.seconds]
         summed.append((self.failures, _error))
         tallies = [
-            found | f"Sum{i}" >> beam.ParDo(_Sum(entries)).with_output_types(tuple[Entry, float])
+            found | f"Sum{i}" >> beam.ParDo(_Sum(entries)).with_output_types(tuple[Entry, Amount])
             for i, (found, entries) in enumerate(summed)
         ]
-        totals = tallies | "Sums" >> beam.Flatten() | "Total" >> beam.CombinePerKey(sum)
+        totals = tallies | "Sums" >> beam.Flatten() | "Total" >> beam.CombinePerKey(_merge)
         return (
             root
             | "Once" >> beam.Impulse()
@@ -242,15 +254,16 @@ class ComposeReport(beam.PTransform):
 class _Sum(beam.DoFn):
     """Any element → what it adds to, and how much, one sum a bundle for each."""
 
-    def __init__(self, entries: Callable[[Any], Iterable[tuple[Entry, float]]]):
+    def __init__(self, entries: Callable[[Any], Iterable[tuple[Entry, float, float]]]):
         self._entries = entries
 
     def start_bundle(self) -> None:
-        self._sums: dict[Entry, float] = collections.defaultdict(float)
+        self._sums: dict[Entry, Amount] = {}
 
     def process(self, element: Any) -> None:
-        for entry, amount in self._entries(element):
-            self._sums[entry] += amount
+        for entry, value, calls in self._entries(element):
+            amount = (1, value, value, calls)
+            self._sums[entry] = _merge([self._sums[entry], amount]) if entry in self._sums else amount
 
     def finish_bundle(self) -> Iterable[Any]:
         for entry, amount in self._sums.items():
@@ -262,13 +275,15 @@ class _Compose(beam.DoFn):
         self._config = config
         self._model = model
 
-    def process(self, _: bytes, totals: dict[Entry, float]) -> Iterable[RunReport]:
+    def process(self, _: bytes, totals: dict[Entry, Amount]) -> Iterable[RunReport]:
         yield compose(
             self._config,
             self._model,
-            counted={name: int(total) for (kind, name, _), total in totals.items() if kind == _COUNT},
-            failures={(stage, error): int(total) for (kind, stage, error), total in totals.items() if kind == _ERROR},
-            seconds={stage: total for (kind, stage, _), total in totals.items() if kind == _BUSY},
+            counted={name: int(total) for (kind, name, _), (_, total, *_) in totals.items() if kind == _COUNT},
+            failures={
+                (stage, error): number for (kind, stage, error), (number, *_) in totals.items() if kind == _ERROR
+            },
+            busy={stage: amount for (kind, stage, _), amount in totals.items() if kind == _BUSY},
             finished_at=datetime.datetime.now(datetime.UTC),
         )
 
@@ -296,19 +311,24 @@ def _write(report: RunReport, config: EmbedConfig, model: ModelSpec) -> RunRepor
     return report
 
 
-def _count(_: Any, name: str) -> Iterable[tuple[Entry, float]]:
-    yield (_COUNT, name, ""), 1
+def _merge(amounts: Iterable[Amount]) -> Amount:
+    numbers, totals, largest, calls = zip(*amounts, strict=True)
+    return sum(numbers), sum(totals), max(largest), sum(calls)
 
 
-def _in_shard(shard: Shard, name: str) -> Iterable[tuple[Entry, float]]:
-    yield (_COUNT, name, ""), shard.records
+def _count(_: Any, name: str) -> Iterable[tuple[Entry, float, float]]:
+    yield (_COUNT, name, ""), 1, 1
+
+
+def _in_shard(shard: Shard, name: str) -> Iterable[tuple[Entry, float, float]]:
+    yield (_COUNT, name, ""), shard.records, 1
     if name == "records":
-        yield (_COUNT, "shards", ""), 1
+        yield (_COUNT, "shards", ""), 1, 1
 
 
-def _busy(busy: StageSeconds) -> Iterable[tuple[Entry, float]]:
-    yield (_BUSY, busy.stage, ""), busy.seconds
+def _busy(busy: StageSeconds) -> Iterable[tuple[Entry, float, float]]:
+    yield (_BUSY, busy.stage, ""), busy.seconds, busy.calls
 
 
-def _error(failure: Failure) -> Iterable[tuple[Entry, float]]:
-    yield (_ERROR, failure.stage, failure.error), 1
+def _error(failure: Failure) -> Iterable[tuple[Entry, float, float]]:
+    yield (_ERROR, failure.stage, failure.error), 1, 1

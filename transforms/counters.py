@@ -19,6 +19,9 @@ IMAGES_SKIPPED = "images_skipped"
 IMAGES_REUSED = "images_reused"
 IMAGES_DUPLICATE = "images_duplicate"
 
+# A distribution, a value an image; RunInference adds those of batches, their size and latency, under names of its own.
+DECODE_MICROSECONDS = "decode_microseconds"
+
 # What was counted in this process. A runner's own metrics can be asked only between its stages or not at all while a
 # local run goes on, so progress reads these; nothing else does.
 _counted: collections.Counter[str] = collections.Counter()
@@ -30,6 +33,16 @@ def inc(name: str, by: int = 1) -> None:
     _metric(name).inc(by)
     with _lock:
         _counted[name] += by
+
+
+def observe(name: str, seconds: float) -> None:
+    """Adds a time to a distribution of microseconds, inside a DoFn."""
+    _distribution(name).update(round(seconds * 1e6))
+
+
+def failed(stage: str) -> str:
+    """Returns the name under which failures of one stage are counted."""
+    return f"{IMAGES_FAILED}_{stage}"
 
 
 def of_process() -> dict[str, int]:
@@ -53,3 +66,8 @@ def reset() -> None:
 @functools.cache
 def _metric(name: str) -> Metrics.DelegatingCounter:
     return Metrics.counter(NAMESPACE, name)
+
+
+@functools.cache
+def _distribution(name: str) -> Metrics.DelegatingDistribution:
+    return Metrics.distribution(NAMESPACE, name)

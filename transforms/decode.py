@@ -47,6 +47,7 @@ class _Decode(beam.DoFn):
         decoded = self._decode(image)
         # Before anything is yielded: whatever takes the image runs inside that yield.
         seconds = StageSeconds(STAGE, time.perf_counter() - start)
+        counters.observe(counters.DECODE_MICROSECONDS, seconds.seconds)
         yield beam.pvalue.TaggedOutput(SECONDS, seconds)
         if isinstance(decoded, Failure):
             yield beam.pvalue.TaggedOutput(FAILURES, decoded)

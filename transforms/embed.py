@@ -26,11 +26,12 @@ class NonFiniteVector(ValueError):
 
 
 class Prediction(NamedTuple):
-    """A vector, float32 (dimension,), whose image it is, and that image's share of the batch's seconds."""
+    """A vector, float32 (dimension,), whose image it is, and that image's share of the batch: its seconds, and of 1."""
 
     info: ImageInfo
     vector: npt.NDArray[np.float32]
     seconds: float
+    share: float = 1.0
 
 
 class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingModel"]):
@@ -75,12 +76,14 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingMod
         expected = (len(batch), self._spec.dimension)
         if vectors.shape != expected:
             raise ValueError(f"model {self._spec.name!r} gave vectors of shape {vectors.shape}: expected {expected}")
-        return [Prediction(image.info, vector, seconds) for image, vector in zip(batch, vectors, strict=True)]
+        share = 1 / len(batch)
+        return [Prediction(image.info, vector, seconds, share) for image, vector in zip(batch, vectors, strict=True)]
 
     def share_model_across_processes(self) -> bool:
         return self._shared
 
     def get_metrics_namespace(self) -> str:
+        """Returns where Beam's own distributions of batch sizes and seconds a batch appear."""
         return counters.NAMESPACE
 
 
@@ -113,7 +116,7 @@ class EmbedImages(beam.PTransform):
 
 class _Check(beam.DoFn):
     def process(self, prediction: Prediction) -> Iterable[Embedding]:
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, prediction.seconds))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, prediction.seconds, prediction.share))
         if np.isfinite(prediction.vector).all():
             counters.inc(counters.IMAGES_EMBEDDED)
             yield Embedding(prediction.info, prediction.vector)

@@ -56,4 +56,5 @@ def _encode(failures: Sequence[Failure], run_id: str) -> list[bytes]:
 
 def _counted(failure: Failure) -> Failure:
     counters.inc(counters.IMAGES_FAILED)
+    counters.inc(counters.failed(failure.stage))
     return failure

@@ -149,10 +149,14 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class StageSeconds:
-    """How long a worker's thread was busy in a stage, in seconds."""
+    """How long a worker's thread was busy in a stage, in seconds, for one thing: an image, a file, a list.
+
+    `calls` is the part that it has in a call that several share, as the images of a batch do.
+    """
 
     stage: str
     seconds: float
+    calls: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ def report(run_id="r", started_at=T0, pruned=0, **counts) -> RunReport:
         model={"name": "m", "digest": DIGEST, "dimension": 2},
         shards=0,
         seconds={},
+        timings={},
         elapsed_seconds=60.0,
         images_per_second=0.0,
         verdict="a 'verdict'; with \"quotes\"",

@@ -36,7 +36,7 @@ def compose(model, *flags, counted=None, **changes):
     given = {
         "counted": COUNTED | (counted or {}),
         "failures": FAILURES,
-        "seconds": {"embed": 6.0, "decode": 2.0},
+        "busy": {"embed": (12, 6.0, 0.75, 3.0), "decode": (10, 2.0, 0.5, 10.0)},
         "finished_at": config.started_at + datetime.timedelta(seconds=3.5),
     }
     return report.compose(config, model, **(given | changes))
@@ -50,6 +50,10 @@ def test_what_it_holds(model):
     assert (found["elapsed_seconds"], found["images_per_second"], found["shards"]) == (3.5, 2.0, 2)
     assert (found["pruned"], found["inputs"]) == (5, [options.SAMPLES])
     assert found["seconds"] == {"decode": 2.0, "embed": 6.0}
+    assert found["timings"] == {
+        "decode": {"number": 10, "mean_ms": 200.0, "longest_ms": 500.0},
+        "embed": {"number": 12, "mean_ms": 500.0, "longest_ms": 750.0, "batch_size": 4.0},
+    }
     assert found["model"] == {
         "name": "efficientnet_lite0",
         "format": "bundled",
@@ -112,7 +116,7 @@ def test_failure_rate(model):
 
 
 def test_nothing_done(model):
-    found = compose(model, counted=dict.fromkeys(COUNTED, 0), failures={}, seconds={})
+    found = compose(model, counted=dict.fromkeys(COUNTED, 0), failures={}, busy={})
     assert (found.verdict, found.failure_rate, found.images_per_second) == ("no image was worked on", 0.0, 0.0)
 
 
@@ -181,8 +185,10 @@ def composed(model, config, **changes):
         records = root | "Records" >> beam.Create([Shard("part-0", 20), Shard("part-1", 19)])
         lines = root | "Lines" >> beam.Create([Shard("part-0", 5)])
         seconds = [
-            root | f"Seconds{i}" >> beam.Create([StageSeconds(stage, 0.5)] * count).with_output_types(StageSeconds)
-            for i, (stage, count) in enumerate((("read", 3), ("embed", 4), ("read", 2), ("write", 0)))
+            root | f"Seconds{i}" >> beam.Create([StageSeconds(*busy)] * count).with_output_types(StageSeconds)
+            for i, (busy, count) in enumerate(
+                ((("read", 0.5), 3), (("embed", 0.5, 0.25), 4), (("read", 1.0), 1), (("write", 9.0), 0))
+            )
         ]
         made = root | ComposeReport(
             config,
@@ -206,6 +212,10 @@ def test_counted_in_the_pipeline(model, tmp_path):
     assert (found.pruned, found.shards) == (2, 2)
     assert found.failures == {"read": {"OSError": 3}, "decode": {"OSError": 2}}
     assert found.seconds == {"read": 2.5, "embed": 2.0}
+    assert found.timings == {
+        "read": {"number": 4, "mean_ms": 625.0, "longest_ms": 1000.0},
+        "embed": {"number": 4, "mean_ms": 500.0, "longest_ms": 500.0, "batch_size": 4.0},
+    }
     assert report.read(str(tmp_path), "r").to_json() == found.to_json()
     assert "1280" in (tmp_path / "schema.pbtxt").read_text()
 

@@ -5,11 +5,13 @@ import hashlib
 import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
+from transforms import counters
 from transforms.decode import DecodeImages
 from transforms.records import FAILURES, SECONDS, EncodedImage, ImageInfo
 
@@ -28,6 +30,15 @@ def test_good_and_bad_images():
         expected = [(name.encode(), "decode", error, False) for name, (_, error) in data.broken_images().items()]
         assert_that(failures, equal_to(expected), label="failures")
         assert_that(seconds, equal_to(["decode"] * len(images)), label="seconds")
+
+
+def test_how_long_each_image_took_is_a_distribution():
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        images = [EncodedImage(b"k%d" % i, "v", data.jpeg(i)) for i in range(5)]
+        _ = pipeline | beam.Create(images) | DecodeImages((8, 8))
+    wanted = MetricsFilter().with_namespace(counters.NAMESPACE).with_name(counters.DECODE_MICROSECONDS)
+    (found,) = pipeline.result.metrics().query(wanted)["distributions"]
+    assert found.committed.count == 5 and 0 < found.committed.min <= found.committed.max < 5e6
 
 
 def test_options_reach_the_decoder():

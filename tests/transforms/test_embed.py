@@ -5,12 +5,13 @@ import pickle
 import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
-from transforms import embed, images
+from transforms import counters, embed, images
 from transforms.embed import EmbeddingModelHandler, EmbedImages, Prediction
 from transforms.models import loading
 from transforms.records import FAILURES, DecodedImage, ImageInfo
@@ -49,7 +50,16 @@ def test_the_handler_drops_the_pixels_and_batches_as_told(model):
         (b"0", (1280,), np.float32),
         (b"1", (1280,), np.float32),
     ]
-    assert all(0 < prediction.seconds < 60 for prediction in predictions)
+    assert all(0 < prediction.seconds < 60 and prediction.share == 0.5 for prediction in predictions)
+
+
+def test_sizes_and_times_of_batches_are_distributions_among_our_metrics(model):
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        _ = pipeline | beam.Create(decoded(7), reshuffle=False) | EmbedImages(model, 3)
+    found = pipeline.result.metrics().query(MetricsFilter().with_namespace(counters.NAMESPACE))["distributions"]
+    by_name = {metric.key.metric.name: metric.committed for metric in found}
+    assert by_name["inference_request_batch_size"].sum == 7
+    assert by_name["inference_batch_latency_micro_secs"].min > 0
 
 
 def test_what_travels_is_small(model):

@@ -41,7 +41,7 @@ def test_failures_of_all_stages_are_counted_once():
 
     found, counted = collect(build)
     assert sorted(found["all"], key=lambda f: (f.stage, f.key)) == of_stages[1] + of_stages[0]
-    assert counted == {counters.IMAGES_FAILED: 6}
+    assert counted == {counters.IMAGES_FAILED: 6, "images_failed_read": 3, "images_failed_decode": 3}
 
 
 def test_where_nothing_failed_there_is_no_file(tmp_path):
