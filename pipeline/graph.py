@@ -105,7 +105,9 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> dict[str, beam.PCollectio
             config.inputs, config.input_format, config.billing_project, config.read_concurrency
         )
     retryable = root | "ReadRetryable" >> ReadRetryable(config.output_table, config.output, config.inputs)
-    return retryable | "ListImages" >> DescribeImages(config.billing_project, config.read_concurrency)
+    # What was not there and is not there now is given up, or it would be tried for ever.
+    describe = DescribeImages(config.billing_project, config.read_concurrency, may_still_come=False)
+    return retryable | "ListImages" >> describe
 
 
 def _only_new(config: EmbedConfig, model: ModelSpec, read: ReadImages) -> OnlyNew:

@@ -39,7 +39,10 @@ _VECTORS = """
 SELECT key, sha256, format, height, width, size, crc32c, embedding
 FROM `{table}` WHERE model_digest = @digest AND key IN UNNEST(@keys)
 """
-_RETRYABLE = "SELECT DISTINCT key FROM `{table}` WHERE retryable"
+_LATEST_FAILURES = """
+SELECT key, retryable FROM `{table}`
+WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY key ORDER BY failed_at DESC) = 1
+"""
 
 
 class VectorGone(LookupError):
@@ -97,7 +100,7 @@ class FetchVectors(beam.PTransform):
 
 @dataclasses.dataclass(eq=False)
 class ReadRetryable(beam.PTransform):
-    """Pipeline → ImageRef without version, of every image that failed in an earlier run in a way that may pass.
+    """Pipeline → ImageRef without version, of every image whose latest failure in an earlier run is one that may pass.
 
     Attributes:
       table, output: see ReadLedger.
@@ -111,17 +114,17 @@ class ReadRetryable(beam.PTransform):
     def expand(self, root: Any) -> beam.PCollection[ImageRef]:
         if self.table:
             parts = root | "Table" >> beam.Create([self.table])
-            read = beam.FlatMap(_retryable_rows)
+            read = beam.FlatMap(_failed_rows)
         else:
             pattern = f"{failures.directory(self.output or '', '*')}/part-*.jsonl"
             parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
-            read = beam.FlatMap(_retryable_lines)
+            read = beam.FlatMap(_failed_lines)
         return (
             parts
-            | "Read" >> read.with_output_types(bytes)
+            | "Read" >> read.with_output_types(tuple[bytes, tuple[float, bool]])
             | "Matching" >> beam.Filter(_matches, self.patterns)
-            | "Distinct" >> beam.Distinct()
-            | "Refs" >> beam.Map(_ref).with_output_types(ImageRef)
+            | "Latest" >> beam.CombinePerKey(max)
+            | "Refs" >> beam.FlatMapTuple(_refs).with_output_types(ImageRef)
         )
 
 
@@ -239,24 +242,24 @@ def _offset(reuse: Reuse) -> int:
     return reuse.known.offset
 
 
-def _retryable_rows(table: str) -> Iterator[bytes]:
-    name = warehouse.failures_table(table)
-    for row in warehouse.query(table, _RETRYABLE.format(table=name)):
-        yield key_of(row["key"])
+def _failed_rows(table: str) -> Iterator[tuple[bytes, tuple[float, bool]]]:
+    for row in warehouse.query(table, _LATEST_FAILURES.format(table=warehouse.failures_table(table))):
+        yield key_of(row["key"]), (0.0, row["retryable"])
 
 
-def _retryable_lines(shard: tuple[str, float]) -> Iterator[bytes]:
-    with storage.open_stored(shard[0]) as file:
+def _failed_lines(shard: tuple[str, float]) -> Iterator[tuple[bytes, tuple[float, bool]]]:
+    path, written_at = shard
+    with storage.open_stored(path) as file:
         for line in file:
             failure = json.loads(line)
-            if failure["retryable"]:
-                yield key(failure["key"])
+            yield key(failure["key"]), (written_at, failure["retryable"])
 
 
-def _matches(found: bytes, patterns: tuple[str, ...]) -> bool:
-    return not patterns or any(storage.takes_in(pattern, uri(found)) for pattern in patterns)
+def _matches(failed: tuple[bytes, tuple[float, bool]], patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(storage.takes_in(pattern, uri(failed[0])) for pattern in patterns)
 
 
-def _ref(found: bytes) -> ImageRef:
-    counters.inc(counters.IMAGES_LISTED)
-    return ImageRef(found, "", -1)
+def _refs(found: bytes, latest: tuple[float, bool]) -> Iterator[ImageRef]:
+    if latest[1]:
+        counters.inc(counters.IMAGES_LISTED)
+        yield ImageRef(found, "", -1)

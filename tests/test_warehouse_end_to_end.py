@@ -239,6 +239,9 @@ def test_failures_that_may_pass_are_tried_again(warehouse):
     assert counts(report) == {"listed": 1, "embedded": 1}
     assert warehouse.rows("images").keys() == {"a.jpg", "b.jpg", "later.jpg"}
     assert counts(warehouse.run("images", "--retry_failed")) == {"listed": 1, "skipped": 1}
+    warehouse.delete("later.jpg")
+    assert counts(warehouse.run("images", "--retry_failed")) == {"listed": 1, "failed": 1}
+    assert counts(warehouse.run("images", "--retry_failed")) == {}  # what is gone is given up
 
 
 @pytest.mark.parametrize("moment", ["while it embeds", "when its rows are loaded", "when they are published"])

@@ -117,16 +117,18 @@ class DescribeImages(beam.PTransform):
     Attributes:
       billing_project: who pays for requests to buckets whose owner does not.
       read_concurrency: how many requests a worker process has in flight.
+      may_still_come: whether what is not there is worth another try.
     """
 
     billing_project: str | None = None
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
+    may_still_come: bool = True
 
     def __post_init__(self) -> None:
         in_flight.check_concurrency(self.read_concurrency)
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> beam.pvalue.DoOutputsTuple:
-        describe = beam.ParDo(_Describe(self.read_concurrency, self.billing_project))
+        describe = beam.ParDo(_Describe(self.read_concurrency, self.billing_project, self.may_still_come))
         return refs | "Describe" >> describe.with_outputs(FAILURES, SECONDS, main="refs")
 
 
@@ -191,15 +193,16 @@ class _ReadList(beam.DoFn):
 
 
 class _Describe(DoInFlight):
-    def __init__(self, read_concurrency: int, billing_project: str | None):
+    def __init__(self, read_concurrency: int, billing_project: str | None, may_still_come: bool):
         super().__init__(STAGE, read_concurrency)
         self._billing_project = billing_project
+        self._final = (ValueError,) if may_still_come else (ValueError, FileNotFoundError)
 
     def call(self, ref: ImageRef) -> ImageRef | Failure:
         try:
             return pinned.described(ref, self._billing_project)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
-            return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, ValueError))
+            return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, self._final))
 
     def size(self, ref: ImageRef) -> int:
         return 0

@@ -249,8 +249,19 @@ def retryable(key, retryable=True):
 
 
 FAILED = {
-    "first": [retryable(b"/photos/a.jpg"), retryable(b"/photos/deep/b.jpg"), retryable(b"/photos/broken.jpg", False)],
-    "second": [retryable(b"/photos/a.jpg"), retryable(b"/more/c.png"), retryable(ODD_KEY)],
+    "first": [
+        retryable(b"/photos/a.jpg", False),
+        retryable(b"/photos/deep/b.jpg"),
+        retryable(b"/photos/broken.jpg", False),
+        retryable(b"/photos/gone.jpg"),
+    ],
+    # The latest counts.
+    "second": [
+        retryable(b"/photos/a.jpg"),
+        retryable(b"/more/c.png"),
+        retryable(ODD_KEY),
+        retryable(b"/photos/gone.jpg", False),
+    ],
 }
 TO_RETRY = [b"/more/c.png", b"/photos/a.jpg", ODD_KEY, b"/photos/deep/b.jpg"]
 
@@ -310,8 +321,10 @@ def table(cloud):
     rows += [embedding_row(each, dataclasses.replace(RUN, written=OTHER_MODEL)) for each in OTHERS]
     insert(bq, name, rows)
     failed = [
-        failure_row(failure, dataclasses.replace(RUN, run_id=run_id))
-        for run_id, failures in FAILED.items()
+        failure_row(
+            failure, dataclasses.replace(RUN, run_id=run_id, began_at=RUN.began_at + datetime.timedelta(days=day))
+        )
+        for day, (run_id, failures) in enumerate(FAILED.items())
         for failure in failures
     ]
     insert(bq, warehouse.failures_table(name), failed)

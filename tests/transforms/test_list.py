@@ -158,6 +158,14 @@ def test_images_in_a_bucket_that_a_list_names(server):
     assert all(query["userProject"] == ["payer"] for query in server.queries())
 
 
+def test_what_is_not_there_may_still_come_or_is_given_up(server, tmp_path):
+    upload(other=b"1")
+    for key in (b"gs://photos/gone", os.fsencode(tmp_path / "gone")):
+        for may_still_come in (True, False):
+            failure = (key, "list", "FileNotFoundError", may_still_come)
+            described([ImageRef(key, "", -1)], [], [failure], may_still_come=may_still_come)
+
+
 def test_what_cannot_be_seen_may_be_seen_the_next_time(server):
     upload(a=b"123")
     server.answer = lambda url: 403
