@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import dataclasses
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from transforms.models import checkpoint
 from transforms.models import spec as models
 from transforms.models.checkpoint import ImportReport
 from transforms.models.spec import ModelSpec
+
+
+def pytest_configure() -> None:
+    # What a shell starts in the background ignores interruptions, and so would the commands that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclasses.dataclass(frozen=True)
