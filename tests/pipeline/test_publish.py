@@ -9,6 +9,7 @@ import pytest
 from pipeline import publish, warehouse
 from pipeline.publish import GateRefused, Publication
 from pipeline.report import RunReport
+from transforms import gcs, storage
 
 DIGEST = "ab" * 32
 T0 = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -43,7 +44,8 @@ class Table:
         self.publication = self.staged()
 
     def staged(self) -> Publication:
-        self.publication = Publication(self.name, warehouse.prepare(self.name, DIGEST), "gs://tmp", False)
+        self.publication = publish.prepare(self.name, DIGEST, "gs://temp/loads", False)
+        storage.write(f"{self.publication.temp_location}/rows", b"were loaded from here")
         return self.publication
 
     def load(self, key, version="1", embedding="[1.0, 0.5]", digest=DIGEST, run_id="r", at=T0, into=None):
@@ -82,8 +84,13 @@ class Table:
         return self.publication.staging.embeddings.rpartition(".")[2] in names
 
 
+@pytest.fixture(scope="module")
+def bucket(cloud) -> None:
+    gcs.client().create_bucket("temp", project="test")
+
+
 @pytest.fixture
-def table(cloud, request) -> Table:
+def table(bucket, request) -> Table:
     dataset = "test." + "".join(c if c.isalnum() else "_" for c in request.node.name)
     warehouse.client("test").create_dataset(dataset)
     return Table(f"{dataset}.images")
@@ -105,6 +112,7 @@ def test_rows_are_published_with_the_run_and_the_staging_tables_go(table):
     assert (started_at, rate, verdict) == (T0, pytest.approx(1 / 7), told.verdict)
     assert RunReport(**json.loads(whole)) == told
     assert not table.staging_is_there()
+    assert not storage.match(f"{table.publication.temp_location}/**")
 
 
 @pytest.mark.parametrize(
