@@ -153,11 +153,13 @@ def fused_stages(proto: beam_runner_api_pb2.Pipeline) -> list[Stage]:
     (https://cloud.google.com/dataflow/docs/guides/right-fitting): so here hints keep nothing apart.
     """
     components = proto.components
-    hints = {
-        transform.unique_name: components.environments[transform.environment_id].resource_hints[_ACCELERATOR].decode()
-        for transform in components.transforms.values()
-        if _ACCELERATOR in components.environments[transform.environment_id].resource_hints
-    }
+    hints = {}
+    for transform in components.transforms.values():
+        # Asked for a key that it has not, a map of a proto would get it.
+        if transform.environment_id and (
+            hint := dict(components.environments[transform.environment_id].resource_hints).get(_ACCELERATOR)
+        ):
+            hints[transform.unique_name] = hint.decode()
     plain = beam_runner_api_pb2.Pipeline()
     plain.CopyFrom(proto)
     first = next(iter(plain.components.environments))
@@ -299,7 +301,9 @@ def _told_quote(
             lines.append(f"    {item.what}: {item.reckoned} = {item.amount:,.3f} {item.unit}")
             if item.priced:
                 lines.append(f"      one an hour: {item.priced} = ${item.price:.6f}")
-            lines.append(f"      {item.amount:,.3f} {item.unit} × ${item.price:g} = ${item.dollars:,.2f}")
+            lines.append(
+                f"      {item.amount:,.3f} {item.unit} × ${f'{item.price:f}'.rstrip('0')} = ${item.dollars:,.2f}"
+            )
             if item.unit == "h" and most:
                 lines.append(f"      on {most} workers at least {item.amount / most:,.3f} h")
     return lines

@@ -339,7 +339,7 @@ def _add_runs_on(parser: argparse._ActionsContainer) -> None:
         nargs="?",
         const="text",
         choices=("text", "json"),
-        help="submit nothing and touch nothing: print the job that Dataflow would get, its stages, workers and a quote; "
+        help="submit nothing, touch nothing: print the job that Dataflow would get, its stages, workers and a quote; "
         "json has the job request itself",
     )
     parser.add_argument(

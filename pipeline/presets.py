@@ -24,7 +24,7 @@ VCPUS = "one for each vCPU"
 # None: what Beam or Dataflow does by itself. The flags are Beam's, but for the last two.
 # fmt: off
 PRESETS = ("local", "flink", "dataflow", "dataflow-gpu")
-_TABLE = {
+_TABLE: dict[str, tuple[str | int | None, ...]] = {
     #                                    local              flink              dataflow         dataflow-gpu
     "runner":                           (LOCAL_RUNNER,      "FlinkRunner",     DATAFLOW,        DATAFLOW),
     # One process, so that all threads share one model; decoding and inference leave Python's lock.
@@ -53,7 +53,7 @@ OWN = ("batch_size", "gpu")
 def settings(preset: str) -> dict[str, str | int]:
     """Returns flag → value of one preset, without the flags that it leaves alone."""
     column = PRESETS.index(preset)
-    return {flag: row[column] for flag, row in _TABLE.items() if row[column] is not None}
+    return {flag: value for flag, row in _TABLE.items() if (value := row[column]) is not None}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,9 +46,16 @@ def read_prices(path: str | None) -> Prices:
         raise ValueError(f"--prices {str(place)!r} cannot be read: {error}") from error
     try:
         worker = table["worker"]
-        told = (str(table[name]) for name in ("source", "date", "region"))
-        dollars = (float(price) for price in (worker["vcpu"], worker["memory_gb"], worker["disk_gb"]))
-        return Prices(*told, *dollars, float(table["shuffle"]["gb"]), dict(table["gpu"]))
+        return Prices(
+            source=str(table["source"]),
+            date=str(table["date"]),
+            region=str(table["region"]),
+            vcpu=float(worker["vcpu"]),
+            memory_gb=float(worker["memory_gb"]),
+            disk_gb=float(worker["disk_gb"]),
+            shuffle_gb=float(table["shuffle"]["gb"]),
+            gpu={name: float(price) for name, price in table["gpu"].items()},
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"--prices {str(place)!r}: expected what pipeline/prices.toml has, and missed {error}"
