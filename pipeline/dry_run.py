@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import (
     DebugOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    SetupOptions,
     TestOptions,
     WorkerOptions,
 )
@@ -112,7 +113,11 @@ def job_request(
 ) -> tuple[dict[str, Any], beam_runner_api_pb2.Pipeline]:
     """Returns the job as it would be sent to Dataflow, and the pipeline that it would find in its bucket."""
     options.view_as(TestOptions).dry_run = True
-    # Not made for Dataflow: Beam would ask the bucket whether it is there.
+    runner = DataflowRunner()
+    # Not made for Dataflow, or Beam would ask the bucket whether it is there; this it would do besides.
+    setup = options.view_as(SetupOptions)
+    if setup.pickle_library == "default" and (library := runner.default_pickle_library_override()):
+        setup.pickle_library = library
     pipeline = beam.Pipeline(runner="FnApiRunner", options=options)
     found = runners.accelerator(options, config.runs_on)
     graph.build(
@@ -123,7 +128,6 @@ def job_request(
         share_model_across_processes=runners.shares_model_across_processes(options),
         accelerator=found.hint if found else None,
     )
-    runner = DataflowRunner()
     runner.run_pipeline(pipeline, options)
     options.view_as(TestOptions).dry_run = False
     _Unsent(options, runner.job.root_staging_location).create_job_description(runner.job)
