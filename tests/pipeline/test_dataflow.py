@@ -60,7 +60,7 @@ def dataflow() -> Iterator[tuple[int, list[dict]]]:
 
 
 def _set(options: dict) -> dict:
-    """Returns options that are set to something; Beam's checks, before a real submission, write down some that are not."""
+    """Returns options that are set to something: the checks before a real submission write down some that are not."""
     return {name: value for name, value in options.items() if value}
 
 
