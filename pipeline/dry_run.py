@@ -267,7 +267,10 @@ def _told_stages(stages: list[Stage], proto: beam_runner_api_pb2.Pipeline) -> li
     components = proto.components
     (root,) = (components.transforms[each] for each in proto.root_transform_ids)
     order = [components.transforms[each].unique_name for each in root.subtransforms]
-    rows = sorted({(stage.steps, bool(stage.accelerator)) for stage in stages}, key=lambda row: _places(row[0], order))
+    rows = sorted(
+        {(stage.steps, bool(stage.accelerator)) for stage in stages if stage.steps},
+        key=lambda row: _places(row[0], order),
+    )
     return [f"  {'GPU  ' if on_gpu else 'plain'}  {' + '.join(steps)}" for steps, on_gpu in rows]
 
 

@@ -61,7 +61,10 @@ def build(
     )
     path = [listed, encoded, decoded, embedded]
 
-    vectors = {"embedded": embedded["embeddings"]}
+    embeddings = embedded["embeddings"]
+    if accelerator and own_stage:
+        embeddings |= "FromAccelerator" >> beam.Reshuffle()  # what writes them needs none
+    vectors = {"embedded": embeddings}
     # What a shard holds is listed by being found in it, and so is what keeps a shard from being read.
     counted = [
         ("listed", found) for found in ([encoded["images"], encoded[FAILURES]] if in_shards else [listed["refs"]])
@@ -71,7 +74,7 @@ def build(
     if new:
         firsts = failed[1:] | "FailuresOfFirsts" >> beam.Flatten()
         copied = {
-            "embeddings": embedded["embeddings"],
+            "embeddings": embeddings,
             FAILURES: firsts,
             COPIES: new[COPIES],
         } | "CopyVectors" >> CopyVectors()

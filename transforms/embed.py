@@ -93,8 +93,8 @@ class EmbedImages(beam.PTransform):
       batch_size: images a call of the model.
       share_model_across_processes: see EmbeddingModelHandler.
       accelerator: a resource hint for the workers of inference, and no others.
-      own_stage: keep inference apart from what comes before and after it, so that just it runs on those workers:
-        pixels and vectors then go over the network.
+      own_stage: keep inference apart from what comes before it, so that just it runs on those workers: pixels then go
+        over the network.
     """
 
     spec: ModelSpec
@@ -103,7 +103,7 @@ class EmbedImages(beam.PTransform):
     accelerator: str | None = None
     own_stage: bool = False
 
-    def expand(self, images: beam.PCollection[DecodedImage]) -> dict[str, beam.PCollection]:
+    def expand(self, images: beam.PCollection[DecodedImage]) -> beam.pvalue.DoOutputsTuple:
         handler = EmbeddingModelHandler(
             self.spec,
             batch_size=self.batch_size,
@@ -114,15 +114,11 @@ class EmbedImages(beam.PTransform):
             infer = infer.with_resource_hints(accelerator=self.accelerator)
         if self.own_stage:
             images |= "ToAccelerator" >> beam.Reshuffle()
-        checked = (
+        return (
             images
             | "RunInference" >> infer
             | "Check" >> beam.ParDo(_Check()).with_outputs(FAILURES, SECONDS, main="embeddings")
         )
-        embeddings = checked["embeddings"]
-        if self.own_stage:
-            embeddings |= "FromAccelerator" >> beam.Reshuffle()
-        return {"embeddings": embeddings, FAILURES: checked[FAILURES], SECONDS: checked[SECONDS]}
 
 
 class _Check(beam.DoFn):
