@@ -55,7 +55,7 @@ setup(
     packages=find_packages(include=["pipeline*", "transforms*"]),
     py_modules=["run_pipeline"],
     package_data={
-        "pipeline": ["samples/*.md", "samples/images/*"],
+        "pipeline": ["prices.toml", "samples/*.md", "samples/images/*"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,

@@ -32,22 +32,39 @@ def build(
     publication: Publication | None,
     *,
     share_model_across_processes: bool,
+    accelerator: str | None = None,
 ) -> None:
-    """Puts the whole job onto a pipeline; there is a `publication` where a table is written."""
+    """Puts the whole job onto a pipeline.
+
+    Args:
+      root: the pipeline; config: what was asked; model: what to embed with.
+      publication: where a table is written.
+      share_model_across_processes: see EmbedImages.
+      accelerator: a resource hint for the workers of inference; reading and decoding get it too, unless they are to run
+        elsewhere, so that they stay in one stage with it.
+    """
     in_shards = config.input_format in SHARD_FORMATS
     read = ReadImages(config.input_format, config.read_concurrency, config.billing_project)
 
     listed = _list(root, config)
     # Nothing is known of what a shard holds before it is read: shards are read whole, each time.
     new = None if in_shards else listed["refs"] | "OnlyNew" >> _only_new(config, model, read)
-    encoded = (new or listed)["refs"] | "ReadImages" >> read
-    decoded = encoded["images"] | "DecodeImages" >> DecodeImages(
-        model.image_size, config.resize_mode, config.max_pixels
+    to_read = ReadImages(config.input_format, config.read_concurrency, config.billing_project)
+    decode = DecodeImages(model.image_size, config.resize_mode, config.max_pixels)
+    own_stage = config.runs_on.separate_gpu_stage
+    if accelerator and not own_stage:
+        to_read, decode = (stage.with_resource_hints(accelerator=accelerator) for stage in (to_read, decode))
+    encoded = (new or listed)["refs"] | "ReadImages" >> to_read
+    decoded = encoded["images"] | "DecodeImages" >> decode
+    embedded = decoded["images"] | "EmbedImages" >> EmbedImages(
+        model, config.batch_size, share_model_across_processes, accelerator, bool(accelerator) and own_stage
     )
-    embedded = decoded["images"] | "EmbedImages" >> EmbedImages(model, config.batch_size, share_model_across_processes)
     path = [listed, encoded, decoded, embedded]
 
-    vectors = {"embedded": embedded["embeddings"]}
+    embeddings = embedded["embeddings"]
+    if accelerator and own_stage:
+        embeddings |= "FromAccelerator" >> beam.Reshuffle()  # what writes them needs none
+    vectors = {"embedded": embeddings}
     # What a shard holds is listed by being found in it, and so is what keeps a shard from being read.
     counted = [
         ("listed", found) for found in ([encoded["images"], encoded[FAILURES]] if in_shards else [listed["refs"]])
@@ -57,7 +74,7 @@ def build(
     if new:
         firsts = failed[1:] | "FailuresOfFirsts" >> beam.Flatten()
         copied = {
-            "embeddings": embedded["embeddings"],
+            "embeddings": embeddings,
             FAILURES: firsts,
             COPIES: new[COPIES],
         } | "CopyVectors" >> CopyVectors()

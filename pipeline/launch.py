@@ -46,10 +46,13 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
     from pipeline import check, publish, report, runners
 
     try:
-        beam_options = runners.beam_options(others, options.known_flags())
+        beam_options = runners.beam_options(others, options.known_flags(), config.runs_on)
+        if config.runs_on.explain or config.dry_run:
+            return _show(config, others, beam_options, shown)
         check.check_inputs(config)
         model = resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
         runners.check_location(beam_options, model)
+        runners.check(beam_options, config)
         publication = None
         if not (finished := check.finished(config, model)):
             check.check_output(config, model)
@@ -87,6 +90,21 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
     return DONE
 
 
+def _show(config: EmbedConfig, others: Sequence[str], beam_options: "PipelineOptions", shown: Console) -> int:
+    """Prints what would run, and runs nothing."""
+    if config.runs_on.explain or not config.dry_run:
+        from pipeline import runners
+
+        said = runners.explain(others, config, beam_options)
+    else:
+        from pipeline import dry_run
+
+        said = dry_run.run(config, beam_options, config.dry_run)
+    discard(shown)
+    print(said)
+    return DONE
+
+
 def _report(config: EmbedConfig) -> "RunReport | None":
     from pipeline import report, warehouse
 
@@ -116,12 +134,14 @@ def _execute(
         return counters.of_job(result) if result and not runners.is_local(beam_options) else counters.of_process()
 
     pipeline = beam.Pipeline(options=beam_options)
+    accelerator = runners.accelerator(beam_options, config.runs_on)
     graph.build(
         pipeline,
         config,
         model,
         publication,
         share_model_across_processes=runners.shares_model_across_processes(beam_options),
+        accelerator=accelerator.hint if accelerator else None,
     )
     with Progress(count, shown.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
         result = pipeline.run()

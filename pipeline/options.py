@@ -3,12 +3,13 @@
 import argparse
 import dataclasses
 import datetime
+import math
 import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import flags
+from pipeline import flags, presets
 from pipeline.command import Parser
 from transforms import images, in_flight
 from transforms.examples import Written
@@ -30,6 +31,10 @@ examples:
   python run_pipeline.py --input 'gs://bucket/photos/**' --output_table project:dataset.images \\
       --temp_location gs://bucket/tmp --prune
       every night: what is new in the bucket into the table, what is gone out of it
+  python run_pipeline.py --input 'gs://bucket/photos/**' --output gs://bucket/vectors \\
+      --preset dataflow-gpu --project my-project --region us-central1 --temp_location gs://bucket/tmp \\
+      --sdk_container_image REGION-docker.pkg.dev/my-project/images/embed:1 --dry_run --images 10000000
+      what that job would be on Dataflow, and cost; without --dry_run: run it
 
 Beam's own flags (--runner, --direct_num_workers, --project, --region, --temp_location, …) are passed on to Beam:
 https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options
@@ -37,6 +42,30 @@ https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-op
 exit code: 0 done; 1 the job failed, or more images than --max_failure_rate allows; 2 wrong flags or inputs, said
 before any work starts; 130 interrupted.
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class RunsOn:
+    """Where it runs, as asked; Beam's own flags say the rest. The help of each flag says what it means."""
+
+    preset: str = "local"
+    explain: bool = False
+    gpu: str | None = None
+    gpu_count: int = 1
+    gpu_machine_type: str | None = None
+    separate_gpu_stage: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DryRun:
+    """What a dry run is to show, as `text` or `json`, and what its quote is reckoned from."""
+
+    shown_as: str
+    images: int | None = None
+    image_bytes: int | None = None
+    images_per_second: float | None = None
+    sample: str | None = None
+    prices: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +95,8 @@ class EmbedConfig:
     billing_project: str | None
     verbose: bool
     started_at: datetime.datetime
+    runs_on: RunsOn = RunsOn()
+    dry_run: DryRun | None = None
 
     def written(self, model: ModelSpec) -> Written:
         """Returns what all records of the run have in common."""
@@ -87,6 +118,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
     if given.output and re.search(r"[*?\[]", given.output):
         raise ValueError(f"--output {given.output!r}: expected a directory, without the wildcards * ? [")
     _check_together(given)
+    batch_size = given.batch_size or int(presets.settings(given.preset)["batch_size"])
     config = EmbedConfig(
         inputs=tuple(flags.pattern(p) for p in given.input or ([] if given.retry_failed else [SAMPLES])),
         input_format=given.input_format,
@@ -102,7 +134,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         retry_failed=given.retry_failed,
         prune=given.prune,
         make_latest=given.make_latest,
-        batch_size=given.batch_size,
+        batch_size=batch_size,
         image_size=given.image_size,
         resize_mode=given.resize_mode,
         max_pixels=given.max_pixels,
@@ -112,8 +144,19 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         billing_project=given.billing_project,
         verbose=given.verbose,
         started_at=datetime.datetime.now(datetime.UTC),
+        runs_on=RunsOn(**{field.name: getattr(given, field.name) for field in dataclasses.fields(RunsOn)}),
+        dry_run=_dry_run(given),
     )
     return config, others
+
+
+def _dry_run(given: argparse.Namespace) -> DryRun | None:
+    about = [field.name for field in dataclasses.fields(DryRun) if field.name != "shown_as"]
+    if given.dry_run:
+        return DryRun(given.dry_run, **{name: getattr(given, name) for name in about})
+    if stray := [name for name in about if getattr(given, name) is not None]:
+        raise ValueError(f"--{stray[0]} is about a quote: give --dry_run too")
+    return None
 
 
 def _check_together(given: argparse.Namespace) -> None:
@@ -129,6 +172,14 @@ def _check_together(given: argparse.Namespace) -> None:
         raise ValueError(
             "--retry_failed takes its images from earlier runs: expected no --input_format and no --reprocess"
         )
+    if given.preset != "dataflow-gpu":
+        asked = {"gpu": given.gpu, "gpu_count": given.gpu_count != 1, "gpu_machine_type": given.gpu_machine_type}
+        for flag, value in (asked | {"separate_gpu_stage": given.separate_gpu_stage}).items():
+            if value:
+                raise ValueError(
+                    f"--{flag} is about Dataflow's GPU workers: give --preset dataflow-gpu; elsewhere a GPU that "
+                    "TensorFlow finds is used without it"
+                )
 
 
 def flags_described() -> list[argparse.Action]:
@@ -174,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
         "Kaggle handle, a SavedModel directory, a .tar.gz of one, a .keras file, local or gs:// (default: %(default)s)",
     )
     add_model_flags(how)
-    add_batch_size(how)
+    add_batch_size(how, None)
     how.add_argument(
         "--max_pixels",
         type=_max_pixels,
@@ -253,9 +304,76 @@ def _parser() -> argparse.ArgumentParser:
         "--prune",
         "remove rows of this model from --output_table whose images --input matches and that are gone",
     )
+    _add_runs_on(parser.add_argument_group("where it runs (docs/dataflow.md); Beam's own flags win over a preset"))
     other = parser.add_argument_group("other")
     flags.add_switch(other, "--verbose", "show the logs of Beam and TensorFlow, and whole tracebacks")
     return parser
+
+
+def _add_runs_on(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--preset",
+        choices=presets.PRESETS,
+        default="local",
+        help="runner, workers, container and batch size in one (default: %(default)s, this process)",
+    )
+    flags.add_switch(
+        parser, "--explain", "print what this command line comes to, and where each value is from; no more"
+    )
+    parser.add_argument(
+        "--gpu",
+        choices=presets.GPUS,
+        metavar="TYPE",
+        help=f"the GPU of --preset dataflow-gpu: {', '.join(presets.GPUS)} (default: nvidia-l4)",
+    )
+    parser.add_argument("--gpu_count", type=flags.positive, default=1, metavar="N", help="GPUs a worker (default: 1)")
+    parser.add_argument(
+        "--gpu_machine_type",
+        metavar="TYPE",
+        help="the machine that the GPU is in, as in g2-standard-8; --machine_type is that of workers without one "
+        "(default: by the GPU)",
+    )
+    flags.add_switch(
+        parser,
+        "--separate_gpu_stage",
+        "list, read, decode and write on workers without a GPU, and send pixels over the network (default: read and "
+        "decode on the GPU's workers)",
+    )
+    parser.add_argument(
+        "--dry_run",
+        nargs="?",
+        const="text",
+        choices=("text", "json"),
+        help="submit nothing, touch nothing: print the job that Dataflow would get, its stages, workers and a quote; "
+        "json has the job request itself",
+    )
+    parser.add_argument(
+        "--images", type=flags.positive, metavar="N", help="with --dry_run, images to reckon with (default: a million)"
+    )
+    parser.add_argument(
+        "--image_bytes",
+        type=flags.positive,
+        metavar="N",
+        help="with --dry_run, bytes of an image on average, as in 500000 (default: those of the sample)",
+    )
+    parser.add_argument(
+        "--images_per_second",
+        type=_speed,
+        metavar="RATE",
+        help="with --dry_run, images that one worker embeds a second, as measured on such a worker (default: measured "
+        "here, on this machine's CPU)",
+    )
+    parser.add_argument(
+        "--sample",
+        metavar="PATTERN",
+        help="with --dry_run, local images like those to come, which are decoded to measure (default: those of the "
+        "package)",
+    )
+    parser.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="with --dry_run, a price table like pipeline/prices.toml, which is the default",
+    )
 
 
 def add_model_flags(parser: argparse._ActionsContainer) -> None:
@@ -286,14 +404,14 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_batch_size(parser: argparse._ActionsContainer) -> None:
-    """Adds the flag for the size of a batch."""
+def add_batch_size(parser: argparse._ActionsContainer, default: int | None = 32) -> None:
+    """Adds the flag for the size of a batch; without a default it is the preset's."""
     parser.add_argument(
         "--batch_size",
         type=flags.positive,
-        default=32,
+        default=default,
         metavar="N",
-        help="images a call of the model (default: %(default)s)",
+        help=f"images a call of the model (default: {default or '32, and 64 with --preset dataflow-gpu'})",
     )
 
 
@@ -322,6 +440,12 @@ def _read_concurrency(text: str) -> int:
     if (requests := flags.positive(text)) > in_flight.CONCURRENCY_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {in_flight.CONCURRENCY_MAX}")
     return requests
+
+
+def _speed(text: str) -> float:
+    if not 0 < (speed := flags.number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return speed
 
 
 def _rate(text: str) -> float:

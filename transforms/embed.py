@@ -95,11 +95,16 @@ class EmbedImages(beam.PTransform):
       spec: the model; its image size is that of the pixels.
       batch_size: images a call of the model.
       share_model_across_processes: see EmbeddingModelHandler.
+      accelerator: a resource hint for the workers of inference, and no others.
+      own_stage: keep inference apart from what comes before it, so that just it runs on those workers: pixels then go
+        over the network.
     """
 
     spec: ModelSpec
     batch_size: int = BATCH_SIZE_DEFAULT
     share_model_across_processes: bool = False
+    accelerator: str | None = None
+    own_stage: bool = False
 
     def expand(self, images: beam.PCollection[DecodedImage]) -> beam.pvalue.DoOutputsTuple:
         handler = EmbeddingModelHandler(
@@ -107,9 +112,14 @@ class EmbedImages(beam.PTransform):
             batch_size=self.batch_size,
             share_model_across_processes=self.share_model_across_processes,
         )
+        infer = RunInference(handler)
+        if self.accelerator:
+            infer = infer.with_resource_hints(accelerator=self.accelerator)
+        if self.own_stage:
+            images |= "ToAccelerator" >> beam.Reshuffle()
         return (
             images
-            | "RunInference" >> RunInference(handler)
+            | "RunInference" >> infer
             | "Check" >> beam.ParDo(_Check()).with_outputs(FAILURES, SECONDS, main="embeddings")
         )
 

@@ -41,6 +41,7 @@ def test_everything_given(tmp_path):
     assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
     given = dataclasses.asdict(config)
     given.pop("started_at")
+    assert given.pop("runs_on") == dataclasses.asdict(options.RunsOn()) and given.pop("dry_run") is None
     assert given == {
         "inputs": (f"{tmp_path}/*.jpg", "gs://b/**"),
         "input_format": "tar",
