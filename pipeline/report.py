@@ -191,6 +191,10 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
             f"  vectors   {vectors}/part-*.tfrecord ({report.shards} files)",
             f"  report    {path(config.output, report.run_id)}",
         ]
+        if counts["skipped"] and not config.output_table:
+            lines.append(
+                f"  skipped   their vectors are in {write_tfrecord.directory(config.output, '*')}/part-*.tfrecord"
+            )
     if config.output_table:
         pruned = f", {report.pruned} rows pruned" if report.pruned else ""
         lines.append(f"  table     {config.output_table}{pruned}; failures in …_failures, this report in …_runs")
