@@ -102,11 +102,17 @@ def test_a_run_that_is_complete_needs_overwrite_to_be_another(samples, tmp_path)
 
 
 def test_a_run_that_is_complete_is_left_as_it_is(samples):
-    before = {path: path.stat() for path in samples.output.rglob("*")}
+    before = written(samples.output)
     again = run_pipeline(samples.output, "--run_id", "first")
     assert again.code == 0 and again.stdout.startswith("the run 'first' is complete, nothing was done:\n")
     assert samples.stdout in again.stdout
-    assert {path: path.stat() for path in samples.output.rglob("*")} == before
+    assert written(samples.output) == before
+
+
+def written(directory):
+    """Returns what changes with a write below a directory: files and directories, and when they were written."""
+    found = {path: path.stat() for path in directory.rglob("*")}
+    return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
 
 
 def test_a_run_that_was_killed_is_done_anew(samples, tmp_path):
