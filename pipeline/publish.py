@@ -56,16 +56,16 @@ WHERE EXISTS (
 )
 """
 
-_REPLACE_FAILURES = """
-DELETE FROM `{table}` WHERE run_id IN (SELECT run_id FROM `{staging}`);
-INSERT INTO `{table}` ({columns}) SELECT {columns} FROM `{staging}`
+# By the run's own row: a run without failures has no row among them that would tell its name.
+_REPLACE = """
+DELETE FROM `{table}` WHERE run_id IN (SELECT run_id FROM `{run}`);
+INSERT INTO `{table}` ({columns}) SELECT {columns} FROM {rows}
 """
 
-_ADD_RUN = """
-DELETE FROM `{table}` WHERE run_id IN (SELECT run_id FROM `{staging}`);
-INSERT INTO `{table}` ({columns}) SELECT {columns} FROM `{staging}`
-WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY run_id ORDER BY finished_at DESC) = 1
-"""
+# A row that was staged twice, its reply being lost, is one.
+_ONCE = (
+    "(SELECT * FROM `{run}` WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY run_id ORDER BY finished_at DESC) = 1)"
+)
 
 
 class GateRefused(RuntimeError):
@@ -163,14 +163,16 @@ def transaction(table: str, staging: Staging) -> str:
             columns=", ".join(names),
             values=", ".join(f"new.{name}" for name in names),
         ),
-        _REPLACE_FAILURES.format(
+        _REPLACE.format(
             table=warehouse.failures_table(table),
-            staging=staging.failures,
+            run=staging.run,
+            rows=f"`{staging.failures}`",
             columns=", ".join(column["name"] for column in FAILURE_COLUMNS),
         ),
-        _ADD_RUN.format(
+        _REPLACE.format(
             table=warehouse.runs_table(table),
-            staging=staging.run,
+            run=staging.run,
+            rows=_ONCE.format(run=staging.run),
             columns=", ".join(column["name"] for column in RUN_COLUMNS),
         ),
     ]

@@ -220,6 +220,16 @@ def test_a_run_done_anew_under_its_name_replaces_its_rows(table):
     assert table.beside("runs", "started_at") == [(T0 + datetime.timedelta(1),)]
 
 
+def test_a_run_done_anew_without_failures_leaves_none(table):
+    table.fail("gs://b/1")
+    publish.publish(table.publication, report(failed=1))
+    table.staged()
+    table.load("gs://b/1")
+    publish.publish(table.publication, report(embedded=1, started_at=T0 + datetime.timedelta(1)))
+    assert table.rows() == [("gs://b/1", "1", "r")]
+    assert table.beside("failures", "key") == []
+
+
 def test_all_or_nothing(table):
     table.load("gs://b/1")
     script = publish.transaction(table.name, table.publication.staging).replace("COMMIT", "SELECT ERROR('x');\nCOMMIT")
