@@ -3,7 +3,7 @@
 import posixpath
 import uuid
 
-from pipeline import report, warehouse
+from pipeline import publish, report, warehouse
 from pipeline.options import EmbedConfig
 from pipeline.report import RunReport
 from transforms import examples, failures, gcs, gcs_listing, storage, write_tfrecord
@@ -45,11 +45,8 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     found = report.read(config.output, config.run_id) if config.output else None
     if config.output_table:
         with warehouse.explained(config.output_table):
-            row = warehouse.read_report(config.output_table, config.run_id)
-        if row is None:
-            return None
-        published = RunReport.from_json(row)
-        if config.output and not found:
+            published = publish.published(config.output_table, config.run_id)
+        if published and config.output and not found:
             report.write(config.output, published)  # it was killed between the one and the other
         found = published
     if found and (found.inputs != list(config.inputs) or found.model["digest"] != model.digest):

@@ -92,26 +92,25 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
 
 def _show(config: EmbedConfig, others: Sequence[str], beam_options: "PipelineOptions", shown: Console) -> int:
     """Prints what would run, and runs nothing."""
-    if config.runs_on.explain or not config.dry_run:
-        from pipeline import runners
-
-        said = runners.explain(others, config, beam_options)
-    else:
+    if config.dry_run and not config.runs_on.explain:
         from pipeline import dry_run
 
         said = dry_run.run(config, beam_options, config.dry_run)
+    else:
+        from pipeline import runners
+
+        said = runners.explain(others, config, beam_options)
     discard(shown)
     print(said)
     return DONE
 
 
 def _report(config: EmbedConfig) -> "RunReport | None":
-    from pipeline import report, warehouse
+    from pipeline import publish, report
 
     if config.output:
         return report.read(config.output, config.run_id)
-    row = warehouse.read_report(config.output_table or "", config.run_id)
-    return report.RunReport.from_json(row) if row else None
+    return publish.published(config.output_table or "", config.run_id)
 
 
 def _execute(

@@ -96,6 +96,12 @@ def prepare(table: str, digest: str, temp_location: str, make_latest: bool) -> P
     return Publication(table, staging, own, make_latest)
 
 
+def published(table: str, run_id: str) -> RunReport | None:
+    """Returns the report of a run whose rows are in the table, None where there is none (yet)."""
+    row = warehouse.read_report(table, run_id)
+    return RunReport.from_json(row) if row else None
+
+
 def check(publication: Publication, report: RunReport) -> None:
     """The quality gate: looks at the loaded rows.
 
@@ -140,8 +146,8 @@ def publish(publication: Publication, report: RunReport) -> None:
       GateRefused: see `check`.
     """
     table, staging = publication.table, publication.staging
-    there = warehouse.read_report(table, report.run_id)
-    if there is None or RunReport.from_json(there).started_at != report.started_at:
+    there = published(table, report.run_id)
+    if there is None or there.started_at != report.started_at:
         check(publication, report)
         _stage_run(publication, report)
         _commit(table, transaction(table, staging))

@@ -238,9 +238,7 @@ def _ensure(
     made.clustering_fields = clustered_by
     made.description = description
     there = bq.create_table(made, exists_ok=True, retry=_PATIENCE)
-    if there.schema and len(there.schema) == len(columns) and not differences(there.schema, columns):
-        return []
-    return [f"{problem} (in {name})" for problem in differences(bq.get_table(name).schema, columns)]
+    return [f"{problem} (in {name})" for problem in differences(there.schema, columns)]
 
 
 def _exists(bq: bigquery.Client, name: str) -> bool:

@@ -17,6 +17,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def write_credentials(directory: Path) -> Path:
+    """Writes credentials.json with a token that is never refreshed, and returns its path.
+
+    Without it each client would look for a metadata server first, for 20 s.
+    """
+    credentials = directory / "credentials.json"
+    token = {"type": "authorized_user", "token": "emulator", "expiry": "2099-01-01T00:00:00Z"}
+    credentials.write_text(json.dumps(token | dict.fromkeys(("client_id", "client_secret", "refresh_token"), "x")))
+    return credentials
+
+
 @contextlib.contextmanager
 def storage_emulator(directory: Path) -> Iterator[dict[str, str]]:
     """Starts gcp-storage-emulator over a directory; yields the environment under which clients find it."""
@@ -26,24 +37,10 @@ def storage_emulator(directory: Path) -> Iterator[dict[str, str]]:
         server = subprocess.Popen([*command, f"--port={port}"], stdout=log, stderr=log)
     try:
         wait_for(port, server)
-        credentials = directory / "credentials.json"
-        # A token that is never refreshed: without it each client would look for a metadata server first, for 20 s.
-        credentials.write_text(
-            json.dumps(
-                {
-                    "type": "authorized_user",
-                    "client_id": "x",
-                    "client_secret": "x",
-                    "refresh_token": "x",
-                    "token": "emulator",
-                    "expiry": "2099-01-01T00:00:00Z",
-                }
-            )
-        )
         yield {
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
             "GOOGLE_CLOUD_PROJECT": "test",
-            "GOOGLE_APPLICATION_CREDENTIALS": str(credentials),
+            "GOOGLE_APPLICATION_CREDENTIALS": str(write_credentials(directory)),
         }
     finally:
         server.terminate()

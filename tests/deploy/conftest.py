@@ -125,19 +125,7 @@ def probe(airflow, bigquery_runs, tmp_path_factory) -> Callable[[str, Any], tupl
     """Runs a command of airflow_probe.py; returns what it found, and what it printed."""
     home = tmp_path_factory.mktemp("airflow")
     shutil.copy(airflow.parent / "home" / "airflow.db", home)
-    credentials = home / "credentials.json"
-    credentials.write_text(
-        json.dumps(
-            {
-                "type": "authorized_user",
-                "client_id": "x",
-                "client_secret": "x",
-                "refresh_token": "x",
-                "token": "emulator",
-                "expiry": "2099-01-01T00:00:00Z",
-            }
-        )
-    )
+    credentials = emulators.write_credentials(home)
     environment = emulators.environment(
         bigquery_runs
         | {
