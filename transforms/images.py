@@ -18,6 +18,8 @@ try:
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
+from transforms import fast_jpeg
+
 # Pillow's names of the formats that are opened → the name in `image/format`. Nothing else is, whatever a file calls
 # itself: Pillow would start Ghostscript for an EPS. MPO is what phones write: a JPEG with further pictures behind it.
 FORMATS = {
@@ -121,7 +123,7 @@ def decode(
         raise EmptyImage("empty object: expected an encoded image")
     try:
         with Image.open(io.BytesIO(encoded), formats=_OPENED) as image:
-            return _decode(image, size, resize_mode, max_pixels)
+            return _decode(image, encoded, size, resize_mode, max_pixels)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -133,17 +135,25 @@ def decode(
         raise CorruptImage(f"{type(error).__name__}: {error}") from error
 
 
-def _decode(image: Image.Image, size: tuple[int, int], resize_mode: str, max_pixels: int) -> DecodedPixels:
+def _decode(
+    image: Image.Image, encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int
+) -> DecodedPixels:
     width, height = _stored_size(image)
     if width * height > max_pixels:
         raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels), the header says {width}x{height}")
     upright = (size[1], size[0])
-    _draft(image, _as_stored(upright, _orientation(image)), resize_mode)
-    image.load()
-    orientation = _orientation(image)  # again: loading turns a TIFF upright
-    pixels = _with_plain_samples(image)
-    box, inner = _geometry(pixels.size, _as_stored(upright, orientation), resize_mode)
-    pixels = pixels.resize(inner, Image.Resampling.BILINEAR, box=box)
+    orientation = _orientation(image)
+    _draft(image, _as_stored(upright, orientation), resize_mode)
+    box, inner = _geometry(image.size, _as_stored(upright, orientation), resize_mode)
+    fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner) if _is_rgb_jpeg(image) else None
+    if fast is None:
+        image.load()
+        orientation = _orientation(image)  # again: loading turns a TIFF upright
+        pixels = _with_plain_samples(image)
+        box, inner = _geometry(pixels.size, _as_stored(upright, orientation), resize_mode)
+        pixels = pixels.resize(inner, Image.Resampling.BILINEAR, box=box)
+    else:
+        pixels = Image.fromarray(fast)
     if orientation in _UPRIGHT:
         pixels = pixels.transpose(_UPRIGHT[orientation])
     pixels = _over_white(pixels, image.info.get("icc_profile"))
@@ -152,6 +162,10 @@ def _decode(image: Image.Image, size: tuple[int, int], resize_mode: str, max_pix
         padded.paste(pixels, ((upright[0] - pixels.width) // 2, (upright[1] - pixels.height) // 2))
         pixels = padded
     return DecodedPixels(np.asarray(pixels), FORMATS[str(image.format)], height, width)
+
+
+def _is_rgb_jpeg(image: Image.Image) -> bool:
+    return FORMATS[str(image.format)] == "jpeg" and image.mode == "RGB"
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
