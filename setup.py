@@ -16,6 +16,11 @@ REQUIREMENTS = [
     "tf_keras>=2.21,<2.22",
     # Beam 2.77 takes Pillow below 13; 12 is the first that reads AVIF and WebP in every wheel.
     "pillow>=12,<13",
+    # Faster than Pillow and TensorFlow at JPEGs, resizing and inference on CPUs. The last two have no wheels for Linux
+    # on ARM, where Pillow and TensorFlow do it all.
+    "simplejpeg>=1.9,<2",
+    "cykooz.resizer>=4.0.1,<5; platform_machine != 'aarch64'",
+    "openvino>=2026.4,<2027; platform_machine != 'aarch64'",
     "google-cloud-storage>=3.17,<4",
     # tensorflow-hub 0.16.1 imports pkg_resources, which setuptools 82 removed.
     "setuptools<82",

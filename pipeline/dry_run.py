@@ -23,7 +23,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 from apache_beam.runners.dataflow.internal import apiclient
 from apache_beam.runners.portability.fn_api_runner import translations
 
-from pipeline import graph, presets, quote, runners
+from pipeline import graph, precision, presets, quote, runners
 from pipeline.options import SAMPLES, DryRun, EmbedConfig
 from pipeline.publish import Publication
 from pipeline.quote import Option, Speed, Workers
@@ -192,6 +192,10 @@ def fused_stages(proto: beam_runner_api_pb2.Pipeline) -> list[Stage]:
 
 
 def _model(config: EmbedConfig) -> ModelSpec:
+    return precision.unmeasured(config, _in_float32(config))
+
+
+def _in_float32(config: EmbedConfig) -> ModelSpec:
     """Returns the model, of one that is elsewhere just what the command line says."""
     if config.model in specs.BUNDLED:
         return resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)

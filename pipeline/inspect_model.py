@@ -4,7 +4,6 @@ import argparse
 import json
 import resource
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ _EXAMPLES = """\
   python -m pipeline.inspect_model gs://bucket/models/inception_resnet_v2 --image_size 299x299 --batch_size 64
 """
 
-_TIMED_BATCHES = 3
+_TIMED_SECONDS = 2.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,23 +75,20 @@ def _signatures(spec: specs.ModelSpec) -> dict[str, Any]:
 
 
 def _cost(spec: specs.ModelSpec, batch_size: int) -> dict[str, Any]:
-    """Returns parameters, and the time and memory of a batch of black images."""
+    """Returns parameters, and the speed and memory of batches of black images."""
     import numpy as np
 
-    from transforms.models import loading
+    from transforms.models import loading, throughput
 
-    model = loading.load(spec)
+    parameters = loading.opened(spec).parameters()
+    model = loading.load(spec, batch_size)
     images = np.zeros((batch_size, *spec.image_size, 3), np.uint8)
     before = _peak_mib()
-    model(images)  # the first call of a shape is slower
-    start = time.perf_counter()
-    for _ in range(_TIMED_BATCHES):
-        model(images)
-    seconds = (time.perf_counter() - start) / _TIMED_BATCHES
+    rate = throughput.images_per_second(model, images, _TIMED_SECONDS)
     return {
-        "parameters": model.parameters(),
-        "batch": f"{batch_size} images: {seconds * 1000:.0f} ms, {batch_size / seconds:.1f} images/s",
-        "memory": f"{_peak_mib():.0f} MiB at its peak, {_peak_mib() - before:.0f} of it for the batch",
+        "parameters": parameters,
+        "speed": f"{rate:.1f} images/s, {model.calls_at_once} batches of {batch_size} at a time",
+        "memory": f"{_peak_mib():.0f} MiB at its peak, {_peak_mib() - before:.0f} of it for the batches",
     }
 
 

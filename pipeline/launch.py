@@ -14,7 +14,6 @@ from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG
 from pipeline.console import Console, console, discard
 from pipeline.options import EmbedConfig
 from transforms.formats import SHARD_FORMATS
-from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -43,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
-    from pipeline import check, publish, report, runners
+    from pipeline import check, precision, publish, report, runners
 
     try:
         beam_options = runners.beam_options(others, options.known_flags(), config.runs_on)
         if config.runs_on.explain or config.dry_run:
             return _show(config, others, beam_options, shown)
         check.check_inputs(config)
-        model = resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
+        model = precision.resolved(config, runners.is_local(beam_options))
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
         publication = None

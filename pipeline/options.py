@@ -86,6 +86,7 @@ class EmbedConfig:
     prune: bool
     make_latest: bool
     batch_size: int
+    precision: str
     image_size: tuple[int, int] | None
     resize_mode: str
     max_pixels: int
@@ -135,6 +136,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         prune=given.prune,
         make_latest=given.make_latest,
         batch_size=batch_size,
+        precision=given.precision,
         image_size=given.image_size,
         resize_mode=given.resize_mode,
         max_pixels=given.max_pixels,
@@ -226,6 +228,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_model_flags(how)
     add_batch_size(how, None)
+    how.add_argument(
+        "--precision",
+        choices=(*models.PRECISIONS, "auto"),
+        default="float32",
+        help="in which the model computes: bfloat16 for CPUs that have it (AVX512-BF16, AMX), float16 for GPUs; auto "
+        "takes it where it is faster on this machine and keeps vectors at a cosine of 0.999 to float32 on the sample "
+        "images. Another precision is another digest: its vectors are not mixed with others (default: %(default)s)",
+    )
     how.add_argument(
         "--max_pixels",
         type=_max_pixels,

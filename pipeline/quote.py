@@ -247,13 +247,7 @@ def _embedding(model: ModelSpec, pixels: Sequence[Any], batch_size: int) -> floa
     """Returns seconds an image on all cores of this machine."""
     import numpy as np
 
-    from transforms.models import loading
+    from transforms.models import loading, throughput
 
-    loaded = loading.load(model)
     batch = np.stack([pixels[i % len(pixels)] for i in range(batch_size)])
-    loaded(batch)  # the first batch of a size is slower
-    start, done = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < _MEASURED_SECONDS or not done:
-        loaded(batch)
-        done += batch_size
-    return elapsed / done
+    return 1 / throughput.images_per_second(loading.load(model, batch_size), batch, _MEASURED_SECONDS)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # for real it would import TensorFlow, which only a worker ne
     from transforms.models.loading import EmbeddingModel
 
 STAGE = "embed"
+# Waiting for a turn in the model, where more threads are ready than it takes at once.
+WAIT = "wait"
+_NO_WAIT = 1e-5  # seconds an image, below which a turn was free
 BATCH_SIZE_DEFAULT = 32
 
 
@@ -26,12 +29,17 @@ class NonFiniteVector(ValueError):
 
 
 class Prediction(NamedTuple):
-    """A vector, float32 (dimension,), whose image it is, and that image's share of the batch: its seconds, and of 1."""
+    """A vector, float32 (dimension,), whose image it is, and that image's share of the batch.
+
+    Attributes:
+      seconds: of inference; share: of 1; waited: seconds for other threads' calls to end.
+    """
 
     info: ImageInfo
     vector: npt.NDArray[np.float32]
     seconds: float
     share: float = 1.0
+    waited: float = 0.0
 
 
 class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingModel"]):
@@ -57,12 +65,13 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingMod
         """
         super().__init__(max_batch_size=batch_size, min_batch_size=batch_size)
         self._spec = spec
+        self._batch_size = batch_size
         self._shared = share_model_across_processes
 
     def load_model(self) -> "EmbeddingModel":
         from transforms.models import loading
 
-        return loading.load(self._spec)
+        return loading.load(self._spec, self._batch_size)
 
     def run_inference(
         self,
@@ -70,14 +79,18 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingMod
         model: "EmbeddingModel",
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[Prediction]:
+        pixels = np.stack([image.pixels for image in batch])
         start = time.perf_counter()
-        vectors = model(np.stack([image.pixels for image in batch]))
-        seconds = (time.perf_counter() - start) / len(batch)
+        vectors, waited = model.timed(pixels)
+        share = 1 / len(batch)
+        seconds = (time.perf_counter() - start - waited) * share
         expected = (len(batch), self._spec.dimension)
         if vectors.shape != expected:
             raise ValueError(f"model {self._spec.name!r} gave vectors of shape {vectors.shape}: expected {expected}")
-        share = 1 / len(batch)
-        return [Prediction(image.info, vector, seconds, share) for image, vector in zip(batch, vectors, strict=True)]
+        return [
+            Prediction(image.info, vector, seconds, share, waited * share)
+            for image, vector in zip(batch, vectors, strict=True)
+        ]
 
     def share_model_across_processes(self) -> bool:
         return self._shared
@@ -127,6 +140,8 @@ class EmbedImages(beam.PTransform):
 class _Check(beam.DoFn):
     def process(self, prediction: Prediction) -> Iterable[Embedding]:
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, prediction.seconds, prediction.share))
+        if prediction.waited > _NO_WAIT:
+            yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(WAIT, prediction.waited, prediction.share))
         if np.isfinite(prediction.vector).all():
             counters.inc(counters.IMAGES_EMBEDDED)
             yield Embedding(prediction.info, prediction.vector)

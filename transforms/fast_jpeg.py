@@ -12,7 +12,7 @@ try:
     import cykooz_resizer
     import simplejpeg
 except ImportError:
-    simplejpeg = None  # type: ignore[assignment]
+    simplejpeg = None
 
 
 def decode(

@@ -23,7 +23,7 @@ def test_a_tf1_module(capsys):
     assert (
         "[train] image_feature_vector(images: float32[?, 16, 16, 3]) → default: float32[?, 12]" in facts["signatures"]
     )
-    assert facts["parameters"] > 100 and facts["batch"].startswith("4 images: ") and len(facts["digest"]) == 64
+    assert facts["parameters"] > 100 and " batches of 4 at a time" in facts["speed"] and len(facts["digest"]) == 64
 
 
 def test_the_bundled_model_for_people(capsys):

@@ -69,7 +69,9 @@ def test_what_travels_is_small(model):
 def test_a_model_of_another_dimension_fails_the_job(model):
     handler = EmbeddingModelHandler(model)
     with pytest.raises(ValueError, match=r"gave vectors of shape \(2, 7\): expected \(2, 1280\)"):
-        handler.run_inference(decoded(2), lambda pixels: np.zeros((len(pixels), 7), np.float32))
+        handler.run_inference(
+            decoded(2), loading.EmbeddingModel(lambda pixels: np.zeros((len(pixels), 7), np.float32), 1)
+        )
 
 
 def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():

@@ -81,7 +81,7 @@ def _tried(
         raise ValueError(f"model={draft.name!r} does not tell which size its images have: give --image_size HxW")
     draft = dataclasses.replace(draft, image_size=size)
     try:
-        vectors = loading.load(draft)(np.zeros((2, *size, 3), np.uint8))
+        vectors = loading.opened(draft)(np.zeros((2, *size, 3), np.uint8))
     except ValueError:
         raise
     except Exception as error:

@@ -42,6 +42,7 @@ HUB = {
     "inception_v2/classification": _imagenet("inception_v2/classification/1", 224),
 }
 DEFAULT = "efficientnet_lite0"
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,9 @@ class ModelSpec:
       image_size: (height, width) of the images it is given, in pixels.
       digest: hex SHA-256 over the model's files, what is called in them, and the preprocessing; vectors with one digest
         are comparable.
-      precision: in which it computes.
+      precision: in which it computes, one of PRECISIONS.
+      precision_cosine: the smallest cosine of its vectors to those in float32, over the sample images; None where it
+        was not measured.
       classes: names of the classes that a classifier's outputs stand for; () for feature vectors.
     """
 
@@ -71,6 +74,7 @@ class ModelSpec:
     image_size: tuple[int, int]
     digest: str
     precision: str = "float32"
+    precision_cosine: float | None = 1.0
     classes: tuple[str, ...] = ()
 
 
@@ -110,3 +114,15 @@ def digest(files: str, signature: str, tags: tuple[str, ...], image_size: tuple[
         "precision": "float32",
     }
     return hashlib.sha256(json.dumps(use, sort_keys=True).encode()).hexdigest()
+
+
+def in_precision(spec: ModelSpec, precision: str, cosine: float | None) -> ModelSpec:
+    """Returns a model of float32 as one that computes in another precision, which is another digest.
+
+    Args:
+      spec: the model; precision: one of PRECISIONS; cosine: see ModelSpec.
+    """
+    if precision == spec.precision:
+        return spec
+    digest = hashlib.sha256(f"{spec.digest} in {precision}".encode()).hexdigest()
+    return dataclasses.replace(spec, precision=precision, precision_cosine=cosine, digest=digest)

@@ -2,11 +2,15 @@
 
 import concurrent.futures
 import dataclasses
+import threading
+import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from transforms.models import loading, spec
+from transforms.models import loading, openvino_engine, resolve, spec, tensorflow_engine
+from transforms.models.fixed_batches import OutOfDeviceMemory
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,88 @@ def test_threads_share_a_model(loaded):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for found, alone in zip(pool.map(loaded, batches), expected, strict=True):
             np.testing.assert_allclose(found, alone, rtol=0, atol=2e-5 * np.abs(alone).max())  # order of float32 sums
+
+
+def test_vectors_are_those_of_tensorflow(loaded, model):
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 224, 224, 3), dtype=np.uint8)
+    expected = loading.opened(model)(pixels)
+    np.testing.assert_allclose(loaded(pixels), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+def test_without_openvino_tensorflow_runs_the_model(model, monkeypatch):
+    monkeypatch.setattr(openvino_engine, "openvino", None)
+    loading._load.cache_clear()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+    expected = loading.opened(model)(pixels)
+    np.testing.assert_allclose(loading.load(model)(pixels), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    assert loading.precisions() == []
+    with pytest.raises(ValueError, match="precision='bfloat16': this machine computes in float32"):
+        loading.load(dataclasses.replace(model, precision="bfloat16"))
+    loading._load.cache_clear()
+
+
+class _Means(tf.Module):
+    """Means of the colours, through an operation that OpenVINO may not know."""
+
+    def __init__(self, through=tf.identity):
+        self.through = through
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 3))])
+    def __call__(self, images):
+        return self.through(tf.reduce_mean(images, axis=[1, 2]))
+
+
+def _saved(directory, module):
+    tf.saved_model.save(module, str(directory))
+    return resolve.resolve(str(directory), (16, 16), "stretch")
+
+
+def test_what_openvino_does_not_take_tensorflow_runs(tmp_path, caplog):
+    found = _saved(tmp_path / "m", _Means(lambda x: tf.strings.to_number(tf.strings.as_string(x, precision=9))))
+    pixels = np.full((3, 16, 16, 3), 51, np.uint8)
+    np.testing.assert_allclose(loading.load(found)(pixels), 0.2, atol=1e-6)
+    assert "by TensorFlow, for OpenVINO does not take this model" in caplog.text
+    if "bfloat16" in openvino_engine.precisions():
+        with pytest.raises(ValueError, match="precision='bfloat16': OpenVINO does not take this model"):
+            loading.load(dataclasses.replace(found, precision="bfloat16"))
+
+
+@pytest.mark.parametrize("wrong", [lambda vectors: vectors * 1.01, lambda vectors: vectors * np.nan])
+def test_an_engine_that_gives_other_vectors_is_not_used(tmp_path, monkeypatch, caplog, wrong):
+    right = openvino_engine.compiled
+
+    def compiled(*args):
+        run = right(*args)
+        return lambda pixels: wrong(run(pixels))
+
+    monkeypatch.setattr(openvino_engine, "compiled", compiled)
+    found = _saved(tmp_path / "m", _Means())
+    np.testing.assert_allclose(loading.load(found)(np.full((3, 16, 16, 3), 51, np.uint8)), 0.2, atol=1e-6)
+    assert "its vectors differ from TensorFlow's" in caplog.text
+
+
+def test_a_device_without_memory_is_told_from_other_errors():
+    def function(pixels):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    with pytest.raises(OutOfDeviceMemory, match="OOM when allocating"):
+        tensorflow_engine.compiled(function, "float32")(np.zeros((1, 2, 2, 3), np.uint8))
+
+
+def test_who_waits_for_a_turn_is_told_how_long():
+    busy = threading.Event()
+
+    def run(pixels):
+        busy.set()
+        time.sleep(0.3)
+        return np.zeros((len(pixels), 4), np.float32)
+
+    model = loading.EmbeddingModel(run, calls_at_once=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        first = threads.submit(model.timed, np.zeros((1, 2, 2, 3), np.uint8))
+        busy.wait()
+        assert model.timed(np.zeros((1, 2, 2, 3), np.uint8)).waited > 0.1
+        assert first.result().waited < 0.1
 
 
 def test_every_known_name_has_a_loader():

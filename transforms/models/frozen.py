@@ -1,0 +1,31 @@
+"""Freezing: a function over variables → a graph of constants, which engines fold and fuse."""
+
+from typing import Any
+
+from tensorflow.python.framework import convert_to_constants
+
+
+def graph(function: Any) -> bytes:
+    """Returns the GraphDef of a concrete function, serialized, with its variables as constants.
+
+    TensorFlow's convert_variables_to_constants_v2 makes a function of it again, which for Inception ResNet V2 takes
+    four fifths of its time.
+
+    Raises:
+      Exception: TensorFlow's, if it cannot be frozen.
+    """
+    data = convert_to_constants._FunctionConverterDataInEager(
+        func=function, lower_control_flow=True, aggressive_inlining=False
+    )
+    graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
+    serialized: bytes = graph_def.SerializeToString()
+    return serialized
+
+
+def function(function: Any) -> Any:
+    """Returns a concrete function with its variables as constants.
+
+    Raises:
+      Exception: TensorFlow's, if it cannot be frozen.
+    """
+    return convert_to_constants.convert_variables_to_constants_v2(function)

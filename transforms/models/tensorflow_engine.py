@@ -1,0 +1,57 @@
+"""A function on the device that TensorFlow finds: a GPU, or a CPU for what OpenVINO does not take."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from transforms.models import frozen
+from transforms.models.fixed_batches import OutOfDeviceMemory, Pixels, Vectors
+
+# While one batch is on a GPU, the next is copied there.
+_GPU_CALLS_AT_ONCE = 2
+
+
+def compiled(function: Any, precision: str) -> Callable[[Pixels], Vectors]:
+    """Returns a function, uint8 (n, height, width, 3) → float32 (n, dimension), that raises OutOfDeviceMemory.
+
+    Args:
+      function: a concrete function of TensorFlow's from pixels to vectors; frozen if it can be, as it is otherwise.
+      precision: float32; or on a GPU float16, where TensorFlow's own rewriting finds it safe
+        (https://www.tensorflow.org/guide/graph_optimization, "auto mixed precision").
+    """
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "float16"})
+    with contextlib.suppress(Exception):  # whatever cannot be frozen runs as it is
+        function = frozen.function(function)
+
+    def run(pixels: Pixels) -> Vectors:
+        try:
+            found = function(tf.constant(pixels))
+        except tf.errors.ResourceExhaustedError as error:
+            raise OutOfDeviceMemory(str(error)) from error
+        vectors: Vectors = (found[0] if isinstance(found, list) else found).numpy()
+        return vectors
+
+    return run
+
+
+def precisions() -> list[str]:
+    """Returns the precisions in which this machine computes by TensorFlow."""
+    return ["float32", "float16"] if has_gpu() else ["float32"]
+
+
+def calls_at_once() -> int:
+    """Returns how many calls keep the device busy."""
+    return _GPU_CALLS_AT_ONCE if has_gpu() else os.cpu_count() or 1
+
+
+@functools.cache
+def has_gpu() -> bool:
+    """Returns whether TensorFlow finds a GPU; from then on it takes memory there as it needs it, not all at once."""
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)  # it may not be the only process there
+    return bool(gpus)
