@@ -66,6 +66,25 @@ def all_of_them() -> list[Contender]:
         *found,
         Contender("plain", PEER, "a script: Pillow, SavedModel", "plain.py"),
         Contender("plain-threads", PEER, f"the same, {cores} threads decode ahead", "plain.py", ("--threads", cores)),
+        Contender("tf-data", PEER, "tf.data, AUTOTUNE", "tf_data.py"),
+        Contender("beam-1", PEER, "Beam, a plain handler, 1 thread", "beam_handler.py", ("--threads", "1")),
+        Contender("beam", PEER, f"the same, {cores} threads", "beam_handler.py", ("--threads", cores)),
+        Contender("ray", PEER, "Ray Data, read_images, map_batches", "ray_data.py", environment="ray"),
+        Contender("daft", PEER, "Daft, decode_image, a batch method", "daft_dataframe.py", environment="daft"),
+        *_roof(),
+    ]
+
+
+def _roof() -> list[Contender]:
+    cores = machine.cores()
+    loop = f"by hand: frozen, {cores} threads decode and call"
+    found = [Contender("loop", ROOF, loop, "roof")]
+    if machine.has_bfloat16():
+        bfloat16 = ("--precision", "bfloat16")
+        found.append(Contender("loop-bfloat16", ROOF, "the same in bfloat16", "roof", bfloat16))
+    parts = {"decode": f"alone, {cores} threads", "model": f"alone, {cores} calls at once", "write": "records, alone"}
+    return found + [
+        Contender(part, ROOF, what, "roof", ("--part", part), writes_vectors=False) for part, what in parts.items()
     ]
 
 

@@ -16,9 +16,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import contenders, environments, machine, models, photographs, rounds, table
+from benchmarks import contenders, environments, machine, memory, models, photographs, rounds, start_up, table
 from benchmarks.contenders import Contender
 from benchmarks.models import MODELS, Model
+
+START_UP, MEMORY = "start_up", "memory"
 
 _EPILOG = """\
 examples:
@@ -33,18 +35,26 @@ Rates are images a second, times are seconds, memory is MiB.
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures, prints the table and returns an exit code: 1 where a run failed."""
     known = contenders.all_of_them()
-    given = _parser([contender.name for contender in known]).parse_args(argv)
-    chosen = [contender for contender in known if not given.only or contender.name in given.only]
+    names = [*(contender.name for contender in known), START_UP, MEMORY]
+    given = _parser(names).parse_args(argv)
+    wanted = given.only or names
+    chosen = [contender for contender in known if contender.name in wanted]
     for contender in chosen:
         environments.python(contender.environment, given.cache)
-    with tempfile.TemporaryDirectory(dir=_beside(given.cache)) as scratch:
+    kept = _beside(given.cache)
+    with tempfile.TemporaryDirectory(dir=kept) as scratch:
         results = {
             "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "commit": machine.commit(),
             "machine": machine.described(),
             "versions": machine.versions(),
-            "models": [_measure(MODELS[name], chosen, given, Path(scratch)) for name in given.models],
+            "models": [_measure(MODELS[name], chosen, given, Path(scratch)) for name in given.models if chosen],
         }
+    if START_UP in wanted:
+        results[START_UP] = start_up.measure(given.runs)
+    if MEMORY in wanted:
+        results[MEMORY] = list(memory.by_images(memory.ALL_COUNTS, kept))
+        results[MEMORY] += memory.by_batch_size(memory.BATCH_SIZES, kept)
     if given.json:
         given.json.write_text(json.dumps(results, indent=2) + "\n")
     print(table.text(results))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import measures
+from benchmarks import measures, memory
 from benchmarks.contenders import PEER, ROOF
 from benchmarks.measures import Spread
 
@@ -24,6 +24,14 @@ def text(results: dict) -> str:
     ]
     for model in results["models"]:
         lines += ["", *_of_model(model)]
+    if found := results.get("start_up"):
+        cells = [(name, _spread(measures.spread(seconds)), "") for name, seconds in found.items()]
+        lines += ["", "start-up, seconds, median (least–greatest); to the first vector: `first batch` above", ""]
+        lines += aligned(cells)
+    if found := results.get("memory"):
+        lines += ["", "peak memory, efficientnet_lite0, photographs of 640×480", "", *aligned(_memory(found))]
+    if found and (ratio := memory.ratio(found)):
+        lines += [f"at {memory.COUNTS[1]} images {ratio:.2f} times that at {memory.COUNTS[0]}"]
     return "\n".join(lines)
 
 
@@ -51,6 +59,14 @@ def _of_model(model: dict) -> list[str]:
         f"{model['batch_size']}, {model['runs']} runs; images a second, median (least–greatest)"
     )
     return [title, "", *aligned(cells), *failures]
+
+
+def _memory(taken: Sequence[dict]) -> list[tuple[str, ...]]:
+    rows = [("images", "batch size", "MiB", "images/s", "")]
+    for one in taken:
+        batch_size = str(one.get("batch_size", "default"))
+        rows.append((str(one["images"]), batch_size, f"{one['peak_mib']:.0f}", f"{one['images_per_second']:.1f}", ""))
+    return rows
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
