@@ -12,7 +12,7 @@ given = contract.given()
 height, width = given.image_size
 
 
-# One instance: with one a thread, which is the default, each loads the model, and their calls get in each other's way.
+# The default is a call a core at once, each of which TensorFlow spreads over all cores: that is slower.
 @daft.cls(max_concurrency=1)
 class Embed:
     def __init__(self, model: str, output: str):
