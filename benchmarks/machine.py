@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import environments
 
-_PACKAGES = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy")
+_PACKAGES = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "simplejpeg", "cykooz-resizer", "numpy")
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
@@ -36,8 +36,8 @@ def has_bfloat16() -> bool:
 
 def versions() -> dict[str, str]:
     """Returns the versions of what this project runs on, and of what it is compared with."""
-    ours = {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
-    return ours | {name: requirements[0] for name, requirements in environments.REQUIREMENTS.items()}
+    peers = [requirement.split("==") for requirement, *_ in environments.REQUIREMENTS.values()]
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES} | dict(peers)
 
 
 def commit() -> str:
@@ -47,6 +47,13 @@ def commit() -> str:
         ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
     )
     return described.stdout.strip() or "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def _cpu(field: str) -> str:
