@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -39,26 +40,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser(names).parse_args(argv)
     wanted = given.only or names
     chosen = [contender for contender in known if contender.name in wanted]
-    for contender in chosen:
-        environments.python(contender.environment, given.cache)
-    kept = _beside(given.cache)
-    with tempfile.TemporaryDirectory(dir=kept) as scratch:
-        results = {
-            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": machine.commit(),
-            "machine": machine.described(),
-            "versions": machine.versions(),
-            "models": [_measure(MODELS[name], chosen, given, Path(scratch)) for name in given.models if chosen],
-        }
+    try:
+        for contender in chosen:
+            environments.python(contender.environment, given.cache)
+    except subprocess.CalledProcessError as error:
+        print(f"no environment for {contender.name!r}: {error}; leave it out with --only", file=sys.stderr)
+        return 2
+    results = {
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": machine.commit(),
+        "machine": machine.described(),
+        "versions": machine.versions(),
+        "models": [],
+    }
+    scratch = given.cache / "scratch"  # beside the photographs, which are linked to
+    scratch.mkdir(parents=True, exist_ok=True)
+    for name in given.models if chosen else []:
+        with tempfile.TemporaryDirectory(dir=scratch) as outputs:
+            results["models"].append(_measure(MODELS[name], chosen, given, Path(outputs)))
+        _keep(results, given.json)
     if START_UP in wanted:
         results[START_UP] = start_up.measure(given.runs)
+        _keep(results, given.json)
     if MEMORY in wanted:
-        results[MEMORY] = list(memory.by_images(memory.ALL_COUNTS, kept))
-        results[MEMORY] += memory.by_batch_size(memory.BATCH_SIZES, kept)
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=2) + "\n")
+        results[MEMORY] = [*memory.by_images(memory.ALL_COUNTS, scratch)]
+        results[MEMORY] += memory.by_batch_size(memory.BATCH_SIZES, scratch)
+        _keep(results, given.json)
     print(table.text(results))
     return int(any(run["error"] for model in results["models"] for row in model["contenders"] for run in row["runs"]))
+
+
+def _keep(results: dict, path: Path | None) -> None:
+    """Writes what there is so far: the whole takes an hour."""
+    if path:
+        path.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def _measure(model: Model, chosen: Sequence[Contender], given: argparse.Namespace, scratch: Path) -> dict:
@@ -130,13 +145,6 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         help="where photographs (0.4 GB), models (0.3 GB) and environments (4 GB) are kept (default: %(default)s)",
     )
     return parser
-
-
-def _beside(cache: Path) -> Path:
-    """Returns a directory for outputs on the file system of the cache: what is laid out are links."""
-    directory = cache / "scratch"
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import memory, photographs, rounds, suite, table
+from benchmarks import contenders, machine, memory, photographs, rounds, suite, table
 from benchmarks.peers import contract
 
 IMAGES = 40  # two batches, so that there is a steady state
@@ -86,6 +86,20 @@ def test_a_contender_that_does_the_work_counts(tmp_path):
     body = BATCHES + "contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2) * 2])"
     run = rounds.run(_script(tmp_path, body), tmp_path / "output", 2, True, reference)
     assert run.error is None and run.cosine == (1.0, 1.0) and run.steady_state == 1.0
+
+
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_precision_is_asked_for_where_the_command_has_it_and_the_processor_too(monkeypatch, bfloat16):
+    monkeypatch.setattr(contenders, "_flags_of_the_command", lambda: "--precision NAME")
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)
+    known = contenders.all_of_them()
+    ours = {one.name: one.flags for one in known if one.kind == contenders.OURS}
+    expected = {"ours": ("--precision", "float32")} | (
+        {"ours-bfloat16": ("--precision", "bfloat16")} if bfloat16 else {}
+    )
+    assert ours == expected
+    names = {one.name for one in known}
+    assert len(names) == len(known) and {one.roof for one in known if one.kind != contenders.ROOF} <= names
 
 
 def test_photographs_are_the_same_again_and_different_from_each_other():
