@@ -10,6 +10,7 @@ import importlib.machinery
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from benchmarks.peers import contract
 from pipeline.launch import main
@@ -23,12 +24,17 @@ class _NoteBatches:
     def __init__(self, output: Path):
         self._output = output
 
-    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: Any, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if name != _MODULE:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        spec: Any = importlib.machinery.PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
-        spec.loader.exec_module = lambda module: (execute(module), self._watch(module))
+
+        def execute_and_watch(module: ModuleType) -> None:
+            execute(module)
+            self._watch(module)
+
+        spec.loader.exec_module = execute_and_watch
         return spec
 
     def _watch(self, module: ModuleType) -> None:

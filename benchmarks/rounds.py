@@ -32,6 +32,7 @@ class Run:
       seconds: from the start of the process to its end.
       whole_job: images by `seconds`; None for what does a part of the job.
       steady_state: see measures.steady_state.
+      second_half: the same, of the second half of the batches.
       first_batch: seconds from the start of the process to the end of its first batch.
       cosine: median over the images of the cosine to the vectors of the reference, and its least.
       error: why it does not count; the rates are None then.
@@ -40,6 +41,7 @@ class Run:
     seconds: float
     whole_job: float | None = None
     steady_state: float | None = None
+    second_half: float | None = None
     first_batch: float | None = None
     cosine: tuple[float, float] | None = None
     error: str | None = None
@@ -80,6 +82,7 @@ def run(command: Sequence[str], output: Path, images: int, writes_vectors: bool,
         return found
     found.whole_job = images / found.seconds if writes_vectors else None
     found.steady_state = measures.steady_state(batches)
+    found.second_half = measures.steady_state(batches[len(batches) // 2 :])
     found.first_batch = batches[0].ended - began
     return found
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import contenders, environments, machine, memory, models, photographs, rounds, start_up, table
 from benchmarks.contenders import Contender
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except subprocess.CalledProcessError as error:
         print(f"no environment for {contender.name!r}: {error}; leave it out with --only", file=sys.stderr)
         return 2
-    results = {
+    results: dict[str, Any] = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
         "machine": machine.described(),

@@ -62,7 +62,7 @@ def _of_model(model: dict) -> list[str]:
 
 
 def _memory(taken: Sequence[dict]) -> list[tuple[str, ...]]:
-    rows = [("images", "batch size", "MiB", "images/s", "")]
+    rows: list[tuple[str, ...]] = [("images", "batch size", "MiB", "images/s", "")]
     for one in taken:
         batch_size = str(one.get("batch_size", "default"))
         rows.append((str(one["images"]), batch_size, f"{one['peak_mib']:.0f}", f"{one['images_per_second']:.1f}", ""))
