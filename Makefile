@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format memory clean
+.PHONY: demo test lint format bench memory clean
 
 demo: $(VENV)/demo
 	$(BIN)/python run_pipeline.py
@@ -21,6 +21,9 @@ lint: $(VENV)/test
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/demo
+	$(BIN)/python -m benchmarks.suite $(BENCH)
 
 memory: $(VENV)/demo
 	$(BIN)/python -m benchmarks.memory

@@ -11,19 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.emulators import bigquery_emulator, storage_emulator
+from transforms.examples import Written
 
 _DIGEST = "ab" * 32
 _STARTED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 _BATCH = 500
 
 
-def embeddings(batch: int, dimension: int, count: int) -> Iterator:
+def written(dimension: int) -> Written:
+    """Returns what all the records have in common."""
+    return Written("m", _DIGEST, dimension)
+
+
+def embeddings(count: int, dimension: int, start: int = 0) -> Iterator:
     """Yields embeddings of images that nobody has seen; all are alike but for the key and the vector."""
     from transforms.records import Embedding, ImageInfo
 
-    vectors = np.random.default_rng(batch).standard_normal((_BATCH, dimension), np.float32)
-    for i in range(batch * _BATCH, min(count, (batch + 1) * _BATCH)):
+    vectors = np.random.default_rng(start).standard_normal((_BATCH, dimension), np.float32)
+    for i in range(start, start + count):
         key = b"gs://photos/some/directory/%012d.jpg" % i
         yield Embedding(
             ImageInfo(key, "1795316023557033140", f"{i:064x}", "jpeg", 480, 640, 5, "lx6ySg=="), vectors[i % _BATCH]
@@ -41,9 +46,9 @@ def timed(sink, dimension: int, count: int) -> float:
     with beam.Pipeline(options=options) as pipeline:
         made = (
             pipeline
-            | beam.Create(range(-(-count // _BATCH)))
+            | beam.Create(range(0, count, _BATCH))
             | "Spread" >> beam.Reshuffle()
-            | "Make" >> beam.FlatMap(embeddings, dimension, count)
+            | "Make" >> beam.FlatMap(lambda start: embeddings(min(_BATCH, count - start), dimension, start))
         )
         _ = sink(made)
     return time.perf_counter() - start
@@ -54,6 +59,8 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=20_000, metavar="N", help="records (%(default)s)")
     parser.add_argument("--dimension", type=int, default=1536, metavar="N", help="floats a vector (%(default)s)")
     given = parser.parse_args()
+    from tests.emulators import bigquery_emulator, storage_emulator
+
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("storage", "bigquery"):
             Path(scratch, name).mkdir()
@@ -71,18 +78,16 @@ def _measure(scratch: Path, dimension: int, count: int) -> None:
     from google.cloud import storage
 
     from pipeline import warehouse
-    from transforms.examples import Written
     from transforms.write_bigquery import RunColumns, WriteBigQuery
     from transforms.write_tfrecord import WriteTFRecords
 
-    written = Written("m", _DIGEST, dimension)
     storage.Client().create_bucket("temp")
     warehouse.client("test").create_dataset("d")
     staging = warehouse.prepare("test.d.images", _DIGEST).embeddings
-    load = WriteBigQuery("embeddings", staging, "gs://temp/load", RunColumns("r", _STARTED, written))
+    load = WriteBigQuery("embeddings", staging, "gs://temp/load", RunColumns("r", _STARTED, written(dimension)))
     sinks = {
         "nothing": lambda made: made | beam.combiners.Count.Globally(),
-        "TFRecord": lambda made: (made,) | WriteTFRecords(str(scratch), "r", written),
+        "TFRecord": lambda made: (made,) | WriteTFRecords(str(scratch), "r", written(dimension)),
         "BigQuery": lambda made: (made,) | load,
     }
     timed(sinks["nothing"], dimension, _BATCH)  # imports

@@ -1,0 +1,93 @@
+"""Who is measured: a line each. Each runs in a process of its own, by one contract, `peers/contract.py`."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import environments, machine
+from benchmarks.models import ROOT, Model
+
+_PEERS = Path(__file__).parent / "peers"
+
+OURS, PEER, ROOF = "ours", "peer", "roof"
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One way to get vectors.
+
+    Attributes:
+      name: for the table, and for `--only`.
+      kind: OURS, PEER or ROOF.
+      what: in a few words.
+      script: below `benchmarks/peers/`, or a module of `benchmarks`.
+      flags: after the contract's arguments.
+      environment: `project`, or one of environments.REQUIREMENTS.
+      roof: the contender that is the roof of this one.
+      writes_vectors: whether it does the whole job; else it is a part of it.
+    """
+
+    name: str
+    kind: str
+    what: str
+    script: str
+    flags: tuple[str, ...] = ()
+    environment: str = "project"
+    roof: str = "loop"
+    writes_vectors: bool = True
+
+    def command(self, photographs: Path, saved_model: Path, model: Model, output: Path, cache: Path) -> list[str]:
+        """Returns what to run, from this project's root."""
+        python = environments.python(self.environment, cache)
+        if self.kind == OURS:
+            wanted = ("--input", photographs, "--output", output, "--model", model.handle or saved_model)
+            flags = (*wanted, "--batch_size", model.batch_size, *self.flags)
+            return [python, "-m", f"benchmarks.{self.script}", str(output), *map(str, flags)]
+        script = [str(_PEERS / self.script)] if self.kind == PEER else ["-m", f"benchmarks.{self.script}"]
+        size = ("--image_size", *model.image_size, "--batch_size", model.batch_size, "--dimension", model.dimension)
+        return [python, *script, *map(str, (photographs, saved_model, output, *size, *self.flags))]
+
+
+def all_of_them() -> list[Contender]:
+    """Returns the contenders that this machine and this version of the command can have; the first is the reference."""
+    cores = str(machine.cores())
+    found = [Contender("ours", OURS, "run_pipeline.py", "ours")]
+    if "--precision" in _flags_of_the_command():
+        found = [Contender("ours", OURS, "run_pipeline.py", "ours", ("--precision", "float32"))]
+        if machine.has_bfloat16():
+            bfloat16 = ("--precision", "bfloat16")
+            found.append(
+                Contender(
+                    "ours-bfloat16", OURS, "the same, --precision bfloat16", "ours", bfloat16, roof="loop-bfloat16"
+                )
+            )
+    return [
+        *found,
+        Contender("plain", PEER, "a script: Pillow, SavedModel", "plain.py"),
+        Contender("plain-threads", PEER, f"the same, {cores} threads decode ahead", "plain.py", ("--threads", cores)),
+        Contender("tf-data", PEER, "tf.data, AUTOTUNE", "tf_data.py"),
+        Contender("beam-1", PEER, "Beam, a plain handler, 1 thread", "beam_handler.py", ("--threads", "1")),
+        Contender("beam", PEER, f"the same, {cores} threads", "beam_handler.py", ("--threads", cores)),
+        Contender("ray", PEER, "Ray Data, read_images, map_batches", "ray_data.py", environment="ray"),
+        Contender("daft", PEER, "Daft, decode_image, a batch method", "daft_dataframe.py", environment="daft"),
+        *_roof(),
+    ]
+
+
+def _roof() -> list[Contender]:
+    cores = machine.cores()
+    loop = f"by hand: frozen, {cores} threads decode and call"
+    found = [Contender("loop", ROOF, loop, "roof")]
+    if machine.has_bfloat16():
+        bfloat16 = ("--precision", "bfloat16")
+        found.append(Contender("loop-bfloat16", ROOF, "the same in bfloat16", "roof", bfloat16))
+    parts = {"decode": f"alone, {cores} threads", "model": f"alone, {cores} calls at once", "write": "records, alone"}
+    return found + [
+        Contender(part, ROOF, what, "roof", ("--part", part), writes_vectors=False) for part, what in parts.items()
+    ]
+
+
+def _flags_of_the_command() -> str:
+    done = subprocess.run([sys.executable, "run_pipeline.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout

@@ -1,0 +1,64 @@
+"""What a number was measured on: machine, versions, commit."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks import environments
+
+_PACKAGES = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "simplejpeg", "cykooz-resizer", "numpy")
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+def described() -> dict[str, object]:
+    """Returns the processor, its cores and memory, and how busy it is, before anything is measured."""
+    return {
+        "cpu": _cpu("model name") or platform.processor() or platform.machine(),
+        "cores": cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "bfloat16": has_bfloat16(),
+        "system": platform.platform(),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def has_bfloat16() -> bool:
+    """Returns whether the processor multiplies bfloat16 itself."""
+    return bool(_BFLOAT16 & set((_cpu("flags") or _cpu("Features")).split()))
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what this project runs on, and of what it is compared with."""
+    peers = [requirement.split("==") for requirement, *_ in environments.REQUIREMENTS.values()]
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES} | dict(peers)
+
+
+def commit() -> str:
+    """Returns what is measured, as git describes it; ends in `-dirty` where files differ from their commit."""
+    root = Path(__file__).parents[1]
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def _cpu(field: str) -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == field:
+            return value.strip()
+    return ""

@@ -1,0 +1,34 @@
+"""Ray Data: `read_images` decodes in tasks, an actor calls the model, as its guides do.
+
+https://docs.ray.io/en/latest/data/working-with-images.html, https://docs.ray.io/en/latest/data/batch_inference.html.
+"""
+
+import contract
+import numpy as np
+import ray
+
+
+class Embed:
+    def __init__(self, model: str, output: str):
+        import tensorflow as tf
+
+        self._model = tf.saved_model.load(model)
+        self._output = output
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        pixels = batch["image"].astype(np.float32) / 255
+        with contract.batch(self._output, len(pixels)):
+            vectors = self._model.signatures["serving_default"](tf.constant(pixels))["default"].numpy()
+        return {"path": batch["path"], "vector": vectors}
+
+
+given = contract.given()
+images = ray.data.read_images(str(given.photographs), size=given.image_size, mode="RGB", include_paths=True)
+images.map_batches(
+    Embed,
+    fn_constructor_args=(given.model, str(given.output)),
+    batch_size=given.batch_size,
+    compute=ray.data.ActorPoolStrategy(size=1),
+).write_parquet(str(given.output))

@@ -1,0 +1,94 @@
+"""The photographs that everything here is measured on: seeded, made once, and kept below a cache directory.
+
+Each is smooth structure at several scales with objects of sharp outline in it, and on top the noise of a sensor, which
+is what most of a photograph's bytes go into: JPEGs of quality 85, chroma at half size, as cameras write them. Every
+third is 1600×1200, of 240–360 kB, the others are 640×480, of 45–65 kB.
+"""
+
+import io
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+SMALL, LARGE = (640, 480), (1600, 1200)
+_QUALITY = 85
+# Standard deviation in levels: with these the files get the sizes of a photograph's.
+_NOISE = (3.5, 5.0)
+
+
+def size_of(number: int) -> tuple[int, int]:
+    """Returns the (width, height) of a photograph."""
+    return LARGE if number % 3 == 2 else SMALL
+
+
+def encoded(number: int, size: tuple[int, int] | None = None) -> bytes:
+    """Returns the JPEG of a photograph, the same whenever it is made.
+
+    Args:
+      number: the seed.
+      size: (width, height) in pixels; None for the photograph's own.
+    """
+    rng = np.random.default_rng(number)
+    width, height = size or size_of(number)
+    scene = np.asarray(_scene(rng).resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    noise = rng.standard_normal((height, width, 1), np.float32) * rng.uniform(*_NOISE)
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(scene + noise, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+def with_comment(jpeg: bytes, comment: bytes) -> bytes:
+    """Returns the same picture in other bytes: equal ones would be embedded once, as duplicates."""
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # ITU-T T.81, B.2.4.5
+    return jpeg[:2] + segment + jpeg[2:]
+
+
+def make(directory: Path, count: int) -> list[Path]:
+    """Returns the first `count` photographs, made where they are not there yet."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{number:05d}.jpg" for number in range(count)]
+    missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
+    if missing:
+        with ProcessPoolExecutor() as processes:
+            list(processes.map(_write, *zip(*missing, strict=True), chunksize=8))
+    return paths
+
+
+def lay_out(photographs: Iterable[Path], directory: Path) -> int:
+    """Makes a directory of just these, as links to the same files, read once; returns their bytes.
+
+    Whoever comes first would else be the only one to wait for the disk.
+    """
+    directory.mkdir(parents=True)
+    size = 0
+    for path in photographs:
+        (directory / path.name).hardlink_to(path)
+        size += len(path.read_bytes())
+    return size
+
+
+def _write(number: int, path: Path) -> None:
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(encoded(number))
+    partial.rename(path)
+
+
+def _scene(rng: np.random.Generator) -> Image.Image:
+    width, height = SMALL
+    levels = np.zeros((height, width, 3), np.float32)
+    for cells in (3, 8, 24, 80):
+        patch = Image.fromarray(rng.integers(0, 256, (cells * 3 // 4 + 1, cells, 3), dtype=np.uint8))
+        levels += np.asarray(patch.resize((width, height), Image.Resampling.BICUBIC), np.float32) / cells**0.7
+    levels = (levels - levels.min()) / (levels.max() - levels.min()) * 255
+    scene = Image.fromarray(levels.astype(np.uint8))
+    draw = ImageDraw.Draw(scene)
+    for _ in range(12):
+        x, y, (half_width, half_height) = rng.integers(width), rng.integers(height), rng.integers(16, 106, 2)
+        shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
+        colour = tuple(int(level) for level in rng.integers(0, 256, 3))
+        shape((x - half_width, y - half_height, x + half_width, y + half_height), fill=colour)
+    return scene.filter(ImageFilter.GaussianBlur(1))

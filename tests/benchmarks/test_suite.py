@@ -1,0 +1,133 @@
+"""The suite over a few photographs: who counts, who does not, and what is written. No time is asserted anywhere."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import contenders, machine, memory, photographs, rounds, suite, table
+from benchmarks.peers import contract
+
+IMAGES = 40  # two batches, so that there is a steady state
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def results(cache):
+    path = cache / "results.json"
+    flags = ["--images", str(IMAGES), "--runs", "1", "--models", "efficientnet_lite0", "--only", "ours", "plain"]
+    assert suite.main([*flags, "--cache", str(cache), "--json", str(path)]) == 0
+    return json.loads(path.read_text())
+
+
+def test_both_embed_every_photograph_and_agree(results):
+    (model,) = results["models"]
+    assert (model["name"], model["images"], model["runs"]) == ("efficientnet_lite0", IMAGES, 1)
+    ours, plain = model["contenders"]
+    assert (ours["kind"], plain["kind"]) == ("ours", "peer")
+    for (run,) in (ours["runs"], plain["runs"]):
+        assert run["error"] is None
+        assert run["whole_job"] == pytest.approx(IMAGES / run["seconds"])
+        assert run["steady_state"] > 0 and run["first_batch"] < run["seconds"]
+        assert run["cosine"][0] > 0.99
+
+
+def test_the_table_says_what_was_measured_on_what(results):
+    said = table.text(results)
+    for expected in (results["machine"]["cpu"], results["commit"], "tensorflow 2.", f"{IMAGES} photographs"):
+        assert expected in said
+    rows = {line.split()[0]: line for line in said.splitlines() if line.startswith(("ours ", "plain "))}
+    assert rows.keys() == {"ours", "plain"}
+    assert "1.00" in rows["plain"]  # the fastest peer, being the only one
+
+
+def _script(tmp_path, body):
+    """Returns the command of a contender of two images, `0.jpg` and `1.jpg`, that does as `body` says."""
+    path = tmp_path / "contender.py"
+    path.write_text(
+        "import sys; from pathlib import Path; import numpy as np; from benchmarks.peers import contract\n"
+        f"output = Path({str(tmp_path / 'output')!r})\n{body}\n"
+    )
+    return [sys.executable, "-c", f"import runpy, sys; sys.path.insert(0, '.'); runpy.run_path({str(path)!r})"]
+
+
+BATCHES = "contract.note(output, 1.0, 2.0, 1); contract.note(output, 2.0, 3.0, 1)\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("sys.exit('no such model')", "exit code 1: no such model"),
+        ("contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2)])", "batches.jsonl"),
+        (BATCHES + "contract.save(output, ['0.jpg'], [np.eye(2)[:1]])", "1 vectors, expected 2"),
+        (BATCHES + "contract.save(output, ['0.jpg', '0.jpg'], [np.eye(2)])", "expected one vector a file"),
+        (BATCHES + "contract.save(output, ['0.jpg', '2.jpg'], [np.eye(2)])", "no vector of '1.jpg'"),
+        (BATCHES + "contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2) * np.nan])", "NaN"),
+        (BATCHES + "contract.save(output, ['1.jpg', '0.jpg'], [np.eye(2)])", "a median cosine of 0.0000"),
+        ("contract.note(output, 1.0, 2.0, 1); contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2)])", "of 1 images"),
+    ],
+)
+def test_a_contender_that_does_other_work_does_not_count(tmp_path, body, error):
+    reference = dict(zip(("0.jpg", "1.jpg"), np.eye(2), strict=True))
+    run = rounds.run(_script(tmp_path, body), tmp_path / "output", 2, True, reference)
+    assert error in run.error
+    assert run.whole_job is run.steady_state is None
+
+
+def test_a_contender_that_does_the_work_counts(tmp_path):
+    reference = dict(zip(("0.jpg", "1.jpg"), np.eye(2), strict=True))
+    body = BATCHES + "contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2) * 2])"
+    run = rounds.run(_script(tmp_path, body), tmp_path / "output", 2, True, reference)
+    assert run.error is None and run.cosine == (1.0, 1.0) and run.steady_state == 1.0
+
+
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_precision_is_asked_for_where_the_command_has_it_and_the_processor_too(monkeypatch, bfloat16):
+    monkeypatch.setattr(contenders, "_flags_of_the_command", lambda: "--precision NAME")
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)
+    known = contenders.all_of_them()
+    ours = {one.name: one.flags for one in known if one.kind == contenders.OURS}
+    expected = {"ours": ("--precision", "float32")} | (
+        {"ours-bfloat16": ("--precision", "bfloat16")} if bfloat16 else {}
+    )
+    assert ours == expected
+    names = {one.name for one in known}
+    assert len(names) == len(known) and {one.roof for one in known if one.kind != contenders.ROOF} <= names
+
+
+def test_photographs_are_the_same_again_and_different_from_each_other():
+    assert photographs.encoded(7) == photographs.encoded(7) != photographs.encoded(8)
+    sizes = [Image.open(io.BytesIO(photographs.encoded(number))).size for number in range(3)]
+    assert sizes == [(640, 480), (640, 480), (1600, 1200)]
+
+
+def test_a_comment_changes_the_bytes_and_no_pixel():
+    original = photographs.encoded(0)
+    commented = photographs.with_comment(original, b"1")
+    assert commented != original
+    assert np.array_equal(*(np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in (original, commented)))
+
+
+def test_memory_is_measured_over_different_images(monkeypatch):
+    monkeypatch.setattr(memory, "_PICTURES", 2)
+    (taken,) = memory.by_images([5])  # fails where one is taken for a duplicate
+    assert taken["images"] == 5 and taken["peak_mib"] > 100
+
+
+def test_the_ratio_of_memory_is_of_the_runs_that_differ_in_images_alone():
+    taken = [{"images": 1000, "peak_mib": 10.0}, {"images": 20_000, "peak_mib": 12.0}]
+    assert memory.ratio([*taken, {"images": 1000, "batch_size": 1, "peak_mib": 5.0}]) == 1.2
+    assert memory.ratio(taken[:1]) is None
+
+
+def test_batches_are_noted_by_several_at_once(tmp_path):
+    with contract.batch(tmp_path, 2), contract.batch(tmp_path, 1):
+        pass
+    assert len((tmp_path / contract.BATCHES).read_text().splitlines()) == 2
