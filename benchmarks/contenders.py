@@ -77,7 +77,7 @@ def all_of_them() -> list[Contender]:
 
 def _roof() -> list[Contender]:
     cores = machine.cores()
-    loop = f"by hand: frozen, {cores} threads decode and call"
+    loop = f"by hand: OpenVINO, {cores} threads decode and call"
     found = [Contender("loop", ROOF, loop, "roof")]
     if machine.has_bfloat16():
         bfloat16 = ("--precision", "bfloat16")

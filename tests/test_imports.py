@@ -15,13 +15,24 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 NEED_TENSORFLOW = tuple(
-    f"transforms.models.{name}" for name in ("export", "hub", "image_batches", "loading", "reusable", "training")
+    f"transforms.models.{name}"
+    for name in (
+        "export",
+        "frozen",
+        "hub",
+        "image_batches",
+        "loading",
+        "reusable",
+        "tensorflow_engine",
+        "training",
+    )
 )
 # Beside the stages, what must do without Beam.
 PURE = {
     f"transforms.{name}"
     for name in (
         "images",
+        "fast_jpeg",
         "labels",
         "examples",
         "vectors",

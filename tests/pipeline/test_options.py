@@ -32,7 +32,7 @@ def test_defaults():
 def test_everything_given(tmp_path):
     config, others = options.parse(
         f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
-        "--overwrite --batch_size 8 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
+        "--overwrite --batch_size 8 --precision bfloat16 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
         "--max_failure_rate 0.25 --verbose "
         "--model_signature image_feature_vector --model_tags train "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
@@ -57,6 +57,7 @@ def test_everything_given(tmp_path):
         "prune": False,
         "make_latest": True,
         "batch_size": 8,
+        "precision": "bfloat16",
         "image_size": (300, 200),
         "resize_mode": "pad",
         "max_pixels": 1_000_000,

@@ -64,6 +64,7 @@ def test_what_it_holds(model):
         "image_size": [224, 224],
         "digest": model.digest,
         "precision": "float32",
+        "precision_cosine": 1.0,
         "classes": 0,
     }
     assert found["verdict"] == "embed-bound: 75% of the workers' busy time went into the stage embed"

@@ -2,12 +2,15 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from transforms.models.fixed_batches import Pixels
-from transforms.models.loading import EmbeddingModel
+
+if TYPE_CHECKING:
+    from transforms.models.loading import EmbeddingModel
 
 
-def images_per_second(model: EmbeddingModel, batch: Pixels, seconds: float) -> float:
+def images_per_second(model: "EmbeddingModel", batch: Pixels, seconds: float) -> float:
     """Returns images a second over at least so many seconds, in batches as the one given, after one that is not timed.
 
     Args:
