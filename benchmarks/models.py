@@ -67,9 +67,9 @@ def write(name: str, directory: Path) -> None:
 
     import tensorflow as tf
 
-    from transforms.models import loading
+    from transforms.models import opening
 
-    network = loading.load_efficientnet_lite0(name)
+    network = opening.load_efficientnet_lite0(name)
     images = tf.TensorSpec((None, *MODELS[name].image_size, 3), tf.float32, name="images")
 
     @tf.function(input_signature=[images], autograph=False)

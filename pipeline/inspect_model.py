@@ -78,9 +78,9 @@ def _cost(spec: specs.ModelSpec, batch_size: int) -> dict[str, Any]:
     """Returns parameters, and the speed and memory of batches of black images."""
     import numpy as np
 
-    from transforms.models import loading, throughput
+    from transforms.models import loading, opening, throughput
 
-    parameters = loading.opened(spec).parameters()
+    parameters = opening.opened(spec).parameters()
     model = loading.load(spec, batch_size)
     images = np.zeros((batch_size, *spec.image_size, 3), np.uint8)
     before = _peak_mib()

@@ -21,7 +21,7 @@ NEED_TENSORFLOW = tuple(
         "frozen",
         "hub",
         "image_batches",
-        "loading",
+        "opening",
         "reusable",
         "tensorflow_engine",
         "training",

@@ -1,4 +1,4 @@
-"""A frozen graph on the CPU, run by OpenVINO: the same vectors as TensorFlow gives, in two thirds of the time or less.
+"""A model on the CPU, run by OpenVINO: the vectors that TensorFlow gives, in two thirds of the time for some networks.
 
 TensorFlow's own kernels stay what every other device, and every graph that OpenVINO does not take, is run with.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transforms.models import spec as specs
 from transforms.models.fixed_batches import Pixels, Vectors
 
 try:
@@ -33,37 +34,51 @@ def precisions() -> list[str]:
     return ["float32", "bfloat16"] if has_bfloat16 else ["float32"]
 
 
+def bundled(name: str, image_size: tuple[int, int]) -> "openvino.Model":
+    """Returns a bundled model, without TensorFlow."""
+    from transforms.models.networks import efficientnet_lite_openvino
+
+    return {"efficientnet_lite0": efficientnet_lite_openvino.model}[name](specs.weights(name), image_size)
+
+
+def read(graph: bytes) -> "openvino.Model":
+    """Returns a frozen GraphDef, serialized, as OpenVINO has it: uint8 images in, float32 vectors out.
+
+    Raises:
+      Exception: OpenVINO's, if it does not take the graph.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "model.pb")
+        path.write_bytes(graph)
+        network = openvino.Core().read_model(path)
+    inputs, outputs = len(network.inputs), len(network.outputs)
+    if (inputs, outputs) != (1, 1):
+        raise ValueError(f"the graph has {inputs} inputs and {outputs} outputs: expected one each")
+    return network
+
+
 def compiled(
-    graph: bytes, image_size: tuple[int, int], batch_size: int, precision: str, calls_at_once: int
+    network: "openvino.Model", image_size: tuple[int, int], batch_size: int, precision: str, calls_at_once: int
 ) -> Callable[[Pixels], Vectors]:
     """Returns a function, uint8 (batch_size, height, width, 3) → float32 (batch_size, dimension).
 
     Args:
-      graph: a frozen GraphDef, serialized, from one placeholder of images to one output of vectors.
+      network: from `bundled` or `read`; it takes that shape.
       image_size: (height, width) in pixels; batch_size: images a call, just so many.
       precision: one of `precisions()`.
       calls_at_once: threads that call it at a time; each call takes one thread of the CPU.
 
     Raises:
-      Exception: OpenVINO's, if it does not take the graph.
+      Exception: OpenVINO's, if it cannot compile it.
     """
-    core = openvino.Core()
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch, "model.pb")
-        path.write_bytes(graph)
-        model = core.read_model(path)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"the graph has {len(model.inputs)} inputs and {len(model.outputs)} outputs: expected one each"
-        )
-    model.reshape([batch_size, *image_size, 3])
+    network.reshape([batch_size, *image_size, 3])
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
         "NUM_STREAMS": str(calls_at_once),
         "INFERENCE_NUM_THREADS": str(calls_at_once),
         "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
     }
-    on_cpu = core.compile_model(model, "CPU", settings)
+    on_cpu = openvino.Core().compile_model(network, "CPU", settings)
     requests = threading.local()
 
     def run(pixels: Pixels) -> Vectors:

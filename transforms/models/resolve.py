@@ -74,14 +74,14 @@ def _tried(
     """Returns the spec completed by what a first call of the model shows."""
     import numpy as np
 
-    from transforms.models import classes, handles, loading, noted
+    from transforms.models import classes, handles, noted, opening
 
     size = image_size or noted.image_size(path) or (known.image_size if known else None)
     if size is None:
         raise ValueError(f"model={draft.name!r} does not tell which size its images have: give --image_size HxW")
     draft = dataclasses.replace(draft, image_size=size)
     try:
-        vectors = loading.opened(draft)(np.zeros((2, *size, 3), np.uint8))
+        vectors = opening.opened(draft)(np.zeros((2, *size, 3), np.uint8))
     except ValueError:
         raise
     except Exception as error:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 _WEIGHTS = Path(__file__).parent / "weights"
 
@@ -77,6 +78,10 @@ class ModelSpec:
     precision_cosine: float | None = 1.0
     classes: tuple[str, ...] = ()
 
+    def bare(self) -> "ModelSpec":
+        """Returns what it takes to load the model: two specs of one model that differ elsewhere become equal."""
+        return dataclasses.replace(self, dimension=0, digest="", precision_cosine=None, classes=())
+
 
 def bundled(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> ModelSpec:
     """Returns the spec of one of BUNDLED for one way of preparing its images.
@@ -95,6 +100,14 @@ def bundled(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> 
         raise ValueError(f"image_size={size[0]}x{size[1]}: expected at least {model.min_size} pixels for {name!r}")
     files = hashlib.sha256(weights_file(name).read_bytes()).hexdigest()
     return ModelSpec(name, "bundled", "", "", (), model.dimension, size, digest(files, "", (), size, resize_mode))
+
+
+def weights(name: str) -> dict[str, Any]:
+    """Returns the weights of a bundled model by name, as numpy arrays."""
+    import numpy as np
+
+    with weights_file(name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def weights_file(name: str) -> Path:

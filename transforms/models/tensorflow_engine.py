@@ -1,14 +1,13 @@
 """A function on the device that TensorFlow finds: a GPU, or a CPU for what OpenVINO does not take."""
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from transforms.models import frozen
+from transforms.models import device, frozen
 from transforms.models.fixed_batches import OutOfDeviceMemory, Pixels, Vectors
 
 # While one batch is on a GPU, the next is copied there.
@@ -38,20 +37,6 @@ def compiled(function: Any, precision: str) -> Callable[[Pixels], Vectors]:
     return run
 
 
-def precisions() -> list[str]:
-    """Returns the precisions in which this machine computes by TensorFlow."""
-    return ["float32", "float16"] if has_gpu() else ["float32"]
-
-
 def calls_at_once() -> int:
     """Returns how many calls keep the device busy."""
-    return _GPU_CALLS_AT_ONCE if has_gpu() else os.cpu_count() or 1
-
-
-@functools.cache
-def has_gpu() -> bool:
-    """Returns whether TensorFlow finds a GPU; from then on it takes memory there as it needs it, not all at once."""
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)  # it may not be the only process there
-    return bool(gpus)
+    return _GPU_CALLS_AT_ONCE if device.has_gpu() else os.cpu_count() or 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transforms.models import loading, openvino_engine, resolve, spec, tensorflow_engine
+from transforms.models import loading, opening, openvino_engine, resolve, spec, tensorflow_engine
 from transforms.models.fixed_batches import OutOfDeviceMemory
 
 
@@ -39,7 +39,7 @@ def test_threads_share_a_model(loaded):
 
 def test_vectors_are_those_of_tensorflow(loaded, model):
     pixels = np.random.default_rng(0).integers(0, 256, (11, 224, 224, 3), dtype=np.uint8)
-    expected = loading.opened(model)(pixels)
+    expected = opening.opened(model)(pixels)
     np.testing.assert_allclose(loaded(pixels), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
@@ -47,9 +47,9 @@ def test_without_openvino_tensorflow_runs_the_model(model, monkeypatch):
     monkeypatch.setattr(openvino_engine, "openvino", None)
     loading._load.cache_clear()
     pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
-    expected = loading.opened(model)(pixels)
+    expected = opening.opened(model)(pixels)
     np.testing.assert_allclose(loading.load(model)(pixels), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
-    assert loading.precisions() == []
+    assert loading.precisions() == ["float32"]
     with pytest.raises(ValueError, match="precision='bfloat16': this machine computes in float32"):
         loading.load(dataclasses.replace(model, precision="bfloat16"))
     loading._load.cache_clear()
@@ -121,7 +121,8 @@ def test_who_waits_for_a_turn_is_told_how_long():
 
 def test_every_known_name_has_a_loader():
     for name in spec.BUNDLED:
-        assert name in loading._BUNDLED
+        assert name in opening._BUNDLED
+        assert openvino_engine.bundled(name, spec.BUNDLED[name].image_size)
 
 
 def test_weights_that_are_a_pickle_are_refused(model, tmp_path, monkeypatch):

@@ -10,21 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from transforms.models.networks.efficientnet_lite_stages import BATCH_NORM_EPSILON, blocks
+
 FEATURES = 1280
 CLASSES = 1000
-
-# (expand ratio, output channels, repeats, stride of the first repeat); Tan and Le 2019, table 1. The weights carry the
-# kernel sizes.
-_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 40, 2, 2),
-    (6, 80, 3, 2),
-    (6, 112, 3, 1),
-    (6, 192, 4, 2),
-    (6, 320, 1, 1),
-)
-_BATCH_NORM_EPSILON = 1e-3
 
 
 class EfficientNetLite0(tf.Module):
@@ -48,25 +37,17 @@ class EfficientNetLite0(tf.Module):
         """Images, float32 (n, height, width, 3) in [0, 1] → feature vectors, float32 (n, 1280), pooled."""
         x = (images * 255.0 - 127.0) / 128.0
         x = self._conv(x, "stem", stride=2)
-        block = 0
-        for expand_ratio, channels, repeats, first_stride in _STAGES:
-            for repeat in range(repeats):
-                stride = first_stride if repeat == 0 else 1
-                x = self._inverted_residual(x, f"block_{block:02d}", expand_ratio, channels, stride)
-                block += 1
+        for block in blocks():
+            y = self._conv(x, f"{block.name}/expand") if block.expands else x
+            y = self._depthwise(y, f"{block.name}/depthwise", block.stride)
+            y = self._conv(y, f"{block.name}/project", activation=False)
+            x = x + y if block.has_residual else y
         x = self._conv(x, "head")
         return tf.reduce_mean(x, axis=[1, 2])
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
         """Feature vectors, float32 (n, 1280) → logits, float32 (n, 1000), of the ImageNet (ILSVRC 2012) classes."""
         return tf.linalg.matmul(features, self._weight("classifier/kernel")) + self._weight("classifier/bias")
-
-    def _inverted_residual(self, x: tf.Tensor, name: str, expand_ratio: int, channels: int, stride: int) -> tf.Tensor:
-        """MBConv: expand by a 1×1 convolution, filter by depth, project back; the residual where shapes agree."""
-        y = self._conv(x, f"{name}/expand") if expand_ratio != 1 else x
-        y = self._depthwise(y, f"{name}/depthwise", stride)
-        y = self._conv(y, f"{name}/project", activation=False)
-        return x + y if stride == 1 and x.shape[-1] == channels else y
 
     def _conv(self, x: tf.Tensor, name: str, stride: int = 1, activation: bool = True) -> tf.Tensor:
         y = tf.nn.conv2d(x, self._weight(f"{name}/kernel"), strides=stride, padding="SAME")
@@ -84,7 +65,7 @@ class EfficientNetLite0(tf.Module):
             offset=self._weight(f"{name}/beta"),
             mean=self._weight(f"{name}/moving_mean"),
             variance=self._weight(f"{name}/moving_variance"),
-            epsilon=_BATCH_NORM_EPSILON,
+            epsilon=BATCH_NORM_EPSILON,
             is_training=False,
         )
         return tf.nn.relu6(y) if activation else y
