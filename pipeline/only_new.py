@@ -6,8 +6,11 @@ import apache_beam as beam
 
 from pipeline.ledger import FetchVectors, ReadLedger
 from transforms.copies import COPIES, REUSED, FindCopies
-from transforms.records import FAILURES, SECONDS, ImageRef, Known
+from transforms.records import FAILURES, SECONDS, ImageRef, Known, StageSeconds
 from transforms.skip import GONE, SKIPPED, SkipKnown
+
+# The stage of reading for a digest: what is read for its pixels is another time.
+STAGE = "digest"
 
 
 @dataclasses.dataclass(eq=False)
@@ -42,5 +45,9 @@ class OnlyNew(beam.PTransform):
             REUSED: reused["embeddings"],
             COPIES: found[COPIES],
             FAILURES: (found[FAILURES], reused[FAILURES]) | "Failures" >> beam.Flatten(),
-            SECONDS: found[SECONDS],
+            SECONDS: found[SECONDS] | "ForDigests" >> beam.Map(_for_digests).with_output_types(StageSeconds),
         }
+
+
+def _for_digests(busy: StageSeconds) -> StageSeconds:
+    return dataclasses.replace(busy, stage=STAGE)

@@ -7,21 +7,27 @@ import dataclasses
 import datetime
 import functools
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from pipeline import presets
+from pipeline import verdict as verdicts
 from pipeline.options import EmbedConfig
+from pipeline.verdict import Busy, Measured
 from transforms import storage, write_tfrecord
+from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
 from transforms.records import Failure, Shard, StageSeconds
 
-# What a sum is of: its kind, a name or stage, and an error.
+# What a sum is of: its kind, a name or stage, and an error or a device.
 Entry = tuple[str, str, str]
-# Of how many values it is, their sum, the largest, and how many calls made them.
-Amount = tuple[int, float, float, float]
+# Of how many values it is, their sum, the largest, how many calls made them, when the first of these began and the last
+# ended, in seconds since 1970.
+Amount = tuple[int, float, float, float, float, float]
 _COUNT, _BUSY, _ERROR = "count", "busy", "error"
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
@@ -42,11 +48,16 @@ class RunReport:
       inputs: the patterns that were listed.
       model: the ModelSpec, of its classes only how many they are.
       shards: files of embeddings.
-      seconds: stage → seconds that the workers' threads were busy with it, all threads together.
-      timings: stage → how long its things took: number, mean and longest (ms); of embed `batch_size`, images a call.
+      seconds: stage → seconds that the workers' threads were busy with it, all threads together: `list`; `read`,
+        waiting for files in flight; `decode`; `wait`, for a turn to call the model; `embed`, the model; `write`,
+        encoding and writing files. Not in it is what Beam does by itself, as loading rows into BigQuery.
+      timings: stage → how long its things took: number, mean and longest (ms); of embed `batch_size`, images a call;
+        `from_s` and `to_s`, when the first began and the last ended, in seconds after the start of the command.
       elapsed_seconds: from the start of the command to the report.
       images_per_second: embedded images over elapsed seconds.
       verdict: what limited this run, in one sentence.
+      phases: the elapsed seconds by what the run was at, as verdict.phases has them; they add up.
+      device: what the model ran on, "" where it did not run.
     """
 
     run_id: str
@@ -63,6 +74,8 @@ class RunReport:
     elapsed_seconds: float
     images_per_second: float
     verdict: str
+    phases: dict[str, float] = dataclasses.field(default_factory=dict)
+    device: str = ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -107,7 +120,7 @@ def compose(
     *,
     counted: Mapping[str, int],
     failures: Mapping[tuple[str, str], int],
-    busy: Mapping[str, Amount],
+    busy: Mapping[tuple[str, str], Amount],
     finished_at: datetime.datetime,
 ) -> RunReport:
     """Returns the report of what was counted.
@@ -116,7 +129,7 @@ def compose(
       config: the run; model: what it embedded with.
       counted: images by what became of them, and where files are written, the `records` and `lines` in the `shards`.
       failures: (stage, error) → images.
-      busy: stage → seconds.
+      busy: (stage, device) → seconds.
       finished_at: when the last file was complete.
 
     Raises:
@@ -133,7 +146,18 @@ def compose(
     for (stage, error), images in sorted(failures.items()):
         by_stage.setdefault(stage, {})[error] = images
     elapsed = (finished_at - config.started_at).total_seconds()
-    seconds = {stage: total for stage, (_, total, *_) in busy.items()}
+    stages = _stages(busy, config.started_at.timestamp())
+    device = ", ".join(sorted({device for _, device in busy if device}))
+    measured = Measured(
+        counts,
+        stages,
+        elapsed,
+        device,
+        cores=_cores(config),
+        batch_size=config.batch_size,
+        read_concurrency=None if config.input_format in SHARD_FORMATS else config.read_concurrency,
+        precision=model.precision,
+    )
     return RunReport(
         run_id=config.run_id,
         started_at=config.started_at.isoformat(timespec="milliseconds"),
@@ -144,32 +168,52 @@ def compose(
         inputs=list(config.inputs),
         model=_described(model),
         shards=counted.get("shards", 0),
-        seconds={stage: round(total, 3) for stage, total in sorted(seconds.items())},
-        timings={stage: _timing(amount) for stage, amount in sorted(busy.items())},
+        seconds={stage: round(found.seconds, 3) for stage, found in stages.items()},
+        timings={stage: _timing(found) for stage, found in stages.items()},
         elapsed_seconds=round(elapsed, 3),
         images_per_second=round(counts["embedded"] / elapsed, 3) if elapsed > 0 else 0.0,
-        verdict=verdict(seconds),
+        verdict=verdicts.verdict(measured),
+        phases={phase: round(spent, 3) for phase, spent in verdicts.phases(stages, elapsed).items()},
+        device=device,
     )
 
 
-def _timing(amount: Amount) -> dict[str, float]:
-    number, total, largest, calls = amount
-    timing = {"number": number, "mean_ms": round(total / number * 1e3, 3), "longest_ms": round(largest * 1e3, 3)}
+def _stages(busy: Mapping[tuple[str, str], Amount], started_at: float) -> dict[str, Busy]:
+    by_stage: dict[str, list[Amount]] = {}
+    for (stage, _), amount in sorted(busy.items()):
+        by_stage.setdefault(stage, []).append(amount)
+    return {stage: _since(_merge(amounts), started_at) for stage, amounts in by_stage.items()}
+
+
+def _since(amount: Amount, started_at: float) -> Busy:
+    things, seconds, longest, calls, first, last = amount
+    return Busy(things, seconds, longest, calls, first - started_at, last - started_at)
+
+
+def _cores(config: EmbedConfig) -> int:
+    """Returns how many cores a machine that embeds has."""
+    asked = config.runs_on
+    if asked.preset != "dataflow-gpu":
+        return presets.CPUS  # the report is composed by a worker like those that embed
+    gpu = asked.gpu or str(presets.settings(asked.preset)["gpu"])
+    return presets.shape(presets.accelerator(gpu, asked.gpu_count, asked.gpu_machine_type).machine_type).vcpus
+
+
+def _timing(busy: Busy) -> dict[str, float]:
+    timing = {
+        "number": busy.things,
+        "mean_ms": round(busy.seconds / busy.things * 1e3, 3),
+        "longest_ms": round(busy.longest * 1e3, 3),
+        "from_s": round(busy.first, 3),
+        "to_s": round(busy.last, 3),
+    }
     # Sums of thirds are not quite whole.
-    return timing if abs(calls - number) < 1e-6 * number else timing | {"batch_size": round(number / calls, 2)}
+    is_batched = abs(busy.calls - busy.things) >= 1e-6 * busy.things
+    return timing | {"batch_size": round(busy.things / busy.calls, 2)} if is_batched else timing
 
 
 def _described(model: ModelSpec) -> dict[str, Any]:
     return dataclasses.asdict(model) | {"classes": len(model.classes)}
-
-
-def verdict(seconds: Mapping[str, float]) -> str:
-    """Returns in one sentence which stage the workers were busiest with, from their busy seconds by stage."""
-    busy = sum(seconds.values())
-    if not busy:
-        return "no image was worked on"
-    stage = max(seconds, key=lambda stage: seconds[stage])
-    return f"{stage}-bound: {seconds[stage] / busy:.0%} of the workers' busy time went into the stage {stage}"
 
 
 def summary(report: RunReport, config: EmbedConfig) -> str:
@@ -181,7 +225,8 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
     lines = [
         f"{counts['listed']} images listed = {counts['embedded']} embedded + {counts['failed']} failed{others}",
         "",
-        f"  speed     {report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s in all; {report.verdict}",
+        f"  speed     {report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s in all",
+        f"  limit     {report.verdict}",
         f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest'][:12]}",
     ]
@@ -238,7 +283,7 @@ class ComposeReport(beam.PTransform):
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         # Summed where it is made, a bundle at a time, so that what is merged is a few numbers.
-        summed: list[tuple[beam.PCollection, Callable[[Any], Iterable[tuple[Entry, float, float]]]]]
+        summed: list[tuple[beam.PCollection, Callable[[Any], Iterable[tuple[Entry, Amount]]]]]
         summed = [(found, functools.partial(_count, name=name)) for name, found in self.counted]
         summed += [(shards, functools.partial(_in_shard, name=name)) for name, shards in self.written]
         summed += [(busy, _busy) for busy in self.seconds]
@@ -258,15 +303,14 @@ class ComposeReport(beam.PTransform):
 class _Sum(beam.DoFn):
     """Any element → what it adds to, and how much, one sum a bundle for each."""
 
-    def __init__(self, entries: Callable[[Any], Iterable[tuple[Entry, float, float]]]):
+    def __init__(self, entries: Callable[[Any], Iterable[tuple[Entry, Amount]]]):
         self._entries = entries
 
     def start_bundle(self) -> None:
         self._sums: dict[Entry, Amount] = {}
 
     def process(self, element: Any) -> None:
-        for entry, value, calls in self._entries(element):
-            amount = (1, value, value, calls)
+        for entry, amount in self._entries(element):
             self._sums[entry] = _merge([self._sums[entry], amount]) if entry in self._sums else amount
 
     def finish_bundle(self) -> Iterable[Any]:
@@ -287,7 +331,7 @@ class _Compose(beam.DoFn):
             failures={
                 (stage, error): number for (kind, stage, error), (number, *_) in totals.items() if kind == _ERROR
             },
-            busy={stage: amount for (kind, stage, _), amount in totals.items() if kind == _BUSY},
+            busy={(stage, device): amount for (kind, stage, device), amount in totals.items() if kind == _BUSY},
             finished_at=datetime.datetime.now(datetime.UTC),
         )
 
@@ -316,23 +360,29 @@ def _write(report: RunReport, config: EmbedConfig, model: ModelSpec) -> RunRepor
 
 
 def _merge(amounts: Iterable[Amount]) -> Amount:
-    numbers, totals, largest, calls = zip(*amounts, strict=True)
-    return sum(numbers), sum(totals), max(largest), sum(calls)
+    numbers, totals, largest, calls, first, last = zip(*amounts, strict=True)
+    return sum(numbers), sum(totals), max(largest), sum(calls), min(first), max(last)
 
 
-def _count(_: Any, name: str) -> Iterable[tuple[Entry, float, float]]:
-    yield (_COUNT, name, ""), 1, 1
+def _many(value: float) -> Amount:
+    return 1, value, value, 1, math.inf, -math.inf
 
 
-def _in_shard(shard: Shard, name: str) -> Iterable[tuple[Entry, float, float]]:
-    yield (_COUNT, name, ""), shard.records, 1
+def _count(_: Any, name: str) -> Iterable[tuple[Entry, Amount]]:
+    yield (_COUNT, name, ""), _many(1)
+
+
+def _in_shard(shard: Shard, name: str) -> Iterable[tuple[Entry, Amount]]:
+    yield (_COUNT, name, ""), _many(shard.records)
     if name == "records":
-        yield (_COUNT, "shards", ""), 1, 1
+        yield (_COUNT, "shards", ""), _many(1)
 
 
-def _busy(busy: StageSeconds) -> Iterable[tuple[Entry, float, float]]:
-    yield (_BUSY, busy.stage, ""), busy.seconds, busy.calls
+def _busy(busy: StageSeconds) -> Iterable[tuple[Entry, Amount]]:
+    # A call that several share lasts as long as all that it is for.
+    began = busy.ended - busy.seconds / busy.calls
+    yield (_BUSY, busy.stage, busy.device), (1, busy.seconds, busy.seconds, busy.calls, began, busy.ended)
 
 
-def _error(failure: Failure) -> Iterable[tuple[Entry, float, float]]:
-    yield (_ERROR, failure.stage, failure.error), 1, 1
+def _error(failure: Failure) -> Iterable[tuple[Entry, Amount]]:
+    yield (_ERROR, failure.stage, failure.error), _many(1)

@@ -11,6 +11,7 @@ between it and the `str` that filesystems take, without loss (PEP 383).
 """
 
 import dataclasses
+import time
 import typing
 from typing import Any
 
@@ -151,12 +152,15 @@ class Failure:
 class StageSeconds:
     """How long a worker's thread was busy in a stage, in seconds, for one thing: an image, a file, a list.
 
-    `calls` is the part that it has in a call that several share, as the images of a batch do.
+    `calls` is the part that it has in a call that several share, as the images of a batch do. `device` says what the
+    model ran on, "" for other stages. `ended` is in seconds since 1970: it is made as the thing ends.
     """
 
     stage: str
     seconds: float
     calls: float = 1.0
+    device: str = ""
+    ended: float = dataclasses.field(default_factory=time.time)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import apache_beam as beam
 import pytest
 
-from pipeline import options, report
+from pipeline import options, presets, report
 from pipeline.report import ComposeReport, WriteReport
 from tests.collecting import collect
 from transforms.records import Failure, Shard, StageSeconds
@@ -33,10 +33,14 @@ def configured(*flags):
 
 def compose(model, *flags, counted=None, **changes):
     config = configured(*flags)
+    began = config.started_at.timestamp()
     given = {
         "counted": COUNTED | (counted or {}),
         "failures": FAILURES,
-        "busy": {"embed": (12, 6.0, 0.75, 3.0), "decode": (10, 2.0, 0.5, 10.0)},
+        "busy": {
+            ("embed", "CPU"): (12, 6.0, 0.75, 3.0, began + 1.0, began + 3.25),
+            ("decode", ""): (10, 2.0, 0.5, 10.0, began + 0.75, began + 3.0),
+        },
         "finished_at": config.started_at + datetime.timedelta(seconds=3.5),
     }
     return report.compose(config, model, **(given | changes))
@@ -51,9 +55,18 @@ def test_what_it_holds(model):
     assert (found["pruned"], found["inputs"]) == (5, [options.SAMPLES])
     assert found["seconds"] == {"decode": 2.0, "embed": 6.0}
     assert found["timings"] == {
-        "decode": {"number": 10, "mean_ms": 200.0, "longest_ms": 500.0},
-        "embed": {"number": 12, "mean_ms": 500.0, "longest_ms": 750.0, "batch_size": 4.0},
+        "decode": {"number": 10, "mean_ms": 200.0, "longest_ms": 500.0, "from_s": 0.75, "to_s": 3.0},
+        "embed": {
+            "number": 12,
+            "mean_ms": 500.0,
+            "longest_ms": 750.0,
+            "from_s": 1.0,
+            "to_s": 3.25,
+            "batch_size": 4.0,
+        },
     }
+    assert found["phases"] == {"start_up": 1.0, "list": 0.0, "digest": 0.0, "work": 2.25, "finish": 0.25}
+    assert found["device"] == "CPU"
     assert found["model"] == {
         "name": "efficientnet_lite0",
         "format": "bundled",
@@ -67,7 +80,39 @@ def test_what_it_holds(model):
         "precision_cosine": 1.0,
         "classes": 0,
     }
-    assert found["verdict"] == "embed-bound: 75% of the workers' busy time went into the stage embed"
+    assert found["verdict"].startswith(
+        "embed-bound: 75% of the threads' time went into the model, 857.1 ms an image on"
+    )
+
+
+def test_a_stage_on_several_devices(model):
+    busy = {("embed", "GPU NVIDIA L4"): (3, 1.0, 0.5, 1.0, 9.0, 12.0), ("embed", "CPU"): (1, 2.0, 2.0, 1.0, 8.0, 10.0)}
+    found = compose(model, busy=busy)
+    assert found.device == "CPU, GPU NVIDIA L4"
+    assert (found.seconds, found.timings["embed"]["number"]) == ({"embed": 3.0}, 4)
+
+
+def cores(*flags):
+    return report._cores(configured("--input=x", "--output=gs://b/o", *flags))
+
+
+def test_cores_of_the_machine_that_embeds():
+    assert (cores(), cores("--preset=dataflow")) == (presets.CPUS, presets.CPUS)
+    assert cores("--preset=dataflow-gpu") == 8
+    assert cores("--preset=dataflow-gpu", "--gpu=nvidia-tesla-t4", "--gpu_machine_type=n1-standard-4") == 4
+
+
+def test_reading_shards_is_not_concurrent(model):
+    busy = {("read", ""): (7, 9.0, 1.0, 7.0, 0.0, 1e12), ("embed", ""): (7, 1.0, 1.0, 7.0, 0.0, 1e12)}
+    assert "--read_concurrency" in compose(model, busy=busy).verdict
+    said = compose(model, "--input_format=tar", busy=busy).verdict
+    assert said.startswith("read-bound") and "--read_concurrency" not in said
+
+
+def test_a_report_of_an_earlier_version(model):
+    found = json.loads(compose(model).to_json())
+    del found["phases"], found["device"]
+    assert report.RunReport.from_json(json.dumps(found)).device == ""
 
 
 @pytest.mark.parametrize(
@@ -118,7 +163,8 @@ def test_failure_rate(model):
 
 def test_nothing_done(model):
     found = compose(model, counted=dict.fromkeys(COUNTED, 0), failures={}, busy={})
-    assert (found.verdict, found.failure_rate, found.images_per_second) == ("no image was worked on", 0.0, 0.0)
+    assert found.verdict.startswith("nothing to embed: no image was listed; ")
+    assert (found.failure_rate, found.images_per_second) == (0.0, 0.0)
 
 
 def test_nothing_new(model):
@@ -152,7 +198,7 @@ def test_summary_says_what_a_person_wants_to_know(model, flags, said, not_said):
     text = report.summary(compose(model, *flags, counted=counted), configured(*flags))
     for expected in (
         "20 images listed = 7 embedded + 3 failed + 4 reused + 3 duplicate + 3 skipped",
-        "2.0 images/s",
+        "2.0 images/s, 3.5 s in all\n  limit     embed-bound: 75% of",
         "efficientnet_lite0, 1280 dimensions from 224x224 pixels",
         "2 × CorruptImage in the stage decode",
         "1 × OSError in the stage read",
@@ -176,6 +222,7 @@ def composed(model, config, **changes):
         "failed": [],
         "pruned": [2],
     } | changes
+    at = config.started_at.timestamp()
 
     def build(root):
         failures = root | "Failed" >> beam.Create(FAILED)
@@ -189,7 +236,12 @@ def composed(model, config, **changes):
         seconds = [
             root | f"Seconds{i}" >> beam.Create([StageSeconds(*busy)] * count).with_output_types(StageSeconds)
             for i, (busy, count) in enumerate(
-                ((("read", 0.5), 3), (("embed", 0.5, 0.25), 4), (("read", 1.0), 1), (("write", 9.0), 0))
+                (
+                    (("read", 0.5, 1.0, "", at + 2.0), 3),
+                    (("embed", 0.5, 0.25, "CPU", at + 9.0), 4),
+                    (("read", 1.0, 1.0, "", at + 3.0), 1),
+                    (("write", 9.0), 0),
+                )
             )
         ]
         made = root | ComposeReport(
@@ -215,8 +267,9 @@ def test_counted_in_the_pipeline(model, tmp_path):
     assert found.failures == {"read": {"OSError": 3}, "decode": {"OSError": 2}}
     assert found.seconds == {"read": 2.5, "embed": 2.0}
     assert found.timings == {
-        "read": {"number": 4, "mean_ms": 625.0, "longest_ms": 1000.0},
-        "embed": {"number": 4, "mean_ms": 500.0, "longest_ms": 500.0, "batch_size": 4.0},
+        "read": {"number": 4, "mean_ms": 625.0, "longest_ms": 1000.0, "from_s": 1.5, "to_s": 3.0},
+        # A batch took as long as its four images together.
+        "embed": {"number": 4, "mean_ms": 500.0, "longest_ms": 500.0, "from_s": 7.0, "to_s": 9.0, "batch_size": 4.0},
     }
     assert report.read(str(tmp_path), "r").to_json() == found.to_json()
     assert "1280" in (tmp_path / "schema.pbtxt").read_text()
