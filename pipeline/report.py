@@ -48,9 +48,10 @@ class RunReport:
       inputs: the patterns that were listed.
       model: the ModelSpec, of its classes only how many they are.
       shards: files of embeddings.
-      seconds: stage → seconds that the workers' threads were busy with it, all threads together: `list`; `read`,
-        waiting for files in flight; `decode`; `wait`, for a turn to call the model; `embed`, the model; `write`,
-        encoding and writing files. Not in it is what Beam does by itself, as loading rows into BigQuery.
+      seconds: stage → seconds that the workers' threads were busy with it, all threads together: `list`;
+        `digest` and `read`, waiting for files in flight, for their digests and for their pixels; `decode`; `load`,
+        waiting for the model to be loaded; `wait`, for a turn to call it; `embed`, the model; `write`, encoding and
+        writing files. Not in it is what Beam does by itself, as loading rows into BigQuery.
       timings: stage → how long its things took: number, mean and longest (ms); of embed `batch_size`, images a call;
         `from_s` and `to_s`, when the first began and the last ended, in seconds after the start of the command.
       elapsed_seconds: from the start of the command to the report.

@@ -42,7 +42,8 @@ class Measured:
 
     Attributes:
       counts: images by what became of them, as in the report.
-      stages: stage → how busy; `embed` is the model at work, `wait` a thread that waits for its turn to call it.
+      stages: stage → how busy; `embed` is the model at work, `wait` a thread that waits for its turn to call it, `load`
+        one that waits for it to be loaded.
       elapsed: seconds from the start of the command to the report.
       device: what the model ran on; begins with GPU where it is one, "" where that is not known.
       cores: of a machine that embeds.
@@ -76,25 +77,26 @@ class Measured:
 def phases(stages: Mapping[str, Busy], elapsed: float) -> dict[str, float]:
     """Returns the seconds of a run by what it was at, which add up to `elapsed`.
 
-    `work` is from the model's first call to the end of its last, `finish` what follows. Before it are `list`, `digest`,
-    reading for the digests that show which images are equal, and `start_up`, the rest. Where the model was not called,
-    decoding takes its place, else reading, and without any of these there is no `work`.
+    `work` is from the first image's reading to the end of the model's last call, but for loading the model; `finish`
+    what follows. Before it are `list`, `digest`, reading for the digests that show which images are equal, and
+    `start_up`, the rest, and loading.
     """
-    at_work = stages.get("embed") or stages.get("decode") or stages.get("read")
     before = [(stage, stages[stage]) for stage in (LIST, DIGEST) if stage in stages]
-    if at_work:
-        begin, end = at_work.first, at_work.last
-    else:
-        begin = end = max((busy.last for _, busy in before), default=elapsed)
+    at_work = [stages[stage] for stage in ("read", "decode", "embed") if stage in stages]
+    idle = max((busy.last for _, busy in before), default=elapsed)
     # Clocks of several machines differ a little.
-    begin = min(max(begin, 0.0), elapsed)
-    end = min(max(end, begin), elapsed)
+    begin = min(max(min((busy.first for busy in at_work), default=idle), 0.0), elapsed)
+    end = min(max(max((busy.last for busy in at_work), default=idle), begin), elapsed)
     spent = {LIST: 0.0, DIGEST: 0.0}
     at = 0.0
     for stage, busy in before:
         start, at = max(at, busy.first), min(max(at, busy.last), begin)
         spent[stage] = max(0.0, at - start)
-    return {START_UP: begin - sum(spent.values()), **spent, WORK: end - begin, FINISH: elapsed - end}
+    load = stages.get("load")
+    # Each worker loads when it has its first batch, its threads at once.
+    loading = min(load.seconds / load.things, end - begin) if load else 0.0
+    start_up = begin - sum(spent.values()) + loading
+    return {START_UP: start_up, **spent, WORK: end - begin - loading, FINISH: elapsed - end}
 
 
 def verdict(run: Measured) -> str:
@@ -106,7 +108,8 @@ def verdict(run: Measured) -> str:
         became = [f"{run.counts[name]} {name}" for name in ("skipped", "reused", "failed") if run.counts[name]]
         return f"nothing to embed: {', '.join(became) or 'no image was listed'}; {passed} went into {_WENT[phase]}"
     if phase == START_UP:
-        return f"start-up-bound: {passed} passed before the model's first call; more images in one run would share it"
+        went = "went into starting and loading the model"
+        return f"start-up-bound: {passed} {went}; more images in one run would share it"
     if phase == LIST:
         return f"list-bound: {passed} went into listing; a narrower --input, or --input_format list, would help"
     if phase == DIGEST:
@@ -124,8 +127,8 @@ def _of_work(run: Measured, work: float) -> str:
     total = sum(busy.values())
     if total < _IDLE * work:
         return (
-            f"runner-bound: the stages took {_duration(total)} of the {_duration(work)} between the model's first call "
-            "and the end of its last; the rest is the runner's own"
+            f"runner-bound: the stages took {_duration(total)} of the {_duration(work)} between the first image's "
+            "reading and the model's last call; the rest is the runner's own"
         )
     # Threads that wait longer for the model than it takes: it is busy all the time, whatever else the threads do.
     limit = "embed" if wait > run.seconds("embed") else max(busy, key=lambda stage: busy[stage])

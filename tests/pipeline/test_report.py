@@ -65,7 +65,7 @@ def test_what_it_holds(model):
             "batch_size": 4.0,
         },
     }
-    assert found["phases"] == {"start_up": 1.0, "list": 0.0, "digest": 0.0, "work": 2.25, "finish": 0.25}
+    assert found["phases"] == {"start_up": 0.75, "list": 0.0, "digest": 0.0, "work": 2.5, "finish": 0.25}
     assert found["device"] == "CPU"
     assert found["model"] == {
         "name": "efficientnet_lite0",

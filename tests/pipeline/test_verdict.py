@@ -110,12 +110,39 @@ CASES = {
     ),
     "runner": (
         run({"decode": 10.0, "embed": 30.0, "write": 5.0}),
-        "runner-bound: the stages took 45.0 s of the 1.7 min between the model's first call and the end of its last; "
-        "the rest is the runner's own",
+        "runner-bound: the stages took 45.0 s of the 1.7 min between the first image's reading and the model's last "
+        "call; the rest is the runner's own",
     ),
     "start-up": (
         run({"embed": 5.0}, stages={"list": busy(0.1, 3.0, 3.1), "embed": busy(0.9, 6.0, 6.9)}, elapsed=8.5),
-        "start-up-bound: 5.9 s of 8.5 s passed before the model's first call; more images in one run would share it",
+        "start-up-bound: 5.9 s of 8.5 s went into starting and loading the model; more images in one run would share "
+        "it",
+    ),
+    "loading": (
+        run(
+            {},
+            stages={
+                "read": busy(0.1, 4.0, 9.8),
+                "decode": busy(1.4, 4.1, 9.9),
+                "load": busy(8.4, 5.0, 9.2, things=2),
+                "embed": busy(1.8, 9.2, 10.1),
+            },
+            elapsed=10.5,
+        ),
+        "start-up-bound: 8.2 s of 10.5 s went into starting and loading the model; more images in one run would share "
+        "it",
+    ),
+    "decoding before the first batch is full": (
+        run(
+            {},
+            stages={
+                "read": busy(0.1, 4.0, 13.0),
+                "decode": busy(18.0, 4.1, 13.1),
+                "embed": busy(0.9, 13.1, 13.5),
+            },
+            elapsed=14.0,
+        ),
+        "decode-bound: 95% of the threads' time went into decoding, 18.0 ms an image; " + TWICE + " would help",
     ),
     "list": (
         run({}, stages={"list": busy(900.0, 10.0, 460.0), "embed": busy(200.0, 470.0, 570.0)}, elapsed=580.0),
@@ -177,11 +204,13 @@ def test_phases_add_up():
     stages = {
         "list": busy(9.0, 3.0, 5.0),
         "digest": busy(9.0, 5.5, 9.5),
-        "decode": busy(9.0, 12.0, 70.0),
-        "embed": busy(9.0, 14.0, 72.0),
+        "decode": busy(9.0, 14.0, 70.0),
+        "embed": busy(9.0, 15.0, 72.0),
         "write": busy(9.0, 15.0, 74.0),
     }
     assert phases(stages, 75.0) == {"start_up": 8.0, "list": 2.0, "digest": 4.0, "work": 58.0, "finish": 3.0}
+    stages["load"] = busy(33.0, 12.5, 16.0, things=11)
+    assert phases(stages, 75.0) == {"start_up": 11.0, "list": 2.0, "digest": 4.0, "work": 55.0, "finish": 3.0}
 
 
 @pytest.mark.parametrize(
@@ -195,14 +224,15 @@ def test_phases_add_up():
         {"digest": busy(1.0, 9.0, 12.0), "embed": busy(1.0, 4.0, 5.0)},
         {"embed": busy(1.0, -0.5, -0.1)},
         {"embed": busy(1.0, 12.0, 15.0)},
+        {"load": busy(99.0, 1.0, 2.0, things=1), "embed": busy(1.0, 2.0, 3.0)},
     ],
-    ids=["nothing", "early", "late", "at once", "nested", "digests later", "embed early", "embed late"],
+    ids=["nothing", "early", "late", "at once", "nested", "digests later", "embed early", "embed late", "long load"],
 )
 def test_phases_add_up_where_clocks_differ_and_stages_overlap(stages):
     found = phases(stages, 10.0)
     assert math.isclose(sum(found.values()), 10.0) and min(found.values()) >= 0.0
 
 
-def test_a_phase_ends_where_the_model_is_called_first():
+def test_a_phase_ends_where_images_are_worked_on():
     stages = {"list": busy(1.0, 1.0, 8.0), "embed": busy(1.0, 4.0, 9.0)}
     assert phases(stages, 10.0) == {"start_up": 1.0, "list": 3.0, "digest": 0.0, "work": 5.0, "finish": 1.0}

@@ -1,6 +1,7 @@
 """A model that is loaded once it is needed: a run in which nothing is new needs none. No TensorFlow."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,13 @@ class LazyModel:
         self._loading = threading.Lock()
         self._model: EmbeddingModel | None = None
 
-    def load(self) -> None:
-        """Loads the model unless that is done, so that calls take no longer than a call; others wait for it."""
+    def load(self) -> float:
+        """Loads the model unless that is done; returns the seconds that this took, or waiting for who does it."""
+        if self._model is not None:
+            return 0.0
+        start = time.perf_counter()
         self._loaded()
+        return time.perf_counter() - start
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Images, uint8 (n, height, width, 3) → vectors, float32 (n, dimension)."""

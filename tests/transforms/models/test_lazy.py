@@ -12,8 +12,8 @@ def test_nothing_is_loaded_before_it_is_needed():
     loaded = []
     model = LazyModel(lambda: loaded.append(1) or (lambda pixels: pixels + 1))
     assert not loaded
-    model.load()
-    assert (model(1), model(2), loaded) == (2, 3, [1])
+    assert model.load() > 0.0
+    assert (model(1), model(2), loaded, model.load()) == (2, 3, [1], 0.0)
 
 
 def test_a_call_loads():
@@ -32,10 +32,10 @@ def test_threads_wait_for_one_load():
 
     def call(pixels):
         begun.wait()
-        return model(pixels)
+        return model.load() >= 0.04, model(pixels)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert (list(pool.map(call, range(4))), loaded) == ([0, 1, 2, 3], [1])
+        assert (list(pool.map(call, range(4))), loaded) == ([(True, i) for i in range(4)], [1])
 
 
 def test_a_load_that_failed_is_tried_again():
