@@ -265,7 +265,7 @@ def test_counted_in_the_pipeline(model, tmp_path):
     assert found.counts == {"listed": 52, "embedded": 30, "reused": 9, "duplicate": 0, "failed": 5, "skipped": 8}
     assert (found.pruned, found.shards) == (2, 2)
     assert found.failures == {"read": {"OSError": 3}, "decode": {"OSError": 2}}
-    assert found.seconds == {"read": 2.5, "embed": 2.0}
+    assert (found.seconds, found.device) == ({"read": 2.5, "embed": 2.0}, "CPU")
     assert found.timings == {
         "read": {"number": 4, "mean_ms": 625.0, "longest_ms": 1000.0, "from_s": 1.5, "to_s": 3.0},
         # A batch took as long as its four images together.
