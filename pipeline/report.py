@@ -157,7 +157,7 @@ def compose(
         cores=_cores(config),
         batch_size=config.batch_size,
         read_concurrency=None if config.input_format in SHARD_FORMATS else config.read_concurrency,
-        precision=model.precision,
+        precision=config.precision,
     )
     return RunReport(
         run_id=config.run_id,

@@ -94,7 +94,7 @@ def phases(stages: Mapping[str, Busy], elapsed: float) -> dict[str, float]:
         spent[stage] = max(0.0, at - start)
     load = stages.get("load")
     # Each worker loads when it has its first batch, its threads at once.
-    loading = min(load.seconds / load.things, end - begin) if load else 0.0
+    loading = min(load.seconds / load.calls, end - begin) if load else 0.0
     start_up = begin - sum(spent.values()) + loading
     return {START_UP: start_up, **spent, WORK: end - begin - loading, FINISH: elapsed - end}
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from transforms import counters
+from transforms.models import device
+from transforms.models.lazy import LazyModel
 from transforms.models.spec import ModelSpec
 from transforms.records import FAILURES, SECONDS, DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
 
@@ -18,9 +20,9 @@ if TYPE_CHECKING:  # for real it would import TensorFlow, which only a worker ne
     from transforms.models.loading import EmbeddingModel
 
 STAGE = "embed"
-# Waiting for a turn in the model, where more threads are ready than it takes at once.
-WAIT = "wait"
-_NO_WAIT = 1e-5  # seconds an image, below which a turn was free
+# What calls of the model may have to wait for: their turn, and the model itself.
+WAIT, LOAD = "wait", "load"
+_NONE = 1e-4  # seconds, below which there was nothing to wait for
 BATCH_SIZE_DEFAULT = 32
 
 
@@ -28,21 +30,32 @@ class NonFiniteVector(ValueError):
     """A vector with NaN or infinite components."""
 
 
-class Prediction(NamedTuple):
-    """A vector, float32 (dimension,), whose image it is, and that image's share of the batch.
+class Call(NamedTuple):
+    """A call of the model, for a batch.
 
     Attributes:
-      seconds: of inference; share: of 1; waited: seconds for other threads' calls to end.
+      images: in it.
+      seconds: of the model; waited: for a turn, where more threads call it than it takes at once; loading: until the
+        model was there, 0.0 once it is.
+      device: what it ran on, see models.device.
     """
+
+    images: int
+    seconds: float
+    waited: float = 0.0
+    loading: float = 0.0
+    device: str = ""
+
+
+class Prediction(NamedTuple):
+    """A vector, float32 (dimension,), whose image it is, and the call that it comes from."""
 
     info: ImageInfo
     vector: npt.NDArray[np.float32]
-    seconds: float
-    share: float = 1.0
-    waited: float = 0.0
+    call: Call
 
 
-class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingModel"]):
+class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
     """Beam's contract for a model over this project's: uint8 batches in, vectors out, the pixels dropped.
 
     Beam's own TensorFlow handlers load through Keras, which in its version 3 opens no SavedModel directory.
@@ -54,6 +67,7 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingMod
         *,
         batch_size: int = BATCH_SIZE_DEFAULT,
         share_model_across_processes: bool = False,
+        needs_gpu: bool = False,
     ):
         """Takes which model to load, where it is needed.
 
@@ -62,13 +76,19 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingMod
           batch_size: images a call of the model.
           share_model_across_processes: one model for all worker processes of a machine, which then hand it their
             batches through a socket; otherwise one for all threads of a process.
+          needs_gpu: fail where there is none, and do not embed on the CPU unasked.
         """
         super().__init__(max_batch_size=batch_size, min_batch_size=batch_size)
         self._spec = spec
         self._batch_size = batch_size
         self._shared = share_model_across_processes
+        self._needs_gpu = needs_gpu
 
-    def load_model(self) -> "EmbeddingModel":
+    def load_model(self) -> LazyModel:
+        device.check_gpu(self._needs_gpu)
+        return LazyModel(self._load)
+
+    def _load(self) -> "EmbeddingModel":
         from transforms.models import loading
 
         return loading.load(self._spec, self._batch_size)
@@ -76,21 +96,20 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, "EmbeddingMod
     def run_inference(
         self,
         batch: Sequence[DecodedImage],
-        model: "EmbeddingModel",
+        model: LazyModel,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[Prediction]:
         pixels = np.stack([image.pixels for image in batch])
         start = time.perf_counter()
-        vectors, waited = model.timed(pixels)
-        share = 1 / len(batch)
-        seconds = (time.perf_counter() - start - waited) * share
+        found = model.timed(pixels)
+        seconds = time.perf_counter() - start - found.waited - found.loading
         expected = (len(batch), self._spec.dimension)
-        if vectors.shape != expected:
-            raise ValueError(f"model {self._spec.name!r} gave vectors of shape {vectors.shape}: expected {expected}")
-        return [
-            Prediction(image.info, vector, seconds, share, waited * share)
-            for image, vector in zip(batch, vectors, strict=True)
-        ]
+        if found.vectors.shape != expected:
+            raise ValueError(
+                f"model {self._spec.name!r} gave vectors of shape {found.vectors.shape}: expected {expected}"
+            )
+        call = Call(len(batch), seconds, found.waited, found.loading, found.device)
+        return [Prediction(image.info, vector, call) for image, vector in zip(batch, found.vectors, strict=True)]
 
     def share_model_across_processes(self) -> bool:
         return self._shared
@@ -124,6 +143,7 @@ class EmbedImages(beam.PTransform):
             self.spec,
             batch_size=self.batch_size,
             share_model_across_processes=self.share_model_across_processes,
+            needs_gpu=bool(self.accelerator),
         )
         infer = RunInference(handler)
         if self.accelerator:
@@ -139,9 +159,12 @@ class EmbedImages(beam.PTransform):
 
 class _Check(beam.DoFn):
     def process(self, prediction: Prediction) -> Iterable[Embedding]:
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, prediction.seconds, prediction.share))
-        if prediction.waited > _NO_WAIT:
-            yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(WAIT, prediction.waited, prediction.share))
+        call = prediction.call
+        share = 1 / call.images
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, call.seconds * share, share, call.device))
+        for stage, seconds in ((WAIT, call.waited), (LOAD, call.loading)):
+            if seconds > _NONE:
+                yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(stage, seconds * share, share))
         if np.isfinite(prediction.vector).all():
             counters.inc(counters.IMAGES_EMBEDDED)
             yield Embedding(prediction.info, prediction.vector)

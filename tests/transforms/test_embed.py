@@ -12,8 +12,8 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
 from transforms import counters, embed, images
-from transforms.embed import EmbeddingModelHandler, EmbedImages, Prediction
-from transforms.models import loading
+from transforms.embed import Call, EmbeddingModelHandler, EmbedImages, Prediction
+from transforms.models import device, loading
 from transforms.records import FAILURES, DecodedImage, ImageInfo
 
 
@@ -50,7 +50,8 @@ def test_the_handler_drops_the_pixels_and_batches_as_told(model):
         (b"0", (1280,), np.float32),
         (b"1", (1280,), np.float32),
     ]
-    assert all(0 < prediction.seconds < 60 and prediction.share == 0.5 for prediction in predictions)
+    call = predictions[0].call
+    assert 0 < call.seconds < 60 and call.images == 2 and call.loading > 0 and call.device in ("CPU", device.name())
 
 
 def test_sizes_and_times_of_batches_are_distributions_among_our_metrics(model):
@@ -60,6 +61,27 @@ def test_sizes_and_times_of_batches_are_distributions_among_our_metrics(model):
     by_name = {metric.key.metric.name: metric.committed for metric in found}
     assert by_name["inference_request_batch_size"].sum == 7
     assert by_name["inference_batch_latency_micro_secs"].min > 0
+
+
+def test_a_gpu_that_was_asked_for_and_is_not_there_fails_before_any_image(model):
+    handler = EmbeddingModelHandler(model, needs_gpu=True)
+    if device.has_gpu():
+        handler.load_model()
+    else:
+        with pytest.raises(RuntimeError, match="a GPU was asked for and TensorFlow finds none"):
+            handler.load_model()
+
+
+def test_waiting_and_loading_are_counted_by_image(model):
+    call = Call(2, 0.5, waited=0.25, loading=3.0, device="GPU NVIDIA L4")
+    info = ImageInfo(b"a", "v", "s", "jpeg", 1, 1)
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        predictions = pipeline | beam.Create([Prediction(info, np.ones(4, np.float32), call)])
+        outputs = predictions | beam.ParDo(embed._Check()).with_outputs(FAILURES, embed.SECONDS, main="embeddings")
+        found = outputs[embed.SECONDS] | beam.Map(lambda busy: (busy.stage, busy.seconds, busy.calls, busy.device))
+        assert_that(
+            found, equal_to([("embed", 0.25, 0.5, "GPU NVIDIA L4"), ("wait", 0.125, 0.5, ""), ("load", 1.5, 0.5, "")])
+        )
 
 
 def test_what_travels_is_small(model):
@@ -78,7 +100,9 @@ def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():
     good, bad = np.ones(4, np.float32), np.array([1, np.nan, 1, 1], np.float32)
     info = ImageInfo(b"good", "v", "s", "jpeg", 1, 1), ImageInfo(b"bad", "v", "s", "jpeg", 1, 1)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        predictions = pipeline | beam.Create([Prediction(info[0], good, 0.1), Prediction(info[1], bad, 0.1)])
+        predictions = pipeline | beam.Create(
+            [Prediction(info[0], good, Call(2, 0.1)), Prediction(info[1], bad, Call(2, 0.1))]
+        )
         outputs = predictions | beam.ParDo(embed._Check()).with_outputs(FAILURES, embed.SECONDS, main="embeddings")
         keys = outputs.embeddings | "Keys" >> beam.Map(lambda embedding: embedding.info.key)
         failed = outputs[FAILURES] | "Failed" >> beam.Map(lambda failure: (failure.key, failure.stage, failure.error))

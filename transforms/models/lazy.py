@@ -5,15 +5,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from transforms.models.fixed_batches import Pixels
 
 if TYPE_CHECKING:
-    from transforms.models.loading import EmbeddingModel
+    from transforms.models.loading import EmbeddingModel, Timed
 
 
 class LazyModel:
-    """Stands for a model, and loads it when it is first asked to or called; safe to use from several threads."""
+    """Stands for a model, and loads it when it is first called; safe to use from several threads."""
 
     def __init__(self, load: Callable[[], "EmbeddingModel"]):
         """Takes what loads the model; it is called once, or again where it failed."""
@@ -21,17 +20,14 @@ class LazyModel:
         self._loading = threading.Lock()
         self._model: EmbeddingModel | None = None
 
-    def load(self) -> float:
-        """Loads the model unless that is done; returns the seconds that this took, or waiting for who does it."""
+    def timed(self, pixels: Pixels) -> "Timed":
+        """Returns what the model's `timed` does, with the seconds that loading took, or waiting for who does it."""
         if self._model is not None:
-            return 0.0
+            return self._model.timed(pixels)
         start = time.perf_counter()
-        self._loaded()
-        return time.perf_counter() - start
-
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Images, uint8 (n, height, width, 3) → vectors, float32 (n, dimension)."""
-        return self._loaded()(pixels)
+        model = self._loaded()
+        loading = time.perf_counter() - start
+        return model.timed(pixels)._replace(loading=loading)
 
     def _loaded(self) -> "EmbeddingModel":
         if self._model is None:

@@ -29,10 +29,18 @@ Embed = Callable[[Pixels], Vectors]
 
 
 class Timed(NamedTuple):
-    """Vectors, float32 (n, dimension), and the seconds that their caller waited for others' calls to end."""
+    """What a call gave, and what it took beside the model's own time.
+
+    Attributes:
+      vectors: float32 (n, dimension).
+      waited: seconds for others' calls to end; loading: seconds until the model was there.
+      device: what the model runs on, see `device.name`.
+    """
 
     vectors: Vectors
     waited: float
+    device: str
+    loading: float = 0.0
 
 
 class EmbeddingModel:
@@ -42,6 +50,7 @@ class EmbeddingModel:
         """Takes the compiled model, and how many threads may be in it at a time; others wait for their turn."""
         self.calls_at_once = calls_at_once
         self._batches = batches
+        self._device = device.name()
         self._turns = threading.Semaphore(calls_at_once)
 
     def __call__(self, pixels: Pixels) -> Vectors:
@@ -53,7 +62,7 @@ class EmbeddingModel:
         start = time.perf_counter()
         with self._turns:
             waited = time.perf_counter() - start
-            return Timed(self._batches(pixels), waited)
+            return Timed(self._batches(pixels), waited, self._device)
 
 
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:

@@ -3,21 +3,24 @@
 import concurrent.futures
 import threading
 
+import numpy as np
 import pytest
 
 from transforms.models.lazy import LazyModel
+from transforms.models.loading import EmbeddingModel
+
+
+def plus_one():
+    return EmbeddingModel(lambda pixels: pixels + np.float32(1), 4)
 
 
 def test_nothing_is_loaded_before_it_is_needed():
     loaded = []
-    model = LazyModel(lambda: loaded.append(1) or (lambda pixels: pixels + 1))
+    model = LazyModel(lambda: loaded.append(1) or plus_one())
     assert not loaded
-    assert model.load() > 0.0
-    assert (model(1), model(2), loaded, model.load()) == (2, 3, [1], 0.0)
-
-
-def test_a_call_loads():
-    assert LazyModel(lambda: lambda pixels: -pixels)(4) == -4
+    first, second = model.timed(np.zeros(1)), model.timed(np.ones(1))
+    assert (first.vectors, second.vectors, loaded) == (1, 2, [1])
+    assert first.loading > 0.0 and second.loading == 0.0
 
 
 def test_threads_wait_for_one_load():
@@ -26,20 +29,21 @@ def test_threads_wait_for_one_load():
     def load():
         loaded.append(1)
         threading.Event().wait(0.05)  # so that the others come while it is being loaded
-        return lambda pixels: pixels
+        return plus_one()
 
     model = LazyModel(load)
 
-    def call(pixels):
+    def call(number):
         begun.wait()
-        return model.load() >= 0.04, model(pixels)
+        found = model.timed(np.full(1, number))
+        return found.loading >= 0.04, found.vectors[0]
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert (list(pool.map(call, range(4))), loaded) == ([(True, i) for i in range(4)], [1])
+        assert (list(pool.map(call, range(4))), loaded) == ([(True, i + 1) for i in range(4)], [1])
 
 
 def test_a_load_that_failed_is_tried_again():
-    found = iter([OSError("not there yet"), lambda pixels: pixels])
+    found = iter([OSError("not there yet"), plus_one()])
 
     def load():
         if isinstance(one := next(found), OSError):
@@ -48,5 +52,5 @@ def test_a_load_that_failed_is_tried_again():
 
     model = LazyModel(load)
     with pytest.raises(OSError, match="not there yet"):
-        model.load()
-    assert model(5) == 5
+        model.timed(np.zeros(1))
+    assert model.timed(np.zeros(1)).vectors == 1
