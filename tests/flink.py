@@ -207,6 +207,11 @@ def _configuration(directory: Path, rest: int, rpc: int) -> str:
             "taskmanager.memory.network.min": "64m",
             "taskmanager.memory.network.max": "64m",
             "taskmanager.memory.managed.size": "128m",
+            "taskmanager.memory.framework.heap.size": "128m",
+            "taskmanager.memory.framework.off-heap.size": "128m",
+            "taskmanager.memory.jvm-metaspace.size": "256m",
+            "taskmanager.memory.jvm-overhead.min": "128m",
+            "taskmanager.memory.jvm-overhead.max": "128m",
             # A job outlives a TaskManager: this is what docs/flink.md asks of a cluster.
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 3,
@@ -221,7 +226,7 @@ def _configuration(directory: Path, rest: int, rpc: int) -> str:
 def _wait_for_task_managers(cluster: Cluster, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while cluster.get("/overview")["taskmanagers"] < TASK_MANAGERS:
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or any(each.poll() is not None for each in cluster.task_managers):
             raise TimeoutError(f"no {TASK_MANAGERS} TaskManagers within {seconds} s; logs: {cluster.directory}")
         time.sleep(0.2)
 
