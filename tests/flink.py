@@ -128,7 +128,9 @@ def flink(directory: Path) -> Iterator[Cluster]:
         entry = f"{base}.entrypoint.StandaloneSessionClusterEntrypoint"
         wait_for_start(rest, java("jobmanager", "384m", runtime, entry, "--configDir", directory))
         task_managers = [
-            java(f"taskmanager-{i}", "512m", runtime, f"{base}.taskexecutor.TaskManagerRunner", "--configDir", directory)
+            java(
+                f"taskmanager-{i}", "512m", runtime, f"{base}.taskexecutor.TaskManagerRunner", "--configDir", directory
+            )
             for i in range(TASK_MANAGERS)
         ]
         pool = free_port()
