@@ -85,11 +85,12 @@ class Cluster:
 def flink(directory: Path) -> Iterator[Cluster]:
     """Starts a cluster that keeps its configuration, files and logs in `directory`; stops it after the block."""
     rest, rpc, pool, job = (free_port() for _ in range(4))
+    directory = directory.resolve()
     (directory / "log4j.properties").write_text(_LOGGING)
     (directory / "config.yaml").write_text(_configuration(directory, rest, rpc))
     # Flink and its logging; not its tables, which are half of it.
     lib = flink_jars.distribution()
-    runtime = sorted([*lib.glob("flink-dist-*.jar"), *lib.glob("log4j-*.jar")])
+    jars = sorted([*lib.glob("flink-dist-*.jar"), *lib.glob("log4j-*.jar")]) + flink_jars.job_server()
     base = "org.apache.flink.runtime"
     with contextlib.ExitStack() as stack:
 
@@ -98,16 +99,15 @@ def flink(directory: Path) -> Iterator[Cluster]:
             stack.callback(_stop, process)
             return process
 
-        def java(name: str, flags: Sequence[str], jars: Sequence[Path], *arguments: object) -> subprocess.Popen:
+        def java(name: str, flags: Sequence[str], *arguments: object) -> subprocess.Popen:
             logging = f"-Dlog4j.configurationFile={directory}/log4j.properties"
             return start(name, [_java(), *flags, *_JVM, logging, "-cp", os.pathsep.join(map(str, jars)), *arguments])
 
         entry = f"{base}.entrypoint.StandaloneSessionClusterEntrypoint"
-        manager = java("jobmanager", ["-Xmx384m"], runtime, entry, "--configDir", directory)
+        manager = java("jobmanager", ["-Xmx384m"], entry, "--configDir", directory)
         server = java(
             "jobserver",
             ["-Xmx384m"],
-            [*flink_jars.job_server(), *runtime],
             "org.apache.beam.runners.flink.FlinkJobServerDriver",
             "--job-host=127.0.0.1",
             f"--job-port={job}",
@@ -123,7 +123,7 @@ def flink(directory: Path) -> Iterator[Cluster]:
             hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{own} worker-pool\n")
             start(f"workers-{i}", [sys.executable, "-m", "tests.worker_pool", f"{own}:{pool}"])
             flags, runner = ["-Xmx512m", f"-Djdk.net.hosts.file={hosts}"], f"{base}.taskexecutor.TaskManagerRunner"
-            task_managers.append(java(f"taskmanager-{i}", flags, runtime, runner, "--configDir", directory))
+            task_managers.append(java(f"taskmanager-{i}", flags, runner, "--configDir", directory))
         for port, process in ((rest, manager), (job, server)):
             wait_for_start(port, process)
         flags = ["--preset=flink", f"--job_endpoint=127.0.0.1:{job}", f"--environment_config=worker-pool:{pool}"]
@@ -198,6 +198,8 @@ def _configuration(directory: Path, rest: int, rpc: int) -> str:
             "taskmanager.memory.jvm-metaspace.size": "256m",
             "taskmanager.memory.jvm-overhead.min": "128m",
             "taskmanager.memory.jvm-overhead.max": "128m",
+            # A worker outlives a stage only where Beam's classes are Flink's own, not the job's.
+            "classloader.resolve-order": "parent-first",
             # A job outlives a TaskManager: this is what docs/flink.md asks of a cluster.
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 3,
