@@ -123,7 +123,9 @@ def flink(directory: Path) -> Iterator[Cluster]:
             hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{own} worker-pool\n")
             start(f"workers-{i}", [sys.executable, "-m", "tests.worker_pool", f"{own}:{pool}"])
             flags, runner = ["-Xmx512m", f"-Djdk.net.hosts.file={hosts}"], f"{base}.taskexecutor.TaskManagerRunner"
-            task_managers.append(java(f"taskmanager-{i}", flags, runner, "--configDir", directory))
+            task_managers.append(
+                java(f"taskmanager-{i}", flags, runner, "--configDir", directory, f"-Dtaskmanager.resource-id={i}")
+            )
         for port, process in ((rest, manager), (job, server)):
             wait_for_start(port, process)
         flags = ["--preset=flink", f"--job_endpoint=127.0.0.1:{job}", f"--environment_config=worker-pool:{pool}"]
