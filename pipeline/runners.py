@@ -8,6 +8,7 @@ from typing import NamedTuple
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
+    FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
@@ -176,11 +177,13 @@ def _accelerator(runs_on: RunsOn) -> Accelerator:
 
 
 def check(options: PipelineOptions, config: EmbedConfig) -> None:
-    """Makes sure that Dataflow can take the job, as far as flags tell.
+    """Makes sure that Dataflow or a Flink cluster can take the job, as far as flags tell.
 
     Raises:
       ValueError: with what was expected, and what to give.
     """
+    if _runner(options) == "FlinkRunner":
+        _check_flink(options)
     if not is_dataflow(options):
         return
     cloud = options.view_as(GoogleCloudOptions)
@@ -203,6 +206,16 @@ def check(options: PipelineOptions, config: EmbedConfig) -> None:
     if not image and not setup and not options.view_as(SetupOptions).extra_packages:
         raise ValueError("workers need this package: give --setup_file PATH/TO/setup.py or --sdk_container_image IMAGE")
     _check_hints(options, found)
+
+
+def _check_flink(options: PipelineOptions) -> None:
+    portable = options.view_as(PortableOptions)
+    in_job_server = options.view_as(FlinkRunnerOptions).flink_master in ("[auto]", "[local]")
+    if in_job_server and not portable.job_endpoint and portable.environment_type == "EXTERNAL":
+        raise ValueError(
+            "a job for worker pools needs their Flink cluster: give --flink_master HOST:8081 and --flink_version as "
+            "it has, or the --job_endpoint HOST:8099 of a job server (docs/flink.md)"
+        )
 
 
 def _check_hints(options: PipelineOptions, found: Accelerator | None) -> None:

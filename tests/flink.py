@@ -101,7 +101,7 @@ def flink(directory: Path) -> Iterator[Cluster]:
 
         def java(name: str, flags: Sequence[str], *arguments: object) -> subprocess.Popen:
             logging = f"-Dlog4j.configurationFile={directory}/log4j.properties"
-            return start(name, [_java(), *flags, *_JVM, logging, "-cp", os.pathsep.join(map(str, jars)), *arguments])
+            return start(name, ["java", *flags, *_JVM, logging, "-cp", os.pathsep.join(map(str, jars)), *arguments])
 
         entry = f"{base}.entrypoint.StandaloneSessionClusterEntrypoint"
         manager = java("jobmanager", ["-Xmx384m"], entry, "--configDir", directory)
@@ -161,14 +161,15 @@ def wait_for_start(port: int, process: subprocess.Popen, seconds: float = 60) ->
 
 
 def missing() -> str | None:
-    """Returns what a cluster needs and is not here, None where all is."""
-    return None if shutil.which("java") else "no Java: put one of version 11 or 17 on the PATH (docs/flink.md)"
-
-
-def _java() -> str:
-    if said := missing():
-        raise FileNotFoundError(said)
-    return str(shutil.which("java"))
+    """Returns what a cluster needs and cannot be had here, None where all is."""
+    if not shutil.which("java"):
+        return "no Java: put one of version 11 or 17 on the PATH (docs/flink.md)"
+    try:
+        flink_jars.distribution()
+        flink_jars.job_server()
+    except OSError as error:
+        return f"the jars of Flink and of Beam's job server cannot be fetched: {error}"
+    return None
 
 
 def _configuration(directory: Path, rest: int, rpc: int) -> str:
@@ -204,8 +205,9 @@ def _configuration(directory: Path, rest: int, rpc: int) -> str:
             "classloader.resolve-order": "parent-first",
             # A job outlives a TaskManager: this is what docs/flink.md asks of a cluster.
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": 3,
-            "restart-strategy.fixed-delay.delay": "1 s",
+            # Together longer than the heartbeat's time-out, until which a lost TaskManager is still handed tasks.
+            "restart-strategy.fixed-delay.attempts": 10,
+            "restart-strategy.fixed-delay.delay": "3 s",
             "heartbeat.interval": 1000,
             "heartbeat.timeout": 8000,
         },
@@ -243,10 +245,11 @@ def main(flags: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory() as directory, flink(Path(directory)) as cluster:
-            print(f"Flink {flink_jars.FLINK} of {TASK_MANAGERS} TaskManagers: {cluster.url}", flush=True)
+            print(f"Flink {flink_jars.FLINK}, {TASK_MANAGERS} TaskManagers: {cluster.url}", flush=True)
             code = subprocess.run([sys.executable, "run_pipeline.py", *cluster.flags, *flags], cwd=ROOT).returncode
             for job in cluster.get("/jobs/overview")["jobs"]:
-                print(f"Flink job {job['jid']} {job['state']} after {job['duration'] / 1000:.1f} s: {job['tasks']}")
+                tasks = f"{job['tasks']['finished']} of {job['tasks']['total']} tasks finished"
+                print(f"Flink job {job['jid']}: {job['state']} after {job['duration'] / 1000:.1f} s, {tasks}")
             return code
     except KeyboardInterrupt:
         return 130

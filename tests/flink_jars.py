@@ -56,8 +56,11 @@ def _fetched(url: str, sha256: str) -> Path:
     path = _cache() / url.rpartition("/")[2]
     if path.exists():
         return path
-    with urllib.request.urlopen(url, timeout=300) as reply:  # noqa: S310 - https, pinned here
-        content = reply.read()
+    try:
+        with urllib.request.urlopen(url, timeout=300) as reply:  # noqa: S310 - https, pinned here
+            content = reply.read()
+    except OSError as error:
+        raise OSError(f"{url}: {error}") from error
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise ValueError(f"{url} has the digest {found}: expected {sha256=}")
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

@@ -146,3 +146,5 @@ def test_a_lost_task_manager_costs_no_image(cluster, tmp_path):
     shards = sorted(output.glob("embeddings/lost/*"))
     assert [path.name for path in shards] == [f"part-{i:05d}-of-{len(shards):05d}.tfrecord" for i in range(len(shards))]
     assert len(shards) == run.report["shards"] and not list(output.rglob(".*"))
+    counted = counters(cluster)
+    assert {name: counted[f"images_{name}"] for name in run.counts} == run.counts

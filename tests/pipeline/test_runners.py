@@ -114,3 +114,15 @@ def test_flags_for_a_job_server_that_is_not_there():
         beam_options(*given[:1], "--bacth_size=3")
     with pytest.raises(ValueError, match=r"no job server answers at --job_endpoint '127.0.0.1:1' within 1 s"):
         beam_options(*given, "--job_endpoint=127.0.0.1:1", "--job_server_timeout=1")
+
+
+def test_flink_wants_to_know_its_cluster():
+    def check(*argv):
+        config, others = options.parse(["--output=/out", *argv])
+        runners.check(runners.beam_options(others, options.known_flags(), config.runs_on), config)
+
+    with pytest.raises(ValueError, match="give --flink_master HOST:8081 .* or the --job_endpoint"):
+        check("--preset=flink")
+    check("--preset=flink", "--flink_master=flink:8081")
+    check("--preset=flink", "--job_endpoint=localhost:8099")
+    check("--runner=FlinkRunner", "--environment_type=LOOPBACK")  # Flink in Beam's job server, to try it
