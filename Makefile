@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench memory clean
+.PHONY: demo flink-demo test lint format bench memory clean
 
 demo: $(VENV)/demo
 	$(BIN)/python run_pipeline.py
@@ -27,6 +27,10 @@ bench: $(VENV)/demo
 
 memory: $(VENV)/demo
 	$(BIN)/python -m benchmarks.memory
+
+# The sample images on a Flink cluster of this machine, which is stopped at the end: docs/flink.md.
+flink-demo: $(VENV)/demo
+	$(BIN)/python -m tests.flink --reprocess
 
 clean:
 	rm -rf $(VENV) build dist output *.egg-info

@@ -121,7 +121,9 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> dict[str, beam.PCollectio
         return root | "ListImages" >> ListImages(
             config.inputs, config.input_format, config.billing_project, config.read_concurrency
         )
-    retryable = root | "ReadRetryable" >> ReadRetryable(config.output_table, config.output, config.inputs)
+    retryable = root | "ReadRetryable" >> ReadRetryable(
+        config.output_table, config.output, config.inputs, config.run_id
+    )
     # What was not there and is not there now is given up, or it would be tried for ever.
     describe = DescribeImages(config.billing_project, config.read_concurrency, may_still_come=False)
     return retryable | "ListImages" >> describe
@@ -129,7 +131,7 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> dict[str, beam.PCollectio
 
 def _only_new(config: EmbedConfig, model: ModelSpec, read: ReadImages) -> OnlyNew:
     from_cloud_storage = all(pattern.startswith("gs://") for pattern in config.inputs)
-    ledger = ReadLedger(config.output_table, config.output, model.digest)
+    ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
     return OnlyNew(
         None if config.reprocess and not config.prune else ledger,
         FetchVectors(config.output_table, model.digest),

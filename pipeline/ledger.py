@@ -1,7 +1,8 @@
 """The ledger: what earlier runs have written, read back from where they wrote it.
 
 That is the table where there is one, otherwise the shards in the output directory: no list of its own that could tell
-something else than what is there.
+something else than what is there. What this very run has written says nothing: a runner that loses a worker late starts
+the job again, which would find all done, and what it does not write anew is removed.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ _MAX_RECORD_BYTES = 2**26
 # Clustering by model_digest and key lets BigQuery read just the blocks that it needs.
 _KNOWN = """
 SELECT key, version, sha256, size, crc32c, UNIX_MICROS(embedded_at) AS written_at
-FROM `{table}` WHERE model_digest = @digest
+FROM `{table}` WHERE model_digest = @digest AND run_id != @run_id
 """
 _VECTORS = """
 SELECT key, sha256, format, height, width, size, crc32c, embedding
@@ -57,19 +58,24 @@ class ReadLedger(beam.PTransform):
       table: PROJECT.DATASET.TABLE, or None: the files below `output` count.
       output: a directory that runs have written to.
       digest: of the model.
+      run_id: of this run.
     """
 
     table: str | None
     output: str | None
     digest: str
+    run_id: str
 
     def expand(self, root: Any) -> beam.PCollection[Known]:
         if self.table:
-            parts = root | "Table" >> beam.Create([self.table]) | "Query" >> beam.FlatMap(_ranges, self.digest)
+            parts = (
+                root | "Table" >> beam.Create([self.table]) | "Query" >> beam.FlatMap(_ranges, self.digest, self.run_id)
+            )
             read = beam.FlatMap(_known_rows)
         else:
+            own = write_tfrecord.directory(self.output or "", self.run_id)
             pattern = f"{write_tfrecord.directory(self.output or '', '*')}/part-*.tfrecord"
-            parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
+            parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards, own)
             read = beam.FlatMap(_known_records, self.digest)
         return parts | "Spread" >> beam.Reshuffle() | "Read" >> read.with_output_types(Known)
 
@@ -103,21 +109,23 @@ class ReadRetryable(beam.PTransform):
     """Pipeline → ImageRef without version, of every image whose latest failure in an earlier run is one that may pass.
 
     Attributes:
-      table, output: see ReadLedger.
+      table, output, run_id: see ReadLedger.
       patterns: just the keys that one of them matches; all, where there is none.
     """
 
     table: str | None
     output: str | None
     patterns: tuple[str, ...]
+    run_id: str
 
     def expand(self, root: Any) -> beam.PCollection[ImageRef]:
         if self.table:
             parts = root | "Table" >> beam.Create([self.table])
             read = beam.FlatMap(_failed_rows)
         else:
+            own = failures.directory(self.output or "", self.run_id)
             pattern = f"{failures.directory(self.output or '', '*')}/part-*.jsonl"
-            parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards)
+            parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards, own)
             read = beam.FlatMap(_failed_lines)
         return (
             parts
@@ -128,9 +136,10 @@ class ReadRetryable(beam.PTransform):
         )
 
 
-def _shards(pattern: str) -> Iterator[tuple[str, float]]:
+def _shards(pattern: str, own: str) -> Iterator[tuple[str, float]]:
     for metadata in storage.match(pattern):
-        yield metadata.path, metadata.last_updated_in_seconds
+        if not metadata.path.startswith(f"{own}/"):
+            yield metadata.path, metadata.last_updated_in_seconds
 
 
 def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
@@ -151,9 +160,9 @@ def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
             raise
 
 
-def _ranges(table: str, digest: str) -> Iterator[tuple[str, str, str, int]]:
+def _ranges(table: str, digest: str, run_id: str) -> Iterator[tuple[str, str, str, int]]:
     """Yields the parts of one query's result: (project, job, location, first row)."""
-    result = warehouse.start(table, _KNOWN.format(table=table), digest=digest)
+    result = warehouse.start(table, _KNOWN.format(table=table), digest=digest, run_id=run_id)
     for first in range(0, result.total, _RANGE):
         yield result.project, result.job, result.location, first
 

@@ -33,6 +33,8 @@ _TABLE: dict[str, tuple[str | int | None, ...]] = {
     # A worker pool beside each TaskManager: python -m apache_beam.runners.worker.worker_pool_main
     "environment_type":                 (None,              "EXTERNAL",        None,            None),
     "environment_config":               (None,              "localhost:50000", None,            None),
+    # A worker stays, and keeps its model, between the stages of a job: docs/flink.md.
+    "environment_cache_millis":         (None,              60_000,            None,            None),
     "parallelism":                      (None,              2,                 None,            None),
     "machine_type":                     (None,              None,              "n1-standard-4", "n1-standard-4"),
     "disk_size_gb":                     (None,              None,              50,              50),

@@ -2,12 +2,13 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
+    FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
@@ -16,7 +17,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from pipeline import presets
+from pipeline import job_server, presets
 from pipeline.command import Parser
 from pipeline.options import EmbedConfig, RunsOn
 from pipeline.presets import DATAFLOW, LOCAL_RUNNER, ONE_PROCESS, VCPUS, Accelerator
@@ -52,18 +53,28 @@ def beam_options(argv: Sequence[str], own_flags: Iterable[str], runs_on: RunsOn 
     """
     runs_on = runs_on or RunsOn()
     given, parser = _given(argv)
-    if given.unknown:
-        flag = given.unknown[0].split("=")[0]
-        known = [*own_flags, *(name for action in parser._actions for name in action.option_strings)]
-        near = difflib.get_close_matches(flag, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see --help"
-        raise ValueError(f"{flag!r} is neither a flag of this command nor of Beam; {hint}")
     under = [f"--{name}={value}" for name, value in _preset(runs_on, given).items()]
     options = PipelineOptions([*under, *argv])
+    if given.unknown:
+        known = [*own_flags, *(name for action in parser._actions for name in action.option_strings)]
+        _check_unknown(given.unknown, known, job_server.flags(options))
     if _is_fn_api_runner(options):
         # It would run the stages that differ in their hints in processes of their own.
         options.view_as(StandardOptions).resource_hints = []
     return options
+
+
+def _check_unknown(unknown: Sequence[str], known: Iterable[str], of_job_server: Container[str] | None) -> None:
+    """Raises ValueError where an argument is nobody's; what only the job server knows is handed on to it."""
+    argument = job_server.first_unknown(unknown, of_job_server or ())
+    if not argument:
+        return
+    flag = argument.partition("=")[0]
+    near = difflib.get_close_matches(flag, known, n=1)
+    if of_job_server is None and argument.startswith("--") and not near:
+        return  # Beam is yet to start the job server, which may know it
+    hint = f"did you mean {near[0]}?" if near else "see --help"
+    raise ValueError(f"{flag!r} is neither a flag of this command nor of Beam; {hint}")
 
 
 class _Given(NamedTuple):
@@ -166,11 +177,13 @@ def _accelerator(runs_on: RunsOn) -> Accelerator:
 
 
 def check(options: PipelineOptions, config: EmbedConfig) -> None:
-    """Makes sure that Dataflow can take the job, as far as flags tell.
+    """Makes sure that Dataflow or a Flink cluster can take the job, as far as flags tell.
 
     Raises:
       ValueError: with what was expected, and what to give.
     """
+    if _runner(options) == "FlinkRunner":
+        _check_flink(options)
     if not is_dataflow(options):
         return
     cloud = options.view_as(GoogleCloudOptions)
@@ -193,6 +206,16 @@ def check(options: PipelineOptions, config: EmbedConfig) -> None:
     if not image and not setup and not options.view_as(SetupOptions).extra_packages:
         raise ValueError("workers need this package: give --setup_file PATH/TO/setup.py or --sdk_container_image IMAGE")
     _check_hints(options, found)
+
+
+def _check_flink(options: PipelineOptions) -> None:
+    portable = options.view_as(PortableOptions)
+    in_job_server = options.view_as(FlinkRunnerOptions).flink_master in ("[auto]", "[local]")
+    if in_job_server and not portable.job_endpoint and portable.environment_type == "EXTERNAL":
+        raise ValueError(
+            "a job for worker pools needs their Flink cluster: give --flink_master HOST:8081 and --flink_version as "
+            "it has, or the --job_endpoint HOST:8099 of a job server (docs/flink.md)"
+        )
 
 
 def _check_hints(options: PipelineOptions, found: Accelerator | None) -> None:
@@ -228,9 +251,10 @@ def shares_model_across_processes(options: PipelineOptions) -> bool:
     """Returns whether a machine's workers are several processes, which had better share one model."""
     if _is_fn_api_runner(options):
         return not is_local(options)
-    if options.view_as(PortableOptions).environment_type == "LOOPBACK" or _runner(options) == "PrismRunner":
-        return False
-    return ONE_PROCESS not in (options.view_as(DebugOptions).experiments or [])
+    if is_dataflow(options):
+        return ONE_PROCESS not in (options.view_as(DebugOptions).experiments or [])
+    portable = options.view_as(PortableOptions)
+    return portable.environment_type != "LOOPBACK" and int(portable.sdk_worker_parallelism) != 1
 
 
 def check_location(options: PipelineOptions, model: ModelSpec) -> None:

@@ -1,8 +1,11 @@
 """Records → files `part-SSSSS-of-NNNNN` in one directory, each under its name only when all are complete.
 
-Bundles write parts under names of their own; when every part is closed they are counted, numbered and renamed. So no
+Bundles write parts under names of their own; when every part is closed they are counted, numbered and named. So no
 record crosses a shuffle, a bundle that runs twice leaves a stray part and no double record, and a reader that sees
 `part-00003-of-00007` knows what it waits for.
+
+A runner that loses a worker may do any of it again, with other parts, even after some were named. So a part keeps its
+first name until all have their final one, and final names that are not of the last attempt go with the parts.
 """
 
 import dataclasses
@@ -24,6 +27,7 @@ MAX_SHARD_BYTES = 256 * 2**20
 
 _BATCH = 64
 _PARTS = ".parts"
+_NONE = Shard("", 0)
 
 
 @dataclasses.dataclass(eq=False)
@@ -57,10 +61,13 @@ class WriteShards(beam.PTransform):
             | "Spread" >> beam.Reshuffle()
             | "Publish" >> beam.MapTuple(_publish).with_output_types(Shard)
         )
+        # There to clean up where nothing is published, and an earlier attempt did publish.
+        none = published.pipeline | "None" >> beam.Create([_NONE]).with_output_types(Shard)
         shards = (
-            published
+            [published, none]
+            | "PublishedOrNone" >> beam.Flatten()
             | "AllPublished" >> _Together()
-            | "RemoveStrayParts" >> beam.FlatMap(_remove_strays, self._parts).with_output_types(Shard)
+            | "RemoveStrays" >> beam.FlatMap(_remove_strays, self.directory).with_output_types(Shard)
         )
         return {"shards": shards, SECONDS: [outputs[SECONDS] for outputs in written] | "Seconds" >> beam.Flatten()}
 
@@ -145,10 +152,15 @@ def _listed(_: bool, shards: Iterable[Shard]) -> list[Shard]:
 
 
 def _publish(part: str, shard: Shard) -> Shard:
-    storage.publish(part, shard.path)
+    storage.name(part, shard.path)
     return shard
 
 
-def _remove_strays(shards: list[Shard], parts: str) -> list[Shard]:
-    storage.remove(parts)
+def _remove_strays(published: list[Shard], directory: str) -> list[Shard]:
+    shards = [shard for shard in published if shard != _NONE]
+    named = {shard.path for shard in shards}
+    for found in storage.match(f"{directory}/part-*-of-*"):
+        if found.path not in named:
+            storage.remove_file(found.path)
+    storage.remove(f"{directory}/{_PARTS}")
     return shards

@@ -6,6 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
@@ -89,6 +90,34 @@ def publish(part: str, path: str) -> None:
     except BeamIOError:
         if FileSystems.exists(part) or not FileSystems.exists(path):
             raise
+
+
+def name(part: str, path: str) -> None:
+    """Gives a complete file a final name too, whole and in place of what had it; it keeps its own.
+
+    Doing it again changes nothing, even when the first name is gone by then. Raises OSError.
+    """
+    try:
+        if "://" in path:
+            FileSystems.copy([part], [path])
+        else:
+            _link(part, path)
+    except (BeamIOError, FileNotFoundError):
+        if FileSystems.exists(part) or not FileSystems.exists(path):
+            raise
+
+
+def _link(part: str, path: str) -> None:
+    beside = Path(f"{path}.{uuid.uuid4().hex}")
+    try:
+        beside.hardlink_to(part)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a filesystem without hard links
+        copy(part, path)
+    else:
+        beside.replace(path)
+        beside.unlink(missing_ok=True)  # renaming a file to another name that it has does nothing
 
 
 def remove(directory: str) -> None:

@@ -66,13 +66,15 @@ def output(written, tmp_path):
     return shutil.copytree(written, tmp_path / "output")
 
 
-def read_ledger(output=None, digest=DIGEST, table=None):
-    found, _ = collect(lambda root: {"known": root | ReadLedger(table, str(output) if output else None, digest)})
+def read_ledger(output=None, digest=DIGEST, table=None, run_id="now"):
+    ledger = ReadLedger(table, str(output) if output else None, digest, run_id)
+    found, _ = collect(lambda root: {"known": root | ledger})
     return found["known"]
 
 
-def read_retryable(output=None, patterns=(), table=None):
-    found, counted = collect(lambda root: {"refs": root | ReadRetryable(table, output and str(output), patterns)})
+def read_retryable(output=None, patterns=(), table=None, run_id="now"):
+    retryable = ReadRetryable(table, output and str(output), patterns, run_id)
+    found, counted = collect(lambda root: {"refs": root | retryable})
     assert counted.get(counters.IMAGES_LISTED, 0) == len(found["refs"])
     return sorted(found["refs"], key=lambda ref: ref.key)
 
@@ -160,6 +162,11 @@ def test_only_complete_shards_count(output):
     (output / "embeddings" / "killed" / ".parts" / "0123.tfrecord").write_bytes(b"half a reco")
     (output / "embeddings" / "killed" / "notes.txt").write_bytes(b"not a shard")
     assert identities(read_ledger(output)) == identities(FIRST + SECOND)
+
+
+def test_what_this_run_wrote_before_it_was_started_again_is_not_known(output):
+    assert identities(read_ledger(output, run_id="second")) == identities(FIRST)
+    assert identities(read_ledger(output, run_id="secon")) == identities(FIRST + SECOND)
 
 
 def test_a_shard_that_went_after_the_listing_is_not_known(tmp_path):
@@ -283,6 +290,10 @@ def test_what_failed_in_a_way_that_may_pass(tmp_path, patterns, expected):
     for run_id, failures in FAILED.items():
         collect(lambda root, f=failures, r=run_id: root | beam.Create(f) | WriteFailures(str(tmp_path), r))
     assert read_retryable(tmp_path, patterns) == [ImageRef(key, "", -1) for key in sorted(expected)]
+    # What this run wrote before it was started again takes nothing out.
+    passed = [retryable(key, False) for key in TO_RETRY]
+    collect(lambda root: root | beam.Create(passed) | WriteFailures(str(tmp_path), "now"))
+    assert read_retryable(tmp_path, patterns) == [ImageRef(key, "", -1) for key in sorted(expected)]
 
 
 def test_shards_in_a_bucket(cloud):
@@ -343,7 +354,7 @@ def test_all_rows_of_a_digest(table, monkeypatch, rows_at_once):
     assert identities(known) == identities(ROWS)
     assert {(entry.written_at, entry.shard, entry.offset) for entry in known} == {(BEGAN_AT.timestamp(), "", -1)}
     assert identities(read_ledger(table=table, digest=OTHER)) == identities(OTHERS)
-    assert read_ledger(table=table, digest="f" * 64) == []
+    assert read_ledger(table=table, digest="f" * 64) == read_ledger(table=table, run_id=RUN.run_id) == []
 
 
 def test_vectors_from_the_table(table, monkeypatch):

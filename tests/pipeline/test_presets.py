@@ -24,7 +24,16 @@ def resolved(*argv):
     ("preset", "expected"),
     [
         ("local", {"runner": presets.LOCAL_RUNNER, "direct_running_mode": "multi_threading", "batch_size": "32"}),
-        ("flink", {"runner": "FlinkRunner", "environment_type": "EXTERNAL", "parallelism": "2", "batch_size": "32"}),
+        (
+            "flink",
+            {
+                "runner": "FlinkRunner",
+                "environment_type": "EXTERNAL",
+                "environment_cache_millis": "60000",
+                "parallelism": "2",
+                "batch_size": "32",
+            },
+        ),
         ("dataflow", {"runner": "DataflowRunner", "machine_type": "n1-standard-4", "max_num_workers": "10"}),
         (
             "dataflow-gpu",

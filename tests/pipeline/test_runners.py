@@ -1,9 +1,12 @@
 """pipeline.runners: defaults under the user's flags, and flags that are nobody's."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
 from pipeline import options, runners
 
@@ -31,7 +34,10 @@ def test_the_users_flags_win():
     [
         (["--runner=DataflowRunner"], True),
         (["--runner=DataflowRunner", "--experiments=no_use_multiple_sdk_containers"], False),
-        (["--runner=FlinkRunner", "--environment_type=LOOPBACK"], False),
+        # A TaskManager's worker is one process, unless it is told otherwise.
+        (["--runner=FlinkRunner", "--environment_type=EXTERNAL"], False),
+        (["--runner=FlinkRunner", "--environment_type=EXTERNAL", "--sdk_worker_parallelism=4"], True),
+        (["--runner=FlinkRunner", "--environment_type=LOOPBACK", "--sdk_worker_parallelism=4"], False),
         (["--runner=PrismRunner"], False),
     ],
 )
@@ -57,3 +63,66 @@ def test_wrong_flags(argv, said):
     with pytest.raises(ValueError, match="flag|invalid") as raised:
         beam_options(*argv)
     assert said in str(raised.value)
+
+
+class _JobServer(beam_job_api_pb2_grpc.JobServiceServicer):
+    def DescribePipelineOptions(self, request, context):  # noqa: N802 - gRPC's name
+        option = beam_job_api_pb2.PipelineOptionDescriptor(name="execution_mode_for_batch")
+        return beam_job_api_pb2.DescribePipelineOptionsResponse(options=[option])
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    server = grpc.server(ThreadPoolExecutor(1))
+    beam_job_api_pb2_grpc.add_JobServiceServicer_to_server(_JobServer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"--job_endpoint=127.0.0.1:{port}"
+    server.stop(0)
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "SparkRunner", "PortableRunner"])
+@pytest.mark.parametrize(
+    "given", [["--execution_mode_for_batch=BATCH"], ["--execution_mode_for_batch", "BATCH"]], ids=["one", "two"]
+)
+def test_flags_that_only_the_job_server_knows_are_handed_on(endpoint, runner, given):
+    found = beam_options(f"--runner={runner}", endpoint, *given)
+    # As Beam does, once it has asked the job server.
+    handed_on = found.get_all_options(add_extra_args_fn=lambda parser: parser.add_argument(given[0].split("=")[0]))
+    assert handed_on["execution_mode_for_batch"] == "BATCH"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--execution_mode=BATCH"], "'--execution_mode' is neither"),
+        (["--execution_mode_for_batch=BATCH", "PIPELINED"], "'PIPELINED' is neither"),
+        (["--execution_mode_for_batch", "BATCH", "PIPELINED"], "'PIPELINED' is neither"),
+        (["--bacth_size=3"], "did you mean --batch_size?"),
+    ],
+)
+def test_what_the_job_server_does_not_know_either(endpoint, argv, said):
+    with pytest.raises(ValueError, match="neither a flag of this command nor of Beam") as raised:
+        beam_options("--runner=FlinkRunner", endpoint, *argv)
+    assert said in str(raised.value)
+
+
+def test_flags_for_a_job_server_that_is_not_there():
+    given = ["--runner=FlinkRunner", "--execution_mode_for_batch=BATCH"]
+    assert beam_options(*given)  # Beam starts one with the job
+    with pytest.raises(ValueError, match="did you mean --batch_size"):
+        beam_options(*given[:1], "--bacth_size=3")
+    with pytest.raises(ValueError, match=r"no job server answers at --job_endpoint '127.0.0.1:1' within 1 s"):
+        beam_options(*given, "--job_endpoint=127.0.0.1:1", "--job_server_timeout=1")
+
+
+def test_flink_wants_to_know_its_cluster():
+    def check(*argv):
+        config, others = options.parse(["--output=/out", *argv])
+        runners.check(runners.beam_options(others, options.known_flags(), config.runs_on), config)
+
+    with pytest.raises(ValueError, match="give --flink_master HOST:8081 .* or the --job_endpoint"):
+        check("--preset=flink")
+    check("--preset=flink", "--flink_master=flink:8081")
+    check("--preset=flink", "--job_endpoint=localhost:8099")
+    check("--runner=FlinkRunner", "--environment_type=LOOPBACK")  # Flink in Beam's job server, to try it

@@ -1,5 +1,6 @@
 """transforms.shards: numbered, complete, and right after a retry."""
 
+import os
 from pathlib import Path
 
 import apache_beam as beam
@@ -75,12 +76,56 @@ def test_publishing_twice_is_publishing_once(tmp_path):
     part.write_text("x")
     shard = Shard(str(final), 1)
     assert shards._publish(str(part), shard) == shards._publish(str(part), shard) == shard
-    assert final.read_text() == "x" and not part.exists()
+    part.unlink()  # as all parts are when all is done
+    assert shards._publish(str(part), shard) == shard
+    assert final.read_text() == "x" and [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_what_is_published_last_has_the_name(tmp_path):
+    first, second, final = tmp_path / "first", tmp_path / "second", Shard(str(tmp_path / "final"), 1)
+    first.write_text("1")
+    second.write_text("2")
+    shards._publish(str(first), final)
+    shards._publish(str(second), final)
+    assert Path(final.path).read_text() == "2" and first.read_text() == "1"
+
+
+def test_without_hard_links_a_part_is_copied(tmp_path, monkeypatch):
+    def link(source, target):
+        raise PermissionError(1, "Operation not permitted")  # as vfat and some network filesystems say
+
+    monkeypatch.setattr(os, "link", link)  # which Path.hardlink_to calls
+    written(tmp_path / "d", ["1", "2"])
+    assert content(tmp_path / "d") == ["1", "2"]
 
 
 def test_publishing_what_was_never_written_fails(tmp_path):
-    with pytest.raises(OSError, match="Rename operation failed"):
+    with pytest.raises(FileNotFoundError):
         shards._publish(str(tmp_path / "part"), Shard(str(tmp_path / "final"), 1))
+
+
+@pytest.mark.parametrize("records", [["1", "2"], []], ids=["with records", "without a record"])
+def test_an_attempt_that_died_while_publishing_leaves_nothing(tmp_path, records):
+    (tmp_path / "d").mkdir()
+    for name in ("part-00000-of-00001", "part-00007-of-00009", "part-00008-of-00009"):
+        (tmp_path / "d" / f"{name}.txt").write_text("of the first attempt\n")
+    found = written(tmp_path / "d", records)
+    assert content(tmp_path / "d") == records
+    assert sorted(shard.path for shard in found) == sorted(str(path) for path in (tmp_path / "d").iterdir())
+
+
+def test_an_attempt_takes_up_parts_that_an_earlier_one_named(tmp_path):
+    parts = [Shard(str(tmp_path / name), 1) for name in "ab"]
+    for part in parts:
+        Path(part.path).write_text(part.path)
+    third = Shard(str(tmp_path / "0"), 1)  # of a worker that was lost, after the first attempt had numbered
+    for path, shard in number([third, *parts], str(tmp_path), ".txt"):
+        if path != third.path:
+            shards._publish(path, shard)
+    published = [shards._publish(path, shard) for path, shard in number(parts, str(tmp_path), ".txt")]
+    shards._remove_strays(published, str(tmp_path))
+    assert {path.name for path in tmp_path.glob("part-*")} == {"part-00000-of-00002.txt", "part-00001-of-00002.txt"}
+    assert {Path(shard.path).read_text() for shard in published} == {part.path for part in parts}
 
 
 def test_a_bundle_that_ran_twice_leaves_no_double_record(tmp_path):

@@ -1,0 +1,40 @@
+"""Flags that are the job server's: it says itself which it takes, and Beam hands them on."""
+
+from collections.abc import Container, Iterable
+
+import grpc
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.portability.api import beam_job_api_pb2
+from apache_beam.runners.portability.job_server import ExternalJobServer
+
+
+def flags(options: PipelineOptions) -> Container[str] | None:
+    """Returns the flags of the job server that a job goes to; None where Beam starts that with the job, and none tells.
+
+    Raises:
+      ValueError: if nobody answers there.
+    """
+    runner = options.view_as(StandardOptions).runner.rsplit(".")[-1]
+    if runner not in ("FlinkRunner", "SparkRunner", "PortableRunner"):
+        return ()
+    portable = options.view_as(PortableOptions)
+    endpoint, timeout = portable.job_endpoint, portable.job_server_timeout
+    if not endpoint or endpoint == "embed":
+        return None if runner != "PortableRunner" else ()
+    try:
+        server = ExternalJobServer(endpoint, timeout).start()
+        asked = beam_job_api_pb2.DescribePipelineOptionsRequest()
+        described = server.DescribePipelineOptions(asked, timeout=timeout)
+    except (grpc.RpcError, grpc.FutureTimeoutError) as error:
+        raise ValueError(f"no job server answers at --job_endpoint {endpoint!r} within {timeout} s") from error
+    return {f"--{option.name}" for option in described.options}
+
+
+def first_unknown(unknown: Iterable[str], known: Container[str]) -> str | None:
+    """Returns the first of some arguments that is neither a known flag nor the value of one."""
+    takes_value = False
+    for argument in unknown:
+        if not (takes_value and not argument.startswith("--")) and argument.partition("=")[0] not in known:
+            return argument
+        takes_value = argument.startswith("--") and "=" not in argument
+    return None

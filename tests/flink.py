@@ -1,0 +1,259 @@
+"""A Flink cluster on this machine: a JobManager, two TaskManagers, worker pools, and Beam's job server before them.
+
+`python -m tests.flink FLAGS…` runs the command on it with these flags, and stops it all.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests import flink_jars
+from tests.emulators import free_port, wait_for
+
+ROOT = Path(__file__).parents[1]
+TASK_MANAGERS = 2
+SLOTS = 2  # each: what one TaskManager ran has room on the other
+
+# What Flink's own scripts give a JVM of version 17.
+_JVM = [
+    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
+    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
+    "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
+    *(
+        f"--add-opens=java.base/{package}=ALL-UNNAMED"
+        for package in (
+            "java.lang",
+            "java.net",
+            "java.io",
+            "java.nio",
+            "sun.nio.ch",
+            "java.lang.reflect",
+            "java.text",
+            "java.time",
+            "java.util",
+            "java.util.concurrent",
+            "java.util.concurrent.atomic",
+            "java.util.concurrent.locks",
+        )
+    ),
+]
+_LOGGING = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = Console
+appender.console.name = Console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss,SSS} %-5p %c{1} %m%n
+"""
+
+
+@dataclasses.dataclass
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+      url: of the JobManager's REST interface and UI.
+      flags: what lets the command run on it.
+      task_managers: their processes.
+      directory: with the logs.
+    """
+
+    url: str
+    flags: list[str]
+    task_managers: list[subprocess.Popen]
+    directory: Path
+
+    def get(self, path: str) -> dict:
+        """Returns what the REST interface answers."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as reply:  # noqa: S310 - always http://127.0.0.1
+            return json.load(reply)
+
+
+@contextlib.contextmanager
+def flink(directory: Path) -> Iterator[Cluster]:
+    """Starts a cluster that keeps its configuration, files and logs in `directory`; stops it after the block."""
+    rest, rpc, pool, job = (free_port() for _ in range(4))
+    directory = directory.resolve()
+    (directory / "log4j.properties").write_text(_LOGGING)
+    (directory / "config.yaml").write_text(_configuration(directory, rest, rpc))
+    # Flink and its logging; not its tables, which are half of it.
+    lib = flink_jars.distribution()
+    jars = sorted([*lib.glob("flink-dist-*.jar"), *lib.glob("log4j-*.jar")]) + flink_jars.job_server()
+    base = "org.apache.flink.runtime"
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, command: Sequence[object]) -> subprocess.Popen:
+            process = _start(directory / f"{name}.log", command)
+            stack.callback(_stop, process)
+            return process
+
+        def java(name: str, flags: Sequence[str], *arguments: object) -> subprocess.Popen:
+            logging = f"-Dlog4j.configurationFile={directory}/log4j.properties"
+            return start(name, ["java", *flags, *_JVM, logging, "-cp", os.pathsep.join(map(str, jars)), *arguments])
+
+        entry = f"{base}.entrypoint.StandaloneSessionClusterEntrypoint"
+        manager = java("jobmanager", ["-Xmx384m"], entry, "--configDir", directory)
+        server = java(
+            "jobserver",
+            ["-Xmx384m"],
+            "org.apache.beam.runners.flink.FlinkJobServerDriver",
+            "--job-host=127.0.0.1",
+            f"--job-port={job}",
+            "--artifact-port=0",
+            "--expansion-port=0",
+            f"--flink-master=127.0.0.1:{rest}",
+            f"--artifacts-dir={directory}/artifacts",
+        )
+        task_managers = []
+        for i in range(TASK_MANAGERS):
+            # On a cluster every machine's `localhost` is its own; here every TaskManager's `worker-pool` is.
+            own, hosts = f"127.0.0.{i + 1}", directory / f"hosts-{i}"
+            hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{own} worker-pool\n")
+            start(f"workers-{i}", [sys.executable, "-m", "tests.worker_pool", f"{own}:{pool}"])
+            flags, runner = ["-Xmx512m", f"-Djdk.net.hosts.file={hosts}"], f"{base}.taskexecutor.TaskManagerRunner"
+            task_managers.append(
+                java(f"taskmanager-{i}", flags, runner, "--configDir", directory, f"-Dtaskmanager.resource-id={i}")
+            )
+        for port, process in ((rest, manager), (job, server)):
+            wait_for_start(port, process)
+        flags = ["--preset=flink", f"--job_endpoint=127.0.0.1:{job}", f"--environment_config=worker-pool:{pool}"]
+        cluster = Cluster(f"http://127.0.0.1:{rest}", flags, task_managers, directory)
+        _wait_for_task_managers(cluster)
+        yield cluster
+
+
+def _start(log: Path, command: Sequence[object]) -> subprocess.Popen:
+    """Starts a process in a session of its own, so that what it starts ends with it."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            list(map(str, command)),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            # A worker pool starts plain `python`, which shall be this one.
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        )
+
+
+def wait_for_start(port: int, process: subprocess.Popen, seconds: float = 60) -> None:
+    """Waits longer than for the small servers: a JVM starts slowly on a busy machine."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return wait_for(port, process)
+        except TimeoutError:
+            if time.monotonic() > deadline:
+                raise
+
+
+def missing() -> str | None:
+    """Returns what a cluster needs and cannot be had here, None where all is."""
+    if not shutil.which("java"):
+        return "no Java: put one of version 11 or 17 on the PATH (docs/flink.md)"
+    try:
+        flink_jars.distribution()
+        flink_jars.job_server()
+    except OSError as error:
+        return f"the jars of Flink and of Beam's job server cannot be fetched: {error}"
+    return None
+
+
+def _configuration(directory: Path, rest: int, rpc: int) -> str:
+    for name in ("io", "artifacts"):
+        (directory / name).mkdir()
+    return json.dumps(  # which is YAML
+        {
+            "jobmanager.rpc.address": "127.0.0.1",
+            "jobmanager.rpc.port": rpc,
+            "jobmanager.bind-host": "127.0.0.1",
+            "taskmanager.host": "127.0.0.1",
+            "taskmanager.bind-host": "127.0.0.1",
+            "rest.address": "127.0.0.1",
+            "rest.bind-address": "127.0.0.1",
+            "rest.port": rest,
+            "io.tmp.dirs": str(directory / "io"),
+            "taskmanager.numberOfTaskSlots": SLOTS,
+            # So that both TaskManagers have a part in a job of parallelism 2.
+            "cluster.evenly-spread-out-slots": True,
+            # Started without Flink's scripts, a TaskManager wants its memory in full.
+            "taskmanager.cpu.cores": 1.0,
+            "taskmanager.memory.task.heap.size": "256m",
+            "taskmanager.memory.task.off-heap.size": "64m",
+            "taskmanager.memory.network.min": "256m",
+            "taskmanager.memory.network.max": "256m",
+            "taskmanager.memory.managed.size": "128m",
+            "taskmanager.memory.framework.heap.size": "128m",
+            "taskmanager.memory.framework.off-heap.size": "128m",
+            "taskmanager.memory.jvm-metaspace.size": "256m",
+            "taskmanager.memory.jvm-overhead.min": "128m",
+            "taskmanager.memory.jvm-overhead.max": "128m",
+            # A worker outlives a stage only where Beam's classes are Flink's own, not the job's.
+            "classloader.resolve-order": "parent-first",
+            # A job outlives a TaskManager: this is what docs/flink.md asks of a cluster.
+            "restart-strategy.type": "fixed-delay",
+            # Together longer than the heartbeat's time-out, until which a lost TaskManager is still handed tasks.
+            "restart-strategy.fixed-delay.attempts": 10,
+            "restart-strategy.fixed-delay.delay": "3 s",
+            "heartbeat.interval": 1000,
+            "heartbeat.timeout": 8000,
+        },
+        indent=2,
+    )
+
+
+def _wait_for_task_managers(cluster: Cluster, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(urllib.error.HTTPError):  # 503 before the JobManager leads
+            if cluster.get("/overview")["taskmanagers"] == TASK_MANAGERS:
+                return
+        if time.monotonic() > deadline or any(each.poll() is not None for each in cluster.task_managers):
+            raise TimeoutError(f"no {TASK_MANAGERS} TaskManagers within {seconds} s; logs: {cluster.directory}")
+        time.sleep(0.2)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Ends a process with all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def main(flags: Sequence[str]) -> int:
+    """Runs the command on a cluster; returns its exit code."""
+    if said := missing():
+        print(said, file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory() as directory, flink(Path(directory)) as cluster:
+            print(f"Flink {flink_jars.FLINK}, {TASK_MANAGERS} TaskManagers: {cluster.url}", flush=True)
+            code = subprocess.run([sys.executable, "run_pipeline.py", *cluster.flags, *flags], cwd=ROOT).returncode
+            for job in cluster.get("/jobs/overview")["jobs"]:
+                tasks = f"{job['tasks']['finished']} of {job['tasks']['total']} tasks finished"
+                print(f"Flink job {job['jid']}: {job['state']} after {job['duration'] / 1000:.1f} s, {tasks}")
+            return code
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

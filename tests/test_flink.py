@@ -1,0 +1,158 @@
+"""The command on a Flink cluster: the same records as a local run's, and a TaskManager lost in the middle."""
+
+import base64
+import collections
+import json
+import os
+import subprocess
+import time
+import urllib.error
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.coders import VarIntCoder
+
+from pipeline import graph, options
+from tests import data_generation as data
+from tests.flink import Cluster, flink, missing
+from tests.running import ROOT, Run, command, run_pipeline
+from transforms.formats import INPUT_FORMATS
+
+SAMPLES = Path(options.SAMPLES).parent
+# Starting a JVM for everything, and a worker for each TaskManager, takes a busy machine its time.
+TIMEOUT = 400
+
+
+@pytest.mark.parametrize("input_format", INPUT_FORMATS)
+def test_no_flatten_is_of_nothing(tmp_path, model, input_format):
+    # With one, Beam's fuser for Flink says `PCollectionNodes […] were consumed but never produced`.
+    flags = ["--input", tmp_path / "x", "--output", tmp_path / "out", "--input_format", input_format]
+    config, _ = options.parse(list(map(str, flags)))
+    pipeline = beam.Pipeline()
+    graph.build(pipeline, config, model, None, share_model_across_processes=True)
+    transforms = pipeline.to_runner_api().components.transforms.values()
+    flattens = [each for each in transforms if each.spec.urn == beam.common_urns.primitives.FLATTEN.urn]
+    assert flattens and [each.unique_name for each in flattens if not each.inputs] == []
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    if said := missing():
+        pytest.skip(said)
+    with flink(tmp_path_factory.mktemp("flink")) as started:
+        yield started
+
+
+def job(cluster: Cluster) -> str:
+    """Returns the id of the job that started last."""
+    return max(cluster.get("/jobs/overview")["jobs"], key=lambda found: found["start-time"])["jid"]
+
+
+def counters(cluster: Cluster) -> dict[str, int]:
+    """Returns what Flink's REST interface says that the last job's workers have counted."""
+    counted = collections.Counter()
+    for found in cluster.get(f"/jobs/{job(cluster)}/accumulators")["user-task-accumulators"]:
+        for metric in json.loads(found["value"])["metrics"]["attempted"]:
+            if metric["urn"] == "beam:metric:user:sum_int64:v1" and metric["labels"]["NAMESPACE"] == "images":
+                counted[metric["labels"]["NAME"]] += VarIntCoder().decode(base64.b64decode(metric["payload"]))
+    return dict(counted)
+
+
+def cosine(a, b):
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def files(output: Path) -> set[str]:
+    """Returns what a run wrote, with numbers for digits."""
+    return {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
+
+
+def assert_same(run: Run, local: Run) -> None:
+    """What makes a record a record is the same; how many files there are is not."""
+    assert run.counts == local.counts
+    assert run.report["failures"] == local.report["failures"]
+    assert sorted(map(by_key, run.failures)) == sorted(map(by_key, local.failures))
+    rows, expected = ({row["image/key"]: row for row in each.rows} for each in (run, local))
+    assert len(run.rows) == len(rows) and rows.keys() == expected.keys()
+    for key, row in rows.items():
+        vector, other = row.pop("embedding"), expected[key].pop("embedding")
+        assert row == expected[key]
+        assert cosine(vector, other) > 0.9999  # batches of other sizes add up in another order
+    stem = {"schema.pbtxt", f"runs/{run.report['run_id']}.json"}
+    assert {name for name in files(run.output) if "part-" not in name} == stem
+
+
+def by_key(failure: dict) -> tuple:
+    return failure["key"], failure["stage"], failure["error"], failure["message"]
+
+
+def test_the_same_records_as_a_local_run(cluster, tmp_path):
+    photos = tmp_path / "photos"
+    data.write_images(photos, 5)
+    (photos / "copy.jpg").write_bytes((photos / "00003.jpg").read_bytes())
+    for name in ("empty.jpg", "text.jpg"):
+        (photos / name).write_bytes(data.broken_images()[name][0])
+    flags = ["--input", SAMPLES / "*", "--input", photos, "--run_id", "same"]
+    local = run_pipeline(tmp_path / "local", *flags)
+    assert local.code == 0, local.stderr
+    assert local.counts["failed"] == 2 and local.counts["duplicate"] == 1
+    run = run_pipeline(tmp_path / "flink", *cluster.flags, *flags, timeout=TIMEOUT)
+    assert run.code == 0, run.stderr
+    assert_same(run, local)
+    counted, counts = counters(cluster), run.counts
+    assert {name: counted[f"images_{name}"] for name in counts} == counts
+    assert counted["images_failed_decode"] == 2
+
+
+def embedding_tasks(cluster: Cluster) -> list[dict]:
+    """Returns the subtasks that embed, as Flink's REST interface shows them; none before there is a job."""
+    try:
+        running = cluster.get(f"/jobs/{job(cluster)}")
+    except (ValueError, urllib.error.HTTPError):
+        return []
+    for vertex in running["vertices"]:
+        if "EmbedImages" in vertex["name"]:
+            return cluster.get(f"/jobs/{running['jid']}/vertices/{vertex['id']}")["subtasks"]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("images", "sign"),
+    [
+        pytest.param(1200, ".parts/*", id="while it embeds"),  # two such files: both TaskManagers have embedded some
+        pytest.param(60, "part-*", id="while it publishes"),
+    ],
+)
+def test_a_lost_task_manager_costs_no_image(cluster, tmp_path, images, sign):
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    paths = data.write_images(photos, images, height=60, width=80)
+    (photos / "copy.jpg").write_bytes(paths[7].read_bytes())
+    (photos / "empty.jpg").write_bytes(b"")
+    flags = ["--input", photos, "--output", output, "--run_id", "lost", "--batch_size=4"]
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(command(*cluster.flags, *flags), cwd=ROOT, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + TIMEOUT
+            while len(list(output.glob(f"embeddings/lost/{sign}"))) < 2:
+                assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.05)
+            while_it_embeds = [task["status"] for task in embedding_tasks(cluster)] == ["RUNNING"] * 2
+            cluster.task_managers[0].kill()
+            assert process.wait(TIMEOUT) == 0, (tmp_path / "log").read_text()
+        finally:
+            process.kill()
+            process.wait()
+    if sign == ".parts/*":
+        assert while_it_embeds and max(task["attempt"] for task in embedding_tasks(cluster)) > 0
+    run = Run(0, (tmp_path / "log").read_text(), "", output)
+    assert run.counts == {"listed": images + 2, "embedded": images, "duplicate": 1, "failed": 1}
+    keys = sorted(row["image/key"] for row in run.rows)
+    assert keys == sorted(os.fsencode(path) for path in [*paths, photos / "copy.jpg"])
+    assert [failure["key"] for failure in run.failures] == [str(photos / "empty.jpg")]
+    shards = sorted(output.glob("embeddings/lost/*"))
+    assert [path.name for path in shards] == [f"part-{i:05d}-of-{len(shards):05d}.tfrecord" for i in range(len(shards))]
+    assert len(shards) == run.report["shards"] and not list(output.rglob(".*"))
+    counted = counters(cluster)
+    assert {name: counted[f"images_{name}"] for name in run.counts} == run.counts

@@ -1,0 +1,28 @@
+"""Beam's pool of external workers, on one address: `python -m tests.worker_pool HOST:PORT`.
+
+Beam's own, `python -m apache_beam.runners.worker.worker_pool_main`, listens on all addresses of a machine. TaskManagers
+name their workers alike, so two of them that share a pool stop each other's: on one machine each needs a pool of its
+own, under the one port that all of them are told.
+"""
+
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from apache_beam.portability.api import beam_fn_api_pb2_grpc
+from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+
+
+def main(address: str) -> None:
+    """Serves until it is told to end; its workers are of the same process group."""
+    server = grpc.server(ThreadPoolExecutor(8))
+    pool = BeamFnExternalWorkerPoolServicer(use_process=True)
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
+    server.add_insecure_port(address)
+    server.start()
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
