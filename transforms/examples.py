@@ -3,9 +3,9 @@
 tfx-bsl's encoder takes 7 µs for an embedding of 1536 floats where building a tf.train.Example in Python takes 355 µs.
 """
 
-import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -129,10 +129,7 @@ def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
     Raises:
       ValueError: if it is no tf.Example, or has no `image/encoded`.
     """
-    try:
-        batch = _decoder("image/key", "image/encoded").DecodeBatch([serialized])
-    except RuntimeError as error:
-        raise ValueError(f"expected a serialized tf.Example: {error}") from error
+    batch = _decode([serialized], "image/key", "image/encoded")
     found = {name: batch.column(i)[0].as_py() for i, name in enumerate(batch.schema.names)}
     encoded = found.get("image/encoded")
     if not encoded:
@@ -195,10 +192,7 @@ def decode_facts(serialized: bytes) -> tuple[str, int, int]:
 
 def _columns(serialized: Sequence[bytes], *names: str) -> dict[str, pa.Array]:
     """Returns the named features of embeddings: all of one length, flat, so one value a record but for the vector."""
-    try:
-        batch = _decoder(*names).DecodeBatch(list(serialized))
-    except RuntimeError as error:
-        raise ValueError(f"expected serialized tf.Examples: {error}") from error
+    batch = _decode(serialized, *names)
     columns = {}
     for i, name in enumerate(batch.schema.names):
         lists = batch.column(i)
@@ -213,15 +207,32 @@ def _texts(column: pa.Array) -> list[str]:
     return [value.decode() for value in column.to_pylist()]
 
 
-@functools.cache
+# tfx-bsl's coders keep what they are at in themselves and leave Python's lock meanwhile: one a thread.
+_of_thread = threading.local()
+
+
 def _encoder(written: Written) -> example_coder.RecordBatchToExamplesEncoder:
-    return example_coder.RecordBatchToExamplesEncoder(schema(written))
+    return _coder(written, lambda: example_coder.RecordBatchToExamplesEncoder(schema(written)))
 
 
-@functools.cache
-def _decoder(*names: str) -> example_coder.ExamplesToRecordBatchDecoder:
-    """Returns a decoder of the named features alone."""
-    described = schema_pb2.Schema()
-    for name in names:
-        described.feature.add(name=name, type=_FLOAT if name == _VECTOR else _SCALARS.get(name, _BYTES))
-    return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())
+def _decode(serialized: Sequence[bytes], *names: str) -> pa.RecordBatch:
+    """Returns the named features alone. Raises ValueError if one is no tf.Example."""
+
+    def decoder() -> example_coder.ExamplesToRecordBatchDecoder:
+        described = schema_pb2.Schema()
+        for name in names:
+            described.feature.add(name=name, type=_FLOAT if name == _VECTOR else _SCALARS.get(name, _BYTES))
+        return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())
+
+    try:
+        return _coder(names, decoder).DecodeBatch(list(serialized))
+    except RuntimeError as error:
+        del _of_thread.coders[names]  # it would go on in the middle of what it could not decode
+        raise ValueError(f"expected serialized tf.Examples: {error}") from error
+
+
+def _coder(what: Hashable, make: Callable[[], Any]) -> Any:
+    coders = _of_thread.__dict__.setdefault("coders", {})
+    if what not in coders:
+        coders[what] = make()
+    return coders[what]

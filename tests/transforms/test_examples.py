@@ -185,3 +185,21 @@ def test_threads_may_share_the_encoder():
     expected = encode(0)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(result == expected for result in pool.map(encode, range(32)))
+
+
+def test_threads_decode_at_once():
+    # With one decoder for all of them the process crashes in here: it works without Python's lock.
+    records = examples.encode_embeddings(
+        embeddings(1280, [b"%d" % i for i in range(500)]), examples.Written("m", "d", 1280)
+    )
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for found in threads.map(lambda _: examples.decode_identities(records), range(40)):
+            assert [identity.key for identity in found] == [b"%d" % i for i in range(500)]
+
+
+@pytest.mark.parametrize("kept", [40, 100, 200, -3])
+def test_after_a_broken_record_the_next_one_is_decoded(kept):
+    (record,) = examples.encode_embeddings(embeddings(1280, [b"7"]), examples.Written("m", "d", 1280))
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_identities([record[:kept]])
+    assert examples.decode_identities([record])[0].key == b"7"
