@@ -48,37 +48,35 @@ def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
 
 
 def _measured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
-    # From here on it takes TensorFlow.
-    from transforms.models import loading
+    from transforms.models import loading, throughput
 
     known = loading.precisions()
-    if config.precision != AUTO:
-        if config.precision not in known:
-            raise ValueError(f"--precision {config.precision}: this machine computes in {', '.join(known)}")
-        return _compared(config, model, config.precision)[0]
-    for precision in known:
-        if precision != model.precision:
-            reduced, speed_up = _compared(config, model, precision)
-            if (reduced.precision_cosine or 0) >= LEAST_COSINE and speed_up >= LEAST_SPEED_UP:
-                return reduced
+    if config.precision not in (AUTO, *known):
+        raise ValueError(f"--precision {config.precision}: this machine computes in {', '.join(known)}")
+    pixels = _samples(model, config.resize_mode)
+    for precision in known if config.precision == AUTO else [config.precision]:
+        if precision == model.precision:
+            continue
+        both = model, specs.in_precision(model, precision, None)
+        in_float32, in_other = (loading.load(spec, config.batch_size) for spec in both)
+        cosine = float(_cosines(in_float32(pixels), in_other(pixels)).min())
+        found = specs.in_precision(model, precision, round(cosine, 6))
+        if config.precision != AUTO:
+            return found
+        if cosine < LEAST_COSINE:
+            continue
+        speeds = [throughput.images_per_second(each, pixels, _MEASURED_SECONDS) for each in (in_float32, in_other)]
+        if speeds[1] >= LEAST_SPEED_UP * speeds[0]:
+            return found
     return model
 
 
-def _compared(config: EmbedConfig, model: ModelSpec, precision: str) -> tuple[ModelSpec, float]:
-    """Returns the model in that precision, and how many times as fast it is on this machine."""
+def _samples(model: ModelSpec, resize_mode: str) -> Any:
+    """Returns the sample images as the model sees them, uint8 (n, height, width, 3)."""
     import numpy as np
 
-    from transforms.models import loading, throughput
-
     files = sorted(Path(SAMPLES).parent.glob(Path(SAMPLES).name))
-    pixels = np.stack([images.decode(file.read_bytes(), model.image_size, config.resize_mode).pixels for file in files])
-    vectors, speeds = [], []
-    for spec in (model, specs.in_precision(model, precision, None)):
-        loaded = loading.load(spec, config.batch_size)
-        vectors.append(loaded(pixels))
-        speeds.append(throughput.images_per_second(loaded, pixels, _MEASURED_SECONDS))
-    cosine = float(_cosines(*vectors).min())
-    return specs.in_precision(model, precision, round(cosine, 6)), speeds[1] / speeds[0]
+    return np.stack([images.decode(file.read_bytes(), model.image_size, resize_mode).pixels for file in files])
 
 
 def _cosines(a: Any, b: Any) -> Any:
