@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import dataclasses
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,16 @@ from transforms.models.spec import ModelSpec
 def pytest_configure() -> None:
     # What a shell starts in the background ignores interruptions, and so would the commands that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_models(tmp_path_factory) -> Iterator[Path]:
+    """Where tests, and what they start, keep what they find out about models; large, so gone with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("kept")
+        patch.setenv("BEAM_IMAGE_EMBEDDINGS_CACHE", str(directory))
+        yield directory
+        shutil.rmtree(directory)
 
 
 @dataclasses.dataclass(frozen=True)

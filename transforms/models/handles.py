@@ -16,6 +16,8 @@ from transforms.models import spec as specs
 # A bound on what an archive from a stranger may unpack to; the largest image models are a few GB.
 MAX_MODEL_BYTES = 16 * 2**30
 
+Fill = Callable[[Path], None]
+
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 # Kaggle's short handles: owner/model/framework/variation[/version].
 _KAGGLE = re.compile(r"[\w.-]+/[\w.-]+/(tensorFlow1|tensorFlow2|keras)/[\w.-]+(/\d+)?", re.IGNORECASE)
@@ -121,7 +123,7 @@ def _from_bucket(handle: str) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             blob.download_to_filename(str(file))
 
-    _fill(target, download)
+    fill(target, download)
     if len(blobs) == 1 and blobs[0].name == prefix:
         file = target / Path(prefix).name
         return _unpacked(file) if _is_archive(handle) else file
@@ -139,21 +141,21 @@ def _unpacked(archive: Path) -> Path:
             tar.extractall(directory, filter="data")  # refuses members that lead out of the directory
 
     try:
-        _fill(target, unpack)
+        fill(target, unpack)
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"model={str(archive)!r}: not a readable tar file: {error}") from error
     inner = [path for path in target.iterdir() if path.is_dir()]
     return inner[0] if len(inner) == 1 and not (target / "saved_model.pb").exists() else target
 
 
-def _fill(target: Path, fill: Callable[[Path], None]) -> None:
-    """Makes a directory all at once: several processes may try, and none sees half of it."""
+def fill(target: Path, put: Fill) -> None:
+    """Makes a directory all at once, by what puts its files there: several processes may try, none sees half of it."""
     if target.exists():
         return
     part = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
     part.mkdir(parents=True)
     try:
-        fill(part)
+        put(part)
         part.rename(target)
     except OSError:
         if not target.exists():  # else another process was first

@@ -1,7 +1,7 @@
 """Loading: `ModelSpec` → `EmbeddingModel`, the one interface behind which every model format and engine stands.
 
-TensorFlow, which takes seconds to import, is imported where it opens or runs the model: always but for a bundled model
-on a CPU.
+TensorFlow, which takes seconds to import, is imported where it opens or runs the model: not for a bundled model on a
+CPU, nor for one whose network is kept there.
 """
 
 import functools
@@ -20,9 +20,6 @@ from transforms.models.spec import ModelSpec
 BATCH_SIZE_DEFAULT = 32
 
 _LOG = logging.getLogger(__name__)
-
-# How far the vectors of an engine may be from TensorFlow's own, as a part of their length.
-_ENGINE_ERROR = {"float32": 1e-3, "bfloat16": 0.2}
 
 
 Embed = Callable[[Pixels], Vectors]
@@ -76,7 +73,7 @@ def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingMode
       ValueError: if it is not to be had, is no function from images to vectors, or this machine does not compute in
         its precision.
     """
-    return _load(spec.bare(), batch_size)
+    return _load(spec.bare(), spec.precision, batch_size)
 
 
 def precisions() -> list[str]:
@@ -87,54 +84,38 @@ def precisions() -> list[str]:
 
 
 @functools.lru_cache(maxsize=1)  # a launch that has looked at a model need not load it again for its local workers
-def _load(spec: ModelSpec, batch_size: int) -> EmbeddingModel:
-    if spec.precision not in (known := precisions()):
-        raise ValueError(f"precision={spec.precision!r}: this machine computes in {', '.join(known)}")
+def _load(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
+    if precision not in (known := precisions()):
+        raise ValueError(f"precision={precision!r}: this machine computes in {', '.join(known)}")
     if device.has_gpu() or openvino_engine.openvino is None:
-        model = _by_tensorflow(spec, batch_size)
+        model = _by_tensorflow(spec, precision, batch_size)
     else:
-        model = _by_openvino(spec, batch_size)
+        model = _by_openvino(spec, precision, batch_size)
     model(np.zeros((1, *spec.image_size, 3), np.uint8))  # the first call optimizes the graph: that is no batch's time
     return model
 
 
-def _by_openvino(spec: ModelSpec, batch_size: int) -> EmbeddingModel:
-    batch_size = min(batch_size, openvino_engine.BATCH_SIZE_MAX)
-    calls = openvino_engine.calls_at_once()
-
-    def compiled(network: "openvino_engine.openvino.Model") -> FixedBatches:
-        run = openvino_engine.compiled(network, spec.image_size, batch_size, spec.precision, calls)
-        return FixedBatches(run, batch_size)
-
+def _by_openvino(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
     if spec.format == "bundled":
-        return EmbeddingModel(compiled(openvino_engine.bundled(spec.name, spec.image_size)), calls)
-    from transforms.models import frozen, opening
+        network = openvino_engine.bundled(spec.name, spec.image_size)
+    else:
+        from transforms.models import converted
 
-    opened = opening.opened(spec)
-    try:
-        batches = compiled(openvino_engine.read(frozen.graph(opened.function)))
-        _check_agrees(batches, opened, spec)
-    except Exception as error:
-        if spec.precision != "float32":
-            raise ValueError(f"precision={spec.precision!r}: OpenVINO does not take this model ({error})") from error
-        _LOG.warning("by TensorFlow, for OpenVINO does not take this model: %s", error)
-        return _by_tensorflow(spec, batch_size)
-    return EmbeddingModel(batches, calls)
+        try:
+            network = converted.network(spec)
+        except converted.NotConvertible as error:
+            if precision != "float32":
+                raise ValueError(f"precision={precision!r}: OpenVINO does not take this model ({error})") from error
+            _LOG.warning("by TensorFlow, for OpenVINO does not take this model: %s", error)
+            return _by_tensorflow(spec, precision, batch_size)
+    batch_size = min(batch_size, openvino_engine.images_a_call(network))
+    calls = openvino_engine.calls_at_once()
+    run = openvino_engine.compiled(network, spec.image_size, batch_size, precision, calls)
+    return EmbeddingModel(FixedBatches(run, batch_size), calls)
 
 
-def _by_tensorflow(spec: ModelSpec, batch_size: int) -> EmbeddingModel:
+def _by_tensorflow(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
     from transforms.models import opening, tensorflow_engine
 
-    run = tensorflow_engine.compiled(opening.opened(spec).function, spec.precision)
+    run = tensorflow_engine.compiled(opening.opened(spec).function, precision)
     return EmbeddingModel(FixedBatches(run, batch_size), tensorflow_engine.calls_at_once())
-
-
-def _check_agrees(found: Embed, expected: Embed, spec: ModelSpec) -> None:
-    """Raises ValueError if an engine gives other vectors than TensorFlow does."""
-    height, width = spec.image_size
-    coarse = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    pixels = coarse[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
-    right = expected(pixels)
-    error = np.linalg.norm(found(pixels) - right, axis=1)
-    if not (error <= _ENGINE_ERROR[spec.precision] * np.linalg.norm(right, axis=1)).all():
-        raise ValueError(f"its vectors differ from TensorFlow's by {error.max()}")

@@ -22,6 +22,12 @@ def note(directory: Path, image_size: tuple[int, int], **facts: Any) -> None:
     path.write_text(text(image_size, **facts), encoding="utf-8")
 
 
+def content(path: Path) -> str:
+    """Returns the whole note of a model, "" where there is none."""
+    file = path / FILE
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
 def handle(path: Path) -> str:
     """Returns the noted handle of a model, "" where none is noted."""
     file = path / FILE

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 from transforms.models import spec as specs
 from transforms.models.spec import ModelSpec
@@ -16,7 +17,8 @@ def resolve(
 ) -> ModelSpec:
     """Returns the spec of a model for one way of preparing its images.
 
-    A bundled model costs nothing. Any other is fetched and loaded once, which shows whether it works.
+    A bundled model costs nothing. Any other is fetched and loaded, which shows whether it works; what was found out is
+    kept on this machine, and the next time it need not be loaded.
 
     Args:
       handle: a name of specs.BUNDLED or specs.HUB, or whatever handles.local_path takes.
@@ -30,26 +32,57 @@ def resolve(
     if handle in specs.BUNDLED:
         _check_is_whole(handle, signature, tags)
         return specs.bundled(handle, image_size, resize_mode)
-    # From here on it takes TensorFlow.
-    from transforms.models import handles, hub, noted
+    from transforms.models import handles, kept, noted
 
-    known = specs.HUB.get(handle)
-    location = known.handle if known else handle
+    location = specs.HUB[handle].handle if handle in specs.HUB else handle
     path = handles.local_path(location)
+    # What comes from a hub is on this machine by now: workers read that, and never ask the hub.
+    place = location if location.startswith("gs://") else str(path.absolute())
+    files = handles.files_digest(path) if _may_be_model(path) else ""
+    asked = _Asked(handle, place, files, noted.content(path), image_size, resize_mode, signature, tags)
+    if found := kept.spec(asked):
+        return found
+    found = _found_out(asked, path)
+    kept.keep_spec(asked, found)
+    return found
+
+
+class _Asked(NamedTuple):
+    """All that a spec depends on: what `resolve` was given, where the files are, their digest, and the note by them."""
+
+    handle: str
+    place: str
+    files: str
+    note: str
+    image_size: tuple[int, int] | None
+    resize_mode: str
+    signature: str | None
+    tags: tuple[str, ...] | None
+
+
+def _may_be_model(path: Path) -> bool:
+    return path.is_file() or (path / "saved_model.pb").is_file()
+
+
+def _found_out(asked: _Asked, path: Path) -> ModelSpec:
+    from transforms.models import hub, noted  # TensorFlow
+
+    draft = ModelSpec(asked.handle, "keras", asked.place, "", (), 0, (0, 0), "")
     if path.suffix == ".keras":
-        _check_is_whole(handle, signature, tags)
-        draft = _draft(handle, "keras", location, path, "", ())
-        return _tried(draft, path, image_size, None, False, resize_mode)
+        _check_is_whole(asked.handle, asked.signature, asked.tags)
+        return _tried(draft, asked, path, asked.image_size, is_classifier=False)
     model = hub.read(path)
-    signature, tags = hub.choose(model, signature, tags)
-    draft = _draft(handle, model.format, location, path, signature, tags)
+    signature, tags = hub.choose(model, asked.signature, asked.tags)
+    draft = dataclasses.replace(draft, format=model.format, signature=signature, tags=tags)
     fixed = hub.expected_size(model.variants[tags][signature]) if signature else None
-    if fixed and image_size not in (None, fixed):
-        raise ValueError(f"model={handle!r} takes images of {_by(fixed)} pixels only, not image_size={_by(image_size)}")
-    is_classifier = "image_classification" in model.variants[tags] or any(
-        "/classification/" in told for told in (location, noted.handle(path))
-    )
-    return _tried(draft, path, image_size or fixed or model.image_size, known, is_classifier, resize_mode)
+    if fixed and asked.image_size not in (None, fixed):
+        raise ValueError(
+            f"model={asked.handle!r} takes images of {_by(fixed)} pixels only, not image_size={_by(asked.image_size)}"
+        )
+    known = specs.HUB.get(asked.handle)
+    told = (known.handle if known else asked.handle, noted.handle(path))
+    is_classifier = "image_classification" in model.variants[tags] or any("/classification/" in one for one in told)
+    return _tried(draft, asked, path, asked.image_size or fixed or model.image_size, is_classifier)
 
 
 def _check_is_whole(handle: str, signature: str | None, tags: tuple[str, ...] | None) -> None:
@@ -57,25 +90,15 @@ def _check_is_whole(handle: str, signature: str | None, tags: tuple[str, ...] | 
         raise ValueError(f"model={handle!r} has neither signatures nor tags: they are of SavedModels")
 
 
-def _draft(name: str, model_format: str, location: str, path: Path, signature: str, tags: tuple[str, ...]) -> ModelSpec:
-    # What comes from a hub is on this machine by now: workers read that, and never ask the hub.
-    place = location if location.startswith("gs://") else str(path.absolute())
-    return ModelSpec(name, model_format, place, signature, tags, 0, (0, 0), "")
-
-
 def _tried(
-    draft: ModelSpec,
-    path: Path,
-    image_size: tuple[int, int] | None,
-    known: specs.HubModel | None,
-    is_classifier: bool,
-    resize_mode: str,
+    draft: ModelSpec, asked: _Asked, path: Path, image_size: tuple[int, int] | None, is_classifier: bool
 ) -> ModelSpec:
     """Returns the spec completed by what a first call of the model shows."""
     import numpy as np
 
-    from transforms.models import classes, handles, noted, opening
+    from transforms.models import classes, noted, opening
 
+    known = specs.HUB.get(asked.handle)
     size = image_size or noted.image_size(path) or (known.image_size if known else None)
     if size is None:
         raise ValueError(f"model={draft.name!r} does not tell which size its images have: give --image_size HxW")
@@ -93,7 +116,7 @@ def _tried(
             f"model={draft.name!r} gives {vectors.dtype}{list(vectors.shape)} for 2 images: "
             "needed is one vector an image, float32[2, dimension]"
         )
-    digest = specs.digest(handles.files_digest(path), draft.signature, draft.tags, size, resize_mode)
+    digest = specs.digest(asked.files, draft.signature, draft.tags, size, asked.resize_mode)
     dimension = vectors.shape[1]
     return dataclasses.replace(
         draft, dimension=dimension, digest=digest, classes=classes.names(path, is_classifier, dimension)

@@ -79,8 +79,8 @@ class ModelSpec:
     classes: tuple[str, ...] = ()
 
     def bare(self) -> "ModelSpec":
-        """Returns what it takes to load the model: two specs of one model that differ elsewhere become equal."""
-        return dataclasses.replace(self, dimension=0, digest="", precision_cosine=None, classes=())
+        """Returns what it takes to open the model: two specs of one model that differ elsewhere become equal."""
+        return dataclasses.replace(self, dimension=0, digest="", precision="float32", precision_cosine=None, classes=())
 
 
 def bundled(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> ModelSpec:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transforms.models import loading, opening, openvino_engine, resolve, spec, tensorflow_engine
+from transforms.models import converted, loading, opening, openvino_engine, resolve, spec, tensorflow_engine
 from transforms.models.fixed_batches import OutOfDeviceMemory
 
 
@@ -66,12 +66,17 @@ class _Means(tf.Module):
         return self.through(tf.reduce_mean(images, axis=[1, 2]))
 
 
+@pytest.fixture
+def nothing_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("BEAM_IMAGE_EMBEDDINGS_CACHE", str(tmp_path / "kept"))
+
+
 def _saved(directory, module):
     tf.saved_model.save(module, str(directory))
     return resolve.resolve(str(directory), (16, 16), "stretch")
 
 
-def test_what_openvino_does_not_take_tensorflow_runs(tmp_path, caplog):
+def test_what_openvino_does_not_take_tensorflow_runs(tmp_path, nothing_kept, caplog):
     found = _saved(tmp_path / "m", _Means(lambda x: tf.strings.to_number(tf.strings.as_string(x, precision=9))))
     pixels = np.full((3, 16, 16, 3), 51, np.uint8)
     np.testing.assert_allclose(loading.load(found)(pixels), 0.2, atol=1e-6)
@@ -82,7 +87,7 @@ def test_what_openvino_does_not_take_tensorflow_runs(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("wrong", [lambda vectors: vectors * 1.01, lambda vectors: vectors * np.nan])
-def test_an_engine_that_gives_other_vectors_is_not_used(tmp_path, monkeypatch, caplog, wrong):
+def test_an_engine_that_gives_other_vectors_is_not_used(tmp_path, nothing_kept, monkeypatch, caplog, wrong):
     right = openvino_engine.compiled
 
     def compiled(*args):
@@ -93,6 +98,13 @@ def test_an_engine_that_gives_other_vectors_is_not_used(tmp_path, monkeypatch, c
     found = _saved(tmp_path / "m", _Means())
     np.testing.assert_allclose(loading.load(found)(np.full((3, 16, 16, 3), 51, np.uint8)), 0.2, atol=1e-6)
     assert "its vectors differ from TensorFlow's" in caplog.text
+    assert not list(tmp_path.glob("kept/network-*"))
+
+
+def test_a_large_network_takes_one_image_a_call(model, inception_resnet_v2):
+    assert openvino_engine.images_a_call(openvino_engine.bundled(model.name, model.image_size)) == 8
+    found = resolve.resolve(str(inception_resnet_v2.output), (75, 75), "stretch")
+    assert openvino_engine.images_a_call(converted.network(found)) == 1
 
 
 def test_a_device_without_memory_is_told_from_other_errors():
