@@ -21,7 +21,7 @@ class OnlyNew(beam.PTransform):
       ledger: root → Known; None where nobody asks it.
       vectors: Reuse → Embedding.
       read: ImageRef → EncodedImage, of what may have a twin.
-      by_crc32c: whether the listing gives size and CRC32C of every image.
+      by_crc32c: whether the listing gives the CRC32C of every image; the size it always gives.
       reprocess: the ledger takes nothing out.
     """
 

@@ -1,7 +1,8 @@
 """Copies: equal bytes are embedded once, in this run or in an earlier one, whatever they are called.
 
-What the listing tells (size and CRC32C) is enough to see that an image can have no twin; only where there may be one
-are the bytes read for their SHA-256, and only names and digests are joined: no bytes cross a shuffle.
+What the listing tells (the size, in Cloud Storage CRC32C too) is enough to see of most images that they can have no
+twin; only where there may be one are the bytes read for their SHA-256, and only names and digests are joined: no bytes
+cross a shuffle.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ class FindCopies(beam.PTransform):
 
     Attributes:
       read: ImageRef → EncodedImage, for what may have a twin.
-      by_crc32c: whether all refs have size and CRC32C; otherwise all are read, since equal names say nothing.
+      by_crc32c: whether all refs have a CRC32C; a size they all have.
     """
 
     read: beam.PTransform
@@ -45,24 +46,20 @@ class FindCopies(beam.PTransform):
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> dict[str, beam.PCollection]:
         refs, known = inputs["refs"], inputs["known"]
-        to_embed = []
-        if self.by_crc32c:
-            grouped = {
-                "refs": refs | "RefsByChecksum" >> beam.Map(_by_checksum).with_output_types(tuple[str, ImageRef]),
-                "known": known | "KnownByChecksum" >> beam.Map(_checksum).with_output_types(tuple[str, bool]),
-            } | "SameChecksum" >> beam.CoGroupByKey()
-            told = grouped | "Suspect" >> beam.ParDo(_Suspect()).with_outputs(_SUSPECTS, main="alone")
-            to_embed.append(told["alone"])
-            refs = told[_SUSPECTS]
-        read = refs | "ReadForDigest" >> self.read
+        grouped = {
+            "refs": refs
+            | "RefsByListed" >> beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[str, ImageRef]),
+            "known": known | "KnownByListed" >> beam.Map(_listed, self.by_crc32c).with_output_types(tuple[str, bool]),
+        } | "SameListed" >> beam.CoGroupByKey()
+        told = grouped | "Suspect" >> beam.ParDo(_Suspect()).with_outputs(_SUSPECTS, main="alone")
+        read = told[_SUSPECTS] | "ReadForDigest" >> self.read
         same = {
             "refs": read["images"] | "Digest" >> beam.Map(by_sha256).with_output_types(tuple[str, ImageRef]),
             "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, Known]),
         } | "SameDigest" >> beam.CoGroupByKey()
         found = same | "Match" >> beam.ParDo(_Match()).with_outputs(REUSED, COPIES, main="first")
-        to_embed.append(found["first"])
         return {
-            "refs": tuple(to_embed) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
+            "refs": (told["alone"], found["first"]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
             REUSED: found[REUSED],
             COPIES: found[COPIES],
             FAILURES: read[FAILURES],
@@ -148,12 +145,16 @@ class _Copy(beam.DoFn):
             # Neither cannot be; the report would not add up, and fail the job.
 
 
-def _by_checksum(ref: ImageRef) -> tuple[str, ImageRef]:
-    return f"{ref.size}-{ref.crc32c}", ref
+def _by_listed(ref: ImageRef, by_crc32c: bool) -> tuple[str, ImageRef]:
+    return _what_is_listed(ref.size, ref.crc32c, by_crc32c), ref
 
 
-def _checksum(known: Known) -> tuple[str, bool]:
-    return f"{known.size}-{known.crc32c}", True
+def _listed(known: Known, by_crc32c: bool) -> tuple[str, bool]:
+    return _what_is_listed(known.size, known.crc32c, by_crc32c), True
+
+
+def _what_is_listed(size: int, crc32c: str, by_crc32c: bool) -> str:
+    return f"{size}-{crc32c}" if by_crc32c else f"{size}"
 
 
 def _known_by_sha256(known: Known) -> tuple[str, Known]:
