@@ -1,12 +1,10 @@
 """Who is measured: a line each. Each runs in a process of its own, by one contract, `peers/contract.py`."""
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 from benchmarks import environments, machine
-from benchmarks.models import ROOT, Model
+from benchmarks.models import Model
 
 _PEERS = Path(__file__).parent / "peers"
 
@@ -26,6 +24,7 @@ class Contender:
       environment: `project`, or one of environments.REQUIREMENTS.
       roof: the contender that is the roof of this one.
       writes_vectors: whether it does the whole job; else it is a part of it.
+      is_first: whether it finds nothing that an earlier run of this project has found out about the model.
     """
 
     name: str
@@ -36,6 +35,7 @@ class Contender:
     environment: str = "project"
     roof: str = "loop"
     writes_vectors: bool = True
+    is_first: bool = False
 
     def command(self, photographs: Path, saved_model: Path, model: Model, output: Path, cache: Path) -> list[str]:
         """Returns what to run, from this project's root."""
@@ -48,20 +48,27 @@ class Contender:
         size = ("--image_size", *model.image_size, "--batch_size", model.batch_size, "--dimension", model.dimension)
         return [python, *script, *map(str, (photographs, saved_model, output, *size, *self.flags))]
 
+    def environment_variables(self, output: Path, cache: Path) -> dict[str, str]:
+        """Returns what to add to the environment of the command."""
+        return kept_in(output.with_suffix(".kept") if self.is_first else cache / "kept")
+
+
+def kept_in(directory: Path) -> dict[str, str]:
+    """Returns what has this project keep in a directory what it finds out about models."""
+    return {"BEAM_IMAGE_EMBEDDINGS_CACHE": str(directory)}
+
 
 def all_of_them() -> list[Contender]:
-    """Returns the contenders that this machine and this version of the command can have; the first is the reference."""
+    """Returns the contenders that this machine can have; the first is the reference."""
     cores = str(machine.cores())
-    found = [Contender("ours", OURS, "run_pipeline.py", "ours")]
-    if "--precision" in _flags_of_the_command():
-        found = [Contender("ours", OURS, "run_pipeline.py", "ours", ("--precision", "float32"))]
-        if machine.has_bfloat16():
-            bfloat16 = ("--precision", "bfloat16")
-            found.append(
-                Contender(
-                    "ours-bfloat16", OURS, "the same, --precision bfloat16", "ours", bfloat16, roof="loop-bfloat16"
-                )
-            )
+    found = [
+        Contender("ours", OURS, "run_pipeline.py", "ours"),
+        Contender("ours-first", OURS, "the same, its first run with a model", "ours", is_first=True),
+    ]
+    if machine.has_bfloat16():
+        bfloat16 = ("--precision", "bfloat16")
+        what = "the same as ours, --precision bfloat16"
+        found.append(Contender("ours-bfloat16", OURS, what, "ours", bfloat16, roof="loop-bfloat16"))
     return [
         *found,
         Contender("plain", PEER, "a script: Pillow, SavedModel", "plain.py"),
@@ -86,8 +93,3 @@ def _roof() -> list[Contender]:
     return found + [
         Contender(part, ROOF, what, "roof", ("--part", part), writes_vectors=False) for part, what in parts.items()
     ]
-
-
-def _flags_of_the_command() -> str:
-    done = subprocess.run([sys.executable, "run_pipeline.py", "--help"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout

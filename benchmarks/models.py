@@ -6,8 +6,10 @@ Each has a signature `serving_default`: images, float32 (n, height, width, 3) in
 """
 
 import dataclasses
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +53,13 @@ def make(model: Model, cache: Path) -> Path:
         directory.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-m", "benchmarks.models", model.name, directory], cwd=ROOT, check=True)
     return directory
+
+
+def know(saved_model: Path, environment_variables: Mapping[str, str]) -> None:
+    """Lets this project find out about a model what it keeps for later runs."""
+    command = [sys.executable, "-m", "pipeline.inspect_model", saved_model]
+    environment = os.environ | environment_variables
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
 
 
 def write(name: str, directory: Path) -> None:

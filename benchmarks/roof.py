@@ -16,8 +16,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.peers import contract
 from transforms import images
-
-AT_ONCE = 8  # images a call, of 4, 8, 16 and 32 the fastest
+from transforms.models import openvino_engine
 
 Call = Callable[[np.ndarray], np.ndarray]
 
@@ -33,7 +32,8 @@ def compiled(saved_model: str, image_size: tuple[int, int], bfloat16: bool) -> C
 
     core = openvino.Core()
     model = core.read_model(saved_model)
-    model.reshape([AT_ONCE, *image_size, 3])
+    at_once = openvino_engine.images_a_call(model)
+    model.reshape([at_once, *image_size, 3])
     prepared = PrePostProcessor(model)
     prepared.input().tensor().set_element_type(openvino.Type.u8)
     prepared.input().preprocess().convert_element_type(openvino.Type.f32).scale(255)
@@ -47,8 +47,8 @@ def compiled(saved_model: str, image_size: tuple[int, int], bfloat16: bool) -> C
         if not hasattr(mine, "request"):
             mine.request = on_cpu.create_infer_request()
         found = []
-        for start in range(0, len(pixels), AT_ONCE):
-            mine.request.infer([pixels[start : start + AT_ONCE]], share_inputs=True)
+        for start in range(0, len(pixels), at_once):
+            mine.request.infer([pixels[start : start + at_once]], share_inputs=True)
             found.append(mine.request.get_output_tensor(0).data.copy())
         return np.concatenate(found)
 

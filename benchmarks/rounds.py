@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +47,18 @@ class Run:
     error: str | None = None
 
 
-def run(command: Sequence[str], output: Path, images: int, writes_vectors: bool, reference: Vectors) -> Run:
+def run(
+    command: Sequence[str],
+    environment_variables: Mapping[str, str],
+    output: Path,
+    images: int,
+    writes_vectors: bool,
+    reference: Vectors,
+) -> Run:
     """Runs a contender, and returns what it gave.
 
     Args:
-      command: to be run from this project's root.
+      command: to be run from this project's root, with these environment_variables beside those there are.
       output: its output directory, which does not exist yet; the log is beside it.
       images: how many it is given.
       writes_vectors: whether it does the whole job.
@@ -62,8 +69,9 @@ def run(command: Sequence[str], output: Path, images: int, writes_vectors: bool,
     began = time.time()
     with log.open("wb") as file:
         try:
+            environment = os.environ | _SILENT | environment_variables
             code = subprocess.run(
-                command, cwd=ROOT, env=os.environ | _SILENT, stdout=file, stderr=file, timeout=_TIMEOUT
+                command, cwd=ROOT, env=environment, stdout=file, stderr=file, timeout=_TIMEOUT
             ).returncode
         except subprocess.TimeoutExpired:
             return Run(time.time() - began, error=f"not done after {_TIMEOUT} s")

@@ -82,13 +82,18 @@ def _measure(model: Model, chosen: Sequence[Contender], given: argparse.Namespac
     images = min(given.images, model.most_images)
     laid_out = scratch / f"photographs-{model.name}"
     size = photographs.lay_out(photographs.make(given.cache / "photographs-1", images), laid_out)
+    if model.handle:  # there is nothing to be found out about it
+        chosen = [contender for contender in chosen if not contender.is_first]
+    else:
+        models.know(saved_model, contenders.kept_in(given.cache / "kept"))
     runs: dict[str, list[rounds.Run]] = {contender.name: [] for contender in chosen}
     reference: rounds.Vectors = {}
     for number in range(1, given.runs + 1):
         for contender in chosen:
             output = scratch / f"{model.name}-{contender.name}-{number}"
             command = contender.command(laid_out, saved_model, model, output, given.cache)
-            run = rounds.run(command, output, images, contender.writes_vectors, reference)
+            variables = contender.environment_variables(output, given.cache)
+            run = rounds.run(command, variables, output, images, contender.writes_vectors, reference)
             runs[contender.name].append(run)
             said = run.error or f"{run.seconds:.1f} s, steady state {run.steady_state or 0:.1f} images/s"
             print(
@@ -96,6 +101,7 @@ def _measure(model: Model, chosen: Sequence[Contender], given: argparse.Namespac
             )
             if not run.error:  # of a failed one the log may be wanted
                 shutil.rmtree(output)
+            shutil.rmtree(output.with_suffix(".kept"), ignore_errors=True)
     return {
         "name": model.name,
         "images": images,

@@ -76,7 +76,7 @@ BATCHES = "contract.note(output, 1.0, 2.0, 1); contract.note(output, 2.0, 3.0, 1
 )
 def test_a_contender_that_does_other_work_does_not_count(tmp_path, body, error):
     reference = dict(zip(("0.jpg", "1.jpg"), np.eye(2), strict=True))
-    run = rounds.run(_script(tmp_path, body), tmp_path / "output", 2, True, reference)
+    run = rounds.run(_script(tmp_path, body), {}, tmp_path / "output", 2, True, reference)
     assert error in run.error
     assert run.whole_job is run.steady_state is None
 
@@ -84,20 +84,17 @@ def test_a_contender_that_does_other_work_does_not_count(tmp_path, body, error):
 def test_a_contender_that_does_the_work_counts(tmp_path):
     reference = dict(zip(("0.jpg", "1.jpg"), np.eye(2), strict=True))
     body = BATCHES + "contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2) * 2])"
-    run = rounds.run(_script(tmp_path, body), tmp_path / "output", 2, True, reference)
+    run = rounds.run(_script(tmp_path, body), {}, tmp_path / "output", 2, True, reference)
     assert run.error is None and run.cosine == (1.0, 1.0) and run.steady_state == 1.0
 
 
 @pytest.mark.parametrize("bfloat16", [True, False])
-def test_precision_is_asked_for_where_the_command_has_it_and_the_processor_too(monkeypatch, bfloat16):
-    monkeypatch.setattr(contenders, "_flags_of_the_command", lambda: "--precision NAME")
+def test_bfloat16_is_measured_where_the_processor_has_it(monkeypatch, bfloat16):
     monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)
     known = contenders.all_of_them()
     ours = {one.name: one.flags for one in known if one.kind == contenders.OURS}
-    expected = {"ours": ("--precision", "float32")} | (
-        {"ours-bfloat16": ("--precision", "bfloat16")} if bfloat16 else {}
-    )
-    assert ours == expected
+    in_bfloat16 = {"ours-bfloat16": ("--precision", "bfloat16")} if bfloat16 else {}
+    assert ours == {"ours": (), "ours-first": ()} | in_bfloat16
     names = {one.name for one in known}
     assert len(names) == len(known) and {one.roof for one in known if one.kind != contenders.ROOF} <= names
 

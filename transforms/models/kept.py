@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +34,8 @@ def directory() -> Path:
     """Returns where it is kept; it need not exist."""
     if own := os.environ.get("BEAM_IMAGE_EMBEDDINGS_CACHE"):
         return Path(own)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(cache, "beam-image-embeddings", "models")
+    home = Path("~").expanduser() if os.environ.get("HOME") else Path(tempfile.gettempdir())
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache", "beam-image-embeddings", "models")
 
 
 def spec(asked: Sequence[object]) -> ModelSpec | None:
