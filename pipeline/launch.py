@@ -121,11 +121,10 @@ def _execute(
 ) -> None:
     import apache_beam as beam
 
-    from pipeline import allocator, graph, runners
+    from pipeline import graph, runners
     from pipeline.progress import Progress
     from transforms import counters
 
-    allocator.give_back_what_is_free()
     counters.reset()
     result: PipelineResult | None = None
 

@@ -20,9 +20,9 @@ try:
 except ImportError:  # no wheel for this machine
     openvino = None
 
-# Images a call. A small network's calls are so short that what surrounds each of them shows: of 1 to 32 images, 8 are
-# the fastest with the bundled model of 4.7 million weights. A large network is the faster the less it has to keep near
-# the core: with the 54 million of Inception ResNet V2, one image at a time is a tenth faster than eight.
+# Images a call. A large network is the faster the fewer they are: with the 54 million weights of Inception ResNet V2,
+# one at a time is a tenth faster than eight. A call of a small one is so short that what surrounds it shows: with the
+# bundled model eight are faster than one and two, and than 16.
 _SMALL_WEIGHTS = 10_000_000
 _IMAGES_A_CALL_OF_A_SMALL_ONE = 8
 
