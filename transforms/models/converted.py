@@ -26,7 +26,8 @@ def network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
 
 @functools.lru_cache(maxsize=1)  # a run that compares two precisions compiles it twice
 def _network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
-    if found := kept.network(spec):
+    entry = kept.network_entry(spec)
+    if found := kept.network(entry):
         return found
     from transforms.models import frozen, opening
 
@@ -36,8 +37,8 @@ def _network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
         _check_agrees(converted, opened, spec.image_size)
     except Exception as error:
         raise NotConvertible(str(error)) from error
-    kept.keep_network(spec, converted)
-    return kept.network(spec) or converted  # whose weights are in memory only as they are used
+    kept.keep_network(entry, converted)
+    return kept.network(entry) or converted  # whose weights are in memory only as they are used
 
 
 def _check_agrees(

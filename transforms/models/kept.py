@@ -65,9 +65,15 @@ def keep_spec(asked: Sequence[object], found: ModelSpec) -> None:
     _keep(_entry("spec", *asked), write)
 
 
-def network(spec: ModelSpec) -> "openvino.Model | None":
-    """Returns the network of a model, None if it is not kept."""
-    file = _network_entry(spec) / _NETWORK
+def network_entry(spec: ModelSpec) -> Path:
+    """Returns where the network of a model is kept; reads the model's files for their digest."""
+    files = handles.files_digest(handles.local_path(spec.location))
+    return _entry("network", files, spec.format, spec.signature, spec.tags, spec.image_size, openvino_engine.identity())
+
+
+def network(entry: Path) -> "openvino.Model | None":
+    """Returns the network in an entry, None if it is not kept."""
+    file = entry / _NETWORK
     if not file.exists():
         return None
     try:
@@ -77,13 +83,13 @@ def network(spec: ModelSpec) -> "openvino.Model | None":
         return None
 
 
-def keep_network(spec: ModelSpec, network: "openvino.Model") -> None:
-    """Keeps the network of a model."""
+def keep_network(entry: Path, network: "openvino.Model") -> None:
+    """Keeps a network in an entry."""
 
     def write(directory: Path) -> None:
         openvino_engine.openvino.save_model(network, directory / _NETWORK, compress_to_fp16=False)
 
-    _keep(_network_entry(spec), write)
+    _keep(entry, write)
 
 
 def _keep(entry: Path, write: handles.Fill) -> None:
@@ -96,11 +102,6 @@ def _keep(entry: Path, write: handles.Fill) -> None:
 def _remove(file: Path, error: Exception) -> None:
     _LOG.warning("%s: not readable (%s), and removed", file, error)
     shutil.rmtree(file.parent, ignore_errors=True)
-
-
-def _network_entry(spec: ModelSpec) -> Path:
-    files = handles.files_digest(handles.local_path(spec.location))
-    return _entry("network", files, spec.format, spec.signature, spec.tags, spec.image_size, openvino_engine.identity())
 
 
 def _entry(kind: str, *by: object) -> Path:
