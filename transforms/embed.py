@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from transforms import counters, free_memory
+from transforms import counters
 from transforms.models import device
 from transforms.models.lazy import LazyModel
 from transforms.models.spec import ModelSpec
@@ -91,7 +91,6 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
     def _load(self) -> "EmbeddingModel":
         from transforms.models import loading
 
-        free_memory.give_back()  # what the listing has left: it would add to the peak, which is from now on
         return loading.load(self._spec, self._batch_size)
 
     def run_inference(
