@@ -118,14 +118,20 @@ def embedding_tasks(cluster: Cluster) -> list[dict]:
     return []
 
 
-@pytest.mark.parametrize(
-    ("images", "sign"),
-    [
-        pytest.param(1200, ".parts/*", id="while it embeds"),  # two such files: both TaskManagers have embedded some
-        pytest.param(60, "part-*", id="while it publishes"),
-    ],
-)
-def test_a_lost_task_manager_costs_no_image(cluster, tmp_path, images, sign):
+def embedding(cluster: Cluster, shards: Path) -> subprocess.Popen | None:
+    """Returns a TaskManager that embeds while some vectors are written already, None where there is none now."""
+    running = [task for task in embedding_tasks(cluster) if task["status"] == "RUNNING"]
+    written = list(shards.glob(".parts/*"))
+    return cluster.task_managers[int(running[0]["taskmanager-id"])] if running and written else None
+
+
+def publishing(cluster: Cluster, shards: Path) -> subprocess.Popen | None:
+    """Returns a TaskManager once two parts have their final names, None before."""
+    return cluster.task_managers[0] if len(list(shards.glob("part-*"))) >= 2 else None
+
+
+@pytest.mark.parametrize(("images", "at_work"), [(1200, embedding), (60, publishing)])
+def test_a_lost_task_manager_costs_no_image(cluster, tmp_path, images, at_work):
     photos, output = tmp_path / "photos", tmp_path / "out"
     paths = data.write_images(photos, images, height=60, width=80)
     (photos / "copy.jpg").write_bytes(paths[7].read_bytes())
@@ -135,17 +141,16 @@ def test_a_lost_task_manager_costs_no_image(cluster, tmp_path, images, sign):
         process = subprocess.Popen(command(*cluster.flags, *flags), cwd=ROOT, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + TIMEOUT
-            while len(list(output.glob(f"embeddings/lost/{sign}"))) < 2:
+            while not (lost := at_work(cluster, output / "embeddings" / "lost")):
                 assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
                 time.sleep(0.05)
-            while_it_embeds = [task["status"] for task in embedding_tasks(cluster)] == ["RUNNING"] * 2
-            cluster.task_managers[0].kill()
+            lost.kill()
             assert process.wait(TIMEOUT) == 0, (tmp_path / "log").read_text()
         finally:
             process.kill()
             process.wait()
-    if sign == ".parts/*":
-        assert while_it_embeds and max(task["attempt"] for task in embedding_tasks(cluster)) > 0
+    if at_work is embedding:
+        assert max(task["attempt"] for task in embedding_tasks(cluster)) > 0
     run = Run(0, (tmp_path / "log").read_text(), "", output)
     assert run.counts == {"listed": images + 2, "embedded": images, "duplicate": 1, "failed": 1}
     keys = sorted(row["image/key"] for row in run.rows)
