@@ -27,8 +27,9 @@ PRESETS = ("local", "flink", "dataflow", "dataflow-gpu")
 _TABLE: dict[str, tuple[str | int | None, ...]] = {
     #                                    local              flink              dataflow         dataflow-gpu
     "runner":                           (LOCAL_RUNNER,      "FlinkRunner",     DATAFLOW,        DATAFLOW),
-    # One process, so that all threads share one model; decoding and inference leave Python's lock.
-    "direct_running_mode":              ("multi_threading", None,              None,            None),
+    # One process, so that all threads share one model; decoding and inference leave Python's lock. Beam runs a bundle
+    # a worker at once in this mode too, whatever it warns of; with "multi_threading" each element goes through gRPC.
+    "direct_running_mode":              ("in_memory",       None,              None,            None),
     "direct_num_workers":               (CPUS,              None,              None,            None),
     # A worker pool beside each TaskManager: python -m apache_beam.runners.worker.worker_pool_main
     "environment_type":                 (None,              "EXTERNAL",        None,            None),

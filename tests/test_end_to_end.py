@@ -208,7 +208,7 @@ def test_every_way_in_gives_the_same_vectors(tmp_path):
         ["--direct_num_workers=3", "--direct_running_mode=multi_threading"],
         ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
     ],
-    ids=["in_memory", "multi_threading", "multi_processing"],
+    ids=["one thread", "multi_threading", "multi_processing"],
 )
 def test_runners_of_this_machine(samples, tmp_path, flags):
     check_equal_to(samples, run_pipeline(tmp_path / "out", *flags))

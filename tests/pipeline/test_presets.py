@@ -23,7 +23,7 @@ def resolved(*argv):
 @pytest.mark.parametrize(
     ("preset", "expected"),
     [
-        ("local", {"runner": presets.LOCAL_RUNNER, "direct_running_mode": "multi_threading", "batch_size": "32"}),
+        ("local", {"runner": presets.LOCAL_RUNNER, "direct_running_mode": "in_memory", "batch_size": "32"}),
         (
             "flink",
             {

@@ -1,8 +1,10 @@
 """pipeline.runners: defaults under the user's flags, and flags that are nobody's."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import apache_beam as beam
 import grpc
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
@@ -19,8 +21,20 @@ def test_without_a_runner_it_is_one_process_with_a_thread_a_core():
     found = beam_options()
     assert found.view_as(StandardOptions).runner == runners.LOCAL_RUNNER
     assert found.view_as(DirectOptions).direct_num_workers == os.cpu_count()
-    assert found.view_as(DirectOptions).direct_running_mode == "multi_threading"
+    assert found.view_as(DirectOptions).direct_running_mode == "in_memory"
     assert runners.is_local(found) and not runners.shares_model_across_processes(found)
+
+
+_BOTH = threading.Barrier(2)
+
+
+def _meet(_):
+    _BOTH.wait(30)
+
+
+def test_two_bundles_run_at_once():
+    with beam.Pipeline(options=beam_options("--direct_num_workers=2")) as pipeline:
+        _ = pipeline | beam.Create(["this", "that"]) | beam.Reshuffle() | beam.Map(_meet)
 
 
 def test_the_users_flags_win():
