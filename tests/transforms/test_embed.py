@@ -60,6 +60,7 @@ def test_sizes_and_times_of_batches_are_distributions_among_our_metrics(model):
     found = pipeline.result.metrics().query(MetricsFilter().with_namespace(counters.NAMESPACE))["distributions"]
     by_name = {metric.key.metric.name: metric.committed for metric in found}
     assert by_name["inference_request_batch_size"].sum == 7
+    assert by_name["inference_request_batch_byte_size"].sum == 7 * 224 * 224 * 3
     assert by_name["inference_batch_latency_micro_secs"].min > 0
 
 
