@@ -79,7 +79,7 @@ def _keep(results: dict, path: Path | None) -> None:
 
 def _measure(model: Model, chosen: Sequence[Contender], given: argparse.Namespace, scratch: Path) -> dict:
     saved_model = models.make(model, given.cache)
-    images = min(given.images, model.most_images)
+    images = given.images or model.images
     laid_out = scratch / f"photographs-{model.name}"
     size = photographs.lay_out(photographs.make(given.cache / "photographs-1", images), laid_out)
     if model.handle:  # there is nothing to be found out about it
@@ -132,10 +132,10 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--images",
         type=int,
-        default=2400,
         metavar="N",
-        help="photographs, every third 1600x1200 and the others 640x480; a slow model is given 256 of them at most "
-        "(default: %(default)s)",
+        help="photographs, every third 1600x1200 and the others 640x480 (default: "
+        + ", ".join(f"{model.images} for {model.name}" for model in MODELS.values())
+        + ")",
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all of them")
     parser.add_argument(
