@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks import environments, machine
 from benchmarks.models import Model
+from transforms.cores import usable_cores
 
 _PEERS = Path(__file__).parent / "peers"
 
@@ -60,7 +61,7 @@ def kept_in(directory: Path) -> dict[str, str]:
 
 def all_of_them() -> list[Contender]:
     """Returns the contenders that this machine can have; the first is the reference."""
-    cores = str(machine.cores())
+    cores = str(usable_cores())
     found = [
         Contender("ours", OURS, "run_pipeline.py", "ours"),
         Contender("ours-first", OURS, "the same, its first run with a model", "ours", is_first=True),
@@ -83,7 +84,7 @@ def all_of_them() -> list[Contender]:
 
 
 def _roof() -> list[Contender]:
-    cores = machine.cores()
+    cores = usable_cores()
     loop = f"by hand: OpenVINO, {cores} threads decode and call"
     found = [Contender("loop", ROOF, loop, "roof")]
     if machine.has_bfloat16():

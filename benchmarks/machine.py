@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks import environments
+from transforms.cores import usable_cores
 
 _PACKAGES = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "simplejpeg", "cykooz-resizer", "numpy")
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -16,17 +17,12 @@ def described() -> dict[str, object]:
     """Returns the processor, its cores and memory, and how busy it is, before anything is measured."""
     return {
         "cpu": _cpu("model name") or platform.processor() or platform.machine(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "bfloat16": has_bfloat16(),
         "system": platform.platform(),
         "load_average": os.getloadavg()[0],
     }
-
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def has_bfloat16() -> bool:

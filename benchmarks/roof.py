@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine
 from benchmarks.peers import contract
 from transforms import images
+from transforms.cores import usable_cores
 from transforms.models import openvino_engine
 
 Call = Callable[[np.ndarray], np.ndarray]
@@ -37,7 +37,7 @@ def compiled(saved_model: str, image_size: tuple[int, int], bfloat16: bool) -> C
     prepared = PrePostProcessor(model)
     prepared.input().tensor().set_element_type(openvino.Type.u8)
     prepared.input().preprocess().convert_element_type(openvino.Type.f32).scale(255)
-    cores = str(machine.cores())
+    cores = str(usable_cores())
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores}
     settings["INFERENCE_PRECISION_HINT"] = "bf16" if bfloat16 else "f32"
     on_cpu = core.compile_model(prepared.build(), "CPU", settings)
@@ -86,7 +86,7 @@ def main() -> None:
         with contract.batch(given.output, len(batch)):
             return call(pixels)[: len(batch)]
 
-    with ThreadPoolExecutor(machine.cores()) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         vectors = list(threads.map(work, batches))
     if given.part == "loop":
         contract.save(given.output, [path.name for path in paths], vectors)

@@ -4,11 +4,10 @@ No Beam here: the flags' help names what the table holds.
 """
 
 import dataclasses
-import os
 import re
 from pathlib import Path
 
-CPUS = os.cpu_count() or 1
+from transforms.cores import usable_cores
 
 # Named explicitly: Beam's `DirectRunner` is a choice among runners, some of which ignore the flags below.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
@@ -30,7 +29,7 @@ _TABLE: dict[str, tuple[str | int | None, ...]] = {
     # One process, so that all threads share one model; decoding and inference leave Python's lock. Beam runs a bundle
     # a worker at once in this mode too, whatever it warns of; with "multi_threading" each element goes through gRPC.
     "direct_running_mode":              ("in_memory",       None,              None,            None),
-    "direct_num_workers":               (CPUS,              None,              None,            None),
+    "direct_num_workers":               (usable_cores(),    None,              None,            None),
     # A worker pool beside each TaskManager: python -m apache_beam.runners.worker.worker_pool_main
     "environment_type":                 (None,              "EXTERNAL",        None,            None),
     "environment_config":               (None,              "localhost:50000", None,            None),

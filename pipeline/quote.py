@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.presets import CPUS, Accelerator, Shape
+from pipeline.presets import Accelerator, Shape
 from transforms import images, storage
+from transforms.cores import usable_cores
 from transforms.models.spec import ModelSpec
 
 PRICES = Path(__file__).with_name("prices.toml")
@@ -221,8 +222,8 @@ def measure(
             raise ValueError(
                 f"--model {model.name!r} would have to be fetched to be measured: give --images_per_second RATE"
             )
-        embed, on_gpu = _embedding(model, decoded, batch_size) * CPUS, False
-        embedded = f"measured here on {CPUS} cores of a CPU" + (
+        embed, on_gpu = _embedding(model, decoded, batch_size) * usable_cores(), False
+        embedded = f"measured here on {usable_cores()} cores of a CPU" + (
             "; the GPU is not: give --images_per_second as measured on one such worker" if has_gpu else ""
         )
     return Speed(round(decode, 6), round(embed, 6), on_gpu, measured, embedded, mean)

@@ -19,6 +19,7 @@ from pipeline import verdict as verdicts
 from pipeline.options import EmbedConfig
 from pipeline.verdict import Busy, Measured
 from transforms import storage, write_tfrecord
+from transforms.cores import usable_cores
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
 from transforms.records import Failure, Shard, StageSeconds
@@ -195,7 +196,7 @@ def _cores(config: EmbedConfig) -> int:
     """Returns how many cores a machine that embeds has."""
     asked = config.runs_on
     if asked.preset != "dataflow-gpu":
-        return presets.CPUS  # the report is composed by a worker like those that embed
+        return usable_cores()  # the report is composed by a worker like those that embed
     gpu = asked.gpu or str(presets.settings(asked.preset)["gpu"])
     return presets.shape(presets.accelerator(gpu, asked.gpu_count, asked.gpu_machine_type).machine_type).vcpus
 

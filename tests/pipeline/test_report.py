@@ -7,9 +7,10 @@ import json
 import apache_beam as beam
 import pytest
 
-from pipeline import options, presets, report
+from pipeline import options, report
 from pipeline.report import ComposeReport, WriteReport
 from tests.collecting import collect
+from transforms.cores import usable_cores
 from transforms.records import Failure, Shard, StageSeconds
 
 COUNTED = {
@@ -97,7 +98,7 @@ def cores(*flags):
 
 
 def test_cores_of_the_machine_that_embeds():
-    assert (cores(), cores("--preset=dataflow")) == (presets.CPUS, presets.CPUS)
+    assert (cores(), cores("--preset=dataflow")) == (usable_cores(), usable_cores())
     assert cores("--preset=dataflow-gpu") == 8
     assert cores("--preset=dataflow-gpu", "--gpu=nvidia-tesla-t4", "--gpu_machine_type=n1-standard-4") == 4
 

@@ -1,6 +1,5 @@
 """pipeline.runners: defaults under the user's flags, and flags that are nobody's."""
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
 from pipeline import options, runners
+from transforms.cores import usable_cores
 
 
 def beam_options(*argv):
@@ -20,7 +20,7 @@ def beam_options(*argv):
 def test_without_a_runner_it_is_one_process_with_a_thread_a_core():
     found = beam_options()
     assert found.view_as(StandardOptions).runner == runners.LOCAL_RUNNER
-    assert found.view_as(DirectOptions).direct_num_workers == os.cpu_count()
+    assert found.view_as(DirectOptions).direct_num_workers == usable_cores()
     assert found.view_as(DirectOptions).direct_running_mode == "in_memory"
     assert runners.is_local(found) and not runners.shares_model_across_processes(found)
 

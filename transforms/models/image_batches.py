@@ -3,7 +3,6 @@
 At most a few batches are in memory at any time, however many images there are.
 """
 
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from transforms import images
+from transforms.cores import usable_cores
 from transforms.models.labelled import Labelled, Split
 
 # An image to augment is decoded this much larger along each side, then cropped: 256 pixels for 224, as for ImageNet
@@ -104,7 +104,7 @@ class ImageBatches:
 
     @property
     def _threads(self) -> int:
-        return os.cpu_count() or 1  # Pillow leaves Python's lock while it decodes
+        return usable_cores()  # Pillow leaves Python's lock while it decodes
 
     def _numbered(self, labelled: Sequence[Labelled]) -> tf.data.Dataset:
         numbers = np.array([self._numbers[image.label] for image in labelled], np.int32)

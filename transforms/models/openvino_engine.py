@@ -4,7 +4,6 @@ TensorFlow's own kernels stay what every other device, and every graph that Open
 """
 
 import math
-import os
 import tempfile
 import threading
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transforms.cores import usable_cores
 from transforms.models import spec as specs
 from transforms.models.fixed_batches import Pixels, Vectors
 
@@ -111,5 +111,5 @@ def compiled(
 
 
 def calls_at_once() -> int:
-    """Returns how many calls keep this machine's cores busy: one a core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns how many calls keep this machine's cores busy."""
+    return usable_cores()

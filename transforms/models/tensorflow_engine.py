@@ -1,12 +1,12 @@
 """A function on the device that TensorFlow finds: a GPU, or a CPU for what OpenVINO does not take."""
 
 import contextlib
-import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from transforms.cores import usable_cores
 from transforms.models import device, frozen
 from transforms.models.fixed_batches import OutOfDeviceMemory, Pixels, Vectors
 
@@ -39,4 +39,4 @@ def compiled(function: Any, precision: str) -> Callable[[Pixels], Vectors]:
 
 def calls_at_once() -> int:
     """Returns how many calls keep the device busy."""
-    return _GPU_CALLS_AT_ONCE if device.has_gpu() else os.cpu_count() or 1
+    return _GPU_CALLS_AT_ONCE if device.has_gpu() else usable_cores()

@@ -1,6 +1,5 @@
 """transforms.models.image_batches: what training gets to see, when, and what happens to bad images."""
 
-import os
 import threading
 import time
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests import data_generation as data
 from transforms import images
+from transforms.cores import usable_cores
 from transforms.models import labelled
 from transforms.models.image_batches import ImageBatches
 from transforms.models.labelled import Labelled
@@ -100,7 +100,7 @@ def test_few_images_are_read_before_they_are_asked_for():
         time.sleep(0.3)
         counts.append(len(read))
     # 3 batches of 8 are given; in wait are 5 or so, and what the threads are at.
-    assert 24 <= counts[-1] <= 24 + 8 * 8 + 4 * (os.cpu_count() or 1)
+    assert 24 <= counts[-1] <= 24 + 8 * 8 + 4 * usable_cores()
 
 
 def test_check_wants_an_image_of_each_class_and_one_to_validate_with():
