@@ -68,7 +68,9 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
         _execute(config, model, publication, beam_options, shown)
-    except Exception as error:  # noqa: BLE001 - whatever a runner raises, the run has failed
+    except Exception as error:  # whatever a runner raises, the run has failed
+        if _is_interruption(error):
+            raise KeyboardInterrupt from error
         traceback.print_exc()
         finished = _report(config)
         said = finished and finished.exceeds(config.max_failure_rate)
@@ -146,6 +148,13 @@ def _execute(
         state = result.wait_until_finish()
     if state not in ("DONE", None):
         raise RuntimeError(f"the runner says {state}")
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Returns whether it is what Beam makes of an interruption where it runs a bundle in this thread."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _wrong(error: Exception, write: Callable[[str], object]) -> int:

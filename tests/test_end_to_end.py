@@ -338,9 +338,11 @@ def test_a_job_that_fails_says_so_in_one_line_and_keeps_the_log(tmp_path):
     log.unlink()
 
 
-def test_an_interruption_ends_at_once_and_leaves_nothing_under_a_final_name(tmp_path):
+@pytest.mark.parametrize("threads", [1, 2])  # one: Beam runs every bundle in the thread that is interrupted
+def test_an_interruption_ends_at_once_and_leaves_nothing_under_a_final_name(tmp_path, threads):
     data.write_images(tmp_path / "photos", 1500, height=60, width=80)
     command = [sys.executable, "run_pipeline.py", "--input", tmp_path / "photos", "--output", tmp_path / "out"]
+    command += ["--direct_num_workers", str(threads)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("out/embeddings/*/.parts/*")):  # until vectors are being written
         assert process.poll() is None
