@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from transforms.cores import usable_cores
 from transforms.models import device, openvino_engine
 from transforms.models.fixed_batches import FixedBatches, Pixels, Vectors
 from transforms.models.spec import ModelSpec
@@ -109,7 +110,7 @@ def _by_openvino(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingM
             _LOG.warning("by TensorFlow, for OpenVINO does not take this model: %s", error)
             return _by_tensorflow(spec, precision, batch_size)
     batch_size = min(batch_size, openvino_engine.images_a_call(network))
-    calls = openvino_engine.calls_at_once()
+    calls = usable_cores()
     run = openvino_engine.compiled(network, spec.image_size, batch_size, precision, calls)
     return EmbeddingModel(FixedBatches(run, batch_size), calls)
 

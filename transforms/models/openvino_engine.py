@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from transforms.cores import usable_cores
 from transforms.models import spec as specs
 from transforms.models.fixed_batches import Pixels, Vectors
 
@@ -108,8 +107,3 @@ def compiled(
         return np.array(request.get_output_tensor(0).data, np.float32)
 
     return run
-
-
-def calls_at_once() -> int:
-    """Returns how many calls keep this machine's cores busy."""
-    return usable_cores()
