@@ -11,27 +11,28 @@ from pathlib import Path
 
 import numpy as np
 
-from transforms.encoding.examples import Written
+from transforms.models.spec import ModelFields
 
 _DIGEST = "ab" * 32
 _STARTED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 _BATCH = 500
 
 
-def written(dimension: int) -> Written:
+def written(dimension: int) -> ModelFields:
     """Returns what all the records have in common."""
-    return Written("m", _DIGEST, dimension)
+    return ModelFields("m", _DIGEST, dimension)
 
 
 def embeddings(count: int, dimension: int, start: int = 0) -> Iterator:
     """Yields embeddings of images that nobody has seen; all are alike but for the key and the vector."""
-    from transforms.records import Embedding, ImageInfo
+    from transforms.records import Embedding, ImageInfo, ImageRef
 
     vectors = np.random.default_rng(start).standard_normal((_BATCH, dimension), np.float32)
     for i in range(start, start + count):
         key = b"gs://photos/some/directory/%012d.jpg" % i
         yield Embedding(
-            ImageInfo(key, "1795316023557033140", f"{i:064x}", "jpeg", 480, 640, 5, "lx6ySg=="), vectors[i % _BATCH]
+            ImageInfo(ImageRef(key, "1795316023557033140", 5, "lx6ySg=="), f"{i:064x}", "jpeg", 480, 640),
+            vectors[i % _BATCH],
         )
 
 

@@ -99,7 +99,7 @@ def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
     if not files.match(schema):
         return
     there = examples.shapes(files.read(schema).decode())
-    own = examples.shapes(examples.schema_text(config.written(model)))
+    own = examples.shapes(examples.schema_text(model.fields(config.top_classes)))
     if there != own:
         raise ValueError(
             f"--output {output!r} holds {there} and model {model.name!r} gives {own}: give each its own --output"

@@ -3,14 +3,17 @@
 list → only new → read → decode → embed → copy → write → report → publish
 """
 
+from collections.abc import Mapping
+
 import apache_beam as beam
 
 from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
-from pipeline.only_new import OnlyNew
+from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
 from pipeline.report.run_report import ComposeReport, WriteReport
 from pipeline.warehouse.publish import Publication, PublishRows
-from transforms.copies import COPIES, REUSED, CopyVectors
+from transforms import keys
+from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.embed import EmbedImages
 from transforms.failures import GatherFailures, WriteFailures
@@ -18,11 +21,13 @@ from transforms.formats import SHARD_FORMATS
 from transforms.list import DescribeImages, ListImages
 from transforms.models.spec import ModelSpec
 from transforms.read import ReadImages
-from transforms.records import FAILURES, SECONDS, Known, uri
-from transforms.skip import GONE, SKIPPED
+from transforms.records import DecodedImage, Embedding, EncodedImage, Failure, ImageRef, Known
+from transforms.stage import StageOutput, WriteOutput
 from transforms.storage import files
 from transforms.write_bigquery import RunColumns, WriteBigQuery
 from transforms.write_tfrecord import WriteTFRecords
+
+Named = list[tuple[str, beam.PCollection]]
 
 
 def build(
@@ -37,86 +42,45 @@ def build(
     """Puts the whole job onto a pipeline.
 
     Args:
-      root: the pipeline; config: what was asked; model: what to embed with.
-      publication: where a table is written.
+      root: the pipeline.
+      config: the flags.
+      model: the model to embed with.
+      publication: the tables to publish in; None where there are none.
       share_model_across_processes: see EmbedImages.
-      accelerator: a resource hint for the workers of inference; reading and decoding get it too, unless they are to run
-        elsewhere, so that they stay in one stage with it.
+      accelerator: a resource hint for the workers of inference. Reading and decoding get it too, so that they stay in
+        one stage with inference, unless `--separate_gpu_stage` keeps them apart.
     """
-    in_shards = config.input_format in SHARD_FORMATS
-    read = ReadImages(config.input_format, config.read_concurrency, config.billing_project)
-
     listed = _list(root, config)
-    # Nothing is known of what a shard holds before it is read: shards are read whole, each time.
-    new = None if in_shards else listed["refs"] | "OnlyNew" >> _only_new(config, model, read)
-    to_read = ReadImages(config.input_format, config.read_concurrency, config.billing_project)
-    decode = DecodeImages(model.image_size, config.resize_mode, config.max_pixels)
-    own_stage = config.runs_on.separate_gpu_stage
-    if accelerator and not own_stage:
-        to_read, decode = (stage.with_resource_hints(accelerator=accelerator) for stage in (to_read, decode))
-    encoded = (new or listed)["refs"] | "ReadImages" >> to_read
-    decoded = encoded["images"] | "DecodeImages" >> decode
-    embedded = decoded["images"] | "EmbedImages" >> EmbedImages(
-        model, config.batch_size, share_model_across_processes, accelerator, bool(accelerator) and own_stage
-    )
-    path = [listed, encoded, decoded, embedded]
+    # Nothing is known about the images in a shard before it is read, so shards are read whole each time.
+    new = None if config.input_format in SHARD_FORMATS else listed.main | "OnlyNew" >> _only_new(config, model)
 
-    embeddings = embedded["embeddings"]
-    if accelerator and own_stage:
-        embeddings |= "FromAccelerator" >> beam.Reshuffle()  # what writes them needs none
-    vectors = {"embedded": embeddings}
-    # What a shard holds is listed by being found in it, and so is what keeps a shard from being read.
-    counted = [
-        ("listed", found) for found in ([encoded["images"], encoded[FAILURES]] if in_shards else [listed["refs"]])
-    ]
-    failed = [stage[FAILURES] for stage in path]
-    seconds = [stage[SECONDS] for stage in path]
+    encoded, decoded = _decode(new.to_embed if new else listed.main, config, model, accelerator)
+    embedded = _embed(decoded.main, config, model, share_model_across_processes, accelerator)
+    stages: list[StageOutput | NewOutput] = [listed, encoded, decoded, embedded]
+    vectors = {"embedded": embedded.main}
     if new:
-        firsts = failed[1:] | "FailuresOfFirsts" >> beam.Flatten()
-        copied = {
-            "embeddings": embeddings,
-            FAILURES: firsts,
-            COPIES: new[COPIES],
-        } | "CopyVectors" >> CopyVectors()
-        vectors |= {"reused": new[REUSED], "duplicate": copied["embeddings"]}
-        counted.append(("skipped", new[SKIPPED]))
-        failed += [new[FAILURES], copied[FAILURES]]
-        seconds.append(new[SECONDS])
-    failures = tuple(failed) | "Failures" >> GatherFailures()
-    counted += [("listed", listed[FAILURES]), *vectors.items(), ("failed", failures)]
+        copied = _copy(new, encoded, decoded, embedded)
+        stages += [new, copied]
+        vectors |= {"reused": new.reused, "duplicate": copied.main}
+    failures = tuple(stage.failures for stage in stages) | "Failures" >> GatherFailures()
+    gone = new.gone | "WithinInput" >> beam.Filter(_within, config.inputs) if new and config.prune else None
 
-    written = []
-    if config.output:
-        records = tuple(vectors.values()) | "WriteTFRecords" >> WriteTFRecords(
-            config.output, config.run_id, config.written(model)
-        )
-        lines = failures | "WriteFailures" >> WriteFailures(config.output, config.run_id)
-        written = [("records", records["shards"]), ("lines", lines["shards"])]
-        seconds += [records[SECONDS], lines[SECONDS]]
-    loads = []
-    if publication:
-        rows = {"embeddings": tuple(vectors.values()), "failures": (failures,)}
-        if config.prune and new:
-            gone = new[GONE] | "WithinInput" >> beam.Filter(_within, config.inputs)
-            counted.append(("pruned", gone))
-            rows["gone"] = (gone,)
-        run = RunColumns(config.run_id, config.started_at, config.written(model))
-        loads = [
-            collections
-            | f"Load{kind.capitalize()}"
-            >> WriteBigQuery(kind, getattr(publication.staging, kind), publication.temp_location, run)
-            for kind, collections in rows.items()
-        ]
-
+    written = _write_files(vectors, failures, config, model)
     report = root | "ComposeReport" >> ComposeReport(
-        config, model, counted=counted, failures=failures, written=written, seconds=seconds
+        config,
+        model,
+        counted=_accounts(listed, new, encoded, vectors, failures, gone),
+        failures=failures,
+        written=[(name, output.shards) for name, output in written.items()],
+        seconds=[output.seconds for output in (*stages, *written.values())],
     )
     if publication:
+        loads = _load_rows(vectors, failures, gone, config, model, publication)
         report |= "Publish" >> PublishRows(publication, loads)
     _ = report | "WriteReport" >> WriteReport(config, model)
 
 
-def _list(root: beam.Pipeline, config: EmbedConfig) -> dict[str, beam.PCollection]:
+def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
     if not config.retry_failed:
         return root | "ListImages" >> ListImages(
             config.inputs, config.input_format, config.billing_project, config.read_concurrency
@@ -124,22 +88,121 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> dict[str, beam.PCollectio
     retryable = root | "ReadRetryable" >> ReadRetryable(
         config.output_table, config.output, config.inputs, config.run_id
     )
-    # What was not there and is not there now is given up, or it would be tried for ever.
+    # An image that was not there, and still is not, is given up: otherwise every retry would try it again.
     describe = DescribeImages(config.billing_project, config.read_concurrency, may_still_come=False)
     return retryable | "ListImages" >> describe
 
 
-def _only_new(config: EmbedConfig, model: ModelSpec, read: ReadImages) -> OnlyNew:
+def _only_new(config: EmbedConfig, model: ModelSpec) -> OnlyNew:
     from_cloud_storage = all(pattern.startswith("gs://") for pattern in config.inputs)
     ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
     return OnlyNew(
         None if config.reprocess and not config.prune else ledger,
         FetchVectors(config.output_table, model.digest),
-        read,
+        _read(config),
         by_crc32c=from_cloud_storage and config.input_format == "images" and not config.retry_failed,
         reprocess=config.reprocess,
     )
 
 
+def _read(config: EmbedConfig) -> ReadImages:
+    """Returns a new transform each time: a resource hint stays with the transform that it was given to."""
+    return ReadImages(config.input_format, config.read_concurrency, config.billing_project)
+
+
+def _decode(
+    refs: beam.PCollection[ImageRef], config: EmbedConfig, model: ModelSpec, accelerator: str | None
+) -> tuple[StageOutput[EncodedImage], StageOutput[DecodedImage]]:
+    read = _read(config)
+    decode = DecodeImages(model.image_size, config.resize_mode, config.max_pixels)
+    if accelerator and not config.runs_on.separate_gpu_stage:
+        read, decode = (stage.with_resource_hints(accelerator=accelerator) for stage in (read, decode))
+    encoded = refs | "ReadImages" >> read
+    return encoded, encoded.main | "DecodeImages" >> decode
+
+
+def _embed(
+    images: beam.PCollection[DecodedImage],
+    config: EmbedConfig,
+    model: ModelSpec,
+    share_model_across_processes: bool,
+    accelerator: str | None,
+) -> StageOutput[Embedding]:
+    own_stage = bool(accelerator) and config.runs_on.separate_gpu_stage
+    embedded = images | "EmbedImages" >> EmbedImages(
+        model, config.batch_size, share_model_across_processes, accelerator, own_stage
+    )
+    if own_stage:  # workers without a GPU write the vectors
+        embedded = embedded._replace(main=embedded.main | "FromAccelerator" >> beam.Reshuffle())
+    return embedded
+
+
+def _copy(
+    new: NewOutput,
+    encoded: StageOutput[EncodedImage],
+    decoded: StageOutput[DecodedImage],
+    embedded: StageOutput[Embedding],
+) -> StageOutput[Embedding]:
+    """Gives each copy the vector, or the failure, of the image that was embedded in its place."""
+    of_firsts = (encoded.failures, decoded.failures, embedded.failures) | "FailuresOfFirsts" >> beam.Flatten()
+    inputs = {"embeddings": embedded.main, "failures": of_firsts, "copies": new.copies}
+    return inputs | "CopyVectors" >> CopyVectors()
+
+
+def _accounts(
+    listed: StageOutput[ImageRef],
+    new: NewOutput | None,
+    encoded: StageOutput[EncodedImage],
+    vectors: Mapping[str, beam.PCollection[Embedding]],
+    failures: beam.PCollection[Failure],
+    gone: beam.PCollection[Known] | None,
+) -> Named:
+    """Returns the collections that the report counts, with their names in it; a name may come several times."""
+    # The images of a shard are listed by being read, and so are the failures that keep a shard from being read.
+    images = [listed.main] if new else [encoded.main, encoded.failures]
+    counted: Named = [("listed", collection) for collection in (*images, listed.failures)]
+    counted += [*vectors.items(), ("failed", failures)]
+    if new:
+        counted.append(("skipped", new.skipped))
+    if gone:
+        counted.append(("pruned", gone))
+    return counted
+
+
+def _write_files(
+    vectors: Mapping[str, beam.PCollection[Embedding]],
+    failures: beam.PCollection[Failure],
+    config: EmbedConfig,
+    model: ModelSpec,
+) -> dict[str, WriteOutput]:
+    if not config.output:
+        return {}
+    fields = model.fields(config.top_classes)
+    return {
+        "records": tuple(vectors.values()) | "WriteTFRecords" >> WriteTFRecords(config.output, config.run_id, fields),
+        "lines": failures | "WriteFailures" >> WriteFailures(config.output, config.run_id),
+    }
+
+
+def _load_rows(
+    vectors: Mapping[str, beam.PCollection[Embedding]],
+    failures: beam.PCollection[Failure],
+    gone: beam.PCollection[Known] | None,
+    config: EmbedConfig,
+    model: ModelSpec,
+    publication: Publication,
+) -> list[beam.PCollection]:
+    """Returns the load jobs, as collections of those that have ended."""
+    staging, place = publication.staging, publication.temp_location
+    run = RunColumns(config.run_id, config.started_at, model.fields(config.top_classes))
+    loads = [
+        tuple(vectors.values()) | "LoadEmbeddings" >> WriteBigQuery("embeddings", staging.embeddings, place, run),
+        (failures,) | "LoadFailures" >> WriteBigQuery("failures", staging.failures, place, run),
+    ]
+    if gone:
+        loads.append((gone,) | "LoadGone" >> WriteBigQuery("gone", staging.gone, place, run))
+    return loads
+
+
 def _within(known: Known, patterns: tuple[str, ...]) -> bool:
-    return any(files.takes_in(pattern, uri(known.key)) for pattern in patterns)
+    return any(files.takes_in(pattern, keys.uri(known.key)) for pattern in patterns)

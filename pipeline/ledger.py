@@ -16,12 +16,12 @@ import apache_beam as beam
 import numpy as np
 
 from pipeline.warehouse import tables
-from transforms import counters, failures, write_tfrecord
+from transforms import counters, failures, keys, write_tfrecord
 from transforms.copies import of_copy
 from transforms.encoding import examples, tfrecord
-from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef, Known, Reuse, key, uri
+from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
+from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 from transforms.storage import files
-from transforms.write_bigquery import key_of, text
 
 STAGE = "reuse"
 
@@ -83,8 +83,8 @@ class ReadLedger(beam.PTransform):
 
 
 @dataclasses.dataclass(eq=False)
-class FetchVectors(beam.PTransform):
-    """Reuse → Embedding, with the vector and the facts of the equal bytes; `Failure`s under their tag.
+class FetchVectors(Stage):
+    """Reuse → StageOutput of Embedding, with the vector and the facts that were recorded for the equal bytes.
 
     Attributes: see ReadLedger.
     """
@@ -92,7 +92,7 @@ class FetchVectors(beam.PTransform):
     table: str | None
     digest: str
 
-    def expand(self, reuses: beam.PCollection[Reuse]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, reuses: beam.PCollection[Reuse]) -> StageOutput[Embedding]:
         if self.table:
             batches = reuses | "Batch" >> beam.BatchElements(min_batch_size=_FETCH, max_batch_size=_FETCH)
             fetch: beam.DoFn = _FetchRows(self.table, self.digest)
@@ -103,7 +103,7 @@ class FetchVectors(beam.PTransform):
                 | "SameShard" >> beam.GroupByKey()
             )
             fetch = _FetchRecords(self.digest)
-        return batches | "Fetch" >> beam.ParDo(fetch).with_outputs(FAILURES, main="embeddings")
+        return StageOutput.of(batches | "Fetch" >> with_stage_outputs(fetch))
 
 
 @dataclasses.dataclass(eq=False)
@@ -150,9 +150,18 @@ def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
         with files.open_stored(path) as file:
             records, offset = tfrecord.read(file, _MAX_RECORD_BYTES), 0
             while batch := list(itertools.islice(records, _DECODE)):
-                for record, found in zip(batch, examples.decode_identities(batch), strict=True):
-                    if found.model_digest == digest:
-                        yield Known(*found[:-1], written_at, path, offset)
+                for record, identity in zip(batch, examples.decode_identities(batch), strict=True):
+                    if identity.model_digest == digest:
+                        yield Known(
+                            key=identity.key,
+                            version=identity.version,
+                            sha256=identity.sha256,
+                            size=identity.size,
+                            crc32c=identity.crc32c,
+                            written_at=written_at,
+                            shard=path,
+                            offset=offset,
+                        )
                     offset += tfrecord.framed_bytes(record)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; move it away, and the images that are in it are embedded anew") from error
@@ -171,8 +180,14 @@ def _ranges(table: str, digest: str, run_id: str) -> Iterator[tuple[str, str, st
 
 def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
     for row in tables.rows(*part, _RANGE):
-        written_at = row["written_at"] / 1e6
-        yield Known(key_of(row["key"]), row["version"], row["sha256"], row["size"], row["crc32c"], written_at)
+        yield Known(
+            key=keys.of_text(row["key"]),
+            version=row["version"],
+            sha256=row["sha256"],
+            size=row["size"],
+            crc32c=row["crc32c"],
+            written_at=row["written_at"] / 1e6,
+        )
 
 
 class _FetchRows(beam.DoFn):
@@ -181,23 +196,20 @@ class _FetchRows(beam.DoFn):
         self._digest = digest
 
     def process(self, batch: Sequence[Reuse]) -> Iterable[Embedding]:
-        keys = sorted({text(reuse.known.key) for reuse in batch})
-        rows = tables.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=keys)
+        names = sorted({keys.text(reuse.known.key) for reuse in batch})
+        rows = tables.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=names)
         by_sha256 = {row["sha256"]: row for row in rows}
         for reuse in batch:
             row = by_sha256.get(reuse.known.sha256)
             if row is None:
-                yield _gone(reuse, f"the row of {text(reuse.known.key)!r} is gone")
+                yield _gone(reuse, f"the row of {keys.text(reuse.known.key)!r} is gone")
                 continue
             info = ImageInfo(
-                reuse.ref.key,
-                reuse.ref.version,
-                row["sha256"],
-                row["format"],
-                row["height"],
-                row["width"],
-                row["size"],
-                row["crc32c"],
+                ImageRef(reuse.ref.key, reuse.ref.version, row["size"], row["crc32c"]),
+                sha256=row["sha256"],
+                format=row["format"],
+                height=row["height"],
+                width=row["width"],
             )
             yield _reused(Embedding(info, np.array(row["embedding"], np.float32)), reuse)
 
@@ -225,13 +237,19 @@ class _FetchRecords(beam.DoFn):
     def _read(self, file: BinaryIO, known: Known) -> Embedding:
         file.seek(known.offset)
         record = next(tfrecord.read(file, _MAX_RECORD_BYTES), b"")
-        (found,) = examples.decode_identities([record])
+        (identity,) = examples.decode_identities([record])
         # A run of the same name may have replaced the shard since the ledger was read.
-        if (found.sha256, found.model_digest) != (known.sha256, self._digest):
+        if (identity.sha256, identity.model_digest) != (known.sha256, self._digest):
             raise ValueError("there is another record by now")
         _, vectors, _ = examples.decode_embeddings([record])
-        facts = examples.decode_facts(record)
-        info = ImageInfo(found.key, found.version, found.sha256, *facts, found.size, found.crc32c)
+        image_format, height, width = examples.decode_facts(record)
+        info = ImageInfo(
+            ImageRef(identity.key, identity.version, identity.size, identity.crc32c),
+            sha256=identity.sha256,
+            format=image_format,
+            height=height,
+            width=width,
+        )
         return Embedding(info, vectors[0])
 
 
@@ -255,7 +273,7 @@ def _offset(reuse: Reuse) -> int:
 
 def _failed_rows(table: str) -> Iterator[tuple[bytes, tuple[float, bool]]]:
     for row in tables.query(table, _LATEST_FAILURES.format(table=tables.failures_table(table))):
-        yield key_of(row["key"]), (0.0, row["retryable"])
+        yield keys.of_text(row["key"]), (0.0, row["retryable"])
 
 
 def _failed_lines(shard: tuple[str, float]) -> Iterator[tuple[bytes, tuple[float, bool]]]:
@@ -263,14 +281,14 @@ def _failed_lines(shard: tuple[str, float]) -> Iterator[tuple[bytes, tuple[float
     with files.open_stored(path) as file:
         for line in file:
             failure = json.loads(line)
-            yield key(failure["key"]), (written_at, failure["retryable"])
+            yield keys.of_uri(failure["key"]), (written_at, failure["retryable"])
 
 
 def _matches(failed: tuple[bytes, tuple[float, bool]], patterns: tuple[str, ...]) -> bool:
-    return not patterns or any(files.takes_in(pattern, uri(failed[0])) for pattern in patterns)
+    return not patterns or any(files.takes_in(pattern, keys.uri(failed[0])) for pattern in patterns)
 
 
-def _refs(found: bytes, latest: tuple[float, bool]) -> Iterator[ImageRef]:
+def _refs(key: bytes, latest: tuple[float, bool]) -> Iterator[ImageRef]:
     if latest[1]:
         counters.inc(counters.IMAGES_LISTED)
-        yield ImageRef(found, "", -1)
+        yield ImageRef(key)

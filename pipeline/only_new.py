@@ -1,28 +1,51 @@
-"""Only what is new: what the ledger knows is taken out before anything is read or embedded for it."""
+"""Only new images: earlier runs' records take images out before anything is read or embedded for them."""
 
 import dataclasses
+from typing import NamedTuple
 
 import apache_beam as beam
 
 from pipeline.ledger import FetchVectors, ReadLedger
-from transforms.copies import COPIES, REUSED, FindCopies
-from transforms.records import FAILURES, SECONDS, ImageRef, Known, StageSeconds
-from transforms.skip import GONE, SKIPPED, SkipKnown
+from transforms.copies import FindCopies
+from transforms.records import Copy, Embedding, Failure, ImageRef, Known, StageSeconds
+from transforms.skip import SkipKnown
+from transforms.stage import Stage
 
-# The stage of reading for a digest: what is read for its pixels is another time.
+# Reading for digests is timed as a stage of its own, apart from reading for pixels.
 STAGE = "digest"
 
 
+class NewOutput(NamedTuple):
+    """Images by what has to be done for them.
+
+    Attributes:
+      to_embed: refs of images to read, decode and embed.
+      skipped: refs of images whose record is current.
+      gone: the Known of every key that is not listed any more.
+      reused: embeddings of images whose bytes an earlier run has embedded.
+      copies: images that get the vector of another image in `to_embed`.
+      failures, seconds: of the stages in here.
+    """
+
+    to_embed: beam.PCollection[ImageRef]
+    skipped: beam.PCollection[ImageRef]
+    gone: beam.PCollection[Known]
+    reused: beam.PCollection[Embedding]
+    copies: beam.PCollection[Copy]
+    failures: beam.PCollection[Failure]
+    seconds: beam.PCollection[StageSeconds]
+
+
 @dataclasses.dataclass(eq=False)
-class OnlyNew(beam.PTransform):
-    """ImageRef → {"refs": those to embed, SKIPPED, GONE, REUSED: Embedding, COPIES, FAILURES, SECONDS}.
+class OnlyNew(Stage):
+    """ImageRef → NewOutput.
 
     Attributes:
       ledger: root → Known; None where nobody asks it.
-      vectors: Reuse → Embedding.
-      read: ImageRef → EncodedImage, of what may have a twin.
-      by_crc32c: whether the listing gives the CRC32C of every image; the size it always gives.
-      reprocess: the ledger takes nothing out.
+      vectors: Reuse → StageOutput of Embedding.
+      read: ImageRef → StageOutput of EncodedImage, for images that may have a twin.
+      by_crc32c: whether the listing gives the CRC32C of every image. It gives every size.
+      reprocess: whether the ledger takes nothing out.
     """
 
     ledger: ReadLedger | None
@@ -31,22 +54,22 @@ class OnlyNew(beam.PTransform):
     by_crc32c: bool
     reprocess: bool
 
-    def expand(self, refs: beam.PCollection[ImageRef]) -> dict[str, beam.PCollection]:
+    def expand(self, refs: beam.PCollection[ImageRef]) -> NewOutput:
         nothing = refs.pipeline | "NothingKnown" >> beam.Create([]).with_output_types(Known)
         known = refs.pipeline | "ReadLedger" >> self.ledger if self.ledger else nothing
-        left = {"refs": refs, "known": known} | "SkipKnown" >> SkipKnown(self.reprocess)
-        to_match = {"refs": left["refs"], "known": nothing if self.reprocess else known}
-        found = to_match | "FindCopies" >> FindCopies(self.read, self.by_crc32c)
-        reused = found[REUSED] | "FetchVectors" >> self.vectors
-        return {
-            "refs": found["refs"],
-            SKIPPED: left[SKIPPED],
-            GONE: left[GONE],
-            REUSED: reused["embeddings"],
-            COPIES: found[COPIES],
-            FAILURES: (found[FAILURES], reused[FAILURES]) | "Failures" >> beam.Flatten(),
-            SECONDS: found[SECONDS] | "ForDigests" >> beam.Map(_for_digests).with_output_types(StageSeconds),
-        }
+        listed = {"refs": refs, "known": known} | "SkipKnown" >> SkipKnown(self.reprocess)
+        to_match = {"refs": listed.new, "known": nothing if self.reprocess else known}
+        copies = to_match | "FindCopies" >> FindCopies(self.read, self.by_crc32c)
+        reused = copies.reused | "FetchVectors" >> self.vectors
+        return NewOutput(
+            to_embed=copies.to_embed,
+            skipped=listed.skipped,
+            gone=listed.gone,
+            reused=reused.main,
+            copies=copies.copies,
+            failures=(copies.failures, reused.failures) | "Failures" >> beam.Flatten(),
+            seconds=copies.seconds | "ForDigests" >> beam.Map(_for_digests).with_output_types(StageSeconds),
+        )
 
 
 def _for_digests(busy: StageSeconds) -> StageSeconds:

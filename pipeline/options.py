@@ -12,11 +12,11 @@ from pathlib import Path
 from pipeline import flags, presets
 from pipeline.command import Parser
 from transforms.concurrent import in_flight
-from transforms.encoding.examples import Written
 from transforms.formats import INPUT_FORMATS
 from transforms.images import decoding
 from transforms.models import catalog
-from transforms.models.spec import PRECISIONS, ModelSpec
+from transforms.models.spec import PRECISIONS
+from transforms.run_id import check_run_id
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 SAMPLES_OUTPUT = "output"
@@ -99,10 +99,6 @@ class EmbedConfig:
     started_at: datetime.datetime
     runs_on: RunsOn = RunsOn()
     dry_run: DryRun | None = None
-
-    def written(self, model: ModelSpec) -> Written:
-        """Returns what all records of the run have in common."""
-        return Written(model.name, model.digest, model.dimension, model.classes, self.top_classes)
 
 
 def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
@@ -432,8 +428,10 @@ def _new_run_id() -> str:
 
 
 def _run_id(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected letters, digits, dots, dashes and underscores")
+    try:
+        check_run_id(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return text
 
 

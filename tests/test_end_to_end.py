@@ -19,7 +19,7 @@ from tests import data_generation as data
 from tests.emulators import environment, storage_emulator
 from tests.running import ROOT, Run, run_pipeline
 from transforms import write_tfrecord
-from transforms.encoding import examples
+from transforms.models.spec import ModelFields
 
 SAMPLES = sorted(Path(options.SAMPLES).parent.iterdir())
 
@@ -319,7 +319,7 @@ def test_an_output_inside_the_input(tmp_path):
 
 
 def test_an_output_with_vectors_of_another_dimension(tmp_path):
-    write_tfrecord.write_schema(str(tmp_path / "out"), examples.Written("m", "d", 7))
+    write_tfrecord.write_schema(str(tmp_path / "out"), ModelFields("m", "d", 7))
     run = run_pipeline(tmp_path / "out")
     assert (
         run.code == 2

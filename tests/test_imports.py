@@ -1,4 +1,4 @@
-"""The architecture: imports point one way, and heavy libraries stay where they are needed."""
+"""The architecture: imports point one way, by folders, and heavy libraries stay where they are needed."""
 
 import ast
 import subprocess
@@ -7,55 +7,31 @@ from pathlib import Path
 
 import pytest
 
+import transforms
+
 ROOT = Path(__file__).parents[1]
-MODULES = sorted(
-    path.relative_to(ROOT)
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
     for package in ("pipeline", "transforms")
-    for path in (ROOT / package).rglob("*.py")
+    for path in sorted((ROOT / package).rglob("*.py"))
     if path.name != "__init__.py"
-)
-NEED_TENSORFLOW = tuple(
-    f"transforms.models.{name}"
-    for name in (
-        "export",
-        "frozen",
-        "hub",
-        "image_batches",
-        "opening",
-        "reusable",
-        "tensorflow_engine",
-        "training",
-    )
-)
-# Beside the stages, what must do without Beam.
-PURE = {
-    f"transforms.{name}"
-    for name in (
-        "images",
-        "fast_jpeg",
-        "labels",
-        "examples",
-        "vectors",
-        "tfrecord",
-        "gcs",
-        "gcs_listing",
-        "name_ranges",
-        "in_flight",
-    )
 }
-STAGES = {
-    f"transforms.{name}"
-    for name in ("list", "skip", "copies", "read", "decode", "embed", "write_tfrecord", "write_bigquery", "failures")
+# The public PTransforms' modules. WriteShards is what the writing stages share.
+STAGES = {f"transforms.{module}" for module in transforms._MODULES.values()} - {"transforms.shards"}
+# What each folder may import of the others, beside the files that lie in transforms/ itself and are no stages.
+MAY_IMPORT = {
+    "transforms.images": (),
+    "transforms.concurrent": (),
+    "transforms.storage": ("transforms.concurrent",),
+    "transforms.models": ("transforms.images", "transforms.storage"),
+    "transforms.encoding": ("transforms.models",),
 }
+NEVER_BEAM = ("transforms.images", "transforms.encoding", "transforms.models")
 
 
-def name_of(path):
-    return ".".join(path.with_suffix("").parts)
-
-
-def imports(path, top_level_only=False):
-    """Returns the modules that a file imports at run time; those under TYPE_CHECKING are not."""
-    found = set()
+def imports(module: str, *, top_level_only: bool = False) -> set[str]:
+    """Returns what a module imports at run time, as dotted names; imports under TYPE_CHECKING are none."""
+    names: set[str] = set()
 
     def visit(node):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -63,89 +39,126 @@ def imports(path, top_level_only=False):
         if top_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             return
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse((ROOT / path).read_text()))
-    return found
+    visit(ast.parse(MODULES[module].read_text()))
+    return names
 
 
-def under(found, *packages):
-    return {name for name in found if any(name == p or name.startswith(f"{p}.") for p in packages)}
+def under(names, *packages):
+    return {name for name in names if any(name == package or name.startswith(f"{package}.") for package in packages)}
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "transforms"], ids=str)
-def test_transforms_never_import_pipeline(path):
-    assert not under(imports(path), "pipeline", "run_pipeline")
+def reached(module: str, *, top_level_only: bool) -> set[str]:
+    """Returns everything that importing a module brings along: its imports, theirs, and so on."""
+    names: set[str] = set()
+    waiting = [module]
+    while waiting:
+        new = imports(waiting.pop(), top_level_only=top_level_only) - names
+        names |= new
+        waiting += new & MODULES.keys()
+    return names
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p) in STAGES], ids=str)
-def test_stages_never_import_each_other(path):
-    assert not under(imports(path), *(STAGES - {name_of(path)}))
+def in_folder(folder: str) -> list[str]:
+    return [module for module in MODULES if module.startswith(f"{folder}.")]
+
+
+def test_transforms_never_import_pipeline():
+    assert {module for module in in_folder("transforms") if under(imports(module), "pipeline", "run_pipeline")} == set()
+
+
+def test_stages_never_import_each_other():
+    assert {module for module in STAGES if under(imports(module), *(STAGES - {module}))} == set()
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_imports_what_lies_below_it(folder):
+    below = {folder, *MAY_IMPORT[folder]}
+    shared = {module for module in MODULES if module.count(".") == 1} - STAGES
+    for module in in_folder(folder):
+        own = {name for name in imports(module) if name in MODULES and name.startswith("transforms.")}
+        assert {name for name in own - shared if not under([name], *below)} == set(), module
+
+
+def test_each_folder_of_transforms_has_a_rule():
+    folders = {f"transforms.{path.name}" for path in (ROOT / "transforms").iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(MAY_IMPORT)
+
+
+def test_no_module_imports_itself_in_a_circle():
+    below = {module: imports(module, top_level_only=True) & MODULES.keys() for module in MODULES}
+    while lowest := {module for module, names in below.items() if not names}:
+        below = {module: names - lowest for module, names in below.items() if module not in lowest}
+    assert not below
 
 
 def test_only_the_graph_knows_the_order_of_the_stages():
-    """By their PTransforms: the ledger and the checks know of several stages just where they write."""
+    """By their PTransforms: the ledger and the checks know of several stages where these write."""
 
-    def joined(path):
-        names = (name.rpartition(".") for name in under(imports(path), *STAGES))
-        return {module for module, _, name in names if name[0].isupper() and not name.isupper()}
+    def joined(module):
+        names = (name.rpartition(".") for name in under(imports(module), *STAGES))
+        return {stage for stage, _, name in names if name in transforms._MODULES}
 
-    assert joined(Path("pipeline/graph.py")) == STAGES - {"transforms.skip"}
-    assert {name_of(p) for p in MODULES if len(joined(p)) >= 3} == {"pipeline.graph"}
+    assert joined("pipeline.graph") == STAGES - {"transforms.skip"}
+    assert {module for module in MODULES if len(joined(module)) >= 3} == {"pipeline.graph"}
+
+
+@pytest.mark.parametrize("folder", NEVER_BEAM)
+def test_folders_that_never_import_beam(folder):
+    assert {m for m in in_folder(folder) if under(reached(m, top_level_only=False), "apache_beam")} == set()
+
+
+def test_tensorflow_is_imported_by_models_alone():
+    importers = {module for module in MODULES if under(imports(module), "tensorflow", "tf_keras", "tensorflow_hub")}
+    assert {module for module in importers if not module.startswith("transforms.models.")} == set()
+
+
+def test_no_other_module_brings_tensorflow_along():
+    others = [module for module in MODULES if not module.startswith("transforms.models.")]
+    assert {m for m in others if under(reached(m, top_level_only=True), "tensorflow", "tf_keras")} == set()
 
 
 @pytest.mark.parametrize(
-    "path",
-    [p for p in MODULES if name_of(p) in PURE or "models" in p.parts],
-    ids=str,
-)
-def test_pure_modules_never_import_beam(path):
-    assert not under(imports(path), "apache_beam", "transforms.records")
-
-
-@pytest.mark.parametrize("path", [p for p in MODULES if "networks" not in p.parts], ids=str)
-def test_tensorflow_is_imported_where_models_are_loaded(path):
-    if name_of(path) not in NEED_TENSORFLOW:
-        assert not under(imports(path, top_level_only=True), "tensorflow", "tf_keras", *NEED_TENSORFLOW)
-
-
-@pytest.mark.parametrize(
-    ("module", "absent"),
+    ("modules", "absent"),
     [
-        ("transforms.list", "tensorflow"),
-        ("transforms.read", "tensorflow"),
-        ("transforms.decode", "tensorflow"),
-        ("transforms.skip", "tensorflow"),
-        ("transforms.copies", "tensorflow"),
-        ("transforms.write_tfrecord", "tensorflow"),
-        ("transforms.write_bigquery", "tensorflow"),
-        ("pipeline.options", "apache_beam"),
-        ("pipeline.options", "google.cloud.bigquery"),
-        ("pipeline.options", "google.cloud.storage"),
-        ("pipeline.graph", "tensorflow"),
-        ("pipeline.import_checkpoint", "tensorflow"),
-        ("pipeline.import_checkpoint", "apache_beam"),
-        ("transforms.encoding.examples", "apache_beam"),
-        ("transforms.images.decoding", "apache_beam"),
-        ("transforms.models.engines.loading", "apache_beam"),
-        ("transforms.models.slim.reusable", "apache_beam"),
-        ("transforms.models.training.classifier", "apache_beam"),
-        ("transforms.encoding.vectors", "apache_beam"),
-        ("transforms.encoding.vectors", "tensorflow"),
-        ("pipeline.finetune.inputs", "tensorflow"),
-        ("pipeline.finetune.run", "apache_beam"),
-        ("pipeline.launch", "apache_beam"),
+        (
+            ["pipeline.options", "pipeline.launch"],
+            ["apache_beam", "tensorflow", "google.cloud.bigquery", "google.cloud.storage"],
+        ),
+        (
+            [
+                "pipeline.finetune.run",
+                "pipeline.import_checkpoint",
+                "transforms.encoding.vectors",
+                "transforms.images.decoding",
+                "transforms.models.engines.loading",
+            ],
+            ["apache_beam", "tensorflow"],
+        ),
+        (["pipeline.graph", "pipeline.finetune.inputs", *sorted(STAGES)], ["tensorflow"]),
     ],
+    ids=["options", "without Beam", "graph"],
 )
-def test_what_an_import_brings_along(module, absent):
-    code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0, f"{module} imports {absent}"
+def test_what_an_import_brings_along(modules, absent):
+    code = f"import sys, {', '.join(modules)}; print([name for name in {absent!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
 
 
-def test_there_is_something_to_check():
-    assert len(MODULES) > 20 and {name_of(p) for p in MODULES} >= STAGES
+def test_the_models_that_need_no_beam_include_training():
+    code = "import sys, transforms.models.slim.reusable, transforms.models.training.classifier; "
+    code += "sys.exit('apache_beam' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_public_names_are_found_where_they_are_used():
+    for name in transforms.__all__:
+        assert getattr(transforms, name).__module__ == f"transforms.{transforms._MODULES[name]}"
+    with pytest.raises(AttributeError, match="no attribute 'ReadImage'"):
+        _ = transforms.ReadImage

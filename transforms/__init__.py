@@ -1,1 +1,31 @@
-"""The stages, in the order of the data: list, read, decode, embed, write. Each is usable in a pipeline of your own."""
+"""The stages of the pipeline as PTransforms, in the order of the data; docs/library.md builds a pipeline from them.
+
+The names in `__all__` are the public interface. Each is imported when it is first used, so that importing a module
+from a folder below does not import Beam.
+"""
+
+import importlib
+from typing import Any
+
+_MODULES = {
+    "ListImages": "list",
+    "DescribeImages": "list",
+    "SkipKnown": "skip",
+    "FindCopies": "copies",
+    "ReadImages": "read",
+    "DecodeImages": "decode",
+    "EmbedImages": "embed",
+    "CopyVectors": "copies",
+    "WriteTFRecords": "write_tfrecord",
+    "WriteBigQuery": "write_bigquery",
+    "GatherFailures": "failures",
+    "WriteFailures": "failures",
+    "WriteShards": "shards",
+}
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,142 +1,180 @@
-"""Copies: equal bytes are embedded once, in this run or in an earlier one, whatever they are called.
+"""Copies: equal bytes are embedded once, in this run or in an earlier one, under whatever names.
 
-What the listing tells (the size, in Cloud Storage CRC32C too) is enough to see of most images that they can have no
-twin; only where there may be one are the bytes read for their SHA-256, and only names and digests are joined: no bytes
-cross a shuffle.
+A listing tells the size of each image, and in Cloud Storage its CRC32C. Most images have no twin by that, and are not
+read here. Only images that may have one are read for their SHA-256. Names and digests are joined; no bytes cross a
+shuffle.
 """
 
 import dataclasses
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 
 from transforms import counters
-from transforms.records import (
-    FAILURES,
-    SECONDS,
-    Copy,
-    Embedding,
-    EncodedImage,
-    Failure,
-    ImageRef,
-    Known,
-    Reuse,
-)
+from transforms.records import Copy, Embedding, EncodedImage, Failure, ImageRef, Known, Reuse, StageSeconds
+from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 
-REUSED = "reused"
-COPIES = "copies"
-_SUSPECTS = "suspects"
+_UNIQUE, _SUSPECTS = "unique", "suspects"
+_FIRSTS, _REUSED, _COPIES = "firsts", "reused", "copies"
+
+
+class CopiesOutput(NamedTuple):
+    """Images by where their vectors come from.
+
+    Attributes:
+      to_embed: refs of images to read, decode and embed: one of each group of equal images.
+      reused: images whose bytes an earlier run has embedded.
+      copies: images whose bytes another image of this run has, one that is in `to_embed`.
+      failures, seconds: of reading images for their digests.
+    """
+
+    to_embed: beam.PCollection[ImageRef]
+    reused: beam.PCollection[Reuse]
+    copies: beam.PCollection[Copy]
+    failures: beam.PCollection[Failure]
+    seconds: beam.PCollection[StageSeconds]
 
 
 @dataclasses.dataclass(eq=False)
-class FindCopies(beam.PTransform):
-    """{"refs": ImageRef, "known": Known} → ImageRef to embed, `Reuse` and `Copy` under the tags REUSED and COPIES.
+class FindCopies(Stage):
+    """{"refs": ImageRef, "known": Known} → CopiesOutput.
 
-    `Failure`s and `StageSeconds` of reading come under their tags.
+    >>> from pathlib import Path
+    >>> from pipeline.options import SAMPLES
+    >>> from transforms.list import ListImages
+    >>> from transforms.read import ReadImages
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     listed = pipeline | ListImages((SAMPLES,))
+    ...     known = pipeline | "Known" >> beam.Create([]).with_output_types(Known)
+    ...     output = {"refs": listed.main, "known": known} | FindCopies(ReadImages())
+    ...     _ = output.to_embed | beam.combiners.Count.Globally() | beam.Map(print)
+    13
 
     Attributes:
-      read: ImageRef → EncodedImage, for what may have a twin.
-      by_crc32c: whether all refs have a CRC32C; a size they all have.
+      read: ImageRef → StageOutput of EncodedImage; applied to images that may have a twin.
+      by_crc32c: whether every ref has a CRC32C. Every ref has a size.
+
+    Raises:
+      ValueError: if `read` is no PTransform.
     """
 
     read: beam.PTransform
-    by_crc32c: bool
+    by_crc32c: bool = False
 
-    def expand(self, inputs: dict[str, beam.PCollection]) -> dict[str, beam.PCollection]:
+    def __post_init__(self) -> None:
+        if not isinstance(self.read, beam.PTransform):
+            raise ValueError(f"read={self.read!r}: expected a PTransform, as ReadImages()")  # noqa: TRY004 - as everywhere
+
+    def expand(self, inputs: dict[str, beam.PCollection]) -> CopiesOutput:
         refs, known = inputs["refs"], inputs["known"]
         grouped = {
             "refs": refs
             | "RefsByListed" >> beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[str, ImageRef]),
-            "known": known | "KnownByListed" >> beam.Map(_listed, self.by_crc32c).with_output_types(tuple[str, bool]),
+            "known": known
+            | "KnownByListed" >> beam.Map(_known_by_listed, self.by_crc32c).with_output_types(tuple[str, bool]),
         } | "SameListed" >> beam.CoGroupByKey()
-        told = grouped | "Suspect" >> beam.ParDo(_Suspect()).with_outputs(_SUSPECTS, main="alone")
-        read = told[_SUSPECTS] | "ReadForDigest" >> self.read
+        listed = grouped | "Suspect" >> beam.ParDo(_Suspect()).with_outputs(_SUSPECTS, main=_UNIQUE)
+        read = listed[_SUSPECTS] | "ReadForDigest" >> self.read
         same = {
-            "refs": read["images"] | "Digest" >> beam.Map(by_sha256).with_output_types(tuple[str, ImageRef]),
+            "refs": read.main | "Digest" >> beam.Map(by_sha256).with_output_types(tuple[str, ImageRef]),
             "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, Known]),
         } | "SameDigest" >> beam.CoGroupByKey()
-        found = same | "Match" >> beam.ParDo(_Match()).with_outputs(REUSED, COPIES, main="first")
-        return {
-            "refs": (told["alone"], found["first"]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
-            REUSED: found[REUSED],
-            COPIES: found[COPIES],
-            FAILURES: read[FAILURES],
-            SECONDS: read[SECONDS],
-        }
+        matched = same | "Match" >> beam.ParDo(_Match()).with_outputs(_REUSED, _COPIES, main=_FIRSTS)
+        return CopiesOutput(
+            to_embed=(listed[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
+            reused=matched[_REUSED],
+            copies=matched[_COPIES],
+            failures=read.failures,
+            seconds=read.seconds,
+        )
 
 
 @dataclasses.dataclass(eq=False)
-class CopyVectors(beam.PTransform):
-    """{"embeddings": Embedding, FAILURES: Failure, COPIES: Copy} → what became of each copy.
+class CopyVectors(Stage):
+    """{"embeddings": Embedding, "failures": Failure, "copies": Copy} → StageOutput of Embedding, one for each copy.
 
-    That is an Embedding with the vector of the image that was embedded in its place, or its failure, under FAILURES.
+    A copy gets the vector of the image that was embedded in its place, or the failure of that image.
+
+    >>> import numpy as np
+    >>> from transforms.records import ImageInfo
+    >>> first = ImageRef(b"a.jpg", "1", size=3, has_copies=True)
+    >>> embedding = Embedding(ImageInfo(first, "", "jpeg", 8, 8), np.zeros(4, np.float32))
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     inputs = {
+    ...         "embeddings": pipeline | "Embeddings" >> beam.Create([embedding]),
+    ...         "failures": pipeline | "Failures" >> beam.Create([]).with_output_types(Failure),
+    ...         "copies": pipeline | "Copies" >> beam.Create([Copy(ImageRef(b"b.jpg", "1", size=3), of=b"a.jpg")]),
+    ...     }
+    ...     _ = (inputs | CopyVectors()).main | beam.Map(lambda copied: print(copied.info.ref.key))
+    b'b.jpg'
     """
 
-    def expand(self, inputs: dict[str, beam.PCollection]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, inputs: dict[str, beam.PCollection]) -> StageOutput[Embedding]:
         grouped = {
             "embeddings": inputs["embeddings"]
             | "WithCopies" >> beam.Filter(_has_copies)
             | "EmbeddingsByKey" >> beam.Map(_embedding_by_key).with_output_types(tuple[bytes, Embedding]),
-            FAILURES: inputs[FAILURES]
+            "failures": inputs["failures"]
             | "FailuresByKey" >> beam.Map(_failure_by_key).with_output_types(tuple[bytes, Failure]),
-            COPIES: inputs[COPIES] | "CopiesByKey" >> beam.Map(_copy_by_key).with_output_types(tuple[bytes, ImageRef]),
+            "copies": inputs["copies"]
+            | "CopiesByKey" >> beam.Map(_copy_by_key).with_output_types(tuple[bytes, ImageRef]),
         } | "SameFirst" >> beam.CoGroupByKey()
-        return grouped | "Copy" >> beam.ParDo(_Copy()).with_outputs(FAILURES, main="embeddings")
+        return StageOutput.of(grouped | "Copy" >> with_stage_outputs(_Copy()))
 
 
 def by_sha256(image: EncodedImage) -> tuple[str, ImageRef]:
-    """Returns the digest of an image's bytes, in hex, and the image without them."""
-    ref = ImageRef(image.key, image.version, image.size, image.crc32c)
-    return hashlib.sha256(image.encoded).hexdigest(), ref
+    """Returns the digest of an image's bytes, in hex, and its ref."""
+    return hashlib.sha256(image.encoded).hexdigest(), dataclasses.replace(image.ref, has_copies=False)
 
 
 def of_copy(embedding: Embedding, ref: ImageRef) -> Embedding:
     """Returns the embedding of an image whose bytes equal those of another."""
-    info = dataclasses.replace(embedding.info, key=ref.key, version=ref.version, has_copies=False)
-    return Embedding(info, embedding.vector)
+    same = embedding.info.ref
+    copied = dataclasses.replace(same, key=ref.key, version=ref.version, has_copies=False)
+    return Embedding(dataclasses.replace(embedding.info, ref=copied), embedding.vector)
 
 
 class _Suspect(beam.DoFn):
     def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[ImageRef]:
-        _, found = group
-        refs = iter(found["refs"])
+        _, listed_alike = group
+        refs = iter(listed_alike["refs"])
         first, second = next(refs, None), next(refs, None)
         if first is None:
             return
-        if second is None and not any(True for _ in found["known"]):
+        if second is None and not any(True for _ in listed_alike["known"]):
             yield first
             return
-        for ref in found["refs"]:
+        for ref in listed_alike["refs"]:
             yield beam.pvalue.TaggedOutput(_SUSPECTS, ref)
 
 
 class _Match(beam.DoFn):
     def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[Any]:
-        _, found = group
-        known = max(found["known"], key=lambda entry: (entry.written_at, entry.key), default=None)
+        _, equal = group
+        known = max(equal["known"], key=lambda entry: (entry.written_at, entry.key), default=None)
         if known:
-            for ref in found["refs"]:
-                yield beam.pvalue.TaggedOutput(REUSED, Reuse(ref, known))
+            for ref in equal["refs"]:
+                yield beam.pvalue.TaggedOutput(_REUSED, Reuse(ref, known))
             return
         # The same one of them in a bundle that runs again.
-        first = min(found["refs"], key=lambda ref: ref.key, default=None)
+        first = min(equal["refs"], key=lambda ref: ref.key, default=None)
         if first is None:
             return
         has_copies = False
-        for ref in found["refs"]:
+        for ref in equal["refs"]:
             if ref.key != first.key:
                 has_copies = True
-                yield beam.pvalue.TaggedOutput(COPIES, Copy(ref, first.key))
+                yield beam.pvalue.TaggedOutput(_COPIES, Copy(ref, first.key))
         yield dataclasses.replace(first, has_copies=has_copies)
 
 
 class _Copy(beam.DoFn):
     def process(self, group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterable[Embedding]:
-        _, found = group
-        embedding, failure = next(iter(found["embeddings"]), None), next(iter(found[FAILURES]), None)
-        for ref in found[COPIES]:
+        _, of_first = group
+        embedding, failure = next(iter(of_first["embeddings"]), None), next(iter(of_first["failures"]), None)
+        for ref in of_first["copies"]:
             if embedding:
                 counters.inc(counters.IMAGES_DUPLICATE)
                 yield of_copy(embedding, ref)
@@ -146,14 +184,14 @@ class _Copy(beam.DoFn):
 
 
 def _by_listed(ref: ImageRef, by_crc32c: bool) -> tuple[str, ImageRef]:
-    return _what_is_listed(ref.size, ref.crc32c, by_crc32c), ref
+    return _listed_text(ref.size, ref.crc32c, by_crc32c), ref
 
 
-def _listed(known: Known, by_crc32c: bool) -> tuple[str, bool]:
-    return _what_is_listed(known.size, known.crc32c, by_crc32c), True
+def _known_by_listed(known: Known, by_crc32c: bool) -> tuple[str, bool]:
+    return _listed_text(known.size, known.crc32c, by_crc32c), True
 
 
-def _what_is_listed(size: int, crc32c: str, by_crc32c: bool) -> str:
+def _listed_text(size: int, crc32c: str, by_crc32c: bool) -> str:
     return f"{size}-{crc32c}" if by_crc32c else f"{size}"
 
 
@@ -162,11 +200,11 @@ def _known_by_sha256(known: Known) -> tuple[str, Known]:
 
 
 def _has_copies(embedding: Embedding) -> bool:
-    return embedding.info.has_copies
+    return embedding.info.ref.has_copies
 
 
 def _embedding_by_key(embedding: Embedding) -> tuple[bytes, Embedding]:
-    return embedding.info.key, embedding
+    return embedding.info.ref.key, embedding
 
 
 def _failure_by_key(failure: Failure) -> tuple[bytes, Failure]:

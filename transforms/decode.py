@@ -9,19 +9,32 @@ import apache_beam as beam
 
 from transforms import counters
 from transforms.images import decoding
-from transforms.records import FAILURES, SECONDS, DecodedImage, EncodedImage, Failure, ImageInfo, StageSeconds
+from transforms.records import DecodedImage, EncodedImage, Failure, ImageInfo, StageSeconds
+from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
 STAGE = "decode"
 
 
 @dataclasses.dataclass(eq=False)
-class DecodeImages(beam.PTransform):
-    """EncodedImage → DecodedImage, and `Failure`s and `StageSeconds` under their tags.
+class DecodeImages(Stage):
+    """EncodedImage → StageOutput of DecodedImage.
+
+    >>> from pathlib import Path
+    >>> from pipeline.options import SAMPLES
+    >>> from transforms.records import ImageRef
+    >>> cat = Path(SAMPLES).with_name("cat.jpg").read_bytes()
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     encoded = pipeline | beam.Create([EncodedImage(ImageRef(b"cat.jpg"), cat)])
+    ...     _ = (encoded | DecodeImages((224, 224))).main | beam.Map(lambda image: print(image.pixels.shape))
+    (224, 224, 3)
 
     Attributes:
       size: (height, width) that the model takes, in pixels.
-      resize_mode: one of images.RESIZE_MODES.
+      resize_mode: one of decoding.RESIZE_MODES.
       max_pixels: the most pixels that an image's header may announce.
+
+    Raises:
+      ValueError: if an attribute is none of these.
     """
 
     size: tuple[int, int]
@@ -29,12 +42,16 @@ class DecodeImages(beam.PTransform):
     max_pixels: int = decoding.MAX_PIXELS_DEFAULT
 
     def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size={self.size!r}: expected (height, width) in pixels, as (224, 224)")
+        if self.max_pixels < 1:
+            raise ValueError(f"max_pixels={self.max_pixels!r}: expected a number from 1")
         if self.resize_mode not in decoding.RESIZE_MODES:
             raise ValueError(f"resize_mode={self.resize_mode!r}: expected one of {', '.join(decoding.RESIZE_MODES)}")
 
-    def expand(self, encoded: beam.PCollection[EncodedImage]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, encoded: beam.PCollection[EncodedImage]) -> StageOutput[DecodedImage]:
         decode = _Decode(self.size, self.resize_mode, self.max_pixels)
-        return encoded | "Decode" >> beam.ParDo(decode).with_outputs(FAILURES, SECONDS, main="images")
+        return StageOutput.of(encoded | "Decode" >> with_stage_outputs(decode))
 
 
 class _Decode(beam.DoFn):
@@ -60,17 +77,7 @@ class _Decode(beam.DoFn):
         try:
             decoded = decoding.decode(image.encoded, self._size, self._resize_mode, self._max_pixels)
         except decoding.ImageError as error:
-            return Failure.of(image.key, STAGE, error)
+            return Failure.of(image.ref.key, STAGE, error)
         sha256 = hashlib.sha256(image.encoded).hexdigest()
-        info = ImageInfo(
-            image.key,
-            image.version,
-            sha256,
-            decoded.format,
-            decoded.height,
-            decoded.width,
-            image.size,
-            image.crc32c,
-            image.has_copies,
-        )
+        info = ImageInfo(image.ref, sha256=sha256, format=decoded.format, height=decoded.height, width=decoded.width)
         return DecodedImage(info, decoded.pixels)

@@ -14,7 +14,8 @@ from transforms import counters
 from transforms.models.engines import device
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.spec import ModelSpec
-from transforms.records import FAILURES, SECONDS, DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
+from transforms.records import DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
+from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
 if TYPE_CHECKING:  # for real it would import TensorFlow, which only a worker needs, and only once it embeds
     from transforms.models.engines.loading import EmbeddingModel
@@ -124,16 +125,29 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
 
 
 @dataclasses.dataclass(eq=False)
-class EmbedImages(beam.PTransform):
-    """DecodedImage → Embedding, and `Failure`s and `StageSeconds` under their tags.
+class EmbedImages(Stage):
+    """DecodedImage → StageOutput of Embedding.
+
+    >>> import numpy as np
+    >>> from transforms.models.resolve import resolve
+    >>> from transforms.records import ImageRef
+    >>> black = np.zeros((224, 224, 3), np.uint8)
+    >>> image = DecodedImage(ImageInfo(ImageRef(b"black.png"), "", "png", 224, 224), black)
+    >>> embed = EmbedImages(resolve("efficientnet_lite0"))
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     _ = (pipeline | beam.Create([image]) | embed).main | beam.Map(lambda e: print(e.vector.shape))
+    (1280,)
 
     Attributes:
-      spec: the model; its image size is that of the pixels.
-      batch_size: images a call of the model.
+      spec: the model; pixels have its image size.
+      batch_size: images per call of the model.
       share_model_across_processes: see EmbeddingModelHandler.
       accelerator: a resource hint for the workers of inference, and no others.
-      own_stage: keep inference apart from what comes before it, so that just it runs on those workers: pixels then go
-        over the network.
+      own_stage: whether inference is a stage of its own, so that only inference runs on those workers. Pixels then
+        cross the network.
+
+    Raises:
+      ValueError: if an attribute is none of these.
     """
 
     spec: ModelSpec
@@ -142,7 +156,13 @@ class EmbedImages(beam.PTransform):
     accelerator: str | None = None
     own_stage: bool = False
 
-    def expand(self, images: beam.PCollection[DecodedImage]) -> beam.pvalue.DoOutputsTuple:
+    def __post_init__(self) -> None:
+        if not isinstance(self.spec, ModelSpec):
+            raise ValueError(f"spec={self.spec!r}: expected a ModelSpec, as models.resolve.resolve gives it")  # noqa: TRY004 - as for every attribute
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
+
+    def expand(self, images: beam.PCollection[DecodedImage]) -> StageOutput[Embedding]:
         handler = EmbeddingModelHandler(
             self.spec,
             batch_size=self.batch_size,
@@ -154,11 +174,7 @@ class EmbedImages(beam.PTransform):
             infer = infer.with_resource_hints(accelerator=self.accelerator)
         if self.own_stage:
             images |= "ToAccelerator" >> beam.Reshuffle()
-        return (
-            images
-            | "RunInference" >> infer
-            | "Check" >> beam.ParDo(_Check()).with_outputs(FAILURES, SECONDS, main="embeddings")
-        )
+        return StageOutput.of(images | "RunInference" >> infer | "Check" >> with_stage_outputs(_Check()))
 
 
 class _Check(beam.DoFn):
@@ -174,4 +190,4 @@ class _Check(beam.DoFn):
             yield Embedding(prediction.info, prediction.vector)
         else:
             error = NonFiniteVector("the model gave NaN or infinite components for this image")
-            yield beam.pvalue.TaggedOutput(FAILURES, Failure.of(prediction.info.key, STAGE, error))
+            yield beam.pvalue.TaggedOutput(FAILURES, Failure.of(prediction.info.ref.key, STAGE, error))

@@ -1,4 +1,4 @@
-"""Failures of all stages: gathered and counted, then written as JSON lines, one failure a line."""
+"""Failures of all stages: gathered and counted, then written as JSON, one failure per line."""
 
 import dataclasses
 import functools
@@ -7,30 +7,55 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 
-from transforms import counters
-from transforms.records import Failure, uri
-from transforms.shards import WriteShards
+from transforms import counters, keys
+from transforms.records import Failure
+from transforms.shards import WriteShards, check_run
+from transforms.stage import Stage, WriteOutput
 
 
 @dataclasses.dataclass(eq=False)
-class GatherFailures(beam.PTransform):
-    """Failure of each stage, in several collections → all of them in one, counted."""
+class GatherFailures(Stage):
+    """Failures of several stages, a tuple of collections → one collection of them, counted.
+
+    >>> failure = Failure.of(b"a.jpg", "read", OSError("no route to host"), retryable=True)
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     read, decoded = (pipeline | stage >> beam.Create([failure]) for stage in ("Read", "Decode"))
+    ...     _ = (read, decoded) | GatherFailures() | beam.Map(lambda failure: print(failure.error))
+    OSError
+    OSError
+    """
 
     def expand(self, stages: tuple[beam.PCollection[Failure], ...]) -> beam.PCollection[Failure]:
         return stages | "All" >> beam.Flatten() | "Count" >> beam.Map(_counted).with_output_types(Failure)
 
 
 @dataclasses.dataclass(eq=False)
-class WriteFailures(beam.PTransform):
-    """Failure → Shard, and `StageSeconds` under their tag; writes `<output>/failures/<run_id>/part-….jsonl`.
+class WriteFailures(Stage):
+    """Failure → WriteOutput; writes `<output>/failures/<run_id>/part-….jsonl`, or no file where nothing failed.
 
-    Where nothing failed there is no file.
+    >>> import pathlib, tempfile
+    >>> output = tempfile.mkdtemp()
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     failures = pipeline | beam.Create([Failure.of(b"a.jpg", "read", OSError("gone"))])
+    ...     _ = failures | WriteFailures(output, "first")
+    >>> print(pathlib.Path(output, "failures/first/part-00000-of-00001.jsonl").read_text(), end="")
+    {"key": "a.jpg", "stage": "read", "error": "OSError", "message": "gone", "retryable": false, "run_id": "first"}
+
+    Attributes:
+      output: a directory, local or in a cloud.
+      run_id: names the run.
+
+    Raises:
+      ValueError: if an attribute is none of these.
     """
 
     output: str
     run_id: str
 
-    def expand(self, failures: beam.PCollection[Failure]) -> dict[str, beam.PCollection]:
+    def __post_init__(self) -> None:
+        check_run(self.output, self.run_id)
+
+    def expand(self, failures: beam.PCollection[Failure]) -> WriteOutput:
         encode = functools.partial(_encode, run_id=self.run_id)
         return (failures,) | "Write" >> WriteShards(directory(self.output, self.run_id), ".jsonl", encode)
 
@@ -46,7 +71,7 @@ def to_json(failure: Failure, run_id: str) -> str:
     A key that is not UTF-8 has its odd bytes as lone surrogates (PEP 383), which JSON's escapes carry: in Python
     `json.loads(line)["key"].encode("utf-8", "surrogateescape")` gives the key back.
     """
-    fields = dataclasses.asdict(failure) | {"key": uri(failure.key), "run_id": run_id}
+    fields = dataclasses.asdict(failure) | {"key": keys.uri(failure.key), "run_id": run_id}
     return json.dumps(fields, ensure_ascii=True)
 
 

@@ -1,6 +1,6 @@
 """Listing: patterns, or files that name images, → `ImageRef`s, each key once.
 
-What is listed is an image, or for the formats in SHARD_FORMATS a file that holds many.
+In shard formats a ref names a file that holds many images; otherwise it names one image.
 """
 
 import csv
@@ -12,25 +12,29 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counters
+from transforms import counters, keys
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
-from transforms.formats import SHARD_FORMATS
-from transforms.records import FAILURES, SECONDS, Failure, ImageRef, StageSeconds, key, uri
+from transforms.formats import SHARD_FORMATS, check_input_format
+from transforms.records import Failure, ImageRef, StageSeconds
+from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import files, gcs, gcs_listing, versioned
 
 STAGE = "list"
 
-# A CSV file's header names its column of URIs one of these; without a header it is the first column.
+# The names that the header of a CSV file may give its column of URIs. Without a header the first column counts.
 _URI_COLUMNS = ("uri", "key", "path")
 
 
 def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
-    """Yields the URIs that a list names, relative ones made relative to the list's own directory.
+    """Yields the URIs that a list names. Relative ones are resolved against the directory of the list.
 
-    A `.csv` has them in its column `uri`, `key` or `path`, or without such a header in its first column. Anything else
-    is one URI a line. Empty lines and lines that begin with # are passed over; "" is yielded for a row that has other
-    columns and no URI.
+    A `.csv` names them in its column `uri`, `key` or `path`, or without such a header in its first column. Any other
+    file names one URI a line. Empty lines and lines that begin with # are passed over. A row that has other columns but
+    no URI yields "".
+
+    >>> list(uris_in(["# holidays", "beach.jpg", "gs://bucket/peak.jpg"], "photos/list.txt"))
+    ['photos/beach.jpg', 'gs://bucket/peak.jpg']
     """
     is_csv = list_uri.lower().endswith(".csv")
     rows: Iterable[list[str]] = csv.reader(lines) if is_csv else ([line] for line in lines)
@@ -45,50 +49,63 @@ def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
             column = named or 0
             if named is not None:
                 continue
-        found = row[column] if column < len(row) else ""
-        relative = found and "://" not in found and not found.startswith("/")
-        yield posixpath.join(posixpath.dirname(list_uri), found) if relative else found
+        uri = row[column] if column < len(row) else ""
+        is_relative = uri and "://" not in uri and not uri.startswith("/")
+        yield posixpath.join(posixpath.dirname(list_uri), uri) if is_relative else uri
 
 
 @dataclasses.dataclass(eq=False)
-class ListImages(beam.PTransform):
-    """Pipeline → ImageRef, and `Failure`s and `StageSeconds` under their tags.
+class ListImages(Stage):
+    """Pipeline → StageOutput of ImageRef.
 
-    A pattern that cannot be listed fails the job; a list that cannot be read, or an image that it names and that cannot
+    A pattern that cannot be listed fails the job. A list that cannot be read, or an image that it names and that cannot
     be found, is a failure.
 
+    >>> from pipeline.options import SAMPLES
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     listed = pipeline | ListImages((SAMPLES,))
+    ...     _ = listed.main | beam.combiners.Count.Globally() | beam.Map(print)
+    13
+
     Attributes:
-      patterns: globs, local or of a filesystem that Beam knows.
-      input_format: `images`, one of SHARD_FORMATS, or `list`, where the patterns match files that name images.
-      billing_project: who pays for requests to buckets whose owner does not.
-      read_concurrency: how many images of lists a worker process asks for at once.
+      patterns: globs, local or of a filesystem that Beam knows; `**` crosses directories.
+      input_format: `images`, one of SHARD_FORMATS, or `list`, whose patterns match files that name images.
+      billing_project: the project that pays for requests to buckets with requester pays.
+      read_concurrency: how many images of lists a worker process asks about at once.
+
+    Raises:
+      ValueError: if an attribute is none of these.
     """
 
     patterns: tuple[str, ...]
-    input_format: str
+    input_format: str = "images"
     billing_project: str | None = None
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
 
-    def expand(self, root: Any) -> dict[str, beam.PCollection]:
+    def __post_init__(self) -> None:
+        if isinstance(self.patterns, str) or not self.patterns:
+            raise ValueError(f"patterns={self.patterns!r}: expected at least one pattern in a tuple")
+        check_input_format(self.input_format)
+        in_flight.check_concurrency(self.read_concurrency)
+
+    def expand(self, root: Any) -> StageOutput[ImageRef]:
         ranges = (
             root
             | "Patterns" >> beam.Create(self.patterns)
             | "Divide" >> beam.ParDo(_Divide(self.billing_project)).with_outputs(SECONDS, main="ranges")
         )
-        matched = (
-            ranges.ranges
+        matched = StageOutput.of(
+            ranges["ranges"]
             | "ToAllWorkers" >> beam.Reshuffle()
-            | "Match" >> beam.ParDo(_Match(self.billing_project)).with_outputs(SECONDS, main="refs")
+            | "Match" >> with_stage_outputs(_Match(self.billing_project))
         )
-        refs, failures, seconds = matched.refs, [], [ranges[SECONDS], matched[SECONDS]]
+        refs, failures, seconds = matched.main, [matched.failures], [ranges[SECONDS], matched.seconds]
         if self.input_format == "list":
-            read = refs | "ReadLists" >> beam.ParDo(_ReadList(self.billing_project)).with_outputs(
-                FAILURES, SECONDS, main="refs"
-            )
-            refs = read.refs
-            failures.append(read[FAILURES])
-            seconds.append(read[SECONDS])
-        # Grouping also lets a runner hand the reading of what one range holds to all of its workers.
+            in_lists = StageOutput.of(refs | "ReadLists" >> with_stage_outputs(_ReadList(self.billing_project)))
+            refs = in_lists.main
+            failures.append(in_lists.failures)
+            seconds.append(in_lists.seconds)
+        # Grouping also lets a runner spread the images of one range over all of its workers.
         refs = (
             refs
             | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, ImageRef])
@@ -99,30 +116,35 @@ class ListImages(beam.PTransform):
             refs |= "Count" >> beam.Map(_counted).with_output_types(ImageRef)
         if self.input_format == "list":
             described = refs | "Describe" >> DescribeImages(self.billing_project, self.read_concurrency)
-            refs = described.refs
-            failures.append(described[FAILURES])
-            seconds.append(described[SECONDS])
-        if not failures:
-            # Not a Flatten of nothing: Beam's fuser for Flink drops what is flattened with one.
-            failures.append(root | "NoFailures" >> beam.Create([]).with_output_types(Failure))
-        return {
-            "refs": refs,
-            FAILURES: failures | "Failures" >> beam.Flatten().with_output_types(Failure),
-            SECONDS: seconds | "Seconds" >> beam.Flatten().with_output_types(StageSeconds),
-        }
+            refs = described.main
+            failures.append(described.failures)
+            seconds.append(described.seconds)
+        return StageOutput(
+            refs,
+            failures | "Failures" >> beam.Flatten().with_output_types(Failure),
+            seconds | "Seconds" >> beam.Flatten().with_output_types(StageSeconds),
+        )
 
 
 @dataclasses.dataclass(eq=False)
-class DescribeImages(beam.PTransform):
-    """ImageRef → ImageRef with version, size and checksum, and `Failure`s and `StageSeconds` under their tags.
+class DescribeImages(Stage):
+    """ImageRef → StageOutput of ImageRef with version, size and checksum.
 
-    A ref that has a version goes through as it is; for another the filesystem is asked, by one request. What cannot be
+    A ref that has a version passes as it is. For any other, one request asks the filesystem. An image that cannot be
     found or seen is a retryable failure.
 
+    >>> from pathlib import Path
+    >>> from pipeline.options import SAMPLES
+    >>> cat = Path(SAMPLES).with_name("cat.jpg")
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(str(cat)))])
+    ...     _ = (refs | DescribeImages()).main | beam.Map(lambda ref: print(ref.size == cat.stat().st_size))
+    True
+
     Attributes:
-      billing_project: who pays for requests to buckets whose owner does not.
+      billing_project: the project that pays for requests to buckets with requester pays.
       read_concurrency: how many requests a worker process has in flight.
-      may_still_come: whether what is not there is worth another try.
+      may_still_come: whether an image that is not there is worth another try.
     """
 
     billing_project: str | None = None
@@ -132,9 +154,9 @@ class DescribeImages(beam.PTransform):
     def __post_init__(self) -> None:
         in_flight.check_concurrency(self.read_concurrency)
 
-    def expand(self, refs: beam.PCollection[ImageRef]) -> beam.pvalue.DoOutputsTuple:
-        describe = beam.ParDo(_Describe(self.read_concurrency, self.billing_project, self.may_still_come))
-        return refs | "Describe" >> describe.with_outputs(FAILURES, SECONDS, main="refs")
+    def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[ImageRef]:
+        describe = _Describe(self.read_concurrency, self.billing_project, self.may_still_come)
+        return StageOutput.of(refs | "Describe" >> with_stage_outputs(describe))
 
 
 class _Divide(beam.DoFn):
@@ -154,10 +176,10 @@ class _Match(beam.DoFn):
         self._billing_project = billing_project
 
     def process(self, within: tuple[str, str, str]) -> Iterable[ImageRef]:
-        found, seconds = self._refs(gcs_listing.Range(*within)), 0.0
+        refs, seconds = self._refs(gcs_listing.Range(*within)), 0.0
         while True:
             start = time.perf_counter()
-            ref = next(found, None)
+            ref = next(refs, None)
             seconds += time.perf_counter() - start
             if ref is None:
                 break
@@ -167,10 +189,10 @@ class _Match(beam.DoFn):
     def _refs(self, within: gcs_listing.Range) -> Iterator[ImageRef]:
         if gcs.holds(within.pattern):
             for path, stored in gcs_listing.match_range(within, self._billing_project):
-                yield ImageRef(key(path), stored.generation, stored.size, stored.crc32c)
+                yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
         else:
             for metadata in files.match(within.pattern):
-                yield ImageRef(key(metadata.path), files.version(metadata), metadata.size_in_bytes)
+                yield ImageRef(keys.of_uri(metadata.path), files.version(metadata), metadata.size_in_bytes)
 
 
 class _ReadList(beam.DoFn):
@@ -182,9 +204,9 @@ class _ReadList(beam.DoFn):
         try:
             with versioned.opened(ref, self._billing_project) as file:
                 lines = (line.decode("utf-8", "surrogateescape") for line in file)
-                for number, named in enumerate(uris_in(lines, uri(ref.key))):
-                    if named:
-                        yield ImageRef(key(named), "", -1)
+                for number, uri in enumerate(uris_in(lines, keys.uri(ref.key))):
+                    if uri:
+                        yield ImageRef(keys.of_uri(uri))
                     else:
                         yield self._failed(ref.key + b"#%d" % number, ValueError("expected a URI in this row"))
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this list's

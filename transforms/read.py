@@ -1,6 +1,6 @@
 """Reading: `ImageRef`s → `EncodedImage`s, from files, TFRecords of tf.Examples, or tar shards in webdataset layout.
 
-An image inside a shard has the key `<URI of the shard>#<member or record number>`, unless the record brings its own.
+An image inside a shard has the key `<URI of the shard>#<member or record number>`, unless the record has one itself.
 """
 
 import dataclasses
@@ -12,22 +12,22 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counters
+from transforms import counters, keys
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.encoding import examples, tfrecord
-from transforms.formats import INPUT_FORMATS, SHARD_FORMATS
-from transforms.records import FAILURES, SECONDS, EncodedImage, Failure, ImageRef, StageSeconds, key
+from transforms.formats import SHARD_FORMATS, check_input_format
+from transforms.records import EncodedImage, Failure, ImageRef, StageSeconds
+from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import gcs, versioned
 
 STAGE = "read"
 
-# The most bytes of one encoded image that a worker takes into memory: a bound on what strangers put into a bucket, far
-# above any photograph.
+# The most bytes of one encoded image that a worker reads into memory. Far above any photograph, it bounds the objects
+# that strangers put into a bucket.
 MAX_ENCODED_BYTES = 256 * 2**20
 
-# What webdataset calls an image, and what this project decodes: other members of a sample (.json, .cls, .txt) are not
-# images, so they are not listed.
+# The members of a tar shard that are images. Webdataset's other members (.json, .cls, .txt) are not listed.
 _TAR_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 
 
@@ -36,7 +36,7 @@ class TooManyBytes(ValueError):
 
 
 def read_file(ref: ImageRef, billing_project: str | None = None) -> EncodedImage:
-    """Returns the image that a file is; asks for the version first where the ref has none.
+    """Reads one file; asks for its version first where the ref has none.
 
     Raises:
       OSError: if it cannot be read, or is not what was listed; ValueError: if it is too large.
@@ -44,7 +44,7 @@ def read_file(ref: ImageRef, billing_project: str | None = None) -> EncodedImage
     ref = versioned.described(ref, billing_project)
     _check_size(ref.size)
     encoded, crc32c = versioned.read(ref, billing_project)
-    return EncodedImage(ref.key, ref.version, encoded, crc32c, ref.has_copies)
+    return EncodedImage(dataclasses.replace(ref, size=len(encoded), crc32c=crc32c), encoded)
 
 
 def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:
@@ -61,7 +61,7 @@ def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator
             except ValueError as error:
                 yield Failure.of(record_key, STAGE, error)
             else:
-                yield EncodedImage(own_key or record_key, ref.version, encoded, gcs.crc32c(encoded))
+                yield _member(own_key or record_key, ref, encoded)
 
 
 def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:
@@ -77,7 +77,7 @@ def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[Enco
         for member in shard:
             if not member.isfile() or not member.name.lower().endswith(_TAR_SUFFIXES):
                 continue
-            member_key = ref.key + b"#" + key(member.name)
+            member_key = ref.key + b"#" + keys.of_uri(member.name)
             try:
                 _check_size(member.size)
             except TooManyBytes as error:
@@ -85,7 +85,11 @@ def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[Enco
                 continue
             content = shard.extractfile(member)
             encoded = content.read() if content else b""
-            yield EncodedImage(member_key, ref.version, encoded, gcs.crc32c(encoded))
+            yield _member(member_key, ref, encoded)
+
+
+def _member(key: bytes, shard: ImageRef, encoded: bytes) -> EncodedImage:
+    return EncodedImage(ImageRef(key, shard.version, len(encoded), gcs.crc32c(encoded)), encoded)
 
 
 def _check_size(size: int) -> None:
@@ -100,34 +104,45 @@ _SHARD_READERS: dict[str, Callable[..., Iterator[EncodedImage | Failure]]] = {
 
 
 @dataclasses.dataclass(eq=False)
-class ReadImages(beam.PTransform):
-    """ImageRef → EncodedImage, and `Failure`s and `StageSeconds` under their tags.
+class ReadImages(Stage):
+    """ImageRef → StageOutput of EncodedImage.
 
-    A shard that breaks in the middle gives the images before the break, and one failure under the shard's own key. What
-    is gone, or is not what was listed, is a retryable failure with the error `ChangedSinceListed`.
+    A shard that breaks in the middle gives the images before the break, and one failure under the shard's own key. An
+    object that is gone, or has changed since it was listed, is a retryable failure with the error `ChangedSinceListed`.
+
+    >>> from pathlib import Path
+    >>> from pipeline.options import SAMPLES
+    >>> cat = str(Path(SAMPLES).with_name("cat.jpg"))
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(cat))])
+    ...     _ = (refs | ReadImages()).main | beam.Map(lambda image: print(image.encoded[6:10]))
+    b'JFIF'
 
     Attributes:
       input_format: one of INPUT_FORMATS.
-      read_concurrency: how many files a worker process has in flight; shards are streamed, one a thread of the runner.
-        Files without a size in their ref are read one after the other: `DescribeImages` gives sizes.
-      billing_project: who pays for requests to buckets whose owner does not.
+      read_concurrency: how many files a worker process has in flight. Shards are streamed, one per thread of the
+        runner. Files whose refs lack a size are read one after the other; `DescribeImages` adds sizes.
+      billing_project: the project that pays for requests to buckets with requester pays.
+
+    Raises:
+      ValueError: if an attribute is none of these.
     """
 
-    input_format: str
+    input_format: str = "images"
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
     billing_project: str | None = None
 
     def __post_init__(self) -> None:
-        if self.input_format not in INPUT_FORMATS:
-            raise ValueError(f"input_format={self.input_format!r}: expected one of {', '.join(INPUT_FORMATS)}")
+        check_input_format(self.input_format)
         in_flight.check_concurrency(self.read_concurrency)
 
-    def expand(self, refs: beam.PCollection[ImageRef]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[EncodedImage]:
+        read: beam.DoFn
         if self.input_format in SHARD_FORMATS:
-            read = beam.ParDo(_ReadShard(self.input_format, self.billing_project))
+            read = _ReadShard(self.input_format, self.billing_project)
         else:
-            read = beam.ParDo(_ReadFile(self.read_concurrency, self.billing_project))
-        return refs | "Read" >> read.with_outputs(FAILURES, SECONDS, main="images")
+            read = _ReadFile(self.read_concurrency, self.billing_project)
+        return StageOutput.of(refs | "Read" >> with_stage_outputs(read))
 
 
 class _ReadFile(DoInFlight):
@@ -153,10 +168,10 @@ class _ReadShard(beam.DoFn):
         self._read = functools.partial(_SHARD_READERS[input_format], billing_project=billing_project)
 
     def process(self, ref: ImageRef) -> Iterable[EncodedImage]:
-        found = self._images(ref)
+        images = self._images(ref)
         while True:
             start = time.perf_counter()
-            image = next(found, None)
+            image = next(images, None)
             if image is None:
                 return
             yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))

@@ -2,12 +2,9 @@
 
     list → ImageRef → read → EncodedImage → decode → DecodedImage → embed → Embedding → write → Shard
 
-Between list and read, what earlier runs wrote (`Known`) takes out images that need no inference, as `Reuse` and `Copy`.
-Beside the main path every stage may give `Failure`s (what one image could not do) and `StageSeconds` (how long a worker
-was busy with what), under the tags FAILURES and SECONDS.
-
-A key is the bytes of the URI under which an image was listed: names need not be UTF-8. `uri()` and `key()` convert
-between it and the `str` that filesystems take, without loss (PEP 383).
+Between list and read, the records of earlier runs (`Known`) take out images that need no inference, as `Reuse` and
+`Copy`. Beside the main path each stage gives `Failure`s, one for each image that it could not process, and
+`StageSeconds`, the time that its workers were busy.
 """
 
 import dataclasses
@@ -19,43 +16,37 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam import coders
 
-FAILURES = "failures"
-SECONDS = "seconds"
-
-
-def key(uri: str) -> bytes:
-    """Returns the key of a URI or path as a filesystem spells it."""
-    return uri.encode("utf-8", "surrogateescape")
-
-
-def uri(key: bytes) -> str:
-    """Returns the URI or path of a key, as a filesystem takes it."""
-    return key.decode("utf-8", "surrogateescape")
-
 
 @dataclasses.dataclass(frozen=True)
 class ImageRef:
-    """Where something to read is: an image, or a shard of images.
+    """The place of an image, or of a shard of images.
 
-    `version` tells two contents under one key apart without reading them: the generation in Cloud Storage, else size
-    and mtime. `size` is in bytes, `crc32c` the checksum of the bytes, in base64 as Cloud Storage gives it. "", -1 and
-    "" where the listing does not know. `has_copies`: other images of the run have the same bytes, and wait for its
-    vector.
+    Attributes:
+      key: bytes of the URI as listed, see `keys`.
+      version: tells two contents under one key apart without reading them: the generation in Cloud Storage, elsewhere
+        size and mtime; "" where it is unknown.
+      size: of the encoded bytes; -1 where it is unknown.
+      crc32c: checksum of the encoded bytes, in base64 as Cloud Storage gives it; "" where it is unknown.
+      has_copies: whether other images of the run have the same bytes and wait for this one's vector.
     """
 
     key: bytes
-    version: str
-    size: int
+    version: str = ""
+    size: int = -1
     crc32c: str = ""
     has_copies: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What an earlier run wrote of an image with this run's model.
+    """The record that an earlier run wrote for an image, with this run's model.
 
-    `written_at` is in seconds since 1970. `shard` and `offset` say in which file and at which byte its record lies; ""
-    and -1 where that is a row of a table, which is found by its key.
+    Attributes:
+      key, version, size, crc32c: of the image, as in an ImageRef.
+      sha256: of the encoded bytes, hex.
+      written_at: seconds since 1970.
+      shard, offset: the file that holds the record, and the byte at which it begins; "" and -1 for a row of a table,
+        which is looked up by its key.
     """
 
     key: bytes
@@ -86,34 +77,21 @@ class Copy:
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """An image as stored: the bytes of a JPEG, PNG, …; `crc32c` and `has_copies` as in an ImageRef."""
+    """An image as stored: the bytes of a JPEG, PNG, …; `ref` has their number and their checksum."""
 
-    key: bytes
-    version: str
+    ref: ImageRef
     encoded: bytes
-    crc32c: str = ""
-    has_copies: bool = False
-
-    @property
-    def size(self) -> int:
-        """How many bytes it has."""
-        return len(self.encoded)
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageInfo:
-    """What is recorded of an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels, and
-    `size`, `crc32c` and `has_copies` as in an ImageRef."""
+    """Facts about an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels."""
 
-    key: bytes
-    version: str
+    ref: ImageRef
     sha256: str
     format: str
     height: int
     width: int
-    size: int = -1
-    crc32c: str = ""
-    has_copies: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,7 +104,7 @@ class DecodedImage:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Embedding:
-    """What the pipeline is for: `vector`, float32 (dimension,)."""
+    """The vector of an image, float32 (dimension,)."""
 
     info: ImageInfo
     vector: npt.NDArray[np.float32]
@@ -134,7 +112,7 @@ class Embedding:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """What became of an image that has no vector: in which stage, by which error, and whether a new try may help."""
+    """An image without a vector: the stage in which it failed, the error, and whether another try may help."""
 
     key: bytes
     stage: str
@@ -144,7 +122,7 @@ class Failure:
 
     @classmethod
     def of(cls, key: bytes, stage: str, error: Exception, retryable: bool = False) -> "Failure":
-        """Returns the failure that an error is; of its message, which may quote a stranger's file, the beginning."""
+        """Returns the failure for an error, with the first 500 characters of its message: it may quote a file."""
         return cls(key, stage, type(error).__name__, str(error)[:500], retryable)
 
 

@@ -1,11 +1,11 @@
-"""Records → files `part-SSSSS-of-NNNNN` in one directory, each under its name only when all are complete.
+"""Records → files `part-SSSSS-of-NNNNN` in one directory. A file gets its final name once all files are complete.
 
-Bundles write parts under names of their own; when every part is closed they are counted, numbered and named. So no
-record crosses a shuffle, a bundle that runs twice leaves a stray part and no double record, and a reader that sees
-`part-00003-of-00007` knows what it waits for.
+Each bundle writes parts under random names. When every part is closed, the parts are counted, numbered and named. So no
+record crosses a shuffle, a bundle that runs twice leaves a stray part but no duplicate record, and a reader that sees
+`part-00003-of-00007` knows how many files to expect.
 
-A runner that loses a worker may do any of it again, with other parts, even after some were named. So a part keeps its
-first name until all have their final one, and final names that are not of the last attempt go with the parts.
+A runner that loses a worker may repeat any step with other parts, even after some were named. So a part keeps its first
+name until all have their final ones. Files under final names that are not of the last attempt are removed at the end.
 """
 
 import dataclasses
@@ -17,7 +17,9 @@ from typing import Any, BinaryIO
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.records import SECONDS, Shard, StageSeconds
+from transforms.records import Shard, StageSeconds
+from transforms.run_id import check_run_id
+from transforms.stage import SECONDS, Stage, WriteOutput
 from transforms.storage import files
 
 STAGE = "write"
@@ -27,19 +29,39 @@ MAX_SHARD_BYTES = 256 * 2**20
 
 _BATCH = 64
 _PARTS = ".parts"
-_NONE = Shard("", 0)
+_NO_SHARD = Shard("", 0)
+
+
+def check_run(output: str, run_id: str) -> None:
+    """Raises ValueError where a run of this name cannot write below this directory."""
+    if not output:
+        raise ValueError(f"output={output!r}: expected a directory, local or in a cloud")
+    check_run_id(run_id)
 
 
 @dataclasses.dataclass(eq=False)
-class WriteShards(beam.PTransform):
-    """Records of any one type, in one collection or several → Shard, and `StageSeconds` under their tag.
+class WriteShards(Stage):
+    """Records of one type, in a tuple of collections → WriteOutput.
 
-    Several are never merged: each is written where it is made, since the local runner would hold what it merges.
+    The collections are not merged: each is written where it is made, since the local runner holds merged collections in
+    memory.
+
+    >>> import pathlib, tempfile
+    >>> directory = tempfile.mkdtemp()
+    >>> write = WriteShards(directory, ".txt", lambda names: [name.encode() for name in names])
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     _ = (pipeline | beam.Create(["a"]),) | write
+    >>> pathlib.Path(directory, "part-00000-of-00001.txt").read_text()
+    'a'
 
     Attributes:
-      directory: where the files go; nothing else may lie there.
-      suffix: what their names end in, the dot included.
-      encode: a batch of records → their bytes, one item a record, framed as the file needs them.
+      directory: for these files alone.
+      suffix: of their names, with the dot.
+      encode: a batch of records → their bytes, one item per record, framed as the file needs them.
+      max_shard_bytes: a part is closed at this size.
+
+    Raises:
+      ValueError: if an attribute is none of these.
     """
 
     directory: str
@@ -47,7 +69,15 @@ class WriteShards(beam.PTransform):
     encode: Callable[[Sequence[Any]], Sequence[bytes]]
     max_shard_bytes: int = MAX_SHARD_BYTES
 
-    def expand(self, collections: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
+    def __post_init__(self) -> None:
+        if not self.directory:
+            raise ValueError(f"directory={self.directory!r}: expected a path, local or in a cloud")
+        if not self.suffix.startswith("."):
+            raise ValueError(f"suffix={self.suffix!r}: expected a dot and letters, as .tfrecord")
+        if self.max_shard_bytes < 1:
+            raise ValueError(f"max_shard_bytes={self.max_shard_bytes!r}: expected a number of bytes from 1")
+
+    def expand(self, collections: tuple[beam.PCollection, ...]) -> WriteOutput:
         write = _WriteParts(self._parts, self.suffix, self.encode, self.max_shard_bytes)
         written = [
             records | f"WriteParts{i}" >> beam.ParDo(write).with_outputs(SECONDS, main="parts")
@@ -62,14 +92,15 @@ class WriteShards(beam.PTransform):
             | "Publish" >> beam.MapTuple(_publish).with_output_types(Shard)
         )
         # There to clean up where nothing is published, and an earlier attempt did publish.
-        none = published.pipeline | "None" >> beam.Create([_NONE]).with_output_types(Shard)
+        none = published.pipeline | "None" >> beam.Create([_NO_SHARD]).with_output_types(Shard)
         shards = (
             [published, none]
             | "PublishedOrNone" >> beam.Flatten()
             | "AllPublished" >> _Together()
             | "RemoveStrays" >> beam.FlatMap(_remove_strays, self.directory).with_output_types(Shard)
         )
-        return {"shards": shards, SECONDS: [outputs[SECONDS] for outputs in written] | "Seconds" >> beam.Flatten()}
+        seconds = [outputs[SECONDS] for outputs in written] | "Seconds" >> beam.Flatten()
+        return WriteOutput(shards, seconds)
 
     @property
     def _parts(self) -> str:
@@ -157,7 +188,7 @@ def _publish(part: str, shard: Shard) -> Shard:
 
 
 def _remove_strays(published: list[Shard], directory: str) -> list[Shard]:
-    shards = [shard for shard in published if shard != _NONE]
+    shards = [shard for shard in published if shard != _NO_SHARD]
     named = {shard.path for shard in shards}
     for found in files.match(f"{directory}/part-*-of-*"):
         if found.path not in named:

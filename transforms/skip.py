@@ -1,46 +1,69 @@
-"""Skipping: what an earlier run embedded and has not changed since is not even read."""
+"""Skipping: images that an earlier run embedded and that have not changed since are not even read."""
 
 import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import apache_beam as beam
 
 from transforms import counters
 from transforms.records import ImageRef, Known
+from transforms.stage import Stage
 
-SKIPPED = "skipped"
-GONE = "gone"
+_NEW, _SKIPPED, _GONE = "new", "skipped", "gone"
+
+
+class SkipOutput(NamedTuple):
+    """Images by what earlier runs wrote of them.
+
+    Attributes:
+      new: refs of images that are new or have changed.
+      skipped: refs of images whose record is current.
+      gone: the Known of every key that is not listed any more.
+    """
+
+    new: beam.PCollection[ImageRef]
+    skipped: beam.PCollection[ImageRef]
+    gone: beam.PCollection[Known]
 
 
 def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
-    """Returns whether the latest of what was written under this key is of the version that is listed now."""
+    """Returns whether the latest record of this key is of the version that is listed now."""
     latest = max(known, key=lambda entry: entry.written_at, default=None)
     return latest is not None and latest.version == ref.version
 
 
 @dataclasses.dataclass(eq=False)
-class SkipKnown(beam.PTransform):
-    """{"refs": ImageRef, "known": Known} → ImageRef that is new or changed; the others' refs under the tag SKIPPED.
+class SkipKnown(Stage):
+    """{"refs": ImageRef, "known": Known} → SkipOutput.
 
-    Under the tag GONE comes the Known of every key that is not listed. A join, so that neither side has to fit into a
-    worker.
+    The two are joined by key, so neither side has to fit into the memory of a worker.
+
+    >>> known = Known(b"a.jpg", version="1", sha256="", size=3, crc32c="", written_at=0.0)
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     refs = pipeline | "Refs" >> beam.Create([ImageRef(b"a.jpg", "1"), ImageRef(b"b.jpg", "1")])
+    ...     earlier = pipeline | "Known" >> beam.Create([known])
+    ...     output = {"refs": refs, "known": earlier} | SkipKnown()
+    ...     _ = output.new | beam.Map(lambda ref: print(ref.key))
+    b'b.jpg'
 
     Attributes:
-      reprocess: nothing is skipped.
+      reprocess: whether nothing is skipped.
     """
 
     reprocess: bool = False
 
-    def expand(self, inputs: dict[str, beam.PCollection]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, inputs: dict[str, beam.PCollection]) -> SkipOutput:
         keyed = {
             "refs": inputs["refs"] | "RefsByKey" >> beam.Map(_ref_by_key).with_output_types(tuple[bytes, ImageRef]),
             "known": inputs["known"] | "KnownByKey" >> beam.Map(_known_by_key).with_output_types(tuple[bytes, Known]),
         }
-        return (
+        outputs = (
             keyed
             | "SameKey" >> beam.CoGroupByKey()
-            | "Skip" >> beam.ParDo(_Skip(self.reprocess)).with_outputs(SKIPPED, GONE, main="refs")
+            | "Skip" >> beam.ParDo(_Skip(self.reprocess)).with_outputs(_SKIPPED, _GONE, main=_NEW)
         )
+        return SkipOutput(outputs[_NEW], outputs[_SKIPPED], outputs[_GONE])
 
 
 class _Skip(beam.DoFn):
@@ -48,19 +71,19 @@ class _Skip(beam.DoFn):
         self._reprocess = reprocess
 
     def process(self, group: tuple[bytes, dict[str, Iterable]]) -> Iterable[ImageRef]:
-        _, found = group
-        known = list(found["known"])
+        _, same_key = group
+        known = list(same_key["known"])
         listed = False
-        for ref in found["refs"]:
+        for ref in same_key["refs"]:
             listed = True
             if not self._reprocess and is_current(ref, known):
                 counters.inc(counters.IMAGES_SKIPPED)
-                yield beam.pvalue.TaggedOutput(SKIPPED, ref)
+                yield beam.pvalue.TaggedOutput(_SKIPPED, ref)
             else:
                 yield ref
         if not listed:
             for entry in known:
-                yield beam.pvalue.TaggedOutput(GONE, entry)
+                yield beam.pvalue.TaggedOutput(_GONE, entry)
 
 
 def _ref_by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:

@@ -7,15 +7,16 @@ import dataclasses
 import datetime
 import functools
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
 
-from transforms.encoding.examples import Written
+from transforms import keys
+from transforms.models.spec import ModelFields
 from transforms.records import Embedding, Failure, Known
+from transforms.stage import Stage
 
 # Beam's client takes its address from nowhere else.
 if host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
@@ -57,45 +58,31 @@ GONE_COLUMNS = (
     column("model_digest", "STRING", "of that row"),
 )
 
-_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
-
-
-def text(key: bytes) -> str:
-    """Returns a key as a column holds it, which is UTF-8; bytes that are not are escaped as \\xNN."""
-    return key.decode("utf-8", "backslashreplace")
-
-
-def key_of(column: str) -> bytes:
-    """Returns the key that a column holds as `text` gave it."""
-    unescaped = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), column.encode())
-    # Or else the backslashes are the key's own.
-    return unescaped if text(unescaped) == column else column.encode()
-
 
 @dataclasses.dataclass(frozen=True)
 class RunColumns:
-    """What all rows of a run have in common."""
+    """The columns that all rows of a run have in common."""
 
     run_id: str
     began_at: datetime.datetime
-    written: Written
+    model: ModelFields
 
 
 def embedding_row(embedding: Embedding, run: RunColumns) -> dict[str, Any]:
     """Returns the row of an embedding."""
     info = embedding.info
     return {
-        "key": text(info.key),
+        "key": keys.text(info.ref.key),
         "sha256": info.sha256,
-        "version": info.version,
+        "version": info.ref.version,
         "format": info.format,
         "height": info.height,
         "width": info.width,
-        "size": info.size,
-        "crc32c": info.crc32c,
+        "size": info.ref.size,
+        "crc32c": info.ref.crc32c,
         "embedding": embedding.vector.tolist(),
-        "model": run.written.model_name,
-        "model_digest": run.written.model_digest,
+        "model": run.model.model_name,
+        "model_digest": run.model.model_digest,
         "run_id": run.run_id,
         "embedded_at": run.began_at,
     }
@@ -104,7 +91,7 @@ def embedding_row(embedding: Embedding, run: RunColumns) -> dict[str, Any]:
 def failure_row(failure: Failure, run: RunColumns) -> dict[str, Any]:
     """Returns the row of a failure."""
     return {
-        "key": text(failure.key),
+        "key": keys.text(failure.key),
         "stage": failure.stage,
         "error": failure.error,
         "message": failure.message.encode("utf-8", "backslashreplace").decode(),
@@ -116,7 +103,7 @@ def failure_row(failure: Failure, run: RunColumns) -> dict[str, Any]:
 
 def gone_row(known: Known, run: RunColumns) -> dict[str, Any]:
     """Returns the row that tells which row is to go."""
-    return {"key": text(known.key), "version": known.version, "model_digest": run.written.model_digest}
+    return {"key": keys.text(known.key), "version": known.version, "model_digest": run.model.model_digest}
 
 
 _ROWS: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[dict[str, str]]]] = {
@@ -127,7 +114,7 @@ _ROWS: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[dict[str, str]]]]
 
 
 @dataclasses.dataclass(eq=False)
-class WriteBigQuery(beam.PTransform):
+class WriteBigQuery(Stage):
     """Embedding, Failure or Known, in one collection or several → an element for each load job that has ended.
 
     Several are never merged: each is written where it is made, since the local runner would hold what it merges.

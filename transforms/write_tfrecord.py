@@ -7,43 +7,62 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from transforms.encoding import examples, tfrecord
+from transforms.models.spec import ModelFields
 from transforms.records import Embedding
-from transforms.shards import WriteShards
+from transforms.shards import WriteShards, check_run
+from transforms.stage import Stage, WriteOutput
 from transforms.storage import files
 
 SCHEMA = "schema.pbtxt"
 
 
 @dataclasses.dataclass(eq=False)
-class WriteTFRecords(beam.PTransform):
-    """Embedding, in one collection or several → Shard, and `StageSeconds` under their tag.
+class WriteTFRecords(Stage):
+    """Embedding, in a tuple of collections → WriteOutput.
 
-    Writes `<output>/embeddings/<run_id>/part-….tfrecord`.
+    Writes `<output>/embeddings/<run_id>/part-….tfrecord`, and `<output>/schema.pbtxt` for TensorFlow Data Validation.
+
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from transforms.records import ImageInfo, ImageRef
+    >>> embedding = Embedding(ImageInfo(ImageRef(b"a.jpg"), "", "jpeg", 8, 8), np.zeros(4, np.float32))
+    >>> output = tempfile.mkdtemp()
+    >>> write = WriteTFRecords(output, "first", ModelFields("zeros", "d" * 64, dimension=4))
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     _ = (pipeline | beam.Create([embedding]),) | write
+    >>> sorted(path.name for path in pathlib.Path(output, "embeddings", "first").iterdir())
+    ['part-00000-of-00001.tfrecord']
 
     Attributes:
       output: a directory, local or in a cloud.
       run_id: names the run.
-      written: what all records of the run have in common.
+      model: the model's part of each record.
+
+    Raises:
+      ValueError: if an attribute is none of these.
     """
 
     output: str
     run_id: str
-    written: examples.Written
+    model: ModelFields
 
-    def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> dict[str, beam.PCollection]:
-        encode = functools.partial(_encode, written=self.written)
+    def __post_init__(self) -> None:
+        check_run(self.output, self.run_id)
+
+    def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> WriteOutput:
+        encode = functools.partial(_encode, model=self.model)
         return embeddings | "Write" >> WriteShards(directory(self.output, self.run_id), ".tfrecord", encode)
 
 
 def directory(output: str, run_id: str) -> str:
-    """Returns where the shards of a run lie."""
+    """Returns the directory of a run's shards."""
     return f"{output}/embeddings/{run_id}"
 
 
-def write_schema(output: str, written: examples.Written) -> None:
+def write_schema(output: str, model: ModelFields) -> None:
     """Writes `<output>/schema.pbtxt`."""
-    files.write(f"{output}/{SCHEMA}", examples.schema_text(written).encode())
+    files.write(f"{output}/{SCHEMA}", examples.schema_text(model).encode())
 
 
-def _encode(embeddings: Sequence[Embedding], written: examples.Written) -> list[bytes]:
-    return [tfrecord.frame(record) for record in examples.encode_embeddings(embeddings, written)]
+def _encode(embeddings: Sequence[Embedding], model: ModelFields) -> list[bytes]:
+    return [tfrecord.frame(record) for record in examples.encode_embeddings(embeddings, model)]

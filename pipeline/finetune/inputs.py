@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from transforms import keys
 from transforms.encoding import vectors
 from transforms.encoding.vectors import Vectors
 from transforms.models.training import training_set
 from transforms.read import MAX_ENCODED_BYTES, TooManyBytes
-from transforms.records import key, uri
 from transforms.storage import files
 
 # A file under its final name is complete; what a run has not finished lies in directories that begin with a dot.
@@ -38,7 +38,7 @@ class LabelledVectors(NamedTuple):
 
 def read_image(key: bytes) -> bytes:
     """Returns the bytes of an image; raises OSError, and TooManyBytes for what is far above any photograph."""
-    with files.open_stored(uri(key)) as file:
+    with files.open_stored(keys.uri(key)) as file:
         content = file.read(MAX_ENCODED_BYTES + 1)
     if len(content) > MAX_ENCODED_BYTES:
         raise TooManyBytes(f"expected an image of at most {MAX_ENCODED_BYTES} bytes")
@@ -57,12 +57,12 @@ def image_labels(patterns: Sequence[str]) -> dict[bytes, str]:
         if pattern.lower().endswith(".csv"):
             found = [pair for path in paths for pair in _csv_labels(path, "--train").items()]
         else:
-            found = [(image, training_set.folder_label(image)) for image in map(key, paths)]
+            found = [(image, training_set.folder_label(image)) for image in map(keys.of_uri, paths)]
         for image, label in found:
             if labels.setdefault(image, label) != label:
                 raise ValueError(
-                    f"--train {pattern!r}: {uri(image)!r} is {label!r} here and {labels[image]!r} elsewhere: expected "
-                    "one label"
+                    f"--train {pattern!r}: {keys.uri(image)!r} is {label!r} here and {labels[image]!r} elsewhere: "
+                    "expected one label"
                 )
     return labels
 
@@ -91,7 +91,7 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
     bad = {key: "NotFinite" for key, is_finite in zip(read.keys, finite, strict=True) if not is_finite}
     usable = {key: labels[key] for key in read.keys if key in labels and key not in bad}
     if not usable and not bad:
-        example = uri(read.keys[0])
+        example = keys.uri(read.keys[0])
         raise ValueError(f"--labels {labels_csv!r} names none of the embeddings' images: expected such as {example!r}")
     known = set(read.keys)
     return LabelledVectors(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.finetune.options import FinetuneConfig
+from transforms import keys
 from transforms.models.training.training_set import Labelled, Split
 
 FILE = "report.json"
@@ -96,7 +97,7 @@ def compose(
             "validation": validation.total(),
         },
         bad_images=dict(Counter(bad.values()).most_common()),
-        bad_image_keys=[key.decode("utf-8", "backslashreplace") for key in sorted(bad)[:_KEYS_SHOWN]],
+        bad_image_keys=[keys.text(key) for key in sorted(bad)[:_KEYS_SHOWN]],
         history={name: list(values) for name, values in history.items()},
         best_epoch=best_epoch,
         validation_accuracy=accuracies[best_epoch - 1] if accuracies else None,

@@ -355,7 +355,7 @@ class WriteReport(beam.PTransform):
 
 def _write(report: RunReport, config: EmbedConfig, model: ModelSpec) -> RunReport:
     if config.output:
-        write_tfrecord.write_schema(config.output, config.written(model))
+        write_tfrecord.write_schema(config.output, model.fields(config.top_classes))
         write(config.output, report)
     if said := report.exceeds(config.max_failure_rate):
         raise FailureRateExceeded(said)

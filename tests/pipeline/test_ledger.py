@@ -19,14 +19,15 @@ from tests.collecting import collect
 from transforms import counters
 from transforms.encoding import examples, tfrecord
 from transforms.failures import WriteFailures
-from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
+from transforms.models.spec import ModelFields
+from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
 from transforms.write_bigquery import RunColumns, embedding_row, failure_row
 from transforms.write_tfrecord import WriteTFRecords
 
 DIMENSION = 7
 DIGEST, OTHER = "d" * 64, "e" * 64
-MODEL = examples.Written("a model", DIGEST, DIMENSION)
-OTHER_MODEL = examples.Written("another model", OTHER, DIMENSION)
+MODEL = ModelFields("a model", DIGEST, DIMENSION)
+OTHER_MODEL = ModelFields("another model", OTHER, DIMENSION)
 ODD_KEY = b"/photos/caf\xe9.jpg"  # not UTF-8
 COLUMNS = ("key", "version", "sha256", "size", "crc32c")
 
@@ -36,7 +37,7 @@ def embedding(key, version="1-1.0", seed=0):
     content = key + b"%d" % seed
     vector = np.random.default_rng(list(content)).standard_normal(DIMENSION, np.float32)
     sha256 = hashlib.sha256(content).hexdigest()
-    return Embedding(ImageInfo(key, version, sha256, "png", 30, 40 + seed, len(content), "AAAAAA=="), vector)
+    return Embedding(ImageInfo(ImageRef(key, version, len(content), "AAAAAA=="), sha256, "png", 30, 40 + seed), vector)
 
 
 FIRST = [embedding(b"/%d.jpg" % i) for i in range(30)] + [embedding(ODD_KEY)]
@@ -97,14 +98,14 @@ def fetch(reuses, digest=DIGEST, table=None):
 
     def build(root):
         fetched = root | beam.Create(reuses) | FetchVectors(table, digest)
-        return {"embeddings": fetched["embeddings"], FAILURES: fetched[FAILURES]}
+        return {"embeddings": fetched.main, "failures": fetched.failures}
 
     found, counted = collect(build)
-    embeddings, failures = found["embeddings"], found[FAILURES]
-    outcomes = [*(each.info.key for each in embeddings), *(failure.key for failure in failures)]
+    embeddings, failures = found["embeddings"], found["failures"]
+    outcomes = [*(each.info.ref.key for each in embeddings), *(failure.key for failure in failures)]
     assert sorted(outcomes) == sorted(reuse.ref.key for reuse in reuses)
     assert counted.get(counters.IMAGES_REUSED, 0) == len(embeddings)
-    return {each.info.key: each for each in embeddings}, {failure.key: failure for failure in failures}
+    return {each.info.ref.key: each for each in embeddings}, {failure.key: failure for failure in failures}
 
 
 def assert_vectors_of(embeddings, reuses, originals):
@@ -235,14 +236,14 @@ def test_a_wrong_offset_is_a_failure_and_no_wrong_vector(output, shift):
 
 @pytest.mark.parametrize(
     ("embeddings", "model"),
-    [([embedding(e.info.key, seed=9) for e in FIRST], MODEL), (FIRST, OTHER_MODEL)],
+    [([embedding(e.info.ref.key, seed=9) for e in FIRST], MODEL), (FIRST, OTHER_MODEL)],
     ids=["other bytes", "another model"],
 )
 def test_a_shard_that_was_replaced_since_gives_no_vectors(tmp_path, embeddings, model):
     write(tmp_path, "run", FIRST)
     reuses = renamed(read_ledger(tmp_path))
     for shard in (tmp_path / "embeddings" / "run").iterdir():
-        records = examples.encode_embeddings(sorted(embeddings, key=lambda each: each.info.key), model)
+        records = examples.encode_embeddings(sorted(embeddings, key=lambda each: each.info.ref.key), model)
         data.write_tfrecords(shard, records)
     found, failures = fetch(reuses)
     assert not found
@@ -331,7 +332,7 @@ def table(cloud):
     name = "test.ledger.images"
     tables.prepare(name, DIGEST)
     rows = [embedding_row(each, RUN) for each in ROWS]
-    rows += [embedding_row(each, dataclasses.replace(RUN, written=OTHER_MODEL)) for each in OTHERS]
+    rows += [embedding_row(each, dataclasses.replace(RUN, model=OTHER_MODEL)) for each in OTHERS]
     insert(bq, name, rows)
     failed = [
         failure_row(

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 
 from tests.collecting import collect
-from transforms import counters
-from transforms.copies import COPIES, REUSED, CopyVectors, FindCopies, by_sha256, of_copy
+from transforms import counters, keys
+from transforms.copies import CopyVectors, FindCopies, by_sha256, of_copy
 from transforms.records import (
-    FAILURES,
-    SECONDS,
     Copy,
     Embedding,
     EncodedImage,
@@ -25,12 +23,10 @@ from transforms.records import (
     Known,
     Reuse,
     StageSeconds,
-    key,
-    uri,
 )
+from transforms.stage import FAILURES, SECONDS, StageOutput, with_stage_outputs
 
 UNREADABLE = b"unreadable"
-TAGS = ("refs", REUSED, COPIES, FAILURES, SECONDS)
 
 
 def checksum(content):
@@ -57,8 +53,7 @@ class Read(beam.PTransform):
     contents: dict[bytes, bytes]
 
     def expand(self, refs):
-        read = refs | beam.ParDo(_Read(self.contents)).with_outputs(FAILURES, SECONDS, main="images")
-        return {tag: read[tag] for tag in ("images", FAILURES, SECONDS)}
+        return StageOutput.of(refs | with_stage_outputs(_Read(self.contents)))
 
 
 class _Read(beam.DoFn):
@@ -66,12 +61,14 @@ class _Read(beam.DoFn):
         self._contents = contents
 
     def process(self, ref: ImageRef) -> Iterable[EncodedImage]:
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(uri(ref.key), 1.0))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(keys.uri(ref.key), 1.0))
         content = self._contents[ref.key]
         if content == UNREADABLE:
             yield beam.pvalue.TaggedOutput(FAILURES, Failure(ref.key, "read", "OSError", "no", True))
         else:
-            yield EncodedImage(ref.key, ref.version or "as read", content, checksum(content), ref.has_copies)
+            yield EncodedImage(
+                ImageRef(ref.key, ref.version or "as read", len(content), checksum(content), ref.has_copies), content
+            )
 
 
 def find(contents, entries=(), by_crc32c=True, refs=None):
@@ -84,11 +81,10 @@ def find(contents, entries=(), by_crc32c=True, refs=None):
             "known": root | "Known" >> beam.Create(entries).with_output_types(Known),
         }
         found = inputs | FindCopies(Read(contents), by_crc32c)
-        assert sorted(found) == sorted(TAGS)
-        return found
+        return found._asdict()
 
     found, _ = collect(build)
-    found["read"] = sorted(key(busy.stage) for busy in found.pop(SECONDS))
+    found["read"] = sorted(keys.of_uri(busy.stage) for busy in found.pop("seconds"))
     return {
         tag: sorted(elements, key=lambda element: getattr(getattr(element, "ref", element), "key", element))
         for tag, elements in found.items()
@@ -99,8 +95,8 @@ def test_what_can_have_no_twin_is_not_read():
     contents = {b"/a": b"1", b"/b": b"22", b"/c": b"333", b"/d": b"444"}  # of the last two, sizes are equal
     found = find(contents, [known(b"/x", b"55"), known(b"/y", b"1111")])
     assert found["read"] == []
-    assert found["refs"] == [ref(name, content) for name, content in contents.items()]
-    assert not found[REUSED] and not found[COPIES] and not found[FAILURES]
+    assert found["to_embed"] == [ref(name, content) for name, content in contents.items()]
+    assert not found["reused"] and not found["copies"] and not found["failures"]
 
 
 def test_without_checksums_those_of_equal_size_are_read():
@@ -110,8 +106,8 @@ def test_without_checksums_those_of_equal_size_are_read():
     assert found["read"] == [b"/b", b"/c", b"/\xff"]
     # What reading found out goes on with them.
     read = [ref(b"/b", b"22", "as read", has_copies=True), ref(b"/c", b"333", "as read")]
-    assert found["refs"] == [refs[0], *read, refs[4]]
-    assert found[COPIES] == [Copy(ref(b"/\xff", b"22", "as read"), b"/b")]
+    assert found["to_embed"] == [refs[0], *read, refs[4]]
+    assert found["copies"] == [Copy(ref(b"/\xff", b"22", "as read"), b"/b")]
 
 
 @pytest.mark.parametrize("by_crc32c", [True, False])
@@ -119,16 +115,16 @@ def test_equal_bytes_are_embedded_once(by_crc32c):
     contents = {b"/c": b"same", b"/b": b"same", b"/d": b"same", b"/a": b"other"}
     found = find(contents, by_crc32c=by_crc32c)
     assert found["read"] == [b"/b", b"/c", b"/d"]
-    assert found["refs"] == [ref(b"/a", b"other"), ref(b"/b", b"same", has_copies=True)]
-    assert found[COPIES] == [Copy(ref(name, b"same"), b"/b") for name in (b"/c", b"/d")]
+    assert found["to_embed"] == [ref(b"/a", b"other"), ref(b"/b", b"same", has_copies=True)]
+    assert found["copies"] == [Copy(ref(name, b"same"), b"/b") for name in (b"/c", b"/d")]
 
 
 @pytest.mark.parametrize("order", ["bacd", "dcab", "abdc"])
 def test_the_first_of_equal_ones_is_the_same_in_any_order(order):
     names = [b"/\xff" if letter == "d" else f"/{letter}".encode() for letter in order]
     found = find(dict.fromkeys(names, b"same"))
-    assert found["refs"] == [ref(b"/a", b"same", has_copies=True)]
-    assert [(copy.ref.key, copy.of) for copy in found[COPIES]] == [(b"/b", b"/a"), (b"/c", b"/a"), (b"/\xff", b"/a")]
+    assert found["to_embed"] == [ref(b"/a", b"same", has_copies=True)]
+    assert [(copy.ref.key, copy.of) for copy in found["copies"]] == [(b"/b", b"/a"), (b"/c", b"/a"), (b"/\xff", b"/a")]
 
 
 def test_equal_checksums_of_other_bytes():
@@ -136,8 +132,8 @@ def test_equal_checksums_of_other_bytes():
     assert len({(len(content), checksum(content)) for content in contents.values()}) == 1
     found = find(contents, [known(b"/old", b"1z")])
     assert found["read"] == [b"/a", b"/b"]
-    assert found["refs"] == [ref(b"/a", b"1x"), ref(b"/b", b"1y")]  # without copies
-    assert not found[REUSED] and not found[COPIES]
+    assert found["to_embed"] == [ref(b"/a", b"1x"), ref(b"/b", b"1y")]  # without copies
+    assert not found["reused"] and not found["copies"]
 
 
 @pytest.mark.parametrize("by_crc32c", [True, False])
@@ -145,14 +141,14 @@ def test_known_bytes_are_reused_under_any_name_and_not_copied(by_crc32c):
     old = known(b"/renamed", b"same")
     found = find({b"/a": b"same", b"/b": b"same", b"/c": b"other"}, [old], by_crc32c)
     assert found["read"] == [b"/a", b"/b"]
-    assert found[REUSED] == [Reuse(ref(name, b"same"), old) for name in (b"/a", b"/b")]
-    assert found["refs"] == [ref(b"/c", b"other")] and not found[COPIES]
+    assert found["reused"] == [Reuse(ref(name, b"same"), old) for name in (b"/a", b"/b")]
+    assert found["to_embed"] == [ref(b"/c", b"other")] and not found["copies"]
 
 
 def test_of_several_known_the_latest_is_taken_and_by_name_among_equals():
     entries = [known(b"/z", b"same", 1.0), known(b"/y", b"same", 2.0), known(b"/x", b"same", 2.0)]
     for order in (entries, entries[::-1]):
-        assert find({b"/a": b"same"}, order)[REUSED] == [Reuse(ref(b"/a", b"same"), entries[1])]
+        assert find({b"/a": b"same"}, order)["reused"] == [Reuse(ref(b"/a", b"same"), entries[1])]
 
 
 def test_what_cannot_be_read_is_a_failure_and_keeps_no_twin_waiting():
@@ -161,28 +157,28 @@ def test_what_cannot_be_read_is_a_failure_and_keeps_no_twin_waiting():
         refs=[ref(b"/a", b"same"), ref(b"/b", b"same")],
     )
     assert found["read"] == [b"/a", b"/b"]
-    assert found[FAILURES] == [Failure(b"/a", "read", "OSError", "no", True)]
-    assert found["refs"] == [ref(b"/b", b"same")] and not found[COPIES]
+    assert found["failures"] == [Failure(b"/a", "read", "OSError", "no", True)]
+    assert found["to_embed"] == [ref(b"/b", b"same")] and not found["copies"]
 
 
 @pytest.mark.parametrize("by_crc32c", [True, False])
 @pytest.mark.parametrize("entries", [[], [known(b"/x", b"55")]], ids=["first run", "nothing new"])
 def test_nothing_to_embed(entries, by_crc32c):
-    assert find({}, entries, by_crc32c) == {"refs": [], REUSED: [], COPIES: [], FAILURES: [], "read": []}
+    assert find({}, entries, by_crc32c) == {"to_embed": [], "reused": [], "copies": [], "failures": [], "read": []}
 
 
 def test_by_sha256():
-    image = EncodedImage(b"/a", "7", b"bytes", "crc", True)
+    image = EncodedImage(ImageRef(b"/a", "7", len(b"bytes"), "crc", True), b"bytes")
     assert by_sha256(image) == (sha256(b"bytes"), ImageRef(b"/a", "7", 5, "crc"))
 
 
-INFO = ImageInfo(b"/first", "7", "ab" * 32, "png", 30, 40, 9, "crc", True)
+INFO = ImageInfo(ImageRef(b"/first", "7", 9, "crc", True), "ab" * 32, "png", 30, 40)
 VECTOR = np.array([1.5, -2.0, 3e-38], np.float32)
 
 
 def test_of_copy():
     found = of_copy(Embedding(INFO, VECTOR), ImageRef(b"/\xff", "8", 9, "crc"))
-    assert found.info == ImageInfo(b"/\xff", "8", "ab" * 32, "png", 30, 40, 9, "crc", False)
+    assert found.info == ImageInfo(ImageRef(b"/\xff", "8", 9, "crc", False), "ab" * 32, "png", 30, 40)
     assert found.vector is VECTOR
 
 
@@ -190,16 +186,16 @@ def copy_vectors(embeddings=(), failures=(), copies=()):
     def build(root):
         inputs = {
             "embeddings": root | "Embeddings" >> beam.Create(embeddings).with_output_types(Embedding),
-            FAILURES: root | "Failures" >> beam.Create(failures).with_output_types(Failure),
-            COPIES: root | "Copies" >> beam.Create(copies).with_output_types(Copy),
+            "failures": root | "Failures" >> beam.Create(failures).with_output_types(Failure),
+            "copies": root | "Copies" >> beam.Create(copies).with_output_types(Copy),
         }
         copied = inputs | CopyVectors()
-        return {"embeddings": copied["embeddings"], FAILURES: copied[FAILURES]}
+        return {"embeddings": copied.main, "failures": copied.failures}
 
     found, counted = collect(build)
     assert counted.get(counters.IMAGES_DUPLICATE, 0) == len(found["embeddings"])
-    embeddings = sorted(found["embeddings"], key=lambda each: each.info.key)
-    return embeddings, sorted(found[FAILURES], key=lambda failure: failure.key)
+    embeddings = sorted(found["embeddings"], key=lambda each: each.info.ref.key)
+    return embeddings, sorted(found["failures"], key=lambda failure: failure.key)
 
 
 def test_copies_get_the_vector_of_the_first():
@@ -248,27 +244,29 @@ def test_every_image_has_one_outcome(seed, by_crc32c):
 
     of_bytes = {content: np.frombuffer(content, np.uint8).astype(np.float32) for content in pool}
     embeddings, failures = [], []
-    for first in found["refs"]:
+    for first in found["to_embed"]:
         content = contents[first.key]
         if first.key in unreadable:  # by itself, so that it was not read before
             failures.append(Failure(first.key, "read", "OSError", "no", True))
         elif content in broken:
             failures.append(Failure(first.key, "decode", "CorruptImage", "why", False))
         else:
-            info = ImageInfo(first.key, first.version, sha256(content), "png", 1, 1, 5, first.crc32c, first.has_copies)
+            info = ImageInfo(
+                ImageRef(first.key, first.version, 5, first.crc32c, first.has_copies), sha256(content), "png", 1, 1
+            )
             embeddings.append(Embedding(info, of_bytes[content]))
-    copied, copies_failed = copy_vectors(embeddings, failures, found[COPIES])
+    copied, copies_failed = copy_vectors(embeddings, failures, found["copies"])
 
-    outcomes = [each.info.key for each in embeddings + copied]
-    outcomes += [failure.key for failure in failures + copies_failed + found[FAILURES]]
-    outcomes += [reuse.ref.key for reuse in found[REUSED]]
+    outcomes = [each.info.ref.key for each in embeddings + copied]
+    outcomes += [failure.key for failure in failures + copies_failed + found["failures"]]
+    outcomes += [reuse.ref.key for reuse in found["reused"]]
     assert sorted(outcomes) == sorted(contents)
     for each in embeddings + copied:
-        np.testing.assert_array_equal(each.vector, of_bytes[contents[each.info.key]])
-        assert each.info.sha256 == sha256(contents[each.info.key])
-    for reuse in found[REUSED]:
+        np.testing.assert_array_equal(each.vector, of_bytes[contents[each.info.ref.key]])
+        assert each.info.sha256 == sha256(contents[each.info.ref.key])
+    for reuse in found["reused"]:
         assert reuse.known.sha256 == sha256(contents[reuse.ref.key])
     # No bytes are embedded twice, and none that are known.
     embedded = [each.info.sha256 for each in embeddings]
     assert len(set(embedded)) == len(embedded) and not set(embedded) & {entry.sha256 for entry in entries}
-    assert found[COPIES] and found[REUSED] and copies_failed and copied
+    assert found["copies"] and found["reused"] and copies_failed and copied

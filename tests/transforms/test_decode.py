@@ -13,19 +13,24 @@ from apache_beam.testing.util import assert_that, equal_to
 from tests import data_generation as data
 from transforms import counters
 from transforms.decode import DecodeImages
-from transforms.records import FAILURES, SECONDS, EncodedImage, ImageInfo
+from transforms.records import EncodedImage, ImageInfo, ImageRef
 
 
 def test_good_and_bad_images():
     good = data.jpeg(0, 40, 60)
-    images = [EncodedImage(b"good", "v1", good, "4waSgw==", True)]
-    images += [EncodedImage(name.encode(), "v", content) for name, (content, _) in data.broken_images().items()]
+    images = [EncodedImage(ImageRef(b"good", "v1", len(good), "4waSgw==", True), good)]
+    images += [
+        EncodedImage(ImageRef(name.encode(), "v", len(content)), content)
+        for name, (content, _) in data.broken_images().items()
+    ]
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create(images) | DecodeImages((20, 30))
-        infos = outputs.images | "Infos" >> beam.Map(lambda image: (image.info, image.pixels.shape, image.pixels.dtype))
-        failures = outputs[FAILURES] | "Failures" >> beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
-        seconds = outputs[SECONDS] | "Seconds" >> beam.Map(lambda busy: busy.stage)
-        info = ImageInfo(b"good", "v1", hashlib.sha256(good).hexdigest(), "jpeg", 40, 60, len(good), "4waSgw==", True)
+        infos = outputs.main | "Infos" >> beam.Map(lambda image: (image.info, image.pixels.shape, image.pixels.dtype))
+        failures = outputs.failures | "Failures" >> beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
+        seconds = outputs.seconds | "Seconds" >> beam.Map(lambda busy: busy.stage)
+        info = ImageInfo(
+            ImageRef(b"good", "v1", len(good), "4waSgw==", True), hashlib.sha256(good).hexdigest(), "jpeg", 40, 60
+        )
         assert_that(infos, equal_to([(info, (20, 30, 3), np.dtype(np.uint8))]), label="infos")
         expected = [(name.encode(), "decode", error, False) for name, (_, error) in data.broken_images().items()]
         assert_that(failures, equal_to(expected), label="failures")
@@ -34,7 +39,7 @@ def test_good_and_bad_images():
 
 def test_how_long_each_image_took_is_a_distribution():
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        images = [EncodedImage(b"k%d" % i, "v", data.jpeg(i)) for i in range(5)]
+        images = [EncodedImage(ImageRef(b"k%d" % i, "v", len(data.jpeg(i))), data.jpeg(i)) for i in range(5)]
         _ = pipeline | beam.Create(images) | DecodeImages((8, 8))
     wanted = MetricsFilter().with_namespace(counters.NAMESPACE).with_name(counters.DECODE_MICROSECONDS)
     (found,) = pipeline.result.metrics().query(wanted)["distributions"]
@@ -43,8 +48,12 @@ def test_how_long_each_image_took_is_a_distribution():
 
 def test_options_reach_the_decoder():
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        outputs = pipeline | beam.Create([EncodedImage(b"k", "v", data.jpeg())]) | DecodeImages((8, 8), "pad", 5)
-        errors = outputs[FAILURES] | beam.Map(lambda failure: failure.error)
+        outputs = (
+            pipeline
+            | beam.Create([EncodedImage(ImageRef(b"k", "v", len(data.jpeg())), data.jpeg())])
+            | DecodeImages((8, 8), "pad", 5)
+        )
+        errors = outputs.failures | beam.Map(lambda failure: failure.error)
         assert_that(errors, equal_to(["TooManyPixels"]))
 
 

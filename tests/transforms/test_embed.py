@@ -15,12 +15,15 @@ from transforms import counters, embed
 from transforms.embed import Call, EmbeddingModelHandler, EmbedImages, Prediction
 from transforms.images import decoding
 from transforms.models.engines import device, loading
-from transforms.records import FAILURES, DecodedImage, ImageInfo
+from transforms.records import DecodedImage, ImageInfo, ImageRef
+from transforms.stage import StageOutput, with_stage_outputs
 
 
 def decoded(count, size=(224, 224)):
     return [
-        DecodedImage(ImageInfo(b"%d" % seed, "v", "s", "jpeg", 1, 1), decoding.decode(data.jpeg(seed), size).pixels)
+        DecodedImage(
+            ImageInfo(ImageRef(b"%d" % seed, "v"), "s", "jpeg", 1, 1), decoding.decode(data.jpeg(seed), size).pixels
+        )
         for seed in range(count)
     ]
 
@@ -33,13 +36,13 @@ def test_vectors_equal_a_direct_call(model, batch_size):
         outputs = pipeline | beam.Create(given) | EmbedImages(model, batch_size)
 
         def check(embeddings):
-            found = {embedding.info.key: embedding.vector for embedding in embeddings}
-            assert sorted(found) == [image.info.key for image in given]
+            found = {embedding.info.ref.key: embedding.vector for embedding in embeddings}
+            assert sorted(found) == [image.info.ref.key for image in given]
             for image, vector in zip(given, direct, strict=True):
                 # float32 sums in another order, in batches of another size
-                np.testing.assert_allclose(found[image.info.key], vector, rtol=0, atol=2e-5 * np.abs(direct).max())
+                np.testing.assert_allclose(found[image.info.ref.key], vector, rtol=0, atol=2e-5 * np.abs(direct).max())
 
-        assert_that(outputs.embeddings, check)
+        assert_that(outputs.main, check)
 
 
 def test_the_handler_drops_the_pixels_and_batches_as_told(model):
@@ -47,7 +50,7 @@ def test_the_handler_drops_the_pixels_and_batches_as_told(model):
     assert handler.batch_elements_kwargs() == {"min_batch_size": 5, "max_batch_size": 5}
     assert not handler.share_model_across_processes()
     predictions = handler.run_inference(decoded(2), handler.load_model())
-    assert [(p.info.key, p.vector.shape, p.vector.dtype) for p in predictions] == [
+    assert [(p.info.ref.key, p.vector.shape, p.vector.dtype) for p in predictions] == [
         (b"0", (1280,), np.float32),
         (b"1", (1280,), np.float32),
     ]
@@ -76,11 +79,11 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_fails_before_any_image(model)
 
 def test_waiting_and_loading_are_counted_by_image(model):
     call = Call(2, 0.5, waited=0.25, loading=3.0, device="GPU NVIDIA L4")
-    info = ImageInfo(b"a", "v", "s", "jpeg", 1, 1)
+    info = ImageInfo(ImageRef(b"a", "v"), "s", "jpeg", 1, 1)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         predictions = pipeline | beam.Create([Prediction(info, np.ones(4, np.float32), call)])
-        outputs = predictions | beam.ParDo(embed._Check()).with_outputs(FAILURES, embed.SECONDS, main="embeddings")
-        found = outputs[embed.SECONDS] | beam.Map(lambda busy: (busy.stage, busy.seconds, busy.calls, busy.device))
+        outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check()))
+        found = outputs.seconds | beam.Map(lambda busy: (busy.stage, busy.seconds, busy.calls, busy.device))
         assert_that(
             found, equal_to([("embed", 0.25, 0.5, "GPU NVIDIA L4"), ("wait", 0.125, 0.5, ""), ("load", 1.5, 0.5, "")])
         )
@@ -100,13 +103,13 @@ def test_a_model_of_another_dimension_fails_the_job(model):
 
 def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():
     good, bad = np.ones(4, np.float32), np.array([1, np.nan, 1, 1], np.float32)
-    info = ImageInfo(b"good", "v", "s", "jpeg", 1, 1), ImageInfo(b"bad", "v", "s", "jpeg", 1, 1)
+    info = ImageInfo(ImageRef(b"good", "v"), "s", "jpeg", 1, 1), ImageInfo(ImageRef(b"bad", "v"), "s", "jpeg", 1, 1)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         predictions = pipeline | beam.Create(
             [Prediction(info[0], good, Call(2, 0.1)), Prediction(info[1], bad, Call(2, 0.1))]
         )
-        outputs = predictions | beam.ParDo(embed._Check()).with_outputs(FAILURES, embed.SECONDS, main="embeddings")
-        keys = outputs.embeddings | "Keys" >> beam.Map(lambda embedding: embedding.info.key)
-        failed = outputs[FAILURES] | "Failed" >> beam.Map(lambda failure: (failure.key, failure.stage, failure.error))
+        outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check()))
+        keys = outputs.main | "Keys" >> beam.Map(lambda embedding: embedding.info.ref.key)
+        failed = outputs.failures | "Failed" >> beam.Map(lambda failure: (failure.key, failure.stage, failure.error))
         assert_that(keys, equal_to([b"good"]), label="keys")
         assert_that(failed, equal_to([(b"bad", "embed", "NonFiniteVector")]), label="failed")

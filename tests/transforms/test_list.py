@@ -11,16 +11,16 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from transforms import counters
 from transforms.list import DescribeImages, ListImages, uris_in
-from transforms.records import FAILURES, SECONDS, ImageRef
+from transforms.records import ImageRef
 from transforms.storage import gcs, gcs_listing
 
 
 def listed(patterns, input_format, expected_keys, expected_failures=()):
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | ListImages(tuple(map(str, patterns)), input_format)
-        keys = outputs["refs"] | "Keys" >> beam_map(lambda ref: ref.key)
-        failed = outputs[FAILURES] | "Failed" >> beam_map(lambda failure: (failure.key, failure.error))
-        stages = outputs[SECONDS] | "Stages" >> beam_map(lambda busy: (busy.stage, busy.seconds >= 0))
+        keys = outputs.main | "Keys" >> beam_map(lambda ref: ref.key)
+        failed = outputs.failures | "Failed" >> beam_map(lambda failure: (failure.key, failure.error))
+        stages = outputs.seconds | "Stages" >> beam_map(lambda busy: (busy.stage, busy.seconds >= 0))
         assert_that(keys, equal_to([os.fsencode(key) for key in expected_keys]), label="keys")
         assert_that(failed, equal_to([(os.fsencode(key), error) for key, error in expected_failures]), label="failed")
         assert_that(stages, lambda found: all(busy == ("list", True) for busy in found) or found, label="seconds")
@@ -113,8 +113,8 @@ def test_a_line_of_text_is_one_uri_whatever_it_holds():
 def described(refs, expected, failures=(), **options):
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create(refs) | DescribeImages(**options)
-        failed = outputs[FAILURES] | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
-        assert_that(outputs.refs, equal_to(expected), label="refs")
+        failed = outputs.failures | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
+        assert_that(outputs.main, equal_to(expected), label="refs")
         assert_that(failed, equal_to(list(failures)), label="failures")
 
 
@@ -123,7 +123,7 @@ def test_refs_of_a_list_are_described(tmp_path):
     os.utime(tmp_path / "a.jpg", (7, 7))
     (tmp_path / "l.txt").write_text("a.jpg\n")
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        refs = (pipeline | ListImages((str(tmp_path / "l.txt"),), "list"))["refs"]
+        refs = (pipeline | ListImages((str(tmp_path / "l.txt"),), "list")).main
         assert_that(refs, equal_to([ImageRef(os.fsencode(tmp_path / "a.jpg"), "5-7.000000", 5)]))
 
 
@@ -138,7 +138,7 @@ def test_a_bucket_is_listed_with_version_size_and_checksum(paging, monkeypatch):
     monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 7)
     paging.requests.clear()
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        refs = (pipeline | ListImages(("gs://photos/*", "gs://photos/in0*"), "images", "payer"))["refs"]
+        refs = (pipeline | ListImages(("gs://photos/*", "gs://photos/in0*"), "images", "payer")).main
         expected = [
             ImageRef(f"gs://photos/{name}".encode(), s.generation, s.size, s.crc32c) for name, s in stored.items()
         ]
@@ -152,8 +152,8 @@ def test_images_in_a_bucket_that_a_list_names(server):
     server.requests.clear()
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | ListImages(("gs://photos/l",), "list", "payer")
-        failed = outputs[FAILURES] | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
-        assert_that(outputs["refs"], equal_to([ImageRef(b"gs://photos/a", *stored["a"])]), label="refs")
+        failed = outputs.failures | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
+        assert_that(outputs.main, equal_to([ImageRef(b"gs://photos/a", *stored["a"])]), label="refs")
         assert_that(failed, equal_to([(b"gs://photos/gone", "list", "FileNotFoundError", True)]), label="failures")
     assert len(server.queries("/o/a")) == len(server.queries("/o/gone")) == 1
     assert all(query["userProject"] == ["payer"] for query in server.queries())

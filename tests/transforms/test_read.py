@@ -18,7 +18,7 @@ from tests import data_generation as data
 from transforms import read
 from transforms.concurrent import in_flight
 from transforms.read import ReadImages
-from transforms.records import FAILURES, EncodedImage, ImageRef
+from transforms.records import EncodedImage, ImageRef
 from transforms.storage import files, gcs
 from transforms.storage.versioned import ChangedSinceListed
 
@@ -32,8 +32,8 @@ def check(refs, input_format, images, failures=()):
     """Asserts what ReadImages gives: {key: bytes} of the images, and (key, error, retryable) of the failures."""
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create(refs) | ReadImages(input_format)
-        found = outputs.images | beam.Map(lambda image: (image.key, image.encoded))
-        failed = outputs[FAILURES] | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))
+        found = outputs.main | beam.Map(lambda image: (image.ref.key, image.encoded))
+        failed = outputs.failures | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))
         assert_that(found, equal_to([(os.fsencode(k), v) for k, v in images.items()]), label="images")
         assert_that(failed, equal_to([(os.fsencode(k), e, r) for k, e, r in failures]), label="failures")
 
@@ -69,7 +69,7 @@ def test_a_file_that_changed_since_it_was_listed(tmp_path):
 def test_an_unlisted_version_is_looked_up(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"one")
     known = ref(tmp_path / "a.jpg")
-    expected = EncodedImage(known.key, known.version, b"one", gcs.crc32c(b"one"))
+    expected = EncodedImage(ImageRef(known.key, known.version, len(b"one"), gcs.crc32c(b"one")), b"one")
     assert read.read_file(ImageRef(known.key, "", -1)) == expected
 
 
@@ -203,9 +203,10 @@ def test_objects_are_read_by_one_request_each_and_many_at_once(server):
     server.requests.clear()
     server.delay, server.largest_at_once = 0.05, 0
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        images = (pipeline | beam.Create(refs) | ReadImages("images", 8, "payer")).images
+        images = (pipeline | beam.Create(refs) | ReadImages("images", 8, "payer")).main
         expected = [
-            EncodedImage(r.key, r.version, b"%d" % i * 1000, r.crc32c, r.has_copies) for i, r in enumerate(refs)
+            EncodedImage(ImageRef(r.key, r.version, len(b"%d" % i * 1000), r.crc32c, r.has_copies), b"%d" % i * 1000)
+            for i, r in enumerate(refs)
         ]
         assert_that(images, equal_to(expected))
     assert [method for method, _ in server.requests] == ["GET"] * 40
@@ -249,9 +250,11 @@ def test_an_object_of_another_generation(paging, tmp_path, write):
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         shards = "tar" if write is data.write_tar else "tfrecord"
         outputs = pipeline | beam.Create([first, second]) | ReadImages(shards, billing_project="payer")
-        expected = EncodedImage(f"gs://photos/shard#{name}".encode(), second.version, b"one", gcs.crc32c(b"one"))
-        failed = outputs[FAILURES] | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))
-        assert_that(outputs.images, equal_to([expected]), label="images")
+        expected = EncodedImage(
+            ImageRef(f"gs://photos/shard#{name}".encode(), second.version, len(b"one"), gcs.crc32c(b"one")), b"one"
+        )
+        failed = outputs.failures | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))
+        assert_that(outputs.main, equal_to([expected]), label="images")
         assert_that(failed, equal_to([(b"gs://photos/shard", "ChangedSinceListed", True)]), label="failures")
     assert {query["generation"][0] for query in paging.queries()} == {first.version, second.version}
     assert all(query["userProject"] == ["payer"] for query in paging.queries())

@@ -8,7 +8,7 @@ import pytest
 
 from tests.collecting import collect
 from transforms import shards
-from transforms.records import SECONDS, Shard
+from transforms.records import Shard
 from transforms.shards import WriteShards, number
 
 
@@ -25,7 +25,7 @@ def written(directory, *collections, **options):
 
     found, _ = collect(build)
     assert sum(shard.records for shard in found["shards"]) == sum(map(len, collections))
-    assert {busy.stage for busy in found[SECONDS]} == ({"write"} if any(collections) else set())
+    assert {busy.stage for busy in found["seconds"]} == ({"write"} if any(collections) else set())
     return found["shards"]
 
 

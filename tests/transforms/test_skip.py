@@ -8,7 +8,7 @@ import pytest
 from tests.collecting import collect
 from transforms import counters
 from transforms.records import ImageRef, Known
-from transforms.skip import GONE, SKIPPED, SkipKnown, is_current
+from transforms.skip import SkipKnown, is_current
 
 REF = ImageRef(b"gs://b/a.jpg", "7", 10, "AAAAAA==")
 
@@ -43,10 +43,10 @@ def skip(refs, entries, reprocess=False):
             "known": root | "Known" >> beam.Create(entries).with_output_types(Known),
         }
         left = inputs | SkipKnown(reprocess)
-        return {tag: left[tag] for tag in ("refs", SKIPPED, GONE)}
+        return left._asdict()
 
     found, counted = collect(build)
-    assert counted.get(counters.IMAGES_SKIPPED, 0) == len(found[SKIPPED])
+    assert counted.get(counters.IMAGES_SKIPPED, 0) == len(found["skipped"])
     return {tag: sorted(elements, key=lambda element: element.key) for tag, elements in found.items()}
 
 
@@ -64,30 +64,30 @@ KNOWN = [
 def test_new_and_changed_images_go_on():
     assert skip([OLD, NEW, CHANGED, ODD], KNOWN) == {
         "refs": [NEW, CHANGED],
-        SKIPPED: [OLD, ODD],
-        GONE: [known(b"/deleted", "7"), known(b"/\xff", "7")],
+        "skipped": [OLD, ODD],
+        "gone": [known(b"/deleted", "7"), known(b"/\xff", "7")],
     }
 
 
 def test_reprocessing_skips_nothing_and_still_tells_what_is_gone():
     assert skip([OLD, NEW, CHANGED, ODD], KNOWN, reprocess=True) == {
         "refs": [OLD, NEW, CHANGED, ODD],
-        SKIPPED: [],
-        GONE: [known(b"/deleted", "7"), known(b"/\xff", "7")],
+        "skipped": [],
+        "gone": [known(b"/deleted", "7"), known(b"/\xff", "7")],
     }
 
 
 def test_all_that_was_written_under_a_key_that_is_gone():
     entries = [known(b"/a", version) for version in ("1", "2")]
-    found = skip([], entries)[GONE]
+    found = skip([], entries)["gone"]
     assert sorted(found, key=lambda entry: entry.version) == entries
 
 
 @pytest.mark.parametrize("refs", [[OLD, NEW], []], ids=["a first run", "nothing at all"])
 def test_where_nothing_is_known(refs):
-    assert skip(refs, []) == {"refs": refs, SKIPPED: [], GONE: []}
+    assert skip(refs, []) == {"new": refs, "skipped": [], "gone": []}
 
 
 def test_an_image_whose_version_is_not_known_is_not_skipped():
     unknown = dataclasses.replace(OLD, version="")
-    assert skip([unknown], KNOWN[:2])["refs"] == [unknown]
+    assert skip([unknown], KNOWN[:2])["new"] == [unknown]

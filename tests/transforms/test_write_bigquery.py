@@ -16,8 +16,8 @@ from apache_beam.io.gcp.bigquery_tools import AvroRowWriter
 from google.cloud import bigquery, storage
 
 from tests.collecting import collect
-from transforms.encoding.examples import Written
-from transforms.records import Embedding, Failure, ImageInfo, Known
+from transforms.models.spec import ModelFields
+from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known
 from transforms.write_bigquery import (
     EMBEDDING_COLUMNS,
     FAILURE_COLUMNS,
@@ -27,16 +27,16 @@ from transforms.write_bigquery import (
     embedding_row,
     failure_row,
     gone_row,
-    key_of,
-    text,
 )
 
 ROOT = Path(__file__).parents[2]
 BEGAN_AT = datetime.datetime(2026, 3, 29, 1, 30, 0, 123456, datetime.UTC)
-RUN = RunColumns("nightly-1", BEGAN_AT, Written("a model", "d" * 64, 6))
+RUN = RunColumns("nightly-1", BEGAN_AT, ModelFields("a model", "d" * 64, 6))
 # Single precision's smallest, largest and roughest, which double precision holds exactly.
 VECTOR = np.array([0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, -2.5], np.float32)
-EMBEDDING = Embedding(ImageInfo(b"gs://b/a.jpg", "7", "ab" * 32, "jpeg", 480, 640, 2**33, "AAAAAA==", True), VECTOR)
+EMBEDDING = Embedding(
+    ImageInfo(ImageRef(b"gs://b/a.jpg", "7", 2**33, "AAAAAA==", True), "ab" * 32, "jpeg", 480, 640), VECTOR
+)
 FAILURE = Failure(b"/caf\xe9.jpg", "read", "OSError", 'no "such"\nfile ü', True)
 GONE = Known(b"/caf\xe9.jpg", "10-1.5", "ab" * 32, 10, "AAAAAA==", 1.0)
 
@@ -125,33 +125,6 @@ def test_avro_keeps_what_the_quality_gate_is_to_see():
 def test_single_precision_comes_back_from_double():
     (row,) = through_avro([embedding_row(EMBEDDING, RUN)], EMBEDDING_COLUMNS)
     assert np.array(row["embedding"], np.float32).tobytes() == VECTOR.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        (b"gs://b/a.jpg", "gs://b/a.jpg"),
-        ("gs://b/ü 図.jpg".encode(), "gs://b/ü 図.jpg"),
-        (b"/caf\xe9.jpg", "/caf\\xe9.jpg"),
-        (b"\xff\xfe\x80", "\\xff\\xfe\\x80"),
-        ("é".encode() + b"\xe9", "é\\xe9"),
-        (b"C:\\photos\\x41.jpg", "C:\\photos\\x41.jpg"),
-        (b"/spelled \\xc3\\xa9.jpg", "/spelled \\xc3\\xa9.jpg"),
-        (b"/new\nline\t\x00", "/new\nline\t\x00"),
-        (b"\xed\xa0\x80", "\\xed\\xa0\\x80"),  # half of a surrogate pair, as some Java writes it
-        (b"", ""),
-    ],
-)
-def test_keys_as_text_and_back(key, expected):
-    assert text(key) == expected
-    assert key_of(expected) == key
-
-
-def test_any_bytes_come_back_from_text():
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        key = rng.integers(0, 256, 12, np.uint8).tobytes()
-        assert key_of(text(key)) == key
 
 
 def test_a_message_that_names_an_odd_file_is_utf_8():

@@ -14,12 +14,12 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
 from transforms import write_tfrecord
-from transforms.encoding import examples
-from transforms.records import Embedding, ImageInfo
+from transforms.models.spec import ModelFields
+from transforms.records import Embedding, ImageInfo, ImageRef
 from transforms.write_tfrecord import WriteTFRecords
 
 DIMENSION = 6
-WRITTEN = examples.Written("a_model", "d" * 64, DIMENSION)
+WRITTEN = ModelFields("a_model", "d" * 64, DIMENSION)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def output(tmp_path_factory):
 def embeddings():
     return [
         Embedding(
-            ImageInfo(b"/%d.jpg" % i, f"{i}-0", f"{i:064x}", "jpeg", i, 2 * i, 3 * i, f"crc{i}=="),
+            ImageInfo(ImageRef(b"/%d.jpg" % i, f"{i}-0", 3 * i, f"crc{i}=="), f"{i:064x}", "jpeg", i, 2 * i),
             np.arange(i, i + DIMENSION, dtype=np.float32),
         )
         for i in range(200)

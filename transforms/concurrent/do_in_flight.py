@@ -9,7 +9,8 @@ import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.concurrent.in_flight import InFlight
-from transforms.records import SECONDS, StageSeconds
+from transforms.records import StageSeconds
+from transforms.stage import SECONDS
 
 
 class DoInFlight(beam.DoFn, abc.ABC):

@@ -15,6 +15,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
 
 from transforms.encoding import top_classes
+from transforms.models.spec import ModelFields
 
 if TYPE_CHECKING:  # for real it would import Beam
     from transforms.records import Embedding
@@ -40,42 +41,26 @@ _VECTOR = "embedding"
 _LABELS = {"label/index": _INT, "label/name": _BYTES, "label/score": _FLOAT}
 
 
-class Written(NamedTuple):
-    """What is the same for all records of a run: the model, its dimension, and of a classifier the names of its classes
-    with how many of the best a record gets."""
-
-    model_name: str
-    model_digest: str
-    dimension: int
-    classes: tuple[str, ...] = ()
-    top_classes: int = 0
-
-    @property
-    def labels(self) -> int:
-        """How many classes a record has."""
-        return min(self.top_classes, len(self.classes))
-
-
-def schema(written: Written) -> schema_pb2.Schema:
+def schema(model: ModelFields) -> schema_pb2.Schema:
     """Returns the TensorFlow Metadata schema of the records."""
     described = schema_pb2.Schema()
-    features = {**_SCALARS, _VECTOR: _FLOAT, **(_LABELS if written.labels else {})}
+    features = {**_SCALARS, _VECTOR: _FLOAT, **(_LABELS if model.labels else {})}
     for name, feature_type in features.items():
         feature = described.feature.add(name=name, type=feature_type)
         feature.presence.min_fraction = 1.0
         feature.presence.min_count = 1
         if name == _VECTOR:
-            feature.shape.dim.add(size=written.dimension)
+            feature.shape.dim.add(size=model.dimension)
         elif name in _LABELS:
-            feature.shape.dim.add(size=written.labels)
+            feature.shape.dim.add(size=model.labels)
         else:
             feature.shape.SetInParent()
     return described
 
 
-def schema_text(written: Written) -> str:
+def schema_text(model: ModelFields) -> str:
     """Returns the schema as `schema.pbtxt` holds it."""
-    return text_format.MessageToString(schema(written))
+    return text_format.MessageToString(schema(model))
 
 
 def shapes(text: str) -> str:
@@ -89,29 +74,29 @@ def shapes(text: str) -> str:
         raise ValueError(f"expected a schema with the feature {_VECTOR!r}: {error}") from error
 
 
-def encode_embeddings(embeddings: Sequence["Embedding"], written: Written) -> list[bytes]:
+def encode_embeddings(embeddings: Sequence["Embedding"], model: ModelFields) -> list[bytes]:
     """Returns one serialized tf.Example for each embedding; all vectors are of the run's dimension."""
     count = len(embeddings)
     vectors = np.stack([embedding.vector for embedding in embeddings])
     infos = [embedding.info for embedding in embeddings]
     columns = {
-        "image/key": pa.array([info.key for info in infos], pa.binary()),
+        "image/key": pa.array([info.ref.key for info in infos], pa.binary()),
         "image/sha256": pa.array([info.sha256.encode() for info in infos], pa.binary()),
-        "image/version": pa.array([info.version.encode() for info in infos], pa.binary()),
+        "image/version": pa.array([info.ref.version.encode() for info in infos], pa.binary()),
         "image/format": pa.array([info.format.encode() for info in infos], pa.binary()),
         "image/height": pa.array([info.height for info in infos], pa.int64()),
         "image/width": pa.array([info.width for info in infos], pa.int64()),
-        "image/size": pa.array([info.size for info in infos], pa.int64()),
-        "image/crc32c": pa.array([info.crc32c.encode() for info in infos], pa.binary()),
-        "model/name": pa.array([written.model_name.encode()] * count, pa.binary()),
-        "model/digest": pa.array([written.model_digest.encode()] * count, pa.binary()),
+        "image/size": pa.array([info.ref.size for info in infos], pa.int64()),
+        "image/crc32c": pa.array([info.ref.crc32c.encode() for info in infos], pa.binary()),
+        "model/name": pa.array([model.model_name.encode()] * count, pa.binary()),
+        "model/digest": pa.array([model.model_digest.encode()] * count, pa.binary()),
         _VECTOR: pa.array(vectors.reshape(-1), pa.float32()),
     }
-    if written.labels:
-        best, scores = top_classes.ranked(vectors, written.labels)
+    if model.labels:
+        best, scores = top_classes.ranked(vectors, model.labels)
         columns |= {
             "label/index": pa.array(best.reshape(-1), pa.int64()),
-            "label/name": pa.array([written.classes[index].encode() for index in best.reshape(-1)], pa.binary()),
+            "label/name": pa.array([model.classes[index].encode() for index in best.reshape(-1)], pa.binary()),
             "label/score": pa.array(scores.reshape(-1), pa.float32()),
         }
     lists = [
@@ -119,7 +104,7 @@ def encode_embeddings(embeddings: Sequence["Embedding"], written: Written) -> li
         for values in columns.values()
     ]
     batch = pa.RecordBatch.from_arrays(lists, list(columns))
-    serialized: list[bytes] = _encoder(written).encode(batch)
+    serialized: list[bytes] = _encoder(model).encode(batch)
     return serialized
 
 
@@ -211,8 +196,8 @@ def _texts(column: pa.Array) -> list[str]:
 _of_thread = threading.local()
 
 
-def _encoder(written: Written) -> example_coder.RecordBatchToExamplesEncoder:
-    return _coder(written, lambda: example_coder.RecordBatchToExamplesEncoder(schema(written)))
+def _encoder(model: ModelFields) -> example_coder.RecordBatchToExamplesEncoder:
+    return _coder(model, lambda: example_coder.RecordBatchToExamplesEncoder(schema(model)))
 
 
 def _decode(serialized: Sequence[bytes], *names: str) -> pa.RecordBatch:

@@ -3,8 +3,31 @@
 import dataclasses
 import hashlib
 import json
+from typing import NamedTuple
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+class ModelFields(NamedTuple):
+    """The model's part of a record: the same in all records of a run.
+
+    Attributes:
+      model_name, model_digest: as recorded in `model/name` and `model/digest`.
+      dimension: components of a vector.
+      classes: names of a classifier's classes; () for feature vectors.
+      top_classes: how many of the best classes a record gets, at most.
+    """
+
+    model_name: str
+    model_digest: str
+    dimension: int
+    classes: tuple[str, ...] = ()
+    top_classes: int = 0
+
+    @property
+    def labels(self) -> int:
+        """How many classes a record gets."""
+        return min(self.top_classes, len(self.classes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +61,10 @@ class ModelSpec:
     precision: str = "float32"
     precision_cosine: float | None = 1.0
     classes: tuple[str, ...] = ()
+
+    def fields(self, top_classes: int) -> ModelFields:
+        """Returns the model's part of a record, with at most so many classes."""
+        return ModelFields(self.name, self.digest, self.dimension, self.classes, top_classes)
 
     def bare(self) -> "ModelSpec":
         """Returns what it takes to open the model: two specs of one model that differ elsewhere become equal."""

@@ -1,4 +1,4 @@
-"""What an `ImageRef` names, held to what was listed: described, read or opened on any filesystem."""
+"""Reading the listed version of a file, on any filesystem: an `ImageRef` is described, read or opened."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from google.api_core.exceptions import NotFound
 
-from transforms.records import ImageRef, uri
+from transforms import keys
+from transforms.records import ImageRef
 from transforms.storage import files, gcs
 
 
@@ -24,7 +25,7 @@ def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
     """
     if ref.version:
         return ref
-    path = uri(ref.key)
+    path = keys.uri(ref.key)
     if gcs.holds(path):
         stored = gcs.describe(path, billing_project)
         return dataclasses.replace(ref, version=stored.generation, size=stored.size, crc32c=stored.crc32c)
@@ -38,7 +39,7 @@ def read(ref: ImageRef, billing_project: str | None) -> tuple[bytes, str]:
     Raises:
       ChangedSinceListed: if they are not there any more; the errors of each filesystem's client.
     """
-    path = uri(ref.key)
+    path = keys.uri(ref.key)
     try:
         content = gcs.read(path, ref.version, billing_project) if gcs.holds(path) else files.read(path)
     except FileNotFoundError as error:
@@ -59,7 +60,7 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
     Raises:
       ChangedSinceListed: if it is not what was listed; the errors of each filesystem's client.
     """
-    path = uri(ref.key)
+    path = keys.uri(ref.key)
     try:
         if gcs.holds(path):
             file = gcs.open_stored(path, ref.version, billing_project)
@@ -75,7 +76,7 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
 
 def _check_version(ref: ImageRef) -> None:
     """Raises ChangedSinceListed where a local file has another version by now; elsewhere asking costs a request."""
-    path = uri(ref.key)
+    path = keys.uri(ref.key)
     if ref.version and "://" not in path:
         try:
             version = files.version(_metadata(path))
@@ -92,10 +93,10 @@ def _metadata(path: str) -> FileMetadata:
         raise next(iter(details.values())) from error
 
 
-def _check(ref: ImageRef, name: str, expected: object, found: object) -> None:
-    if expected != found:
-        raise ChangedSinceListed(f"{uri(ref.key)}: expected {name} {expected} as listed, found {found}")
+def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:
+    if expected != actual:
+        raise ChangedSinceListed(f"{keys.uri(ref.key)}: expected {name} {expected} as listed, found {actual}")
 
 
 def _gone(ref: ImageRef) -> ChangedSinceListed:
-    return ChangedSinceListed(f"{uri(ref.key)}: expected version {ref.version or 'any'} as listed, found nothing")
+    return ChangedSinceListed(f"{keys.uri(ref.key)}: expected version {ref.version or 'any'} as listed, found nothing")

@@ -10,7 +10,8 @@ from pipeline.finetune import inputs
 from tests import data_generation as data
 from transforms import read
 from transforms.encoding import examples
-from transforms.records import Embedding, ImageInfo
+from transforms.models.spec import ModelFields
+from transforms.records import Embedding, ImageInfo, ImageRef
 
 
 def write_files(root, *names):
@@ -23,10 +24,10 @@ def write_files(root, *names):
 def write_embeddings(path, vectors, digest="d" * 64):
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
-        Embedding(ImageInfo(key, "1-2.0", "ab" * 32, "jpeg", 4, 5), np.array(vector, np.float32))
+        Embedding(ImageInfo(ImageRef(key, "1-2.0"), "ab" * 32, "jpeg", 4, 5), np.array(vector, np.float32))
         for key, vector in vectors.items()
     ]
-    return data.write_tfrecords(path, examples.encode_embeddings(rows, examples.Written("net", digest, 2)))
+    return data.write_tfrecords(path, examples.encode_embeddings(rows, ModelFields("net", digest, 2)))
 
 
 def test_folders_and_csvs_together(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from transforms.encoding import examples
-from transforms.records import Embedding, ImageInfo
+from transforms.models.spec import ModelFields
+from transforms.records import Embedding, ImageInfo, ImageRef
 
 KEYS = [b"/a.jpg", b"\xff\xfe not UTF-8", b""]
 
@@ -15,7 +16,9 @@ KEYS = [b"/a.jpg", b"\xff\xfe not UTF-8", b""]
 def embeddings(dimension=4, keys=KEYS):
     rng = np.random.default_rng(0)
     return [
-        Embedding(ImageInfo(key, f"{i}-1.5", f"{i:064x}", "png", 10 + i, 2**33 + i, 2**40 + i, f"crc{i}=="), vector)
+        Embedding(
+            ImageInfo(ImageRef(key, f"{i}-1.5", 2**40 + i, f"crc{i}=="), f"{i:064x}", "png", 10 + i, 2**33 + i), vector
+        )
         for i, (key, vector) in enumerate(
             zip(keys, rng.standard_normal((len(keys), dimension), np.float32), strict=True)
         )
@@ -24,20 +27,20 @@ def embeddings(dimension=4, keys=KEYS):
 
 def test_each_feature_of_a_record():
     given = embeddings()
-    records = examples.encode_embeddings(given, examples.Written("a model", "d" * 64, 4))
+    records = examples.encode_embeddings(given, ModelFields("a model", "d" * 64, 4))
     assert len(records) == len(given)
     for record, embedding in zip(records, given, strict=True):
         features = tf.train.Example.FromString(record).features.feature
         info = embedding.info
         assert {name: list(getattr(value, value.WhichOneof("kind")).value) for name, value in features.items()} == {
-            "image/key": [info.key],
+            "image/key": [info.ref.key],
             "image/sha256": [info.sha256.encode()],
-            "image/version": [info.version.encode()],
+            "image/version": [info.ref.version.encode()],
             "image/format": [b"png"],
             "image/height": [info.height],
             "image/width": [info.width],
-            "image/size": [info.size],
-            "image/crc32c": [info.crc32c.encode()],
+            "image/size": [info.ref.size],
+            "image/crc32c": [info.ref.crc32c.encode()],
             "embedding": embedding.vector.tolist(),
             "model/name": [b"a model"],
             "model/digest": [b"d" * 64],
@@ -46,7 +49,7 @@ def test_each_feature_of_a_record():
 
 def test_a_classifiers_record_has_its_best_classes_too():
     given = embeddings(4)
-    written = examples.Written("m", "d", 4, ("background", "cat", "dog", "cow"), 2)
+    written = ModelFields("m", "d", 4, ("background", "cat", "dog", "cow"), 2)
     for record, embedding in zip(examples.encode_embeddings(given, written), given, strict=True):
         features = tf.train.Example.FromString(record).features.feature
         best = embedding.vector.argsort()[::-1][:2]
@@ -58,9 +61,9 @@ def test_a_classifiers_record_has_its_best_classes_too():
 
 
 def test_schemas_in_words():
-    plain = examples.Written("m", "d", 1536)
+    plain = ModelFields("m", "d", 1536)
     assert examples.shapes(examples.schema_text(plain)) == "vectors of 1536 dimensions"
-    classifier = examples.Written("m", "d", 3, ("a", "b", "c"), 5)
+    classifier = ModelFields("m", "d", 3, ("a", "b", "c"), 5)
     assert examples.shapes(examples.schema_text(classifier)) == "vectors of 3 dimensions and 3 classes"
 
 
@@ -95,14 +98,14 @@ def test_decode_image_of_something_else(record):
 
 
 def encoded(given, digest="d"):
-    return examples.encode_embeddings(given, examples.Written("m", digest, 4))
+    return examples.encode_embeddings(given, ModelFields("m", digest, 4))
 
 
 def test_identities_without_the_vectors():
     given = embeddings()
     records = [*encoded(given[:2], "one"), *encoded(given[2:], "another")]
     assert examples.decode_identities(records) == [
-        (info.key, info.version, info.sha256, info.size, info.crc32c, digest)
+        (info.ref.key, info.ref.version, info.sha256, info.ref.size, info.ref.crc32c, digest)
         for info, digest in zip((each.info for each in given), ("one", "one", "another"), strict=True)
     ]
     assert examples.decode_identities(records)[1].model_digest == "one"
@@ -179,7 +182,7 @@ def test_threads_may_share_the_encoder():
     def encode(_):  # parsed: protocol buffers leave the order of a map open
         return [
             tf.train.Example.FromString(record)
-            for record in examples.encode_embeddings(given, examples.Written("m", "d", 64))
+            for record in examples.encode_embeddings(given, ModelFields("m", "d", 64))
         ]
 
     expected = encode(0)
@@ -189,9 +192,7 @@ def test_threads_may_share_the_encoder():
 
 def test_threads_decode_at_once():
     # With one decoder for all of them the process crashes in here: it works without Python's lock.
-    records = examples.encode_embeddings(
-        embeddings(1280, [b"%d" % i for i in range(500)]), examples.Written("m", "d", 1280)
-    )
+    records = examples.encode_embeddings(embeddings(1280, [b"%d" % i for i in range(500)]), ModelFields("m", "d", 1280))
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         for found in threads.map(lambda _: examples.decode_identities(records), range(40)):
             assert [identity.key for identity in found] == [b"%d" % i for i in range(500)]
@@ -199,7 +200,7 @@ def test_threads_decode_at_once():
 
 @pytest.mark.parametrize("kept", [40, 100, 200, -3])
 def test_after_a_broken_record_the_next_one_is_decoded(kept):
-    (record,) = examples.encode_embeddings(embeddings(1280, [b"7"]), examples.Written("m", "d", 1280))
+    (record,) = examples.encode_embeddings(embeddings(1280, [b"7"]), ModelFields("m", "d", 1280))
     with pytest.raises(ValueError, match="expected"):
         examples.decode_identities([record[:kept]])
     assert examples.decode_identities([record])[0].key == b"7"

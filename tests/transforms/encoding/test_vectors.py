@@ -5,15 +5,16 @@ import pytest
 
 from tests import data_generation as data
 from transforms.encoding import examples, vectors
-from transforms.records import Embedding, ImageInfo
+from transforms.models.spec import ModelFields
+from transforms.records import Embedding, ImageInfo, ImageRef
 
 DIGEST = "0123456789abcdef" * 4
 
 
 def embeddings(keys, matrix, name="net", digest=DIGEST):
-    infos = [ImageInfo(key, "1-2.0", "ab" * 32, "jpeg", 4, 5) for key in keys]
+    infos = [ImageInfo(ImageRef(key, "1-2.0"), "ab" * 32, "jpeg", 4, 5) for key in keys]
     rows = [Embedding(info, vector) for info, vector in zip(infos, np.asarray(matrix, np.float32), strict=True)]
-    return examples.encode_embeddings(rows, examples.Written(name, digest, len(matrix[0])))
+    return examples.encode_embeddings(rows, ModelFields(name, digest, len(matrix[0])))
 
 
 def opened(path):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from transforms import keys
 from transforms.cores import usable_cores
 from transforms.images import decoding
 from transforms.models.training.training_set import Labelled, Split
@@ -69,7 +70,7 @@ class ImageBatches:
                 key = groups[label][0]
                 raise ValueError(
                     f"{said.format(len(groups[label]))} can be read and decoded; the first, "
-                    f"{key.decode('utf-8', 'backslashreplace')!r}, is a case of {self.bad[key]}"
+                    f"{keys.text(key)!r}, is a case of {self.bad[key]}"
                 )
 
     def training(self, labelled: Sequence[Labelled], *, seed: int, augment: bool) -> tf.data.Dataset:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from transforms import keys
+
 # Of an image inside a shard the key is `<URI of the shard>#<member>`: the member's own folder counts.
 _SHARD_AND_FOLDER = re.compile(r".*\.(?:tar|tar\.gz|tgz)#(.+)")
 
@@ -35,12 +37,12 @@ def folder_label(key: bytes) -> str:
     Raises:
       ValueError: if it lies in none.
     """
-    folder = posixpath.basename(posixpath.dirname(_printable(key)))
+    folder = posixpath.basename(posixpath.dirname(keys.text(key)))
     inside = _SHARD_AND_FOLDER.fullmatch(folder)
     label = inside[1] if inside else folder
     if not label:
-        raise ValueError(f"key={_printable(key)!r}: expected a folder whose name is the class")
-    return _checked(label, f"key={_printable(key)!r}")
+        raise ValueError(f"key={keys.text(key)!r}: expected a folder whose name is the class")
+    return _checked(label, f"key={keys.text(key)!r}")
 
 
 def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
@@ -71,8 +73,8 @@ def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
                 uri = posixpath.join(posixpath.dirname(csv_uri), uri)
             if "://" not in uri:  # a bucket takes `..` for a name
                 uri = posixpath.normpath(uri)
-            key = uri.encode("utf-8", "surrogateescape")
-            label = _checked(_printable(label.encode("utf-8", "surrogateescape")), place)
+            key = keys.of_uri(uri)
+            label = _checked(keys.text(keys.of_uri(label)), place)
             if labels.setdefault(key, label) != label:
                 raise ValueError(f"{place}: {uri!r} is {label!r} here and {labels[key]!r} above: expected one label")
     except csv.Error as error:
@@ -129,7 +131,3 @@ def _checked(label: str, place: str) -> str:
     if len(label.splitlines()) > 1:  # labels.txt has one a line
         raise ValueError(f"{place}: {label!r}: expected a label of one line")
     return label
-
-
-def _printable(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")

@@ -1,0 +1,45 @@
+r"""Keys: the bytes of the URI under which an image was listed, and the texts that stand for them. No Beam.
+
+Names of files need not be UTF-8, so a key is bytes. Two texts carry it without loss:
+
+- the URI as filesystems, lists and JSON files spell it, where a byte that is not UTF-8 is a lone surrogate (PEP 383);
+- the text for columns of a table and for messages, which is valid UTF-8: such a byte is written as `\xNN`.
+"""
+
+import re
+
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+
+
+def of_uri(uri: str) -> bytes:
+    r"""Returns the key of a URI or path as a filesystem spells it.
+
+    >>> of_uri("gs://bucket/caf\udce9.jpg")
+    b'gs://bucket/caf\xe9.jpg'
+    """
+    return uri.encode("utf-8", "surrogateescape")
+
+
+def uri(key: bytes) -> str:
+    """Returns the URI or path of a key, as a filesystem takes it and as JSON's escapes carry it."""
+    return key.decode("utf-8", "surrogateescape")
+
+
+def text(key: bytes) -> str:
+    r"""Returns a key as valid UTF-8, for columns and messages; other bytes are escaped.
+
+    >>> print(text(b"gs://bucket/caf\xe9.jpg"))
+    gs://bucket/caf\xe9.jpg
+    """
+    return key.decode("utf-8", "backslashreplace")
+
+
+def of_text(column: str) -> bytes:
+    r"""Returns the key that `text` gave a column.
+
+    >>> of_text(r"gs://bucket/caf\xe9.jpg")
+    b'gs://bucket/caf\xe9.jpg'
+    """
+    unescaped = _ESCAPED.sub(lambda escape: bytes.fromhex(escape[1].decode()), column.encode())
+    # Otherwise the backslashes are the key's own.
+    return unescaped if text(unescaped) == column else column.encode()

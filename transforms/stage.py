@@ -1,0 +1,74 @@
+"""What all stages share: their base class, and one type for their outputs."""
+
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import apache_beam as beam
+from apache_beam.typehints.decorators import IOTypeHints, get_type_hints
+
+from transforms.records import Failure, Shard, StageSeconds
+
+ElementT = TypeVar("ElementT")
+
+# The tags under which a stage's DoFn gives its outputs.
+MAIN = "main"
+FAILURES = "failures"
+SECONDS = "seconds"
+
+
+class Stage(beam.PTransform):
+    """A PTransform with several inputs or outputs, whose types are the annotations of `expand`.
+
+    Beam takes its type hints from these annotations, and warns of each that is not a single PCollection. So only
+    those that are become hints.
+    """
+
+    def default_type_hints(self) -> IOTypeHints:
+        hints = IOTypeHints.from_callable(self.expand)
+        if hints:
+            hints = hints._replace(
+                input_types=_of_collection(hints.input_types), output_types=_of_collection(hints.output_types)
+            ).strip_pcoll()
+        return get_type_hints(type(self)).with_defaults(hints)
+
+
+class StageOutput(NamedTuple, Generic[ElementT]):
+    """The outputs of a stage.
+
+    Attributes:
+      main: the elements that go on to the next stage.
+      failures: a Failure for each image that this stage could not process.
+      seconds: how long the workers' threads were busy in this stage.
+    """
+
+    main: beam.PCollection[ElementT]
+    failures: beam.PCollection[Failure]
+    seconds: beam.PCollection[StageSeconds]
+
+    @classmethod
+    def of(cls, outputs: beam.pvalue.DoOutputsTuple) -> "StageOutput[Any]":
+        """Returns the outputs of a DoFn that was applied by `with_stage_outputs`."""
+        return cls(outputs[MAIN], outputs[FAILURES], outputs[SECONDS])
+
+
+class WriteOutput(NamedTuple):
+    """The outputs of a stage that writes files: a failure to write fails the job.
+
+    Attributes:
+      shards: the complete files, under their final names.
+      seconds: as of a StageOutput.
+    """
+
+    shards: beam.PCollection[Shard]
+    seconds: beam.PCollection[StageSeconds]
+
+
+def with_stage_outputs(do_fn: beam.DoFn) -> beam.PTransform:
+    """Returns the ParDo of a DoFn that tags failures as FAILURES and times as SECONDS; see `StageOutput.of`."""
+    return beam.ParDo(do_fn).with_outputs(FAILURES, SECONDS, main=MAIN)
+
+
+def _of_collection(hint: Any) -> Any:
+    """Returns a hint of IOTypeHints that is a single PCollection, else None."""
+    types: Any = hint[0] if hint else ()
+    is_collection = len(types) == 1 and getattr(types[0], "__origin__", None) is beam.PCollection
+    return hint if is_collection else None
