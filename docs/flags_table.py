@@ -12,7 +12,7 @@ _BEGINNING = """\
 
 <!-- Made from the parser in pipeline/options.py by `make docs`. Change the help of a flag there, not here. -->
 
-```bash
+```text
 python run_pipeline.py [--input PATTERN]... [--output DIR] [flags] [Beam's flags]
 ```
 
