@@ -1,22 +1,22 @@
 # syntax=docker/dockerfile:1
-# One image for both: what Dataflow's workers run, with or without a GPU, and what launches the Flex Template.
-# `make image IMAGE=…` builds it; docs/container.md says what is in it and why.
+# One image serves Dataflow's workers, with or without a GPU, and launches the Flex Template.
+# `make image IMAGE=…` builds it. docs/container.md explains its contents.
 
 ARG PYTHON=3.11
-# Beam's version stands in setup.py too: launcher and workers must have the same.
+# The same version as in setup.py: launcher and workers must agree.
 ARG BEAM=2.77.0
 ARG LAUNCHER=20230622_RC00
 
 FROM apache/beam_python${PYTHON}_sdk:${BEAM} AS beam
 FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:${LAUNCHER} AS launcher
 
-# No CUDA image below it: TensorFlow finds CUDA in the packages of its extra `and-cuda`, and would leave that unused.
+# Not a CUDA image: TensorFlow finds CUDA in the packages of its extra `and-cuda`, and would not use the image's.
 FROM python:${PYTHON}-slim-bookworm
 
 COPY --from=beam /opt/apache/beam/boot /opt/apache/beam/LICENSE /opt/apache/beam/NOTICE /opt/apache/beam/
 COPY --from=launcher /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
 
-# What is only mounted is in no layer: neither the lock nor the sources, and what pip and builds leave in /tmp neither.
+# Mounts are in no layer. So the lock, the sources, and leftovers of pip and builds in /tmp take no space in the image.
 RUN --mount=type=bind,source=deploy/requirements.lock,target=/requirements.lock \
     --mount=type=tmpfs,target=/tmp \
     pip install --no-cache-dir --require-hashes --requirement /requirements.lock
@@ -25,8 +25,8 @@ RUN --mount=type=bind,target=/source,rw \
     --mount=type=tmpfs,target=/tmp \
     pip install --no-cache-dir --no-deps /source && pip check
 
-# A model that workers need not fetch: whatever `python -m pipeline.stage_model` takes, a directory below models/ too.
-# BAKED_MODEL is what allows --model=/opt/model on Dataflow, where else only gs:// is the same place for all.
+# A model that workers need not download: anything that `python -m pipeline.stage_model` takes, also a directory below
+# models/. BAKED_MODEL allows --model=/opt/model on Dataflow. Otherwise only gs:// is the same place for all workers.
 ARG MODEL=""
 ENV BAKED_MODEL=/opt/model
 WORKDIR /template
@@ -39,18 +39,18 @@ RUN --mount=type=bind,target=/template \
 
 COPY run_pipeline.py ./
 
-# The driver is the worker machine's and appears there; images of NVIDIA have the same two lines.
+# The worker's machine mounts its driver there. NVIDIA's own images have the same two lines.
 ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
     PATH=/usr/local/nvidia/bin:${PATH} \
-    # Without it TensorFlow takes all of a GPU's memory at once.
+    # Without this, TensorFlow takes all of a GPU's memory at once.
     TF_FORCE_GPU_ALLOW_GROWTH=true \
-    # All is installed: a virtual environment for each start of a worker would only take time.
+    # All packages are installed. A virtual environment for each start of a worker would only take time.
     RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 \
     PYTHONUNBUFFERED=1 \
-    # All that the launcher looks at; it installs nothing either, so there is no requirements file to name.
+    # The launcher reads only this. It installs nothing, so there is no requirements file to name.
     FLEX_TEMPLATE_PYTHON_PY_FILE=/template/run_pipeline.py
 
-# No USER: Dataflow mounts directories of root below /var/opt, and the launcher logs below /var/log:
+# No USER: Dataflow mounts directories of root below /var/opt, and the launcher writes its log below /var/log.
 # https://github.com/pangeo-data/pangeo-docker-images/pull/360
 # https://github.com/GoogleCloudPlatform/python-docs-samples/issues/13213
 

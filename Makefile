@@ -18,6 +18,12 @@ lint: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The flag table from the parser, then links and code blocks.
+.PHONY: docs
+docs: $(VENV)/test
+	$(BIN)/python -m docs.flags_table > $(VENV)/flags.md && cp $(VENV)/flags.md docs/flags.md
+	$(BIN)/python -m pytest tests/docs
+
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

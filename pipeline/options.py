@@ -379,7 +379,7 @@ def _add_runs_on(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--prices",
         metavar="FILE",
-        help="with --dry_run, a price table like pipeline/quote/prices.toml, which is the default",
+        help="with --dry_run, a price table (default: pipeline/quote/prices.toml)",
     )
 
 
