@@ -10,8 +10,8 @@ from transforms.models.spec import ModelSpec, digest
 
 def resolve(
     handle: str,
-    image_size: tuple[int, int] | None,
-    resize_mode: str,
+    image_size: tuple[int, int] | None = None,
+    resize_mode: str = "stretch",
     signature: str | None = None,
     tags: tuple[str, ...] | None = None,
 ) -> ModelSpec:

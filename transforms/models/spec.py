@@ -62,7 +62,7 @@ class ModelSpec:
     precision_cosine: float | None = 1.0
     classes: tuple[str, ...] = ()
 
-    def fields(self, top_classes: int) -> ModelFields:
+    def fields(self, top_classes: int = 0) -> ModelFields:
         """Returns the model's part of a record, with at most so many classes."""
         return ModelFields(self.name, self.digest, self.dimension, self.classes, top_classes)
 
