@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from transforms.models import kept, openvino_engine
+from transforms.models import handles, kept, openvino_engine
 from transforms.models.spec import ModelSpec
 
 # How far the network's vectors may be from TensorFlow's own, as a part of their length, both in float32.
@@ -21,11 +21,11 @@ def network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
     Raises:
       NotConvertible: if only TensorFlow can run the model; ValueError: if TensorFlow does not open it either.
     """
-    return _network(spec.bare())
+    return _network(spec.bare(), handles.files_state(spec.location))
 
 
 @functools.lru_cache(maxsize=1)  # a run that compares two precisions compiles it twice
-def _network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
+def _network(spec: ModelSpec, files_state: object) -> "openvino_engine.openvino.Model":
     entry = kept.network_entry(spec)
     if found := kept.network(entry):
         return found
