@@ -64,6 +64,27 @@ def test_a_file_that_changed_since_it_was_listed(tmp_path):
     check([listed], "tar", {}, [(shard, "ChangedSinceListed", True)])
 
 
+@pytest.mark.parametrize("input_format", ["tar", "tfrecord"])
+@pytest.mark.parametrize("change", ["touched", "gone"])
+def test_a_shard_that_changes_while_it_is_read(tmp_path, input_format, change):
+    if input_format == "tar":
+        shard = data.write_tar(tmp_path / "s.tar", {"1.jpg": b"one", "2.jpg": b"two"})
+    else:
+        shard = data.write_tfrecords(
+            tmp_path / "s.tfrecord", [example(image__encoded=content) for content in (b"one", b"two")]
+        )
+    listed = ref(shard)
+    images = {"tar": read.read_tar, "tfrecord": read.read_tfrecord}[input_format](listed)
+    assert next(images).encoded == b"one"
+    if change == "touched":
+        os.utime(shard, (1, 1))
+    else:
+        shard.unlink()  # who has it open reads on
+    assert next(images).encoded == b"two"
+    with pytest.raises(ChangedSinceListed, match=f"expected version {listed.version} as listed, found "):
+        next(images)
+
+
 def test_an_unlisted_version_is_looked_up(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"one")
     known = ref(tmp_path / "a.jpg")
