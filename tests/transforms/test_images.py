@@ -249,7 +249,7 @@ def test_draft_agrees_with_a_full_decode():
 @pytest.mark.parametrize(
     ("stored", "size", "resize_mode", "reduced"),
     [
-        # (height, width) stored, and asked for; the smallest of 1, 1/2, 1/4 and 1/8 with twice the pixels of the result.
+        # (height, width) as stored and as asked for; the least of 1, 1/2, 1/4 and 1/8 with twice the pixels asked for.
         ((900, 1200), (112, 112), "stretch", (225, 300)),
         ((900, 1200), (113, 113), "stretch", (450, 600)),
         ((900, 1200), (112, 150), "crop", (225, 300)),
