@@ -1,8 +1,14 @@
 """transforms.gcs: one request an object, of one generation, billed to whom was named."""
 
+import gzip
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from google.api_core.exceptions import Forbidden, RetryError
 
+from tests.cloud_storage import clients_of
 from transforms import gcs
 
 
@@ -41,6 +47,64 @@ def test_nothing_there(server):
     with pytest.raises(FileNotFoundError, match="no such object of generation 7"):
         gcs.read("gs://photos/a.jpg", "7", None)
     assert len(server.requests) == 2
+
+
+PACKED = gzip.compress(b"what an image viewer sees" * 100)
+
+
+class _Packed(BaseHTTPRequestHandler):
+    """One object that was uploaded with `Content-Encoding: gzip`, given as Cloud Storage gives it.
+
+    Who accepts gzip gets it as stored, with that header, and any other gets it unpacked:
+    https://cloud.google.com/storage/docs/transcoding
+    """
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if "alt=media" not in self.path:
+            described = {"generation": "7", "size": str(len(PACKED)), "crc32c": gcs.crc32c(PACKED)}
+            self._reply(200, json.dumps(described | {"contentEncoding": "gzip"}).encode(), [])
+        elif "gzip" in self.headers.get("Accept-Encoding", ""):
+            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+            part = PACKED[int(first) : int(last) + 1 if last else None]
+            span = f"bytes {first}-{int(first) + len(part) - 1}/{len(PACKED)}"
+            headers = [("Content-Encoding", "gzip"), ("X-Goog-Hash", f"crc32c={gcs.crc32c(PACKED)}")]
+            is_part = "Range" in self.headers
+            self._reply(206 if is_part else 200, part, [*headers, *([("Content-Range", span)] if is_part else [])])
+        else:
+            self._reply(200, gzip.decompress(PACKED), [("Warning", "214 UploadServer gunzipped")])
+
+    def _reply(self, status, body, headers):
+        self.send_response(status)
+        for name, value in [*headers, ("Content-Length", str(len(body)))]:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def packing_server(monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Packed) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with clients_of(monkeypatch, f"http://127.0.0.1:{server.server_port}"):
+            yield
+            gcs.client()._http.close()  # or the server waits for its connections
+        server.shutdown()
+        thread.join()
+
+
+def test_a_packed_object_is_read_as_stored(packing_server):
+    stored = gcs.describe("gs://photos/a.svgz", None)
+    assert stored == gcs.Stored("7", len(PACKED), gcs.crc32c(PACKED))
+    assert gcs.read("gs://photos/a.svgz", stored.generation, None) == PACKED
+    with gcs.open_stored("gs://photos/a.svgz", stored.generation, None) as file:
+        assert file.read(10) + file.read() == PACKED
 
 
 def test_only_the_listed_generation_is_read(paging):
