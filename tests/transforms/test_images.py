@@ -64,6 +64,13 @@ def test_formats(image_format, name, options):
     assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 12  # lossy formats
 
 
+def test_phones_jpegs_with_more_pictures_behind_them():
+    pictures = data.encoded(data.quadrants(), "MPO", save_all=True, append_images=[Image.new("RGB", (80, 60))])
+    result = images.decode(pictures, (30, 40))
+    assert (result.format, result.height, result.width) == ("jpeg", 60, 80)
+    assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 40  # subsampled chroma
+
+
 def test_heic():
     pytest.importorskip("pillow_heif", reason="HEIC is an extra")
     result = images.decode(data.encoded(data.quadrants(), "HEIF", quality=95), (30, 40))
@@ -120,6 +127,12 @@ def test_sixteen_bits_keep_their_scale():
         pixels = decoded(data.encoded(Image.fromarray(samples), image_format))
         assert np.abs(pixels[..., 0].astype(int) - (samples / 257).round()).max() == 0
         assert (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all()
+
+
+def test_thirty_two_bits_are_cut_to_sixteen():
+    samples = np.array([[-70_000, -1, 0, 65_535, 65_536, 2**31 - 1]], np.int32)
+    pixels = decoded(data.encoded(Image.fromarray(samples), "TIFF"), (1, 6))
+    assert pixels[0, :, 0].tolist() == [0, 0, 0, 255, 255, 255]
 
 
 def test_floating_point_is_refused_by_name():
@@ -192,6 +205,20 @@ def test_profile_under_transparency():
 @pytest.mark.parametrize("profile", [b"no profile", data.swapped_profile()[:200]], ids=["noise", "truncated"])
 def test_broken_profile_is_ignored(profile):
     assert corners(decoded(data.encoded(data.quadrants(), "PNG", icc_profile=profile))) == QUARTERS
+
+
+@pytest.mark.parametrize("profile", [data.linear_rgb_profile(), data.linear_grey_profile()], ids=["RGB", "grey"])
+def test_profile_of_a_grey_image(profile):
+    grey = Image.new("L", (80, 60), 55)
+    # IEC 61966-2-1: 1.055 (55 / 255) ** (1 / 2.4) - 0.055 is 128 of 255.
+    assert np.abs(decoded(data.encoded(grey, "PNG", icc_profile=profile)).astype(int) - 128).max() <= 1
+
+
+def test_profile_of_cmyk():
+    profile = data.black_ink_profile()
+    for inks, expected in (((255, 255, 255, 0), 255), ((0, 0, 0, 255), 0), ((90, 0, 0, 255), 0)):
+        cmyk = data.encoded(Image.new("CMYK", (80, 60), inks), "TIFF", icc_profile=profile)
+        assert np.abs(decoded(cmyk).astype(int) - expected).max() <= 1
 
 
 def test_profile_for_other_channels_is_ignored():
