@@ -104,3 +104,11 @@ def test_a_header_that_two_parsers_read_differently_is_pillows(monkeypatch):
         images.decode(doubled, (64, 64), "stretch", 1000)
     with Image.open(io.BytesIO(doubled)) as image:
         assert fast_jpeg.decode(doubled, image.size, image.size, (0, 0, 10, 10), (8, 8)) is None
+
+
+def test_pixels_of_another_size_than_the_box_is_for_are_not_taken(monkeypatch):
+    encoded = data.encoded(data.photograph(6, 300, 400), "JPEG", quality=90)
+    args = encoded, (400, 300), (200, 150), (0, 0, 200, 150), (64, 64)
+    assert fast_jpeg.decode(*args) is not None
+    monkeypatch.setattr(fast_jpeg.simplejpeg, "decode_jpeg", lambda *args: np.zeros((151, 200, 3), np.uint8))
+    assert fast_jpeg.decode(*args) is None

@@ -5,11 +5,15 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import google.auth
 import pytest
 from google.api_core.exceptions import Forbidden, RetryError
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError
 
 from tests.cloud_storage import clients_of
 from transforms import gcs
+from transforms.in_flight import CONCURRENCY_MAX
 
 
 def upload(name, content):
@@ -116,21 +120,36 @@ def test_only_the_listed_generation_is_read(paging):
         gcs.read("gs://photos/a.jpg", first.generation, None)
 
 
-def test_what_a_new_try_may_mend_is_tried_again(server):
+def open_and_read(path, generation):
+    with gcs.open_stored(path, generation, None) as file:
+        return file.read()
+
+
+REQUESTS = {
+    "describe": lambda path, generation: gcs.describe(path, None),
+    "read": lambda path, generation: gcs.read(path, generation, None),
+    "open": open_and_read,
+}
+
+
+@pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+def test_what_a_new_try_may_mend_is_tried_again(server, request_of):
     stored = upload("a.jpg", b"content")
     answers = [503, 429, 408]
     server.answer = lambda url: answers.pop() if answers else None
-    assert gcs.read("gs://photos/a.jpg", stored.generation, None) == b"content"
+    assert request_of("gs://photos/a.jpg", stored.generation) in (b"content", stored)
+    assert not answers
 
 
-def test_a_reply_that_never_comes_is_given_up(server, monkeypatch):
+@pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+def test_a_reply_that_never_comes_is_given_up(server, monkeypatch, request_of):
     stored = upload("a.jpg", b"content")
     server.requests.clear()
     monkeypatch.setattr(gcs, "TIMEOUT", (0.3, 0.3))
     monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_timeout(2))
     server.delay = 1
     with pytest.raises(RetryError, match="Timeout of 2.0s exceeded"):
-        gcs.read("gs://photos/a.jpg", stored.generation, None)
+        request_of("gs://photos/a.jpg", stored.generation)
     assert len(server.requests) >= 2
 
 
@@ -146,7 +165,7 @@ def test_the_time_for_an_object_is_bounded():
     assert gcs.TIMEOUT == (10, 30) and gcs.RETRY.timeout == 120 and gcs.RETRY._maximum <= 16
 
 
-@pytest.mark.parametrize("path", ["gs://", "gs:///a", "gs://b*/a", "gs://b[1]/a"])
+@pytest.mark.parametrize("path", ["gs://", "gs:///a", "gs://b*/a", "gs://b?/a", "gs://b[1]/a"])
 def test_paths_without_a_bucket(path):
     with pytest.raises(ValueError, match="expected gs://BUCKET/NAME"):
         gcs.split(path)
@@ -155,6 +174,28 @@ def test_paths_without_a_bucket(path):
 def test_a_bucket_is_no_object(server):
     with pytest.raises(ValueError, match="'gs://photos': expected gs://BUCKET/NAME of an object"):
         gcs.describe("gs://photos", None)
+
+
+@pytest.fixture
+def new_client():
+    gcs.client.cache_clear()
+    yield
+    gcs.client.cache_clear()
+
+
+def test_public_buckets_are_read_without_credentials(monkeypatch, new_client):
+    def default(**options):
+        raise DefaultCredentialsError("none here")
+
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setattr(google.auth, "default", default)
+    assert isinstance(gcs.client()._credentials, AnonymousCredentials)
+
+
+def test_as_many_connections_are_kept_as_requests_may_be_in_flight(monkeypatch, new_client):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    for url in ("https://storage.googleapis.com", "http://127.0.0.1:1"):
+        assert gcs.client()._http.get_adapter(url)._pool_maxsize == CONCURRENCY_MAX
 
 
 def test_checksum():

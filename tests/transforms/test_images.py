@@ -363,6 +363,10 @@ def test_as_many_pixels_as_allowed_are_decoded(image_format):
     assert decoded(data.encoded(data.photograph(0), image_format), max_pixels=128 * 96).shape == (60, 80, 3)
 
 
+def test_by_default_no_more_pixels_are_allowed_than_pillow_opens_without_a_warning():
+    assert images.MAX_PIXELS_DEFAULT == Image.MAX_IMAGE_PIXELS == images.MAX_PIXELS_LIMIT // 2
+
+
 def test_max_pixels_is_checked_before_decoding():
     # All but the header is missing: only a check on the header can see that it is too large.
     header = data.encoded(data.photograph(0), "PNG")[:100]
