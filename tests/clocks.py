@@ -1,4 +1,4 @@
-"""A clock that stands until a test sets it: events are ordered by who has read it, never by waiting a while."""
+"""A clock that stands still until a test sets it, so that tests order events by its reads and never sleep."""
 
 import threading
 
@@ -15,7 +15,7 @@ class Clock:
         self._reads = threading.Semaphore(0)
 
     def perf_counter(self) -> float:
-        now = self.now  # before the read is told: who waits for it may set the clock at once
+        now = self.now  # first: a thread that waits for this read may set the clock at once
         self._reads.release()
         return now
 

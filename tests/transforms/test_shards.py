@@ -61,18 +61,21 @@ def test_parts_have_a_bounded_size(tmp_path):
 
 
 def parts_and_seconds(encode, records, max_shard_bytes=2**20):
-    """Writes one bundle; returns the parts, and the seconds that were told."""
+    """Writes one bundle; returns its parts, and the seconds of each of its `StageSeconds`."""
     write = shards._WriteParts("d", ".txt", encode, max_shard_bytes)
     write.start_bundle()
-    outputs = [output for record in records for output in write.process(record)]
-    told = [output.value for output in outputs if isinstance(output, beam.pvalue.TaggedOutput)]
-    parts = [output for output in outputs if isinstance(output, Shard)]
+    parts, seconds = [], []
+    for output in [output for record in records for output in write.process(record)]:
+        if isinstance(output, beam.pvalue.TaggedOutput):
+            seconds.append(output.value.seconds)
+        else:
+            parts.append(output)
     for output in write.finish_bundle():
         if isinstance(output, beam.pvalue.TaggedOutput):
-            told.append(output.value.value)
+            seconds.append(output.value.value.seconds)
         else:
             parts.append(output.value)
-    return parts, [busy.seconds for busy in told]
+    return parts, seconds
 
 
 def test_parts_are_closed_when_they_are_full_and_not_before(tmp_path, monkeypatch):
