@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import google.auth
 import pytest
-from google.api_core.exceptions import Forbidden, RetryError
+from google.api_core.exceptions import Forbidden, NotFound, RetryError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 
@@ -20,6 +20,11 @@ def upload(name, content):
     blob = gcs.client().bucket("photos").blob(name)
     blob.upload_from_string(content)
     return gcs.describe(f"gs://photos/{name}", None)
+
+
+def open_and_read(path, generation):
+    with gcs.open_stored(path, generation, None) as file:
+        return file.read()
 
 
 def test_one_request_to_describe_and_one_to_read(server):
@@ -118,11 +123,9 @@ def test_only_the_listed_generation_is_read(paging):
     assert gcs.read("gs://photos/a.jpg", second.generation, None) == b"one"
     with pytest.raises(FileNotFoundError, match=f"generation {first.generation}"):
         gcs.read("gs://photos/a.jpg", first.generation, None)
-
-
-def open_and_read(path, generation):
-    with gcs.open_stored(path, generation, None) as file:
-        return file.read()
+    assert open_and_read("gs://photos/a.jpg", second.generation) == b"one"
+    with pytest.raises(NotFound):
+        open_and_read("gs://photos/a.jpg", first.generation)
 
 
 REQUESTS = {

@@ -15,7 +15,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
-from transforms import gcs, in_flight, read, storage
+from transforms import gcs, in_flight, pinned, read, storage
 from transforms.pinned import ChangedSinceListed
 from transforms.read import ReadImages
 from transforms.records import FAILURES, EncodedImage, ImageRef
@@ -280,6 +280,14 @@ def test_an_object_is_read_as_stored(server):
     packed = gzip.compress(b"one")
     ref = upload("a.svgz", packed, content_encoding="gzip")
     check([ref], "images", {ref.key: packed})
+
+
+def test_an_unlisted_object_is_described_first(server):
+    listed = upload("a.jpg", b"one")
+    server.requests.clear()
+    assert pinned.described(ImageRef(listed.key, "", -1), None) == listed
+    assert listed.crc32c == gcs.crc32c(b"one") and len(server.requests) == 1
+    assert pinned.described(listed, None) is listed and len(server.requests) == 1
 
 
 def test_many_objects_survive_a_bad_day(server, monkeypatch):
