@@ -258,6 +258,16 @@ def test_pad_is_black_and_centred(stored):
     assert np.array_equal(white, inside)
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("stored", [(2000, 1), (1, 2000)], ids=["wide", "high"])
+def test_a_line_stays_a_line(stored, image_format):
+    line = data.encoded(Image.new("RGB", stored, "white"), image_format)
+    white = decoded(line, (30, 30), resize_mode="pad").min(axis=2) > 250
+    assert white.sum() == 30 and white.any(axis=0 if stored[0] > stored[1] else 1).all()
+    for resize_mode in ("crop", "stretch"):
+        assert decoded(line, (30, 30), resize_mode=resize_mode).min() > 250
+
+
 def test_resize_is_antialiased():
     checkers = np.indices((400, 400)).sum(axis=0) % 2 * 255
     pixels = decoded(data.encoded(Image.fromarray(checkers.astype(np.uint8)), "PNG"), (40, 40))
