@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline import options, precision
-from transforms.models import loading
-from transforms.models import spec as specs
+from transforms.models.engines import loading
+from transforms.models.spec import PRECISIONS, in_precision
 
 bfloat16_here = pytest.mark.skipif("bfloat16" not in loading.precisions(), reason="no CPU with bfloat16 embeds here")
 
@@ -80,12 +80,12 @@ def test_auto_takes_another_precision_if_it_is_near_and_fast(model, cosines, spe
     if chosen == "float32":
         assert spec == model
     else:
-        assert spec == specs.in_precision(model, chosen, cosines[chosen])  # of the image that suffers most
+        assert spec == in_precision(model, chosen, cosines[chosen])  # of the image that suffers most
 
 
 def test_what_is_asked_is_taken_whatever_it_costs(model):
     spec = precision.resolved(config("--precision=bfloat16"), True, machine({"bfloat16": 0.9}, {}))
-    assert spec == specs.in_precision(model, "bfloat16", 0.9)
+    assert spec == in_precision(model, "bfloat16", 0.9)
 
 
 def test_what_the_machine_does_not_compute_in_is_refused():
@@ -94,7 +94,7 @@ def test_what_the_machine_does_not_compute_in_is_refused():
 
 
 def test_what_this_machine_does_not_compute_in_is_refused():
-    absent = next(name for name in specs.PRECISIONS if name not in loading.precisions())
+    absent = next(name for name in PRECISIONS if name not in loading.precisions())
     with pytest.raises(ValueError, match=f"--precision {absent}: this machine computes in float32"):
         precision.resolved(config(f"--precision={absent}"), True)
 
@@ -102,7 +102,7 @@ def test_what_this_machine_does_not_compute_in_is_refused():
 def test_workers_elsewhere_get_what_is_asked_unmeasured(model):
     found = precision.resolved(config("--precision=float16"), False)
     assert (found.precision, found.precision_cosine) == ("float16", None)
-    assert found.digest == specs.in_precision(model, "float16", None).digest
+    assert found.digest == in_precision(model, "float16", None).digest
     with pytest.raises(ValueError, match="--precision auto measures the machine it is on"):
         precision.resolved(config("--precision=auto"), False)
 

@@ -15,15 +15,17 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
-from transforms import gcs, in_flight, pinned, read, storage
-from transforms.pinned import ChangedSinceListed
+from transforms import read
+from transforms.concurrent import in_flight
 from transforms.read import ReadImages
 from transforms.records import FAILURES, EncodedImage, ImageRef
+from transforms.storage import files, gcs, versioned
+from transforms.storage.versioned import ChangedSinceListed
 
 
 def ref(path):
-    metadata = storage.metadata(str(path))
-    return ImageRef(os.fsencode(path), storage.version(metadata), metadata.size_in_bytes)
+    metadata = files.metadata(str(path))
+    return ImageRef(os.fsencode(path), files.version(metadata), metadata.size_in_bytes)
 
 
 def check(refs, input_format, images, failures=()):
@@ -285,9 +287,9 @@ def test_an_object_is_read_as_stored(server):
 def test_an_unlisted_object_is_described_first(server):
     listed = upload("a.jpg", b"one")
     server.requests.clear()
-    assert pinned.described(ImageRef(listed.key, "", -1), None) == listed
+    assert versioned.described(ImageRef(listed.key, "", -1), None) == listed
     assert listed.crc32c == gcs.crc32c(b"one") and len(server.requests) == 1
-    assert pinned.described(listed, None) is listed and len(server.requests) == 1
+    assert versioned.described(listed, None) is listed and len(server.requests) == 1
 
 
 def test_many_objects_survive_a_bad_day(server, monkeypatch):
