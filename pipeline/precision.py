@@ -1,12 +1,16 @@
 """In which precision a model computes: as asked, or what proves itself on this machine."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.options import SAMPLES, EmbedConfig
 from transforms.images import decoding
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec, in_precision
+
+if TYPE_CHECKING:
+    from transforms.models.engines.loading import EmbeddingModel
 
 AUTO = "auto"
 
@@ -17,11 +21,34 @@ LEAST_SPEED_UP = 1.1
 _MEASURED_SECONDS = 1.0
 
 
-def resolved(config: EmbedConfig, is_local: bool) -> ModelSpec:
+class Machine(NamedTuple):
+    """A machine that embeds, as far as it decides on the precision.
+
+    Attributes:
+      precisions: in which it computes, float32 first.
+      load: a spec and a batch size → the model.
+      images_per_second: a model, pixels and seconds to go on for → its speed.
+    """
+
+    precisions: Sequence[str]
+    load: "Callable[[ModelSpec, int], EmbeddingModel]"
+    images_per_second: "Callable[[EmbeddingModel, Any, float], float]"
+
+
+def this_machine() -> Machine:
+    """Returns the machine that this process is on."""
+    from transforms.models.engines import loading, throughput
+
+    return Machine(loading.precisions(), loading.load, throughput.images_per_second)
+
+
+def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None) -> ModelSpec:
     """Returns the model of a run, in its precision.
 
     Args:
-      config: the run; is_local: whether this machine embeds.
+      config: the run.
+      is_local: whether this machine embeds.
+      machine: what is measured where it does; None for the one that this process is on.
 
     Raises:
       ValueError: if the model is not to be had, or its precision is not, as far as this machine can tell.
@@ -29,7 +56,7 @@ def resolved(config: EmbedConfig, is_local: bool) -> ModelSpec:
     model = resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
     if config.precision == model.precision:
         return model
-    return _measured(config, model) if is_local else unmeasured(config, model)
+    return _measured(config, model, machine or this_machine()) if is_local else unmeasured(config, model)
 
 
 def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
@@ -46,10 +73,8 @@ def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
     return in_precision(model, config.precision, None)
 
 
-def _measured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
-    from transforms.models.engines import loading, throughput
-
-    known = loading.precisions()
+def _measured(config: EmbedConfig, model: ModelSpec, machine: Machine) -> ModelSpec:
+    known = machine.precisions
     if config.precision not in (AUTO, *known):
         raise ValueError(f"--precision {config.precision}: this machine computes in {', '.join(known)}")
     pixels = _samples(model, config.resize_mode)
@@ -57,14 +82,14 @@ def _measured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
         if precision == model.precision:
             continue
         both = model, in_precision(model, precision, None)
-        in_float32, in_other = (loading.load(spec, config.batch_size) for spec in both)
+        in_float32, in_other = (machine.load(spec, config.batch_size) for spec in both)
         cosine = float(_cosines(in_float32(pixels), in_other(pixels)).min())
         found = in_precision(model, precision, round(cosine, 6))
         if config.precision != AUTO:
             return found
         if cosine < LEAST_COSINE:
             continue
-        speeds = [throughput.images_per_second(each, pixels, _MEASURED_SECONDS) for each in (in_float32, in_other)]
+        speeds = [machine.images_per_second(each, pixels, _MEASURED_SECONDS) for each in (in_float32, in_other)]
         if speeds[1] >= LEAST_SPEED_UP * speeds[0]:
             return found
     return model

@@ -79,31 +79,18 @@ def broken_images() -> Mapping[str, tuple[bytes, str]]:
     }
 
 
-def swapped_profile() -> bytes:
-    """Returns an ICC profile (version 2, matrix/TRC) of an RGB space whose red and green primaries are swapped.
+def _profile(space: bytes, connection: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
+    """Returns an ICC profile (version 2) of a colour space, with the tags that say how to get to the connection space.
 
-    The primaries are sRGB's, adapted to D50 as ICC.1:2001-04 asks, so that a conversion to sRGB swaps the channels.
+    See ICC.1:2001-04. White is D50, as it asks.
     """
-
-    def xyz(x: float, y: float, z: float) -> bytes:
-        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in (x, y, z))
-
-    name = b"swapped"
-    # sRGB's transfer function, sampled: a single gamma would be off by a few levels.
-    steps = np.linspace(0, 1, 256)
-    linear = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)
-    curve = b"curv\0\0\0\0" + struct.pack(">I", 256) + (linear * 65535).round().astype(">u2").tobytes()
-    red, green, blue = (0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7139)
+    name = b"made for tests"
+    described = b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name + bytes(1 + 4 + 4 + 2 + 1 + 67)
     tags = [
-        (b"desc", b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name + bytes(1 + 4 + 4 + 2 + 1 + 67)),
+        (b"desc", described),
         (b"cprt", b"text\0\0\0\0CC0\0"),
-        (b"wtpt", xyz(0.9642, 1.0, 0.8249)),
-        (b"rXYZ", xyz(*green)),
-        (b"gXYZ", xyz(*red)),
-        (b"bXYZ", xyz(*blue)),
-        (b"rTRC", curve),
-        (b"gTRC", curve),
-        (b"bTRC", curve),
+        (b"wtpt", _xyz(0.9642, 1.0, 0.8249)),
+        *tags,
     ]
     table, data = struct.pack(">I", len(tags)), b""
     start = 128 + 4 + 12 * len(tags)
@@ -112,9 +99,58 @@ def swapped_profile() -> bytes:
         table += signature + struct.pack(">II", start + len(data), len(content))
         data += content
     size = start + len(data)
-    header = struct.pack(">I4sI4s4s4s", size, b"none", 0x02100000, b"mntr", b"RGB ", b"XYZ ") + bytes(12)
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    header = struct.pack(">I4sI4s4s4s", size, b"none", 0x02100000, kind, space, connection) + bytes(12)
     header += b"acsp" + bytes(28) + struct.pack(">iii", 63190, 65536, 54061)
     return header.ljust(128, b"\0") + table + data
+
+
+def _xyz(x: float, y: float, z: float) -> bytes:
+    return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in (x, y, z))
+
+
+_LINEAR = b"curv\0\0\0\0" + struct.pack(">I", 0)
+
+
+def _rgb_profile(red: bytes, green: bytes, blue: bytes, curve: bytes) -> bytes:
+    columns = [(b"rXYZ", red), (b"gXYZ", green), (b"bXYZ", blue)]
+    return _profile(b"RGB ", b"XYZ ", [*columns, *((name, curve) for name in (b"rTRC", b"gTRC", b"bTRC"))])
+
+
+# sRGB's primaries, adapted to D50.
+_RED, _GREEN, _BLUE = _xyz(0.4360, 0.2225, 0.0139), _xyz(0.3851, 0.7169, 0.0971), _xyz(0.1431, 0.0606, 0.7139)
+
+
+def swapped_profile() -> bytes:
+    """Returns an ICC profile of an RGB space whose red and green primaries are swapped.
+
+    The primaries are sRGB's, so that a conversion to sRGB swaps the channels.
+    """
+    # sRGB's transfer function, sampled: a single gamma would be off by a few levels.
+    steps = np.linspace(0, 1, 256)
+    linear = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 256) + (linear * 65535).round().astype(">u2").tobytes()
+    return _rgb_profile(_GREEN, _RED, _BLUE, curve)
+
+
+def linear_rgb_profile() -> bytes:
+    """Returns an ICC profile of sRGB's primaries with samples that are proportional to light."""
+    return _rgb_profile(_RED, _GREEN, _BLUE, _LINEAR)
+
+
+def linear_grey_profile() -> bytes:
+    """Returns an ICC profile of grey samples that are proportional to light."""
+    return _profile(b"GRAY", b"XYZ ", [(b"kTRC", _LINEAR)])
+
+
+def black_ink_profile() -> bytes:
+    """Returns an ICC profile of CMYK in which cyan, magenta and yellow leave no trace on the paper."""
+    identity = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    straight = bytes(range(256))
+    # L*, a* and b* in 8 bits at the 16 corners; black is the last ink, which varies first.
+    corners = bytes([255, 128, 128, 0, 128, 128]) * 8
+    lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + straight * 4 + corners + straight * 3
+    return _profile(b"CMYK", b"Lab ", [(b"A2B0", lut)])
 
 
 def write_images(directory: Path, count: int, start: int = 0, **size: int) -> list[Path]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline import options, precision
-from transforms.models.engines import loading, openvino_engine
-from transforms.models.spec import in_precision
+from transforms.models.engines import loading
+from transforms.models.spec import PRECISIONS, in_precision
 
-bfloat16_here = pytest.mark.skipif("bfloat16" not in openvino_engine.precisions(), reason="a CPU without bfloat16")
+bfloat16_here = pytest.mark.skipif("bfloat16" not in loading.precisions(), reason="no CPU with bfloat16 embeds here")
 
 
 def config(*flags):
@@ -42,9 +42,61 @@ def test_auto_takes_what_is_faster_and_near_enough(model, monkeypatch, least_spe
     assert precision.resolved(config("--precision=auto"), True).precision == chosen
 
 
+class _Model:
+    """Gives two vectors, turned by an angle with a given cosine from those in float32."""
+
+    def __init__(self, precision, cosine):
+        self.precision = precision
+        self._vectors = np.array([[1, 0], [cosine, (1 - cosine**2) ** 0.5]] if precision != "float32" else [[1, 0]] * 2)
+
+    def __call__(self, pixels):
+        return self._vectors
+
+
+def machine(cosines, speeds):
+    """A machine that computes in float32 and in the precisions of `cosines`, at these images a second."""
+    return precision.Machine(
+        precisions=["float32", *cosines],
+        load=lambda spec, batch_size: _Model(spec.precision, cosines.get(spec.precision)),
+        images_per_second=lambda model, pixels, seconds: speeds[model.precision],
+    )
+
+
+@pytest.mark.parametrize(
+    ("cosines", "speeds", "chosen"),
+    [
+        ({"bfloat16": 0.9985}, {"float32": 100, "bfloat16": 200}, "float32"),
+        ({"bfloat16": 0.9991}, {"float32": 100, "bfloat16": 200}, "bfloat16"),
+        ({"bfloat16": 0.9991}, {"float32": 100, "bfloat16": 109}, "float32"),
+        ({"bfloat16": 0.9991}, {"float32": 100, "bfloat16": 111}, "bfloat16"),
+        ({"float16": 0.9985}, {"float32": 100, "float16": 200}, "float32"),
+        ({"bfloat16": 0.9985, "float16": 0.9995}, {"float32": 100, "bfloat16": 300, "float16": 200}, "float16"),
+        ({}, {"float32": 100}, "float32"),
+    ],
+)
+def test_auto_takes_another_precision_if_it_is_near_and_fast(model, cosines, speeds, chosen):
+    spec = precision.resolved(config("--precision=auto"), True, machine(cosines, speeds))
+    assert spec.precision == chosen
+    if chosen == "float32":
+        assert spec == model
+    else:
+        assert spec == in_precision(model, chosen, cosines[chosen])  # of the image that suffers most
+
+
+def test_what_is_asked_is_taken_whatever_it_costs(model):
+    spec = precision.resolved(config("--precision=bfloat16"), True, machine({"bfloat16": 0.9}, {}))
+    assert spec == in_precision(model, "bfloat16", 0.9)
+
+
+def test_what_the_machine_does_not_compute_in_is_refused():
+    with pytest.raises(ValueError, match=r"--precision float16: this machine computes in float32, bfloat16"):
+        precision.resolved(config("--precision=float16"), True, machine({"bfloat16": 0.9}, {}))
+
+
 def test_what_this_machine_does_not_compute_in_is_refused():
-    with pytest.raises(ValueError, match=r"--precision float16: this machine computes in float32"):
-        precision.resolved(config("--precision=float16"), True)
+    absent = next(name for name in PRECISIONS if name not in loading.precisions())
+    with pytest.raises(ValueError, match=f"--precision {absent}: this machine computes in float32"):
+        precision.resolved(config(f"--precision={absent}"), True)
 
 
 def test_workers_elsewhere_get_what_is_asked_unmeasured(model):

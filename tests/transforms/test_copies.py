@@ -137,6 +137,16 @@ def test_equal_checksums_of_other_bytes():
 
 
 @pytest.mark.parametrize("by_crc32c", [True, False])
+def test_equal_sizes_with_different_tails_are_no_copies(by_crc32c):
+    head = bytes(range(256)) * 40  # as images of one camera begin alike
+    contents = {b"/a": head + b"a", b"/b": head + b"b", b"/c": head + b"c", b"/d": head + b"b"}
+    found = find(contents, [known(b"/old", head + b"c")], by_crc32c)
+    assert [each.key for each in found["to_embed"]] == [b"/a", b"/b"]
+    assert [(copy.ref.key, copy.of) for copy in found["copies"]] == [(b"/d", b"/b")]
+    assert [reuse.ref.key for reuse in found["reused"]] == [b"/c"]
+
+
+@pytest.mark.parametrize("by_crc32c", [True, False])
 def test_known_bytes_are_reused_under_any_name_and_not_copied(by_crc32c):
     old = known(b"/renamed", b"same")
     found = find({b"/a": b"same", b"/b": b"same", b"/c": b"other"}, [old], by_crc32c)
@@ -168,8 +178,9 @@ def test_nothing_to_embed(entries, by_crc32c):
 
 
 def test_by_sha256():
-    image = EncodedImage(ImageRef(b"/a", "7", len(b"bytes"), "crc", True), b"bytes")
-    assert by_sha256(image) == (sha256(b"bytes"), ImageRef(b"/a", "7", 5, "crc"))
+    for content in (b"bytes", bytes(2**20) + b"tail"):
+        image = EncodedImage(ImageRef(b"/a", "7", len(content), "crc", True), content)
+        assert by_sha256(image) == (sha256(content), ImageRef(b"/a", "7", len(content), "crc"))
 
 
 INFO = ImageInfo(ImageRef(b"/first", "7", 9, "crc", True), "ab" * 32, "png", 30, 40)

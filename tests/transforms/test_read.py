@@ -19,7 +19,7 @@ from transforms import read
 from transforms.concurrent import in_flight
 from transforms.read import ReadImages
 from transforms.records import EncodedImage, ImageRef
-from transforms.storage import files, gcs
+from transforms.storage import files, gcs, versioned
 from transforms.storage.versioned import ChangedSinceListed
 
 
@@ -64,6 +64,27 @@ def test_a_file_that_changed_since_it_was_listed(tmp_path):
     listed = ref(shard)
     os.utime(shard, (1, 1))
     check([listed], "tar", {}, [(shard, "ChangedSinceListed", True)])
+
+
+@pytest.mark.parametrize("input_format", ["tar", "tfrecord"])
+@pytest.mark.parametrize("change", ["touched", "gone"])
+def test_a_shard_that_changes_while_it_is_read(tmp_path, input_format, change):
+    if input_format == "tar":
+        shard = data.write_tar(tmp_path / "s.tar", {"1.jpg": b"one", "2.jpg": b"two"})
+    else:
+        shard = data.write_tfrecords(
+            tmp_path / "s.tfrecord", [example(image__encoded=content) for content in (b"one", b"two")]
+        )
+    listed = ref(shard)
+    images = {"tar": read.read_tar, "tfrecord": read.read_tfrecord}[input_format](listed)
+    assert next(images).encoded == b"one"
+    if change == "touched":
+        os.utime(shard, (1, 1))
+    else:
+        shard.unlink()  # who has it open reads on
+    assert next(images).encoded == b"two"
+    with pytest.raises(ChangedSinceListed, match=f"expected version {listed.version} as listed, found "):
+        next(images)
 
 
 def test_an_unlisted_version_is_looked_up(tmp_path):
@@ -264,6 +285,14 @@ def test_an_object_is_read_as_stored(server):
     packed = gzip.compress(b"one")
     ref = upload("a.svgz", packed, content_encoding="gzip")
     check([ref], "images", {ref.key: packed})
+
+
+def test_an_unlisted_object_is_described_first(server):
+    listed = upload("a.jpg", b"one")
+    server.requests.clear()
+    assert versioned.described(ImageRef(listed.key, "", -1), None) == listed
+    assert listed.crc32c == gcs.crc32c(b"one") and len(server.requests) == 1
+    assert versioned.described(listed, None) is listed and len(server.requests) == 1
 
 
 def test_many_objects_survive_a_bad_day(server, monkeypatch):

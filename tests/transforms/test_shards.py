@@ -1,11 +1,13 @@
 """transforms.shards: numbered, complete, and right after a retry."""
 
+import io
 import os
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
 
+from tests.clocks import Clock
 from tests.collecting import collect
 from transforms import shards
 from transforms.records import Shard
@@ -56,6 +58,50 @@ def test_parts_have_a_bounded_size(tmp_path):
     written(tmp_path / "d", ["x" * 99] * 1000, max_shard_bytes=10_000)
     sizes = [path.stat().st_size for path in (tmp_path / "d").iterdir()]
     assert sum(sizes) == 100_000 and max(sizes) < 10_000 + 100 * shards._BATCH and len(sizes) >= 6
+
+
+def parts_and_seconds(encode, records, max_shard_bytes=2**20):
+    """Writes one bundle; returns its parts, and the seconds of each of its `StageSeconds`."""
+    write = shards._WriteParts("d", ".txt", encode, max_shard_bytes)
+    write.start_bundle()
+    parts, seconds = [], []
+    for output in [output for record in records for output in write.process(record)]:
+        if isinstance(output, beam.pvalue.TaggedOutput):
+            seconds.append(output.value.seconds)
+        else:
+            parts.append(output)
+    for output in write.finish_bundle():
+        if isinstance(output, beam.pvalue.TaggedOutput):
+            seconds.append(output.value.value.seconds)
+        else:
+            parts.append(output.value)
+    return parts, seconds
+
+
+def test_parts_are_closed_when_they_are_full_and_not_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards.storage, "create", lambda path: io.BytesIO())
+    # Two batches of 64 records of 100 bytes reach 12,800 bytes.
+    for bound in (6401, 12_800):
+        parts, _ = parts_and_seconds(lines, ["x" * 99] * 300, bound)
+        assert [part.records for part in parts] == [128, 128, 44]
+
+
+def test_writing_takes_as_long_as_encoding_and_closing_do(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(shards, "time", clock)
+
+    class File(io.BytesIO):
+        def close(self):
+            clock.now += 10.0
+            super().close()
+
+    def encode(records):
+        clock.now += 1.0
+        return lines(records)
+
+    monkeypatch.setattr(shards.storage, "create", lambda path: File())
+    _, seconds = parts_and_seconds(encode, range(shards._BATCH + 1))
+    assert seconds == [1.0, 1.0, 10.0]
 
 
 def test_no_record_no_file(tmp_path):

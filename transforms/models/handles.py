@@ -67,6 +67,20 @@ def files_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def files_state(location: str) -> tuple[tuple[str, int, int], ...]:
+    """Returns what tells that a model's files on this machine were edited, without reading them.
+
+    Returns:
+      Name, size in bytes and mtime in nanoseconds of each file; nothing where the model is bundled or elsewhere.
+    """
+    path = Path(location)
+    if not location or not path.exists():
+        return ()
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    stats = [(str(file), file.stat()) for file in files]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
 def _is_archive(handle: str) -> bool:
     return handle.endswith(_ARCHIVES)
 

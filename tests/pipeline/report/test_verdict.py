@@ -103,6 +103,15 @@ CASES = {
         run({"decode": 30.0, "embed": 90.0}, precision="bfloat16", **(GPU | {"batch_size": 64})),
         "embed-bound: 75% of the threads' time went into the model, 90.0 ms an image on the GPU; more GPUs would help",
     ),
+    "embed on a GPU in batches that are full to 70 %": (
+        run({"decode": 30.0, "embed": 90.0}, precision="bfloat16", **(GPU | {"batch_size": 43})),
+        "embed-bound: 75% of the threads' time went into the model, 90.0 ms an image on the GPU; more GPUs would help",
+    ),
+    "embed on a GPU in batches that are full to 91 %": (
+        run({"decode": 30.0, "embed": 90.0}, precision="bfloat16", **(GPU | {"batch_size": 33})),
+        "embed-bound: 75% of the threads' time went into the model, 90.0 ms an image on the GPU; a --batch_size above "
+        "33 or more GPUs would help",
+    ),
     "write": (
         run({"decode": 30.0, "embed": 40.0, "write": 130.0}),
         "write-bound: 65% of the threads' time went into writing, 130.0 ms an image; an --output that is faster or "

@@ -60,6 +60,17 @@ def test_a_classifiers_record_has_its_best_classes_too():
         np.testing.assert_allclose(features["label/score"].float_list.value, probabilities, rtol=1e-5)
 
 
+def test_the_schema_asks_for_each_feature_once_in_each_record():
+    written = examples.Written("m", "d", 5, ("a", "b", "c", "d", "e"), 2)
+    features = {feature.name: feature for feature in examples.schema(written).feature}
+    sizes = {"embedding": [5], "label/index": [2], "label/name": [2], "label/score": [2]}
+    (record,) = examples.encode_embeddings(embeddings(5, [b"k"]), written)
+    assert set(features) == set(tf.train.Example.FromString(record).features.feature)
+    for name, feature in features.items():
+        assert (feature.presence.min_fraction, feature.presence.min_count) == (1.0, 1)
+        assert feature.HasField("shape") and [dim.size for dim in feature.shape.dim] == sizes.get(name, [])
+
+
 def test_schemas_in_words():
     plain = ModelFields("m", "d", 1536)
     assert examples.shapes(examples.schema_text(plain)) == "vectors of 1536 dimensions"

@@ -1,16 +1,35 @@
 """transforms.images.decoding: each way in which a naive decoder goes wrong, and each way in which a file is broken."""
 
-import io
+import contextlib
 import random
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from tests import data_generation as data
-from transforms.images import decoding
+from transforms.images import decoding, fast_jpeg
 
 SIZE = (60, 80)
+
+# How an upright picture is turned to be stored under an EXIF orientation.
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def turned(upright: Image.Image, orientation: int, image_format: str, **options: object) -> bytes:
+    """Returns a file that shows `upright` once its EXIF orientation is undone."""
+    stored = upright.transpose(STORED[orientation]) if orientation in STORED else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return data.encoded(stored, image_format, exif=exif, **options)
 
 
 def decoded(encoded: bytes, size: tuple[int, int] = SIZE, **options: object) -> np.ndarray:
@@ -45,6 +64,13 @@ def test_formats(image_format, name, options):
     assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 12  # lossy formats
 
 
+def test_phones_jpegs_with_more_pictures_behind_them():
+    pictures = data.encoded(data.quadrants(), "MPO", save_all=True, append_images=[Image.new("RGB", (80, 60))])
+    result = decoding.decode(pictures, (30, 40))
+    assert (result.format, result.height, result.width) == ("jpeg", 60, 80)
+    assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 40  # subsampled chroma
+
+
 def test_heic():
     pytest.importorskip("pillow_heif", reason="HEIC is an extra")
     result = decoding.decode(data.encoded(data.quadrants(), "HEIF", quality=95), (30, 40))
@@ -60,29 +86,27 @@ def test_exact_pixels_where_nothing_is_to_do():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_orientation(orientation, image_format):
-    upright = data.quadrants()
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    result = decoding.decode(data.encoded(stored, image_format, exif=exif), SIZE)
-    assert (result.width, result.height) == stored.size
+    result = decoding.decode(turned(data.quadrants(), orientation, image_format), SIZE)
+    assert (result.width, result.height) == ((60, 80) if orientation >= 5 else (80, 60))
     assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 40  # subsampled chroma
 
 
+@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_turned_equals_upright_pixel_for_pixel(image_format, orientation, resize_mode):
+    upright = data.photograph(3, 90, 160)
+    expected = decoded(data.encoded(upright, image_format), (48, 96), resize_mode=resize_mode)
+    pixels = decoded(turned(upright, orientation, image_format), (48, 96), resize_mode=resize_mode)
+    # A PNG on its side is resized on its side: Pillow rounds between the two axes, and takes them in the other order.
+    rounding = 1 if image_format == "PNG" and orientation >= 5 else 0
+    assert np.abs(np.subtract(pixels, expected, dtype=np.int16)).max() <= rounding
+    unscaled = decoded(turned(upright, orientation, image_format), (90, 160), resize_mode=resize_mode)
+    assert np.array_equal(unscaled, np.asarray(upright))
+
+
 def test_orientation_of_a_large_jpeg_that_is_drafted():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    stored = data.quadrants(1200, 800).transpose(Image.Transpose.ROTATE_90)
-    result = decoding.decode(data.encoded(stored, exif=exif), (40, 60))
+    result = decoding.decode(turned(data.quadrants(1200, 800), 6, "JPEG"), (40, 60))
     assert (result.height, result.width) == (1200, 800)
     assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 8
 
@@ -103,6 +127,12 @@ def test_sixteen_bits_keep_their_scale():
         pixels = decoded(data.encoded(Image.fromarray(samples), image_format))
         assert np.abs(pixels[..., 0].astype(int) - (samples / 257).round()).max() == 0
         assert (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all()
+
+
+def test_thirty_two_bits_are_cut_to_sixteen():
+    samples = np.array([[-70_000, -1, 0, 65_535, 65_536, 2**31 - 1]], np.int32)
+    pixels = decoded(data.encoded(Image.fromarray(samples), "TIFF"), (1, 6))
+    assert pixels[0, :, 0].tolist() == [0, 0, 0, 255, 255, 255]
 
 
 def test_floating_point_is_refused_by_name():
@@ -177,6 +207,20 @@ def test_broken_profile_is_ignored(profile):
     assert corners(decoded(data.encoded(data.quadrants(), "PNG", icc_profile=profile))) == QUARTERS
 
 
+@pytest.mark.parametrize("profile", [data.linear_rgb_profile(), data.linear_grey_profile()], ids=["RGB", "grey"])
+def test_profile_of_a_grey_image(profile):
+    grey = Image.new("L", (80, 60), 55)
+    # IEC 61966-2-1: 1.055 (55 / 255) ** (1 / 2.4) - 0.055 is 128 of 255.
+    assert np.abs(decoded(data.encoded(grey, "PNG", icc_profile=profile)).astype(int) - 128).max() <= 1
+
+
+def test_profile_of_cmyk():
+    profile = data.black_ink_profile()
+    for inks, expected in (((255, 255, 255, 0), 255), ((0, 0, 0, 255), 0), ((90, 0, 0, 255), 0)):
+        cmyk = data.encoded(Image.new("CMYK", (80, 60), inks), "TIFF", icc_profile=profile)
+        assert np.abs(decoded(cmyk).astype(int) - expected).max() <= 1
+
+
 def test_profile_for_other_channels_is_ignored():
     cmyk = data.encoded(data.quadrants().convert("CMYK"), icc_profile=data.swapped_profile(), quality=95, subsampling=0)
     assert np.abs(np.subtract(corners(decoded(cmyk)), QUARTERS)).max() <= 12
@@ -193,9 +237,10 @@ def test_stretch_shows_everything():
     assert corners(decoded(data.encoded(data.quadrants(), "PNG"), (40, 40), resize_mode="stretch")) == QUARTERS
 
 
-def test_crop_takes_the_centre():
-    striped = Image.new("RGB", (90, 30), "white")
-    striped.paste("red", (30, 0, 60, 30))
+@pytest.mark.parametrize("stored", [(90, 30), (30, 90)], ids=["wide", "high"])
+def test_crop_takes_the_centre(stored):
+    striped = Image.new("RGB", stored, "white")
+    striped.paste("red", (30, 0, 60, 30) if stored[0] > stored[1] else (0, 30, 30, 60))
     pixels = decoded(data.encoded(striped, "PNG"), (20, 20), resize_mode="crop")
     # Antialiasing looks a pixel beyond the cut; inside there is nothing but the centre.
     assert np.array_equal(np.unique(pixels[1:-1, 1:-1].reshape(-1, 3), axis=0), [[255, 0, 0]])
@@ -213,6 +258,16 @@ def test_pad_is_black_and_centred(stored):
     assert np.array_equal(white, inside)
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("stored", [(2000, 1), (1, 2000)], ids=["wide", "high"])
+def test_a_line_stays_a_line(stored, image_format):
+    line = data.encoded(Image.new("RGB", stored, "white"), image_format)
+    white = decoded(line, (30, 30), resize_mode="pad").min(axis=2) > 250
+    assert white.sum() == 30 and white.any(axis=0 if stored[0] > stored[1] else 1).all()
+    for resize_mode in ("crop", "stretch"):
+        assert decoded(line, (30, 30), resize_mode=resize_mode).min() > 250
+
+
 def test_resize_is_antialiased():
     checkers = np.indices((400, 400)).sum(axis=0) % 2 * 255
     pixels = decoded(data.encoded(Image.fromarray(checkers.astype(np.uint8)), "PNG"), (40, 40))
@@ -223,7 +278,47 @@ def test_draft_agrees_with_a_full_decode():
     large = data.photograph(9, 900, 1200)
     drafted = decoded(data.encoded(large, quality=95), (112, 112)).astype(int)
     full = np.asarray(large.resize((112, 112), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(drafted - full).mean() < 1.5  # levels of 255
+    # Levels of 255. Measured: 0.24 and at most 2; at an eighth, which aliases, 0.65 and at most 5.
+    assert np.abs(drafted - full).mean() < 0.4
+    assert np.abs(drafted - full).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("stored", "size", "resize_mode", "reduced"),
+    [
+        # (height, width) as stored and as asked for; the least of 1, 1/2, 1/4 and 1/8 with twice the pixels asked for.
+        ((900, 1200), (112, 112), "stretch", (225, 300)),
+        ((900, 1200), (113, 113), "stretch", (450, 600)),
+        ((900, 1200), (112, 150), "crop", (225, 300)),
+        ((900, 1200), (50, 75), "pad", (113, 150)),
+        ((1200, 300), (60, 60), "stretch", (600, 150)),
+        ((1200, 300), (75, 75), "crop", (600, 150)),
+        ((1200, 300), (75, 75), "pad", (300, 75)),
+        ((300, 1200), (75, 75), "pad", (75, 300)),
+        ((300, 400), (300, 400), "stretch", (300, 400)),
+    ],
+)
+@pytest.mark.parametrize("by", ["simplejpeg", "Pillow"])
+def test_a_large_jpeg_is_decoded_at_reduced_size(monkeypatch, by, stored, size, resize_mode, reduced):
+    sizes = []
+    if by == "Pillow":
+        monkeypatch.setattr(fast_jpeg, "simplejpeg", None)
+        with_plain_samples = decoding._with_plain_samples
+        monkeypatch.setattr(
+            decoding, "_with_plain_samples", lambda image: sizes.append(image.size[::-1]) or with_plain_samples(image)
+        )
+    else:
+        simplejpeg = pytest.importorskip("simplejpeg", reason="no wheel of simplejpeg here")
+        decode_jpeg = simplejpeg.decode_jpeg
+
+        def decode(*args):
+            pixels = decode_jpeg(*args)
+            sizes.append(pixels.shape[:2])
+            return pixels
+
+        monkeypatch.setattr(simplejpeg, "decode_jpeg", decode)
+    decoded(data.jpeg(1, *stored), size, resize_mode=resize_mode)
+    assert sizes == [reduced]
 
 
 def test_unknown_resize_mode():
@@ -246,6 +341,40 @@ def test_no_other_format_is_opened_whatever_the_name_says():
             decoded(data.encoded(data.quadrants(), image_format))
     with pytest.raises(decoding.UnknownFormat, match="begins with b'%!PS-Ado'"):
         decoded(data.eps())
+
+
+@pytest.fixture
+def nothing_decoded(monkeypatch):
+    """Fails the test where pixels are decoded."""
+
+    def decode(*args, **options):
+        pytest.fail("pixels were decoded")
+
+    for name in ("load", "draft"):
+        monkeypatch.setattr(ImageFile.ImageFile, name, decode)
+    monkeypatch.setattr(fast_jpeg, "decode", decode)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
+def test_one_pixel_too_many_is_refused_before_decoding(nothing_decoded, image_format, orientation):
+    if image_format in ("GIF", "BMP") and orientation != 1:
+        pytest.skip("no EXIF in this format")
+    if orientation == 1:
+        encoded = data.encoded(data.photograph(0), image_format)
+    else:
+        encoded = turned(data.photograph(0).transpose(Image.Transpose.TRANSPOSE), orientation, image_format)
+    with pytest.raises(decoding.TooManyPixels, match=f"at most {128 * 96 - 1} pixels .* 128x96"):
+        decoded(encoded, max_pixels=128 * 96 - 1)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
+def test_as_many_pixels_as_allowed_are_decoded(image_format):
+    assert decoded(data.encoded(data.photograph(0), image_format), max_pixels=128 * 96).shape == (60, 80, 3)
+
+
+def test_by_default_no_more_pixels_are_allowed_than_pillow_opens_without_a_warning():
+    assert decoding.MAX_PIXELS_DEFAULT == Image.MAX_IMAGE_PIXELS == decoding.MAX_PIXELS_LIMIT // 2
 
 
 def test_max_pixels_is_checked_before_decoding():
@@ -282,7 +411,17 @@ def test_mutated_bytes_raise_nothing_but_image_errors(image_format):
     assert "CorruptImage" in outcomes or "UnknownFormat" in outcomes
 
 
-def test_decoding_leaves_no_file_open():
-    stream = io.BytesIO(data.jpeg())
-    decoded(stream.getvalue())
-    assert not stream.closed
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF"])
+@pytest.mark.parametrize("max_pixels", [10**6, 10], ids=["decoded", "refused"])
+def test_decoding_leaves_no_file_open(monkeypatch, image_format, max_pixels):
+    opened, right = [], Image.open
+
+    def open_image(stream, **options):
+        opened.append(right(stream, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(decoding.Image, "open", open_image)
+    with contextlib.suppress(decoding.TooManyPixels):
+        decoded(data.encoded(data.photograph(0), image_format), max_pixels=max_pixels)
+    (image,) = opened
+    assert image.fp is None  # let go of, whoever still holds the image

@@ -1,8 +1,18 @@
 """transforms.storage.gcs: one request an object, of one generation, billed to whom was named."""
 
-import pytest
-from google.api_core.exceptions import Forbidden, RetryError
+import gzip
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import google.auth
+import pytest
+from google.api_core.exceptions import Forbidden, NotFound, RetryError
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError
+
+from tests.cloud_storage import clients_of
+from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage import gcs
 
 
@@ -10,6 +20,11 @@ def upload(name, content):
     blob = gcs.client().bucket("photos").blob(name)
     blob.upload_from_string(content)
     return gcs.describe(f"gs://photos/{name}", None)
+
+
+def open_and_read(path, generation):
+    with gcs.open_stored(path, generation, None) as file:
+        return file.read()
 
 
 def test_one_request_to_describe_and_one_to_read(server):
@@ -43,6 +58,64 @@ def test_nothing_there(server):
     assert len(server.requests) == 2
 
 
+PACKED = gzip.compress(b"what an image viewer sees" * 100)
+
+
+class _Packed(BaseHTTPRequestHandler):
+    """One object that was uploaded with `Content-Encoding: gzip`, given as Cloud Storage gives it.
+
+    Who accepts gzip gets it as stored, with that header, and any other gets it unpacked:
+    https://cloud.google.com/storage/docs/transcoding
+    """
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if "alt=media" not in self.path:
+            described = {"generation": "7", "size": str(len(PACKED)), "crc32c": gcs.crc32c(PACKED)}
+            self._reply(200, json.dumps(described | {"contentEncoding": "gzip"}).encode(), [])
+        elif "gzip" in self.headers.get("Accept-Encoding", ""):
+            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+            part = PACKED[int(first) : int(last) + 1 if last else None]
+            span = f"bytes {first}-{int(first) + len(part) - 1}/{len(PACKED)}"
+            headers = [("Content-Encoding", "gzip"), ("X-Goog-Hash", f"crc32c={gcs.crc32c(PACKED)}")]
+            is_part = "Range" in self.headers
+            self._reply(206 if is_part else 200, part, [*headers, *([("Content-Range", span)] if is_part else [])])
+        else:
+            self._reply(200, gzip.decompress(PACKED), [("Warning", "214 UploadServer gunzipped")])
+
+    def _reply(self, status, body, headers):
+        self.send_response(status)
+        for name, value in [*headers, ("Content-Length", str(len(body)))]:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def packing_server(monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Packed) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with clients_of(monkeypatch, f"http://127.0.0.1:{server.server_port}"):
+            yield
+            gcs.client()._http.close()  # or the server waits for its connections
+        server.shutdown()
+        thread.join()
+
+
+def test_a_packed_object_is_read_as_stored(packing_server):
+    stored = gcs.describe("gs://photos/a.svgz", None)
+    assert stored == gcs.Stored("7", len(PACKED), gcs.crc32c(PACKED))
+    assert gcs.read("gs://photos/a.svgz", stored.generation, None) == PACKED
+    with gcs.open_stored("gs://photos/a.svgz", stored.generation, None) as file:
+        assert file.read(10) + file.read() == PACKED
+
+
 def test_only_the_listed_generation_is_read(paging):
     first = upload("a.jpg", b"one")
     second = upload("a.jpg", b"one")
@@ -50,23 +123,36 @@ def test_only_the_listed_generation_is_read(paging):
     assert gcs.read("gs://photos/a.jpg", second.generation, None) == b"one"
     with pytest.raises(FileNotFoundError, match=f"generation {first.generation}"):
         gcs.read("gs://photos/a.jpg", first.generation, None)
+    assert open_and_read("gs://photos/a.jpg", second.generation) == b"one"
+    with pytest.raises(NotFound):
+        open_and_read("gs://photos/a.jpg", first.generation)
 
 
-def test_what_a_new_try_may_mend_is_tried_again(server):
+REQUESTS = {
+    "describe": lambda path, generation: gcs.describe(path, None),
+    "read": lambda path, generation: gcs.read(path, generation, None),
+    "open": open_and_read,
+}
+
+
+@pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+def test_what_a_new_try_may_mend_is_tried_again(server, request_of):
     stored = upload("a.jpg", b"content")
     answers = [503, 429, 408]
     server.answer = lambda url: answers.pop() if answers else None
-    assert gcs.read("gs://photos/a.jpg", stored.generation, None) == b"content"
+    assert request_of("gs://photos/a.jpg", stored.generation) in (b"content", stored)
+    assert not answers
 
 
-def test_a_reply_that_never_comes_is_given_up(server, monkeypatch):
+@pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+def test_a_reply_that_never_comes_is_given_up(server, monkeypatch, request_of):
     stored = upload("a.jpg", b"content")
     server.requests.clear()
     monkeypatch.setattr(gcs, "TIMEOUT", (0.3, 0.3))
     monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_timeout(2))
     server.delay = 1
     with pytest.raises(RetryError, match="Timeout of 2.0s exceeded"):
-        gcs.read("gs://photos/a.jpg", stored.generation, None)
+        request_of("gs://photos/a.jpg", stored.generation)
     assert len(server.requests) >= 2
 
 
@@ -82,7 +168,7 @@ def test_the_time_for_an_object_is_bounded():
     assert gcs.TIMEOUT == (10, 30) and gcs.RETRY.timeout == 120 and gcs.RETRY._maximum <= 16
 
 
-@pytest.mark.parametrize("path", ["gs://", "gs:///a", "gs://b*/a", "gs://b[1]/a"])
+@pytest.mark.parametrize("path", ["gs://", "gs:///a", "gs://b*/a", "gs://b?/a", "gs://b[1]/a"])
 def test_paths_without_a_bucket(path):
     with pytest.raises(ValueError, match="expected gs://BUCKET/NAME"):
         gcs.split(path)
@@ -91,6 +177,28 @@ def test_paths_without_a_bucket(path):
 def test_a_bucket_is_no_object(server):
     with pytest.raises(ValueError, match="'gs://photos': expected gs://BUCKET/NAME of an object"):
         gcs.describe("gs://photos", None)
+
+
+@pytest.fixture
+def new_client():
+    gcs.client.cache_clear()
+    yield
+    gcs.client.cache_clear()
+
+
+def test_public_buckets_are_read_without_credentials(monkeypatch, new_client):
+    def default(**options):
+        raise DefaultCredentialsError("none here")
+
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setattr(google.auth, "default", default)
+    assert isinstance(gcs.client()._credentials, AnonymousCredentials)
+
+
+def test_as_many_connections_are_kept_as_requests_may_be_in_flight(monkeypatch, new_client):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    for url in ("https://storage.googleapis.com", "http://127.0.0.1:1"):
+        assert gcs.client()._http.get_adapter(url)._pool_maxsize == CONCURRENCY_MAX
 
 
 def test_checksum():

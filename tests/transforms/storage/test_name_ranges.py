@@ -64,6 +64,23 @@ def test_ranges_are_balanced_and_probes_few(naming):
     assert listing.probes <= 500
 
 
+@pytest.mark.parametrize(("directories", "ranges"), [(9, 3), (9, 9), (12, 4), (18, 6), (20, 5)])
+def test_ranges_are_equal_where_they_can_be(directories, ranges):
+    listing = Listing([f"{chr(ord('a') + i)}/{j:02}" for i in range(directories) for j in range(20)])
+    sizes = listing.sizes(name_ranges.split(listing.first_at_or_after, ranges))
+    assert sizes == [directories * 20 // ranges] * ranges
+
+
+@pytest.mark.parametrize("ranges", [8, 64])
+@pytest.mark.parametrize("step", [7, 300])
+@pytest.mark.parametrize("characters", [42, 50, 80])
+def test_few_characters_far_apart_are_met_once_each(characters, step, ranges):
+    # More than are found one after the other, and fewer than the probes that divide what is beyond.
+    listing = Listing([f"{chr(0x4E00 + i * step)}{j:02}" for i in range(characters) for j in range(20)])
+    sizes = listing.sizes(name_ranges.split(listing.first_at_or_after, ranges))
+    assert min(sizes) > 0 and max(sizes) <= 2 * sum(sizes) / ranges
+
+
 @pytest.mark.parametrize("allowed", [1, 2, 5, 20, 100])
 @pytest.mark.parametrize("naming", ["hashes", "dates", "code points"])
 def test_never_more_probes_than_allowed(naming, allowed):

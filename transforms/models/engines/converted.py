@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from transforms.models import handles
 from transforms.models.engines import cache, openvino_engine
 from transforms.models.spec import ModelSpec
 
@@ -21,11 +22,11 @@ def network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
     Raises:
       NotConvertible: if only TensorFlow can run the model; ValueError: if TensorFlow does not open it either.
     """
-    return _network(spec.bare())
+    return _network(spec.bare(), handles.files_state(spec.location))
 
 
 @functools.lru_cache(maxsize=1)  # a run that compares two precisions compiles it twice
-def _network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
+def _network(spec: ModelSpec, files_state: object) -> "openvino_engine.openvino.Model":
     entry = cache.network_entry(spec)
     if found := cache.network(entry):
         return found

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transforms.cores import usable_cores
+from transforms.models import handles
 from transforms.models.engines import device, openvino_engine
 from transforms.models.engines.fixed_batches import FixedBatches, Pixels, Vectors
 from transforms.models.spec import ModelSpec
@@ -74,7 +75,7 @@ def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingMode
       ValueError: if it is not to be had, is no function from images to vectors, or this machine does not compute in
         its precision.
     """
-    return _load(spec.bare(), spec.precision, batch_size)
+    return _load(spec.bare(), spec.precision, batch_size, handles.files_state(spec.location))
 
 
 def precisions() -> list[str]:
@@ -85,7 +86,7 @@ def precisions() -> list[str]:
 
 
 @functools.lru_cache(maxsize=1)  # a launch that has looked at a model need not load it again for its local workers
-def _load(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
+def _load(spec: ModelSpec, precision: str, batch_size: int, files_state: object) -> EmbeddingModel:
     if precision not in (known := precisions()):
         raise ValueError(f"precision={precision!r}: this machine computes in {', '.join(known)}")
     if device.has_gpu() or openvino_engine.openvino is None:

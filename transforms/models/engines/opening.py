@@ -40,11 +40,11 @@ def opened(spec: ModelSpec) -> Opened:
     Raises:
       ValueError: if it is not to be had, or is no function from images to vectors.
     """
-    return _opened(spec.bare())
+    return _opened(spec.bare(), handles.files_state(spec.location))
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(spec: ModelSpec) -> Opened:
+def _opened(spec: ModelSpec, files_state: object) -> Opened:
     device.has_gpu()  # before anything is put there
     embed, loaded = _LOADERS[spec.format](spec.location or spec.name, spec.signature, spec.tags)
 

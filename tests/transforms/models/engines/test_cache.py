@@ -73,6 +73,26 @@ def test_what_has_changed_is_found_out_anew(model, tmp_path):
     assert len(list(cache.directory().glob("spec-*"))) == 4
 
 
+def test_a_model_that_is_edited_in_place_gives_its_own_vectors(tmp_path):
+    class Scaled(tf.Module):
+        def __init__(self, scale):
+            self.scale = tf.Variable(scale)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3))])
+        def __call__(self, images):
+            return self.scale * tf.reduce_mean(images, axis=[1, 2])
+
+    white = np.full((1, 8, 8, 3), 255, np.uint8)
+    for scale in (1.0, 2.0):
+        tf.saved_model.save(Scaled(scale), str(tmp_path / "m"))
+        for is_new_process in (False, True):
+            if is_new_process:
+                _forget()
+            vectors = loading.load(resolve(str(tmp_path / "m"), (8, 8), "stretch"))(white)
+            np.testing.assert_allclose(vectors, [[scale] * 3], rtol=1e-5)  # float32, by either engine
+    assert len(list(cache.directory().glob("network-*"))) == 2
+
+
 def test_a_note_beside_a_model_counts(tmp_path):
     class Free(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])

@@ -1,11 +1,12 @@
 """transforms.models.engines.lazy: loaded once, when it is needed, whoever asks."""
 
 import concurrent.futures
-import threading
 
 import numpy as np
 import pytest
 
+from tests.clocks import Clock
+from transforms.models.engines import lazy
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.engines.loading import EmbeddingModel
 
@@ -23,23 +24,25 @@ def test_nothing_is_loaded_before_it_is_needed():
     assert first.loading > 0.0 and second.loading == 0.0
 
 
-def test_threads_wait_for_one_load():
-    loaded, begun = [], threading.Barrier(4, timeout=30)
+def test_threads_wait_for_one_load(monkeypatch):
+    clock, loaded = Clock(), []
+    monkeypatch.setattr(lazy, "time", clock)
 
     def load():
         loaded.append(1)
-        threading.Event().wait(0.05)  # so that the others come while it is being loaded
+        if len(loaded) == 1:
+            clock.wait_for_reads(4)  # all of them have asked for the model by now
+        clock.now += 10.0
         return plus_one()
 
     model = LazyModel(load)
 
     def call(number):
-        begun.wait()
-        found = model.timed(np.full(1, number))
-        return found.loading >= 0.04, found.vectors[0]
+        timed = model.timed(np.full(1, number))
+        return timed.loading, timed.vectors[0]
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert (list(pool.map(call, range(4))), loaded) == ([(True, i + 1) for i in range(4)], [1])
+        assert (list(pool.map(call, range(4))), loaded) == ([(10.0, i + 1) for i in range(4)], [1])
 
 
 def test_a_load_that_failed_is_tried_again():

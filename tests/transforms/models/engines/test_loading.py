@@ -3,12 +3,12 @@
 import concurrent.futures
 import dataclasses
 import threading
-import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.clocks import Clock
 from transforms.models import catalog, resolve
 from transforms.models.engines import converted, loading, opening, openvino_engine, tensorflow_engine
 from transforms.models.engines.fixed_batches import OutOfDeviceMemory
@@ -116,20 +116,23 @@ def test_a_device_without_memory_is_told_from_other_errors():
         tensorflow_engine.compiled(function, "float32")(np.zeros((1, 2, 2, 3), np.uint8))
 
 
-def test_who_waits_for_a_turn_is_told_how_long():
-    busy = threading.Event()
+def test_who_waits_for_a_turn_is_told_how_long(monkeypatch):
+    clock, running = Clock(), threading.Event()
+    monkeypatch.setattr(loading, "time", clock)
 
     def run(pixels):
-        busy.set()
-        time.sleep(0.3)
+        if not running.is_set():
+            running.set()
+            clock.wait_for_reads(3)  # twice by the first, once by the second: it has come
+            clock.now = 5.0
         return np.zeros((len(pixels), 4), np.float32)
 
     model = loading.EmbeddingModel(run, calls_at_once=1)
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
         first = threads.submit(model.timed, np.zeros((1, 2, 2, 3), np.uint8))
-        busy.wait()
-        assert model.timed(np.zeros((1, 2, 2, 3), np.uint8)).waited > 0.1
-        assert first.result().waited < 0.1
+        assert running.wait(60)
+        assert model.timed(np.zeros((1, 2, 2, 3), np.uint8)).waited == 5.0
+        assert first.result().waited == 0.0
 
 
 def test_every_known_name_has_a_loader():
