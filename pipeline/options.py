@@ -427,7 +427,7 @@ def add_batch_size(parser: argparse._ActionsContainer, default: int | None = 32)
 
 def _new_run_id() -> str:
     now = datetime.datetime.now(datetime.UTC)
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(6)}"
 
 
 def _run_id(text: str) -> str:
