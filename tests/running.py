@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from tfx_bsl.coders import example_coder
 
-from transforms import tfrecord
+from transforms.encoding import tfrecord
 
 ROOT = Path(__file__).parents[1]
 

@@ -2,9 +2,12 @@
 
 import pytest
 
-from pipeline import check, options, report
-from pipeline.report import COUNTS, RunReport
-from transforms import examples, storage, write_tfrecord
+from pipeline import check, options
+from pipeline.report import run_report
+from pipeline.report.run_report import COUNTS, RunReport
+from transforms import write_tfrecord
+from transforms.encoding import examples
+from transforms.storage import files
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_a_complete_run_is_known_by_its_report(photos, tmp_path, model):
     config = configured(tmp_path / "out", f"--input={photos}")
     assert check.finished(config, model) is None
     complete = reported(config, model.digest)
-    report.write(config.output, complete)
+    run_report.write(config.output, complete)
     assert check.finished(config, model) == complete
     assert check.finished(configured(tmp_path / "out", f"--input={photos}", run_id="other"), model) is None
     assert check.finished(configured(tmp_path / "out", f"--input={photos}", "--overwrite"), model) is None
@@ -71,7 +74,7 @@ def test_a_complete_run_is_known_by_its_report(photos, tmp_path, model):
 @pytest.mark.parametrize("changes", [{"inputs": ["/elsewhere/**"]}, {"model": {"digest": "d" * 64}}], ids=repr)
 def test_another_run_of_the_same_name_is_refused(photos, tmp_path, model, changes):
     config = configured(tmp_path / "out", f"--input={photos}")
-    report.write(config.output, reported(config, model.digest, **changes))
+    run_report.write(config.output, reported(config, model.digest, **changes))
     with pytest.raises(ValueError, match="--run_id 'night' is of a complete run with other inputs or another model"):
         check.finished(config, model)
 
@@ -79,21 +82,21 @@ def test_another_run_of_the_same_name_is_refused(photos, tmp_path, model, change
 def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, monkeypatch):
     config = configured(tmp_path / "out", f"--input={photos}", "--output_table=p1:d.t")
     complete = reported(config, model.digest)
-    report.write(config.output, complete)
+    run_report.write(config.output, complete)
     rows = {}
     monkeypatch.setattr(check.publish, "published", lambda table, run_id: rows.get((table, run_id)))
     assert check.finished(config, model) is None  # files alone do not do
     rows["p1.d.t", "night"] = complete
     assert check.finished(config, model) == complete
-    storage.remove_file(report.path(config.output, "night"))
+    files.remove_file(run_report.path(config.output, "night"))
     assert check.finished(config, model) == complete
-    assert report.read(config.output, "night") == complete  # which it was killed before it could write
+    assert run_report.read(config.output, "night") == complete  # which it was killed before it could write
 
 
 def test_what_a_run_of_the_same_name_left_is_removed_and_nothing_else(tmp_path, model):
     output = tmp_path / "out"
     for name in ("night", "night-2"):
-        report.write(str(output), reported(configured(output, run_id=name), model.digest))
+        run_report.write(str(output), reported(configured(output, run_id=name), model.digest))
         for directory in ("embeddings", "failures"):
             (output / directory / name / ".parts").mkdir(parents=True)
             (output / directory / name / "part-00000-of-00001").write_bytes(b"x")
@@ -118,7 +121,7 @@ def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, mod
     write_tfrecord.write_schema(str(output), config.written(model))
     check.check_output(config, model)  # of this model: fine
     write_tfrecord.write_schema(str(output), examples.Written("m", "d", 7))
-    report.write(str(output), reported(config, model.digest))
+    run_report.write(str(output), reported(config, model.digest))
     before = files(output)
     with pytest.raises(ValueError, match="holds vectors of 7 dimensions and model 'efficientnet_lite0' gives"):
         check.check_output(config, model)

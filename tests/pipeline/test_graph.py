@@ -8,8 +8,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import PipelineVisitor
 
 from pipeline import graph, options
-from pipeline.publish import Publication
-from pipeline.warehouse import Staging
+from pipeline.warehouse.publish import Publication
+from pipeline.warehouse.tables import Staging
 from transforms.records import Known
 
 # As a user reads them in the runner's graph.
