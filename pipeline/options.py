@@ -62,7 +62,7 @@ class DryRun:
     """What a dry run is to show, as `text` or `json`, and what its quote is reckoned from."""
 
     shown_as: str
-    images: int | None = None
+    decoding: int | None = None
     image_bytes: int | None = None
     images_per_second: float | None = None
     sample: str | None = None
@@ -424,7 +424,7 @@ def add_batch_size(parser: argparse._ActionsContainer, default: int | None = 32)
 
 def _new_run_id() -> str:
     now = datetime.datetime.now(datetime.UTC)
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(6)}"
 
 
 def _run_id(text: str) -> str:

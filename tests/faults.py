@@ -27,6 +27,8 @@ from typing import NamedTuple
 
 _BLOCK = 1 << 16
 _SMALL = 1 << 20  # bytes of a body that is compared; larger ones go through as they come
+# What servers and clients make up anew in each run: generations, and the ids of jobs, uploads and staging tables.
+_MADE_UP = re.compile(r"[0-9a-f]{8,}(?:-[0-9a-f]{4,})*|[0-9]{6,}")
 _HOP_BY_HOP = {"connection", "expect", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 # As Google's JSON APIs word them: https://cloud.google.com/bigquery/docs/error-messages
 _REFUSALS = {
@@ -99,9 +101,9 @@ class Decisions:
     """Which fault a request meets: a function of the seed, the request and how often it was asked before.
 
     Threads change the order of requests, and so must not change the decisions: what one request meets depends on no
-    other. Requests are equal that have one method, path and query; random names in them, as the ids of jobs and uploads
-    are, draw anew in each run. Where several callers post to one path at once, as jobs and uploads are, their bodies
-    tell who asks again: a caller's row of faults ends whatever the others meet.
+    other. Requests are equal that have one method, path and query. Ids that are made up anew in each run do not change
+    what is drawn, so that a run meets about as many faults as the last. Where several callers post to one path at once,
+    as jobs and uploads are, their bodies tell who asks again: a caller's row of faults ends whatever the others meet.
 
     Args:
       seed: of all decisions.
@@ -125,10 +127,11 @@ class Decisions:
         if not self._paths.search(request):
             return None
         rows = request, (request, body and hashlib.sha256(body).digest())
+        kind = _MADE_UP.sub("*", request)
         with self._lock:
-            self._asked[request] += 1
+            self._asked[kind] += 1
             may_fail = all(self._row[row] < self._in_a_row for row in rows)
-            fault = self._drawn(f"{self._seed} {self._asked[request]} {request}") if may_fail else None
+            fault = self._drawn(f"{self._seed} {self._asked[kind]} {kind}") if may_fail else None
             for row in rows:
                 self._row[row] = self._row[row] + 1 if fault else 0
         return fault
@@ -142,6 +145,34 @@ class Decisions:
         return None
 
 
+class Hold:
+    """Keeps requests back at one point, so that a test knows where a job stands and lets it go on, or kills it there.
+
+    Args:
+      pattern: a regular expression for `METHOD /path?query body`; the requests in which it is found are held.
+      passing: how many of these pass before the first is held.
+
+    Attributes:
+      reached: set when the first request is held.
+      released: set it, and all of them go on. Where the proxy ends first they never reach the target.
+    """
+
+    def __init__(self, pattern: str, passing: int = 0):
+        self.reached = threading.Event()
+        self.released = threading.Event()
+        self._pattern = re.compile(pattern.encode())
+        self._left = passing
+        self._lock = threading.Lock()
+
+    def takes(self, method: str, path: str, body: bytes) -> bool:
+        """Returns whether this request, the next of its kind, is held."""
+        if not self._pattern.search(f"{method} {path} ".encode() + body):
+            return False
+        with self._lock:
+            self._left -= 1
+            return self._left < 0
+
+
 @contextlib.contextmanager
 def fault_proxy(
     target_url: str,
@@ -152,6 +183,7 @@ def fault_proxy(
     paths: str | None = None,
     hang_seconds: float = 5.0,
     latency: float = 0.0,
+    hold: Hold | None = None,
 ) -> Iterator[Proxy]:
     """Runs a proxy in front of `target_url`, on a free port of 127.0.0.1, until the block ends.
 
@@ -160,12 +192,13 @@ def fault_proxy(
       seed, rates, in_a_row, paths: of the decisions, see `Decisions`; without rates the proxy only takes notes.
       hang_seconds: how long a request hangs that hangs.
       latency: seconds by which each request is late.
+      hold: which requests are kept back.
     """
     target = urllib.parse.urlsplit(target_url)
     if target.scheme != "http" or not target.port or target.path.strip("/"):
         raise ValueError(f"{target_url=!r}: expected 'http://HOST:PORT'")
     decisions = Decisions(seed, rates or Faults(), in_a_row, paths)
-    server = _Server(target.netloc, decisions, hang_seconds, latency)
+    server = _Server(target.netloc, decisions, hang_seconds, latency, hold)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="fault-proxy")
     thread.start()
     try:
@@ -182,13 +215,14 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, target: str, decisions: Decisions, hang_seconds: float, latency: float):
+    def __init__(self, target: str, decisions: Decisions, hang_seconds: float, latency: float, hold: Hold | None):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.proxy = Proxy(f"http://127.0.0.1:{self.server_port}")
         self.target = target
         self.decisions = decisions
         self.hang_seconds = hang_seconds
         self.latency = latency
+        self.hold = hold
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
 
@@ -225,6 +259,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
         self._length = int(self.headers.get("Content-Length", 0))
         self._small = b"".join(self._blocks(self._length)) if not self._chunked and self._length <= _SMALL else b""
+        hold = self.server.hold
+        if hold and hold.takes(self.command, self.path, self._small) and not self._released(hold):
+            self.close_connection = True
+            return
         fault = self.server.decisions.next(self.command, self.path, self._small)
         if fault in _REFUSALS:
             self._refuse(fault)
@@ -242,6 +280,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args) -> None:
         """Nothing: `Proxy.log` has it."""
+
+    def _released(self, hold: Hold) -> bool:
+        """Returns whether a request goes on, once that is known."""
+        hold.reached.set()
+        while not hold.released.wait(0.05):
+            if self.server.closing.is_set():
+                return False
+        return True
 
     def _note(self, outcome: int | str) -> None:
         self.server.proxy._note(self.command, self.path, outcome)

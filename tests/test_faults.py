@@ -18,7 +18,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
 from tests import emulators
-from tests.faults import Decisions, Faults, fault_proxy
+from tests.faults import Decisions, Faults, Hold, fault_proxy
 
 # What the pipeline has to live with. With the seed 5, of the first dozen uploads each kind meets one, and so does the
 # creation of the table.
@@ -265,6 +265,51 @@ def test_the_decisions_follow_from_the_seed_whatever_the_threads_do(target):
             return collections.Counter(proxy.log)
 
     assert outcomes(1, threads=8) == outcomes(1, threads=1) != outcomes(2, threads=8)
+
+
+def test_what_is_made_up_in_each_run_does_not_change_the_decisions():
+    def drawn(generation, job):
+        decisions = Decisions(3, Faults(unavailable=0.5))
+        paths = [f"/o/a.jpg?alt=media&generation={generation}", f"/jobs/{job}", f"/tables/t_staging_{job[-12:]}_run"]
+        return [decisions.next("GET", path) for path in paths * 4]
+
+    one = drawn(1774761234567890, "0f8fad5b-d9cb-469f-a165-70867728950e")
+    assert one == drawn(1774999999999999, "7c9e6679-7425-40de-944b-e07fc1f90ae7")
+    assert set(one) == {None, "unavailable"}
+
+
+def test_a_held_request_waits_until_it_is_released(target):
+    hold = Hold("^POST /jobs .*COMMIT", passing=1)
+    with fault_proxy(target.url, hold=hold) as proxy, concurrent.futures.ThreadPoolExecutor(1) as pool:
+
+        def ask(body):
+            with _connected(proxy.url) as connection:
+                return _ask(connection, "POST", "/jobs", body)[1]
+
+        assert [ask(body) for body in (b"BEGIN", b"COMMIT 1", b"BEGIN")] == [
+            b"POST BEGIN",
+            b"POST COMMIT 1",
+            b"POST BEGIN",
+        ]
+        assert not hold.reached.is_set()
+        held = pool.submit(ask, b"COMMIT 2")
+        assert hold.reached.wait(10)
+        assert ask(b"BEGIN") == b"POST BEGIN"
+        assert len(target.asked) == 4 and not held.done()
+        hold.released.set()
+        assert held.result(10) == b"POST COMMIT 2"
+
+
+def test_a_held_request_never_arrives_where_the_proxy_ends_first(target):
+    hold = Hold("")
+    with (
+        contextlib.ExitStack() as stack,
+        fault_proxy(target.url, hold=hold) as proxy,
+    ):
+        connection = stack.enter_context(_connected(proxy.url))
+        connection.request("POST", "/jobs", b"x")
+        assert hold.reached.wait(10)
+    assert target.asked == []
 
 
 def test_the_rates_are_met_and_rows_of_faults_end():

@@ -1,18 +1,18 @@
 """The nightly job, by the command: a bucket that changes, and a table that follows it, whatever happens on the way."""
 
+import contextlib
 import json
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
 from google.cloud import bigquery, storage
 
 from tests import data_generation as data
-from tests.faults import Faults, fault_proxy
+from tests.faults import Faults, Hold, fault_proxy
 from tests.running import ROOT, command, read_rows
 
 
@@ -68,6 +68,13 @@ class Warehouse:
             text=True,
         )
 
+    @contextlib.contextmanager
+    def held(self, server: str, hold: Hold) -> Iterator[dict[str, str]]:
+        """Yields the environment in which a run goes to a server, STORAGE or BIGQUERY, through a hold."""
+        name = f"{server}_EMULATOR_HOST"
+        with fault_proxy(self.environment[name], hold=hold) as proxy:
+            yield {name: proxy.url}
+
     def query(self, sql: str) -> list[bigquery.Row]:
         config = bigquery.QueryJobConfig(default_dataset=f"test.{self._dataset}")
         return list(self._bq.query(sql, job_config=config).result())
@@ -90,6 +97,12 @@ def check_equal(rows: dict[str, dict], expected: dict[str, dict]) -> None:
         assert facts == others
         a, b = np.array(row["embedding"]), np.array(expected[key]["embedding"])
         assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.999999  # float32, in batches of other sizes
+
+
+def wait_until_held(hold: Hold, run: subprocess.Popen) -> None:
+    """Waits until a run stands at a hold."""
+    while not hold.reached.wait(0.1):
+        assert run.poll() is None, run.communicate()
 
 
 _OF_THE_RUN = ("embedding", "run_id", "embedded_at")
@@ -161,6 +174,30 @@ def test_another_preprocessing_is_another_model_beside_the_first(warehouse):
     everything = warehouse.run("images", "--reprocess")
     assert counts(everything) == {"listed": 2, "embedded": 2}
     assert len(warehouse.query("SELECT key FROM images")) == 4
+
+
+def test_pruning_leaves_what_lies_outside_the_input(warehouse):
+    warehouse.put_images(["a/kept.jpg", "a/gone.jpg", "b/kept.jpg", "b/gone.jpg", "ab.jpg"], 0)
+    warehouse.run("images")
+    warehouse.delete("a/gone.jpg")
+    warehouse.delete("b/gone.jpg")
+    report = warehouse.run("images", "--prune", f"--input=gs://{warehouse.bucket.name}/photos/a/")
+    assert (counts(report), report["pruned"]) == ({"listed": 1, "skipped": 1}, 1)
+    assert warehouse.rows("images").keys() == {"a/kept.jpg", "b/kept.jpg", "b/gone.jpg", "ab.jpg"}
+
+
+def test_reprocessing_and_pruning_in_one_run(warehouse):
+    warehouse.put_images(["a.jpg", "old name.jpg", "gone.jpg"], 0)
+    warehouse.run("images")
+    warehouse.copy("old name.jpg", "new name.jpg")
+    warehouse.delete("old name.jpg")
+    warehouse.delete("gone.jpg")
+    report = warehouse.run("images", "--reprocess", "--prune", "--run_id=everything")
+    # Neither skipped nor reused, though the table knows the bytes of both.
+    assert (counts(report), report["pruned"]) == ({"listed": 2, "embedded": 2}, 2)
+    rows = warehouse.rows("images")
+    assert rows.keys() == {"a.jpg", "new name.jpg"}
+    assert {row["run_id"] for row in rows.values()} == {"everything"}
 
 
 def test_files_and_rows_from_one_pass(warehouse):
@@ -256,21 +293,22 @@ def test_a_run_that_is_killed_is_finished_by_the_next(warehouse, moment):
     warehouse.put_images([f"{i}.jpg" for i in range(20, 40)], 200)
     warehouse.delete("51.jpg")
 
-    reached: dict[str, Callable[[], bool]] = {
-        "while it embeds": lambda: any("staging" in table for table in warehouse.tables()),
-        "when its rows are loaded": lambda: any(
-            warehouse.query(f"SELECT key FROM {table} LIMIT 1")
-            for table in warehouse.tables()
-            if re.search("_staging_[0-9a-f]+$", table)
-        ),
-        "when they are published": lambda: len(warehouse.query("SELECT run_id FROM images_runs")) == 2,
-    }
-    killed = warehouse.start("images", "--prune", "--run_id=night")
-    while not reached[moment]():
-        assert killed.poll() is None, killed.communicate()
-        time.sleep(0.02)
-    killed.kill()
-    killed.communicate()
+    server, hold, loaded, published = {
+        # Of 21 images to embed the last are not read yet. Four are read at once and four are a batch: one is done.
+        "while it embeds": ("STORAGE", Hold("^GET .*photos.*alt=media", passing=16), 0, 1),
+        # The gate looks at what was loaded.
+        "when its rows are loaded": ("BIGQUERY", Hold("^POST .*COUNTIF"), 20, 1),
+        "when they are published": ("BIGQUERY", Hold("^DELETE .*_staging_"), 20, 2),
+    }[moment]
+    with warehouse.held(server, hold) as through:
+        killed = warehouse.start("images", "--prune", "--run_id=night", "--batch_size=4", env=through)
+        wait_until_held(hold, killed)
+        (staging,) = [table for table in warehouse.tables() if re.search("_staging_[0-9a-f]+$", table)]
+        assert len(warehouse.query(f"SELECT key FROM {staging}")) == loaded
+        assert len(warehouse.query("SELECT run_id FROM images_runs")) == published
+        assert killed.poll() is None
+        killed.kill()
+        killed.communicate()
 
     warehouse.run("images", "--prune", "--run_id=night")
     warehouse.run("scratch")
@@ -285,10 +323,24 @@ def test_two_runs_at_once(warehouse):
     warehouse.put_images([f"{i}.jpg" for i in range(40)], 0)
     warehouse.run("images")
     warehouse.put_images([f"{i}.jpg" for i in range(20)], 100)
-    both = [warehouse.start("images", "--prune", f"--run_id={name}") for name in ("one", "two")]
-    for run in both:
-        _, stderr = run.communicate(timeout=400)
-        assert run.returncode == 0, stderr
+    holds = [Hold("BEGIN TRANSACTION") for _ in range(2)]
+    with contextlib.ExitStack() as proxies:
+        both = [
+            warehouse.start(
+                "images", "--prune", f"--run_id=run-{i}", env=proxies.enter_context(warehouse.held("BIGQUERY", hold))
+            )
+            for i, hold in enumerate(holds)
+        ]
+        for hold, run in zip(holds, both, strict=True):
+            wait_until_held(hold, run)
+        # Both have read the ledger and loaded the rows that both want to publish, and neither has published them.
+        assert [run.poll() for run in both] == [None, None]
+        assert len(warehouse.query("SELECT run_id FROM images_runs")) == 1
+        for hold in holds:
+            hold.released.set()
+        for run in both:
+            _, stderr = run.communicate(timeout=400)
+            assert run.returncode == 0, stderr
     warehouse.run("scratch")
     check_equal(warehouse.rows("images"), warehouse.rows("scratch"))
     assert len(warehouse.query("SELECT run_id FROM images_runs")) == 3
@@ -319,6 +371,6 @@ def test_faults_on_the_way_change_nothing(warehouse, rates, paths):
     ):
         through = {"STORAGE_EMULATOR_HOST": storage_proxy.url, "BIGQUERY_EMULATOR_HOST": bigquery_proxy.url}
         report = warehouse.run("images", "--prune", env=through)
-        assert storage_proxy.faults and bigquery_proxy.faults  # how many is chance: generations and job ids are new
+        assert storage_proxy.faults and bigquery_proxy.faults
     assert counts(report) == {"listed": 100, "embedded": 30, "reused": 10, "skipped": 60}
     check_equal(warehouse.rows("images"), warehouse.rows("scratch"))

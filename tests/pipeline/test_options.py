@@ -1,6 +1,7 @@
 """pipeline.options: flags, defaults, and each wrong flag in one plain line."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,8 @@ def test_to_replace_files_the_ledger_needs_not_be_ignored():
 def test_run_ids_are_new_each_time():
     ids = {options.parse([])[0].run_id for _ in range(20)}
     assert len(ids) == 20
+    # The time, and 48 random bits: runs that begin in one second have a name of their own each.
+    assert all(re.fullmatch("[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}", run_id) for run_id in ids)
 
 
 @pytest.mark.parametrize(

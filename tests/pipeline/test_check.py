@@ -1,0 +1,145 @@
+"""pipeline.check: what is refused before any work, and what becomes of a run of the same name."""
+
+import pytest
+
+from pipeline import check, options
+from pipeline.report import run_report
+from pipeline.report.run_report import COUNTS, RunReport
+from transforms import write_tfrecord
+from transforms.encoding import examples
+from transforms.storage import files
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A directory with an image, as far as a listing can tell."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    return tmp_path / "photos"
+
+
+def configured(output, *flags, run_id="night"):
+    config, _ = options.parse([f"--output={output}", f"--run_id={run_id}", *map(str, flags)])
+    return config
+
+
+def reported(config, digest, **changes):
+    """Returns the report of a run in which nothing was to do."""
+    values = {
+        "run_id": config.run_id,
+        "started_at": "2026-03-29T01:00:00+00:00",
+        "finished_at": "2026-03-29T01:00:01+00:00",
+        "counts": dict.fromkeys(COUNTS, 0),
+        "pruned": 0,
+        "failures": {},
+        "inputs": list(config.inputs),
+        "model": {"digest": digest},
+        "shards": 1,
+        "seconds": {},
+        "timings": {},
+        "elapsed_seconds": 1.0,
+        "images_per_second": 0.0,
+        "verdict": "nothing to do",
+    }
+    return RunReport(**(values | changes))
+
+
+def files(directory):
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+def test_every_input_has_to_match_something(photos, tmp_path):
+    check.check_inputs(configured(tmp_path / "out", f"--input={photos}", f"--input={photos}/*.jpg"))
+    with pytest.raises(ValueError, match=r"--input '.*/photos/\*\.png' matches nothing: expected at least one file"):
+        check.check_inputs(configured(tmp_path / "out", f"--input={photos}", f"--input={photos}/*.png"))
+
+
+def test_an_output_must_not_be_an_input_of_the_next_run(photos):
+    check.check_inputs(configured(photos / "out", f"--input={photos}/*.jpg"))
+    for pattern in (photos, f"{photos}/*/embeddings/**"):
+        with pytest.raises(ValueError, match="lies within --input .*: a next run would read it"):
+            check.check_inputs(configured(photos / "out", f"--input={photos}/*.jpg", f"--input={pattern}"))
+
+
+def test_a_complete_run_is_known_by_its_report(photos, tmp_path, model):
+    config = configured(tmp_path / "out", f"--input={photos}")
+    assert check.finished(config, model) is None
+    complete = reported(config, model.digest)
+    run_report.write(config.output, complete)
+    assert check.finished(config, model) == complete
+    assert check.finished(configured(tmp_path / "out", f"--input={photos}", run_id="other"), model) is None
+    assert check.finished(configured(tmp_path / "out", f"--input={photos}", "--overwrite"), model) is None
+
+
+@pytest.mark.parametrize("changes", [{"inputs": ["/elsewhere/**"]}, {"model": {"digest": "d" * 64}}], ids=repr)
+def test_another_run_of_the_same_name_is_refused(photos, tmp_path, model, changes):
+    config = configured(tmp_path / "out", f"--input={photos}")
+    run_report.write(config.output, reported(config, model.digest, **changes))
+    with pytest.raises(ValueError, match="--run_id 'night' is of a complete run with other inputs or another model"):
+        check.finished(config, model)
+
+
+def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, monkeypatch):
+    config = configured(tmp_path / "out", f"--input={photos}", "--output_table=p1:d.t")
+    complete = reported(config, model.digest)
+    run_report.write(config.output, complete)
+    rows = {}
+    monkeypatch.setattr(check.publish, "published", lambda table, run_id: rows.get((table, run_id)))
+    assert check.finished(config, model) is None  # files alone do not do
+    rows["p1.d.t", "night"] = complete
+    assert check.finished(config, model) == complete
+    files.remove_file(run_report.path(config.output, "night"))
+    assert check.finished(config, model) == complete
+    assert run_report.read(config.output, "night") == complete  # which it was killed before it could write
+
+
+def test_what_a_run_of_the_same_name_left_is_removed_and_nothing_else(tmp_path, model):
+    output = tmp_path / "out"
+    for name in ("night", "night-2"):
+        run_report.write(str(output), reported(configured(output, run_id=name), model.digest))
+        for directory in ("embeddings", "failures"):
+            (output / directory / name / ".parts").mkdir(parents=True)
+            (output / directory / name / "part-00000-of-00001").write_bytes(b"x")
+            (output / directory / name / ".parts" / "x").write_bytes(b"x")
+    check.check_output(configured(output), model)
+    left = [
+        f"{directory}/night-2/{name}"
+        for directory in ("embeddings", "failures")
+        for name in (".parts/x", "part-00000-of-00001")
+    ]
+    assert files(output) == [*left, "runs/night-2.json"]
+
+
+def test_an_output_that_is_not_there_can_be_written(tmp_path, model):
+    check.check_output(configured(tmp_path / "not" / "there"), model)
+    assert files(tmp_path) == []
+
+
+def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, model):
+    output = tmp_path / "out"
+    config = configured(output)
+    write_tfrecord.write_schema(str(output), config.written(model))
+    check.check_output(config, model)  # of this model: fine
+    write_tfrecord.write_schema(str(output), examples.Written("m", "d", 7))
+    run_report.write(str(output), reported(config, model.digest))
+    before = files(output)
+    with pytest.raises(ValueError, match="holds vectors of 7 dimensions and model 'efficientnet_lite0' gives"):
+        check.check_output(config, model)
+    assert files(output) == before
+
+
+def test_a_table_alone_needs_no_output(model):
+    config, _ = options.parse(["--output_table=p1:d.t"])
+    check.check_output(config, model)
+
+
+def test_load_files_must_not_be_images_of_the_next_run(photos, tmp_path):
+    config = configured(tmp_path / "out", f"--input={photos}")
+    check.check_temp_location(config, str(tmp_path / "temp"))
+    assert files(tmp_path) == ["photos/a.jpg"]
+    with pytest.raises(
+        ValueError, match="--temp_location '.*/photos/temp' lies within --input .*: a run would read it"
+    ):
+        check.check_temp_location(config, str(photos / "temp"))
+    with pytest.raises(ValueError, match="--temp_location '.*/photos/a.jpg/temp' cannot be written: "):
+        check.check_temp_location(configured(tmp_path / "out", f"--input={tmp_path}/x"), str(photos / "a.jpg" / "temp"))

@@ -1,0 +1,83 @@
+"""pipeline.command: exit codes, and errors in one line."""
+
+import pytest
+
+from pipeline import command
+
+
+@pytest.fixture(autouse=True)
+def log_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def run(argv, work):
+    flags = command.parser("count_images", "Counts images.", "  python -m pipeline.count_images --most 3")
+    flags.add_argument("--most", type=int, default=7)
+    return command.run(flags, argv, work)
+
+
+def test_what_the_work_returns_is_printed(capfd, log_directory):
+    assert run(["--most=3"], lambda given: f"{given.most} images") == command.DONE == 0
+    assert capfd.readouterr() == ("3 images\n", "") and not list(log_directory.iterdir())
+
+
+@pytest.mark.parametrize("argv", [["--most=all"], ["--mos=3"], ["stray"]], ids=" ".join)
+def test_a_wrong_flag_is_one_line_and_nothing_is_done(capfd, argv):
+    def work(_):
+        raise AssertionError("worked")
+
+    assert run(argv, work) == command.WRONG == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("count_images: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("most=0:\n  expected more"), "most=0: expected more"),
+        (FileNotFoundError(2, "No such file", "a.jpg"), "[Errno 2] No such file: 'a.jpg'"),
+        (ValueError(), "ValueError"),
+    ],
+    ids=["several lines", "file", "no message"],
+)
+def test_an_error_of_the_users_is_one_line(capfd, log_directory, error, said):
+    def work(_):
+        raise error
+
+    assert run([], work) == command.WRONG
+    assert capfd.readouterr() == ("", f"count_images: {said}\n") and not list(log_directory.iterdir())
+
+
+def test_verbose_shows_the_traceback(capfd):
+    def work(_):
+        raise ValueError("expected more")
+
+    assert run(["--verbose"], work) == command.WRONG
+    err = capfd.readouterr().err
+    assert err.startswith("Traceback") and err.endswith("\ncount_images: expected more\n")
+
+
+def test_any_other_error_is_a_bug_and_is_raised():
+    def work(_):
+        raise KeyError("most")
+
+    with pytest.raises(KeyError):
+        run([], work)
+
+
+def test_an_interruption(capfd):
+    def work(_):
+        raise KeyboardInterrupt
+
+    assert run([], work) == command.INTERRUPTED == 130
+    assert capfd.readouterr() == ("", "count_images: interrupted: nothing half-done is left\n")
+
+
+def test_help_has_the_examples_as_they_are_written(capfd):
+    with pytest.raises(SystemExit) as ended:
+        run(["--help"], str)
+    out = capfd.readouterr().out
+    assert ended.value.code == 0
+    assert out.startswith("usage: python -m pipeline.count_images ")
+    assert "\nexamples:\n  python -m pipeline.count_images --most 3\n" in out

@@ -1,0 +1,67 @@
+"""pipeline.flags: what the text of a flag means; the wrong ones that a user meets are in test_options.py."""
+
+import argparse
+import math
+from pathlib import Path
+
+import pytest
+
+from pipeline import flags
+
+
+@pytest.mark.parametrize("text", ["0", "00", "-1", "+1", "1.0", "1e3", " 1", ""])
+def test_positive_takes_digits_alone(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 1"):
+        flags.positive(text)
+
+
+def test_positive():
+    assert [flags.positive(text) for text in ("1", "007", "1000000")] == [1, 7, 1_000_000]
+
+
+def test_an_image_size_is_height_by_width():
+    assert flags.image_size("300x200") == (300, 200)
+    assert flags.image_size("99999x1") == (99_999, 1)
+
+
+@pytest.mark.parametrize("text", ["300", "300x", "x200", "300X200", "300x200x3", "0x200", "300x0", "100000x1", "-3x4"])
+def test_an_image_size_that_is_none(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected HEIGHTxWIDTH in pixels"):
+        flags.image_size(text)
+
+
+def test_a_number_that_is_none_lies_in_no_range():
+    assert [flags.number(text) for text in ("0.25", "1e-3", "-2", "inf")] == [0.25, 0.001, -2.0, math.inf]
+    assert math.isnan(flags.number("a quarter")) and not 0 <= flags.number("") <= 1
+
+
+def test_a_path_is_the_same_in_any_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert flags.absolute("out/../**/a*.jpg") == f"{tmp_path}/**/a*.jpg"
+    assert flags.absolute("~/out") == "/home/me/out"
+    assert flags.absolute("/out/") == "/out"
+    assert flags.absolute("gs://b/out//") == "gs://b/out"
+    assert flags.absolute("") == ""
+
+
+def test_only_what_is_a_directory_means_all_below_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file.jpg").touch()
+    Path("gs:").mkdir()  # is not the bucket
+    assert flags.pattern("file.jpg") == f"{tmp_path}/file.jpg"
+    assert flags.pattern("later/") == f"{tmp_path}/later/**"
+    assert flags.pattern("gs://b") == "gs://b"
+    assert flags.pattern("gs://b//") == "gs://b/**"
+
+
+@pytest.mark.parametrize(
+    ("argv", "on"),
+    [([], False), (["--fast"], True), (["--fast", "FALSE"], False), (["--fast=True"], True), (["--fast", "-n"], True)],
+    ids=repr,
+)
+def test_a_switch_is_off_unless_given(argv, on):
+    parser = argparse.ArgumentParser()
+    flags.add_switch(parser, "--fast", "do it fast")
+    parser.add_argument("-n", action="store_true")
+    assert parser.parse_args(argv).fast is on

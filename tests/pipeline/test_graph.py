@@ -1,0 +1,122 @@
+"""pipeline.graph: the steps of a job by what was asked, and which rows a run may prune. Nothing runs here."""
+
+import functools
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pipeline import PipelineVisitor
+
+from pipeline import graph, options
+from pipeline.warehouse.publish import Publication
+from pipeline.warehouse.tables import Staging
+from transforms.records import Known
+
+# As a user reads them in the runner's graph.
+ALWAYS = {"ListImages", "ReadImages", "DecodeImages", "EmbedImages", "Failures", "ComposeReport", "WriteReport"}
+ONLY_NEW = {"OnlyNew", "FailuresOfFirsts", "CopyVectors"}
+FILES = {"WriteTFRecords", "WriteFailures"}
+TABLE = {"LoadEmbeddings", "LoadFailures", "Publish"}
+
+OUTPUT = "--output=/vectors"
+OUTPUT_TABLE = "--output_table=p1:d.t"
+
+
+@pytest.fixture(scope="module")
+def built(model):
+    """Gives the full names of the steps of a job, by its flags."""
+
+    @functools.cache
+    def build(*flags, accelerator=None):
+        config, _ = options.parse(["--input=/photos/**", *flags])
+        pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--no_pipeline_type_check"]))  # in half the time
+        publication = None
+        if config.output_table:
+            publication = Publication(config.output_table, Staging.of(config.output_table), "gs://b/temp", False)
+        graph.build(pipeline, config, model, publication, share_model_across_processes=False, accelerator=accelerator)
+        names = _Names()
+        pipeline.visit(names)
+        return names.names
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "WriteBigQuery", _Load)
+        yield build
+
+
+class _Load(beam.PTransform):
+    """In the place of Beam's own, of which each takes a second to build."""
+
+    def __init__(self, *_):
+        super().__init__()
+
+    def expand(self, collections):
+        return collections | beam.Flatten()
+
+
+class _Names(PipelineVisitor):
+    def __init__(self):
+        self.names = []
+
+    def enter_composite_transform(self, transform_node):
+        self.names.append(transform_node.full_label)
+
+    def visit_transform(self, transform_node):
+        self.names.append(transform_node.full_label)
+
+
+def steps(names):
+    return {name.partition("/")[0] for name in names if name}
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([OUTPUT], ALWAYS | ONLY_NEW | FILES),
+        ([OUTPUT, "--input_format=list"], ALWAYS | ONLY_NEW | FILES),
+        # What is in a shard is not known before it is read.
+        ([OUTPUT, "--input_format=tar"], ALWAYS | FILES),
+        ([OUTPUT, "--input_format=tfrecord"], ALWAYS | FILES),
+        ([OUTPUT_TABLE], ALWAYS | ONLY_NEW | TABLE),
+        ([OUTPUT_TABLE, "--input_format=tar"], ALWAYS | TABLE),
+        ([OUTPUT_TABLE, "--prune"], ALWAYS | ONLY_NEW | TABLE | {"WithinInput", "LoadGone"}),
+        ([OUTPUT, OUTPUT_TABLE], ALWAYS | ONLY_NEW | FILES | TABLE),
+        ([OUTPUT, "--retry_failed"], ALWAYS | ONLY_NEW | FILES | {"ReadRetryable"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_steps_of_a_job(built, flags, expected):
+    assert steps(built(*flags)) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_read"),
+    [([], True), (["--reprocess"], False), (["--prune"], True), (["--reprocess", "--prune"], True)],
+    ids=repr,
+)
+def test_the_ledger_is_read_where_it_says_what_to_skip_or_to_prune(built, flags, is_read):
+    names = built(OUTPUT_TABLE, *flags)
+    assert any(name.startswith("OnlyNew/ReadLedger") for name in names) is is_read
+
+
+def test_vectors_leave_the_accelerator_before_they_are_written(built):
+    hint = "type:nvidia-l4;count:1"
+    gpu = ["--preset=dataflow-gpu", OUTPUT]
+    assert "FromAccelerator" not in steps(built(*gpu, accelerator=hint))
+    assert "FromAccelerator" in steps(built(*gpu, "--separate_gpu_stage", accelerator=hint))
+    assert "FromAccelerator" not in steps(built(*gpu, "--separate_gpu_stage"))
+
+
+@pytest.mark.parametrize(
+    ("key", "patterns", "expected"),
+    [
+        (b"gs://b/photos/a.jpg", ("gs://b/photos/**",), True),
+        (b"gs://b/photos/deep/a.jpg", ("gs://b/photos/**",), True),
+        (b"gs://b/photos/deep/a.jpg", ("gs://b/photos/*",), False),
+        (b"gs://b/photos-2/a.jpg", ("gs://b/photos/**",), False),
+        (b"gs://b/a.jpg", ("gs://b/photos/**", "gs://b/*.jpg"), True),
+        (b"gs://c/photos/a.jpg", ("gs://b/photos/**", "gs://b/*.jpg"), False),
+        (b"/photos/caf\xe9.jpg", ("/photos/*.jpg",), True),
+    ],
+)
+def test_only_what_an_input_matches_is_pruned(key, patterns, expected):
+    assert graph._within(Known(key, "7", "ab" * 32, 10, "AAAAAA==", 1.0), patterns) is expected

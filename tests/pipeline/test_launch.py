@@ -1,0 +1,154 @@
+"""pipeline.launch: exit codes and what is said, in this process; test_end_to_end.py starts the command itself."""
+
+import re
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+
+from pipeline import graph, launch
+from tests import data_generation as data
+from tests.running import Run
+
+THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch, capfd):
+    """Runs the command into an output of the test's own, and returns what it left."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(logs))
+
+    def run(*flags):
+        code = launch.main([f"--output={tmp_path / 'out'}", *THREAD, *map(str, flags)])
+        return Run(code, *capfd.readouterr(), tmp_path / "out")
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three images and one that is none."""
+    data.write_images(tmp_path / "photos", 3, height=24, width=32)
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
+    return f"--input={tmp_path / 'photos'}"
+
+
+@pytest.fixture
+def instead(monkeypatch):
+    """Puts another job in the place of ours."""
+
+    def replace(build):
+        monkeypatch.setattr(graph, "build", lambda pipeline, *_, **__: build(pipeline))
+
+    return replace
+
+
+def logs(tmp_path):
+    return list((tmp_path / "logs").iterdir())
+
+
+def test_more_failures_than_allowed_now_as_then(start, photos, tmp_path):
+    done = start(photos, "--run_id=night", "--max_failure_rate=0.25")
+    assert (done.code, done.counts) == (0, {"listed": 4, "embedded": 3, "failed": 1})
+    again = start(photos, "--run_id=night", "--max_failure_rate=0.25")
+    assert (again.code, again.stdout.splitlines()[0]) == (0, "the run 'night' is complete, nothing was done:")
+    lower = start(photos, "--run_id=night", "--max_failure_rate=0.24")
+    assert (lower.code, lower.stdout) == (1, again.stdout)
+    anew = start(photos, "--run_id=anew", "--reprocess", "--max_failure_rate=0.24")
+    assert anew.code == 1 and "4 images listed = 3 embedded + 1 failed" in anew.stdout
+    assert anew.stderr == "run_pipeline.py: 1 of 4 images failed, 25.00%: more than --max_failure_rate 24.00%\n"
+    assert logs(tmp_path) == []
+
+
+def test_reprocessing_reads_nothing_of_earlier_runs(start, photos, tmp_path):
+    earlier = tmp_path / "out" / "embeddings" / "earlier"
+    earlier.mkdir(parents=True)
+    (earlier / "part-00000-of-00001.tfrecord").write_bytes(b"no record")
+    failed = start(photos)
+    assert failed.code == 1 and "move it away" in failed.stderr
+    done = start(photos, "--reprocess")
+    assert (done.code, done.counts) == (0, {"listed": 4, "embedded": 3, "failed": 1})
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--batch_size=0"], "argument --batch_size: '0': expected a whole number from 1"),
+        (["--bacth_size=8"], "did you mean --batch_size?"),
+        (["--input=nowhere/*.jpg"], "matches nothing: expected at least one file"),
+        (["--model=nothing"], "model='nothing': no such directory, archive or hub handle"),
+        (["--precision=auto", "--direct_running_mode=multi_processing"], "--precision auto measures the machine"),
+    ],
+    ids=["value", "name", "input", "model", "precision"],
+)
+def test_what_is_wrong_is_one_line(start, instead, tmp_path, flags, said):
+    def build(_):
+        raise AssertionError("a job was built")
+
+    instead(build)
+    run = start(*flags)
+    assert (run.code, run.stdout) == (2, "")
+    assert run.stderr.startswith("run_pipeline.py: ") and run.stderr.count("\n") == 1 and said in run.stderr
+    assert logs(tmp_path) == [] and not run.output.exists()
+
+
+def test_a_job_that_fails_is_one_line_and_a_log(start, instead, photos, tmp_path):
+    def build(_):
+        raise RuntimeError("first\nlast\n")
+
+    instead(build)
+    run = start(photos)
+    assert (run.code, run.stdout) == (1, "")
+    said = re.fullmatch(r"run_pipeline\.py: the job failed: last; all that was logged: (.+)\n", run.stderr)
+    assert said and Path(said[1]) in logs(tmp_path)
+    assert "Traceback" in Path(said[1]).read_text()
+
+
+@pytest.mark.parametrize("state", ["DONE", None, "FAILED", "CANCELLED"])
+def test_what_the_runner_says_in_the_end(start, instead, photos, monkeypatch, state):
+    class _Result:
+        def wait_until_finish(self):
+            return state
+
+    instead(lambda pipeline: None)
+    monkeypatch.setattr(beam.Pipeline, "run", lambda self: _Result())
+    run = start(photos, "--run_id=night")
+    if state in ("DONE", None):
+        # Nothing has written a report: a job that goes on elsewhere.
+        assert (run.code, run.stderr) == (0, "")
+        assert run.stdout == f"the job was submitted; its report will be {run.output}/runs/night.json\n"
+    else:
+        assert run.code == 1 and f"the job failed: the runner says {state}; all that was logged: " in run.stderr
+
+
+@pytest.mark.parametrize("in_a_bundle", [False, True])
+def test_an_interruption_ends_the_process_at_once(start, instead, photos, monkeypatch, capfd, in_a_bundle):
+    def build(_):
+        if in_a_bundle:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as interruption:
+                raise RuntimeError("bundle failed") from interruption
+        raise KeyboardInterrupt
+
+    class _Exited(BaseException):
+        pass
+
+    def leave(code):
+        raise _Exited(code)
+
+    instead(build)
+    monkeypatch.setattr(launch.os, "_exit", leave)
+    with pytest.raises(_Exited) as exited:
+        start(photos)
+    assert exited.value.args == (130,)
+    assert re.fullmatch("\ninterrupted: .*; one on a cluster goes on\n", capfd.readouterr().err)
+
+
+def test_explaining_runs_nothing(start, instead, tmp_path):
+    instead(lambda pipeline: pytest.fail("a job was built"))
+    run = start("--input=nowhere/*.jpg", "--explain")
+    assert (run.code, run.stderr) == (0, "") and run.stdout.startswith("runner ")
+    assert not Path(run.output).exists() and logs(tmp_path) == []

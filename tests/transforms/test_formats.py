@@ -1,0 +1,40 @@
+"""transforms.formats: every kind of input that a flag names can be listed and read, and no other."""
+
+import apache_beam as beam
+import pytest
+
+from pipeline import options
+from tests import data_generation as data
+from tests.collecting import collect
+from transforms.formats import INPUT_FORMATS, SHARD_FORMATS
+from transforms.list import ListImages
+from transforms.read import ReadImages
+from transforms.records import FAILURES
+
+
+def test_shards_are_formats_and_the_first_format_is_the_default():
+    assert set(SHARD_FORMATS) < set(INPUT_FORMATS)
+    assert options.parse([])[0].input_format == INPUT_FORMATS[0] == "images"
+
+
+@pytest.mark.parametrize("input_format", INPUT_FORMATS)
+def test_each_is_listed_and_read(tmp_path, input_format):
+    content = data.jpeg(0, 24, 32)
+    image = tmp_path / "a.jpg"
+    image.write_bytes(content)
+    if input_format == "list":
+        (tmp_path / "in").write_text(f"{image}\n")
+    elif input_format == "tar":
+        data.write_tar(tmp_path / "in", {"a.jpg": content})
+    elif input_format == "tfrecord":
+        data.write_tfrecords(tmp_path / "in", [data.image_example(content)])
+    else:
+        image.rename(tmp_path / "in")
+
+    def build(root: beam.Pipeline):
+        listed = root | ListImages((str(tmp_path / "in"),), input_format, None, 1)
+        read = listed["refs"] | ReadImages(input_format, 1, None)
+        return {"images": read["images"], FAILURES: (listed[FAILURES], read[FAILURES]) | beam.Flatten()}
+
+    outputs, _ = collect(build)
+    assert [each.encoded for each in outputs["images"]] == [content] and outputs[FAILURES] == []
