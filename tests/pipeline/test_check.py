@@ -44,7 +44,7 @@ def reported(config, digest, **changes):
     return RunReport(**(values | changes))
 
 
-def files(directory):
+def names_below(directory):
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
 
 
@@ -107,12 +107,12 @@ def test_what_a_run_of_the_same_name_left_is_removed_and_nothing_else(tmp_path, 
         for directory in ("embeddings", "failures")
         for name in (".parts/x", "part-00000-of-00001")
     ]
-    assert files(output) == [*left, "runs/night-2.json"]
+    assert names_below(output) == [*left, "runs/night-2.json"]
 
 
 def test_an_output_that_is_not_there_can_be_written(tmp_path, model):
     check.check_output(configured(tmp_path / "not" / "there"), model)
-    assert files(tmp_path) == []
+    assert names_below(tmp_path) == []
 
 
 def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, model):
@@ -122,10 +122,10 @@ def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, mod
     check.check_output(config, model)  # of this model: fine
     write_tfrecord.write_schema(str(output), examples.Written("m", "d", 7))
     run_report.write(str(output), reported(config, model.digest))
-    before = files(output)
+    before = names_below(output)
     with pytest.raises(ValueError, match="holds vectors of 7 dimensions and model 'efficientnet_lite0' gives"):
         check.check_output(config, model)
-    assert files(output) == before
+    assert names_below(output) == before
 
 
 def test_a_table_alone_needs_no_output(model):
@@ -136,7 +136,7 @@ def test_a_table_alone_needs_no_output(model):
 def test_load_files_must_not_be_images_of_the_next_run(photos, tmp_path):
     config = configured(tmp_path / "out", f"--input={photos}")
     check.check_temp_location(config, str(tmp_path / "temp"))
-    assert files(tmp_path) == ["photos/a.jpg"]
+    assert names_below(tmp_path) == ["photos/a.jpg"]
     with pytest.raises(
         ValueError, match="--temp_location '.*/photos/temp' lies within --input .*: a run would read it"
     ):

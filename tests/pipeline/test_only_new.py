@@ -9,10 +9,8 @@ import pytest
 
 from pipeline.only_new import STAGE, OnlyNew
 from tests.collecting import collect
-from transforms.copies import COPIES, REUSED, of_copy
+from transforms.copies import of_copy
 from transforms.records import (
-    FAILURES,
-    SECONDS,
     Copy,
     Embedding,
     EncodedImage,
@@ -23,7 +21,7 @@ from transforms.records import (
     Reuse,
     StageSeconds,
 )
-from transforms.skip import GONE, SKIPPED
+from transforms.stage import FAILURES, SECONDS, StageOutput, with_stage_outputs
 
 # All of one size, as no listing tells them apart: each is read for its digest.
 BYTES = {
@@ -56,13 +54,13 @@ class _Ledger(beam.PTransform):
 
 class _Read(beam.PTransform):
     def expand(self, refs):
-        return refs | beam.ParDo(_ReadBytes()).with_outputs(FAILURES, SECONDS, main="images")
+        return StageOutput.of(refs | with_stage_outputs(_ReadBytes()))
 
 
 class _ReadBytes(beam.DoFn):
     def process(self, ref: ImageRef):
         if content := BYTES[ref.key]:
-            yield EncodedImage(ref.key, ref.version, content)
+            yield EncodedImage(ImageRef(ref.key, ref.version, len(content)), content)
         else:
             yield beam.pvalue.TaggedOutput(FAILURES, Failure.of(ref.key, "read", OSError("gone")))
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds("read", 0.5, ended=7.0))
@@ -70,7 +68,7 @@ class _ReadBytes(beam.DoFn):
 
 class _Vectors(beam.PTransform):
     def expand(self, reuses):
-        return reuses | beam.ParDo(_Fetch()).with_outputs(FAILURES, main="embeddings")
+        return StageOutput.of(reuses | with_stage_outputs(_Fetch()))
 
 
 class _Fetch(beam.DoFn):
@@ -78,7 +76,7 @@ class _Fetch(beam.DoFn):
         if reuse.known.key == b"/deleted":
             yield beam.pvalue.TaggedOutput(FAILURES, Failure.of(reuse.ref.key, "reuse", LookupError("gone")))
             return
-        info = ImageInfo(reuse.known.key, reuse.known.version, reuse.known.sha256, "png", 1, 1, 6)
+        info = ImageInfo(ImageRef(reuse.known.key, reuse.known.version, 6), reuse.known.sha256, "png", 1, 1)
         yield of_copy(Embedding(info, np.ones(3, np.float32)), reuse.ref)
 
 
@@ -90,25 +88,25 @@ def only_new(ledger, reprocess):
         return refs | OnlyNew(ledger, _Vectors(), _Read(), by_crc32c=False, reprocess=reprocess)
 
     outputs, _ = collect(build)
-    seconds = outputs.pop(SECONDS)
+    seconds = outputs.pop("seconds")
     return {tag: sorted(map(_key, elements)) for tag, elements in outputs.items()}, seconds
 
 
 def _key(element):
     if isinstance(element, Copy):
         return element.ref.key, element.of
-    return element.info.key if isinstance(element, Embedding) else element.key
+    return element.info.ref.key if isinstance(element, Embedding) else element.key
 
 
 def test_what_the_ledger_knows_is_taken_out():
     keys, seconds = only_new(_Ledger(), reprocess=False)
     assert keys == {
-        "refs": [b"/changed", b"/new"],
-        SKIPPED: [b"/as-it-was"],
-        GONE: [b"/deleted"],
-        REUSED: [b"/copy-of-known"],
-        COPIES: [(b"/new-copy", b"/new")],
-        FAILURES: [b"/lost-copy", b"/unreadable"],
+        "to_embed": [b"/changed", b"/new"],
+        "skipped": [b"/as-it-was"],
+        "gone": [b"/deleted"],
+        "reused": [b"/copy-of-known"],
+        "copies": [(b"/new-copy", b"/new")],
+        "failures": [b"/lost-copy", b"/unreadable"],
     }
     # Six were read for their digests, and that is told from reading for pixels.
     assert seconds == [StageSeconds(STAGE, 0.5, ended=7.0)] * 6
@@ -118,12 +116,12 @@ def test_what_the_ledger_knows_is_taken_out():
 def test_reprocessing_takes_out_only_copies_within_the_run(ledger):
     keys, seconds = only_new(ledger, reprocess=True)
     assert keys == {
-        "refs": [b"/as-it-was", b"/changed", b"/lost-copy", b"/new"],
-        SKIPPED: [],
-        GONE: [b"/deleted"] if ledger else [],
-        REUSED: [],
-        COPIES: [(b"/copy-of-known", b"/as-it-was"), (b"/new-copy", b"/new")],
-        FAILURES: [b"/unreadable"],
+        "to_embed": [b"/as-it-was", b"/changed", b"/lost-copy", b"/new"],
+        "skipped": [],
+        "gone": [b"/deleted"] if ledger else [],
+        "reused": [],
+        "copies": [(b"/copy-of-known", b"/as-it-was"), (b"/new-copy", b"/new")],
+        "failures": [b"/unreadable"],
     }
     assert len(seconds) == len(REFS)
     assert {dataclasses.replace(busy, seconds=0.0) for busy in seconds} == {StageSeconds(STAGE, 0.0, ended=7.0)}

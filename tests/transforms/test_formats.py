@@ -9,7 +9,6 @@ from tests.collecting import collect
 from transforms.formats import INPUT_FORMATS, SHARD_FORMATS
 from transforms.list import ListImages
 from transforms.read import ReadImages
-from transforms.records import FAILURES
 
 
 def test_shards_are_formats_and_the_first_format_is_the_default():
@@ -33,8 +32,8 @@ def test_each_is_listed_and_read(tmp_path, input_format):
 
     def build(root: beam.Pipeline):
         listed = root | ListImages((str(tmp_path / "in"),), input_format, None, 1)
-        read = listed["refs"] | ReadImages(input_format, 1, None)
-        return {"images": read["images"], FAILURES: (listed[FAILURES], read[FAILURES]) | beam.Flatten()}
+        read = listed.main | ReadImages(input_format, 1, None)
+        return {"images": read.main, "failures": (listed.failures, read.failures) | beam.Flatten()}
 
     outputs, _ = collect(build)
-    assert [each.encoded for each in outputs["images"]] == [content] and outputs[FAILURES] == []
+    assert [each.encoded for each in outputs["images"]] == [content] and outputs["failures"] == []
