@@ -16,7 +16,8 @@ SQL = ROOT / "deploy" / "sql"
 DOCUMENT = ROOT / "docs" / "warehouse.md"
 FILES = sorted(SQL.glob("*.sql"))
 
-OLD, NEW = "0fa62269e6ba", "5d1a24b1f0c3"
+OLD = "0fa62269e6ba84c637ddec57c8d51284c2f69647259f06646d9de172ae463eba"
+NEW = "5d1a24b1f0c360808085f4dd99e5d439f52b86f2938527faf30bd72eb21afbc1"
 FIRST_RUN, SECOND_RUN, THIRD_RUN = "night-1", "night-2", "night-3"
 Row = dict[str, Any]
 # The types of parameters, as `bq` reads them.

@@ -131,10 +131,29 @@ def test_search_by_index_parses_and_is_as_documented():
     assert arguments["distance_type"].name == "COSINE"
     assert arguments["options"].is_string  # a parameter is refused: "options_value is a literal"
     base, query_rows = search.this.this, search.args["query_table"].this
-    for select in (base, query_rows):  # of what searches by an index allow
+    for select in (base, query_rows):
         assert [part for part, value in select.args.items() if value] == ["expressions", "from_", "where"]
         assert "embedding" not in {column.name for column in select.args["where"].find_all(expressions.Column)}
+    # Of what is searched, an index allows columns alone; where the search starts may be any query.
+    assert all(isinstance(expression, expressions.Column) for expression in base.expressions)
     assert "embedding" in {column.name for column in base.expressions}
+    assert [expression.alias for expression in query_rows.expressions] == ["embedding"]
+
+
+def test_search_by_index_starts_from_the_images_vector(searchable):
+    """The part of the query that the emulator can execute; it has no VECTOR_SEARCH."""
+    query = sqlglot.parse_one(body("search.sql"), "bigquery")
+    start = query.find(expressions.VectorSearch).args["query_table"].this.sql("bigquery")
+
+    def vector(**values: str) -> list[Row]:
+        parameters = [bigquery.ScalarQueryParameter(name, "STRING", value) for name, value in values.items()]
+        return [dict(row) for row in searchable.execute(start, parameters).result()]
+
+    key = "gs://bucket/cats/0.jpg"
+    assert vector(key=key, digest=OLD) == [{"embedding": vectors()[key].tolist()}]
+    for wrong in ({"key": key, "digest": OLD[:12]}, {"key": key, "digest": NEW}, {"key": "none", "digest": OLD}):
+        with pytest.raises(GoogleAPICallError, match="expected key and digest"):
+            vector(**wrong)
 
 
 def test_search_by_index_filters_by_and_returns_what_the_index_stores():
@@ -182,6 +201,66 @@ def test_search_table_follows_the_table(fresh):
     kept = [row for row in rows if row["key"] not in ("gs://bucket/cats/1.jpg", "gs://bucket/cats/2.jpg")]
     assert refresh(OLD) == {row["key"]: row["embedding"] for row in [*kept, changed, new]}
     assert refresh(NEW) == {other["key"]: other["embedding"]}
+
+
+# Digests that the table does not have.
+
+
+@pytest.fixture(scope="module")
+def searchable(client: bigquery.Client) -> Warehouse:
+    """The pictures, and all tables that scripts write; the tests of this fixture leave them as they are."""
+    warehouse = Warehouse(client, "searchable")
+    warehouse.load("image_embeddings", pictures())
+    warehouse.load("image_embeddings_runs", RUNS)
+    warehouse.run("search_table.sql")
+    warehouse.run("search_table_refresh.sql", digest=OLD)
+    warehouse.run("near_duplicates.sql", **DUPLICATES)
+    return warehouse
+
+
+# Scripts that take a digest, with values that they work with.
+VALUES = {
+    "drift.sql": {"digest": OLD, "before_run": FIRST_RUN, "after_run": SECOND_RUN},
+    "migrate_agreement.sql": {"old_digest": OLD, "new_digest": NEW, "sample": 3, "neighbours": 3},
+    "migrate_coverage.sql": {"old_digest": OLD, "new_digest": NEW, "examples": 3},
+    "migrate_delete.sql": {"old_digest": OLD, "new_digest": NEW},
+    "near_duplicates.sql": {"digest": OLD, "threshold": 0.02, "bands": 2, "band_bits": 8, "window": 5},
+    "search_brute_force.sql": {"key": "gs://bucket/cats/0.jpg", "digest": OLD, "neighbours": 3},
+    "search_table_refresh.sql": {"digest": OLD},
+}
+
+
+def test_each_script_that_takes_a_digest_is_tried_without_it():
+    takes_digest = {file.name for file in FILES if any("digest" in name for name in documented_parameters(file.name))}
+    assert takes_digest == {*VALUES, "search.sql"}  # which has a test of its own
+
+
+@pytest.mark.parametrize("digest", [OLD[:12], "f" * 64], ids=["beginning", "unknown"])
+@pytest.mark.parametrize(
+    ("script", "parameter"),
+    [(script, parameter) for script, values in VALUES.items() for parameter in values if "digest" in parameter],
+)
+def test_a_digest_that_the_table_does_not_have_fails_and_changes_nothing(searchable, script, parameter, digest):
+    before = contents(searchable)
+    with pytest.raises(GoogleAPICallError, match="64 hex digits"):
+        searchable.run(script, **VALUES[script] | {parameter: digest})
+    assert contents(searchable) == before
+
+
+def test_an_empty_table_does_not_empty_the_search_table(fresh):
+    fresh.load("image_embeddings", pictures()[:3])
+    fresh.run("search_table.sql")
+    fresh.run("search_table_refresh.sql", digest=OLD)
+    fresh.execute("DELETE FROM image_embeddings WHERE TRUE")
+    with pytest.raises(GoogleAPICallError, match="64 hex digits"):
+        fresh.run("search_table_refresh.sql", digest=OLD)
+    assert len(fresh.select("SELECT key FROM image_embeddings_search")) == 3
+
+
+def contents(warehouse: Warehouse) -> dict[str, list[str]]:
+    """Returns the rows of each table, in an order of their own."""
+    tables = [table.table_id for table in warehouse.client.list_tables(warehouse.dataset)]
+    return {table: sorted(map(repr, warehouse.select(f"SELECT * FROM {table}"))) for table in tables}
 
 
 # Near duplicates.
@@ -353,7 +432,8 @@ def test_delete_leaves_what_has_no_successor(fresh):
     count = "SELECT model_digest, COUNT(*) AS images FROM image_embeddings GROUP BY model_digest ORDER BY model_digest"
     with pytest.raises(GoogleAPICallError, match="expected old_digest and new_digest to differ"):
         fresh.run("migrate_delete.sql", old_digest=OLD, new_digest=OLD)
-    fresh.run("migrate_delete.sql", old_digest=OLD, new_digest="none")
+    with pytest.raises(GoogleAPICallError, match="64 hex digits"):
+        fresh.run("migrate_delete.sql", old_digest=OLD, new_digest="none")
     assert [row["images"] for row in fresh.select(count)] == [45, 44]
     fresh.run("migrate_delete.sql", old_digest=OLD, new_digest=NEW)
     assert [row["images"] for row in fresh.select(count)] == [1, 44]
