@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from transforms import table_name
+
 
 def add_switch(parser: argparse._ActionsContainer, flag: str, meaning: str) -> None:
     """Adds a flag that is off unless given; `--flag=true` and `--flag=false` work too, as a template gives them."""
@@ -50,10 +52,10 @@ def pattern(given: str) -> str:
 
 def table(text: str) -> str:
     """Returns a BigQuery table as PROJECT.DATASET.TABLE, which SQL takes between backticks."""
-    parsed = re.fullmatch(r"([a-z][a-z0-9.:-]*?)[:.](\w+)\.([\w-]+)", text)
-    if not parsed:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected PROJECT:DATASET.TABLE")
-    return ".".join(parsed.groups())
+    try:
+        return table_name.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def absolute(path: str) -> str:

@@ -16,7 +16,7 @@ import apache_beam as beam
 import numpy as np
 
 from pipeline.warehouse import tables
-from transforms import counters, failures, write_tfrecord
+from transforms import counters, failures, table_name, write_tfrecord
 from transforms.copies import of_copy
 from transforms.encoding import examples, tfrecord
 from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef, Known, Reuse, key, uri
@@ -254,7 +254,7 @@ def _offset(reuse: Reuse) -> int:
 
 
 def _failed_rows(table: str) -> Iterator[tuple[bytes, tuple[float, bool]]]:
-    for row in tables.query(table, _LATEST_FAILURES.format(table=tables.failures_table(table))):
+    for row in tables.query(table, _LATEST_FAILURES.format(table=table_name.failures(table))):
         yield key_of(row["key"]), (0.0, row["retryable"])
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
 
+from transforms import table_name
 from transforms.encoding.examples import Written
 from transforms.records import Embedding, Failure, Known
 
@@ -134,9 +135,12 @@ class WriteBigQuery(beam.PTransform):
 
     Attributes:
       kind: `embeddings`, `failures` or `gone`.
-      table: PROJECT.DATASET.TABLE, which is there, empty, with the columns of that kind.
+      table: PROJECT.DATASET.TABLE or PROJECT:DATASET.TABLE, which is there, empty, with the columns of that kind.
       temp_location: a gs:// directory for the files that are loaded.
       run: what the rows have in common.
+
+    Raises:
+      ValueError: if there is no such kind, or a name or path cannot be one.
     """
 
     kind: str
@@ -144,9 +148,19 @@ class WriteBigQuery(beam.PTransform):
     temp_location: str
     run: RunColumns
 
+    def __post_init__(self) -> None:
+        if self.kind not in _ROWS:
+            raise ValueError(f"kind={self.kind!r}: expected one of {', '.join(_ROWS)}")
+        try:
+            self.table = table_name.parse(self.table)
+        except ValueError as error:
+            raise ValueError(f"table={error}") from error
+        if not re.match("gs://[^/]", self.temp_location):
+            raise ValueError(f"temp_location={self.temp_location!r}: expected gs://BUCKET/DIRECTORY")
+
     def expand(self, collections: tuple[beam.PCollection, ...]) -> beam.PCollection:
         to_row, columns = _ROWS[self.kind]
-        project, dataset, table = self.table.rsplit(".", 2)
+        project, dataset, table = table_name.split(self.table)
         loads = []
         for i, collection in enumerate(collections):
             written = (

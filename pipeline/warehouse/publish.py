@@ -15,6 +15,7 @@ from google.api_core import exceptions, retry
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import tables
 from pipeline.warehouse.tables import RUN_COLUMNS, Staging
+from transforms import table_name
 from transforms.storage import files
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
 
@@ -170,13 +171,13 @@ def transaction(table: str, staging: Staging) -> str:
             values=", ".join(f"new.{name}" for name in names),
         ),
         _REPLACE.format(
-            table=tables.failures_table(table),
+            table=table_name.failures(table),
             run=staging.run,
             rows=f"`{staging.failures}`",
             columns=", ".join(column["name"] for column in FAILURE_COLUMNS),
         ),
         _REPLACE.format(
-            table=tables.runs_table(table),
+            table=table_name.runs(table),
             run=staging.run,
             rows=_ONCE.format(run=staging.run),
             columns=", ".join(column["name"] for column in RUN_COLUMNS),
