@@ -49,14 +49,14 @@ DEFAULTS: dict[str, Any] = {
 COUNTS = ("embedded", "reused", "duplicate", "failed", "skipped")
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings with their defaults.
 
     Raises:
       ValueError: naming all that is wrong, and what was expected.
     """
-    settings = DEFAULTS | dict(given)
-    wrong = [f"{name!r} is unknown" for name in given if name not in REQUIRED and name not in DEFAULTS]
+    settings = DEFAULTS | dict(chosen)
+    wrong = [f"{name!r} is unknown" for name in chosen if name not in REQUIRED and name not in DEFAULTS]
     for name, (pattern, expected) in REQUIRED.items():
         value = settings.get(name)
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -107,8 +107,8 @@ def judgement(rows: Sequence[Mapping[str, Any]], run_id: str, table: str, max_fa
         raise ValueError(f"run {run_id!r}: expected a count of listed images, found none")
     parts = [row[name] or 0 for name in COUNTS]
     if row["listed"] != sum(parts):
-        found = " + ".join(f"{count} {name}" for count, name in zip(parts, COUNTS, strict=True))
-        raise ValueError(f"run {run_id!r}: expected {row['listed']} listed images, found {found} = {sum(parts)}")
+        summed = " + ".join(f"{count} {name}" for count, name in zip(parts, COUNTS, strict=True))
+        raise ValueError(f"run {run_id!r}: expected {row['listed']} listed images, found {summed} = {sum(parts)}")
     if row["failure_rate"] > max_failure_rate:
         raise ValueError(
             f"run {run_id!r}: expected a failure rate of at most {max_failure_rate:.2%}, "

@@ -27,10 +27,10 @@ def dataflow_options(*flags):
     return PipelineOptions(["--runner=DataflowRunner", "--sdk_container_image=an-image", *cloud, *flags])
 
 
-def two_steps(root, *, apart=False):
-    """Double → Add on a GPU, with a shuffle between them where they are `apart`."""
+def two_steps(root, *, shuffled=False):
+    """Double → Add on a GPU, with a shuffle between them where they are `shuffled`."""
     doubled = root | "Make" >> beam.Create([1, 2]) | "Double" >> beam.Map(lambda x: 2 * x)
-    if apart:
+    if shuffled:
         doubled |= "Shuffle" >> beam.Reshuffle()
     doubled | "Add" >> beam.Map(lambda x: x + 1).with_resource_hints(accelerator=GPU)
 
@@ -73,7 +73,7 @@ def test_fused_transforms_share_the_accelerator_of_one_of_them():
 
 
 def test_a_shuffle_keeps_them_apart():
-    job = dataflow_job.compose(dataflow_options(), lambda root: two_steps(root, apart=True))
+    job = dataflow_job.compose(dataflow_options(), lambda root: two_steps(root, shuffled=True))
     stages = dataflow_job.fused_stages(job.pipeline)
     assert (stage_of("Double", stages).accelerator, stage_of("Add", stages).accelerator) == ("", GPU)
 
