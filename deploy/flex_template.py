@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from pipeline import options
+from transforms import table_name
 
 NAME = "Image embeddings"
 DESCRIPTION = (
@@ -21,7 +22,7 @@ BUCKET_PATH = r"gs://[^/]+/.+"
 REGEXES = {
     "input": r"gs://[^/]+(/.*)?",
     "output": BUCKET_PATH,
-    "output_table": r"[a-z][a-z0-9.:-]*[:.]\w+\.[\w-]+",
+    "output_table": table_name.PATTERN,
     "run_id": r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
     "batch_size": r"[1-9][0-9]*",
     "max_pixels": r"[1-9][0-9]*",

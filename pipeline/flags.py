@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from transforms import table_name
+
 
 def add_switch(parser: argparse._ActionsContainer, flag: str, meaning: str) -> None:
     """Adds a flag that is off unless given; `--flag=true` and `--flag=false` work too, as a template gives them."""
@@ -41,19 +43,19 @@ def number(text: str) -> float:
         return math.nan
 
 
-def pattern(given: str) -> str:
+def pattern(text: str) -> str:
     """Returns a pattern that means the same in any working directory; a directory means all that is below it."""
-    if ("://" not in given and Path(given).is_dir()) or given.endswith("/"):
-        given = f"{given.rstrip('/')}/**"
-    return absolute(given)
+    if ("://" not in text and Path(text).is_dir()) or text.endswith("/"):
+        text = f"{text.rstrip('/')}/**"
+    return absolute(text)
 
 
 def table(text: str) -> str:
     """Returns a BigQuery table as PROJECT.DATASET.TABLE, which SQL takes between backticks."""
-    parsed = re.fullmatch(r"([a-z][a-z0-9.:-]*?)[:.](\w+)\.([\w-]+)", text)
-    if not parsed:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected PROJECT:DATASET.TABLE")
-    return ".".join(parsed.groups())
+    try:
+        return table_name.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def absolute(path: str) -> str:

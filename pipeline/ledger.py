@@ -16,7 +16,7 @@ import apache_beam as beam
 import numpy as np
 
 from pipeline.warehouse import tables
-from transforms import counters, failures, keys, write_tfrecord
+from transforms import counters, failures, keys, table_name, write_tfrecord
 from transforms.copies import of_copy
 from transforms.encoding import examples, tfrecord
 from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
@@ -272,7 +272,7 @@ def _offset(reuse: Reuse) -> int:
 
 
 def _failed_rows(table: str) -> Iterator[tuple[bytes, tuple[float, bool]]]:
-    for row in tables.query(table, _LATEST_FAILURES.format(table=tables.failures_table(table))):
+    for row in tables.query(table, _LATEST_FAILURES.format(table=table_name.failures(table))):
         yield keys.of_text(row["key"]), (0.0, row["retryable"])
 
 

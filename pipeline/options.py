@@ -62,7 +62,7 @@ class DryRun:
     """What a dry run is to show, as `text` or `json`, and what its quote is reckoned from."""
 
     shown_as: str
-    decoding: int | None = None
+    images: int | None = None
     image_bytes: int | None = None
     images_per_second: float | None = None
     sample: str | None = None

@@ -7,13 +7,14 @@ import dataclasses
 import datetime
 import functools
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
 
-from transforms import keys
+from transforms import keys, table_name
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, Failure, Known
 from transforms.stage import Stage
@@ -115,15 +116,26 @@ _ROWS: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[dict[str, str]]]]
 
 @dataclasses.dataclass(eq=False)
 class WriteBigQuery(Stage):
-    """Embedding, Failure or Known, in one collection or several → an element for each load job that has ended.
+    """Embedding, Failure or Known, in a tuple of collections → an element for each load job that has ended.
 
-    Several are never merged: each is written where it is made, since the local runner would hold what it merges.
+    The collections are not merged: each is written where it is made, since the local runner holds merged collections in
+    memory.
+
+    >>> run = RunColumns("first", datetime.datetime(2026, 1, 1), ModelFields("zeros", "d" * 64, dimension=4))
+    >>> write = WriteBigQuery("failures", "project:dataset.images_failures", "gs://bucket/tmp", run)
+    >>> write.table
+    'project.dataset.images_failures'
+    >>> failure_row(Failure.of(b"a.jpg", "read", OSError("gone")), run)["error"]
+    'OSError'
 
     Attributes:
       kind: `embeddings`, `failures` or `gone`.
-      table: PROJECT.DATASET.TABLE, which is there, empty, with the columns of that kind.
+      table: PROJECT:DATASET.TABLE of an existing table, with the columns of that kind.
       temp_location: a gs:// directory for the files that are loaded.
-      run: what the rows have in common.
+      run: the columns that all rows have in common.
+
+    Raises:
+      ValueError: if an attribute is none of these.
     """
 
     kind: str
@@ -131,9 +143,19 @@ class WriteBigQuery(Stage):
     temp_location: str
     run: RunColumns
 
+    def __post_init__(self) -> None:
+        if self.kind not in _ROWS:
+            raise ValueError(f"kind={self.kind!r}: expected one of {', '.join(_ROWS)}")
+        try:
+            self.table = table_name.parse(self.table)
+        except ValueError as error:
+            raise ValueError(f"table={error}") from error
+        if not re.match("gs://[^/]", self.temp_location):
+            raise ValueError(f"temp_location={self.temp_location!r}: expected gs://BUCKET/DIRECTORY")
+
     def expand(self, collections: tuple[beam.PCollection, ...]) -> beam.PCollection:
         to_row, columns = _ROWS[self.kind]
-        project, dataset, table = self.table.rsplit(".", 2)
+        project, dataset, table = table_name.split(self.table)
         loads = []
         for i, collection in enumerate(collections):
             written = (

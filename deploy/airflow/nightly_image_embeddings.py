@@ -25,6 +25,10 @@ from google.cloud import bigquery
 
 VARIABLE = "image_embeddings"
 BUCKET_PATH = r"gs://[^/]+/.+"
+# Of a table's name; a copy of transforms/table_name.py, which Airflow's environment does not have.
+TABLE = r"[a-z][a-z0-9.:-]*[:.]\w+\.[\w-]+"
+# What separates the project in it from the dataset: a dot in SQL.
+AFTER_PROJECT = r"[:.](?=\w+\.[\w-]+$)"
 REQUIRED = {
     "project": (r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "the project that Dataflow runs in"),
     "region": (r"[a-z]+-[a-z]+[0-9]+", "a region, as in europe-west1"),
@@ -32,7 +36,7 @@ REQUIRED = {
     "worker_service_account": (r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", "the e-mail address of a service account"),
     "temp_location": (BUCKET_PATH, "a gs:// path for temporary files"),
     "input": (r"gs://[^/]+(/.*)?", "a gs:// pattern of images, as in gs://bucket/photos/**"),
-    "output_table": (r"[a-z][a-z0-9-]+:\w+\.\w+", "PROJECT:DATASET.TABLE"),
+    "output_table": (TABLE, "PROJECT:DATASET.TABLE"),
 }
 # `flags`: further flags of the command, without their dashes, as in {"batch_size": 64, "reprocess": true}.
 DEFAULTS: dict[str, Any] = {
@@ -45,14 +49,14 @@ DEFAULTS: dict[str, Any] = {
 COUNTS = ("embedded", "reused", "duplicate", "failed", "skipped")
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings with their defaults.
 
     Raises:
       ValueError: naming all that is wrong, and what was expected.
     """
-    settings = DEFAULTS | dict(given)
-    wrong = [f"{name!r} is unknown" for name in given if name not in REQUIRED and name not in DEFAULTS]
+    settings = DEFAULTS | dict(chosen)
+    wrong = [f"{name!r} is unknown" for name in chosen if name not in REQUIRED and name not in DEFAULTS]
     for name, (pattern, expected) in REQUIRED.items():
         value = settings.get(name)
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -103,8 +107,8 @@ def judgement(rows: Sequence[Mapping[str, Any]], run_id: str, table: str, max_fa
         raise ValueError(f"run {run_id!r}: expected a count of listed images, found none")
     parts = [row[name] or 0 for name in COUNTS]
     if row["listed"] != sum(parts):
-        found = " + ".join(f"{count} {name}" for count, name in zip(parts, COUNTS, strict=True))
-        raise ValueError(f"run {run_id!r}: expected {row['listed']} listed images, found {found} = {sum(parts)}")
+        summed = " + ".join(f"{count} {name}" for count, name in zip(parts, COUNTS, strict=True))
+        raise ValueError(f"run {run_id!r}: expected {row['listed']} listed images, found {summed} = {sum(parts)}")
     if row["failure_rate"] > max_failure_rate:
         raise ValueError(
             f"run {run_id!r}: expected a failure rate of at most {max_failure_rate:.2%}, "
@@ -171,7 +175,7 @@ def nightly_image_embeddings() -> None:
 
     @task(retries=2)
     def judge(settings: dict[str, Any]) -> str:
-        table = settings["output_table"].replace(":", ".") + "_runs"
+        table = re.sub(AFTER_PROJECT, ".", settings["output_table"]) + "_runs"
         client = BigQueryHook().get_client(project_id=settings["project"])
         # A table's name cannot be a parameter; this one has passed `checked`.
         query = f"SELECT listed, {', '.join(COUNTS)}, failure_rate, verdict FROM `{table}` WHERE run_id = @run_id"  # noqa: S608

@@ -7,7 +7,7 @@
 -- Rows of later runs are in neither; rows of a run that is not in image_embeddings_runs are counted apart.
 --
 -- Parameters
---   digest     STRING  `model_digest`
+--   digest     STRING  `model_digest`, all 64 hex digits
 --   before_run STRING  `run_id` of the last run of the first part
 --   after_run  STRING  `run_id` of the last run of the second part
 --
@@ -17,10 +17,11 @@
 --   failure_rate_before, failure_rate_after  of the two runs, 0 to 1
 --   cosine_of_means                        of the parts' mean vectors; 1 where nothing moved
 --   distances_before, distances_after      cosine distances to the mean before: least, quartiles, largest (approximate)
--- Fails where a run is not in image_embeddings_runs.
+-- Fails where a run is not in image_embeddings_runs, or where image_embeddings has no row of the digest.
 -- Cost: reads model_digest, run_id and embedding of this model's rows, and image_embeddings_runs.
 --
---   bq query --use_legacy_sql=false --format=prettyjson --dataset_id=PROJECT:DATASET --parameter=digest::0fa62269e6ba \
+--   bq query --use_legacy_sql=false --format=prettyjson --dataset_id=PROJECT:DATASET \
+--     --parameter=digest::0fa62269e6ba84c637ddec57c8d51284c2f69647259f06646d9de172ae463eba \
 --     --parameter=before_run::scheduled__2026-11-01 --parameter=after_run::scheduled__2026-11-08 < deploy/sql/drift.sql
 
 WITH
@@ -70,7 +71,15 @@ WITH
     WHERE means.part = 'before' AND images.part IN ('before', 'after')
   )
 SELECT
-  (SELECT COUNTIF(part = 'before') FROM images) AS rows_before,
+  (
+    SELECT
+      IF(
+        COUNT(*) > 0,
+        COUNTIF(part = 'before'),
+        ERROR('no row has this model_digest: expected one of image_embeddings, all 64 hex digits')
+      )
+    FROM images
+  ) AS rows_before,
   (SELECT COUNTIF(part = 'after') FROM images) AS rows_after,
   (SELECT COUNTIF(part = 'unknown') FROM images) AS rows_of_unknown_runs,
   (SELECT MAX(listed) FROM image_embeddings_runs WHERE run_id = @before_run) AS listed_before,

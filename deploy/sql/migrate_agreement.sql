@@ -5,18 +5,19 @@
 -- Only images that have vectors of the same bytes under both models take part, as queries and as neighbours.
 --
 -- Parameters
---   old_digest STRING  `model_digest` in use
---   new_digest STRING  `model_digest` that is to replace it
+--   old_digest STRING  `model_digest` in use, all 64 hex digits
+--   new_digest STRING  `model_digest` that is to replace it, all 64 hex digits
 --   sample     INT64   how many images to search from; chosen by a hash of the key, the same ones each time
 --   neighbours INT64   how many nearest images are compared
 --
 -- Result: one row an image of the sample: key, overlap (0 to 1), mean_overlap (of the sample, the same in each row);
--- those that agree least first.
+-- those that agree least first. Fails where image_embeddings has no row of one of the digests.
 -- Cost: reads key, sha256, model_digest and embedding of both models' rows; computes 2 * sample * images distances.
 --
---   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET --parameter=old_digest::0fa62269e6ba \
---     --parameter=new_digest::5d1a24b1f0c3 --parameter=sample:INT64:100 --parameter=neighbours:INT64:10 \
---     < deploy/sql/migrate_agreement.sql
+--   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET \
+--     --parameter=old_digest::0fa62269e6ba84c637ddec57c8d51284c2f69647259f06646d9de172ae463eba \
+--     --parameter=new_digest::5d1a24b1f0c360808085f4dd99e5d439f52b86f2938527faf30bd72eb21afbc1 \
+--     --parameter=sample:INT64:100 --parameter=neighbours:INT64:10 < deploy/sql/migrate_agreement.sql
 
 WITH
   images AS (
@@ -53,6 +54,21 @@ WITH
       COUNTIF(old_rank <= @neighbours AND new_rank <= @neighbours) / COUNTIF(old_rank <= @neighbours) AS overlap
     FROM ranked
     GROUP BY key
+    UNION ALL
+    -- A row to fail on where one of the models has none. WHERE alone does not keep ERROR from being evaluated.
+    SELECT
+      IF(
+        old_images = 0 OR new_images = 0,
+        ERROR('no row has old_digest, or none new_digest: expected two of image_embeddings, all 64 hex digits'),
+        ''
+      ),
+      0.0
+    FROM (
+      SELECT COUNTIF(model_digest = @old_digest) AS old_images, COUNTIF(model_digest = @new_digest) AS new_images
+      FROM image_embeddings
+      WHERE model_digest IN (@old_digest, @new_digest)
+    )
+    WHERE old_images = 0 OR new_images = 0
   )
 SELECT key, overlap, AVG(overlap) OVER () AS mean_overlap
 FROM overlaps

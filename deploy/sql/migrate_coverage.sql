@@ -1,8 +1,8 @@
 -- Can the new model take over? Counts the images that have a vector under the old and the new model, side by side.
 --
 -- Parameters
---   old_digest STRING  `model_digest` in use
---   new_digest STRING  `model_digest` that is to replace it
+--   old_digest STRING  `model_digest` in use, all 64 hex digits
+--   new_digest STRING  `model_digest` that is to replace it, all 64 hex digits
 --   examples   INT64   how many keys of each gap to show
 --
 -- Result: one row:
@@ -10,12 +10,14 @@
 --   other_bytes    images with a vector of each, but the object changed between the two runs
 --   old_only, new_only
 --   old_only_keys, other_bytes_keys  the first of them by key: run the new model again for these
+-- Fails where image_embeddings has no row of one of the digests.
 -- The new model covers the old one where old_only and other_bytes are 0.
 -- Cost: reads key, sha256 and model_digest of both models' rows; no vectors.
 --
 --   bq query --use_legacy_sql=false --format=prettyjson --dataset_id=PROJECT:DATASET \
---     --parameter=old_digest::0fa62269e6ba --parameter=new_digest::5d1a24b1f0c3 --parameter=examples:INT64:10 \
---     < deploy/sql/migrate_coverage.sql
+--     --parameter=old_digest::0fa62269e6ba84c637ddec57c8d51284c2f69647259f06646d9de172ae463eba \
+--     --parameter=new_digest::5d1a24b1f0c360808085f4dd99e5d439f52b86f2938527faf30bd72eb21afbc1 \
+--     --parameter=examples:INT64:10 < deploy/sql/migrate_coverage.sql
 
 WITH
   images AS (
@@ -28,7 +30,11 @@ WITH
     GROUP BY key
   )
 SELECT
-  COUNTIF(old_sha256 = new_sha256) AS both_models,
+  IF(
+    COUNT(old_sha256) > 0 AND COUNT(new_sha256) > 0,
+    COUNTIF(old_sha256 = new_sha256),
+    ERROR('no row has old_digest, or none new_digest: expected two of image_embeddings, all 64 hex digits')
+  ) AS both_models,
   COUNTIF(old_sha256 != new_sha256) AS other_bytes,
   COUNTIF(new_sha256 IS NULL) AS old_only,
   COUNTIF(old_sha256 IS NULL) AS new_only,

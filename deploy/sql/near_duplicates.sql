@@ -10,17 +10,19 @@
 -- More bands find more, more bits make buckets smaller: 2^band_bits should be well above the number of images.
 --
 -- Parameters
---   digest    STRING   `model_digest`
+--   digest    STRING   `model_digest`, all 64 hex digits
 --   threshold FLOAT64  cosine distance up to which two images count as nearly the same, 0 to 2
 --   bands     INT64    hashes a vector
 --   band_bits INT64    bits a hash, at most 62
 --   window    INT64    comparisons a content and bucket
 --
--- Writes image_embeddings_near_duplicates: key < other_key, distance, same_bytes.
+-- Writes image_embeddings_near_duplicates: key < other_key, distance, same_bytes. Fails where image_embeddings has no
+-- row of the digest, and leaves the pairs as they are.
 -- Cost: reads key, sha256, model_digest and embedding of this model's rows; computes images * dimension * bands *
 -- band_bits products for the hashes, and at most images * bands * window distances.
 --
---   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET --parameter=digest::0fa62269e6ba \
+--   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET \
+--     --parameter=digest::0fa62269e6ba84c637ddec57c8d51284c2f69647259f06646d9de172ae463eba \
 --     --parameter=threshold:FLOAT64:0.02 --parameter=bands:INT64:16 --parameter=band_bits:INT64:16 \
 --     --parameter=window:INT64:50 < deploy/sql/near_duplicates.sql
 
@@ -89,4 +91,13 @@ WITH
   )
 SELECT key, other_key, distance, FALSE AS same_bytes FROM compared WHERE distance <= @threshold
 UNION ALL
-SELECT content_key, key, 0.0, TRUE FROM images WHERE key != content_key;
+SELECT content_key, key, 0.0, TRUE FROM images WHERE key != content_key
+UNION ALL
+-- A row to fail on where the model has none. WHERE alone does not keep ERROR from being evaluated.
+SELECT
+  IF(images = 0, ERROR('no row has this model_digest: expected one of image_embeddings, all 64 hex digits'), ''),
+  '',
+  0.0,
+  FALSE
+FROM (SELECT COUNT(*) AS images FROM image_embeddings WHERE model_digest = @digest)
+WHERE images = 0;

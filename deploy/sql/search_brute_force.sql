@@ -2,16 +2,17 @@
 --
 -- Parameters
 --   key        STRING  the image to start from, as in the column `key`
---   digest     STRING  `model_digest`: vectors are only comparable under one
+--   digest     STRING  `model_digest`, all 64 hex digits: vectors are only comparable under one
 --   neighbours INT64   how many images to return
 --
 -- Result: key, sha256, distance (cosine, 0 to 2), nearest first; the image itself is left out. Fails where the table
--- has no vector of the image.
+-- has no vector of the image under the digest, or no row of the digest at all.
 -- Cost: reads the columns key, sha256, model_digest and embedding (8 bytes a dimension) of this model's rows: the table
 -- is clustered by model_digest, so the blocks of other models are skipped.
 --
 --   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET --parameter=key::gs://bucket/cat.jpg \
---     --parameter=digest::0fa62269e6ba --parameter=neighbours:INT64:10 < deploy/sql/search_brute_force.sql
+--     --parameter=digest::0fa62269e6ba84c637ddec57c8d51284c2f69647259f06646d9de172ae463eba \
+--     --parameter=neighbours:INT64:10 < deploy/sql/search_brute_force.sql
 
 WITH
   query AS (
@@ -19,7 +20,7 @@ WITH
       IFNULL(
         -- An aggregate, so that an image that is not there gives one row to fail on.
         ANY_VALUE(embedding),
-        ERROR('no vector of this image: expected key and digest as in the columns key and model_digest')
+        ERROR('no vector of this image: expected key and digest as in the columns key and model_digest (64 hex digits)')
       ) AS embedding
     FROM image_embeddings
     WHERE model_digest = @digest AND key = @key

@@ -3,14 +3,15 @@
 -- tells. An index on the table follows by itself; rows that are not indexed yet are searched by brute force meanwhile.
 --
 -- Parameters
---   digest STRING  `model_digest` whose vectors are to be searched
+--   digest STRING  `model_digest` whose vectors are to be searched, all 64 hex digits
 --
--- Under a digest that is not in image_embeddings it empties the search table; run again with the right one it fills it.
+-- Fails where image_embeddings has no row of the digest, and leaves the search table as it is.
 -- After a switch to a model of another dimension, drop the index first and create it again.
 -- Cost: reads key, sha256, model_digest, embedded_at and embedding of this model's rows, and key, model_digest and
 -- embedded_at of the search table.
 --
---   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET --parameter=digest::0fa62269e6ba \
+--   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET \
+--     --parameter=digest::0fa62269e6ba84c637ddec57c8d51284c2f69647259f06646d9de172ae463eba \
 --     < deploy/sql/search_table_refresh.sql
 
 MERGE image_embeddings_search AS target
@@ -18,6 +19,17 @@ USING (
   SELECT key, sha256, model_digest, embedded_at, embedding
   FROM image_embeddings
   WHERE model_digest = @digest
+  UNION ALL
+  -- A row to fail on where the model has none: every row of the search table would be deleted. WHERE alone does not
+  -- keep ERROR from being evaluated.
+  SELECT
+    IF(images = 0, ERROR('no row has this model_digest: expected one of image_embeddings, all 64 hex digits'), ''),
+    NULL,
+    '',
+    NULL,
+    NULL
+  FROM (SELECT COUNT(*) AS images FROM image_embeddings WHERE model_digest = @digest)
+  WHERE images = 0
 ) AS source
 ON target.key = source.key
 WHEN MATCHED AND (target.model_digest != source.model_digest OR target.embedded_at != source.embedded_at) THEN

@@ -1,12 +1,12 @@
 """Publishing: the rows of a run, loaded into staging tables, become part of the table all at once or not at all.
 
-First a gate looks at what was loaded; then one transaction merges it. Both happen in the pipeline, when its loads have
-ended: a job that was launched from a template has nobody waiting for it.
+A gate checks the loaded rows, then one transaction merges them. Both are part of the pipeline, after its loads, because
+nobody waits for a job that was launched from a template.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -15,10 +15,11 @@ from google.api_core import exceptions, retry
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import tables
 from pipeline.warehouse.tables import RUN_COLUMNS, Staging
+from transforms import table_name
 from transforms.storage import files
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
 
-# Of all rows, how often each thing happens that must not; a vector of zeros has no direction to compare.
+# Counts the rows, and those that must not be. A vector of zeros has no direction to compare.
 _GATE = """
 SELECT
   COUNT(*) AS row_count,
@@ -29,58 +30,61 @@ SELECT
 FROM `{table}`
 """
 
-# A row that is there gives way to one of a later generation of its object, or where versions are none to compare, of a
-# later run: of two runs at once the one that listed first may end last.
+# A new row replaces an existing one of an earlier generation of its object or, where versions are no numbers, of an
+# earlier run. Of two runs at once, the one that listed first may end last.
 _MERGE = """
-MERGE `{table}` AS there
+MERGE `{table}` AS existing
 USING (
   SELECT * FROM `{staging}`
   WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY key, model_digest ORDER BY version DESC) = 1
 ) AS new
-ON there.key = new.key AND there.model_digest = new.model_digest
+ON existing.key = new.key AND existing.model_digest = new.model_digest
 WHEN MATCHED AND IF(
-  SAFE_CAST(new.version AS INT64) IS NOT NULL AND SAFE_CAST(there.version AS INT64) IS NOT NULL,
-  SAFE_CAST(new.version AS INT64) >= SAFE_CAST(there.version AS INT64),
-  new.embedded_at >= there.embedded_at
+  SAFE_CAST(new.version AS INT64) IS NOT NULL AND SAFE_CAST(existing.version AS INT64) IS NOT NULL,
+  SAFE_CAST(new.version AS INT64) >= SAFE_CAST(existing.version AS INT64),
+  new.embedded_at >= existing.embedded_at
 ) THEN UPDATE SET {updates}
 WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})
 """
 
-# Just the row that this run saw: one that another run has written since stays.
+# Deletes only the row that this run saw. A row that another run has written since stays.
 _PRUNE = """
-DELETE FROM `{table}` AS there
+DELETE FROM `{table}` AS existing
 WHERE EXISTS (
   SELECT 1 FROM `{staging}` AS gone
-  WHERE gone.key = there.key AND gone.version = there.version AND gone.model_digest = there.model_digest
+  WHERE gone.key = existing.key AND gone.version = existing.version AND gone.model_digest = existing.model_digest
 )
 """
 
-# By the run's own row: a run without failures has no row among them that would tell its name.
+# The run's own row names the run: a run without failures has no row among the failures.
 _REPLACE = """
 DELETE FROM `{table}` WHERE run_id IN (SELECT run_id FROM `{run}`);
 INSERT INTO `{table}` ({columns}) SELECT {columns} FROM {rows}
 """
 
-# A row that was staged twice, its reply being lost, is one.
-_ONCE = (
+# The run's row is staged twice where the reply to the first request was lost.
+_ROW_OF_RUN = (
     "(SELECT * FROM `{run}` WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY run_id ORDER BY finished_at DESC) = 1)"
 )
 
 
 class GateRefused(RuntimeError):
-    """What was loaded is not what was embedded; the table is as it was, and the staging table is kept."""
+    """The loaded rows are not those that were embedded. The table is unchanged, and the staging tables stay."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Publication:
-    """What is published where.
+    """Where the rows of a run are published, and from where.
 
     Attributes:
       table: PROJECT.DATASET.TABLE.
-      staging: what was loaded.
-      temp_location: a gs:// directory of its own for the files that are loaded, removed when they are published.
+      staging: the tables that rows are loaded into.
+      temp_location: a gs:// directory of this run alone, for the files that are loaded; removed after publishing.
       make_latest: whether `<table>_latest` shows this run's model from then on.
+
+    Raises:
+      ValueError: if `table` is no table's name.
     """
 
     table: str
@@ -88,66 +92,79 @@ class Publication:
     temp_location: str
     make_latest: bool
 
+    def __post_init__(self) -> None:
+        table_name.split(self.table)
+
 
 def prepare(table: str, digest: str, temp_location: str, make_latest: bool) -> Publication:
-    """Makes or checks the tables, and returns the publication of one attempt at a run; raises ValueError."""
+    """Makes or checks the tables, and returns the publication of one attempt at a run.
+
+    Raises:
+      ValueError: see `tables.prepare`.
+    """
     staging = tables.prepare(table, digest)
-    own = f"{temp_location}/{staging.embeddings.rpartition('.')[2]}"
-    return Publication(table, staging, own, make_latest)
+    own_location = f"{temp_location}/{table_name.split(staging.embeddings).table}"
+    return Publication(table, staging, own_location, make_latest)
 
 
 def published(table: str, run_id: str) -> RunReport | None:
-    """Returns the report of a run whose rows are in the table, None where there is none (yet)."""
-    row = tables.read_report(table, run_id)
-    return RunReport.from_json(row) if row else None
+    """Returns the report of a run whose rows are in the table, None where there is no such run yet."""
+    report = tables.read_report(table, run_id)
+    return RunReport.from_json(report) if report else None
 
 
 def check(publication: Publication, report: RunReport) -> None:
-    """The quality gate: looks at the loaded rows.
+    """The quality gate: compares the loaded rows with the run's report.
 
     Raises:
       GateRefused: with everything that is wrong, and where the rows are.
     """
-    staging = publication.staging
-    (found,) = tables.query(
-        publication.table,
-        _GATE.format(table=staging.embeddings),
-        dimension=str(report.model["dimension"]),
-        digest=report.model["digest"],
-    )
-    counts = report.counts
-    problems = [
-        f"{found[name]} rows {words}"
-        for name, words in (
-            ("not_finite", "with NaN or infinite components"),
-            ("zero", "with a vector of zeros"),
-            ("other_dimension", f"of other than {report.model['dimension']} dimensions"),
-            ("other_model", "of another model digest"),
-        )
-        if found[name]
-    ]
-    expected = counts["embedded"] + counts["reused"] + counts["duplicate"]
-    if found["row_count"] != expected:
-        problems.insert(0, f"{found['row_count']} rows where the pipeline counted {expected}")
-    for table, expected in ((staging.failures, counts["failed"]), (staging.gone, report.pruned)):
-        (rows,) = tables.query(publication.table, f"SELECT COUNT(*) AS row_count FROM `{table}`")  # noqa: S608
-        if rows["row_count"] != expected:
-            problems.append(f"{rows['row_count']} rows in {table} where the pipeline counted {expected}")
+    problems = [*_wrong_embeddings(publication, report), *_wrong_counts(publication, report)]
     if problems:
         raise GateRefused(
-            f"nothing was published to {publication.table}: {'; '.join(problems)}; the rows are in {staging.embeddings}"
+            f"nothing was published to {publication.table}: {'; '.join(problems)}; "
+            f"the rows are in {publication.staging.embeddings}"
         )
+
+
+def _wrong_embeddings(publication: Publication, report: RunReport) -> Iterator[str]:
+    model, counts = report.model, report.counts
+    (loaded,) = tables.query(
+        publication.table,
+        _GATE.format(table=publication.staging.embeddings),
+        dimension=str(model["dimension"]),
+        digest=model["digest"],
+    )
+    expected = counts["embedded"] + counts["reused"] + counts["duplicate"]
+    if loaded["row_count"] != expected:
+        yield f"{loaded['row_count']} rows where the pipeline counted {expected}"
+    for name, problem in (
+        ("not_finite", "with NaN or infinite components"),
+        ("zero", "with a vector of zeros"),
+        ("other_dimension", f"of other than {model['dimension']} dimensions"),
+        ("other_model", "of another model digest"),
+    ):
+        if loaded[name]:
+            yield f"{loaded[name]} rows {problem}"
+
+
+def _wrong_counts(publication: Publication, report: RunReport) -> Iterator[str]:
+    staging = publication.staging
+    for table, expected in ((staging.failures, report.counts["failed"]), (staging.gone, report.pruned)):
+        (loaded,) = tables.query(publication.table, f"SELECT COUNT(*) AS row_count FROM `{table}`")  # noqa: S608
+        if loaded["row_count"] != expected:
+            yield f"{loaded['row_count']} rows in {table} where the pipeline counted {expected}"
 
 
 def publish(publication: Publication, report: RunReport) -> None:
-    """Checks and merges what was loaded, and drops the staging tables; what is published already stays as it is.
+    """Checks and merges the loaded rows, and deletes the staging tables. A run that is published stays as it is.
 
     Raises:
       GateRefused: see `check`.
     """
     table, staging = publication.table, publication.staging
-    there = published(table, report.run_id)
-    if there is None or there.started_at != report.started_at:
+    earlier = published(table, report.run_id)
+    if earlier is None or earlier.started_at != report.started_at:
         check(publication, report)
         _stage_run(publication, report)
         _commit(table, transaction(table, staging))
@@ -158,35 +175,57 @@ def publish(publication: Publication, report: RunReport) -> None:
 
 
 def transaction(table: str, staging: Staging) -> str:
-    """Returns the script that publishes a run. It has no values, only names of tables and columns."""
-    names = [column["name"] for column in EMBEDDING_COLUMNS]
+    """Returns the script that publishes a run. It holds no values, only names of tables and columns."""
+    columns = _names(EMBEDDING_COLUMNS)
     statements = [
         _PRUNE.format(table=table, staging=staging.gone),
         _MERGE.format(
             table=table,
             staging=staging.embeddings,
-            updates=", ".join(f"{name} = new.{name}" for name in names),
-            columns=", ".join(names),
-            values=", ".join(f"new.{name}" for name in names),
+            updates=", ".join(f"{name} = new.{name}" for name in columns),
+            columns=", ".join(columns),
+            values=", ".join(f"new.{name}" for name in columns),
         ),
         _REPLACE.format(
-            table=tables.failures_table(table),
+            table=table_name.failures(table),
             run=staging.run,
             rows=f"`{staging.failures}`",
-            columns=", ".join(column["name"] for column in FAILURE_COLUMNS),
+            columns=", ".join(_names(FAILURE_COLUMNS)),
         ),
         _REPLACE.format(
-            table=tables.runs_table(table),
+            table=table_name.runs(table),
             run=staging.run,
-            rows=_ONCE.format(run=staging.run),
-            columns=", ".join(column["name"] for column in RUN_COLUMNS),
+            rows=_ROW_OF_RUN.format(run=staging.run),
+            columns=", ".join(_names(RUN_COLUMNS)),
         ),
     ]
     return ";\n".join(("BEGIN TRANSACTION", *(statement.strip() for statement in statements), "COMMIT TRANSACTION;"))
 
 
+def _names(columns: Sequence[dict[str, str]]) -> list[str]:
+    return [column["name"] for column in columns]
+
+
+# SQL's names of types, where they differ from the REST interface's.
+_SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
+
+
 def _stage_run(publication: Publication, report: RunReport) -> None:
-    row = {
+    """Inserts the run's own row into its staging table."""
+    row = _run_row(report)
+    columns = ", ".join(_names(RUN_COLUMNS))
+    values = ", ".join(
+        f"CAST(@{column['name']} AS {_SQL_TYPES.get(column['type'], column['type'])})" for column in RUN_COLUMNS
+    )
+    tables.query(
+        publication.table,
+        f"INSERT INTO `{publication.staging.run}` ({columns}) VALUES ({values})",  # noqa: S608 - names only
+        **{name: str(row[name]) for name in _names(RUN_COLUMNS)},
+    )
+
+
+def _run_row(report: RunReport) -> dict[str, Any]:
+    return {
         "run_id": report.run_id,
         "started_at": report.started_at,
         "finished_at": report.finished_at,
@@ -199,20 +238,10 @@ def _stage_run(publication: Publication, report: RunReport) -> None:
         "verdict": report.verdict,
         "report": json.dumps(dataclasses.asdict(report)),
     }
-    columns = {column["name"]: column["type"] for column in RUN_COLUMNS}
-    values = ", ".join(f"CAST(@{name} AS {_SQL_TYPES.get(kind, kind)})" for name, kind in columns.items())
-    tables.query(
-        publication.table,
-        f"INSERT INTO `{publication.staging.run}` ({', '.join(columns)}) VALUES ({values})",  # noqa: S608 - names only
-        **{name: str(row[name]) for name in columns},
-    )
-
-
-_SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
 
 
 def _overtaken(error: BaseException) -> bool:
-    """Whether a transaction gave way to another one that ran at the same time; nothing of it was done."""
+    """Whether BigQuery undid a transaction because another one changed the same tables at the same time."""
     return isinstance(error, exceptions.GoogleAPICallError) and any(
         words in str(error).lower() for words in ("concurrent update", "could not serialize", "too many dml")
     )
@@ -226,11 +255,11 @@ def _commit(table: str, script: str) -> None:
 
 @dataclasses.dataclass(eq=False)
 class PublishRows(beam.PTransform):
-    """RunReport → the same, once its rows are published.
+    """RunReport → the same, once the run's rows are published.
 
     Attributes:
-      publication: what is published where.
-      loads: what the load jobs gave when they ended.
+      publication: where they are published.
+      loads: an element for each load job that has ended, as WriteBigQuery returns them.
     """
 
     publication: Publication

@@ -1,13 +1,14 @@
-"""The tables: what they are called, what is in them, and whether they are fit to take a run's rows.
+"""The tables of a warehouse: they are made, checked and queried.
 
-`<table>` holds one row for a key and a model; `<table>_failures`, `<table>_runs` and the view `<table>_latest` stand
-beside it. A run writes into staging tables of its own, which are gone when it is published, or a week later.
+`<table>` holds one row for each key and model. `<table>_failures`, `<table>_runs` and the view `<table>_latest` stand
+beside it. A run writes into staging tables of its own, which are deleted when it is published, or a week later.
 """
 
 import contextlib
 import dataclasses
 import datetime
 import functools
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,12 +17,13 @@ from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import bigquery
 
+from transforms import table_name
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS, GONE_COLUMNS, column
 
 _STAGING_DAYS = 7
-# While a person waits for the launch, in seconds.
+# For requests at launch, while a person waits: retries end after this many seconds.
 _PATIENCE = bigquery.DEFAULT_RETRY.with_timeout(120)
-# A server that takes a request and says nothing is asked again, after so many seconds.
+# Seconds without an answer after which a request is sent again.
 _TIMEOUT = 60
 
 RUN_COLUMNS = (
@@ -60,73 +62,93 @@ class Staging:
         return cls(prefix, f"{prefix}_failures", f"{prefix}_gone", f"{prefix}_run")
 
 
-def failures_table(table: str) -> str:
-    return f"{table}_failures"
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """How a table that stays is made.
+
+    Attributes:
+      columns: as BigQuery's REST interface describes them.
+      day_of: the column whose day a row is partitioned by.
+      clustered_by: the columns that rows are sorted by within a day.
+      description: for people.
+    """
+
+    columns: Sequence[dict[str, str]]
+    day_of: str
+    clustered_by: tuple[str, ...]
+    description: str
 
 
-def runs_table(table: str) -> str:
-    return f"{table}_runs"
-
-
-def latest_view(table: str) -> str:
-    return f"{table}_latest"
+_EMBEDDINGS = _Layout(EMBEDDING_COLUMNS, "embedded_at", ("model_digest", "key"), "Vectors of images.")
+_FAILURES = _Layout(FAILURE_COLUMNS, "failed_at", ("run_id",), "Images without a vector.")
+_RUNS = _Layout(RUN_COLUMNS, "started_at", ("run_id",), "Runs that wrote vectors.")
 
 
 @functools.cache
 def client(project: str) -> bigquery.Client:
-    """Returns this process's client; BIGQUERY_EMULATOR_HOST is where it calls, if set."""
+    """Returns this process's client; it calls BIGQUERY_EMULATOR_HOST where that is set."""
     return bigquery.Client(project=project)
 
 
 def client_of(table: str) -> bigquery.Client:
-    """Returns the client for a table's own project."""
-    return client(table.rsplit(".", 2)[0])
+    """Returns the client for a table's own project.
+
+    All statements are sent by way of this function, so that none has a table in it whose name was not checked.
+
+    Raises:
+      ValueError: if `table` is no table's name.
+    """
+    return client(table_name.split(table).project)
 
 
 def prepare(table: str, digest: str) -> Staging:
-    """Makes what is missing of a table and those beside it, checks what is there, and makes the staging tables.
+    """Makes the tables that are missing, checks those that exist, and makes the staging tables.
 
     Args:
       table: PROJECT.DATASET.TABLE.
       digest: of the run's model, which a new view `<table>_latest` shows.
 
     Raises:
-      ValueError: with what was expected, and how to come by it.
+      ValueError: if a table has other columns than expected, or BigQuery refuses; the error says what to do.
     """
     staging = Staging.of(table)
     with explained(table):
         bq = client_of(table)
-        bq.get_dataset(table.rsplit(".", 1)[0], retry=_PATIENCE)
+        bq.get_dataset(_dataset(table), retry=_PATIENCE)
         problems = [
-            *_ensure(bq, table, EMBEDDING_COLUMNS, "embedded_at", ["model_digest", "key"], "Vectors of images."),
-            *_ensure(bq, failures_table(table), FAILURE_COLUMNS, "failed_at", ["run_id"], "Images without a vector."),
-            *_ensure(bq, runs_table(table), RUN_COLUMNS, "started_at", ["run_id"], "Runs that wrote vectors."),
+            *_ensure(bq, table, _EMBEDDINGS),
+            *_ensure(bq, table_name.failures(table), _FAILURES),
+            *_ensure(bq, table_name.runs(table), _RUNS),
         ]
         if problems:
             raise ValueError(f"--output_table {table!r} has other columns than expected: {'; '.join(problems)}")
-        if not _exists(bq, latest_view(table)):
+        if not _exists(bq, table_name.latest(table)):
             show(table, digest)
-        expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=_STAGING_DAYS)
-        for name, columns in (
-            (staging.embeddings, EMBEDDING_COLUMNS),
-            (staging.failures, FAILURE_COLUMNS),
-            (staging.gone, GONE_COLUMNS),
-            (staging.run, RUN_COLUMNS),
-        ):
-            made = bigquery.Table(name, _fields(columns))
-            made.expires = expires
-            made.description = "Rows of a run that is not published yet; goes by itself."
-            bq.create_table(made, exists_ok=True, retry=_PATIENCE)
+        _make_staging(bq, staging)
     return staging
+
+
+def _make_staging(bq: bigquery.Client, staging: Staging) -> None:
+    expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=_STAGING_DAYS)
+    for name, columns in (
+        (staging.embeddings, EMBEDDING_COLUMNS),
+        (staging.failures, FAILURE_COLUMNS),
+        (staging.gone, GONE_COLUMNS),
+        (staging.run, RUN_COLUMNS),
+    ):
+        table = bigquery.Table(name, _fields(columns))
+        table.expires = expires
+        table.description = "Rows of a run that is not published yet; goes by itself."
+        bq.create_table(table, exists_ok=True, retry=_PATIENCE)
 
 
 @contextlib.contextmanager
 def explained(table: str) -> Iterator[None]:
-    """Turns what Google's client raises into a ValueError that says what to do."""
+    """Turns the errors of Google's client into a ValueError that says what to do."""
     try:
         yield
     except exceptions.NotFound as error:
-        dataset = ":".join(table.rsplit(".", 2)[:2])
+        dataset = ":".join(_dataset(table).rsplit(".", 1))
         raise ValueError(
             f"--output_table {table!r}: {error.message}; expected a dataset that is there: `bq mk --dataset {dataset}`"
         ) from error
@@ -134,32 +156,41 @@ def explained(table: str) -> Iterator[None]:
         raise ValueError(f"--output_table {table!r} cannot be prepared: {error}") from error
 
 
-def differences(found: Iterable[bigquery.SchemaField], columns: Sequence[dict[str, str]]) -> list[str]:
-    """Returns what a table's columns lack to hold ours, a phrase each; further columns of its own are no matter."""
-    there = {field.name.lower(): field for field in found}
+def differences(fields: Iterable[bigquery.SchemaField], columns: Sequence[dict[str, str]]) -> list[str]:
+    """Returns a phrase for each difference that keeps a table from holding our rows.
+
+    Args:
+      fields: the table's columns. It may have more than ours, unless they are REQUIRED.
+      columns: ours.
+    """
+    by_name = {field.name.lower(): field for field in fields}
     problems = []
-    for wanted in _fields(columns):
-        field = there.get(wanted.name)
+    for expected in _fields(columns):
+        field = by_name.get(expected.name)
         if field is None:
-            problems.append(f"column {wanted.name!r} is missing, expected {_type(wanted)}")
-        elif _type(field) != _type(wanted):
-            problems.append(f"column {wanted.name!r} is {_type(field)}, expected {_type(wanted)}")
-    ours = {wanted["name"] for wanted in columns}
+            problems.append(f"column {expected.name!r} is missing, expected {_type(expected)}")
+        elif _type(field) != _type(expected):
+            problems.append(f"column {expected.name!r} is {_type(field)}, expected {_type(expected)}")
+    ours = {column["name"] for column in columns}
     problems += [
         f"column {field.name!r} is REQUIRED, and this project has nothing for it"
-        for name, field in there.items()
+        for name, field in by_name.items()
         if field.mode == "REQUIRED" and name not in ours
     ]
     return problems
 
 
 def show(table: str, digest: str) -> None:
-    """Lets the view `<table>_latest` show the rows of one model: one a key."""
-    if not digest.isalnum():
+    """Lets the view `<table>_latest` show the rows of one model: one a key.
+
+    Raises:
+      ValueError: if `digest` is none.
+    """
+    if not re.fullmatch("[0-9a-f]+", digest):
         raise ValueError(f"model_digest={digest!r}: expected hex digits")
     bq = client_of(table)
-    view = bigquery.Table(latest_view(table))
-    # A view takes no parameters; the digest is hex digits, the table's name was checked when the flag was read.
+    view = bigquery.Table(table_name.latest(table))
+    # A view takes no parameters. The digest is hex digits, and `client_of` has checked the table's name.
     view.view_query = f"SELECT * FROM `{table}` WHERE model_digest = '{digest}'"  # noqa: S608
     view.description = "The vectors of one model, one row a key; --make_latest chooses another model."
     try:
@@ -169,13 +200,19 @@ def show(table: str, digest: str) -> None:
 
 
 def drop(staging: Staging) -> None:
-    """Deletes the staging tables; those that are gone already are fine."""
+    """Deletes the staging tables that still exist."""
     for name in dataclasses.astuple(staging):
         client_of(name).delete_table(name, not_found_ok=True)
 
 
 def query(table: str, sql: str, **parameters: Any) -> list[bigquery.Row]:
-    """Returns the rows of a query, whose parameters are strings or lists of strings."""
+    """Returns the rows of a query.
+
+    Args:
+      table: that it asks; its project runs the query.
+      sql: with the names of tables as text, after a check, and all values as parameters.
+      parameters: strings or lists of strings, by name.
+    """
     return list(client_of(table).query(sql, job_config=_config(parameters), timeout=_TIMEOUT).result())
 
 
@@ -185,7 +222,12 @@ def run(table: str, script: str) -> None:
 
 
 class Result(NamedTuple):
-    """A query's result that any worker can read a part of."""
+    """A query's result, of which any worker can read a part.
+
+    Attributes:
+      project, job, location: of the query.
+      total: how many rows.
+    """
 
     project: str
     job: str
@@ -200,19 +242,19 @@ def start(table: str, sql: str, **parameters: Any) -> Result:
 
 
 def rows(project: str, job: str, location: str, first: int, count: int) -> Iterable[bigquery.Row]:
-    """Yields the rows of a result from the `first` one on, `count` at most."""
-    found: Any = client(project).get_job(job, location=location)
-    yield from found.result(start_index=first, max_results=count)
+    """Yields at most `count` rows of a result, from row number `first` on."""
+    query_job: Any = client(project).get_job(job, location=location)
+    yield from query_job.result(start_index=first, max_results=count)
 
 
 def read_report(table: str, run_id: str) -> str | None:
-    """Returns the report of a run as JSON, None where there is none (yet)."""
-    sql = f"SELECT report FROM `{runs_table(table)}` WHERE run_id = @run_id"  # noqa: S608 - the name was checked
+    """Returns the report of a run as JSON, None where the run or the tables do not exist yet."""
+    sql = f"SELECT report FROM `{table_name.runs(table)}` WHERE run_id = @run_id"  # noqa: S608 - `query` checks the name
     try:
-        found = query(table, sql, run_id=run_id)
+        runs = query(table, sql, run_id=run_id)
     except exceptions.NotFound:
         return None
-    return found[0]["report"] if found else None
+    return runs[0]["report"] if runs else None
 
 
 def _config(parameters: Mapping[str, Any]) -> bigquery.QueryJobConfig:
@@ -225,20 +267,18 @@ def _parameter(name: str, value: Any) -> bigquery.ScalarQueryParameter | bigquer
     return bigquery.ScalarQueryParameter(name, "STRING", value)
 
 
-def _ensure(
-    bq: bigquery.Client,
-    name: str,
-    columns: Sequence[dict[str, str]],
-    day_of: str,
-    clustered_by: list[str],
-    description: str,
-) -> list[str]:
-    made = bigquery.Table(name, _fields(columns))
-    made.time_partitioning = bigquery.TimePartitioning(field=day_of)
-    made.clustering_fields = clustered_by
-    made.description = description
-    there = bq.create_table(made, exists_ok=True, retry=_PATIENCE)
-    return [f"{problem} (in {name})" for problem in differences(there.schema, columns)]
+def _dataset(table: str) -> str:
+    return table.rpartition(".")[0]
+
+
+def _ensure(bq: bigquery.Client, name: str, layout: _Layout) -> list[str]:
+    """Makes a table, or returns what is wrong with the one that exists."""
+    table = bigquery.Table(name, _fields(layout.columns))
+    table.time_partitioning = bigquery.TimePartitioning(field=layout.day_of)
+    table.clustering_fields = list(layout.clustered_by)
+    table.description = layout.description
+    existing = bq.create_table(table, exists_ok=True, retry=_PATIENCE)
+    return [f"{problem} (in {name})" for problem in differences(existing.schema, layout.columns)]
 
 
 def _exists(bq: bigquery.Client, name: str) -> bool:
@@ -253,6 +293,7 @@ def _fields(columns: Sequence[dict[str, str]]) -> list[bigquery.SchemaField]:
     return [bigquery.SchemaField.from_api_repr(column) for column in columns]
 
 
+# Of types that BigQuery has two names for.
 _NAMES = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
 
 

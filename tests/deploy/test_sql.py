@@ -111,10 +111,10 @@ def test_every_file_is_explained():
 @pytest.mark.parametrize("key", ["gs://bucket/cats/0.jpg", "gs://bucket/ships/4.jpg"])
 def test_brute_force_finds_the_nearest(warehouse, key, digest):
     table = vectors(digest)
-    found = warehouse.rows("search_brute_force.sql", key=key, digest=digest, neighbours=7)
-    assert [row["key"] for row in found] == nearest(key, table)[:7]
-    expected = [distance(table[key], table[row["key"]]) for row in found]
-    np.testing.assert_allclose([row["distance"] for row in found], expected, **CLOSE)
+    neighbours = warehouse.rows("search_brute_force.sql", key=key, digest=digest, neighbours=7)
+    assert [row["key"] for row in neighbours] == nearest(key, table)[:7]
+    expected = [distance(table[key], table[row["key"]]) for row in neighbours]
+    np.testing.assert_allclose([row["distance"] for row in neighbours], expected, **CLOSE)
 
 
 def test_brute_force_says_that_the_image_is_not_there(warehouse):
@@ -131,10 +131,29 @@ def test_search_by_index_parses_and_is_as_documented():
     assert arguments["distance_type"].name == "COSINE"
     assert arguments["options"].is_string  # a parameter is refused: "options_value is a literal"
     base, query_rows = search.this.this, search.args["query_table"].this
-    for select in (base, query_rows):  # of what searches by an index allow
+    for select in (base, query_rows):
         assert [part for part, value in select.args.items() if value] == ["expressions", "from_", "where"]
         assert "embedding" not in {column.name for column in select.args["where"].find_all(expressions.Column)}
+    # Of what is searched, an index allows columns alone; where the search starts may be any query.
+    assert all(isinstance(expression, expressions.Column) for expression in base.expressions)
     assert "embedding" in {column.name for column in base.expressions}
+    assert [expression.alias for expression in query_rows.expressions] == ["embedding"]
+
+
+def test_search_by_index_starts_from_the_images_vector(searchable):
+    """The part of the query that the emulator can execute; it has no VECTOR_SEARCH."""
+    query = sqlglot.parse_one(body("search.sql"), "bigquery")
+    start = query.find(expressions.VectorSearch).args["query_table"].this.sql("bigquery")
+
+    def vector(**values: str) -> list[Row]:
+        parameters = [bigquery.ScalarQueryParameter(name, "STRING", value) for name, value in values.items()]
+        return [dict(row) for row in searchable.execute(start, parameters).result()]
+
+    key = "gs://bucket/cats/0.jpg"
+    assert vector(key=key, digest=OLD) == [{"embedding": vectors()[key].tolist()}]
+    for wrong in ({"key": key, "digest": OLD[:12]}, {"key": key, "digest": NEW}, {"key": "none", "digest": OLD}):
+        with pytest.raises(GoogleAPICallError, match="expected key and digest"):
+            vector(**wrong)
 
 
 def test_search_by_index_filters_by_and_returns_what_the_index_stores():
@@ -165,9 +184,9 @@ def test_search_table_follows_the_table(fresh):
 
     def refresh(digest: str) -> dict[str, list[float]]:
         fresh.run("search_table_refresh.sql", digest=digest)
-        found = fresh.select("SELECT key, embedding, model_digest FROM image_embeddings_search")
-        assert {row["model_digest"] for row in found} <= {digest}
-        return {row["key"]: row["embedding"] for row in found}
+        searched = fresh.select("SELECT key, embedding, model_digest FROM image_embeddings_search")
+        assert {row["model_digest"] for row in searched} <= {digest}
+        return {row["key"]: row["embedding"] for row in searched}
 
     assert refresh(OLD) == {row["key"]: row["embedding"] for row in rows}
     unchanged = fresh.run("search_table_refresh.sql", digest=OLD)
@@ -179,9 +198,69 @@ def test_search_table_follows_the_table(fresh):
     new = image("birds/1", np.arange(16.0)[::-1], run=SECOND_RUN)
     other = image("cats/0", np.arange(24.0), digest=NEW, run=SECOND_RUN)
     fresh.load("image_embeddings", [changed, new, other])
-    kept = [row for row in rows if row["key"] not in ("gs://bucket/cats/1.jpg", "gs://bucket/cats/2.jpg")]
-    assert refresh(OLD) == {row["key"]: row["embedding"] for row in [*kept, changed, new]}
+    unchanged_rows = [row for row in rows if row["key"] not in ("gs://bucket/cats/1.jpg", "gs://bucket/cats/2.jpg")]
+    assert refresh(OLD) == {row["key"]: row["embedding"] for row in [*unchanged_rows, changed, new]}
     assert refresh(NEW) == {other["key"]: other["embedding"]}
+
+
+# Digests that the table does not have.
+
+
+@pytest.fixture(scope="module")
+def searchable(client: bigquery.Client) -> Warehouse:
+    """The pictures, and all tables that scripts write; the tests of this fixture leave them as they are."""
+    warehouse = Warehouse(client, "searchable")
+    warehouse.load("image_embeddings", pictures())
+    warehouse.load("image_embeddings_runs", RUNS)
+    warehouse.run("search_table.sql")
+    warehouse.run("search_table_refresh.sql", digest=OLD)
+    warehouse.run("near_duplicates.sql", **DUPLICATES)
+    return warehouse
+
+
+# Scripts that take a digest, with values that they work with.
+VALUES = {
+    "drift.sql": {"digest": OLD, "before_run": FIRST_RUN, "after_run": SECOND_RUN},
+    "migrate_agreement.sql": {"old_digest": OLD, "new_digest": NEW, "sample": 3, "neighbours": 3},
+    "migrate_coverage.sql": {"old_digest": OLD, "new_digest": NEW, "examples": 3},
+    "migrate_delete.sql": {"old_digest": OLD, "new_digest": NEW},
+    "near_duplicates.sql": {"digest": OLD, "threshold": 0.02, "bands": 2, "band_bits": 8, "window": 5},
+    "search_brute_force.sql": {"key": "gs://bucket/cats/0.jpg", "digest": OLD, "neighbours": 3},
+    "search_table_refresh.sql": {"digest": OLD},
+}
+
+
+def test_each_script_that_takes_a_digest_is_tried_without_it():
+    takes_digest = {file.name for file in FILES if any("digest" in name for name in documented_parameters(file.name))}
+    assert takes_digest == {*VALUES, "search.sql"}  # which has a test of its own
+
+
+@pytest.mark.parametrize("digest", [OLD[:12], "f" * 64], ids=["beginning", "unknown"])
+@pytest.mark.parametrize(
+    ("script", "parameter"),
+    [(script, parameter) for script, values in VALUES.items() for parameter in values if "digest" in parameter],
+)
+def test_a_digest_that_the_table_does_not_have_fails_and_changes_nothing(searchable, script, parameter, digest):
+    before = contents(searchable)
+    with pytest.raises(GoogleAPICallError, match="64 hex digits"):
+        searchable.run(script, **VALUES[script] | {parameter: digest})
+    assert contents(searchable) == before
+
+
+def test_an_empty_table_does_not_empty_the_search_table(fresh):
+    fresh.load("image_embeddings", pictures()[:3])
+    fresh.run("search_table.sql")
+    fresh.run("search_table_refresh.sql", digest=OLD)
+    fresh.execute("DELETE FROM image_embeddings WHERE TRUE")
+    with pytest.raises(GoogleAPICallError, match="64 hex digits"):
+        fresh.run("search_table_refresh.sql", digest=OLD)
+    assert len(fresh.select("SELECT key FROM image_embeddings_search")) == 3
+
+
+def contents(warehouse: Warehouse) -> dict[str, list[str]]:
+    """Returns the rows of each table, in an order of their own."""
+    tables = [table.table_id for table in warehouse.client.list_tables(warehouse.dataset)]
+    return {table: sorted(map(repr, warehouse.select(f"SELECT * FROM {table}"))) for table in tables}
 
 
 # Near duplicates.
@@ -192,7 +271,7 @@ DUPLICATES = {"digest": OLD, "threshold": 0.02, "bands": 24, "band_bits": 8, "wi
 
 def test_near_duplicates_are_the_pairs_below_the_threshold(warehouse):
     warehouse.run("near_duplicates.sql", **DUPLICATES)
-    found = warehouse.select("SELECT * FROM image_embeddings_near_duplicates")
+    pairs = warehouse.select("SELECT * FROM image_embeddings_near_duplicates")
     table, digests = vectors(), {row["key"]: row["sha256"] for row in pictures() if row["model_digest"] == OLD}
     copies = {
         ("gs://bucket/backup/cats/0.jpg", "gs://bucket/cats/0.jpg"),
@@ -202,21 +281,21 @@ def test_near_duplicates_are_the_pairs_below_the_threshold(warehouse):
     compared = sorted(table.keys() - {copy for _, copy in copies})
     near = {(a, b) for a in compared for b in compared if a < b and distance(table[a], table[b]) <= 0.02}
     assert len(near) == 4  # the cat, its small and grey one with each other; the dog and its small one
-    assert {(row["key"], row["other_key"]) for row in found if row["same_bytes"]} == copies
-    assert {(row["key"], row["other_key"]) for row in found if not row["same_bytes"]} == near
-    assert all((digests[row["key"]] == digests[row["other_key"]]) == row["same_bytes"] for row in found)
-    expected = [distance(table[row["key"]], table[row["other_key"]]) for row in found]
-    np.testing.assert_allclose([row["distance"] for row in found], expected, **CLOSE)
+    assert {(row["key"], row["other_key"]) for row in pairs if row["same_bytes"]} == copies
+    assert {(row["key"], row["other_key"]) for row in pairs if not row["same_bytes"]} == near
+    assert all((digests[row["key"]] == digests[row["other_key"]]) == row["same_bytes"] for row in pairs)
+    expected = [distance(table[row["key"]], table[row["other_key"]]) for row in pairs]
+    np.testing.assert_allclose([row["distance"] for row in pairs], expected, **CLOSE)
 
 
 def test_near_duplicate_groups_are_connected_pairs(warehouse):
     warehouse.run("near_duplicates.sql", **DUPLICATES)
     pairs = warehouse.select("SELECT key, other_key FROM image_embeddings_near_duplicates")
     expected = components({(row["key"], row["other_key"]) for row in pairs})
-    found = warehouse.run_script("near_duplicate_groups.sql")
-    assert {row["key"]: row["group_key"] for row in found} == expected
-    assert [row["images"] for row in found] == [4, 4, 4, 4, 2, 2, 2, 2]
-    assert {row["key"] for row in found if row["same_bytes"]} == {
+    groups = warehouse.run_script("near_duplicate_groups.sql")
+    assert {row["key"]: row["group_key"] for row in groups} == expected
+    assert [row["images"] for row in groups] == [4, 4, 4, 4, 2, 2, 2, 2]
+    assert {row["key"] for row in groups if row["same_bytes"]} == {
         f"gs://bucket/{key}.jpg" for key in ("cats/0", "backup/cats/0", "hills/5", "backup/hills/5")
     }
 
@@ -234,8 +313,8 @@ def test_groups_of_any_shape_are_found(fresh):
     )
     rows = [{"key": a, "other_key": b, "distance": 0.01, "same_bytes": False} for a, b in sorted(pairs)]
     fresh.load("image_embeddings_near_duplicates", rows)
-    found = fresh.run_script("near_duplicate_groups.sql")
-    assert {row["key"]: row["group_key"] for row in found} == components(pairs)
+    groups = fresh.run_script("near_duplicate_groups.sql")
+    assert {row["key"]: row["group_key"] for row in groups} == components(pairs)
 
 
 def test_a_crowded_bucket_costs_no_more_than_the_window(fresh):
@@ -244,8 +323,8 @@ def test_a_crowded_bucket_costs_no_more_than_the_window(fresh):
     centre = random.normal(size=16)
     fresh.load("image_embeddings", [image(f"{n:02}", centre + random.normal(scale=1e-4, size=16)) for n in range(60)])
     fresh.run("near_duplicates.sql", **DUPLICATES | {"window": 3, "bands": 2})
-    found = fresh.select("SELECT key, other_key FROM image_embeddings_near_duplicates")
-    assert len(found) == 59 + 58 + 57
+    pairs = fresh.select("SELECT key, other_key FROM image_embeddings_near_duplicates")
+    assert len(pairs) == 59 + 58 + 57
     assert {row["group_key"] for row in fresh.run_script("near_duplicate_groups.sql")} == {"gs://bucket/00.jpg"}
 
 
@@ -277,32 +356,32 @@ def test_hyperplanes_have_no_preferred_direction(fresh):
 
 
 def test_drift_compares_the_parts_of_the_table(warehouse):
-    (found,) = warehouse.rows("drift.sql", digest=OLD, before_run=FIRST_RUN, after_run=SECOND_RUN)
+    (drift,) = warehouse.rows("drift.sql", digest=OLD, before_run=FIRST_RUN, after_run=SECOND_RUN)
     parts = {
         run: np.array([row["embedding"] for row in pictures() if row["run_id"] == run and row["model_digest"] == OLD])
         for run in (FIRST_RUN, SECOND_RUN)
     }
     before, after = parts[FIRST_RUN], parts[SECOND_RUN]
-    assert (found["rows_before"], found["rows_after"], found["rows_of_unknown_runs"]) == (33, 12, 0)
-    assert (found["listed_before"], found["listed_after"]) == (34, 46)
-    assert (found["failure_rate_before"], found["failure_rate_after"]) == (0.03, 0.02)
+    assert (drift["rows_before"], drift["rows_after"], drift["rows_of_unknown_runs"]) == (33, 12, 0)
+    assert (drift["listed_before"], drift["listed_after"]) == (34, 46)
+    assert (drift["failure_rate_before"], drift["failure_rate_after"]) == (0.03, 0.02)
     mean = before.mean(axis=0)
-    np.testing.assert_allclose(found["cosine_of_means"], 1 - distance(mean, after.mean(axis=0)), **CLOSE)
+    np.testing.assert_allclose(drift["cosine_of_means"], 1 - distance(mean, after.mean(axis=0)), **CLOSE)
     for name, part in (("distances_before", before), ("distances_after", after)):
         distances = [distance(vector, mean) for vector in part]
         # The emulator's quantiles are the values themselves, as BigQuery's are on so few rows.
         expected = np.quantile(distances, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")
-        np.testing.assert_allclose(found[name], expected, **CLOSE)
+        np.testing.assert_allclose(drift[name], expected, **CLOSE)
 
 
 def test_drift_leaves_out_later_and_counts_unknown_runs(fresh):
     fresh.load("image_embeddings_runs", RUNS)
     runs = [FIRST_RUN, FIRST_RUN, SECOND_RUN, THIRD_RUN, "lost"]
     fresh.load("image_embeddings", [image(str(n), np.eye(5)[n] + 1, run=run) for n, run in enumerate(runs)])
-    (found,) = fresh.rows("drift.sql", digest=OLD, before_run=FIRST_RUN, after_run=SECOND_RUN)
-    assert (found["rows_before"], found["rows_after"], found["rows_of_unknown_runs"]) == (2, 1, 1)
-    (found,) = fresh.rows("drift.sql", digest=OLD, before_run=SECOND_RUN, after_run=THIRD_RUN)
-    assert (found["rows_before"], found["rows_after"], found["rows_of_unknown_runs"]) == (3, 1, 1)
+    (drift,) = fresh.rows("drift.sql", digest=OLD, before_run=FIRST_RUN, after_run=SECOND_RUN)
+    assert (drift["rows_before"], drift["rows_after"], drift["rows_of_unknown_runs"]) == (2, 1, 1)
+    (drift,) = fresh.rows("drift.sql", digest=OLD, before_run=SECOND_RUN, after_run=THIRD_RUN)
+    assert (drift["rows_before"], drift["rows_after"], drift["rows_of_unknown_runs"]) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("parameter", ["before_run", "after_run"])
@@ -315,8 +394,8 @@ def test_drift_says_that_a_run_is_not_there(warehouse, parameter):
 
 
 def test_coverage_counts_the_gaps(warehouse):
-    (found,) = warehouse.rows("migrate_coverage.sql", old_digest=OLD, new_digest=NEW, examples=3)
-    assert found == {
+    (coverage,) = warehouse.rows("migrate_coverage.sql", old_digest=OLD, new_digest=NEW, examples=3)
+    assert coverage == {
         "both_models": 43,
         "other_bytes": 1,
         "old_only": 1,
@@ -334,10 +413,10 @@ def test_agreement_is_the_overlap_of_neighbours(warehouse):
     overlap = {key: len({*nearest(key, old)[:5]} & {*nearest(key, new)[:5]}) / 5 for key in old}
     assert 0.3 < np.mean(list(overlap.values())) < 0.9  # or a wrong query could hardly be told
 
-    found = warehouse.rows("migrate_agreement.sql", old_digest=OLD, new_digest=NEW, sample=1000, neighbours=5)
-    assert {row["key"]: row["overlap"] for row in found} == pytest.approx(overlap)
-    assert [row["overlap"] for row in found] == sorted(row["overlap"] for row in found)
-    np.testing.assert_allclose([row["mean_overlap"] for row in found], np.mean(list(overlap.values())), **CLOSE)
+    agreement = warehouse.rows("migrate_agreement.sql", old_digest=OLD, new_digest=NEW, sample=1000, neighbours=5)
+    assert {row["key"]: row["overlap"] for row in agreement} == pytest.approx(overlap)
+    assert [row["overlap"] for row in agreement] == sorted(row["overlap"] for row in agreement)
+    np.testing.assert_allclose([row["mean_overlap"] for row in agreement], np.mean(list(overlap.values())), **CLOSE)
 
     some = warehouse.rows("migrate_agreement.sql", old_digest=OLD, new_digest=NEW, sample=10, neighbours=5)
     assert len(some) == 10
@@ -353,12 +432,13 @@ def test_delete_leaves_what_has_no_successor(fresh):
     count = "SELECT model_digest, COUNT(*) AS images FROM image_embeddings GROUP BY model_digest ORDER BY model_digest"
     with pytest.raises(GoogleAPICallError, match="expected old_digest and new_digest to differ"):
         fresh.run("migrate_delete.sql", old_digest=OLD, new_digest=OLD)
-    fresh.run("migrate_delete.sql", old_digest=OLD, new_digest="none")
+    with pytest.raises(GoogleAPICallError, match="64 hex digits"):
+        fresh.run("migrate_delete.sql", old_digest=OLD, new_digest="none")
     assert [row["images"] for row in fresh.select(count)] == [45, 44]
     fresh.run("migrate_delete.sql", old_digest=OLD, new_digest=NEW)
     assert [row["images"] for row in fresh.select(count)] == [1, 44]
-    kept = fresh.select("SELECT key, model_digest FROM image_embeddings")
-    assert [row["key"] for row in kept if row["model_digest"] == OLD] == ["gs://bucket/hills/9.jpg"]
+    remaining = fresh.select("SELECT key, model_digest FROM image_embeddings")
+    assert [row["key"] for row in remaining if row["model_digest"] == OLD] == ["gs://bucket/hills/9.jpg"]
 
 
 def test_the_documented_switch_shows_one_model(fresh):
@@ -367,9 +447,9 @@ def test_the_documented_switch_shows_one_model(fresh):
     statement = statement.replace("PROJECT.DATASET", f"test.{fresh.dataset}")
     for digest in (OLD, NEW, OLD):
         fresh.execute(statement.replace(NEW, digest))
-        found = fresh.select("SELECT key, model_digest FROM image_embeddings_latest")
-        assert {row["model_digest"] for row in found} == {digest}
-        assert sorted(row["key"] for row in found) == sorted(vectors(digest))
+        latest = fresh.select("SELECT key, model_digest FROM image_embeddings_latest")
+        assert {row["model_digest"] for row in latest} == {digest}
+        assert sorted(row["key"] for row in latest) == sorted(vectors(digest))
 
 
 # The document.

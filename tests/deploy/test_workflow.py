@@ -38,6 +38,9 @@ class World:
             "string": str,
             "sys.get_env": {"GOOGLE_CLOUD_PROJECT_ID": "env-project"}.__getitem__,
             "sys.now": lambda: self.now,
+            "text.find_all_regex": lambda text, pattern: [
+                {"index": match.start(), "match": match[0]} for match in re.finditer(pattern, text)
+            ],
             "text.match_regex": lambda text, pattern: re.search(pattern, text) is not None,
             "text.replace_all": str.replace,
             "text.replace_all_regex": lambda text, pattern, new: re.sub(pattern, new, text),
@@ -193,6 +196,27 @@ def test_a_missing_argument_is_named_before_anything_is_launched(world, dataflow
 def test_what_could_not_be_a_parameter_is_checked(world, given, said):
     with pytest.raises(Raised, match=said):
         world.workflow().run(SETTINGS | given)
+
+
+@pytest.mark.parametrize(
+    ("table", "runs_table"),
+    [
+        ("project:dataset.table", "project.dataset.table_runs"),
+        ("project.dataset.table-1", "project.dataset.table-1_runs"),
+        ("example.com:project:dataset.table", "example.com:project.dataset.table_runs"),
+    ],
+)
+def test_the_runs_are_asked_for_under_the_tables_name_in_sql(world, monkeypatch, table, runs_table):
+    queries = []
+
+    def no_row(args):
+        queries.append(args["body"]["query"])
+        return {"jobComplete": True, "totalRows": "0"}
+
+    monkeypatch.setattr(world, "_query", no_row)
+    with pytest.raises(Raised, match=f"^{re.escape(runs_table)}, expected one row"):
+        world.workflow().run(SETTINGS | {"output_table": table})
+    assert f"FROM `{runs_table}` WHERE" in queries[0]
 
 
 def test_the_schedulers_body_carries_an_argument_that_launches(world, dataflow):

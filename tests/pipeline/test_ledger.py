@@ -16,7 +16,7 @@ from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
 from pipeline.warehouse import tables
 from tests import data_generation as data
 from tests.collecting import collect
-from transforms import counters
+from transforms import counters, table_name
 from transforms.encoding import examples, tfrecord
 from transforms.failures import WriteFailures
 from transforms.models.spec import ModelFields
@@ -341,7 +341,7 @@ def table(cloud):
         for day, (run_id, failures) in enumerate(FAILED.items())
         for failure in failures
     ]
-    insert(bq, tables.failures_table(name), failed)
+    insert(bq, table_name.failures(name), failed)
     return name
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,27 @@ def test_beams_client_calls_the_emulator_where_one_is_named(host, expected):
     )
     said = done.stdout.strip()
     assert said == expected if host else said.startswith(expected) and "googleapis.com" in said
+
+
+@pytest.mark.parametrize("table", ["test.rows.images", "test:rows.images"])
+def test_a_table_may_be_named_as_the_flag_names_it(table):
+    assert WriteBigQuery("embeddings", table, "gs://loads/temp", RUN).table == "test.rows.images"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"kind": "embedding"}, "kind='embedding': expected one of embeddings, failures, gone"),
+        ({"table": "rows.images"}, "table='rows.images': expected PROJECT:DATASET.TABLE"),
+        ({"table": "t.d.x` WHERE TRUE"}, "table='t.d.x` WHERE TRUE': expected PROJECT:DATASET.TABLE"),
+        ({"temp_location": "bucket/loads"}, "temp_location='bucket/loads': expected gs://BUCKET/DIRECTORY"),
+        ({"temp_location": "gs://"}, "temp_location='gs://': expected gs://BUCKET/DIRECTORY"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_at_construction(changed, said):
+    arguments = {"kind": "embeddings", "table": "test.rows.images", "temp_location": "gs://loads/temp", "run": RUN}
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        WriteBigQuery(**arguments | changed)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from pipeline import options, presets, runners
-from pipeline.quote import dry_run
+from pipeline.quote import dataflow_job, dry_run
 from tests.running import ROOT, command
 from transforms.models.resolve import resolve
 
@@ -38,13 +38,13 @@ def parsed(*argv):
 
 def job(*argv):
     config, beam_options = parsed(*argv)
-    request, proto = dry_run.job_request(config, beam_options, resolve(config.model, None, "stretch"))
-    return request, proto
+    composed = dry_run.job_request(config, beam_options, resolve(config.model, None, "stretch"))
+    return composed.request, composed.pipeline
 
 
 def on_gpu(proto):
     """Returns, of each stage with an accelerator, its transforms."""
-    return [stage.transforms for stage in dry_run.fused_stages(proto) if stage.accelerator]
+    return [stage.transforms for stage in dataflow_job.fused_stages(proto) if stage.accelerator]
 
 
 def parts(transforms, *steps):
@@ -56,7 +56,7 @@ def test_by_default_one_stage_reads_decodes_and_embeds_on_the_gpu():
     (stage,) = on_gpu(proto)
     assert {"ReadImages", "DecodeImages", "EmbedImages"} <= {name.partition("/")[0] for name in stage}
     # Nothing of the three runs elsewhere.
-    for other in dry_run.fused_stages(proto):
+    for other in dataflow_job.fused_stages(proto):
         assert other.accelerator or not parts(other.transforms, "ReadImages", "DecodeImages", "EmbedImages")
 
 
@@ -66,7 +66,7 @@ def test_separate_it_is_on_inference_alone():
     embed = parts(stage, "EmbedImages")
     assert any("RunInference" in name for name in embed)
     assert not parts(stage, "ListImages", "OnlyNew", "ReadImages", "DecodeImages", "CopyVectors", "WriteTFRecords")
-    plain = [name for other in dry_run.fused_stages(proto) if not other.accelerator for name in other.transforms]
+    plain = [name for other in dataflow_job.fused_stages(proto) if not other.accelerator for name in other.transforms]
     assert not any("RunInference" in name for name in plain)
     assert all(parts(plain, step) for step in ("ListImages", "ReadImages", "DecodeImages", "WriteTFRecords"))
 
@@ -82,8 +82,8 @@ def test_separate_it_is_on_inference_alone():
 )
 def test_the_hint_itself(flags, hinted):
     config, beam_options = parsed(*GPU, *flags)
-    found = runners.accelerator(beam_options, config.runs_on)
-    assert (found.hint if found else None) == (HINT if hinted else None)
+    accelerator = runners.accelerator(beam_options, config.runs_on)
+    assert (accelerator.hint if accelerator else None) == (HINT if hinted else None)
     _, proto = job(*GPU, *flags)
     components = proto.components
     urn = "beam:resources:accelerator:v1"

@@ -76,8 +76,8 @@ class Table:
         return sorted(tuple(row.values()) for row in tables.query(self.name, f"SELECT {columns} FROM `{self.name}`"))
 
     def beside(self, suffix, columns) -> list[tuple]:
-        found = tables.query(self.name, f"SELECT {columns} FROM `{self.name}_{suffix}`")
-        return sorted(tuple(row.values()) for row in found)
+        rows = tables.query(self.name, f"SELECT {columns} FROM `{self.name}_{suffix}`")
+        return sorted(tuple(row.values()) for row in rows)
 
     def staging_is_there(self) -> bool:
         names = {t.table_id for t in tables.client("test").list_tables(self.name.rpartition(".")[0])}
@@ -100,8 +100,8 @@ def test_rows_are_published_with_the_run_and_the_staging_tables_go(table):
     table.load("gs://b/1")
     table.load("gs://b/2")
     table.fail("gs://b/3")
-    told = report(embedded=1, reused=1, failed=1, skipped=4)
-    publish.publish(table.publication, told)
+    run_report = report(embedded=1, reused=1, failed=1, skipped=4)
+    publish.publish(table.publication, run_report)
     assert table.rows() == [("gs://b/1", "1", "r"), ("gs://b/2", "1", "r")]
     assert table.beside("failures", "key, stage, error, message, retryable, run_id") == [
         ("gs://b/3", "read", "E", "why", True, "r")
@@ -109,8 +109,8 @@ def test_rows_are_published_with_the_run_and_the_staging_tables_go(table):
     names = "run_id, model, model_digest, dimension, listed, embedded, reused, duplicate, failed, skipped, pruned"
     assert table.beside("runs", names) == [("r", "m", DIGEST, 2, 7, 1, 1, 0, 1, 4, 0)]
     ((started_at, rate, verdict, whole),) = table.beside("runs", "started_at, failure_rate, verdict, report")
-    assert (started_at, rate, verdict) == (T0, pytest.approx(1 / 7), told.verdict)
-    assert RunReport(**json.loads(whole)) == told
+    assert (started_at, rate, verdict) == (T0, pytest.approx(1 / 7), run_report.verdict)
+    assert RunReport(**json.loads(whole)) == run_report
     assert not table.staging_is_there()
     assert not files.match(f"{table.publication.temp_location}/**")
 
@@ -203,9 +203,9 @@ def test_pruning_removes_just_the_row_that_was_seen(table):
 
 def test_publishing_again_changes_nothing(table):
     table.load("gs://b/1")
-    publication, told = table.publication, report(embedded=1)
-    publish.publish(publication, told)
-    publish.publish(publication, told)  # as a bundle that runs again does: the staging tables are gone
+    publication, run_report = table.publication, report(embedded=1)
+    publish.publish(publication, run_report)
+    publish.publish(publication, run_report)  # as a bundle that runs again does: the staging tables are gone
     assert table.rows() == [("gs://b/1", "1", "r")] and len(table.beside("runs", "run_id")) == 1
 
 
@@ -242,8 +242,8 @@ def test_the_run_may_choose_the_model_that_the_view_shows(table):
     other = "cd" * 32
     publication = dataclasses.replace(table.publication, make_latest=True)
     table.load("gs://b/1", digest=other)
-    told = report(embedded=1)
-    publish.publish(publication, dataclasses.replace(told, model=told.model | {"digest": other}))
+    run_report = report(embedded=1)
+    publish.publish(publication, dataclasses.replace(run_report, model=run_report.model | {"digest": other}))
     assert table.beside("latest", "key, model_digest") == [("gs://b/1", other)]
 
 

@@ -6,6 +6,7 @@ import pytest
 from google.cloud import bigquery
 
 from pipeline.warehouse import tables
+from transforms import table_name
 from transforms.write_bigquery import EMBEDDING_COLUMNS
 
 DIGEST = "ab" * 32
@@ -124,7 +125,7 @@ def test_the_view_shows_one_model_and_can_be_given_another(dataset):
         )
         names = ", ".join(column["name"] for column in EMBEDDING_COLUMNS)
         tables.query(table, f"INSERT INTO `{table}` ({names}) VALUES ({values})")
-    latest = f"SELECT sha256 FROM `{tables.latest_view(table)}`"
+    latest = f"SELECT sha256 FROM `{table_name.latest(table)}`"
     assert [row["sha256"] for row in tables.query(table, latest)] == ["1"]
     tables.drop(tables.prepare(table, other))  # a run of another model changes nothing by itself
     assert [row["sha256"] for row in tables.query(table, latest)] == ["1"]
