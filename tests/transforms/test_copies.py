@@ -210,7 +210,7 @@ def copy_vectors(embeddings=(), failures=(), copies=()):
 
 
 def test_copies_get_the_vector_of_the_first():
-    alone = dataclasses.replace(INFO, key=b"/alone", has_copies=False)
+    alone = dataclasses.replace(INFO, ref=dataclasses.replace(INFO.ref, key=b"/alone", has_copies=False))
     copies = [Copy(ImageRef(name, version, 9, "crc"), b"/first") for name, version in ((b"/\xff", "8"), (b"/b", "9"))]
     embeddings, failures = copy_vectors([Embedding(INFO, VECTOR), Embedding(alone, -VECTOR)], copies=copies)
     assert not failures

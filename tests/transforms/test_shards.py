@@ -79,7 +79,7 @@ def parts_and_seconds(encode, records, max_shard_bytes=2**20):
 
 
 def test_parts_are_closed_when_they_are_full_and_not_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards.storage, "create", lambda path: io.BytesIO())
+    monkeypatch.setattr(shards.files, "create", lambda path: io.BytesIO())
     # Two batches of 64 records of 100 bytes reach 12,800 bytes.
     for bound in (6401, 12_800):
         parts, _ = parts_and_seconds(lines, ["x" * 99] * 300, bound)
@@ -99,7 +99,7 @@ def test_writing_takes_as_long_as_encoding_and_closing_do(monkeypatch):
         clock.now += 1.0
         return lines(records)
 
-    monkeypatch.setattr(shards.storage, "create", lambda path: File())
+    monkeypatch.setattr(shards.files, "create", lambda path: File())
     _, seconds = parts_and_seconds(encode, range(shards._BATCH + 1))
     assert seconds == [1.0, 1.0, 10.0]
 

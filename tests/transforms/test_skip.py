@@ -63,7 +63,7 @@ KNOWN = [
 
 def test_new_and_changed_images_go_on():
     assert skip([OLD, NEW, CHANGED, ODD], KNOWN) == {
-        "refs": [NEW, CHANGED],
+        "new": [NEW, CHANGED],
         "skipped": [OLD, ODD],
         "gone": [known(b"/deleted", "7"), known(b"/\xff", "7")],
     }
@@ -71,7 +71,7 @@ def test_new_and_changed_images_go_on():
 
 def test_reprocessing_skips_nothing_and_still_tells_what_is_gone():
     assert skip([OLD, NEW, CHANGED, ODD], KNOWN, reprocess=True) == {
-        "refs": [OLD, NEW, CHANGED, ODD],
+        "new": [OLD, NEW, CHANGED, ODD],
         "skipped": [],
         "gone": [known(b"/deleted", "7"), known(b"/\xff", "7")],
     }

@@ -61,7 +61,7 @@ def test_a_classifiers_record_has_its_best_classes_too():
 
 
 def test_the_schema_asks_for_each_feature_once_in_each_record():
-    written = examples.Written("m", "d", 5, ("a", "b", "c", "d", "e"), 2)
+    written = ModelFields("m", "d", 5, ("a", "b", "c", "d", "e"), 2)
     features = {feature.name: feature for feature in examples.schema(written).feature}
     sizes = {"embedding": [5], "label/index": [2], "label/name": [2], "label/score": [2]}
     (record,) = examples.encode_embeddings(embeddings(5, [b"k"]), written)
