@@ -66,7 +66,7 @@ class _Read(beam.DoFn):
         self._contents = contents
 
     def process(self, ref: ImageRef) -> Iterable[EncodedImage]:
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(uri(ref.key), 1.0))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(uri(ref.key), 1.0))
         content = self._contents[ref.key]
         if content == UNREADABLE:
             yield beam.pvalue.TaggedOutput(FAILURES, Failure(ref.key, "read", "OSError", "no", True))
