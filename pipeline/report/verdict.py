@@ -117,8 +117,8 @@ def _of_work(run: Measured, work: float) -> str:
     total = sum(seconds.values())
     if total < _MIN_BUSY_THREADS * work:
         return (
-            f"runner-bound: the stages took {_duration(total)} of the {_duration(work)} between the first image's "
-            "reading and the model's last call; the rest is the runner's own"
+            f"runner-bound: the stages were busy for {_duration(total)} of the {_duration(work)} between reading the "
+            "first image and the model's last call; the runner spent the rest"
         )
     # Where threads wait longer for the model than it works, it is always busy, whatever else the threads do.
     limit = EMBED if wait > run.seconds(EMBED) else max(seconds, key=lambda stage: seconds[stage])
@@ -137,7 +137,7 @@ def _of_work(run: Measured, work: float) -> str:
 
 def _of_reading(run: Measured, share: str, waiting: float) -> str:
     flag = f" with --read_concurrency {run.read_concurrency}" if run.read_concurrency else ""
-    measurement = f"{share} was waiting for files, {run.image_ms(READ)} an image{flag}"
+    measurement = f"{share} went into waiting for files, {run.image_ms(READ)} an image{flag}"
     return f"read-bound: {measurement}; {_any_of([*_more_in_flight(run, waiting), 'workers nearer to the storage'])}"
 
 

@@ -37,22 +37,22 @@ TWICE = "twice the cores (for about twice the images a second)"
 CASES = {
     "read": (
         run({"read": 120.0, "decode": 30.0, "embed": 40.0, "write": 10.0}),
-        "read-bound: 60% of the threads' time was waiting for files, 120.0 ms an image with "
+        "read-bound: 60% of the threads' time went into waiting for files, 120.0 ms an image with "
         "--read_concurrency 16; --read_concurrency 40 or workers nearer to the storage would help",
     ),
     "read, no more at once": (
         run({"read": 190.0, "embed": 10.0}, read_concurrency=256),
-        "read-bound: 95% of the threads' time was waiting for files, 190.0 ms an image with "
+        "read-bound: 95% of the threads' time went into waiting for files, 190.0 ms an image with "
         "--read_concurrency 256; workers nearer to the storage would help",
     ),
     "read, nothing but": (
         run({"read": 200.0, "embed": 1e-12}, read_concurrency=200),
-        "read-bound: 100% of the threads' time was waiting for files, 200.0 ms an image with "
+        "read-bound: 100% of the threads' time went into waiting for files, 200.0 ms an image with "
         "--read_concurrency 200; --read_concurrency 256 or workers nearer to the storage would help",
     ),
     "shards": (
         run({"read": 120.0, "decode": 30.0, "embed": 50.0}, read_concurrency=None),
-        "read-bound: 60% of the threads' time was waiting for files, 120.0 ms an image; "
+        "read-bound: 60% of the threads' time went into waiting for files, 120.0 ms an image; "
         "workers nearer to the storage would help",
     ),
     "decode": (
@@ -112,8 +112,8 @@ CASES = {
     ),
     "runner": (
         run({"decode": 10.0, "embed": 30.0, "write": 5.0}),
-        "runner-bound: the stages took 45.0 s of the 1.7 min between the first image's reading and the model's last "
-        "call; the rest is the runner's own",
+        "runner-bound: the stages were busy for 45.0 s of the 1.7 min between reading the first image and the model's "
+        "last call; the runner spent the rest",
     ),
     "start-up": (
         run({"embed": 5.0}, stages={"list": busy(0.1, 3.0, 3.1), "embed": busy(0.9, 6.0, 6.9)}, elapsed=8.5),
