@@ -18,7 +18,7 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         f"  speed     {report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s in all",
         f"  limit     {report.verdict}",
         f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
-        f"digest {report.model['digest'][:12]}",
+        f"digest {report.model['digest']}",
     ]
     if config.output:
         vectors = write_tfrecord.directory(config.output, report.run_id)

@@ -38,7 +38,7 @@ def test_summary_shows_counts_speed_limit_model_failures_and_places(model, flags
     for expected in (
         "20 images listed = 7 embedded + 3 failed + 4 reused + 3 duplicate + 3 skipped",
         "2.0 images/s, 3.5 s in all\n  limit     embed-bound: 75% of",
-        f"efficientnet_lite0, 1280 dimensions from 224x224 pixels, digest {model.digest[:12]}\n",
+        f"efficientnet_lite0, 1280 dimensions from 224x224 pixels, digest {model.digest}\n",
         "2 × CorruptImage in the stage decode",
         "1 × OSError in the stage read",
         *lines,
