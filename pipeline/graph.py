@@ -10,7 +10,7 @@ import apache_beam as beam
 from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
 from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
-from pipeline.report.run_report import ComposeReport, WriteReport
+from pipeline.report.write_report import ComposeReport, WriteReport
 from pipeline.warehouse.publish import Publication, PublishRows
 from transforms import keys
 from transforms.copies import CopyVectors

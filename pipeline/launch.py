@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
     from pipeline import check, precision, runners
     from pipeline.report import run_report
+    from pipeline.report.summary import summary
     from pipeline.warehouse import publish
 
     try:
@@ -66,7 +67,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         return _wrong(error, shown.screen.write)
     if finished:
         discard(shown)
-        print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{run_report.summary(finished, config)}")
+        print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{summary(finished, config)}")
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
         _execute(config, model, publication, beam_options, shown)
@@ -77,7 +78,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         finished = _report(config)
         said = finished and finished.exceeds(config.max_failure_rate)
         if finished and said:
-            print(run_report.summary(finished, config))
+            print(summary(finished, config))
             discard(shown)
         else:
             log = f"; all that was logged: {shown.log}" if shown.log else ""
@@ -85,7 +86,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         shown.screen.write(f"run_pipeline.py: {said}\n")
         return FAILED
     if finished := _report(config):
-        print(run_report.summary(finished, config))
+        print(summary(finished, config))
     else:
         place = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
         print(f"the job was submitted; its report will be {place}")

@@ -64,7 +64,7 @@ class _Decode(beam.DoFn):
         start = time.perf_counter()
         decoded = self._decode(image)
         # Before anything is yielded: whatever takes the image runs inside that yield.
-        seconds = StageSeconds(STAGE, time.perf_counter() - start)
+        seconds = StageSeconds.of(STAGE, time.perf_counter() - start)
         counters.observe(counters.DECODE_MICROSECONDS, seconds.seconds)
         yield beam.pvalue.TaggedOutput(SECONDS, seconds)
         if isinstance(decoded, Failure):

@@ -18,12 +18,12 @@ from transforms.records import DecodedImage, Embedding, Failure, ImageInfo, Stag
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
 if TYPE_CHECKING:  # for real it would import TensorFlow, which only a worker needs, and only once it embeds
-    from transforms.models.engines.loading import EmbeddingModel
+    from transforms.models.engines.loading import EmbeddingModel, ModelCall
 
 STAGE = "embed"
-# What calls of the model may have to wait for: their turn, and the model itself.
+# A call of the model may wait for its turn, and for the model to be loaded.
 WAIT, LOAD = "wait", "load"
-_NONE = 1e-4  # seconds, below which there was nothing to wait for
+_SHORTEST_WAIT_SECONDS = 1e-4  # anything shorter is the time that measuring takes
 BATCH_SIZE_DEFAULT = 32
 
 
@@ -31,29 +31,22 @@ class NonFiniteVector(ValueError):
     """A vector with NaN or infinite components."""
 
 
-class Call(NamedTuple):
-    """A call of the model, for a batch.
-
-    Attributes:
-      images: in it.
-      seconds: of the model; waited: for a turn, where more threads call it than it takes at once; loading: until the
-        model was there, 0.0 once it is.
-      device: what it ran on, see models.device.
-    """
-
-    images: int
-    seconds: float
-    waited: float = 0.0
-    loading: float = 0.0
-    device: str = ""
-
-
 class Prediction(NamedTuple):
-    """A vector, float32 (dimension,), whose image it is, and the call that it comes from."""
+    """The vector of an image, float32 (dimension,), and this image's share of the times of its batch."""
 
     info: ImageInfo
     vector: npt.NDArray[np.float32]
-    call: Call
+    seconds: tuple[StageSeconds, ...]
+
+
+def image_seconds(call: "ModelCall", seconds: float) -> tuple[StageSeconds, ...]:
+    """Returns the times of each image of a batch: equal shares of the model's `seconds`, and of the waits before it."""
+    share = 1 / len(call.vectors)
+    times = [StageSeconds.of(STAGE, seconds * share, calls=share, device=call.device)]
+    for stage, waited in ((WAIT, call.waited), (LOAD, call.loading)):
+        if waited > _SHORTEST_WAIT_SECONDS:
+            times.append(StageSeconds.of(stage, waited * share, calls=share))
+    return tuple(times)
 
 
 class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
@@ -102,15 +95,16 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
     ) -> Iterable[Prediction]:
         pixels = np.stack([image.pixels for image in batch])
         start = time.perf_counter()
-        found = model.timed(pixels)
-        seconds = time.perf_counter() - start - found.waited - found.loading
+        call = model.timed(pixels)
+        # Measured here to include the transport to and from a model that several processes share.
+        seconds = time.perf_counter() - start - call.waited - call.loading
         expected = (len(batch), self._spec.dimension)
-        if found.vectors.shape != expected:
+        if call.vectors.shape != expected:
             raise ValueError(
-                f"model {self._spec.name!r} gave vectors of shape {found.vectors.shape}: expected {expected}"
+                f"model {self._spec.name!r} gave vectors of shape {call.vectors.shape}: expected {expected}"
             )
-        call = Call(len(batch), seconds, found.waited, found.loading, found.device)
-        return [Prediction(image.info, vector, call) for image, vector in zip(batch, found.vectors, strict=True)]
+        shares = image_seconds(call, seconds)
+        return [Prediction(image.info, vector, shares) for image, vector in zip(batch, call.vectors, strict=True)]
 
     def share_model_across_processes(self) -> bool:
         return self._shared
@@ -179,12 +173,8 @@ class EmbedImages(Stage):
 
 class _Check(beam.DoFn):
     def process(self, prediction: Prediction) -> Iterable[Embedding]:
-        call = prediction.call
-        share = 1 / call.images
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, call.seconds * share, share, call.device))
-        for stage, seconds in ((WAIT, call.waited), (LOAD, call.loading)):
-            if seconds > _NONE:
-                yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(stage, seconds * share, share))
+        for seconds in prediction.seconds:
+            yield beam.pvalue.TaggedOutput(SECONDS, seconds)
         if np.isfinite(prediction.vector).all():
             counters.inc(counters.IMAGES_EMBEDDED)
             yield Embedding(prediction.info, prediction.vector)

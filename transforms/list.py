@@ -167,7 +167,7 @@ class _Divide(beam.DoFn):
         start = time.perf_counter()
         # Only Cloud Storage can list from a name to a name.
         ranges = gcs_listing.ranges(pattern, self._billing_project) if gcs.holds(pattern) else [(pattern, "", "")]
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
         yield from map(tuple, ranges)
 
 
@@ -184,7 +184,7 @@ class _Match(beam.DoFn):
             if ref is None:
                 break
             yield ref
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, seconds))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds))
 
     def _refs(self, within: gcs_listing.Range) -> Iterator[ImageRef]:
         if gcs.holds(within.pattern):
@@ -211,7 +211,7 @@ class _ReadList(beam.DoFn):
                         yield self._failed(ref.key + b"#%d" % number, ValueError("expected a URI in this row"))
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this list's
             yield self._failed(ref.key, error)
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
 
     def _failed(self, key: bytes, error: Exception) -> beam.pvalue.TaggedOutput:
         counters.inc(counters.IMAGES_LISTED)

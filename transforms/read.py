@@ -174,7 +174,7 @@ class _ReadShard(beam.DoFn):
             image = next(images, None)
             if image is None:
                 return
-            yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
+            yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
             counters.inc(counters.IMAGES_LISTED)
             yield _output(image)
 

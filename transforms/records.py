@@ -128,17 +128,54 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class StageSeconds:
-    """How long a worker's thread was busy in a stage, in seconds, for one thing: an image, a file, a list.
+    """How long workers' threads were busy in a stage, for one item (an image, a file, a list) or for several.
 
-    `calls` is the part that it has in a call that several share, as the images of a batch do. `device` says what the
-    model ran on, "" for other stages. `ended` is in seconds since 1970: it is made as the thing ends.
+    Attributes:
+      stage: the STAGE of the stage's module.
+      device: the device that the model ran on; "" for other stages, and for a sum over several devices.
+      items: number of images, files or lists.
+      seconds: of all threads together.
+      longest: seconds of the item that took longest.
+      calls: number of calls. It is less than `items` where items share a call: each image of a batch has a fraction.
+      started, ended: when the first call started and the last one ended, in seconds since 1970. The report counts them
+        from the start of the command.
     """
 
     stage: str
+    device: str
+    items: int
     seconds: float
-    calls: float = 1.0
-    device: str = ""
-    ended: float = dataclasses.field(default_factory=time.time)
+    longest: float
+    calls: float
+    started: float
+    ended: float
+
+    @classmethod
+    def of(
+        cls, stage: str, seconds: float, *, calls: float = 1.0, device: str = "", ended: float | None = None
+    ) -> "StageSeconds":
+        """Returns the time of one item that ended just now, or at `ended` in seconds since 1970."""
+        if ended is None:
+            ended = time.time()
+        started = ended - seconds / calls  # each item of a shared call lasts as long as the whole call
+        return cls(stage, device, 1, seconds, seconds, calls, started, ended)
+
+    def merge(self, other: "StageSeconds") -> "StageSeconds":
+        """Returns the sum of two times of one stage."""
+        return StageSeconds(
+            self.stage,
+            self.device if self.device == other.device else "",
+            self.items + other.items,
+            self.seconds + other.seconds,
+            longest=max(self.longest, other.longest),
+            calls=self.calls + other.calls,
+            started=min(self.started, other.started),
+            ended=max(self.ended, other.ended),
+        )
+
+    def since(self, start: float) -> "StageSeconds":
+        """Returns the same with `started` and `ended` in seconds after `start`, which is in seconds since 1970."""
+        return dataclasses.replace(self, started=self.started - start, ended=self.ended - start)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -154,7 +154,7 @@ class _WriteParts(beam.DoFn):
         self._bytes += sum(map(len, encoded))
         self._records += len(encoded)
         self._batch = []
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
         if self._bytes >= self._max_shard_bytes:
             yield from self._close()
 
@@ -164,7 +164,7 @@ class _WriteParts(beam.DoFn):
         start = time.perf_counter()
         self._file.close()  # what a cloud has not taken by now raises here
         self._file = None
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
         yield Shard(self._path, self._records)
 
 

@@ -63,7 +63,7 @@ class _ReadBytes(beam.DoFn):
             yield EncodedImage(ImageRef(ref.key, ref.version, len(content)), content)
         else:
             yield beam.pvalue.TaggedOutput(FAILURES, Failure.of(ref.key, "read", OSError("gone")))
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds("read", 0.5, ended=7.0))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of("read", 0.5, ended=7.0))
 
 
 class _Vectors(beam.PTransform):
@@ -109,7 +109,7 @@ def test_what_the_ledger_knows_is_taken_out():
         "failures": [b"/lost-copy", b"/unreadable"],
     }
     # Six were read for their digests, and that is told from reading for pixels.
-    assert seconds == [StageSeconds(STAGE, 0.5, ended=7.0)] * 6
+    assert seconds == [StageSeconds.of(STAGE, 0.5, ended=7.0)] * 6
 
 
 @pytest.mark.parametrize("ledger", [None, _Ledger()], ids=["no ledger", "a ledger, to see what is gone"])

@@ -61,7 +61,7 @@ class _Read(beam.DoFn):
         self._contents = contents
 
     def process(self, ref: ImageRef) -> Iterable[EncodedImage]:
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(keys.uri(ref.key), 1.0))
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(keys.uri(ref.key), 1.0))
         content = self._contents[ref.key]
         if content == UNREADABLE:
             yield beam.pvalue.TaggedOutput(FAILURES, Failure(ref.key, "read", "OSError", "no", True))

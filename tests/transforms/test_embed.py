@@ -12,9 +12,10 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
 from transforms import counters, embed
-from transforms.embed import Call, EmbeddingModelHandler, EmbedImages, Prediction
+from transforms.embed import EmbeddingModelHandler, EmbedImages, Prediction, image_seconds
 from transforms.images import decoding
 from transforms.models.engines import device, loading
+from transforms.models.engines.loading import ModelCall
 from transforms.records import DecodedImage, ImageInfo, ImageRef
 from transforms.stage import StageOutput, with_stage_outputs
 
@@ -54,8 +55,9 @@ def test_the_handler_drops_the_pixels_and_batches_as_told(model):
         (b"0", (1280,), np.float32),
         (b"1", (1280,), np.float32),
     ]
-    call = predictions[0].call
-    assert 0 < call.seconds < 60 and call.images == 2 and call.loading > 0 and call.device in ("CPU", device.name())
+    times = {time.stage: time for time in predictions[0].seconds}
+    assert 0 < times["embed"].seconds < 60 and times["embed"].calls == 1 / 2 and times["load"].seconds > 0
+    assert times["embed"].device in ("CPU", device.name())
 
 
 def test_sizes_and_times_of_batches_are_distributions_among_our_metrics(model):
@@ -78,10 +80,10 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_fails_before_any_image(model)
 
 
 def test_waiting_and_loading_are_counted_by_image(model):
-    call = Call(2, 0.5, waited=0.25, loading=3.0, device="GPU NVIDIA L4")
+    call = ModelCall(np.ones((2, 4), np.float32), waited=0.25, loading=3.0, device="GPU NVIDIA L4")
     info = ImageInfo(ImageRef(b"a", "v"), "s", "jpeg", 1, 1)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        predictions = pipeline | beam.Create([Prediction(info, np.ones(4, np.float32), call)])
+        predictions = pipeline | beam.Create([Prediction(info, np.ones(4, np.float32), image_seconds(call, 0.5))])
         outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check()))
         found = outputs.seconds | beam.Map(lambda busy: (busy.stage, busy.seconds, busy.calls, busy.device))
         assert_that(
@@ -105,9 +107,7 @@ def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():
     good, bad = np.ones(4, np.float32), np.array([1, np.nan, 1, 1], np.float32)
     info = ImageInfo(ImageRef(b"good", "v"), "s", "jpeg", 1, 1), ImageInfo(ImageRef(b"bad", "v"), "s", "jpeg", 1, 1)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        predictions = pipeline | beam.Create(
-            [Prediction(info[0], good, Call(2, 0.1)), Prediction(info[1], bad, Call(2, 0.1))]
-        )
+        predictions = pipeline | beam.Create([Prediction(info[0], good, ()), Prediction(info[1], bad, ())])
         outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check()))
         keys = outputs.main | "Keys" >> beam.Map(lambda embedding: embedding.info.ref.key)
         failed = outputs.failures | "Failed" >> beam.Map(lambda failure: (failure.key, failure.stage, failure.error))

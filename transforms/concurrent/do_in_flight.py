@@ -62,7 +62,7 @@ class DoInFlight(beam.DoFn, abc.ABC):
         start = time.perf_counter()
         (timestamp, window), result = self._in_flight.take()
         # Before anything is yielded: whatever takes the result runs inside that yield.
-        waited = StageSeconds(self._stage, time.perf_counter() - start)
+        waited = StageSeconds.of(self._stage, time.perf_counter() - start)
         for output in (beam.pvalue.TaggedOutput(SECONDS, waited), *self.outputs(result)):
             tagged = isinstance(output, beam.pvalue.TaggedOutput)
             value = WindowedValue(output.value if tagged else output, timestamp, (window,))

@@ -4,21 +4,23 @@ import math
 
 import pytest
 
-from pipeline.report.verdict import Busy, Measured, phases, verdict
+from pipeline.report.verdict import Measured, phases, verdict
+from transforms.records import StageSeconds
 
 COUNTS = {"listed": 1000, "embedded": 1000, "reused": 0, "duplicate": 0, "failed": 0, "skipped": 0}
 
 
-def busy(seconds, first, last, things=1000, calls=None):
-    return Busy(things, seconds, 0.0, things if calls is None else calls, first, last)
+def busy(seconds, started, ended, items=1000, calls=None):
+    calls = items if calls is None else calls
+    return StageSeconds("", "", items, seconds, longest=0.0, calls=calls, started=started, ended=ended)
 
 
 def run(seconds, *, counts=None, **changes):
     """A run of 100 s at work, after 8 s of starting and 2 s of listing, with these seconds by stage."""
-    stages = {"list": busy(1.5, 5.0, 7.0, things=4)}
+    stages = {"list": busy(1.5, 5.0, 7.0, items=4)}
     for stage, total in seconds.items():
         stages[stage] = busy(total, 10.0, 110.0, calls=1000 / 30 if stage == "embed" else None)
-    given = {
+    measurements = {
         "stages": stages,
         "elapsed": 112.0,
         "device": "CPU",
@@ -27,7 +29,7 @@ def run(seconds, *, counts=None, **changes):
         "read_concurrency": 16,
         "precision": "float32",
     }
-    return Measured(COUNTS | (counts or {}), **(given | changes))
+    return Measured(COUNTS | (counts or {}), **(measurements | changes))
 
 
 GPU = {"device": "GPU NVIDIA L4", "cores": 8, "batch_size": 32}
@@ -35,22 +37,22 @@ TWICE = "twice the cores (for about twice the images a second)"
 CASES = {
     "read": (
         run({"read": 120.0, "decode": 30.0, "embed": 40.0, "write": 10.0}),
-        "read-bound: 60% of the threads' time was waiting for files, 120.0 ms an image with --read_concurrency 16; "
-        "--read_concurrency 40 or workers nearer to the storage would help",
+        "read-bound: 60% of the threads' time went into waiting for files, 120.0 ms an image with "
+        "--read_concurrency 16; --read_concurrency 40 or workers nearer to the storage would help",
     ),
     "read, no more at once": (
         run({"read": 190.0, "embed": 10.0}, read_concurrency=256),
-        "read-bound: 95% of the threads' time was waiting for files, 190.0 ms an image with --read_concurrency 256; "
-        "workers nearer to the storage would help",
+        "read-bound: 95% of the threads' time went into waiting for files, 190.0 ms an image with "
+        "--read_concurrency 256; workers nearer to the storage would help",
     ),
     "read, nothing but": (
         run({"read": 200.0, "embed": 1e-12}, read_concurrency=200),
-        "read-bound: 100% of the threads' time was waiting for files, 200.0 ms an image with --read_concurrency 200; "
-        "--read_concurrency 256 or workers nearer to the storage would help",
+        "read-bound: 100% of the threads' time went into waiting for files, 200.0 ms an image with "
+        "--read_concurrency 200; --read_concurrency 256 or workers nearer to the storage would help",
     ),
     "shards": (
         run({"read": 120.0, "decode": 30.0, "embed": 50.0}, read_concurrency=None),
-        "read-bound: 60% of the threads' time was waiting for files, 120.0 ms an image; "
+        "read-bound: 60% of the threads' time went into waiting for files, 120.0 ms an image; "
         "workers nearer to the storage would help",
     ),
     "decode": (
@@ -119,8 +121,8 @@ CASES = {
     ),
     "runner": (
         run({"decode": 10.0, "embed": 30.0, "write": 5.0}),
-        "runner-bound: the stages took 45.0 s of the 1.7 min between the first image's reading and the model's last "
-        "call; the rest is the runner's own",
+        "runner-bound: the stages were busy for 45.0 s of the 1.7 min between reading the first image and the model's "
+        "last call; the runner spent the rest",
     ),
     "start-up": (
         run({"embed": 5.0}, stages={"list": busy(0.1, 3.0, 3.1), "embed": busy(0.9, 6.0, 6.9)}, elapsed=8.5),
@@ -133,7 +135,7 @@ CASES = {
             stages={
                 "read": busy(0.1, 4.0, 9.8),
                 "decode": busy(1.4, 4.1, 9.9),
-                "load": busy(8.4, 5.0, 9.2, things=2),
+                "load": busy(8.4, 5.0, 9.2, items=2),
                 "embed": busy(1.8, 9.2, 10.1),
             },
             elapsed=10.5,
@@ -204,9 +206,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("measured", "said"), CASES.values(), ids=CASES)
-def test_one_sentence_with_the_numbers_of_the_run(measured, said):
-    assert verdict(measured) == said
+@pytest.mark.parametrize(("measured", "sentence"), CASES.values(), ids=CASES)
+def test_one_sentence_with_the_numbers_of_the_run(measured, sentence):
+    assert verdict(measured) == sentence
 
 
 def test_phases_add_up():
@@ -218,7 +220,7 @@ def test_phases_add_up():
         "write": busy(9.0, 15.0, 74.0),
     }
     assert phases(stages, 75.0) == {"start_up": 8.0, "list": 2.0, "digest": 4.0, "work": 58.0, "finish": 3.0}
-    stages["load"] = busy(33.0, 12.5, 16.0, things=11)
+    stages["load"] = busy(33.0, 12.5, 16.0, items=11)
     assert phases(stages, 75.0) == {"start_up": 11.0, "list": 2.0, "digest": 4.0, "work": 55.0, "finish": 3.0}
 
 
@@ -233,13 +235,13 @@ def test_phases_add_up():
         {"digest": busy(1.0, 9.0, 12.0), "embed": busy(1.0, 4.0, 5.0)},
         {"embed": busy(1.0, -0.5, -0.1)},
         {"embed": busy(1.0, 12.0, 15.0)},
-        {"load": busy(99.0, 1.0, 2.0, things=1), "embed": busy(1.0, 2.0, 3.0)},
+        {"load": busy(99.0, 1.0, 2.0, items=1), "embed": busy(1.0, 2.0, 3.0)},
     ],
     ids=["nothing", "early", "late", "at once", "nested", "digests later", "embed early", "embed late", "long load"],
 )
 def test_phases_add_up_where_clocks_differ_and_stages_overlap(stages):
-    found = phases(stages, 10.0)
-    assert math.isclose(sum(found.values()), 10.0) and min(found.values()) >= 0.0
+    seconds = phases(stages, 10.0).values()
+    assert math.isclose(sum(seconds), 10.0) and min(seconds) >= 0.0
 
 
 def test_a_phase_ends_where_images_are_worked_on():

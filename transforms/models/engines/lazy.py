@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from transforms.models.engines.fixed_batches import Pixels
 
 if TYPE_CHECKING:
-    from transforms.models.engines.loading import EmbeddingModel, Timed
+    from transforms.models.engines.loading import EmbeddingModel, ModelCall
 
 
 class LazyModel:
@@ -20,8 +20,8 @@ class LazyModel:
         self._loading = threading.Lock()
         self._model: EmbeddingModel | None = None
 
-    def timed(self, pixels: Pixels) -> "Timed":
-        """Returns what the model's `timed` does, with the seconds that loading took, or waiting for who does it."""
+    def timed(self, pixels: Pixels) -> "ModelCall":
+        """Returns the model's call; `loading` includes waiting for another thread that loads the model."""
         if self._model is not None:
             return self._model.timed(pixels)
         start = time.perf_counter()

@@ -27,13 +27,14 @@ _LOG = logging.getLogger(__name__)
 Embed = Callable[[Pixels], Vectors]
 
 
-class Timed(NamedTuple):
-    """What a call gave, and what it took beside the model's own time.
+class ModelCall(NamedTuple):
+    """A call of a model for a batch of images: the vectors, and the seconds before the model itself began.
 
     Attributes:
       vectors: float32 (n, dimension).
-      waited: seconds for others' calls to end; loading: seconds until the model was there.
-      device: what the model runs on, see `device.name`.
+      waited: seconds that the call waited for its turn, while other threads used the model.
+      device: the device that the model runs on, see `device.name`.
+      loading: seconds that the call waited for the model to be loaded; 0.0 once it is.
     """
 
     vectors: Vectors
@@ -56,12 +57,12 @@ class EmbeddingModel:
         """Images, uint8 (n, height, width, 3) → vectors, float32 (n, dimension)."""
         return self.timed(pixels).vectors
 
-    def timed(self, pixels: Pixels) -> Timed:
-        """Returns what a call returns, and how long it waited to begin."""
+    def timed(self, pixels: Pixels) -> ModelCall:
+        """Returns the vectors of these images, and how long the call waited for its turn."""
         start = time.perf_counter()
         with self._turns:
             waited = time.perf_counter() - start
-            return Timed(self._batches(pixels), waited, self._device)
+            return ModelCall(self._batches(pixels), waited, self._device)
 
 
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:

@@ -1,0 +1,52 @@
+"""The summary of a run: the text that a person sees at its end."""
+
+from pipeline.options import EmbedConfig
+from pipeline.report import run_report
+from pipeline.report.run_report import RunReport
+from transforms import write_tfrecord
+
+
+def summary(report: RunReport, config: EmbedConfig) -> str:
+    """Returns the text for a report: the counts, the speed, its limit, and where the results are."""
+    counts = report.counts
+    others = "".join(f" + {counts[name]} {name}" for name in ("reused", "duplicate", "skipped") if counts[name])
+    height, width = report.model["image_size"]
+    dimension = report.model["dimension"]
+    lines = [
+        f"{counts['listed']} images listed = {counts['embedded']} embedded + {counts['failed']} failed{others}",
+        "",
+        f"  speed     {report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s in all",
+        f"  limit     {report.verdict}",
+        f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
+        f"digest {report.model['digest']}",
+    ]
+    if config.output:
+        vectors = write_tfrecord.directory(config.output, report.run_id)
+        lines += [
+            f"  vectors   {vectors}/part-*.tfrecord ({report.shards} files)",
+            f"  report    {run_report.path(config.output, report.run_id)}",
+        ]
+        if counts["skipped"] and not config.output_table:
+            lines.append(
+                f"  skipped   their vectors are in {write_tfrecord.directory(config.output, '*')}/part-*.tfrecord"
+            )
+    if config.output_table:
+        pruned = f", {report.pruned} rows pruned" if report.pruned else ""
+        lines.append(f"  table     {config.output_table}{pruned}; failures in …_failures, this report in …_runs")
+    for stage, errors in report.failures.items():
+        for error, images in errors.items():
+            lines.append(f"  failed    {images} × {error} in the stage {stage}")
+    if report.failures and config.output:
+        lines.append(f"            each one: {config.output}/failures/{report.run_id}/part-*.jsonl")
+    if config.output and report.shards:
+        lines += ["", "Read them:", "", _reading_code(vectors, dimension)]
+    return "\n".join([*lines, ""])
+
+
+def _reading_code(vectors: str, dimension: int) -> str:
+    return (
+        f'  files = tf.io.gfile.glob("{vectors}/part-*.tfrecord")\n'
+        '  spec = {"image/key": tf.io.FixedLenFeature([], tf.string), '
+        f'"embedding": tf.io.FixedLenFeature([{dimension}], tf.float32)}}\n'
+        "  table = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, spec))"
+    )

@@ -1,0 +1,107 @@
+"""Tallies: counts, failures and times, summed in the pipeline, bundle by bundle and then all together."""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+
+from transforms.records import Failure, Shard, StageSeconds
+
+
+@dataclasses.dataclass
+class Tally:
+    """Sums over a part of a run, or over all of it.
+
+    Attributes:
+      counts: name → number: images by what became of them, `pruned` rows, and of the files that were written the
+        `shards` of embeddings with their `records`, and the `lines` of failures.
+      failures: (stage, error) → images.
+      times: (stage, device) → how long the workers' threads were busy.
+    """
+
+    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    failures: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
+    times: dict[tuple[str, str], StageSeconds] = dataclasses.field(default_factory=dict)
+
+    def add_failure(self, failure: Failure) -> None:
+        """Counts an image that failed."""
+        self.failures[failure.stage, failure.error] += 1
+
+    def add_time(self, time: StageSeconds) -> None:
+        """Adds the time of one item, or of several."""
+        key = time.stage, time.device
+        total = self.times.get(key)
+        self.times[key] = time if total is None else total.merge(time)
+
+    @classmethod
+    def merge(cls, tallies: Iterable["Tally"]) -> "Tally":
+        """Returns the sum of several tallies, which stay as they are."""
+        total = cls()
+        for tally in tallies:
+            total.counts.update(tally.counts)
+            total.failures.update(tally.failures)
+            for time in tally.times.values():
+                total.add_time(time)
+        return total
+
+
+@dataclasses.dataclass(eq=False)
+class SumTallies(beam.PTransform):
+    """Pipeline → one Tally of everything in these collections; none where they are all empty.
+
+    Elements are summed where they are made, so that only a few numbers a bundle cross to another stage.
+
+    Attributes:
+      counted: (name, the collection whose elements count under it); a name may occur several times.
+      failures: all failures.
+      written: (`records` or `lines`, the files that hold them).
+      seconds: times, in several collections.
+    """
+
+    counted: Sequence[tuple[str, beam.PCollection]]
+    failures: beam.PCollection[Failure]
+    written: Sequence[tuple[str, beam.PCollection[Shard]]]
+    seconds: Sequence[beam.PCollection[StageSeconds]]
+
+    def expand(self, root: Any) -> beam.PCollection[Tally]:
+        sums: list[tuple[beam.PCollection, Callable[[Tally, Any], None]]] = [
+            *((elements, functools.partial(_add_element, name=name)) for name, elements in self.counted),
+            *((shards, functools.partial(_add_shard, name=name)) for name, shards in self.written),
+            *((times, Tally.add_time) for times in self.seconds),
+            (self.failures, Tally.add_failure),
+        ]
+        tallies = [
+            elements | f"Sum{i}" >> beam.ParDo(_Sum(add)).with_output_types(Tally)
+            for i, (elements, add) in enumerate(sums)
+        ]
+        return tallies | "Sums" >> beam.Flatten() | "Total" >> beam.CombineGlobally(Tally.merge).without_defaults()
+
+
+class _Sum(beam.DoFn):
+    """Any element → a Tally for each bundle."""
+
+    def __init__(self, add: Callable[[Tally, Any], None]):
+        self._add = add
+
+    def start_bundle(self) -> None:
+        self._tally = Tally()
+
+    def process(self, element: Any) -> None:
+        self._add(self._tally, element)
+
+    def finish_bundle(self) -> Iterable[Any]:
+        yield GlobalWindows.windowed_value(self._tally)
+
+
+def _add_element(tally: Tally, _: Any, name: str) -> None:
+    tally.counts[name] += 1
+
+
+def _add_shard(tally: Tally, shard: Shard, name: str) -> None:
+    tally.counts[name] += shard.records
+    if name == "records":
+        tally.counts["shards"] += 1

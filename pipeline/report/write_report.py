@@ -1,0 +1,81 @@
+"""The last steps of the job: the report is composed once everything that it counts is written, then written itself.
+
+They are steps of the pipeline, so that a job which nobody waits for writes its report too.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from pipeline.options import EmbedConfig
+from pipeline.report import run_report
+from pipeline.report.run_report import RunReport
+from pipeline.report.tally import SumTallies, Tally
+from transforms import write_tfrecord
+from transforms.models.spec import ModelSpec
+from transforms.records import Failure, Shard, StageSeconds
+
+
+class FailureRateExceeded(RuntimeError):
+    """More images failed than --max_failure_rate allows. Everything that was written stays."""
+
+
+@dataclasses.dataclass(eq=False)
+class ComposeReport(beam.PTransform):
+    """Pipeline → RunReport, once everything that it counts is written.
+
+    Attributes:
+      config: the run; model: the model that it embeds with.
+      counted: (name in COUNTS or `pruned`, the collection whose elements count under it); a name may occur several
+        times.
+      failures: all failures.
+      written: (`records` or `lines`, the files that hold them).
+      seconds: times, in several collections.
+    """
+
+    config: EmbedConfig
+    model: ModelSpec
+    counted: Sequence[tuple[str, beam.PCollection]]
+    failures: beam.PCollection[Failure]
+    written: Sequence[tuple[str, beam.PCollection[Shard]]]
+    seconds: Sequence[beam.PCollection[StageSeconds]]
+
+    def expand(self, root: Any) -> beam.PCollection[RunReport]:
+        tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds)
+        compose = beam.ParDo(_Compose(self.config, self.model), beam.pvalue.AsSingleton(tally, default_value=Tally()))
+        return root | "Once" >> beam.Impulse() | "Compose" >> compose
+
+
+class _Compose(beam.DoFn):
+    def __init__(self, config: EmbedConfig, model: ModelSpec):
+        self._config = config
+        self._model = model
+
+    def process(self, _: bytes, tally: Tally) -> Iterable[RunReport]:
+        yield run_report.compose(self._config, self._model, tally, finished_at=datetime.datetime.now(datetime.UTC))
+
+
+@dataclasses.dataclass(eq=False)
+class WriteReport(beam.PTransform):
+    """RunReport → the same, written to `<output>/runs/<run_id>.json` if the run has an output.
+
+    Then fails the job if more images failed than --max_failure_rate allows.
+    """
+
+    config: EmbedConfig
+    model: ModelSpec
+
+    def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
+        return report | "Write" >> beam.Map(_write, self.config, self.model)
+
+
+def _write(report: RunReport, config: EmbedConfig, model: ModelSpec) -> RunReport:
+    if config.output:
+        write_tfrecord.write_schema(config.output, model.fields(config.top_classes))
+        run_report.write(config.output, report)
+    if excess := report.exceeds(config.max_failure_rate):
+        raise FailureRateExceeded(excess)
+    return report

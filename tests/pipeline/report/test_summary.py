@@ -1,0 +1,47 @@
+"""pipeline.report.summary: the counts, the speed and its limit, and where the results are."""
+
+import pytest
+
+from pipeline.report.summary import summary
+from tests.reporting import COUNTED, compose, configured
+
+
+def test_nothing_new(model):
+    counted = dict.fromkeys(COUNTED, 0) | {"listed": 9, "skipped": 9}
+    text = summary(compose(model, counted=counted, failures={}), configured())
+    assert text.startswith("9 images listed = 0 embedded + 0 failed + 9 skipped\n")
+    assert "their vectors are in" in text and "/embeddings/*/part-*.tfrecord\n" in text
+    assert "(0 files)" in text and "Read them:" not in text and "failed  " not in text
+
+
+FILES = (
+    "/embeddings/r/part-*.tfrecord (2 files)",
+    "/runs/r.json",
+    "/failures/r/part-*.jsonl",
+    "tf.data.TFRecordDataset",
+)
+TABLE = ("table     p1.d.t, 5 rows pruned; failures in …_failures, this report in …_runs",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "lines", "others"),
+    [
+        (("--input=x", "--output=/out"), FILES, TABLE),
+        (("--input=x", "--output_table=p1:d.t"), TABLE, FILES),
+        (("--input=x", "--output=/out", "--output_table=p1:d.t"), FILES + TABLE, ()),
+    ],
+    ids=["files", "table", "both"],
+)
+def test_summary_shows_counts_speed_limit_model_failures_and_places(model, flags, lines, others):
+    counted = {} if "--output=/out" in flags else {"shards": 0}
+    text = summary(compose(model, *flags, counted=counted), configured(*flags))
+    for expected in (
+        "20 images listed = 7 embedded + 3 failed + 4 reused + 3 duplicate + 3 skipped",
+        "2.0 images/s, 3.5 s in all\n  limit     embed-bound: 75% of",
+        f"efficientnet_lite0, 1280 dimensions from 224x224 pixels, digest {model.digest}\n",
+        "2 × CorruptImage in the stage decode",
+        "1 × OSError in the stage read",
+        *lines,
+    ):
+        assert expected in text
+    assert not [other for other in others if other in text]

@@ -1,0 +1,97 @@
+"""pipeline.report.write_report: a pipeline composes the report of its own elements and writes it, or fails."""
+
+import dataclasses
+
+import apache_beam as beam
+import pytest
+
+from pipeline.report import run_report
+from pipeline.report.write_report import ComposeReport, WriteReport
+from tests.collecting import collect
+from tests.reporting import configured
+from transforms.records import Failure, Shard, StageSeconds
+
+FAILED = [Failure(b"/%d.jpg" % i, "read" if i < 3 else "decode", "OSError", "", False) for i in range(5)]
+
+
+def composed(model, config, **changes):
+    """Returns the report that a pipeline composes and writes of these counts."""
+    counts_by_name = {
+        "listed": [40, 12],
+        "embedded": [30],
+        "reused": [9],
+        "duplicate": [0],
+        "skipped": [8],
+        "failed": [],
+        "pruned": [2],
+    } | changes
+    start = config.started_at.timestamp()
+
+    def build(root):
+        failures = root | "Failed" >> beam.Create(FAILED)
+        counted = [
+            (name, root | f"{name}{i}" >> beam.Create(range(count)))
+            for name, counts in counts_by_name.items()
+            for i, count in enumerate(counts)
+        ]
+        records = root | "Records" >> beam.Create([Shard("part-0", 20), Shard("part-1", 19)])
+        lines = root | "Lines" >> beam.Create([Shard("part-0", 5)])
+        seconds = [
+            root | f"Seconds{i}" >> beam.Create([time] * count).with_output_types(StageSeconds)
+            for i, (time, count) in enumerate(
+                (
+                    (StageSeconds.of("read", 0.5, ended=start + 2.0), 3),
+                    (StageSeconds.of("embed", 0.5, calls=0.25, device="CPU", ended=start + 9.0), 4),
+                    (StageSeconds.of("read", 1.0, ended=start + 3.0), 1),
+                    (StageSeconds.of("write", 9.0), 0),
+                )
+            )
+        ]
+        report = root | ComposeReport(
+            config,
+            model,
+            counted=[*counted, ("failed", failures)],
+            failures=failures,
+            written=[("records", records), ("lines", lines)],
+            seconds=seconds,
+        )
+        return {"report": report | WriteReport(config, model)}
+
+    collections, _ = collect(build)
+    (report,) = collections["report"]
+    return report
+
+
+def test_counted_in_the_pipeline(model, tmp_path):
+    config = configured("--input=x", f"--output={tmp_path}")
+    report = composed(model, config)
+    assert report.counts == {"listed": 52, "embedded": 30, "reused": 9, "duplicate": 0, "failed": 5, "skipped": 8}
+    assert (report.pruned, report.shards) == (2, 2)
+    assert report.failures == {"read": {"OSError": 3}, "decode": {"OSError": 2}}
+    assert (report.seconds, report.device) == ({"read": 2.5, "embed": 2.0}, "CPU")
+    assert report.timings == {
+        "read": {"number": 4, "mean_ms": 625.0, "longest_ms": 1000.0, "from_s": 1.5, "to_s": 3.0},
+        # A batch took as long as its four images together.
+        "embed": {"number": 4, "mean_ms": 500.0, "longest_ms": 500.0, "from_s": 7.0, "to_s": 9.0, "batch_size": 4.0},
+    }
+    assert run_report.read(str(tmp_path), "r").to_json() == report.to_json()
+    assert "1280" in (tmp_path / "schema.pbtxt").read_text()
+
+
+def test_a_pipeline_that_lost_an_image_fails_and_writes_no_report(model, tmp_path):
+    with pytest.raises(Exception, match="images are unaccounted for"):
+        composed(model, configured("--input=x", f"--output={tmp_path}"), listed=[53])
+    assert run_report.read(str(tmp_path), "r") is None
+
+
+def test_too_many_failures_fail_the_job_after_the_report(model, tmp_path):
+    config = dataclasses.replace(configured("--input=x", f"--output={tmp_path}"), max_failure_rate=0.05)
+    with pytest.raises(Exception, match="5 of 52 images failed, 9.62%: more than --max_failure_rate 5.00%"):
+        composed(model, config)
+    assert run_report.read(str(tmp_path), "r").counts["failed"] == 5
+
+
+def test_without_an_output_no_file_is_written(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert composed(model, configured("--input=x", "--output_table=p1:d.t")).counts["embedded"] == 30
+    assert not list(tmp_path.iterdir())
