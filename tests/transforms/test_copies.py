@@ -209,14 +209,18 @@ def copy_vectors(embeddings=(), failures=(), copies=()):
     return embeddings, sorted(found["failures"], key=lambda failure: failure.key)
 
 
+def renamed(info, **changes):
+    return dataclasses.replace(info, ref=dataclasses.replace(info.ref, **changes))
+
+
 def test_copies_get_the_vector_of_the_first():
-    alone = dataclasses.replace(INFO, ref=dataclasses.replace(INFO.ref, key=b"/alone", has_copies=False))
+    alone = renamed(INFO, key=b"/alone", has_copies=False)
     copies = [Copy(ImageRef(name, version, 9, "crc"), b"/first") for name, version in ((b"/\xff", "8"), (b"/b", "9"))]
     embeddings, failures = copy_vectors([Embedding(INFO, VECTOR), Embedding(alone, -VECTOR)], copies=copies)
     assert not failures
     assert [each.info for each in embeddings] == [
-        dataclasses.replace(INFO, key=b"/b", version="9", has_copies=False),
-        dataclasses.replace(INFO, key=b"/\xff", version="8", has_copies=False),
+        renamed(INFO, key=b"/b", version="9", has_copies=False),
+        renamed(INFO, key=b"/\xff", version="8", has_copies=False),
     ]
     for each in embeddings:
         np.testing.assert_array_equal(each.vector, VECTOR)

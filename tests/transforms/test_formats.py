@@ -12,11 +12,12 @@ from transforms.read import ReadImages
 
 
 def test_shards_are_formats_and_the_first_format_is_the_default():
-    assert set(SHARD_FORMATS) < set(INPUT_FORMATS)
+    assert set(SHARD_FORMATS) == {"tfrecord", "tar"} < set(INPUT_FORMATS)
+    assert len(INPUT_FORMATS) == 4  # each is read below
     assert options.parse([])[0].input_format == INPUT_FORMATS[0] == "images"
 
 
-@pytest.mark.parametrize("input_format", INPUT_FORMATS)
+@pytest.mark.parametrize("input_format", ["images", "list", "tfrecord", "tar"])
 def test_each_is_listed_and_read(tmp_path, input_format):
     content = data.jpeg(0, 24, 32)
     image = tmp_path / "a.jpg"
