@@ -204,7 +204,12 @@ def load(bq, kind, columns, collections):
 
 def test_several_collections_become_the_rows_of_one_table(bq):
     others = [
-        Embedding(dataclasses.replace(EMBEDDING.info, key=b"gs://b/%03d.jpg" % i), VECTOR * np.float32(i / 100))
+        Embedding(
+            dataclasses.replace(
+                EMBEDDING.info, ref=dataclasses.replace(EMBEDDING.info.ref, key=b"gs://b/%03d.jpg" % i)
+            ),
+            VECTOR * np.float32(i / 100),
+        )
         for i in range(40)
     ]
     rows, ended = load(bq, "embeddings", EMBEDDING_COLUMNS, [[EMBEDDING], others[:20], [], others[20:]])
