@@ -5,6 +5,7 @@ list → only new → read → decode → embed → copy → write → report �
 
 import apache_beam as beam
 
+from pipeline import attempt
 from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
 from pipeline.only_new import OnlyNew
 from pipeline.options import EmbedConfig
@@ -87,10 +88,11 @@ def build(
 
     written = []
     if config.output:
+        retire = attempt.retirement(config)
         records = tuple(vectors.values()) | "WriteTFRecords" >> WriteTFRecords(
-            config.output, config.run_id, config.written(model)
+            config.output, config.run_id, config.written(model), retire
         )
-        lines = failures | "WriteFailures" >> WriteFailures(config.output, config.run_id)
+        lines = failures | "WriteFailures" >> WriteFailures(config.output, config.run_id, retire)
         written = [("records", records["shards"]), ("lines", lines["shards"])]
         seconds += [records[SECONDS], lines[SECONDS]]
     loads = []

@@ -131,7 +131,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         output_table=given.output_table,
         run_id=given.run_id or _new_run_id(),
         overwrite=given.overwrite,
-        # The table knows what is to be replaced; the files of it are gone by then.
+        # Otherwise the images that other runs have put into the table since would be skipped.
         reprocess=given.reprocess or (given.overwrite and bool(given.output_table)),
         retry_failed=given.retry_failed,
         prune=given.prune,

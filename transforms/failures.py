@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 
@@ -25,14 +25,18 @@ class WriteFailures(beam.PTransform):
     """Failure → Shard, and `StageSeconds` under their tag; writes `<output>/failures/<run_id>/part-….jsonl`.
 
     Where nothing failed there is no file.
+
+    Attributes: see WriteTFRecords.
     """
 
     output: str
     run_id: str
+    before_naming: Callable[[], None] | None = None
 
     def expand(self, failures: beam.PCollection[Failure]) -> dict[str, beam.PCollection]:
         encode = functools.partial(_encode, run_id=self.run_id)
-        return (failures,) | "Write" >> WriteShards(directory(self.output, self.run_id), ".jsonl", encode)
+        place = directory(self.output, self.run_id)
+        return (failures,) | "Write" >> WriteShards(place, ".jsonl", encode, before_naming=self.before_naming)
 
 
 def directory(output: str, run_id: str) -> str:

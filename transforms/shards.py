@@ -5,7 +5,8 @@ record crosses a shuffle, a bundle that runs twice leaves a stray part and no do
 `part-00003-of-00007` knows what it waits for.
 
 A runner that loses a worker may do any of it again, with other parts, even after some were named. So a part keeps its
-first name until all have their final one, and final names that are not of the last attempt go with the parts.
+first name until all have their final one, and final names that are not of the last attempt go with the parts. In the
+same way the files of an earlier run in the same directory stay until all new parts are complete, and then give way.
 """
 
 import dataclasses
@@ -40,12 +41,15 @@ class WriteShards(beam.PTransform):
       directory: where the files go; nothing else may lie there.
       suffix: what their names end in, the dot included.
       encode: a batch of records → their bytes, one item a record, framed as the file needs them.
+      before_naming: called once all parts are complete, before a file gets a final name or loses one; more than once
+        where a runner repeats itself.
     """
 
     directory: str
     suffix: str
     encode: Callable[[Sequence[Any]], Sequence[bytes]]
     max_shard_bytes: int = MAX_SHARD_BYTES
+    before_naming: Callable[[], None] | None = None
 
     def expand(self, collections: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
         write = _WriteParts(self._parts, self.suffix, self.encode, self.max_shard_bytes)
@@ -57,7 +61,7 @@ class WriteShards(beam.PTransform):
             [outputs["parts"] for outputs in written]
             | "Parts" >> beam.Flatten()
             | "AllParts" >> _Together()
-            | "Number" >> beam.FlatMap(number, directory=self.directory, suffix=self.suffix)
+            | "Number" >> beam.FlatMap(_number, self.directory, self.suffix, self.before_naming)
             | "Spread" >> beam.Reshuffle()
             | "Publish" >> beam.MapTuple(_publish).with_output_types(Shard)
         )
@@ -67,7 +71,8 @@ class WriteShards(beam.PTransform):
             [published, none]
             | "PublishedOrNone" >> beam.Flatten()
             | "AllPublished" >> _Together()
-            | "RemoveStrays" >> beam.FlatMap(_remove_strays, self.directory).with_output_types(Shard)
+            | "RemoveStrays"
+            >> beam.FlatMap(_remove_strays, self.directory, self.before_naming).with_output_types(Shard)
         )
         return {"shards": shards, SECONDS: [outputs[SECONDS] for outputs in written] | "Seconds" >> beam.Flatten()}
 
@@ -143,6 +148,14 @@ def number(parts: Sequence[Shard], directory: str, suffix: str) -> Iterable[tupl
         yield part.path, Shard(f"{directory}/part-{i:05d}-of-{len(parts):05d}{suffix}", part.records)
 
 
+def _number(
+    parts: list[Shard], directory: str, suffix: str, before_naming: Callable[[], None] | None
+) -> Iterable[tuple[str, Shard]]:
+    if before_naming:
+        before_naming()
+    return number(parts, directory, suffix)
+
+
 def _keyed(shard: Shard) -> tuple[bool, Shard]:
     return True, shard
 
@@ -156,11 +169,15 @@ def _publish(part: str, shard: Shard) -> Shard:
     return shard
 
 
-def _remove_strays(published: list[Shard], directory: str) -> list[Shard]:
+def _remove_strays(
+    published: list[Shard], directory: str, before_naming: Callable[[], None] | None = None
+) -> list[Shard]:
+    if before_naming:
+        before_naming()  # where there is no part, nothing was named
     shards = [shard for shard in published if shard != _NONE]
     named = {shard.path for shard in shards}
-    for found in files.match(f"{directory}/part-*-of-*"):
-        if found.path not in named:
-            files.remove_file(found.path)
+    for file in files.match(f"{directory}/part-*-of-*"):
+        if file.path not in named:
+            files.remove_file(file.path)
     files.remove(f"{directory}/{_PARTS}")
     return shards

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 
@@ -24,15 +24,18 @@ class WriteTFRecords(beam.PTransform):
       output: a directory, local or in a cloud.
       run_id: names the run.
       written: what all records of the run have in common.
+      before_naming: see WriteShards.
     """
 
     output: str
     run_id: str
     written: examples.Written
+    before_naming: Callable[[], None] | None = None
 
     def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> dict[str, beam.PCollection]:
         encode = functools.partial(_encode, written=self.written)
-        return embeddings | "Write" >> WriteShards(directory(self.output, self.run_id), ".tfrecord", encode)
+        place = directory(self.output, self.run_id)
+        return embeddings | "Write" >> WriteShards(place, ".tfrecord", encode, before_naming=self.before_naming)
 
 
 def directory(output: str, run_id: str) -> str:

@@ -1,5 +1,6 @@
 """transforms.shards: numbered, complete, and right after a retry."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -134,3 +135,33 @@ def test_a_bundle_that_ran_twice_leaves_no_double_record(tmp_path):
     stray.write_text("stray\n")
     written(tmp_path / "d", ["1", "2"])
     assert content(tmp_path / "d") == ["1", "2"]
+
+
+@pytest.mark.parametrize("records", [["1", "2"], []], ids=["with records", "without a record"])
+def test_before_naming_all_parts_are_there_and_all_old_files(tmp_path, records):
+    directory, seen = tmp_path / "d", tmp_path / "seen"
+    directory.mkdir()
+    old = directory / "part-00000-of-00002.txt"
+    old.write_text("old\n")
+    written(directory, records, before_naming=functools.partial(look, directory, seen))
+    assert {tuple(line.split("|")) for line in seen.read_text().splitlines()} >= {(str(len(records) // 2), "old")}
+    assert content(directory) == records
+
+
+def look(directory, seen):
+    """Notes how many parts there are, and what the old file holds while it is there."""
+    old = directory / "part-00000-of-00002.txt"
+    with seen.open("a") as file:
+        parts = len(list((directory / shards._PARTS).glob("*")))
+        file.write(f"{parts}|{old.read_text().strip() if old.exists() else ''}\n")
+
+
+def test_where_it_cannot_be_made_ready_nothing_is_named(tmp_path):
+    def fail():
+        raise OSError("the report stays")
+
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "part-00000-of-00001.txt").write_text("old\n")
+    with pytest.raises(Exception, match="the report stays"):
+        written(tmp_path / "d", ["1"], before_naming=fail)
+    assert [path.read_text() for path in (tmp_path / "d").glob("part-*")] == ["old\n"]
