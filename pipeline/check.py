@@ -15,7 +15,8 @@ from pipeline.warehouse import publish, tables
 from transforms import write_tfrecord
 from transforms.encoding import examples
 from transforms.models.spec import ModelSpec
-from transforms.storage import files, gcs, gcs_listing
+from transforms.one_line import one_line
+from transforms.storage import files, gcs_listing, locations
 
 
 def check_inputs(config: EmbedConfig) -> None:
@@ -31,13 +32,13 @@ def check_inputs(config: EmbedConfig) -> None:
         try:
             matches = _matches_something(pattern, config.billing_project)
         except Exception as error:
-            raise ValueError(f"--input {pattern!r} cannot be listed: {files.reason(error)}") from error
+            raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
 
 
 def _matches_something(pattern: str, billing_project: str | None) -> bool:
-    if gcs.holds(pattern):
+    if locations.is_gcs(pattern):
         return next(gcs_listing.match(pattern, billing_project), None) is not None
     return bool(files.match(pattern, limit=1))
 
@@ -91,12 +92,12 @@ def _check_writable(flag: str, directory: str) -> None:
     trial = posixpath.join(directory, f".trial-{uuid.uuid4().hex}")
     missing: list[Path] = []
     try:
-        if "://" not in directory:
+        if locations.is_local(directory):
             missing = [path for path in (Path(directory), *Path(directory).parents) if not path.exists()]
         files.write(trial, b"")
         files.remove_file(trial)
     except Exception as error:
-        raise ValueError(f"{flag} {directory!r} cannot be written: {files.reason(error)}") from error
+        raise ValueError(f"{flag} {directory!r} cannot be written: {one_line(error)}") from error
     finally:
         for path in missing:
             with contextlib.suppress(OSError):

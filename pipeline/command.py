@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from pipeline.console import console, discard
+from transforms.one_line import one_line
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -56,8 +57,3 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
         else:
             print(said)
     return code
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an error's message in one line, its class where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from transforms.storage import locations
+
 
 def add_switch(parser: argparse._ActionsContainer, flag: str, meaning: str) -> None:
     """Adds a flag that is off unless given; `--flag=true` and `--flag=false` work too, as a template gives them."""
@@ -43,7 +45,7 @@ def number(text: str) -> float:
 
 def pattern(given: str) -> str:
     """Returns a pattern that means the same in any working directory; a directory means all that is below it."""
-    if ("://" not in given and Path(given).is_dir()) or given.endswith("/"):
+    if (locations.is_local(given) and Path(given).is_dir()) or given.endswith("/"):
         given = f"{given.rstrip('/')}/**"
     return absolute(given)
 
@@ -58,6 +60,6 @@ def table(text: str) -> str:
 
 def absolute(path: str) -> str:
     """Returns a path, which may have wildcards, without the working directory in it; a URI as it is."""
-    if not path or "://" in path:
+    if not path or not locations.is_local(path):
         return path.rstrip("/")
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **

@@ -21,7 +21,7 @@ from transforms.models.spec import ModelSpec
 from transforms.read import ReadImages
 from transforms.records import FAILURES, SECONDS, Known, uri
 from transforms.skip import GONE, SKIPPED
-from transforms.storage import files
+from transforms.storage import files, locations
 from transforms.write_bigquery import RunColumns, WriteBigQuery
 from transforms.write_tfrecord import WriteTFRecords
 
@@ -132,7 +132,7 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> dict[str, beam.PCollectio
 
 
 def _only_new(config: EmbedConfig, model: ModelSpec, read: ReadImages) -> OnlyNew:
-    from_cloud_storage = all(pattern.startswith("gs://") for pattern in config.inputs)
+    from_cloud_storage = all(locations.is_gcs(pattern) for pattern in config.inputs)
     ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
     return OnlyNew(
         None if config.reprocess and not config.prune else ledger,

@@ -15,6 +15,7 @@ from pipeline.console import Console, console, discard
 from pipeline.options import EmbedConfig
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
+from transforms.one_line import one_line
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -83,7 +84,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
             discard(shown)
         else:
             log = f"; all that was logged: {shown.log}" if shown.log else ""
-            said = f"the job failed: {_last_line(error)}{log}"
+            said = f"the job failed: {one_line(error)}{log}"
         shown.screen.write(f"run_pipeline.py: {said}\n")
         return FAILED
     if finished := _report(config):
@@ -175,10 +176,5 @@ def _is_interruption(error: BaseException | None) -> bool:
 
 
 def _wrong(error: Exception, write: Callable[[str], object]) -> int:
-    write(f"run_pipeline.py: {_last_line(error)}\n")
+    write(f"run_pipeline.py: {one_line(error)}\n")
     return WRONG
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__

@@ -17,7 +17,7 @@ from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS
 from transforms.records import FAILURES, SECONDS, Failure, ImageRef, StageSeconds, key, uri
-from transforms.storage import files, gcs, gcs_listing, versioned
+from transforms.storage import files, gcs_listing, locations, versioned
 
 STAGE = "list"
 
@@ -46,7 +46,7 @@ def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
             if named is not None:
                 continue
         found = row[column] if column < len(row) else ""
-        relative = found and "://" not in found and not found.startswith("/")
+        relative = found and locations.is_local(found) and not found.startswith("/")
         yield posixpath.join(posixpath.dirname(list_uri), found) if relative else found
 
 
@@ -144,7 +144,8 @@ class _Divide(beam.DoFn):
     def process(self, pattern: str) -> Iterable[tuple[str, str, str]]:
         start = time.perf_counter()
         # Only Cloud Storage can list from a name to a name.
-        ranges = gcs_listing.ranges(pattern, self._billing_project) if gcs.holds(pattern) else [(pattern, "", "")]
+        in_cloud = locations.is_gcs(pattern)
+        ranges = gcs_listing.ranges(pattern, self._billing_project) if in_cloud else [(pattern, "", "")]
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, time.perf_counter() - start))
         yield from map(tuple, ranges)
 
@@ -165,7 +166,7 @@ class _Match(beam.DoFn):
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds(STAGE, seconds))
 
     def _refs(self, within: gcs_listing.Range) -> Iterator[ImageRef]:
-        if gcs.holds(within.pattern):
+        if locations.is_gcs(within.pattern):
             for path, stored in gcs_listing.match_range(within, self._billing_project):
                 yield ImageRef(key(path), stored.generation, stored.size, stored.crc32c)
         else:

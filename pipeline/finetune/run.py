@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import directories
-from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG, one_line
+from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG
 from pipeline.console import Console, console, discard
 from pipeline.finetune import options
 from pipeline.finetune import report as reports
@@ -26,6 +26,7 @@ from pipeline.finetune.report import FinetuneReport
 from transforms.models import catalog
 from transforms.models.training import training_set
 from transforms.models.training.training_set import Split
+from transforms.one_line import one_line
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -14,7 +14,7 @@ from pipeline.presets import Accelerator, Shape
 from transforms.cores import usable_cores
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec
-from transforms.storage import files
+from transforms.storage import files, locations
 
 PRICES = Path(__file__).with_name("prices.toml")
 _SAMPLED = 64
@@ -219,7 +219,7 @@ def measure(
         if not has_gpu:
             raise ValueError("--images_per_second is the speed of a GPU worker: give --preset dataflow-gpu too")
     else:
-        if model.location.startswith("gs://"):
+        if locations.is_gcs(model.location):
             raise ValueError(
                 f"--model {model.name!r} would have to be fetched to be measured: give --images_per_second RATE"
             )

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from transforms.models import catalog
 from transforms.models.spec import ModelSpec, digest
+from transforms.one_line import one_line
+from transforms.storage import locations
 
 
 def resolve(
@@ -38,7 +40,7 @@ def resolve(
     location = catalog.HUB[handle].handle if handle in catalog.HUB else handle
     path = handles.local_path(location)
     # What comes from a hub is on this machine by now: workers read that, and never ask the hub.
-    place = location if location.startswith("gs://") else str(path.absolute())
+    place = location if locations.is_gcs(location) else str(path.absolute())
     files = handles.files_digest(path) if _may_be_model(path) else ""
     asked = _Asked(handle, place, files, notes.content(path), image_size, resize_mode, signature, tags)
     if found := cache.spec(asked):
@@ -110,9 +112,7 @@ def _tried(
     except ValueError:
         raise
     except Exception as error:
-        said = str(error).strip().splitlines()
-        reason = said[0] if said else repr(error)
-        raise ValueError(f"model={draft.name!r} fails on images of {_by(size)} pixels: {reason}") from error
+        raise ValueError(f"model={draft.name!r} fails on images of {_by(size)} pixels: {one_line(error)}") from error
     if vectors.ndim != 2 or vectors.shape[0] != 2 or vectors.dtype != np.float32:
         raise ValueError(
             f"model={draft.name!r} gives {vectors.dtype}{list(vectors.shape)} for 2 images: "

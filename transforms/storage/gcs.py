@@ -16,8 +16,7 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
-
-SCHEME = "gs://"
+from transforms.storage.locations import GCS_SCHEME
 
 # Seconds to connect, and to wait for the next bytes. The client would wait 60 s, so that two replies that never come
 # use up its whole patience.
@@ -39,18 +38,13 @@ class Stored(NamedTuple):
     crc32c: str
 
 
-def holds(path: str) -> bool:
-    """Returns whether a path is one in Cloud Storage."""
-    return path.startswith(SCHEME)
-
-
 def split(path: str) -> tuple[str, str]:
     """Returns the bucket and the rest of a path, the name of an object or a pattern of names.
 
     Raises:
       ValueError: where there is no bucket in it.
     """
-    bucket_name, _, name = path.removeprefix(SCHEME).partition("/")
+    bucket_name, _, name = path.removeprefix(GCS_SCHEME).partition("/")
     if not bucket_name or any(wildcard in bucket_name for wildcard in "*?["):
         raise ValueError(f"{path!r}: expected gs://BUCKET/NAME, without wildcards in the bucket's name")
     return bucket_name, name

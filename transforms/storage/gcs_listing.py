@@ -8,7 +8,7 @@ from typing import NamedTuple
 from google.api_core.page_iterator import HTTPIterator
 from google.cloud import storage as cloud
 
-from transforms.storage import files, gcs, name_ranges
+from transforms.storage import files, gcs, locations, name_ranges
 
 # Ranges of names of one pattern: of a million names each has about 16 pages.
 RANGES = 64
@@ -75,7 +75,7 @@ def match_range(within: Range, billing_project: str | None) -> Iterator[Listed]:
     matches = files.matcher(f"{pattern}*" if pattern.endswith("/") else pattern)
     fields = "items(name,generation,size,crc32c),nextPageToken"
     for blob in _blobs(bucket, prefix, start, end, fields):
-        path = f"{gcs.SCHEME}{bucket.name}/{blob.name}"
+        path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
         # A server that knows no ranges gives all names.
         in_range = start <= blob.name and (not end or blob.name < end)
         if in_range and matches(path) and not (blob.name.endswith("/") and not blob.size):
