@@ -269,12 +269,7 @@ def _parser() -> argparse.ArgumentParser:
         f"nearly all waiting; at most {in_flight.CONCURRENCY_MAX} (default: %(default)s, about 7 times as fast as one "
         "at a time where a request takes 20 ms)",
     )
-    how.add_argument(
-        "--billing_project",
-        metavar="PROJECT",
-        help="the Google Cloud project that pays for reading gs:// buckets with requester pays, as in my-project-123 "
-        "(default: none, the bucket's owner pays)",
-    )
+    add_billing_project(how)
     where = parser.add_argument_group("where to")
     where.add_argument(
         "--output",
@@ -412,6 +407,16 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
         metavar="TAG,TAG",
         type=_tags,
         help="the graph variant of a TF1 Hub module, as in train (default: none, the variant for inference)",
+    )
+
+
+def add_billing_project(parser: argparse._ActionsContainer) -> None:
+    """Adds the flag for who pays for requests to Cloud Storage."""
+    parser.add_argument(
+        "--billing_project",
+        metavar="PROJECT",
+        help="the Google Cloud project that pays for reading gs:// buckets with requester pays, as in my-project-123 "
+        "(default: none, the bucket's owner pays)",
     )
 
 

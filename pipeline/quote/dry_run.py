@@ -87,7 +87,7 @@ def run(config: EmbedConfig, options: PipelineOptions, dry: DryRun) -> str:
                 "job_request": request,
                 "stages": [dataclasses.asdict(stage) for stage in stages],
                 "workers": [dataclasses.asdict(each) for each in (plain, gpu) if each],
-                "model": dataclasses.asdict(model),
+                "model": model.facts(),
                 "quote": {
                     "images": dry.images or _IMAGES,
                     "image_bytes": dry.image_bytes or speed.sample_bytes,

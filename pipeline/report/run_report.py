@@ -216,7 +216,7 @@ def _timing(busy: Busy) -> dict[str, float]:
 
 
 def _described(model: ModelSpec) -> dict[str, Any]:
-    return dataclasses.asdict(model) | {"classes": len(model.classes)}
+    return model.facts() | {"classes": len(model.classes)}
 
 
 def summary(report: RunReport, config: EmbedConfig) -> str:
