@@ -39,13 +39,13 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
     """
     name = flags.prog.rpartition(".")[2]
     try:
-        given = flags.parse_args(argv)
+        arguments = flags.parse_args(argv)
     except ValueError as error:
         sys.stderr.write(f"{name}: {one_line(error)}\n")
         return WRONG
-    with console(given.verbose) as shown:
+    with console(arguments.verbose) as shown:
         try:
-            said, code = work(given), DONE
+            said, code = work(arguments), DONE
         except (ValueError, OSError) as error:
             traceback.print_exc()
             said, code = one_line(error), WRONG

@@ -43,11 +43,11 @@ def number(text: str) -> float:
         return math.nan
 
 
-def pattern(given: str) -> str:
+def pattern(text: str) -> str:
     """Returns a pattern that means the same in any working directory; a directory means all that is below it."""
-    if (locations.is_local(given) and Path(given).is_dir()) or given.endswith("/"):
-        given = f"{given.rstrip('/')}/**"
-    return absolute(given)
+    if (locations.is_local(text) and Path(text).is_dir()) or text.endswith("/"):
+        text = f"{text.rstrip('/')}/**"
+    return absolute(text)
 
 
 def table(text: str) -> str:

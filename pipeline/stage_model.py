@@ -80,8 +80,8 @@ def _note(destination: str, billing_project: str | None) -> bytes | None:
 
     if not locations.is_gcs(destination):
         directory = Path(destination)
-        noted = (directory / handles.SAVED_MODEL).is_file() and (directory / notes.FILE).is_file()
-        return (directory / notes.FILE).read_bytes() if noted else None
+        is_complete = (directory / handles.SAVED_MODEL).is_file() and (directory / notes.FILE).is_file()
+        return (directory / notes.FILE).read_bytes() if is_complete else None
     from transforms.storage import gcs
 
     try:

@@ -1,4 +1,4 @@
-"""An error in one line: all that a person is shown of it, and all that a record of a failure holds."""
+"""An error in one line: what a person is shown of it."""
 
 MAX_CHARACTERS = 2000
 

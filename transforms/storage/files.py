@@ -22,8 +22,8 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
       OSError: if the place cannot be listed.
     """
     (result,) = FileSystems.match([pattern], [limit])
-    found: list[FileMetadata] = result.metadata_list
-    return found
+    matching: list[FileMetadata] = result.metadata_list
+    return matching
 
 
 def takes_in(pattern: str, path: str) -> bool:

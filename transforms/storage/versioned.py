@@ -92,9 +92,9 @@ def _metadata(path: str) -> FileMetadata:
         raise next(iter(details.values())) from error
 
 
-def _check(ref: ImageRef, name: str, expected: object, found: object) -> None:
-    if expected != found:
-        raise ChangedSinceListed(f"{uri(ref.key)}: expected {name} {expected} as listed, found {found}")
+def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:
+    if expected != actual:
+        raise ChangedSinceListed(f"{uri(ref.key)}: expected {name} {expected} as listed, found {actual}")
 
 
 def _gone(ref: ImageRef) -> ChangedSinceListed:
