@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import stage_model
+from pipeline import inspect_model, stage_model
 from tests import cloud_storage
 from tests.emulators import environment, storage_emulator
 from transforms.models import handles, notes
@@ -117,6 +117,8 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
         listed = len(front.requests)
         assert opening.opened(pickle.loads(pickle.dumps(spec))).parameters() > 0  # noqa: S301 - made here
         assert len(front.requests) > listed
+        assert inspect_model.main(["gs://models/m", "--batch_size", "1", *billed]) == 0
+        assert f"digest                {spec.digest}" in capfd.readouterr().out
         unbilled = [request for request in front.requests if "userProject=payer" not in request[1]]
         assert not unbilled
     assert spec.digest == resolve(str(GOLDEN / "feature_vector_1"), (16, 16), "stretch").digest

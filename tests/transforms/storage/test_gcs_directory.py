@@ -1,7 +1,7 @@
 """transforms.storage.gcs_directory: a directory in a bucket is whole, or has no marker."""
 
 import pytest
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, RetryError
 
 from transforms.storage import complete, gcs, gcs_directory
 
@@ -55,6 +55,24 @@ def test_a_request_that_fails_is_sent_again(server, tmp_path):
     server.answer = lambda url: answers.pop() if answers else None
     gcs_directory.download(gcs_directory.below("gs://photos/m", None), "gs://photos/m", tmp_path)
     assert (tmp_path / "a").read_bytes() == b"content" and not answers
+
+
+@pytest.mark.parametrize("work", ["below", "download", "upload"])
+def test_a_reply_that_never_comes_is_given_up(server, tmp_path, monkeypatch, work):
+    put(["m/a"])
+    blobs = gcs_directory.below("gs://photos/m", None)
+    monkeypatch.setattr(gcs, "TIMEOUT", (0.3, 0.3))
+    monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_timeout(1))
+    if work == "upload":
+        monkeypatch.setattr(gcs_directory, "below", lambda path, billing_project: [])
+    server.delay = 1
+    with pytest.raises(RetryError, match="Timeout of 1.0s exceeded"):
+        if work == "below":
+            gcs_directory.below("gs://photos/m", None)
+        elif work == "download":
+            gcs_directory.download(blobs, "gs://photos/m", tmp_path)
+        else:
+            upload({"marker": b"1"})
 
 
 def test_a_name_that_leads_out_is_refused(tmp_path):
