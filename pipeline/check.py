@@ -1,16 +1,22 @@
-"""What can be known to go wrong before any worker starts: inputs that are not there, outputs that cannot be written."""
+"""What can be known to go wrong before any worker starts: inputs that are not there, outputs that cannot be written.
 
+A check leaves everything as it was.
+"""
+
+import contextlib
 import posixpath
 import uuid
+from pathlib import Path
 
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import publish, tables
-from transforms import failures, write_tfrecord
+from transforms import write_tfrecord
 from transforms.encoding import examples
 from transforms.models.spec import ModelSpec
-from transforms.storage import files, gcs, gcs_listing
+from transforms.one_line import one_line
+from transforms.storage import files, gcs_listing, locations
 
 
 def check_inputs(config: EmbedConfig) -> None:
@@ -24,15 +30,15 @@ def check_inputs(config: EmbedConfig) -> None:
         if config.output and files.takes_in(pattern, mine):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
-            found = _matches_something(pattern, config.billing_project)
+            matches = _matches_something(pattern, config.billing_project)
         except Exception as error:
-            raise ValueError(f"--input {pattern!r} cannot be listed: {files.reason(error)}") from error
-        if not found:
+            raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
+        if not matches:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
 
 
 def _matches_something(pattern: str, billing_project: str | None) -> bool:
-    if gcs.holds(pattern):
+    if locations.is_gcs(pattern):
         return next(gcs_listing.match(pattern, billing_project), None) is not None
     return bool(files.match(pattern, limit=1))
 
@@ -45,23 +51,21 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     """
     if config.overwrite:
         return None
-    found = run_report.read(config.output, config.run_id) if config.output else None
     if config.output_table:
         with tables.explained(config.output_table):
-            published = publish.published(config.output_table, config.run_id)
-        if published and config.output and not found:
-            run_report.write(config.output, published)  # it was killed between the one and the other
-        found = published
-    if found and (found.inputs != list(config.inputs) or found.model["digest"] != model.digest):
+            report = publish.published(config.output_table, config.run_id)
+    else:
+        report = run_report.read(config.output or "", config.run_id)
+    if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
         raise ValueError(
             f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
             "give another, or --overwrite to replace it"
         )
-    return found
+    return report
 
 
 def check_output(config: EmbedConfig, model: ModelSpec) -> None:
-    """Makes sure that a run can write files; removes those of a run of the same name that is to be replaced.
+    """Makes sure that a run can write files.
 
     Raises:
       ValueError: with what was expected, and how to come by it.
@@ -70,7 +74,6 @@ def check_output(config: EmbedConfig, model: ModelSpec) -> None:
         return
     _check_writable("--output", config.output)
     _check_schema(config.output, config, model)
-    _clear(config.output, config.run_id)
 
 
 def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
@@ -87,11 +90,18 @@ def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
 
 def _check_writable(flag: str, directory: str) -> None:
     trial = posixpath.join(directory, f".trial-{uuid.uuid4().hex}")
+    missing: list[Path] = []
     try:
+        if locations.is_local(directory):
+            missing = [path for path in (Path(directory), *Path(directory).parents) if not path.exists()]
         files.write(trial, b"")
         files.remove_file(trial)
     except Exception as error:
-        raise ValueError(f"{flag} {directory!r} cannot be written: {files.reason(error)}") from error
+        raise ValueError(f"{flag} {directory!r} cannot be written: {one_line(error)}") from error
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
@@ -104,11 +114,3 @@ def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
         raise ValueError(
             f"--output {output!r} holds {there} and model {model.name!r} gives {own}: give each its own --output"
         )
-
-
-def _clear(output: str, run_id: str) -> None:
-    # The report first: without it a run counts as unfinished.
-    files.remove_file(run_report.path(output, run_id))
-    for directory in (write_tfrecord.directory(output, run_id), failures.directory(output, run_id)):
-        if files.match(f"{directory}/**", limit=1):
-            files.remove(directory)

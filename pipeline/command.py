@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from pipeline.console import console, discard
+from transforms.one_line import one_line
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -38,13 +39,13 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
     """
     name = flags.prog.rpartition(".")[2]
     try:
-        given = flags.parse_args(argv)
+        arguments = flags.parse_args(argv)
     except ValueError as error:
         sys.stderr.write(f"{name}: {one_line(error)}\n")
         return WRONG
-    with console(given.verbose) as shown:
+    with console(arguments.verbose) as shown:
         try:
-            said, code = work(given), DONE
+            said, code = work(arguments), DONE
         except (ValueError, OSError) as error:
             traceback.print_exc()
             said, code = one_line(error), WRONG
@@ -56,8 +57,3 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
         else:
             print(said)
     return code
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an error's message in one line, its class where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

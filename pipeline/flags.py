@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from transforms import table_name
+from transforms.storage import locations
 
 
 def add_switch(parser: argparse._ActionsContainer, flag: str, meaning: str) -> None:
@@ -45,7 +46,7 @@ def number(text: str) -> float:
 
 def pattern(text: str) -> str:
     """Returns a pattern that means the same in any working directory; a directory means all that is below it."""
-    if ("://" not in text and Path(text).is_dir()) or text.endswith("/"):
+    if (locations.is_local(text) and Path(text).is_dir()) or text.endswith("/"):
         text = f"{text.rstrip('/')}/**"
     return absolute(text)
 
@@ -60,6 +61,6 @@ def table(text: str) -> str:
 
 def absolute(path: str) -> str:
     """Returns a path, which may have wildcards, without the working directory in it; a URI as it is."""
-    if not path or "://" in path:
+    if not path or not locations.is_local(path):
         return path.rstrip("/")
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **

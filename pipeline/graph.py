@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import apache_beam as beam
 
+from pipeline import attempt
 from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
 from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
@@ -23,7 +24,7 @@ from transforms.models.spec import ModelSpec
 from transforms.read import ReadImages
 from transforms.records import DecodedImage, Embedding, EncodedImage, Failure, ImageRef, Known
 from transforms.stage import StageOutput, WriteOutput
-from transforms.storage import files
+from transforms.storage import files, locations
 from transforms.write_bigquery import RunColumns, WriteBigQuery
 from transforms.write_tfrecord import WriteTFRecords
 
@@ -94,7 +95,7 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
 
 
 def _only_new(config: EmbedConfig, model: ModelSpec) -> OnlyNew:
-    from_cloud_storage = all(pattern.startswith("gs://") for pattern in config.inputs)
+    from_cloud_storage = all(locations.is_gcs(pattern) for pattern in config.inputs)
     ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
     return OnlyNew(
         None if config.reprocess and not config.prune else ledger,
@@ -178,9 +179,11 @@ def _write_files(
     if not config.output:
         return {}
     fields = model.fields(config.top_classes)
+    retire = attempt.retirement(config)
     return {
-        "records": tuple(vectors.values()) | "WriteTFRecords" >> WriteTFRecords(config.output, config.run_id, fields),
-        "lines": failures | "WriteFailures" >> WriteFailures(config.output, config.run_id),
+        "records": tuple(vectors.values())
+        | "WriteTFRecords" >> WriteTFRecords(config.output, config.run_id, fields, retire),
+        "lines": failures | "WriteFailures" >> WriteFailures(config.output, config.run_id, retire),
     }
 
 

@@ -29,12 +29,20 @@ def _parser() -> command.Parser:
     parser.add_argument("handle", help="whatever --model of run_pipeline.py takes")
     options.add_model_flags(parser)
     options.add_batch_size(parser)
+    options.add_billing_project(parser)
     parser.add_argument("--json", action="store_true", help="print it for machines")
     return parser
 
 
-def _inspect(given: argparse.Namespace) -> str:
-    spec = resolve(given.handle, given.image_size, given.resize_mode, given.model_signature, given.model_tags)
+def _inspect(flags: argparse.Namespace) -> str:
+    spec = resolve(
+        flags.handle,
+        flags.image_size,
+        flags.resize_mode,
+        flags.model_signature,
+        flags.model_tags,
+        flags.billing_project,
+    )
     facts: dict[str, Any] = {
         "name": spec.name,
         "format": spec.format,
@@ -42,10 +50,10 @@ def _inspect(given: argparse.Namespace) -> str:
         **_signatures(spec),
         "image_size": "x".join(map(str, spec.image_size)),
         "dimension": spec.dimension,
-        **_cost(spec, given.batch_size),
+        **_cost(spec, flags.batch_size),
         "digest": spec.digest,
     }
-    if given.json:
+    if flags.json:
         return json.dumps(facts, indent=2)
     return "\n".join(line for name, value in facts.items() for line in _lines(name.replace("_", " "), value))
 
@@ -62,7 +70,7 @@ def _signatures(spec: ModelSpec) -> dict[str, Any]:
         return {}
     from transforms.models import handles, hub
 
-    variants = hub.read(handles.local_path(spec.location)).variants
+    variants = hub.read(handles.local_path(spec.location, spec.billing_project)).variants
     return {
         "signatures": [
             f"[{','.join(tags)}] {name}{signature}"

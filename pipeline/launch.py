@@ -15,6 +15,7 @@ from pipeline.console import Console, console, discard
 from pipeline.options import EmbedConfig
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
+from transforms.one_line import one_line
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -56,10 +57,12 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
         publication = None
-        if not (finished := check.finished(config, model)):
+        if finished := check.finished(config, model):
+            _complete(config, finished)
+        else:
+            temp_location = runners.temp_location(beam_options, config) if config.output_table else None
             check.check_output(config, model)
-            if config.output_table:
-                temp_location = runners.temp_location(beam_options, config)
+            if temp_location and config.output_table:
                 check.check_temp_location(config, temp_location)
                 publication = publish.prepare(config.output_table, model.digest, temp_location, config.make_latest)
     except (ValueError, OSError) as error:
@@ -82,7 +85,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
             discard(shown)
         else:
             log = f"; all that was logged: {shown.log}" if shown.log else ""
-            said = f"the job failed: {_last_line(error)}{log}"
+            said = f"the job failed: {one_line(error)}{log}"
         shown.screen.write(f"run_pipeline.py: {said}\n")
         return FAILED
     if finished := _report(config):
@@ -109,13 +112,25 @@ def _show(config: EmbedConfig, others: Sequence[str], beam_options: "PipelineOpt
     return DONE
 
 
+def _complete(config: EmbedConfig, published: "RunReport") -> None:
+    """Writes the report of a run that was killed after its rows were published, and before this was done."""
+    from pipeline.report import run_report
+
+    if config.output and not run_report.read(config.output, config.run_id):
+        run_report.write(config.output, published)
+
+
 def _report(config: EmbedConfig) -> "RunReport | None":
+    """Returns the report that this job wrote, None where there is none yet; a run that it replaces has one too."""
+    from pipeline import attempt
     from pipeline.report import run_report
     from pipeline.warehouse import publish
 
     if config.output:
-        return run_report.read(config.output, config.run_id)
-    return publish.published(config.output_table or "", config.run_id)
+        report = run_report.read(config.output, config.run_id)
+    else:
+        report = publish.published(config.output_table or "", config.run_id)
+    return report if report and attempt.wrote(config, report) else None
 
 
 def _execute(
@@ -162,10 +177,5 @@ def _is_interruption(error: BaseException | None) -> bool:
 
 
 def _wrong(error: Exception, write: Callable[[str], object]) -> int:
-    write(f"run_pipeline.py: {_last_line(error)}\n")
+    write(f"run_pipeline.py: {one_line(error)}\n")
     return WRONG
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__

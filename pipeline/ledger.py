@@ -19,6 +19,7 @@ from pipeline.warehouse import tables
 from transforms import counters, failures, keys, table_name, write_tfrecord
 from transforms.copies import of_copy
 from transforms.encoding import examples, tfrecord
+from transforms.one_line import one_line
 from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 from transforms.storage import files
@@ -229,7 +230,7 @@ class _FetchRecords(beam.DoFn):
                         file = opened.enter_context(files.open_stored(path))
                     embedding = self._read(file, same[0].known)
                 except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
-                    why = f"{files.reason(error)} (at byte {offset} of {path})"
+                    why = f"{one_line(error)} (at byte {offset} of {path})"
                     yield from (_gone(reuse, why) for reuse in same)
                 else:
                     yield from (_reused(embedding, reuse) for reuse in same)

@@ -127,7 +127,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         output_table=given.output_table,
         run_id=given.run_id or _new_run_id(),
         overwrite=given.overwrite,
-        # The table knows what is to be replaced; the files of it are gone by then.
+        # Otherwise the images that other runs have put into the table since would be skipped.
         reprocess=given.reprocess or (given.overwrite and bool(given.output_table)),
         retry_failed=given.retry_failed,
         prune=given.prune,
@@ -265,12 +265,7 @@ def _parser() -> argparse.ArgumentParser:
         f"nearly all waiting; at most {in_flight.CONCURRENCY_MAX} (default: %(default)s, about 7 times as fast as one "
         "at a time where a request takes 20 ms)",
     )
-    how.add_argument(
-        "--billing_project",
-        metavar="PROJECT",
-        help="the Google Cloud project that pays for reading gs:// buckets with requester pays, as in my-project-123 "
-        "(default: none, the bucket's owner pays)",
-    )
+    add_billing_project(how)
     where = parser.add_argument_group("where to")
     where.add_argument(
         "--output",
@@ -408,6 +403,16 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
         metavar="TAG,TAG",
         type=_tags,
         help="the graph variant of a TF1 Hub module, as in train (default: none, the variant for inference)",
+    )
+
+
+def add_billing_project(parser: argparse._ActionsContainer) -> None:
+    """Adds the flag for who pays for requests to Cloud Storage."""
+    parser.add_argument(
+        "--billing_project",
+        metavar="PROJECT",
+        help="the Google Cloud project that pays for reading gs:// buckets with requester pays, as in my-project-123 "
+        "(default: none, the bucket's owner pays)",
     )
 
 

@@ -53,7 +53,14 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
     Raises:
       ValueError: if the model is not to be had, or its precision is not, as far as this machine can tell.
     """
-    model = resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
+    model = resolve(
+        config.model,
+        config.image_size,
+        config.resize_mode,
+        config.model_signature,
+        config.model_tags,
+        config.billing_project,
+    )
     if config.precision == model.precision:
         return model
     return _measured(config, model, machine or this_machine()) if is_local else unmeasured(config, model)
@@ -84,14 +91,14 @@ def _measured(config: EmbedConfig, model: ModelSpec, machine: Machine) -> ModelS
         both = model, in_precision(model, precision, None)
         in_float32, in_other = (machine.load(spec, config.batch_size) for spec in both)
         cosine = float(_cosines(in_float32(pixels), in_other(pixels)).min())
-        found = in_precision(model, precision, round(cosine, 6))
+        measured = in_precision(model, precision, round(cosine, 6))
         if config.precision != AUTO:
-            return found
+            return measured
         if cosine < LEAST_COSINE:
             continue
         speeds = [machine.images_per_second(each, pixels, _MEASURED_SECONDS) for each in (in_float32, in_other)]
         if speeds[1] >= LEAST_SPEED_UP * speeds[0]:
-            return found
+            return measured
     return model
 
 

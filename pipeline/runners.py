@@ -22,6 +22,7 @@ from pipeline.command import Parser
 from pipeline.options import EmbedConfig, RunsOn
 from pipeline.presets import DATAFLOW, LOCAL_RUNNER, ONE_PROCESS, VCPUS, Accelerator
 from transforms.models.spec import ModelSpec
+from transforms.storage import locations
 
 _MANY_PROCESSES = "use_multiple_sdk_containers"
 # What a job on Dataflow cannot do without, and what to give.
@@ -189,10 +190,10 @@ def check(options: PipelineOptions, config: EmbedConfig) -> None:
     cloud = options.view_as(GoogleCloudOptions)
     if missing := [example for name, example in _NEEDED if not getattr(cloud, name)]:
         raise ValueError(f"Dataflow needs a project, a region and a place for its files: give {' '.join(missing)}")
-    if not cloud.temp_location.startswith("gs://"):
+    if not locations.is_gcs(cloud.temp_location):
         raise ValueError(f"--temp_location {cloud.temp_location!r}: expected gs://BUCKET/DIRECTORY, for Dataflow")
     for flag, path in [*(("input", pattern) for pattern in config.inputs), ("output", config.output)]:
-        if path and "://" not in path:
+        if path and locations.is_local(path):
             raise ValueError(
                 f"--{flag} {path!r} is on this machine, out of reach of Dataflow's workers: expected gs://…"
             )
@@ -266,7 +267,7 @@ def check_location(options: PipelineOptions, model: ModelSpec) -> None:
     baked = os.environ.get("BAKED_MODEL")  # set in the image of the Dockerfile, which is the workers' too
     if baked and model.location == baked and options.view_as(WorkerOptions).sdk_container_image:
         return
-    if is_dataflow(options) and model.location and not model.location.startswith("gs://"):
+    if is_dataflow(options) and model.location and not locations.is_gcs(model.location):
         raise ValueError(
             f"model={model.name!r} lies on this machine, where Dataflow's workers cannot read it: "
             f"`python -m pipeline.stage_model {model.name} gs://BUCKET/MODEL`, then --model gs://BUCKET/MODEL"
@@ -280,9 +281,9 @@ def temp_location(options: PipelineOptions, config: EmbedConfig) -> str:
       ValueError: if there is none.
     """
     given: str | None = options.view_as(GoogleCloudOptions).temp_location
-    if not given and config.output and config.output.startswith("gs://"):
+    if not given and config.output and locations.is_gcs(config.output):
         given = f"{config.output}/.temp"
-    if not (given or "").startswith("gs://"):
+    if not locations.is_gcs(given or ""):
         raise ValueError(
             f"--output_table {config.output_table!r} is loaded from files in Cloud Storage: "
             "give --temp_location gs://BUCKET/DIRECTORY"

@@ -1,12 +1,16 @@
 """The command that copies a model once to where workers read it: a job on many workers never asks a hub."""
 
 import argparse
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline import command
+from pipeline import command, options
 from transforms.models import catalog
+from transforms.storage import complete, locations
 
 _EXAMPLES = """\
   # a module of TF-Hub, to a bucket; then --model gs://bucket/models/inception_resnet_v2
@@ -29,48 +33,92 @@ def _parser() -> command.Parser:
     parser.add_argument("handle", help="whatever --model of run_pipeline.py takes, but for what is in the package")
     parser.add_argument("destination", help="the directory to make, local or gs://")
     parser.add_argument("--overwrite", action="store_true", help="replace another model there (default: refuse)")
+    options.add_billing_project(parser)
     return parser
 
 
-def _stage(given: argparse.Namespace) -> str:
-    if given.handle in catalog.BUNDLED:
-        raise ValueError(f"model={given.handle!r} is in the package, so every worker has it: nothing to stage")
+def _stage(flags: argparse.Namespace) -> str:
+    if flags.handle in catalog.BUNDLED:
+        raise ValueError(f"model={flags.handle!r} is in the package, so every worker has it: nothing to stage")
+    destination = flags.destination.rstrip("/")
+    if not locations.is_gcs(destination):
+        if not locations.is_local(destination):
+            raise ValueError(f"destination={destination!r}: expected a local directory, or gs://BUCKET/NAME")
+        destination = os.path.abspath(destination)  # noqa: PTH100  (a link is replaced, and not what it leads to)
     from transforms.models import handles, hub, notes
 
-    known = catalog.HUB.get(given.handle)
-    handle = known.handle if known else given.handle
-    path = handles.local_path(handle)
+    known = catalog.HUB.get(flags.handle)
+    handle = known.handle if known else flags.handle
+    path = handles.local_path(handle, flags.billing_project)
     if path.is_file():
-        raise ValueError(f"model={given.handle!r} is one file: copy it to where --model shall find it")
+        raise ValueError(f"model={flags.handle!r} is one file: copy it to where --model shall find it")
     size = hub.read(path).image_size or notes.image_size(path) or (known.image_size if known else None)
     digest = handles.files_digest(path)
-    note = notes.text(image_size=size, handle=handle, files_digest=digest)
-    copied = _copy(path, given.destination.rstrip("/"), note, given.overwrite)
-    done = f"{copied} files copied" if copied else "it is there already"
-    return f"{handle}\n  → {given.destination} ({done})\n  digest of its files: {digest}"
+    note = notes.text(image_size=size, handle=handle, files_digest=digest).encode()
+    if _note(destination, flags.billing_project) == note:
+        done = "it is there already"
+    else:
+        contents = _contents(path)
+        copy = _to_bucket if locations.is_gcs(destination) else _to_directory
+        copy({**contents, notes.FILE.as_posix(): note}, destination, flags)
+        done = f"{len(contents)} files copied"
+    return f"{handle}\n  → {flags.destination} ({done})\n  digest of its files: {digest}"
 
 
-def _copy(path: Path, destination: str, note: str, overwrite: bool) -> int:
-    """Copies a SavedModel, `saved_model.pb` last: without it a directory is no model. Returns the number of files."""
+def _contents(path: Path) -> dict[str, Path | bytes]:
+    """Returns the files of a SavedModel by their names below its directory, but for what is noted beside it."""
     from transforms.models import notes
-    from transforms.storage import files
 
-    note_path = f"{destination}/{notes.FILE.as_posix()}"
-    marker = f"{destination}/saved_model.pb"
-    if files.match(marker):
-        if files.match(note_path) and files.read(note_path) == note.encode():
-            return 0
-        if not overwrite:
-            raise ValueError(f"another model is in {destination!r}: name another place, or --overwrite to replace it")
-        files.remove_file(marker)
-        files.remove(destination)
     own_notes = path / notes.FILE.parent
-    sources = [file for file in path.rglob("*") if file.is_file() and not file.is_relative_to(own_notes)]
-    for file in sorted(sources, key=lambda file: file.name == "saved_model.pb"):
-        if file.name == "saved_model.pb":
-            files.write(note_path, note.encode())
-        files.copy(str(file), f"{destination}/{file.relative_to(path).as_posix()}")
-    return len(sources)
+    files = (file for file in path.rglob("*") if file.is_file() and not file.is_relative_to(own_notes))
+    return {file.relative_to(path).as_posix(): file for file in files}
+
+
+def _note(destination: str, billing_project: str | None) -> bytes | None:
+    """Returns the note beside a complete model, None where there is none."""
+    from transforms.models import handles, notes
+
+    if not locations.is_gcs(destination):
+        directory = Path(destination)
+        is_complete = (directory / handles.SAVED_MODEL).is_file() and (directory / notes.FILE).is_file()
+        return (directory / notes.FILE).read_bytes() if is_complete else None
+    from transforms.storage import gcs
+
+    try:
+        gcs.describe(f"{destination}/{handles.SAVED_MODEL}", billing_project)
+        note = gcs.describe(f"{destination}/{notes.FILE.as_posix()}", billing_project)
+        return gcs.read(f"{destination}/{notes.FILE.as_posix()}", note.generation, billing_project)
+    except FileNotFoundError:
+        return None
+
+
+def _to_directory(contents: Mapping[str, Path | bytes], destination: str, flags: argparse.Namespace) -> None:
+    with complete.directory(Path(destination), **_policy(contents, flags)) as directory:
+        for name, content in contents.items():
+            file = directory / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, file)
+            else:
+                file.write_bytes(content)
+
+
+def _to_bucket(contents: Mapping[str, Path | bytes], destination: str, flags: argparse.Namespace) -> None:
+    from transforms.storage import gcs_directory
+
+    gcs_directory.upload(contents, destination, flags.billing_project, **_policy(contents, flags))
+
+
+def _policy(contents: Mapping[str, Path | bytes], flags: argparse.Namespace) -> dict[str, Any]:
+    """Returns what may be replaced, as `complete.check_entries` takes it: models, and what a broken copy left."""
+    from transforms.models import handles
+
+    return {
+        "named": f"destination={flags.destination!r}",
+        "overwrite": flags.overwrite,
+        "entries": handles.SAVED_MODEL_ENTRIES | {name.partition("/")[0] for name in contents},
+        "marker": handles.SAVED_MODEL,
+    }
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 
@@ -44,6 +44,7 @@ class WriteFailures(Stage):
     Attributes:
       output: a directory, local or in a cloud.
       run_id: names the run.
+      before_naming: see WriteShards.
 
     Raises:
       ValueError: if an attribute is none of these.
@@ -51,13 +52,15 @@ class WriteFailures(Stage):
 
     output: str
     run_id: str
+    before_naming: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         check_run(self.output, self.run_id)
 
     def expand(self, failures: beam.PCollection[Failure]) -> WriteOutput:
         encode = functools.partial(_encode, run_id=self.run_id)
-        return (failures,) | "Write" >> WriteShards(directory(self.output, self.run_id), ".jsonl", encode)
+        place = directory(self.output, self.run_id)
+        return (failures,) | "Write" >> WriteShards(place, ".jsonl", encode, before_naming=self.before_naming)
 
 
 def directory(output: str, run_id: str) -> str:

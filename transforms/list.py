@@ -18,7 +18,7 @@ from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS, check_input_format
 from transforms.records import Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import files, gcs, gcs_listing, versioned
+from transforms.storage import files, gcs_listing, locations, versioned
 
 STAGE = "list"
 
@@ -50,7 +50,7 @@ def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
             if named is not None:
                 continue
         uri = row[column] if column < len(row) else ""
-        is_relative = uri and "://" not in uri and not uri.startswith("/")
+        is_relative = uri and locations.is_local(uri) and not uri.startswith("/")
         yield posixpath.join(posixpath.dirname(list_uri), uri) if is_relative else uri
 
 
@@ -166,7 +166,9 @@ class _Divide(beam.DoFn):
     def process(self, pattern: str) -> Iterable[tuple[str, str, str]]:
         start = time.perf_counter()
         # Only Cloud Storage can list from a name to a name.
-        ranges = gcs_listing.ranges(pattern, self._billing_project) if gcs.holds(pattern) else [(pattern, "", "")]
+        ranges = (
+            gcs_listing.ranges(pattern, self._billing_project) if locations.is_gcs(pattern) else [(pattern, "", "")]
+        )
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
         yield from map(tuple, ranges)
 
@@ -187,7 +189,7 @@ class _Match(beam.DoFn):
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds))
 
     def _refs(self, within: gcs_listing.Range) -> Iterator[ImageRef]:
-        if gcs.holds(within.pattern):
+        if locations.is_gcs(within.pattern):
             for path, stored in gcs_listing.match_range(within, self._billing_project):
                 yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
         else:

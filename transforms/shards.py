@@ -6,6 +6,7 @@ record crosses a shuffle, a bundle that runs twice leaves a stray part but no du
 
 A runner that loses a worker may repeat any step with other parts, even after some were named. So a part keeps its first
 name until all have their final ones. Files under final names that are not of the last attempt are removed at the end.
+Likewise the files of an earlier run in the same directory stay until all new parts are complete.
 """
 
 import dataclasses
@@ -59,6 +60,8 @@ class WriteShards(Stage):
       suffix: of their names, with the dot.
       encode: a batch of records → their bytes, one item per record, framed as the file needs them.
       max_shard_bytes: a part is closed at this size.
+      before_naming: called once all parts are complete, before a file gets or loses a final name. Where a runner
+        repeats a step, it is called again.
 
     Raises:
       ValueError: if an attribute is none of these.
@@ -68,6 +71,7 @@ class WriteShards(Stage):
     suffix: str
     encode: Callable[[Sequence[Any]], Sequence[bytes]]
     max_shard_bytes: int = MAX_SHARD_BYTES
+    before_naming: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         if not self.directory:
@@ -87,7 +91,7 @@ class WriteShards(Stage):
             [outputs["parts"] for outputs in written]
             | "Parts" >> beam.Flatten()
             | "AllParts" >> _Together()
-            | "Number" >> beam.FlatMap(number, directory=self.directory, suffix=self.suffix)
+            | "Number" >> beam.FlatMap(_number, self.directory, self.suffix, self.before_naming)
             | "Spread" >> beam.Reshuffle()
             | "Publish" >> beam.MapTuple(_publish).with_output_types(Shard)
         )
@@ -97,7 +101,8 @@ class WriteShards(Stage):
             [published, none]
             | "PublishedOrNone" >> beam.Flatten()
             | "AllPublished" >> _Together()
-            | "RemoveStrays" >> beam.FlatMap(_remove_strays, self.directory).with_output_types(Shard)
+            | "RemoveStrays"
+            >> beam.FlatMap(_remove_strays, self.directory, self.before_naming).with_output_types(Shard)
         )
         seconds = [outputs[SECONDS] for outputs in written] | "Seconds" >> beam.Flatten()
         return WriteOutput(shards, seconds)
@@ -174,6 +179,14 @@ def number(parts: Sequence[Shard], directory: str, suffix: str) -> Iterable[tupl
         yield part.path, Shard(f"{directory}/part-{i:05d}-of-{len(parts):05d}{suffix}", part.records)
 
 
+def _number(
+    parts: list[Shard], directory: str, suffix: str, before_naming: Callable[[], None] | None
+) -> Iterable[tuple[str, Shard]]:
+    if before_naming:
+        before_naming()
+    return number(parts, directory, suffix)
+
+
 def _keyed(shard: Shard) -> tuple[bool, Shard]:
     return True, shard
 
@@ -190,8 +203,8 @@ def _publish(part: str, shard: Shard) -> Shard:
 def _remove_strays(published: list[Shard], directory: str) -> list[Shard]:
     shards = [shard for shard in published if shard != _NO_SHARD]
     named = {shard.path for shard in shards}
-    for found in files.match(f"{directory}/part-*-of-*"):
-        if found.path not in named:
-            files.remove_file(found.path)
+    for file in files.match(f"{directory}/part-*-of-*"):
+        if file.path not in named:
+            files.remove_file(file.path)
     files.remove(f"{directory}/{_PARTS}")
     return shards

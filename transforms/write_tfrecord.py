@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 
@@ -30,13 +30,14 @@ class WriteTFRecords(Stage):
     >>> write = WriteTFRecords(output, "first", ModelFields("zeros", "d" * 64, dimension=4))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     _ = (pipeline | beam.Create([embedding]),) | write
-    >>> sorted(path.name for path in pathlib.Path(output, "embeddings", "first").iterdir())
-    ['part-00000-of-00001.tfrecord']
+    >>> sorted(path.name for path in pathlib.Path(output).rglob("*.*"))
+    ['part-00000-of-00001.tfrecord', 'schema.pbtxt']
 
     Attributes:
       output: a directory, local or in a cloud.
       run_id: names the run.
       model: the model's part of each record.
+      before_naming: see WriteShards.
 
     Raises:
       ValueError: if an attribute is none of these.
@@ -45,13 +46,16 @@ class WriteTFRecords(Stage):
     output: str
     run_id: str
     model: ModelFields
+    before_naming: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         check_run(self.output, self.run_id)
 
     def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> WriteOutput:
         encode = functools.partial(_encode, model=self.model)
-        return embeddings | "Write" >> WriteShards(directory(self.output, self.run_id), ".tfrecord", encode)
+        make_ready = functools.partial(_make_ready, self.output, self.model, self.before_naming)
+        place = directory(self.output, self.run_id)
+        return embeddings | "Write" >> WriteShards(place, ".tfrecord", encode, before_naming=make_ready)
 
 
 def directory(output: str, run_id: str) -> str:
@@ -62,6 +66,12 @@ def directory(output: str, run_id: str) -> str:
 def write_schema(output: str, model: ModelFields) -> None:
     """Writes `<output>/schema.pbtxt`."""
     files.write(f"{output}/{SCHEMA}", examples.schema_text(model).encode())
+
+
+def _make_ready(output: str, model: ModelFields, before_naming: Callable[[], None] | None) -> None:
+    if before_naming:
+        before_naming()
+    write_schema(output, model)
 
 
 def _encode(embeddings: Sequence[Embedding], model: ModelFields) -> list[bytes]:

@@ -11,6 +11,7 @@ from transforms import keys
 from transforms.encoding import vectors
 from transforms.encoding.vectors import Vectors
 from transforms.models.training import training_set
+from transforms.one_line import one_line
 from transforms.read import MAX_ENCODED_BYTES, TooManyBytes
 from transforms.storage import files
 
@@ -81,7 +82,7 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
     try:
         read = vectors.read(sorted(paths), files.open_stored)
     except OSError as error:
-        raise ValueError(f"--embeddings {directory!r} cannot be read: {files.reason(error)}") from error
+        raise ValueError(f"--embeddings {directory!r} cannot be read: {one_line(error)}") from error
     if labels_csv is None:
         labels = {key: training_set.folder_label(key) for key in read.keys}
     else:
@@ -108,7 +109,7 @@ def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
         # A byte order mark is how Excel begins a CSV.
         text = files.read(path).decode("utf-8-sig", "surrogateescape")
     except Exception as error:
-        raise ValueError(f"{flag} {path!r} cannot be read: {files.reason(error)}") from error
+        raise ValueError(f"{flag} {path!r} cannot be read: {one_line(error)}") from error
     return training_set.read_labels(io.StringIO(text, newline=""), path)
 
 
@@ -116,7 +117,7 @@ def _match(pattern: str, flag: str) -> list[str]:
     try:
         found = [metadata.path for metadata in files.match(pattern)]
     except Exception as error:
-        raise ValueError(f"{flag} {pattern!r} cannot be listed: {files.reason(error)}") from error
+        raise ValueError(f"{flag} {pattern!r} cannot be listed: {one_line(error)}") from error
     if not found:
         raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")
     return found

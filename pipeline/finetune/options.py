@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import command, flags
+from transforms.storage import locations
 
 _EXAMPLES = """\
   python -m pipeline.finetune --train 'photos/*/*.jpg' --model models/module --output pets
@@ -66,7 +67,7 @@ def parse(argv: Sequence[str]) -> FinetuneConfig:
     if unknown:
         raise ValueError(_unknown(unknown[0], [flag for action in parser._actions for flag in action.option_strings]))
     _check_source(given)
-    if "://" in given.output:
+    if not locations.is_local(given.output):
         raise ValueError(f"--output {given.output!r}: expected a local directory; copy it to where it is needed then")
     if given.batch_norm_momentum is not None and not given.trainable:
         raise ValueError("--batch_norm_momentum has no effect on a frozen model: expected --trainable with it")

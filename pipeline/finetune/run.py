@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import directories
-from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG, one_line
+from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG
 from pipeline.console import Console, console, discard
 from pipeline.finetune import options
 from pipeline.finetune import report as reports
@@ -26,6 +25,8 @@ from pipeline.finetune.report import FinetuneReport
 from transforms.models import catalog
 from transforms.models.training import training_set
 from transforms.models.training.training_set import Split
+from transforms.one_line import one_line
+from transforms.storage import complete
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -102,7 +103,12 @@ def train(config: FinetuneConfig, shown: Console) -> FinetuneReport:
         with _wrong_input():
             entries = (CLASSIFIER, MODULE, reports.FILE)
             output = stack.enter_context(
-                directories.complete(config.output, overwrite=config.overwrite, entries=entries)
+                complete.directory(
+                    config.output,
+                    named=f"--output {str(config.output)!r}",
+                    overwrite=config.overwrite,
+                    entries=entries,
+                )
             )
             task = _vectors_task(config) if config.embeddings else _images_task(config)
 

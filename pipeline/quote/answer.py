@@ -67,7 +67,7 @@ class Answer:
                 "job_request": self.job.request,
                 "stages": [dataclasses.asdict(stage) for stage in self.stages],
                 "workers": [dataclasses.asdict(workers) for workers in (self.plain, self.gpu) if workers],
-                "model": dataclasses.asdict(self.model),
+                "model": self.model.facts(),
                 "quote": {
                     "images": quote.images,
                     "image_bytes": quote.image_bytes,

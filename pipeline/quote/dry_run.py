@@ -20,6 +20,7 @@ from pipeline.warehouse.tables import Staging
 from transforms.models import catalog
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
+from transforms.storage import locations
 
 _IMAGES = 1_000_000
 
@@ -94,7 +95,7 @@ def _in_float32(config: EmbedConfig) -> ModelSpec:
     if config.model in catalog.BUNDLED:
         return resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
     size = config.image_size
-    if config.model.startswith("gs://") and not size:
+    if locations.is_gcs(config.model) and not size:
         raise ValueError(f"--model {config.model!r} is not read by a dry run: give --image_size HxW too")
     tags = config.model_tags or ()
     return ModelSpec(config.model, "tf2", config.model, config.model_signature or "", tags, 0, size or (1, 1), "")

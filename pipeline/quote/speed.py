@@ -8,7 +8,7 @@ from typing import Any
 from transforms.cores import usable_cores
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec
-from transforms.storage import files
+from transforms.storage import files, locations
 
 # Images of a sample that are decoded, at most.
 _SAMPLED = 64
@@ -94,7 +94,7 @@ def _embedding_on_a_core(model: ModelSpec, pixels: Sequence[Any], batch_size: in
 
     from transforms.models.engines import loading, throughput
 
-    if model.location.startswith("gs://"):
+    if locations.is_gcs(model.location):
         raise ValueError(
             f"--model {model.name!r} would have to be fetched to be measured: give --images_per_second RATE"
         )

@@ -132,7 +132,7 @@ def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: da
         pruned=tally.counts.get("pruned", 0),
         failures=_failures_by_stage(tally.failures),
         inputs=list(config.inputs),
-        model=dataclasses.asdict(model) | {"classes": len(model.classes)},
+        model=model.facts() | {"classes": len(model.classes)},
         shards=tally.counts.get("shards", 0),
         seconds={stage: round(time.seconds, 3) for stage, time in stages.items()},
         timings={stage: _timing(time) for stage, time in stages.items()},

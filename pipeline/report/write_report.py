@@ -14,7 +14,6 @@ from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from pipeline.report.tally import SumTallies, Tally
-from transforms import write_tfrecord
 from transforms.models.spec import ModelSpec
 from transforms.records import Failure, Shard, StageSeconds
 
@@ -74,7 +73,6 @@ class WriteReport(beam.PTransform):
 
 def _write(report: RunReport, config: EmbedConfig, model: ModelSpec) -> RunReport:
     if config.output:
-        write_tfrecord.write_schema(config.output, model.fields(config.top_classes))
         run_report.write(config.output, report)
     if excess := report.exceeds(config.max_failure_rate):
         raise FailureRateExceeded(excess)

@@ -1,4 +1,4 @@
-"""pipeline.check: what is refused before any work, and what becomes of a run of the same name."""
+"""pipeline.check: what is refused before any worker starts, with everything left as it was."""
 
 import pytest
 
@@ -56,6 +56,8 @@ def test_every_input_has_to_match_something(photos, tmp_path):
 
 def test_an_output_must_not_be_an_input_of_the_next_run(photos):
     check.check_inputs(configured(photos / "out", f"--input={photos}/*.jpg"))
+    with pytest.raises(ValueError, match="--input 'nowhere://x/\\*' cannot be listed: "):
+        check.check_inputs(configured(photos / "out", "--input=nowhere://x/*"))
     for pattern in (photos, f"{photos}/*/embeddings/**"):
         with pytest.raises(ValueError, match="lies within --input .*: a next run would read it"):
             check.check_inputs(configured(photos / "out", f"--input={photos}/*.jpg", f"--input={pattern}"))
@@ -90,29 +92,28 @@ def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, 
     assert check.finished(config, model) == complete
     files.remove_file(run_report.path(config.output, "night"))
     assert check.finished(config, model) == complete
-    assert run_report.read(config.output, "night") == complete  # which it was killed before it could write
+    assert run_report.read(config.output, "night") is None  # a check writes nothing
 
 
-def test_what_a_run_of_the_same_name_left_is_removed_and_nothing_else(tmp_path, model):
+def test_an_output_is_looked_at_and_left_as_it_was(tmp_path, model):
     output = tmp_path / "out"
-    for name in ("night", "night-2"):
-        run_report.write(str(output), reported(configured(output, run_id=name), model.digest))
-        for directory in ("embeddings", "failures"):
-            (output / directory / name / ".parts").mkdir(parents=True)
-            (output / directory / name / "part-00000-of-00001").write_bytes(b"x")
-            (output / directory / name / ".parts" / "x").write_bytes(b"x")
+    run_report.write(str(output), reported(configured(output), model.digest))
+    for directory in ("embeddings", "failures"):
+        (output / directory / "night" / ".parts").mkdir(parents=True)
+        (output / directory / "night" / "part-00000-of-00001").write_bytes(b"x")
+        (output / directory / "night" / ".parts" / "x").write_bytes(b"x")
+    before = sorted(tmp_path.rglob("*"))
     check.check_output(configured(output), model)
-    left = [
-        f"{directory}/night-2/{name}"
-        for directory in ("embeddings", "failures")
-        for name in (".parts/x", "part-00000-of-00001")
-    ]
-    assert names_below(output) == [*left, "runs/night-2.json"]
+    check.check_output(configured(output, "--overwrite"), model)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_output_that_is_not_there_can_be_written(tmp_path, model):
     check.check_output(configured(tmp_path / "not" / "there"), model)
-    assert names_below(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"--output '.*/file/out' cannot be written: .*Not a directory"):
+        check.check_output(configured(tmp_path / "file" / "out"), model)
 
 
 def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, model):

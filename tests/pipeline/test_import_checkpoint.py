@@ -97,7 +97,7 @@ def test_head_and_overwrite(tiny, tmp_path, capfd):
     assert run(tiny, tmp_path / "model") == 0
     assert "feature_vector, 6 numbers an image" in capfd.readouterr().out
     assert run(tiny, tmp_path / "model", "--head", "classification") == 2
-    assert "exists: choose another directory, or overwrite it" in capfd.readouterr().err
+    assert "exists: give another, or --overwrite to replace it" in capfd.readouterr().err
     assert run(tiny, tmp_path / "model", "--head", "classification", "--overwrite") == 0
     assert "classification, 3 numbers an image" in capfd.readouterr().out
 

@@ -1,5 +1,6 @@
 """pipeline.stage_model: a copy that is whole, known again, and the same model."""
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -7,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import stage_model
+from pipeline import inspect_model, stage_model
+from tests import cloud_storage
 from tests.emulators import environment, storage_emulator
 from transforms.models import handles, notes
+from transforms.models.engines import opening
+from transforms.models.resolve import resolve
+from transforms.storage import gcs
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tf1_hub"
 
@@ -34,7 +39,7 @@ def test_again_changes_nothing_and_another_needs_overwrite(tmp_path, capfd):
     assert "it is there already" in capfd.readouterr().out
     assert stage(GOLDEN / "feature_vector_1", tmp_path / "m") == 2
     assert capfd.readouterr().err == (
-        f"stage_model: another model is in '{tmp_path}/m': name another place, or --overwrite to replace it\n"
+        f"stage_model: destination='{tmp_path}/m' exists: give another, or --overwrite to replace it\n"
     )
     assert stage(GOLDEN / "feature_vector_1", tmp_path / "m", "--overwrite") == 0
     assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_1")
@@ -47,6 +52,29 @@ def test_a_copy_that_broke_off_is_no_model_and_is_completed(tmp_path):
     assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_3")
 
 
+def test_what_is_no_model_is_not_replaced(tmp_path, capfd):
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
+    (tmp_path / "m" / "thesis.tex").write_text("years of work")
+    before = sorted(tmp_path.rglob("*"))
+    assert stage(GOLDEN / "feature_vector_1", tmp_path / "m", "--overwrite") == 2
+    assert "is not replaced, it holds more than this command writes" in capfd.readouterr().err
+    (tmp_path / "m" / "saved_model.pb").unlink()  # nor does a copy that broke off take a place that has another use
+    assert stage(GOLDEN / "feature_vector_1", tmp_path / "m") == 2
+    assert sorted([*tmp_path.rglob("*"), tmp_path / "m" / "saved_model.pb"]) == before
+
+
+def test_a_copy_that_fails_leaves_the_model_that_is_there(tmp_path, monkeypatch):
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
+
+    def fail(source, target):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    assert stage(GOLDEN / "feature_vector_1", tmp_path / "m", "--overwrite") == 2
+    assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_3")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
 @pytest.mark.parametrize(
     ("handle", "said"),
     [("efficientnet_lite0", "nothing to stage"), ("nothing", "no such directory, archive or hub handle")],
@@ -56,6 +84,45 @@ def test_what_cannot_be_staged(tmp_path, capfd, handle, said):
     err = capfd.readouterr().err
     assert err.startswith("stage_model: ") and said in err and err.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+def test_a_destination_elsewhere(capfd):
+    assert stage(GOLDEN / "feature_vector_3", "s3://models/m") == 2
+    assert "destination='s3://models/m': expected a local directory, or gs://BUCKET/NAME" in capfd.readouterr().err
+
+
+def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
+    """Staged, staged again, looked at and opened as a worker does: each request is billed to the project."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "server").mkdir()
+    with (
+        storage_emulator(tmp_path / "server") as found,
+        cloud_storage.proxy(found["STORAGE_EMULATOR_HOST"]) as front,
+        cloud_storage.clients_of(monkeypatch, front.url),
+    ):
+        gcs.client().create_bucket("models")
+        gcs.client.cache_clear()
+        front.requests.clear()
+        billed = "--billing_project", "payer"
+        assert stage(GOLDEN / "feature_vector_3", "gs://models/m", *billed) == 0
+        assert stage(GOLDEN / "feature_vector_3", "gs://models/m/", *billed) == 0
+        assert "it is there already" in capfd.readouterr().out
+        assert stage(GOLDEN / "feature_vector_1", "gs://models/m", *billed) == 2
+        assert "destination='gs://models/m' exists: give another" in capfd.readouterr().err
+        assert stage(GOLDEN / "feature_vector_1", "gs://models/m", "--overwrite", *billed) == 0
+        spec = resolve("gs://models/m", (16, 16), "stretch", billing_project="payer")
+        assert spec == resolve("gs://models/m", (16, 16), "stretch", billing_project="payer")  # as kept
+        shutil.rmtree(tmp_path / "cache")  # a worker is another machine
+        opening._opened.cache_clear()
+        listed = len(front.requests)
+        assert opening.opened(pickle.loads(pickle.dumps(spec))).parameters() > 0  # noqa: S301 - made here
+        assert len(front.requests) > listed
+        assert inspect_model.main(["gs://models/m", "--batch_size", "1", *billed]) == 0
+        assert f"digest                {spec.digest}" in capfd.readouterr().out
+        unbilled = [request for request in front.requests if "userProject=payer" not in request[1]]
+        assert not unbilled
+    assert spec.digest == resolve(str(GOLDEN / "feature_vector_1"), (16, 16), "stretch").digest
+    assert spec.billing_project == "payer" and "billing_project" not in spec.facts()
 
 
 def test_to_a_bucket_and_through_the_pipeline(tmp_path):

@@ -1,5 +1,6 @@
 """transforms.shards: numbered, complete, and right after a retry."""
 
+import functools
 import io
 import os
 from pathlib import Path
@@ -180,3 +181,34 @@ def test_a_bundle_that_ran_twice_leaves_no_double_record(tmp_path):
     stray.write_text("stray\n")
     written(tmp_path / "d", ["1", "2"])
     assert content(tmp_path / "d") == ["1", "2"]
+
+
+@pytest.mark.parametrize("records", [["1", "2"], []], ids=["with records", "without a record"])
+def test_before_naming_all_parts_are_there_and_all_old_files(tmp_path, records):
+    directory, seen = tmp_path / "d", tmp_path / "seen"
+    directory.mkdir()
+    old = directory / "part-00000-of-00002.txt"
+    old.write_text("old\n")
+    written(directory, records, before_naming=functools.partial(look, directory, seen))
+    first, *_ = seen.read_text().splitlines()
+    assert first == f"{1 if records else 0} parts, old files: old"
+    assert content(directory) == records
+
+
+def look(directory, seen):
+    """Adds a line that says how many parts there are, and what the files with a final name hold."""
+    parts = list((directory / shards._PARTS).glob("*"))
+    final = [path.read_text().strip() for path in directory.glob("part-*")]
+    with seen.open("a") as file:
+        file.write(f"{len(parts)} parts, old files: {' '.join(final)}\n")
+
+
+def test_where_it_cannot_be_made_ready_nothing_is_named(tmp_path):
+    def fail():
+        raise OSError("the report stays")
+
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "part-00000-of-00001.txt").write_text("old\n")
+    with pytest.raises(Exception, match="the report stays"):
+        written(tmp_path / "d", ["1"], before_naming=fail)
+    assert [path.read_text() for path in (tmp_path / "d").glob("part-*")] == ["old\n"]

@@ -1,43 +1,48 @@
 """Model handles → files on this machine: the hubs, buckets, archives and directories where users keep their models."""
 
+import functools
 import hashlib
 import os
 import re
-import shutil
 import tarfile
 import tempfile
-import urllib.error
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from transforms.models import catalog
+from transforms.one_line import one_line
+from transforms.storage import complete, locations
 
 # A bound on what an archive from a stranger may unpack to; the largest image models are a few GB.
 MAX_MODEL_BYTES = 16 * 2**30
 
-Fill = Callable[[Path], None]
+# What a SavedModel is made of, at its top, whatever wrote it; saved_model.pb is the one that loaders look for.
+SAVED_MODEL = "saved_model.pb"
+SAVED_MODEL_ENTRIES = frozenset(
+    {SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb", "tfhub_module.pb", "variables", "assets", "assets.extra"}
+)
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 # Kaggle's short handles: owner/model/framework/variation[/version].
 _KAGGLE = re.compile(r"[\w.-]+/[\w.-]+/(tensorFlow1|tensorFlow2|keras)/[\w.-]+(/\d+)?", re.IGNORECASE)
 
 
-def local_path(handle: str) -> Path:
+def local_path(handle: str, billing_project: str | None = None) -> Path:
     """Returns the SavedModel directory or `.keras` file that a handle means, fetched where it is elsewhere.
 
     Args:
       handle: a directory, a `.keras` file or a `.tar.gz` of a SavedModel, each local or `gs://`; a URL of tfhub.dev or
         kaggle.com, or of an archive, which tensorflow-hub fetches into TFHUB_CACHE_DIR; a short Kaggle handle, which
         kagglehub fetches into KAGGLEHUB_CACHE.
+      billing_project: who pays for requests to a bucket whose owner does not.
 
     Raises:
       ValueError: if there is nothing to be had under the handle; it says how to bring a model to where it is needed.
     """
     if handle.startswith(("http://", "https://")):
         return _fetched(handle, _by_tensorflow_hub)
-    if handle.startswith("gs://"):
-        return _fetched(handle, _from_bucket)
+    if locations.is_gcs(handle):
+        return _fetched(handle, functools.partial(_from_bucket, billing_project=billing_project))
     path = Path(handle).expanduser()
     if path.is_file() and _is_archive(handle):
         return _unpacked(path)
@@ -89,11 +94,9 @@ def _fetched(handle: str, fetch: Callable[[str], Path]) -> Path:
     try:
         return fetch(handle)
     except Exception as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        said = str(reason).strip().splitlines() or [type(error).__name__]
         raise ValueError(
-            f"model={handle!r} is not cached here and cannot be fetched ({said[0][:200]}); where there is a network, "
-            f"`python -m pipeline.stage_model {handle} DIR` copies it to DIR, which --model then takes"
+            f"model={handle!r} is not cached here and cannot be fetched ({one_line(error, 200)}); where there is a "
+            f"network, `python -m pipeline.stage_model {handle} DIR` copies it to DIR, which --model then takes"
         ) from error
 
 
@@ -109,37 +112,20 @@ def _by_kagglehub(handle: str) -> Path:
     return Path(kagglehub.model_download(handle))
 
 
-def _from_bucket(handle: str) -> Path:
+def _from_bucket(handle: str, billing_project: str | None) -> Path:
     """Copies a directory, archive or file from Cloud Storage; once, as long as no object of it changes."""
-    from google.cloud import storage
+    from transforms.storage import gcs, gcs_directory  # Google's client
 
-    client = storage.Client()
-    bucket, _, name = handle.removeprefix("gs://").partition("/")
-    prefix = name.rstrip("/")
-    blobs = [
-        blob
-        for blob in client.list_blobs(bucket, prefix=prefix)
-        if (blob.name == prefix or blob.name.startswith(f"{prefix}/")) and not blob.name.endswith("/")
-    ]
+    blobs = gcs_directory.below(handle, billing_project)
     if not blobs:
         raise FileNotFoundError("there is no such object, and none below it")
+    if sum(blob.size for blob in blobs) > MAX_MODEL_BYTES:
+        raise ValueError(f"more than {MAX_MODEL_BYTES} bytes")
     state = "\n".join(f"{blob.name} {blob.generation} {blob.size}" for blob in blobs)
     target = _cache() / hashlib.sha256(f"{handle}\n{state}".encode()).hexdigest()
-
-    def download(directory: Path) -> None:
-        if sum(blob.size for blob in blobs) > MAX_MODEL_BYTES:
-            raise ValueError(f"more than {MAX_MODEL_BYTES} bytes")
-        for blob in blobs:
-            relative = blob.name[len(prefix) :].lstrip("/") or Path(blob.name).name
-            file = (directory / relative).resolve()
-            if not file.is_relative_to(directory.resolve()):
-                raise ValueError(f"an object whose name leads out of the model's directory: {blob.name!r}")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            blob.download_to_filename(str(file))
-
-    fill(target, download)
-    if len(blobs) == 1 and blobs[0].name == prefix:
-        file = target / Path(prefix).name
+    complete.fill_once(target, functools.partial(gcs_directory.download, blobs, handle))
+    if [blob.name for blob in blobs] == [gcs.split(handle)[1].rstrip("/")]:  # an object, and no directory
+        file = target / Path(blobs[0].name).name
         return _unpacked(file) if _is_archive(handle) else file
     return target
 
@@ -155,27 +141,11 @@ def _unpacked(archive: Path) -> Path:
             tar.extractall(directory, filter="data")  # refuses members that lead out of the directory
 
     try:
-        fill(target, unpack)
+        complete.fill_once(target, unpack)
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"model={str(archive)!r}: not a readable tar file: {error}") from error
     inner = [path for path in target.iterdir() if path.is_dir()]
-    return inner[0] if len(inner) == 1 and not (target / "saved_model.pb").exists() else target
-
-
-def fill(target: Path, put: Fill) -> None:
-    """Makes a directory all at once, by what puts its files there: several processes may try, none sees half of it."""
-    if target.exists():
-        return
-    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
-    part.mkdir(parents=True)
-    try:
-        put(part)
-        part.rename(target)
-    except OSError:
-        if not target.exists():  # else another process was first
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    return inner[0] if len(inner) == 1 and not (target / SAVED_MODEL).exists() else target
 
 
 def _cache() -> Path:

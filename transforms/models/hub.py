@@ -19,6 +19,8 @@ from google.protobuf import empty_pb2, unknown_fields
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
+from transforms.one_line import one_line
+
 Embed = Callable[[tf.Tensor], tf.Tensor]
 
 # A knob of TF-Hub's modules, and its default there: it moves averages in training, and changes no vector.
@@ -171,7 +173,7 @@ def _by_call(loaded: Any) -> Embed:
         except (TypeError, ValueError) as error:
             raise ValueError(
                 "the model's __call__ does not take float32[?, height, width, 3] alone; name a signature that does by "
-                f"model_signature ({str(error).strip().splitlines()[0]})"
+                f"model_signature ({one_line(error)})"
             ) from error
 
     return embed

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from transforms.models import catalog
 from transforms.models.spec import ModelSpec, digest
+from transforms.one_line import one_line
+from transforms.storage import locations
 
 
 def resolve(
@@ -14,6 +16,7 @@ def resolve(
     resize_mode: str = "stretch",
     signature: str | None = None,
     tags: tuple[str, ...] | None = None,
+    billing_project: str | None = None,
 ) -> ModelSpec:
     """Returns the spec of a model for one way of preparing its images.
 
@@ -25,6 +28,7 @@ def resolve(
       image_size: (height, width) in pixels; None for the model's own.
       resize_mode: how images get that size.
       signature, tags: what to call in a SavedModel; None for its default.
+      billing_project: who pays for requests to a bucket whose owner does not, here and where the model is loaded.
 
     Raises:
       ValueError: if the model is not to be had, is not one of images, or does not take that size.
@@ -36,16 +40,17 @@ def resolve(
     from transforms.models.engines import cache
 
     location = catalog.HUB[handle].handle if handle in catalog.HUB else handle
-    path = handles.local_path(location)
-    # What comes from a hub is on this machine by now: workers read that, and never ask the hub.
-    place = location if location.startswith("gs://") else str(path.absolute())
+    path = handles.local_path(location, billing_project)
+    # Models from a hub are on this machine by now: workers read the local copy, and never ask the hub.
+    place = location if locations.is_gcs(location) else str(path.absolute())
     files = handles.files_digest(path) if _may_be_model(path) else ""
+    billing_project = billing_project if locations.is_gcs(place) else None
     asked = _Asked(handle, place, files, notes.content(path), image_size, resize_mode, signature, tags)
-    if found := cache.spec(asked):
-        return found
-    found = _found_out(asked, path)
-    cache.keep_spec(asked, found)
-    return found
+    spec = cache.spec(asked)
+    if spec is None:
+        spec = _found_out(asked, path, billing_project)
+        cache.keep_spec(asked, spec)
+    return dataclasses.replace(spec, billing_project=billing_project)
 
 
 class _Asked(NamedTuple):
@@ -65,10 +70,10 @@ def _may_be_model(path: Path) -> bool:
     return path.is_file() or (path / "saved_model.pb").is_file()
 
 
-def _found_out(asked: _Asked, path: Path) -> ModelSpec:
+def _found_out(asked: _Asked, path: Path, billing_project: str | None) -> ModelSpec:
     from transforms.models import hub, notes  # TensorFlow
 
-    draft = ModelSpec(asked.handle, "keras", asked.place, "", (), 0, (0, 0), "")
+    draft = ModelSpec(asked.handle, "keras", asked.place, "", (), 0, (0, 0), "", billing_project=billing_project)
     if path.suffix == ".keras":
         _check_is_whole(asked.handle, asked.signature, asked.tags)
         return _tried(draft, asked, path, asked.image_size, is_classifier=False)
@@ -81,8 +86,8 @@ def _found_out(asked: _Asked, path: Path) -> ModelSpec:
             f"model={asked.handle!r} takes images of {_by(fixed)} pixels only, not image_size={_by(asked.image_size)}"
         )
     known = catalog.HUB.get(asked.handle)
-    told = (known.handle if known else asked.handle, notes.handle(path))
-    is_classifier = "image_classification" in model.variants[tags] or any("/classification/" in one for one in told)
+    names = (known.handle if known else asked.handle, notes.handle(path))
+    is_classifier = "image_classification" in model.variants[tags] or any("/classification/" in name for name in names)
     return _tried(draft, asked, path, asked.image_size or fixed or model.image_size, is_classifier)
 
 
@@ -110,9 +115,7 @@ def _tried(
     except ValueError:
         raise
     except Exception as error:
-        said = str(error).strip().splitlines()
-        reason = said[0] if said else repr(error)
-        raise ValueError(f"model={draft.name!r} fails on images of {_by(size)} pixels: {reason}") from error
+        raise ValueError(f"model={draft.name!r} fails on images of {_by(size)} pixels: {one_line(error)}") from error
     if vectors.ndim != 2 or vectors.shape[0] != 2 or vectors.dtype != np.float32:
         raise ValueError(
             f"model={draft.name!r} gives {vectors.dtype}{list(vectors.shape)} for 2 images: "

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -48,6 +48,7 @@ class ModelSpec:
       precision_cosine: the smallest cosine of its vectors to those in float32, over the sample images; None where it
         was not measured.
       classes: names of the classes that a classifier's outputs stand for; () for feature vectors.
+      billing_project: who pays for requests to the bucket that it lies in, where the owner does not; no fact of it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelSpec:
     precision: str = "float32"
     precision_cosine: float | None = 1.0
     classes: tuple[str, ...] = ()
+    billing_project: str | None = None
 
     def fields(self, top_classes: int = 0) -> ModelFields:
         """Returns the model's part of a record, with at most so many classes."""
@@ -69,6 +71,10 @@ class ModelSpec:
     def bare(self) -> "ModelSpec":
         """Returns what it takes to open the model: two specs of one model that differ elsewhere become equal."""
         return dataclasses.replace(self, dimension=0, digest="", precision="float32", precision_cosine=None, classes=())
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what a report says of the model, which is all but who pays for it."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "billing_project"}
 
 
 def digest(files: str, signature: str, tags: tuple[str, ...], image_size: tuple[int, int], resize_mode: str) -> str:

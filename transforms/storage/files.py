@@ -12,6 +12,8 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.storage import locations
+
 
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
     """Returns what a glob matches, at most `limit`; `**` matches across directories.
@@ -20,8 +22,8 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
       OSError: if the place cannot be listed.
     """
     (result,) = FileSystems.match([pattern], [limit])
-    found: list[FileMetadata] = result.metadata_list
-    return found
+    matching: list[FileMetadata] = result.metadata_list
+    return matching
 
 
 def takes_in(pattern: str, path: str) -> bool:
@@ -98,10 +100,10 @@ def name(part: str, path: str) -> None:
     Doing it again changes nothing, even when the first name is gone by then. Raises OSError.
     """
     try:
-        if "://" in path:
-            FileSystems.copy([part], [path])
-        else:
+        if locations.is_local(path):
             _link(part, path)
+        else:
+            FileSystems.copy([part], [path])
     except (BeamIOError, FileNotFoundError):
         if FileSystems.exists(part) or not FileSystems.exists(path):
             raise
@@ -123,18 +125,10 @@ def _link(part: str, path: str) -> None:
 def remove(directory: str) -> None:
     """Deletes a directory, or what lies under a prefix where there are no directories; nothing there is fine."""
     with contextlib.suppress(BeamIOError):
-        FileSystems.delete([f"{directory}/" if "://" in directory else directory])
+        FileSystems.delete([directory if locations.is_local(directory) else f"{directory}/"])
 
 
 def remove_file(path: str) -> None:
     """Deletes a file; none there is fine."""
     with contextlib.suppress(BeamIOError):
         FileSystems.delete([path])
-
-
-def reason(error: Exception) -> str:
-    """Returns an error in one line; Beam's carry the reason in a dict of details."""
-    details = getattr(error, "exception_details", None)
-    cause = next(iter(details.values())) if details else error
-    lines = str(cause).strip().splitlines()
-    return lines[0] if lines else type(cause).__name__

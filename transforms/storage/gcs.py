@@ -11,13 +11,13 @@ from typing import BinaryIO, NamedTuple
 import google_crc32c
 import requests.adapters
 from google.api_core.exceptions import NotFound
+from google.api_core.page_iterator import HTTPIterator
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
-
-SCHEME = "gs://"
+from transforms.storage.locations import GCS_SCHEME
 
 # Seconds to connect, and to wait for the next bytes. The client would wait 60 s, so that two replies that never come
 # use up its whole patience.
@@ -39,18 +39,13 @@ class Stored(NamedTuple):
     crc32c: str
 
 
-def holds(path: str) -> bool:
-    """Returns whether a path is one in Cloud Storage."""
-    return path.startswith(SCHEME)
-
-
 def split(path: str) -> tuple[str, str]:
     """Returns the bucket and the rest of a path, the name of an object or a pattern of names.
 
     Raises:
       ValueError: where there is no bucket in it.
     """
-    bucket_name, _, name = path.removeprefix(SCHEME).partition("/")
+    bucket_name, _, name = path.removeprefix(GCS_SCHEME).partition("/")
     if not bucket_name or any(wildcard in bucket_name for wildcard in "*?["):
         raise ValueError(f"{path!r}: expected gs://BUCKET/NAME, without wildcards in the bucket's name")
     return bucket_name, name
@@ -59,6 +54,36 @@ def split(path: str) -> tuple[str, str]:
 def bucket(path: str, billing_project: str | None) -> storage.Bucket:
     """Returns the bucket of a path, without asking for it; each request through it is billed to the project, if any."""
     return client().bucket(split(path)[0], user_project=billing_project)
+
+
+def blobs(
+    bucket: storage.Bucket,
+    prefix: str,
+    fields: str,
+    *,
+    start: str = "",
+    end: str = "",
+    page_size: int | None = None,
+    max_results: int | None = None,
+) -> HTTPIterator:
+    """Returns the objects whose names begin with `prefix`, page by page, with those of their fields that are asked for.
+
+    Args:
+      bucket: of `bucket`, billed as it says; prefix: "" for all; fields: as the JSON API has them.
+      start: the first name; end: the name before which to stop; "" where it is open.
+      page_size: objects a request; max_results: objects in all.
+    """
+    return client().list_blobs(
+        bucket,
+        prefix=prefix or None,
+        start_offset=start or None,
+        end_offset=end or None,
+        fields=fields,
+        page_size=page_size,
+        max_results=max_results,
+        timeout=TIMEOUT,
+        retry=RETRY,
+    )
 
 
 def describe(path: str, billing_project: str | None) -> Stored:

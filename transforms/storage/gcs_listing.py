@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from google.api_core.page_iterator import HTTPIterator
-from google.cloud import storage as cloud
-
-from transforms.storage import files, gcs, name_ranges
+from transforms.storage import files, gcs, locations, name_ranges
 
 # Ranges of names of one pattern: of a million names each has about 16 pages.
 RANGES = 64
 
 PAGE_SIZE = 1000  # the most that Cloud Storage gives at once
+
+_NAMES = "items(name),nextPageToken"
 
 # Probes in flight while names are divided into ranges.
 _PROBES = 16
@@ -44,10 +43,10 @@ def ranges(pattern: str, billing_project: str | None) -> list[Range]:
     prefix = _prefix(pattern)
 
     def first_at_or_after(name: str) -> str | None:
-        found = _blobs(bucket, prefix, name, "", "items(name),nextPageToken", max_results=1)
-        return next((blob.name for blob in found), None)
+        blobs = gcs.blobs(bucket, prefix, _NAMES, start=name, max_results=1)
+        return next((blob.name for blob in blobs), None)
 
-    listing = _blobs(bucket, prefix, "", "", "items(name),nextPageToken")
+    listing = gcs.blobs(bucket, prefix, _NAMES, page_size=PAGE_SIZE)
     next(listing.pages, None)
     points = []
     if listing.next_page_token:
@@ -74,28 +73,12 @@ def match_range(within: Range, billing_project: str | None) -> Iterator[Listed]:
     bucket = gcs.bucket(pattern, billing_project)
     matches = files.matcher(f"{pattern}*" if pattern.endswith("/") else pattern)
     fields = "items(name,generation,size,crc32c),nextPageToken"
-    for blob in _blobs(bucket, prefix, start, end, fields):
-        path = f"{gcs.SCHEME}{bucket.name}/{blob.name}"
+    for blob in gcs.blobs(bucket, prefix, fields, start=start, end=end, page_size=PAGE_SIZE):
+        path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
         # A server that knows no ranges gives all names.
         in_range = start <= blob.name and (not end or blob.name < end)
         if in_range and matches(path) and not (blob.name.endswith("/") and not blob.size):
             yield Listed(path, gcs.stored(blob))
-
-
-def _blobs(
-    bucket: cloud.Bucket, prefix: str, start: str, end: str, fields: str, max_results: int | None = None
-) -> HTTPIterator:
-    return gcs.client().list_blobs(
-        bucket,
-        prefix=prefix or None,
-        start_offset=start or None,
-        end_offset=end or None,
-        fields=fields,
-        page_size=PAGE_SIZE,
-        max_results=max_results,
-        timeout=gcs.TIMEOUT,
-        retry=gcs.RETRY,
-    )
 
 
 def _prefix(pattern: str) -> str:

@@ -40,15 +40,15 @@ def split(
       each: `map`, or that of an executor, which probes many ranges at once.
     """
     first = first_at_or_after("")
-    found = [] if first is None else [_Range(first, None, 0, 1.0)]
+    parts = [] if first is None else [_Range(first, None, 0, 1.0)]
     left = max_probes - 1
-    while large := _larger(found, ranges):
+    while large := _larger(parts, ranges):
         probes = [_Probes(first_at_or_after, left // len(large)) for _ in large]
         divided = dict(zip(large, each(_divide, large, probes), strict=True))
         left -= sum(probe.calls for probe in probes)
-        found = [part for former in found for part in divided.get(former, [former])]
-    points, group, before, whole = [], 0, 0.0, _weight(found)
-    for part in found:
+        parts = [part for former in parts for part in divided.get(former, [former])]
+    points, group, before, whole = [], 0, 0.0, _weight(parts)
+    for part in parts:
         # A millionth: sums of equal weights are not quite what they should be.
         if part.weight and (now := int(before / whole * ranges + 1e-6)) > group:
             points.append(part.first)
@@ -184,8 +184,8 @@ def _siblings(part: _Range, second: str, probe: _Probes) -> Iterator[str]:
 
 def _after(prefix: str) -> str | None:
     """Returns the first string after all that begin with `prefix`; None where there is none."""
-    kept = prefix.rstrip(chr(_CHARACTERS - 1))
-    return kept[:-1] + _character(ord(kept[-1]) + 1) if kept else None
+    rest = prefix.rstrip(chr(_CHARACTERS - 1))
+    return rest[:-1] + _character(ord(rest[-1]) + 1) if rest else None
 
 
 def _character(code: int) -> str:

@@ -10,7 +10,7 @@ from google.api_core.exceptions import NotFound
 
 from transforms import keys
 from transforms.records import ImageRef
-from transforms.storage import files, gcs
+from transforms.storage import files, gcs, locations
 
 
 class ChangedSinceListed(OSError):
@@ -26,7 +26,7 @@ def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
     if ref.version:
         return ref
     path = keys.uri(ref.key)
-    if gcs.holds(path):
+    if locations.is_gcs(path):
         stored = gcs.describe(path, billing_project)
         return dataclasses.replace(ref, version=stored.generation, size=stored.size, crc32c=stored.crc32c)
     metadata = _metadata(path)
@@ -41,7 +41,7 @@ def read(ref: ImageRef, billing_project: str | None) -> tuple[bytes, str]:
     """
     path = keys.uri(ref.key)
     try:
-        content = gcs.read(path, ref.version, billing_project) if gcs.holds(path) else files.read(path)
+        content = gcs.read(path, ref.version, billing_project) if locations.is_gcs(path) else files.read(path)
     except FileNotFoundError as error:
         raise _gone(ref) from error
     crc32c = gcs.crc32c(content)
@@ -62,7 +62,7 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
     """
     path = keys.uri(ref.key)
     try:
-        if gcs.holds(path):
+        if locations.is_gcs(path):
             file = gcs.open_stored(path, ref.version, billing_project)
         else:
             _check_version(ref)
@@ -77,7 +77,7 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
 def _check_version(ref: ImageRef) -> None:
     """Raises ChangedSinceListed where a local file has another version by now; elsewhere asking costs a request."""
     path = keys.uri(ref.key)
-    if ref.version and "://" not in path:
+    if ref.version and locations.is_local(path):
         try:
             version = files.version(_metadata(path))
         except FileNotFoundError as error:

@@ -6,7 +6,6 @@ removed at any time.
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import importlib.metadata
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from transforms.models import handles
 from transforms.models.engines import openvino_engine
 from transforms.models.spec import ModelSpec
+from transforms.storage import complete
 
 if TYPE_CHECKING:
     import openvino
@@ -47,9 +47,9 @@ def spec(asked: Sequence[object]) -> ModelSpec | None:
     """
     file = _entry("spec", *asked) / _SPEC
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        lists = {name: tuple(found[name]) for name in ("tags", "image_size", "classes")}
-        return ModelSpec(**found | lists)
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
+        return ModelSpec(**facts | lists)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -57,18 +57,18 @@ def spec(asked: Sequence[object]) -> ModelSpec | None:
         return None
 
 
-def keep_spec(asked: Sequence[object], found: ModelSpec) -> None:
+def keep_spec(asked: Sequence[object], spec: ModelSpec) -> None:
     """Keeps what was found out about a model."""
 
     def write(directory: Path) -> None:
-        (directory / _SPEC).write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
+        (directory / _SPEC).write_text(json.dumps(spec.facts(), indent=2) + "\n", encoding="utf-8")
 
     _keep(_entry("spec", *asked), write)
 
 
 def network_entry(spec: ModelSpec) -> Path:
     """Returns where the network of a model is kept; reads the model's files for their digest."""
-    files = handles.files_digest(handles.local_path(spec.location))
+    files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
     return _entry("network", files, spec.format, spec.signature, spec.tags, spec.image_size, openvino_engine.identity())
 
 
@@ -93,9 +93,9 @@ def keep_network(entry: Path, network: "openvino.Model") -> None:
     _keep(entry, write)
 
 
-def _keep(entry: Path, write: handles.Fill) -> None:
+def _keep(entry: Path, write: complete.Fill) -> None:
     try:
-        handles.fill(entry, write)
+        complete.fill_once(entry, write)
     except (OSError, RuntimeError) as error:  # a disk that is full or read-only: it works without
         _LOG.warning("%s: cannot be kept (%s), so the next run finds out the same again", entry, error)
 

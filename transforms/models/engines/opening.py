@@ -46,7 +46,7 @@ def opened(spec: ModelSpec) -> Opened:
 @functools.lru_cache(maxsize=1)
 def _opened(spec: ModelSpec, files_state: object) -> Opened:
     device.has_gpu()  # before anything is put there
-    embed, loaded = _LOADERS[spec.format](spec.location or spec.name, spec.signature, spec.tags)
+    embed, loaded = _LOADERS[spec.format](spec)
 
     # One trace for every batch size; pixels go to the device as bytes, and become floats there. [0, 1] is the range of
     # TF-Hub's common image signature, a network brings it to its own.
@@ -62,25 +62,26 @@ def load_efficientnet_lite0(name: str) -> EfficientNetLite0:
     return EfficientNetLite0(catalog.weights(name))
 
 
-def _bundled(name: str, signature: str, tags: tuple[str, ...]) -> tuple[hub.Embed, Any]:
-    network = _BUNDLED[name](name)
+def _bundled(spec: ModelSpec) -> tuple[hub.Embed, Any]:
+    network = _BUNDLED[spec.name](spec.name)
     return network, network
 
 
-def _saved_model(location: str, signature: str, tags: tuple[str, ...]) -> tuple[hub.Embed, Any]:
-    return hub.load(handles.local_path(location), signature, tags)
+def _saved_model(spec: ModelSpec) -> tuple[hub.Embed, Any]:
+    return hub.load(handles.local_path(spec.location, spec.billing_project), spec.signature, spec.tags)
 
 
-def _keras(location: str, signature: str, tags: tuple[str, ...]) -> tuple[hub.Embed, Any]:
+def _keras(spec: ModelSpec) -> tuple[hub.Embed, Any]:
     import keras
 
-    model = keras.saving.load_model(handles.local_path(location), compile=False, safe_mode=True)
+    path = handles.local_path(spec.location, spec.billing_project)
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
     return functools.partial(model, training=False), model
 
 
 _BUNDLED = {"efficientnet_lite0": load_efficientnet_lite0}
 
-_LOADERS: dict[str, Callable[[str, str, tuple[str, ...]], tuple[hub.Embed, Any]]] = {
+_LOADERS: dict[str, Callable[[ModelSpec], tuple[hub.Embed, Any]]] = {
     "bundled": _bundled,
     "tf2": _saved_model,
     "tf1_hub": _saved_model,

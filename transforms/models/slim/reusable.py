@@ -7,21 +7,20 @@ arguments=dict(batch_norm_momentum=0.997))` fine-tunes it.
 """
 
 import os
-import tempfile
 from pathlib import Path
 
 import tensorflow as tf
 
 from transforms.models import notes
 from transforms.models.networks.slim_network import DEFAULT_BATCH_NORM_MOMENTUM, SlimNetwork
+from transforms.storage import complete, locations
 
 # The common signatures for images; `serving_default` is the same under the name that serving looks for.
 FEATURE_VECTOR_SIGNATURE = "image_feature_vector"
 CLASSIFICATION_SIGNATURE = "image_classification"
 
 # What tf.saved_model.save writes, and so what may be deleted to replace a SavedModel.
-_SAVED_MODEL_FILE = "saved_model.pb"
-_SAVED_MODEL_ENTRIES = {_SAVED_MODEL_FILE, "fingerprint.pb", "variables", "assets", "assets.extra"}
+_SAVED_MODEL_ENTRIES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
 # Traced as a tensor, any value can be passed after loading, be it a Python float; a value traced would be the only one.
@@ -40,20 +39,15 @@ def write_reusable(
       The absolute path of the directory.
 
     Raises:
-      FileExistsError, ValueError: as `check_output` does.
+      complete.Occupied, ValueError: as `check_output` does.
       OSError: if the directory cannot be written.
     """
     path = check_output(output, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        # One level down: the directory that `tempfile` made is its owner's alone, the model should not be.
-        model = Path(scratch) / "model"
+    with complete.directory(path, named=_named(path), overwrite=overwrite, entries=_SAVED_MODEL_ENTRIES) as part:
         try:
-            _save(network, model, classification)
+            _save(network, part, classification)
         except tf.errors.OpError as error:
-            raise OSError(f"cannot write the SavedModel for output={str(path)!r}: {error}") from error
-        check_output(path, overwrite)  # minutes have passed
-        _put_in_place(model, path, replaced=Path(scratch) / "replaced")
+            raise OSError(f"cannot write the SavedModel for {_named(path)}: {error}") from error
     return path
 
 
@@ -61,26 +55,19 @@ def check_output(output: str | os.PathLike[str], overwrite: bool) -> Path:
     """Returns the absolute path of `output` if a SavedModel may be written there.
 
     Raises:
-      FileExistsError: if it exists and `overwrite` is false, or it is anything but an empty directory or a SavedModel.
+      complete.Occupied: if it exists and `overwrite` is false, or it holds anything that is no part of a SavedModel.
       ValueError: if it is a URI.
     """
     name = os.fspath(output)
-    if "://" in name:
+    if not locations.is_local(name):
         raise ValueError(f"output={name!r} is a URI: expected a local directory; copy the SavedModel there afterwards")
     path = Path(os.path.abspath(name))  # noqa: PTH100  (Path.resolve would follow a link, and the link is what is replaced)
-    if not os.path.lexists(path):
-        return path
-    if not overwrite:
-        raise FileExistsError(
-            f"output={str(path)!r} exists: choose another directory, or overwrite it (overwrite=True, --overwrite)"
-        )
-    entries = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
-    if entries and (_SAVED_MODEL_FILE not in entries or not entries <= _SAVED_MODEL_ENTRIES):
-        raise FileExistsError(
-            f"output={str(path)!r} holds more than a SavedModel, or none, and overwriting would delete it all: "
-            "choose another directory, or remove it yourself"
-        )
+    complete.check(path, named=_named(path), overwrite=overwrite, entries=_SAVED_MODEL_ENTRIES)
     return path
+
+
+def _named(path: Path) -> str:
+    return f"output={str(path)!r}"
 
 
 def _save(network: SlimNetwork, directory: Path, classification: bool) -> None:
@@ -112,16 +99,3 @@ def _save(network: SlimNetwork, directory: Path, classification: bool) -> None:
     signature = CLASSIFICATION_SIGNATURE if classification else FEATURE_VECTOR_SIGNATURE
     tf.saved_model.save(reusable, os.fspath(directory), signatures={"serving_default": serve, signature: serve})
     notes.note(directory, image_size=network.IMAGE_SIZE)
-
-
-def _put_in_place(model: Path, path: Path, replaced: Path) -> None:
-    """Renames `model` to `path`; what is there moves to `replaced` first, and back if the second step fails."""
-    occupied = os.path.lexists(path)
-    if occupied:
-        path.rename(replaced)
-    try:
-        model.rename(path)
-    except OSError:
-        if occupied:
-            replaced.rename(path)
-        raise

@@ -18,6 +18,8 @@ import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
 
+from transforms.one_line import one_line
+
 _MOMENTUM = "batch_norm_momentum"
 
 # A component of the vectors that hardly varies is not blown up to the scale of the others: its standard deviation is
@@ -63,7 +65,7 @@ def load_module(directory: str | os.PathLike[str]) -> Any:
     try:
         module = hub.load(name)
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
-        raise ValueError(f"model={name!r} cannot be loaded: expected a SavedModel ({_first_line(error)})") from error
+        raise ValueError(f"model={name!r} cannot be loaded: expected a SavedModel ({one_line(error)})") from error
     if getattr(module, "_is_hub_module_v1", False):  # hub.load's own mark
         raise ValueError(
             f"model={name!r} is in TF1 Hub format, which cannot be trained: embed the images with it, and train on the "
@@ -265,13 +267,8 @@ def _trace(module: Any, image_size: tuple[int, int], arguments: Mapping[str, Any
 
 def _uncallable(image_size: tuple[int, int], arguments: Mapping[str, Any], error: Exception) -> ValueError:
     given = "".join(f", {name}={value!r}" for name, value in arguments.items())
-    return ValueError(f"the model cannot be called with images of {_by(image_size)}{given}: {_first_line(error)}")
+    return ValueError(f"the model cannot be called with images of {_by(image_size)}{given}: {one_line(error)}")
 
 
 def _by(image_size: tuple[int, int] | None) -> str:
     return "{}x{}".format(*image_size) if image_size else "any"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

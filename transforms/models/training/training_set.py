@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from transforms import keys
+from transforms.storage import locations
 
 # Of an image inside a shard the key is `<URI of the shard>#<member>`: the member's own folder counts.
 _SHARD_AND_FOLDER = re.compile(r".*\.(?:tar|tar\.gz|tgz)#(.+)")
@@ -69,9 +70,9 @@ def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
             uri, label = (row[column].strip() if column < len(row) else "" for column in columns)
             if not uri or not label:
                 raise ValueError(f"{place}: expected a uri and a label, found {row!r}")
-            if "://" not in uri:
+            if locations.is_local(uri):
                 uri = posixpath.join(posixpath.dirname(csv_uri), uri)
-            if "://" not in uri:  # a bucket takes `..` for a name
+            if locations.is_local(uri):  # a bucket takes `..` for a name
                 uri = posixpath.normpath(uri)
             key = keys.of_uri(uri)
             label = _checked(keys.text(keys.of_uri(label)), place)

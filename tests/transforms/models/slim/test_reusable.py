@@ -150,7 +150,7 @@ def test_parents_are_made_and_nothing_else_is_left(network, tmp_path):
 
 def test_an_existing_directory_is_refused(network, tmp_path):
     (tmp_path / "model").mkdir()
-    with pytest.raises(FileExistsError, match="exists: choose another directory, or overwrite it"):
+    with pytest.raises(FileExistsError, match="exists: give another, or --overwrite to replace it"):
         reusable.write_reusable(network, tmp_path / "model")
 
 
@@ -179,7 +179,7 @@ def _a_saved_model_with_a_file_of_others(path: Path) -> None:
 def test_overwriting_deletes_nothing_but_saved_models(network, tmp_path, occupy):
     occupy(tmp_path / "model")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(FileExistsError, match="holds more than a SavedModel"):
+    with pytest.raises(FileExistsError, match="is not replaced, it holds more than this command writes"):
         reusable.write_reusable(network, tmp_path / "model", overwrite=True)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -197,7 +197,7 @@ def test_a_write_that_fails_leaves_nothing_new(network, tmp_path, monkeypatch):
     path = reusable.write_reusable(network, tmp_path / "model")
 
     def fail(model, directory, signatures):
-        Path(directory).mkdir()
+        (Path(directory) / "variables").mkdir()
         raise tf.errors.ResourceExhaustedError(None, None, "no space left on device")
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
@@ -210,10 +210,11 @@ def test_a_write_that_fails_leaves_nothing_new(network, tmp_path, monkeypatch):
 
 def test_a_rename_that_fails_puts_the_old_model_back(network, tmp_path, monkeypatch):
     path = reusable.write_reusable(network, tmp_path / "model")
-    rename = Path.rename
+    rename, failed = Path.rename, []
 
     def fail_for_the_new(self, target):
-        if self.name == "model" and self.parent != tmp_path:
+        if target == path and (self / "saved_model.pb").exists() and not failed:
+            failed.append(self)
             raise OSError("the disk is gone")
         return rename(self, target)
 

@@ -1,0 +1,125 @@
+"""transforms.storage.gcs_directory: a directory in a bucket is whole, or has no marker."""
+
+import pytest
+from google.api_core.exceptions import Forbidden, RetryError
+
+from transforms.storage import complete, gcs, gcs_directory
+
+ENTRIES = ("marker", "deep", "note")
+
+
+def put(names, content=b"x"):
+    for name in names:
+        gcs.client().bucket("photos").blob(name).upload_from_string(content)
+
+
+def names():
+    return sorted(blob.name for blob in gcs.client().list_blobs("photos"))
+
+
+def upload(contents, overwrite=False, path="gs://photos/m"):
+    policy = {"marker": "marker", "named": f"destination={path!r}", "overwrite": overwrite, "entries": ENTRIES}
+    gcs_directory.upload(contents, path, "payer", **policy)
+
+
+def test_what_lies_below_and_no_sibling(paging):
+    put(["m/a", "m/deep/b", "m2/c", "mm", "n"])
+    put(["m/", "m/deep/"], b"")
+    for path in ("gs://photos/m", "gs://photos/m/"):
+        assert [blob.name for blob in gcs_directory.below(path, None)] == ["m/a", "m/deep/b"]
+    assert [blob.name for blob in gcs_directory.below("gs://photos/n", None)] == ["n"]
+    assert [blob.name for blob in gcs_directory.below("gs://photos/none", None)] == []
+    assert len(gcs_directory.below("gs://photos", None)) == 5
+
+
+def test_a_copy_here_and_each_request_billed(server, tmp_path):
+    put(["m/a", "m/deep/b"], b"content")
+    server.requests.clear()
+    gcs_directory.download(gcs_directory.below("gs://photos/m", "payer"), "gs://photos/m", tmp_path)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "deep" / "b").read_bytes() == b"content"
+    assert len(server.requests) == 3
+    assert all(query["userProject"] == ["payer"] for query in server.queries())
+
+
+def test_only_the_listed_generations_are_copied(paging, tmp_path):
+    put(["m/a"], b"old")
+    blobs = gcs_directory.below("gs://photos/m", None)
+    put(["m/a"], b"new")
+    with pytest.raises(Exception, match="404"):
+        gcs_directory.download(blobs, "gs://photos/m", tmp_path)
+
+
+def test_a_request_that_fails_is_sent_again(server, tmp_path):
+    put(["m/a"], b"content")
+    answers = [503, 429]
+    server.answer = lambda url: answers.pop() if answers else None
+    gcs_directory.download(gcs_directory.below("gs://photos/m", None), "gs://photos/m", tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"content" and not answers
+
+
+@pytest.mark.parametrize("work", ["below", "download", "upload"])
+def test_a_reply_that_never_comes_is_given_up(server, tmp_path, monkeypatch, work):
+    put(["m/a"])
+    blobs = gcs_directory.below("gs://photos/m", None)
+    monkeypatch.setattr(gcs, "TIMEOUT", (0.3, 0.3))
+    monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_timeout(1))
+    if work == "upload":
+        monkeypatch.setattr(gcs_directory, "below", lambda path, billing_project: [])
+    server.delay = 1
+    with pytest.raises(RetryError, match="Timeout of 1.0s exceeded"):
+        if work == "below":
+            gcs_directory.below("gs://photos/m", None)
+        elif work == "download":
+            gcs_directory.download(blobs, "gs://photos/m", tmp_path)
+        else:
+            upload({"marker": b"1"})
+
+
+def test_a_name_that_leads_out_is_refused(tmp_path):
+    blob = gcs.storage.Blob("m/../../evil", gcs.storage.Bucket(None, "photos"))
+    with pytest.raises(ValueError, match="leads out of its directory: 'm/../../evil'"):
+        gcs_directory.download([blob], "gs://photos/m", tmp_path)
+
+
+def test_the_marker_is_written_last(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"from a file")
+    upload({"marker": b"1", "deep/b": tmp_path / "file", "note": b"n"})
+    assert names() == ["m/deep/b", "m/marker", "m/note"]
+    assert gcs.client().bucket("photos").blob("m/deep/b").download_as_bytes() == b"from a file"
+    assert all(query["userProject"] == ["payer"] for query in server.queries()[:4])
+    uploads = []
+
+    def refuse_the_second(url):
+        uploads.append("uploadType" in url)
+        return 403 if uploads[-1] and sum(uploads) == 2 else None
+
+    server.answer = refuse_the_second
+    with pytest.raises(Forbidden):
+        upload({"marker": b"1", "note": b"n"}, path="gs://photos/other")
+    assert "other/note" in names() and "other/marker" not in names()
+
+
+def test_one_that_is_replaced_has_no_marker_meanwhile(server):
+    upload({"marker": b"1", "deep/b": b"1", "note": b"n"})
+    with pytest.raises(complete.Occupied, match="destination='gs://photos/m' exists: give another, or --overwrite"):
+        upload({"marker": b"2"})
+    server.answer = lambda url: 403 if "uploadType" in url else None
+    with pytest.raises(Forbidden):
+        upload({"marker": b"2", "note": b"2"}, overwrite=True)
+    server.answer = lambda url: None
+    assert names() == ["m/deep/b", "m/note"]
+    upload({"marker": b"2", "note": b"2"})  # unfinished as it is, it is done anew unasked
+    assert names() == ["m/marker", "m/note"]
+    upload({"marker": b"3"}, overwrite=True)
+    assert names() == ["m/marker"]
+    assert gcs.client().bucket("photos").blob("m/marker").download_as_bytes() == b"3"
+
+
+@pytest.mark.parametrize("stranger", ["m/thesis.tex", "m/work/thesis.tex", "m"])
+@pytest.mark.parametrize("has_marker", [True, False])
+def test_what_somebody_else_put_there_is_not_replaced(paging, stranger, has_marker):
+    put([stranger, *(["m/marker"] if has_marker else [])])
+    before = names()
+    with pytest.raises(complete.Occupied, match="is not replaced, it holds more than this command writes"):
+        upload({"marker": b"2"}, overwrite=True)
+    assert names() == before

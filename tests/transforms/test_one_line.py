@@ -1,0 +1,62 @@
+"""transforms.one_line: what a person is shown of an error."""
+
+import urllib.error
+
+import pytest
+from apache_beam.io.filesystem import BeamIOError
+
+from transforms.models.slim.checkpoint import CheckpointMismatchError
+from transforms.one_line import MAX_CHARACTERS, one_line
+
+REMOTE = """java.lang.RuntimeException: Error received from SDK harness: Traceback (most recent call last):
+  File "worker.py", line 7, in _execute
+    response = task()
+ValueError: the model is gone [while running 'EmbedImages']
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("flag='x': expected y"), "flag='x': expected y"),
+        (ValueError("\n  first \t line  \nsecond"), "first line"),
+        (ValueError(), "ValueError"),
+        (OSError(" \n "), "OSError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (FileNotFoundError(2, "No such file or directory", "a.jpg"), "[Errno 2] No such file or directory: 'a.jpg'"),
+        (BeamIOError("match failed", {"gs://b/*": PermissionError("403 denied\nrequest 7")}), "403 denied"),
+        (BeamIOError("match failed", {}), "match failed with exceptions {}"),
+        (BeamIOError("match failed"), "match failed with exceptions None"),
+        (BeamIOError("no", {"a": BeamIOError("no", {"a": OSError("the disk is gone")})}), "the disk is gone"),
+        (urllib.error.URLError(ConnectionRefusedError(111, "Connection refused")), "[Errno 111] Connection refused"),
+        (urllib.error.URLError(TimeoutError()), "TimeoutError"),
+        (urllib.error.URLError("unknown url type: x"), "<urlopen error unknown url type: x>"),
+        (RuntimeError(REMOTE), "ValueError: the model is gone [while running 'EmbedImages']"),
+        (
+            RuntimeError("<RPC that terminated with:\n\tstatus = UNAVAILABLE\n>"),
+            "<RPC that terminated with: status = UNAVAILABLE",
+        ),
+        (RuntimeError("failed:"), "failed:"),
+    ],
+)
+def test_one_line(error, said):
+    assert one_line(error) == said
+
+
+def test_a_reason_that_is_no_error_is_part_of_the_message():
+    error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    assert one_line(error) == str(error)
+
+
+def test_its_length_is_bounded():
+    assert one_line(ValueError("x" * MAX_CHARACTERS)) == "x" * MAX_CHARACTERS
+    assert one_line(ValueError("x" * (MAX_CHARACTERS + 1))) == "x" * (MAX_CHARACTERS - 1) + "…"
+    assert one_line(ValueError("abcdef"), 4) == "abc…"
+
+
+def test_a_checkpoint_of_another_network_is_described_whole():
+    names = tuple(
+        f"InceptionResnetV2/Repeat_1/block17_{i}/Branch_1/Conv2d_0b_1x7/BatchNorm/moving_mean" for i in range(20)
+    )
+    error = CheckpointMismatchError("c", "n", names, {}, "is it another network's?")
+    assert one_line(ValueError(error.describe(limit=20))) == error.describe(limit=20)

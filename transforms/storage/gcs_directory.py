@@ -1,0 +1,97 @@
+"""Directories in Cloud Storage: all objects below a path, copied to this machine or from it."""
+
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from google.api_core.exceptions import NotFound
+from google.cloud import storage
+
+from transforms.storage import complete, gcs
+
+# Of a large file: what one request carries, and what is sent again when it fails.
+_CHUNK_BYTES = 16 * 2**20
+
+
+def below(path: str, billing_project: str | None) -> list[storage.Blob]:
+    """Returns the object at a path and all below it, but for what consoles make for directories.
+
+    Raises:
+      ValueError: if the path has no bucket; the client's own errors where it cannot be listed.
+    """
+    prefix = _prefix(path)
+    blobs = gcs.blobs(gcs.bucket(path, billing_project), prefix, "items(name,generation,size),nextPageToken")
+    return [
+        blob
+        for blob in blobs
+        if (blob.name == prefix or not prefix or blob.name.startswith(f"{prefix}/")) and not blob.name.endswith("/")
+    ]
+
+
+def download(blobs: Sequence[storage.Blob], path: str, directory: Path) -> None:
+    """Copies objects that `below` gave for `path` into a local directory, each in the generation that was listed.
+
+    Raises:
+      ValueError: if a name leads out of the directory; the client's own errors where an object cannot be read.
+    """
+    prefix = _prefix(path)
+    for blob in blobs:
+        relative = blob.name[len(prefix) :].lstrip("/") or Path(blob.name).name
+        file = (directory / relative).resolve()
+        if not file.is_relative_to(directory.resolve()):
+            raise ValueError(f"an object whose name leads out of its directory: {blob.name!r}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Anew, for a listed one may bring a link along that names no generation.
+        pinned = blob.bucket.blob(blob.name, generation=blob.generation)
+        pinned.download_to_filename(str(file), timeout=gcs.TIMEOUT, retry=gcs.RETRY)
+
+
+def upload(
+    contents: Mapping[str, Path | bytes],
+    path: str,
+    billing_project: str | None,
+    *,
+    marker: str,
+    named: str,
+    overwrite: bool,
+    entries: Collection[str],
+) -> None:
+    """Copies files to below a path, the marker last: without it the directory counts as unfinished.
+
+    Where there is a directory already, its marker goes first, and what the new one lacks goes before the new marker.
+
+    Args:
+      contents: name below the path → a local file, or bytes.
+      path: gs://BUCKET/NAME.
+      billing_project: who pays where the bucket's owner does not.
+      marker: a name in `contents`.
+      named, overwrite, entries: see complete.check_entries.
+
+    Raises:
+      complete.Occupied: if what is there may not be replaced; the client's own errors where it cannot be written.
+    """
+    bucket, prefix = gcs.bucket(path, billing_project), _prefix(path)
+    present = {blob.name[len(prefix) :].lstrip("/"): blob for blob in below(path, billing_project)}
+    if present:
+        tops = {name.partition("/")[0] for name in present}
+        complete.check_entries(tops, named=named, overwrite=overwrite, entries=entries, marker=marker)
+    if marker in present:
+        _delete(bucket, present.pop(marker).name)
+    for name in sorted(contents, key=lambda name: (name == marker, name)):
+        if name == marker:
+            for stale in present.keys() - contents.keys():
+                _delete(bucket, present[stale].name)
+        blob, content = bucket.blob(f"{prefix}/{name}".lstrip("/"), chunk_size=_CHUNK_BYTES), contents[name]
+        if isinstance(content, Path):
+            blob.upload_from_filename(str(content), timeout=gcs.TIMEOUT, retry=gcs.RETRY)
+        else:
+            blob.upload_from_string(content, timeout=gcs.TIMEOUT, retry=gcs.RETRY)
+
+
+def _prefix(path: str) -> str:
+    return gcs.split(path)[1].rstrip("/")
+
+
+def _delete(bucket: storage.Bucket, name: str) -> None:
+    with contextlib.suppress(NotFound):  # a request that is sent again finds that the first one did it
+        bucket.blob(name).delete(timeout=gcs.TIMEOUT, retry=gcs.RETRY)
