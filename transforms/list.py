@@ -166,9 +166,10 @@ class _Divide(beam.DoFn):
     def process(self, pattern: str) -> Iterable[tuple[str, str, str]]:
         start = time.perf_counter()
         # Only Cloud Storage can list from a name to a name.
-        ranges = (
-            gcs_listing.ranges(pattern, self._billing_project) if locations.is_gcs(pattern) else [(pattern, "", "")]
-        )
+        if locations.is_gcs(pattern):
+            ranges = gcs_listing.ranges(pattern, self._billing_project)
+        else:
+            ranges = [gcs_listing.Range(pattern, "", "")]
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
         yield from map(tuple, ranges)
 

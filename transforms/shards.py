@@ -200,7 +200,11 @@ def _publish(part: str, shard: Shard) -> Shard:
     return shard
 
 
-def _remove_strays(published: list[Shard], directory: str) -> list[Shard]:
+def _remove_strays(
+    published: list[Shard], directory: str, before_naming: Callable[[], None] | None = None
+) -> list[Shard]:
+    if before_naming:
+        before_naming()  # there may be no part, and so no call yet
     shards = [shard for shard in published if shard != _NO_SHARD]
     named = {shard.path for shard in shards}
     for file in files.match(f"{directory}/part-*-of-*"):

@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import functools
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from transforms import keys, table_name
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, Failure, Known
 from transforms.stage import Stage
+from transforms.storage import locations
 
 # Beam's client takes its address from nowhere else.
 if host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
@@ -150,7 +150,7 @@ class WriteBigQuery(Stage):
             self.table = table_name.parse(self.table)
         except ValueError as error:
             raise ValueError(f"table={error}") from error
-        if not re.match("gs://[^/]", self.temp_location):
+        if not locations.is_gcs(self.temp_location):
             raise ValueError(f"temp_location={self.temp_location!r}: expected gs://BUCKET/DIRECTORY")
 
     def expand(self, collections: tuple[beam.PCollection, ...]) -> beam.PCollection:
