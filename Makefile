@@ -30,7 +30,7 @@ memory: $(VENV)/demo
 
 # The sample images on a Flink cluster of this machine, which is stopped at the end: docs/flink.md.
 flink-demo: $(VENV)/demo
-	$(BIN)/python -m tests.flink --reprocess
+	$(BIN)/python -m deploy.flink --reprocess
 
 clean:
 	rm -rf $(VENV) build dist output *.egg-info
