@@ -24,6 +24,18 @@ from transforms.models.spec import ModelSpec
 # Where the processes of one run of the tests, pytest-xdist's workers, share what is slow to make.
 _SHARED = "BEAM_IMAGE_EMBEDDINGS_TESTS"
 
+# What takes seconds to make, and so makes slow tests: servers, environments, distributions, large models.
+_SLOW_FIXTURES = {
+    *("cloud", "server", "paging", "storage_url", "bigquery_url", "bigquery_runs"),
+    *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2", "inception_resnet_v2_classifier"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and _SLOW_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # What a shell starts in the background ignores interruptions, and so would the commands that tests interrupt.

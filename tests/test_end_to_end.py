@@ -20,6 +20,8 @@ from tests.emulators import environment, storage_emulator
 from tests.running import ROOT, Run, run_pipeline, run_refused
 from transforms import examples, write_tfrecord
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = sorted(Path(options.SAMPLES).parent.iterdir())
 
 

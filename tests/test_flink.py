@@ -26,6 +26,7 @@ SAMPLES = Path(options.SAMPLES).parent
 TIMEOUT = 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_format", INPUT_FORMATS)
 def test_no_flatten_is_of_nothing(tmp_path, model, input_format):
     # With one, Beam's fuser for Flink says `PCollectionNodes […] were consumed but never produced`.

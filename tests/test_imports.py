@@ -155,6 +155,7 @@ for module, absent in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", sorted({absent.partition(".")[0] for _, absent in LIGHT_IMPORTS}))
 def test_what_an_import_brings_along(library):
     rows = [(module, absent) for module, absent in LIGHT_IMPORTS if absent.partition(".")[0] == library]

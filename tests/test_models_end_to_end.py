@@ -12,9 +12,11 @@ import tensorflow_hub as hub
 
 from pipeline import options
 from tests import data_generation as data
-from tests.running import run_pipeline
+from tests.running import run_pipeline, run_refused
 from transforms import images
 from transforms.models import checkpoint
+
+pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).parent / "golden" / "tf1_hub"
 SAMPLES = sorted(Path(options.SAMPLES).parent.iterdir())
@@ -118,14 +120,22 @@ def test_a_signature_of_a_tf1_module(tmp_path):
         (["--model", GOLDEN / "feature_vector_1", "--model_signature", "x"], "expected one of default, image_feature"),
         (["--model", GOLDEN / "feature_vector_1", "--model_tags", "serve"], "no such variant in this model"),
         (["--model", GOLDEN], "expected saved_model.pb there"),
-        (["--model", "google/inception-v2/tensorFlow1/feature-vector/1"], "is not cached here and cannot be fetched"),
         (["--model", GOLDEN / "feature_vector_1", "--runner=DataflowRunner"], "Dataflow's workers cannot read it"),
     ],
-    ids=["size", "signature", "tags", "no model", "offline", "not staged"],
+    ids=["size", "signature", "tags", "no model", "not staged"],
 )
 def test_what_is_wrong_with_a_model_is_said_in_one_line_before_any_work(tmp_path, flags, said):
+    check_refused(run_refused(tmp_path / "out", *flags), said)
+
+
+def test_a_model_that_cannot_be_fetched_is_said_in_one_line_before_any_work(tmp_path):
     env = os.environ | {"https_proxy": "http://127.0.0.1:9", "KAGGLEHUB_CACHE": str(tmp_path / "kaggle")}
-    run = run_pipeline(tmp_path / "out", *flags, env=env)
+    model = "google/inception-v2/tensorFlow1/feature-vector/1"
+    run = run_pipeline(tmp_path / "out", "--model", model, env=env, fresh=True)
+    check_refused(run, "is not cached here and cannot be fetched")
+
+
+def check_refused(run, said):
     assert run.code == 2, run.stderr
     assert run.stderr.startswith("run_pipeline.py: ") and run.stderr.count("\n") == 1 and said in run.stderr
-    assert not (tmp_path / "out").exists()
+    assert not run.output.exists()

@@ -105,6 +105,7 @@ def test_the_launcher_finds_the_command():
     assert place == f"{workdir}/run_pipeline.py"
 
 
+@pytest.mark.slow
 def test_the_lock_is_of_the_requirements(tmp_path):
     recipe = make("lock").stdout.replace("\\\n", " ").splitlines()
     (line,) = [line for line in recipe if "pip compile" in line]
@@ -120,6 +121,7 @@ def test_the_lock_is_of_the_requirements(tmp_path):
     assert [name for name, known in hashes(LOCK).items() if not known <= expected[name]] == []
 
 
+@pytest.mark.slow
 def test_a_clean_environment_takes_the_lock_without_a_compiler(tmp_path):
     # Its target is empty, so what is installed for these tests does not count.
     platform = ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", "--target", tmp_path]
@@ -172,6 +174,7 @@ def test_the_context_holds_what_is_needed_and_no_more(context):
     assert [path.name for path in (context / "deploy").iterdir()] == ["requirements.lock"]
 
 
+@pytest.mark.slow
 def test_from_the_context_the_package_installs_and_its_command_answers(context, tmp_path):
     source = shutil.copytree(context, tmp_path / "source")
     (install,) = [run for run in instructions("RUN") if "/source && pip check" in run]

@@ -12,6 +12,8 @@ from pipeline import dry_run, options, presets, runners
 from tests.running import ROOT, command
 from transforms.models.resolve import resolve
 
+pytestmark = pytest.mark.slow
+
 IMAGE = "us-docker.pkg.dev/my-project/images/embed:1"
 HINT = "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver"
 CLOUD = ["--project=my-project", "--region=us-central1", "--temp_location=gs://b/temp"]

@@ -21,6 +21,8 @@ from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef
 from transforms.write_bigquery import RunColumns, embedding_row, failure_row
 from transforms.write_tfrecord import WriteTFRecords
 
+pytestmark = pytest.mark.slow
+
 DIMENSION = 7
 DIGEST, OTHER = "d" * 64, "e" * 64
 MODEL = examples.Written("a model", DIGEST, DIMENSION)

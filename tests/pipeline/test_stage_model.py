@@ -11,6 +11,8 @@ from pipeline import stage_model
 from tests.emulators import environment, storage_emulator
 from transforms.models import handles, noted
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "tf1_hub"
 
 

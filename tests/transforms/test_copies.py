@@ -29,6 +29,8 @@ from transforms.records import (
     uri,
 )
 
+pytestmark = pytest.mark.slow
+
 UNREADABLE = b"unreadable"
 TAGS = ("refs", REUSED, COPIES, FAILURES, SECONDS)
 

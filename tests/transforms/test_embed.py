@@ -16,6 +16,8 @@ from transforms.embed import Call, EmbeddingModelHandler, EmbedImages, Predictio
 from transforms.models import device, loading
 from transforms.records import FAILURES, DecodedImage, ImageInfo
 
+pytestmark = pytest.mark.slow
+
 
 def decoded(count, size=(224, 224)):
     return [

@@ -24,6 +24,8 @@ from tests.running import ROOT, read_rows, run_pipeline
 from transforms import images
 from transforms.models import labelled, loading, resolve, training
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 32)
 TF1_MODULE = ROOT / "tests" / "golden" / "tf1_hub" / "feature_vector_3"
 CROPS = 45  # of each photograph; about 54 in all are for validation
