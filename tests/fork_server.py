@@ -1,8 +1,8 @@
 """A process that has imported Beam and the command, and forks for each run: two seconds of CPU less than a start.
 
-A run is as good as one in a fresh process. The server has read the same environment, it has called nothing, and its
-imports leave no threads but those of OpenBLAS and jemalloc, which see to forks themselves. What a run does not share
-with a fresh process is the start: tests of start-up, signals, imports and logs start the command itself.
+A run is as good as one in a fresh process: the server has read the same environment and has called nothing. Its
+imports leave no threads but those of OpenBLAS and jemalloc, which handle forks themselves. A run differs from a fresh
+process in its start, so tests of start-up, signals, imports and logs start the command itself.
 """
 
 import atexit
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def _serve(connection: socket.socket) -> int:
     """Forks for each request until the client is gone; in a child, runs the command and returns its exit code."""
     from pipeline import check, dry_run, graph, launch, precision, progress, publish, report, runners  # noqa: F401
 
+    if threading.active_count() > 1 or "tensorflow" in sys.modules:
+        raise RuntimeError(f"not fit to fork: {threading.enumerate()}, tensorflow={'tensorflow' in sys.modules}")
     for flags, descriptors in _requests(connection):
         pid = os.fork()
         if not pid:

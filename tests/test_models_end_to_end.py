@@ -95,7 +95,7 @@ def test_names_find_what_tensorflow_hub_has_cached(tmp_path, name, module):
     cached = tmp_path / "cache" / hashlib.sha1(spec.HUB[name].handle.encode()).hexdigest()  # noqa: S324 - as hub does
     shutil.copytree(GOLDEN / module, cached)
     env = os.environ | {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
-    run = run_pipeline(tmp_path / "out", "--model", name, env=env)
+    run = run_pipeline(tmp_path / "out", "--model", name, env=env, fresh=True)
     assert run.code == 0, run.stderr
     assert run.report["model"]["name"] == name and run.report["model"]["format"] == "tf1_hub"
     signature = hub.load(str(GOLDEN / module)).signatures["default"]
