@@ -64,7 +64,7 @@ def know(saved_model: Path, environment_variables: Mapping[str, str]) -> None:
 
 def write(name: str, directory: Path) -> None:
     """Writes the SavedModel of a model to a directory, which appears complete."""
-    from transforms.models import reusable
+    from transforms.models.slim import reusable
 
     if name == "inception_resnet_v2":
         from tests import formula_weights
@@ -76,7 +76,7 @@ def write(name: str, directory: Path) -> None:
 
     import tensorflow as tf
 
-    from transforms.models import opening
+    from transforms.models.engines import opening
 
     network = opening.load_efficientnet_lite0(name)
     images = tf.TensorSpec((None, *MODELS[name].image_size, 3), tf.float32, name="images")

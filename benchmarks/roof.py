@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers import contract
-from transforms import images
 from transforms.cores import usable_cores
-from transforms.models import openvino_engine
+from transforms.images import decoding
+from transforms.models.engines import openvino_engine
 
 Call = Callable[[np.ndarray], np.ndarray]
 
@@ -59,7 +59,7 @@ def read_and_decode(paths: Sequence[Path], image_size: tuple[int, int], batch_si
     """Returns a batch of pixels, filled up with black ones: one shape, one graph."""
     pixels = np.zeros((batch_size, *image_size, 3), np.uint8)
     for row, path in enumerate(paths):
-        pixels[row] = images.decode(path.read_bytes(), image_size).pixels
+        pixels[row] = decoding.decode(path.read_bytes(), image_size).pixels
     return pixels
 
 
@@ -95,7 +95,7 @@ def main() -> None:
 
 def _write(output: Path, count: int, dimension: int, batch_size: int) -> None:
     from benchmarks.write_path import embeddings, written
-    from transforms import examples, tfrecord
+    from transforms.encoding import examples, tfrecord
 
     made = list(embeddings(count, dimension))
     with (output / "part.tfrecord").open("wb") as file:

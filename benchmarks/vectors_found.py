@@ -23,7 +23,7 @@ def read(output: Path) -> dict[str, npt.NDArray[np.float32]]:
     for path in output.rglob("*.parquet"):
         found += _parquet(path)
     if records := sorted(output.glob("embeddings/*/part-*.tfrecord")):
-        from transforms import vectors
+        from transforms.encoding import vectors
 
         table = vectors.read([str(path) for path in records], _open)
         found += [(key.decode(), vector) for key, vector in zip(table.keys, table.matrix, strict=True)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transforms.examples import Written
+from transforms.encoding.examples import Written
 
 _DIGEST = "ab" * 32
 _STARTED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -77,13 +77,13 @@ def _measure(scratch: Path, dimension: int, count: int) -> None:
     import apache_beam as beam
     from google.cloud import storage
 
-    from pipeline import warehouse
+    from pipeline.warehouse import tables
     from transforms.write_bigquery import RunColumns, WriteBigQuery
     from transforms.write_tfrecord import WriteTFRecords
 
     storage.Client().create_bucket("temp")
-    warehouse.client("test").create_dataset("d")
-    staging = warehouse.prepare("test.d.images", _DIGEST).embeddings
+    tables.client("test").create_dataset("d")
+    staging = tables.prepare("test.d.images", _DIGEST).embeddings
     load = WriteBigQuery("embeddings", staging, "gs://temp/load", RunColumns("r", _STARTED, written(dimension)))
     sinks = {
         "nothing": lambda made: made | beam.combiners.Count.Globally(),
@@ -92,10 +92,10 @@ def _measure(scratch: Path, dimension: int, count: int) -> None:
     }
     timed(sinks["nothing"], dimension, _BATCH)  # imports
     seconds = {name: timed(sink, dimension, count) for name, sink in sinks.items()}
-    (rows,) = warehouse.query("test.d.images", f"SELECT COUNT(*) AS rows_there FROM `{staging}`")  # noqa: S608
+    (rows,) = tables.query("test.d.images", f"SELECT COUNT(*) AS rows_there FROM `{staging}`")  # noqa: S608
     if rows["rows_there"] != count:
         raise RuntimeError(f"{rows['rows_there']} rows were loaded of {count}")
-    (job,) = (job for job in warehouse.client("test").list_jobs() if job.job_type == "load")
+    (job,) = (job for job in tables.client("test").list_jobs() if job.job_type == "load")
     loading = (job.ended - job.started).total_seconds()
     print(f"{count} vectors of {dimension} floats; making them takes {seconds['nothing']:.1f} s, which is taken off")
     for name, others in (("TFRecord", 0.0), ("BigQuery", 0.0), ("BigQuery", loading)):

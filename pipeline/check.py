@@ -3,11 +3,14 @@
 import posixpath
 import uuid
 
-from pipeline import publish, report, warehouse
 from pipeline.options import EmbedConfig
-from pipeline.report import RunReport
-from transforms import examples, failures, gcs, gcs_listing, storage, write_tfrecord
+from pipeline.report import run_report
+from pipeline.report.run_report import RunReport
+from pipeline.warehouse import publish, tables
+from transforms import failures, write_tfrecord
+from transforms.encoding import examples
 from transforms.models.spec import ModelSpec
+from transforms.storage import files, gcs, gcs_listing
 
 
 def check_inputs(config: EmbedConfig) -> None:
@@ -18,12 +21,12 @@ def check_inputs(config: EmbedConfig) -> None:
     """
     mine = f"{config.output}/embeddings/{config.run_id}/part"
     for pattern in config.inputs:
-        if config.output and storage.takes_in(pattern, mine):
+        if config.output and files.takes_in(pattern, mine):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
             found = _matches_something(pattern, config.billing_project)
         except Exception as error:
-            raise ValueError(f"--input {pattern!r} cannot be listed: {storage.reason(error)}") from error
+            raise ValueError(f"--input {pattern!r} cannot be listed: {files.reason(error)}") from error
         if not found:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
 
@@ -31,7 +34,7 @@ def check_inputs(config: EmbedConfig) -> None:
 def _matches_something(pattern: str, billing_project: str | None) -> bool:
     if gcs.holds(pattern):
         return next(gcs_listing.match(pattern, billing_project), None) is not None
-    return bool(storage.match(pattern, limit=1))
+    return bool(files.match(pattern, limit=1))
 
 
 def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
@@ -42,12 +45,12 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     """
     if config.overwrite:
         return None
-    found = report.read(config.output, config.run_id) if config.output else None
+    found = run_report.read(config.output, config.run_id) if config.output else None
     if config.output_table:
-        with warehouse.explained(config.output_table):
+        with tables.explained(config.output_table):
             published = publish.published(config.output_table, config.run_id)
         if published and config.output and not found:
-            report.write(config.output, published)  # it was killed between the one and the other
+            run_report.write(config.output, published)  # it was killed between the one and the other
         found = published
     if found and (found.inputs != list(config.inputs) or found.model["digest"] != model.digest):
         raise ValueError(
@@ -77,7 +80,7 @@ def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
       ValueError: with what was expected.
     """
     for pattern in config.inputs:
-        if storage.takes_in(pattern, f"{temp_location}/table/file"):
+        if files.takes_in(pattern, f"{temp_location}/table/file"):
             raise ValueError(f"--temp_location {temp_location!r} lies within --input {pattern!r}: a run would read it")
     _check_writable("--temp_location", temp_location)
 
@@ -85,17 +88,17 @@ def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
 def _check_writable(flag: str, directory: str) -> None:
     trial = posixpath.join(directory, f".trial-{uuid.uuid4().hex}")
     try:
-        storage.write(trial, b"")
-        storage.remove_file(trial)
+        files.write(trial, b"")
+        files.remove_file(trial)
     except Exception as error:
-        raise ValueError(f"{flag} {directory!r} cannot be written: {storage.reason(error)}") from error
+        raise ValueError(f"{flag} {directory!r} cannot be written: {files.reason(error)}") from error
 
 
 def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
     schema = f"{output}/{write_tfrecord.SCHEMA}"
-    if not storage.match(schema):
+    if not files.match(schema):
         return
-    there = examples.shapes(storage.read(schema).decode())
+    there = examples.shapes(files.read(schema).decode())
     own = examples.shapes(examples.schema_text(config.written(model)))
     if there != own:
         raise ValueError(
@@ -105,7 +108,7 @@ def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
 
 def _clear(output: str, run_id: str) -> None:
     # The report first: without it a run counts as unfinished.
-    storage.remove_file(report.path(output, run_id))
+    files.remove_file(run_report.path(output, run_id))
     for directory in (write_tfrecord.directory(output, run_id), failures.directory(output, run_id)):
-        if storage.match(f"{directory}/**", limit=1):
-            storage.remove(directory)
+        if files.match(f"{directory}/**", limit=1):
+            files.remove(directory)

@@ -8,9 +8,8 @@ import apache_beam as beam
 from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
 from pipeline.only_new import OnlyNew
 from pipeline.options import EmbedConfig
-from pipeline.publish import Publication, PublishRows
-from pipeline.report import ComposeReport, WriteReport
-from transforms import storage
+from pipeline.report.run_report import ComposeReport, WriteReport
+from pipeline.warehouse.publish import Publication, PublishRows
 from transforms.copies import COPIES, REUSED, CopyVectors
 from transforms.decode import DecodeImages
 from transforms.embed import EmbedImages
@@ -21,6 +20,7 @@ from transforms.models.spec import ModelSpec
 from transforms.read import ReadImages
 from transforms.records import FAILURES, SECONDS, Known, uri
 from transforms.skip import GONE, SKIPPED
+from transforms.storage import files
 from transforms.write_bigquery import RunColumns, WriteBigQuery
 from transforms.write_tfrecord import WriteTFRecords
 
@@ -142,4 +142,4 @@ def _only_new(config: EmbedConfig, model: ModelSpec, read: ReadImages) -> OnlyNe
 
 
 def _within(known: Known, patterns: tuple[str, ...]) -> bool:
-    return any(storage.takes_in(pattern, uri(known.key)) for pattern in patterns)
+    return any(files.takes_in(pattern, uri(known.key)) for pattern in patterns)

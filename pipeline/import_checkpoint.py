@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from pipeline import command
-from transforms.models import checkpoint as checkpoints
+from transforms.models.slim import checkpoint as checkpoints
 
 _EXAMPLES = """\
   # the checkpoint as released in 2016, to vectors of 1536 numbers

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline import command, options
-from transforms.models import spec as specs
 from transforms.models.resolve import resolve
+from transforms.models.spec import ModelSpec
 
 _EXAMPLES = """\
   python -m pipeline.inspect_model efficientnet_lite0
@@ -56,7 +56,7 @@ def _lines(name: str, value: Any) -> list[str]:
     return [f"{name if i == 0 else '':<22}{item}" for i, item in enumerate(items)]
 
 
-def _signatures(spec: specs.ModelSpec) -> dict[str, Any]:
+def _signatures(spec: ModelSpec) -> dict[str, Any]:
     """Returns what a SavedModel can be called by, and what is called; nothing for other formats."""
     if spec.format not in ("tf2", "tf1_hub"):
         return {}
@@ -74,11 +74,11 @@ def _signatures(spec: specs.ModelSpec) -> dict[str, Any]:
     }
 
 
-def _cost(spec: specs.ModelSpec, batch_size: int) -> dict[str, Any]:
+def _cost(spec: ModelSpec, batch_size: int) -> dict[str, Any]:
     """Returns parameters, and the speed and memory of batches of black images."""
     import numpy as np
 
-    from transforms.models import loading, opening, throughput
+    from transforms.models.engines import loading, opening, throughput
 
     parameters = opening.opened(spec).parameters()
     model = loading.load(spec, batch_size)

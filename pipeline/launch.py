@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.runner import PipelineResult
 
-    from pipeline.publish import Publication
-    from pipeline.report import RunReport
+    from pipeline.report.run_report import RunReport
+    from pipeline.warehouse.publish import Publication
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
-    from pipeline import check, precision, publish, report, runners
+    from pipeline import check, precision, runners
+    from pipeline.report import run_report
+    from pipeline.warehouse import publish
 
     try:
         beam_options = runners.beam_options(others, options.known_flags(), config.runs_on)
@@ -64,7 +66,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         return _wrong(error, shown.screen.write)
     if finished:
         discard(shown)
-        print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{report.summary(finished, config)}")
+        print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{run_report.summary(finished, config)}")
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
         _execute(config, model, publication, beam_options, shown)
@@ -75,7 +77,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         finished = _report(config)
         said = finished and finished.exceeds(config.max_failure_rate)
         if finished and said:
-            print(report.summary(finished, config))
+            print(run_report.summary(finished, config))
             discard(shown)
         else:
             log = f"; all that was logged: {shown.log}" if shown.log else ""
@@ -83,9 +85,9 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
         shown.screen.write(f"run_pipeline.py: {said}\n")
         return FAILED
     if finished := _report(config):
-        print(report.summary(finished, config))
+        print(run_report.summary(finished, config))
     else:
-        place = report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
+        place = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
         print(f"the job was submitted; its report will be {place}")
     discard(shown)
     return DONE
@@ -94,7 +96,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
 def _show(config: EmbedConfig, others: Sequence[str], beam_options: "PipelineOptions", shown: Console) -> int:
     """Prints what would run, and runs nothing."""
     if config.dry_run and not config.runs_on.explain:
-        from pipeline import dry_run
+        from pipeline.quote import dry_run
 
         said = dry_run.run(config, beam_options, config.dry_run)
     else:
@@ -107,10 +109,11 @@ def _show(config: EmbedConfig, others: Sequence[str], beam_options: "PipelineOpt
 
 
 def _report(config: EmbedConfig) -> "RunReport | None":
-    from pipeline import publish, report
+    from pipeline.report import run_report
+    from pipeline.warehouse import publish
 
     if config.output:
-        return report.read(config.output, config.run_id)
+        return run_report.read(config.output, config.run_id)
     return publish.published(config.output_table or "", config.run_id)
 
 

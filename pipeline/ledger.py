@@ -15,10 +15,12 @@ from typing import Any, BinaryIO
 import apache_beam as beam
 import numpy as np
 
-from pipeline import warehouse
-from transforms import counters, examples, failures, storage, tfrecord, write_tfrecord
+from pipeline.warehouse import tables
+from transforms import counters, failures, write_tfrecord
 from transforms.copies import of_copy
+from transforms.encoding import examples, tfrecord
 from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef, Known, Reuse, key, uri
+from transforms.storage import files
 from transforms.write_bigquery import key_of, text
 
 STAGE = "reuse"
@@ -137,7 +139,7 @@ class ReadRetryable(beam.PTransform):
 
 
 def _shards(pattern: str, own: str) -> Iterator[tuple[str, float]]:
-    for metadata in storage.match(pattern):
+    for metadata in files.match(pattern):
         if not metadata.path.startswith(f"{own}/"):
             yield metadata.path, metadata.last_updated_in_seconds
 
@@ -145,7 +147,7 @@ def _shards(pattern: str, own: str) -> Iterator[tuple[str, float]]:
 def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
     path, written_at = shard
     try:
-        with storage.open_stored(path) as file:
+        with files.open_stored(path) as file:
             records, offset = tfrecord.read(file, _MAX_RECORD_BYTES), 0
             while batch := list(itertools.islice(records, _DECODE)):
                 for record, found in zip(batch, examples.decode_identities(batch), strict=True):
@@ -156,19 +158,19 @@ def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
         raise ValueError(f"{path}: {error}; move it away, and the images that are in it are embedded anew") from error
     except Exception:
         # A run that was started anew, or overwrites, may have removed its shards since they were listed.
-        if storage.match(path):
+        if files.match(path):
             raise
 
 
 def _ranges(table: str, digest: str, run_id: str) -> Iterator[tuple[str, str, str, int]]:
     """Yields the parts of one query's result: (project, job, location, first row)."""
-    result = warehouse.start(table, _KNOWN.format(table=table), digest=digest, run_id=run_id)
+    result = tables.start(table, _KNOWN.format(table=table), digest=digest, run_id=run_id)
     for first in range(0, result.total, _RANGE):
         yield result.project, result.job, result.location, first
 
 
 def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
-    for row in warehouse.rows(*part, _RANGE):
+    for row in tables.rows(*part, _RANGE):
         written_at = row["written_at"] / 1e6
         yield Known(key_of(row["key"]), row["version"], row["sha256"], row["size"], row["crc32c"], written_at)
 
@@ -180,7 +182,7 @@ class _FetchRows(beam.DoFn):
 
     def process(self, batch: Sequence[Reuse]) -> Iterable[Embedding]:
         keys = sorted({text(reuse.known.key) for reuse in batch})
-        rows = warehouse.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=keys)
+        rows = tables.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=keys)
         by_sha256 = {row["sha256"]: row for row in rows}
         for reuse in batch:
             row = by_sha256.get(reuse.known.sha256)
@@ -212,10 +214,10 @@ class _FetchRecords(beam.DoFn):
                 same = list(at_offset)
                 try:
                     if file is None:
-                        file = opened.enter_context(storage.open_stored(path))
+                        file = opened.enter_context(files.open_stored(path))
                     embedding = self._read(file, same[0].known)
                 except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
-                    why = f"{storage.reason(error)} (at byte {offset} of {path})"
+                    why = f"{files.reason(error)} (at byte {offset} of {path})"
                     yield from (_gone(reuse, why) for reuse in same)
                 else:
                     yield from (_reused(embedding, reuse) for reuse in same)
@@ -252,20 +254,20 @@ def _offset(reuse: Reuse) -> int:
 
 
 def _failed_rows(table: str) -> Iterator[tuple[bytes, tuple[float, bool]]]:
-    for row in warehouse.query(table, _LATEST_FAILURES.format(table=warehouse.failures_table(table))):
+    for row in tables.query(table, _LATEST_FAILURES.format(table=tables.failures_table(table))):
         yield key_of(row["key"]), (0.0, row["retryable"])
 
 
 def _failed_lines(shard: tuple[str, float]) -> Iterator[tuple[bytes, tuple[float, bool]]]:
     path, written_at = shard
-    with storage.open_stored(path) as file:
+    with files.open_stored(path) as file:
         for line in file:
             failure = json.loads(line)
             yield key(failure["key"]), (written_at, failure["retryable"])
 
 
 def _matches(failed: tuple[bytes, tuple[float, bool]], patterns: tuple[str, ...]) -> bool:
-    return not patterns or any(storage.takes_in(pattern, uri(failed[0])) for pattern in patterns)
+    return not patterns or any(files.takes_in(pattern, uri(failed[0])) for pattern in patterns)
 
 
 def _refs(found: bytes, latest: tuple[float, bool]) -> Iterator[ImageRef]:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pipeline import flags, presets
 from pipeline.command import Parser
-from transforms import images, in_flight
-from transforms.examples import Written
+from transforms.concurrent import in_flight
+from transforms.encoding.examples import Written
 from transforms.formats import INPUT_FORMATS
-from transforms.models import spec as models
-from transforms.models.spec import ModelSpec
+from transforms.images import decoding
+from transforms.models import catalog
+from transforms.models.spec import PRECISIONS, ModelSpec
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 SAMPLES_OUTPUT = "output"
@@ -221,16 +222,16 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how")
     how.add_argument(
         "--model",
-        default=models.DEFAULT,
+        default=catalog.DEFAULT,
         metavar="HANDLE",
-        help=f"a name: {', '.join((*models.BUNDLED, *models.HUB))}; or a URL of tfhub.dev or kaggle.com, a short "
+        help=f"a name: {', '.join((*catalog.BUNDLED, *catalog.HUB))}; or a URL of tfhub.dev or kaggle.com, a short "
         "Kaggle handle, a SavedModel directory, a .tar.gz of one, a .keras file, local or gs:// (default: %(default)s)",
     )
     add_model_flags(how)
     add_batch_size(how, None)
     how.add_argument(
         "--precision",
-        choices=(*models.PRECISIONS, "auto"),
+        choices=(*PRECISIONS, "auto"),
         default="float32",
         help="in which the model computes: bfloat16 for CPUs that have it (AVX512-BF16, AMX), float16 for GPUs; auto "
         "takes it where it is faster on this machine and keeps vectors at a cosine of 0.999 to float32 on the sample "
@@ -239,9 +240,9 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--max_pixels",
         type=_max_pixels,
-        default=images.MAX_PIXELS_DEFAULT,
+        default=decoding.MAX_PIXELS_DEFAULT,
         metavar="N",
-        help=f"refuse an image whose header says more pixels than this, at most {images.MAX_PIXELS_LIMIT} "
+        help=f"refuse an image whose header says more pixels than this, at most {decoding.MAX_PIXELS_LIMIT} "
         "(default: %(default)s)",
     )
     how.add_argument(
@@ -382,7 +383,7 @@ def _add_runs_on(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--prices",
         metavar="FILE",
-        help="with --dry_run, a price table like pipeline/prices.toml, which is the default",
+        help="with --dry_run, a price table like pipeline/quote/prices.toml, which is the default",
     )
 
 
@@ -396,7 +397,7 @@ def add_model_flags(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--resize_mode",
-        choices=images.RESIZE_MODES,
+        choices=decoding.RESIZE_MODES,
         default="stretch",
         help="stretch to the size, crop the centre, or pad with black (default: %(default)s)",
     )
@@ -441,8 +442,8 @@ def _tags(text: str) -> tuple[str, ...]:
 
 
 def _max_pixels(text: str) -> int:
-    if (pixels := flags.positive(text)) > images.MAX_PIXELS_LIMIT:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {images.MAX_PIXELS_LIMIT}, Pillow's own limit")
+    if (pixels := flags.positive(text)) > decoding.MAX_PIXELS_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {decoding.MAX_PIXELS_LIMIT}, Pillow's own limit")
     return pixels
 
 

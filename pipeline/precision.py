@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.options import SAMPLES, EmbedConfig
-from transforms import images
-from transforms.models import spec as specs
+from transforms.images import decoding
 from transforms.models.resolve import resolve
-from transforms.models.spec import ModelSpec
+from transforms.models.spec import ModelSpec, in_precision
 
 AUTO = "auto"
 
@@ -44,11 +43,11 @@ def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
             "--precision auto measures the machine it is on, and workers elsewhere may be others: give float32, "
             "bfloat16 for their CPUs or float16 for their GPUs"
         )
-    return specs.in_precision(model, config.precision, None)
+    return in_precision(model, config.precision, None)
 
 
 def _measured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
-    from transforms.models import loading, throughput
+    from transforms.models.engines import loading, throughput
 
     known = loading.precisions()
     if config.precision not in (AUTO, *known):
@@ -57,10 +56,10 @@ def _measured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
     for precision in known if config.precision == AUTO else [config.precision]:
         if precision == model.precision:
             continue
-        both = model, specs.in_precision(model, precision, None)
+        both = model, in_precision(model, precision, None)
         in_float32, in_other = (loading.load(spec, config.batch_size) for spec in both)
         cosine = float(_cosines(in_float32(pixels), in_other(pixels)).min())
-        found = specs.in_precision(model, precision, round(cosine, 6))
+        found = in_precision(model, precision, round(cosine, 6))
         if config.precision != AUTO:
             return found
         if cosine < LEAST_COSINE:
@@ -76,7 +75,7 @@ def _samples(model: ModelSpec, resize_mode: str) -> Any:
     import numpy as np
 
     files = sorted(Path(SAMPLES).parent.glob(Path(SAMPLES).name))
-    return np.stack([images.decode(file.read_bytes(), model.image_size, resize_mode).pixels for file in files])
+    return np.stack([decoding.decode(file.read_bytes(), model.image_size, resize_mode).pixels for file in files])
 
 
 def _cosines(a: Any, b: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import command
-from transforms.models import spec as specs
+from transforms.models import catalog
 
 _EXAMPLES = """\
   # a module of TF-Hub, to a bucket; then --model gs://bucket/models/inception_resnet_v2
@@ -33,18 +33,18 @@ def _parser() -> command.Parser:
 
 
 def _stage(given: argparse.Namespace) -> str:
-    if given.handle in specs.BUNDLED:
+    if given.handle in catalog.BUNDLED:
         raise ValueError(f"model={given.handle!r} is in the package, so every worker has it: nothing to stage")
-    from transforms.models import handles, hub, noted
+    from transforms.models import handles, hub, notes
 
-    known = specs.HUB.get(given.handle)
+    known = catalog.HUB.get(given.handle)
     handle = known.handle if known else given.handle
     path = handles.local_path(handle)
     if path.is_file():
         raise ValueError(f"model={given.handle!r} is one file: copy it to where --model shall find it")
-    size = hub.read(path).image_size or noted.image_size(path) or (known.image_size if known else None)
+    size = hub.read(path).image_size or notes.image_size(path) or (known.image_size if known else None)
     digest = handles.files_digest(path)
-    note = noted.text(image_size=size, handle=handle, files_digest=digest)
+    note = notes.text(image_size=size, handle=handle, files_digest=digest)
     copied = _copy(path, given.destination.rstrip("/"), note, given.overwrite)
     done = f"{copied} files copied" if copied else "it is there already"
     return f"{handle}\n  → {given.destination} ({done})\n  digest of its files: {digest}"
@@ -52,25 +52,25 @@ def _stage(given: argparse.Namespace) -> str:
 
 def _copy(path: Path, destination: str, note: str, overwrite: bool) -> int:
     """Copies a SavedModel, `saved_model.pb` last: without it a directory is no model. Returns the number of files."""
-    from transforms import storage
-    from transforms.models import noted
+    from transforms.models import notes
+    from transforms.storage import files
 
-    note_path = f"{destination}/{noted.FILE.as_posix()}"
+    note_path = f"{destination}/{notes.FILE.as_posix()}"
     marker = f"{destination}/saved_model.pb"
-    if storage.match(marker):
-        if storage.match(note_path) and storage.read(note_path) == note.encode():
+    if files.match(marker):
+        if files.match(note_path) and files.read(note_path) == note.encode():
             return 0
         if not overwrite:
             raise ValueError(f"another model is in {destination!r}: name another place, or --overwrite to replace it")
-        storage.remove_file(marker)
-        storage.remove(destination)
-    own_notes = path / noted.FILE.parent
-    files = [file for file in path.rglob("*") if file.is_file() and not file.is_relative_to(own_notes)]
-    for file in sorted(files, key=lambda file: file.name == "saved_model.pb"):
+        files.remove_file(marker)
+        files.remove(destination)
+    own_notes = path / notes.FILE.parent
+    sources = [file for file in path.rglob("*") if file.is_file() and not file.is_relative_to(own_notes)]
+    for file in sorted(sources, key=lambda file: file.name == "saved_model.pb"):
         if file.name == "saved_model.pb":
-            storage.write(note_path, note.encode())
-        storage.copy(str(file), f"{destination}/{file.relative_to(path).as_posix()}")
-    return len(files)
+            files.write(note_path, note.encode())
+        files.copy(str(file), f"{destination}/{file.relative_to(path).as_posix()}")
+    return len(sources)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import pytest
 
 from tests import formula_weights, slim_checkpoints
 from tests.emulators import bigquery_emulator, storage_emulator
-from transforms.models import checkpoint
-from transforms.models import spec as models
-from transforms.models.checkpoint import ImportReport
+from transforms.models import catalog
+from transforms.models.slim import checkpoint
+from transforms.models.slim.checkpoint import ImportReport
 from transforms.models.spec import ModelSpec
 
 # Where the processes of one run of the tests, pytest-xdist's workers, share what is slow to make.
@@ -110,18 +110,18 @@ def _forget_clients() -> None:
     """Makes this process look anew for servers and credentials, which are found once."""
     from apache_beam.internal.gcp.auth import _Credentials
 
-    from pipeline import warehouse
-    from transforms import gcs
+    from pipeline.warehouse import tables
+    from transforms.storage import gcs
 
     _Credentials._credentials_init = False
     gcs.client.cache_clear()
-    warehouse.client.cache_clear()
+    tables.client.cache_clear()
 
 
 @pytest.fixture(scope="session")
 def model() -> ModelSpec:
     """The bundled model, with its own image size."""
-    return models.bundled(models.DEFAULT, None, "stretch")
+    return catalog.bundled(catalog.DEFAULT, None, "stretch")
 
 
 def _imported(network: str, version: int, *heads: str) -> dict[str, ImportReport]:

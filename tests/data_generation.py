@@ -12,7 +12,7 @@ import pyarrow as pa
 from PIL import Image
 from tfx_bsl.coders import example_coder
 
-from transforms import tfrecord
+from transforms.encoding import tfrecord
 
 
 def photograph(seed: int, height: int = 96, width: int = 128) -> Image.Image:

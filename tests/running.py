@@ -17,7 +17,7 @@ from tfx_bsl.coders import example_coder
 
 from pipeline import launch
 from tests import fork_server
-from transforms import tfrecord
+from transforms.encoding import tfrecord
 
 ROOT = Path(__file__).parents[1]
 

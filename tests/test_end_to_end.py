@@ -18,7 +18,8 @@ from pipeline import options
 from tests import data_generation as data
 from tests.emulators import environment, storage_emulator
 from tests.running import ROOT, Run, run_pipeline, run_refused
-from transforms import examples, write_tfrecord
+from transforms import write_tfrecord
+from transforms.encoding import examples
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import tensorflow_hub as hub
 from pipeline import options
 from tests import data_generation as data
 from tests.running import run_pipeline, run_refused
-from transforms import images
-from transforms.models import checkpoint
+from transforms.images import decoding
+from transforms.models.slim import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ SAMPLES = sorted(Path(options.SAMPLES).parent.iterdir())
 
 
 def pixels(paths, size):
-    return np.stack([images.decode(path.read_bytes(), size).pixels for path in paths])
+    return np.stack([decoding.decode(path.read_bytes(), size).pixels for path in paths])
 
 
 def in_unit_range(batch):
@@ -90,9 +90,9 @@ def test_inception_resnet_v2_as_a_classifier(inception_resnet_v2_classifier, tmp
 )
 def test_names_find_what_tensorflow_hub_has_cached(tmp_path, name, module):
     """The modules of these names are not to be had without a network; modules of their format stand in the cache."""
-    from transforms.models import spec
+    from transforms.models import catalog
 
-    cached = tmp_path / "cache" / hashlib.sha1(spec.HUB[name].handle.encode()).hexdigest()  # noqa: S324 - as hub does
+    cached = tmp_path / "cache" / hashlib.sha1(catalog.HUB[name].handle.encode()).hexdigest()  # noqa: S324 - as hub does
     shutil.copytree(GOLDEN / module, cached)
     env = os.environ | {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
     run = run_pipeline(tmp_path / "out", "--model", name, env=env, fresh=True)

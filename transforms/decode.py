@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import apache_beam as beam
 
-from transforms import counters, images
+from transforms import counters
+from transforms.images import decoding
 from transforms.records import FAILURES, SECONDS, DecodedImage, EncodedImage, Failure, ImageInfo, StageSeconds
 
 STAGE = "decode"
@@ -25,11 +26,11 @@ class DecodeImages(beam.PTransform):
 
     size: tuple[int, int]
     resize_mode: str = "stretch"
-    max_pixels: int = images.MAX_PIXELS_DEFAULT
+    max_pixels: int = decoding.MAX_PIXELS_DEFAULT
 
     def __post_init__(self) -> None:
-        if self.resize_mode not in images.RESIZE_MODES:
-            raise ValueError(f"resize_mode={self.resize_mode!r}: expected one of {', '.join(images.RESIZE_MODES)}")
+        if self.resize_mode not in decoding.RESIZE_MODES:
+            raise ValueError(f"resize_mode={self.resize_mode!r}: expected one of {', '.join(decoding.RESIZE_MODES)}")
 
     def expand(self, encoded: beam.PCollection[EncodedImage]) -> beam.pvalue.DoOutputsTuple:
         decode = _Decode(self.size, self.resize_mode, self.max_pixels)
@@ -57,8 +58,8 @@ class _Decode(beam.DoFn):
 
     def _decode(self, image: EncodedImage) -> DecodedImage | Failure:
         try:
-            decoded = images.decode(image.encoded, self._size, self._resize_mode, self._max_pixels)
-        except images.ImageError as error:
+            decoded = decoding.decode(image.encoded, self._size, self._resize_mode, self._max_pixels)
+        except decoding.ImageError as error:
             return Failure.of(image.key, STAGE, error)
         sha256 = hashlib.sha256(image.encoded).hexdigest()
         info = ImageInfo(

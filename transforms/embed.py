@@ -11,13 +11,13 @@ import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from transforms import counters
-from transforms.models import device
-from transforms.models.lazy import LazyModel
+from transforms.models.engines import device
+from transforms.models.engines.lazy import LazyModel
 from transforms.models.spec import ModelSpec
 from transforms.records import FAILURES, SECONDS, DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
 
 if TYPE_CHECKING:  # for real it would import TensorFlow, which only a worker needs, and only once it embeds
-    from transforms.models.loading import EmbeddingModel
+    from transforms.models.engines.loading import EmbeddingModel
 
 STAGE = "embed"
 # What calls of the model may have to wait for: their turn, and the model itself.
@@ -89,7 +89,7 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
         return LazyModel(self._load)
 
     def _load(self) -> "EmbeddingModel":
-        from transforms.models import loading
+        from transforms.models.engines import loading
 
         return loading.load(self._spec, self._batch_size)
 

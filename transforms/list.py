@@ -12,10 +12,12 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counters, gcs, gcs_listing, in_flight, pinned, storage
-from transforms.do_in_flight import DoInFlight
+from transforms import counters
+from transforms.concurrent import in_flight
+from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS
 from transforms.records import FAILURES, SECONDS, Failure, ImageRef, StageSeconds, key, uri
+from transforms.storage import files, gcs, gcs_listing, versioned
 
 STAGE = "list"
 
@@ -167,8 +169,8 @@ class _Match(beam.DoFn):
             for path, stored in gcs_listing.match_range(within, self._billing_project):
                 yield ImageRef(key(path), stored.generation, stored.size, stored.crc32c)
         else:
-            for metadata in storage.match(within.pattern):
-                yield ImageRef(key(metadata.path), storage.version(metadata), metadata.size_in_bytes)
+            for metadata in files.match(within.pattern):
+                yield ImageRef(key(metadata.path), files.version(metadata), metadata.size_in_bytes)
 
 
 class _ReadList(beam.DoFn):
@@ -178,7 +180,7 @@ class _ReadList(beam.DoFn):
     def process(self, ref: ImageRef) -> Iterable[ImageRef]:
         start = time.perf_counter()
         try:
-            with pinned.opened(ref, self._billing_project) as file:
+            with versioned.opened(ref, self._billing_project) as file:
                 lines = (line.decode("utf-8", "surrogateescape") for line in file)
                 for number, named in enumerate(uris_in(lines, uri(ref.key))):
                     if named:
@@ -203,7 +205,7 @@ class _Describe(DoInFlight):
 
     def call(self, ref: ImageRef) -> ImageRef | Failure:
         try:
-            return pinned.described(ref, self._billing_project)
+            return versioned.described(ref, self._billing_project)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
             return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, self._final))
 

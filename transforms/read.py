@@ -12,10 +12,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counters, examples, gcs, in_flight, pinned, tfrecord
-from transforms.do_in_flight import DoInFlight
+from transforms import counters
+from transforms.concurrent import in_flight
+from transforms.concurrent.do_in_flight import DoInFlight
+from transforms.encoding import examples, tfrecord
 from transforms.formats import INPUT_FORMATS, SHARD_FORMATS
 from transforms.records import FAILURES, SECONDS, EncodedImage, Failure, ImageRef, StageSeconds, key
+from transforms.storage import gcs, versioned
 
 STAGE = "read"
 
@@ -38,9 +41,9 @@ def read_file(ref: ImageRef, billing_project: str | None = None) -> EncodedImage
     Raises:
       OSError: if it cannot be read, or is not what was listed; ValueError: if it is too large.
     """
-    ref = pinned.described(ref, billing_project)
+    ref = versioned.described(ref, billing_project)
     _check_size(ref.size)
-    encoded, crc32c = pinned.read(ref, billing_project)
+    encoded, crc32c = versioned.read(ref, billing_project)
     return EncodedImage(ref.key, ref.version, encoded, crc32c, ref.has_copies)
 
 
@@ -50,7 +53,7 @@ def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator
     Raises:
       OSError: if the file cannot be read, or is not what was listed; ValueError: where it is broken.
     """
-    with pinned.opened(ref, billing_project) as file:
+    with versioned.opened(ref, billing_project) as file:
         for number, record in enumerate(tfrecord.read(file, MAX_ENCODED_BYTES)):
             record_key = ref.key + b"#%d" % number
             try:
@@ -68,7 +71,7 @@ def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[Enco
       OSError: if the file cannot be read, or is not what was listed; tarfile.TarError: where it is broken.
     """
     with (
-        pinned.opened(ref, billing_project) as file,
+        versioned.opened(ref, billing_project) as file,
         tarfile.open(fileobj=file, mode="r|*", encoding="utf-8", errors="surrogateescape") as shard,
     ):
         for member in shard:

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms import storage
 from transforms.records import SECONDS, Shard, StageSeconds
+from transforms.storage import files
 
 STAGE = "write"
 
@@ -117,7 +117,7 @@ class _WriteParts(beam.DoFn):
         start = time.perf_counter()
         if self._file is None:
             self._path = f"{self._directory}/{uuid.uuid4().hex}{self._suffix}"
-            self._file, self._bytes, self._records = storage.create(self._path), 0, 0
+            self._file, self._bytes, self._records = files.create(self._path), 0, 0
         encoded = self._encode(self._batch)
         self._file.writelines(encoded)
         self._bytes += sum(map(len, encoded))
@@ -152,15 +152,15 @@ def _listed(_: bool, shards: Iterable[Shard]) -> list[Shard]:
 
 
 def _publish(part: str, shard: Shard) -> Shard:
-    storage.name(part, shard.path)
+    files.name(part, shard.path)
     return shard
 
 
 def _remove_strays(published: list[Shard], directory: str) -> list[Shard]:
     shards = [shard for shard in published if shard != _NONE]
     named = {shard.path for shard in shards}
-    for found in storage.match(f"{directory}/part-*-of-*"):
+    for found in files.match(f"{directory}/part-*-of-*"):
         if found.path not in named:
-            storage.remove_file(found.path)
-    storage.remove(f"{directory}/{_PARTS}")
+            files.remove_file(found.path)
+    files.remove(f"{directory}/{_PARTS}")
     return shards

@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
 
-from transforms.examples import Written
+from transforms.encoding.examples import Written
 from transforms.records import Embedding, Failure, Known
 
 # Beam's client takes its address from nowhere else.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 
-from transforms import examples, storage, tfrecord
+from transforms.encoding import examples, tfrecord
 from transforms.records import Embedding
 from transforms.shards import WriteShards
+from transforms.storage import files
 
 SCHEMA = "schema.pbtxt"
 
@@ -41,7 +42,7 @@ def directory(output: str, run_id: str) -> str:
 
 def write_schema(output: str, written: examples.Written) -> None:
     """Writes `<output>/schema.pbtxt`."""
-    storage.write(f"{output}/{SCHEMA}", examples.schema_text(written).encode())
+    files.write(f"{output}/{SCHEMA}", examples.schema_text(written).encode())
 
 
 def _encode(embeddings: Sequence[Embedding], written: examples.Written) -> list[bytes]:

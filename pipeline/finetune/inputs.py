@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms import storage, vectors
-from transforms.models import labelled
+from transforms.encoding import vectors
+from transforms.encoding.vectors import Vectors
+from transforms.models.training import training_set
 from transforms.read import MAX_ENCODED_BYTES, TooManyBytes
 from transforms.records import key, uri
-from transforms.vectors import Vectors
+from transforms.storage import files
 
 # A file under its final name is complete; what a run has not finished lies in directories that begin with a dot.
 _SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.tfrecord")
@@ -37,7 +38,7 @@ class LabelledVectors(NamedTuple):
 
 def read_image(key: bytes) -> bytes:
     """Returns the bytes of an image; raises OSError, and TooManyBytes for what is far above any photograph."""
-    with storage.open_stored(uri(key)) as file:
+    with files.open_stored(uri(key)) as file:
         content = file.read(MAX_ENCODED_BYTES + 1)
     if len(content) > MAX_ENCODED_BYTES:
         raise TooManyBytes(f"expected an image of at most {MAX_ENCODED_BYTES} bytes")
@@ -56,7 +57,7 @@ def image_labels(patterns: Sequence[str]) -> dict[bytes, str]:
         if pattern.lower().endswith(".csv"):
             found = [pair for path in paths for pair in _csv_labels(path, "--train").items()]
         else:
-            found = [(image, labelled.folder_label(image)) for image in map(key, paths)]
+            found = [(image, training_set.folder_label(image)) for image in map(key, paths)]
         for image, label in found:
             if labels.setdefault(image, label) != label:
                 raise ValueError(
@@ -78,11 +79,11 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
     if not paths:
         raise ValueError(f"--embeddings {directory!r}: no part-SSSSS-of-NNNNN.tfrecord below it: expected at least one")
     try:
-        read = vectors.read(sorted(paths), storage.open_stored)
+        read = vectors.read(sorted(paths), files.open_stored)
     except OSError as error:
-        raise ValueError(f"--embeddings {directory!r} cannot be read: {storage.reason(error)}") from error
+        raise ValueError(f"--embeddings {directory!r} cannot be read: {files.reason(error)}") from error
     if labels_csv is None:
-        labels = {key: labelled.folder_label(key) for key in read.keys}
+        labels = {key: training_set.folder_label(key) for key in read.keys}
     else:
         labels = _csv_labels(labels_csv, "--labels")
     least, most = read.matrix.min(axis=1), read.matrix.max(axis=1)
@@ -105,17 +106,17 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
 def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
     try:
         # A byte order mark is how Excel begins a CSV.
-        text = storage.read(path).decode("utf-8-sig", "surrogateescape")
+        text = files.read(path).decode("utf-8-sig", "surrogateescape")
     except Exception as error:
-        raise ValueError(f"{flag} {path!r} cannot be read: {storage.reason(error)}") from error
-    return labelled.read_labels(io.StringIO(text, newline=""), path)
+        raise ValueError(f"{flag} {path!r} cannot be read: {files.reason(error)}") from error
+    return training_set.read_labels(io.StringIO(text, newline=""), path)
 
 
 def _match(pattern: str, flag: str) -> list[str]:
     try:
-        found = [metadata.path for metadata in storage.match(pattern)]
+        found = [metadata.path for metadata in files.match(pattern)]
     except Exception as error:
-        raise ValueError(f"{flag} {pattern!r} cannot be listed: {storage.reason(error)}") from error
+        raise ValueError(f"{flag} {pattern!r} cannot be listed: {files.reason(error)}") from error
     if not found:
         raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.finetune.options import FinetuneConfig
-from transforms.models.labelled import Labelled, Split
+from transforms.models.training.training_set import Labelled, Split
 
 FILE = "report.json"
 

@@ -23,9 +23,9 @@ from pipeline.finetune import report as reports
 from pipeline.finetune.options import FinetuneConfig
 from pipeline.finetune.progress import TrainingProgress
 from pipeline.finetune.report import FinetuneReport
-from transforms.models import labelled
-from transforms.models import spec as specs
-from transforms.models.labelled import Split
+from transforms.models import catalog
+from transforms.models.training import training_set
+from transforms.models.training.training_set import Split
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -106,7 +106,7 @@ def train(config: FinetuneConfig, shown: Console) -> FinetuneReport:
             )
             task = _vectors_task(config) if config.embeddings else _images_task(config)
 
-        from transforms.models import export, training
+        from transforms.models.training import classifier, export
 
         shown.screen.write(
             f"{len(task.split.training)} images of {len(task.split.classes)} classes to train on, "
@@ -114,7 +114,7 @@ def train(config: FinetuneConfig, shown: Console) -> FinetuneReport:
         )
         batches = math.ceil(len(task.split.training) / config.batch_size)
         trained_from = time.monotonic()
-        fitted = training.fit(
+        fitted = classifier.fit(
             task.model,
             task.training,
             task.validation,
@@ -139,14 +139,14 @@ def _images_task(config: FinetuneConfig) -> _Task:
     directory, noted_size = _resolve(config.model)
     from pipeline.finetune import inputs  # brings Beam along, for its filesystems
 
-    split = labelled.split(inputs.image_labels(config.train), config.validation_fraction)
-    from transforms.models import image_batches, training
+    split = training_set.split(inputs.image_labels(config.train), config.validation_fraction)
+    from transforms.models.training import classifier, image_batches
 
-    module = training.load_module(directory)
-    size = config.image_size or training.fixed_image_size(module) or noted_size
+    module = classifier.load_module(directory)
+    size = config.image_size or classifier.fixed_image_size(module) or noted_size
     if size is None:
         raise ValueError(f"model={config.model!r} does not tell which size its images have: give --image_size HxW")
-    model = training.image_classifier(
+    model = classifier.image_classifier(
         module,
         size,
         len(split.classes),
@@ -175,16 +175,16 @@ def _vectors_task(config: FinetuneConfig) -> _Task:
     from pipeline.finetune import inputs
 
     found = inputs.labelled_vectors(config.embeddings, config.labels)
-    split = labelled.split(found.labels, config.validation_fraction)
-    from transforms.models import training
+    split = training_set.split(found.labels, config.validation_fraction)
+    from transforms.models.training import classifier
 
     rows = {key: row for row, key in enumerate(found.vectors.keys)}
     numbers = {label: number for number, label in enumerate(split.classes)}
 
-    def batches(side: Sequence[labelled.Labelled], seed: int | None) -> "tf.data.Dataset":
+    def batches(side: Sequence[training_set.Labelled], seed: int | None) -> "tf.data.Dataset":
         chosen = np.array([rows[image.key] for image in side], np.int64)
         classes = np.array([numbers[image.label] for image in side], np.int32)
-        return training.vector_batches(found.vectors.matrix, chosen, classes, config.batch_size, seed)
+        return classifier.vector_batches(found.vectors.matrix, chosen, classes, config.batch_size, seed)
 
     trained = np.array([rows[image.key] for image in split.training], np.int64)
     return _Task(
@@ -198,7 +198,7 @@ def _vectors_task(config: FinetuneConfig) -> _Task:
         },
         split=split,
         bad=found.bad,
-        model=training.vector_classifier(found.vectors.matrix, trained, len(split.classes), seed=config.seed),
+        model=classifier.vector_classifier(found.vectors.matrix, trained, len(split.classes), seed=config.seed),
         training=batches(split.training, config.seed),
         validation=batches(split.validation, None) if split.validation else None,
     )
@@ -210,16 +210,16 @@ def _resolve(handle: str) -> tuple[Path, tuple[int, int] | None]:
     Raises:
       ValueError: if there is no such model, or it is of a format that cannot be trained here.
     """
-    from transforms.models import handles, hub, noted
+    from transforms.models import handles, hub, notes
 
-    known = specs.HUB.get(handle)
-    path = None if handle in specs.BUNDLED else handles.local_path(known.handle if known else handle)
+    known = catalog.HUB.get(handle)
+    path = None if handle in catalog.BUNDLED else handles.local_path(known.handle if known else handle)
     if path is None or path.is_file() or hub.read(path).format == "tf1_hub":
         raise ValueError(
             f"model={handle!r} cannot be trained: expected a SavedModel in TF2 format; embed the images with it, and "
             "train on its vectors by --embeddings"
         )
-    return path, noted.image_size(path) or (known.image_size if known else None)
+    return path, notes.image_size(path) or (known.image_size if known else None)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from google.cloud import bigquery
 
-from pipeline.warehouse import RUN_COLUMNS
+from pipeline.warehouse.tables import RUN_COLUMNS
 from transforms.write_bigquery import EMBEDDING_COLUMNS
 
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ from tests import tiny_module
 from tests.deploy import test_container
 from tests.deploy.conftest import SETTINGS
 from tests.running import ROOT
-from transforms.models import spec as models
+from transforms.models import catalog
 
 IMAGE = "europe-west1-docker.pkg.dev/my-project/embed-images/embed-images:1"
 METADATA = json.loads((ROOT / "deploy" / "flex_template.json").read_text())
@@ -258,7 +258,7 @@ def test_a_model_that_the_image_brings_is_the_workers_too(cloud, buckets, tmp_pa
 
 
 def test_no_other_model_of_the_launchers_machine_is_the_workers(monkeypatch):
-    spec = dataclasses.replace(models.bundled(models.DEFAULT, None, "stretch"), location="/opt/model")
+    spec = dataclasses.replace(catalog.bundled(catalog.DEFAULT, None, "stretch"), location="/opt/model")
     runners.check_location(runners.beam_options(LAUNCHER[:1], ()), dataclasses.replace(spec, location="gs://a/b"))
     monkeypatch.setenv("BAKED_MODEL", "/opt/model")
     runners.check_location(runners.beam_options(LAUNCHER, ()), spec)

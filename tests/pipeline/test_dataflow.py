@@ -13,7 +13,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from google.cloud import storage
 from google.cloud.dataflow_v1beta3 import Job
 
-from pipeline import dry_run
+from pipeline.quote import dry_run
 from tests import data_generation as data
 from tests.running import ROOT, command
 

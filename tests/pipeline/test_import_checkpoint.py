@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import import_checkpoint
 from tests import formula_weights, slim_checkpoints, tiny_network
-from transforms.models import checkpoint
+from transforms.models.slim import checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from google.cloud import bigquery, storage
 
-from pipeline import ledger, warehouse
+from pipeline import ledger
 from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
+from pipeline.warehouse import tables
 from tests import data_generation as data
 from tests.collecting import collect
-from transforms import counters, examples, tfrecord
+from transforms import counters
+from transforms.encoding import examples, tfrecord
 from transforms.failures import WriteFailures
 from transforms.records import FAILURES, Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
 from transforms.write_bigquery import RunColumns, embedding_row, failure_row
@@ -329,7 +331,7 @@ def table(cloud):
     bq = bigquery.Client()
     bq.create_dataset("ledger")
     name = "test.ledger.images"
-    warehouse.prepare(name, DIGEST)
+    tables.prepare(name, DIGEST)
     rows = [embedding_row(each, RUN) for each in ROWS]
     rows += [embedding_row(each, dataclasses.replace(RUN, written=OTHER_MODEL)) for each in OTHERS]
     insert(bq, name, rows)
@@ -340,7 +342,7 @@ def table(cloud):
         for day, (run_id, failures) in enumerate(FAILED.items())
         for failure in failures
     ]
-    insert(bq, warehouse.failures_table(name), failed)
+    insert(bq, tables.failures_table(name), failed)
     return name
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import options
-from transforms import images
+from transforms.images import decoding
 
 
 def test_defaults():
@@ -23,7 +23,7 @@ def test_defaults():
         None,
         "stretch",
     )
-    assert (config.max_pixels, config.max_failure_rate) == (images.MAX_PIXELS_DEFAULT, 1.0)
+    assert (config.max_pixels, config.max_failure_rate) == (decoding.MAX_PIXELS_DEFAULT, 1.0)
     assert not config.overwrite and not config.verbose
     assert (config.output_table, config.read_concurrency, config.billing_project) == (None, 16, None)
     assert not (config.reprocess or config.retry_failed or config.prune or config.make_latest)

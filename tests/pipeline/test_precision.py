@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline import options, precision
-from transforms.models import loading, openvino_engine
-from transforms.models import spec as specs
+from transforms.models.engines import loading, openvino_engine
+from transforms.models.spec import in_precision
 
 bfloat16_here = pytest.mark.skipif("bfloat16" not in openvino_engine.precisions(), reason="a CPU without bfloat16")
 
@@ -50,7 +50,7 @@ def test_what_this_machine_does_not_compute_in_is_refused():
 def test_workers_elsewhere_get_what_is_asked_unmeasured(model):
     found = precision.resolved(config("--precision=float16"), False)
     assert (found.precision, found.precision_cosine) == ("float16", None)
-    assert found.digest == specs.in_precision(model, "float16", None).digest
+    assert found.digest == in_precision(model, "float16", None).digest
     with pytest.raises(ValueError, match="--precision auto measures the machine it is on"):
         precision.resolved(config("--precision=auto"), False)
 

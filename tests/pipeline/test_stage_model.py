@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import stage_model
 from tests.emulators import environment, storage_emulator
-from transforms.models import handles, noted
+from transforms.models import handles, notes
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +23,8 @@ def stage(*argv):
 def test_a_copy_is_the_same_model_and_notes_its_size(tmp_path, capsys):
     assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
     assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_3")
-    assert noted.image_size(tmp_path / "m") == (16, 16)
-    assert noted.handle(tmp_path / "m") == str(GOLDEN / "feature_vector_3")
+    assert notes.image_size(tmp_path / "m") == (16, 16)
+    assert notes.handle(tmp_path / "m") == str(GOLDEN / "feature_vector_3")
     assert "4 files copied" in capsys.readouterr().out
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.cloud_storage import clients_of, paging_server, proxy
 from tests.emulators import storage_emulator
-from transforms import gcs
+from transforms.storage import gcs
 
 
 @pytest.fixture

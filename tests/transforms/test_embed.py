@@ -11,9 +11,10 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
-from transforms import counters, embed, images
+from transforms import counters, embed
 from transforms.embed import Call, EmbeddingModelHandler, EmbedImages, Prediction
-from transforms.models import device, loading
+from transforms.images import decoding
+from transforms.models.engines import device, loading
 from transforms.records import FAILURES, DecodedImage, ImageInfo
 
 pytestmark = pytest.mark.slow
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 def decoded(count, size=(224, 224)):
     return [
-        DecodedImage(ImageInfo(b"%d" % seed, "v", "s", "jpeg", 1, 1), images.decode(data.jpeg(seed), size).pixels)
+        DecodedImage(ImageInfo(b"%d" % seed, "v", "s", "jpeg", 1, 1), decoding.decode(data.jpeg(seed), size).pixels)
         for seed in range(count)
     ]
 

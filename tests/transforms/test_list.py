@@ -9,9 +9,10 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from transforms import counters, gcs, gcs_listing
+from transforms import counters
 from transforms.list import DescribeImages, ListImages, uris_in
 from transforms.records import FAILURES, SECONDS, ImageRef
+from transforms.storage import gcs, gcs_listing
 
 
 def listed(patterns, input_format, expected_keys, expected_failures=()):
@@ -50,17 +51,17 @@ def test_names_that_are_not_utf_8(tmp_path):
 
 
 def test_version_changes_with_the_content(tmp_path):
-    from transforms import storage
+    from transforms.storage import files
 
     path = tmp_path / "a"
     path.write_bytes(b"1")
     os.utime(path, (1, 1))
-    versions = {storage.version(storage.metadata(str(path)))}
+    versions = {files.version(files.metadata(str(path)))}
     os.utime(path, (2, 2))
-    versions.add(storage.version(storage.metadata(str(path))))
+    versions.add(files.version(files.metadata(str(path))))
     path.write_bytes(b"22")
     os.utime(path, (2, 2))
-    versions.add(storage.version(storage.metadata(str(path))))
+    versions.add(files.version(files.metadata(str(path))))
     assert versions == {"1-1.000000", "1-2.000000", "2-2.000000"}
 
 

@@ -15,15 +15,17 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tests import data_generation as data
-from transforms import gcs, in_flight, read, storage
-from transforms.pinned import ChangedSinceListed
+from transforms import read
+from transforms.concurrent import in_flight
 from transforms.read import ReadImages
 from transforms.records import FAILURES, EncodedImage, ImageRef
+from transforms.storage import files, gcs
+from transforms.storage.versioned import ChangedSinceListed
 
 
 def ref(path):
-    metadata = storage.metadata(str(path))
-    return ImageRef(os.fsencode(path), storage.version(metadata), metadata.size_in_bytes)
+    metadata = files.metadata(str(path))
+    return ImageRef(os.fsencode(path), files.version(metadata), metadata.size_in_bytes)
 
 
 def check(refs, input_format, images, failures=()):

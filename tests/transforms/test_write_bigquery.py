@@ -16,7 +16,7 @@ from apache_beam.io.gcp.bigquery_tools import AvroRowWriter
 from google.cloud import bigquery, storage
 
 from tests.collecting import collect
-from transforms.examples import Written
+from transforms.encoding.examples import Written
 from transforms.records import Embedding, Failure, ImageInfo, Known
 from transforms.write_bigquery import (
     EMBEDDING_COLUMNS,

@@ -13,7 +13,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
-from transforms import examples, write_tfrecord
+from transforms import write_tfrecord
+from transforms.encoding import examples
 from transforms.records import Embedding, ImageInfo
 from transforms.write_tfrecord import WriteTFRecords
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from transforms.models import spec as specs
+from transforms.models import catalog
 
 # A bound on what an archive from a stranger may unpack to; the largest image models are a few GB.
 MAX_MODEL_BYTES = 16 * 2**30
@@ -45,7 +45,7 @@ def local_path(handle: str) -> Path:
         return path
     if _KAGGLE.fullmatch(handle):
         return _fetched(handle, _by_kagglehub)
-    names = ", ".join((*specs.BUNDLED, *specs.HUB))
+    names = ", ".join((*catalog.BUNDLED, *catalog.HUB))
     raise ValueError(f"model={handle!r}: no such directory, archive or hub handle, and none of the names {names}")
 
 

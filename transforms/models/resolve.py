@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
-from transforms.models import spec as specs
-from transforms.models.spec import ModelSpec
+from transforms.models import catalog
+from transforms.models.spec import ModelSpec, digest
 
 
 def resolve(
@@ -21,7 +21,7 @@ def resolve(
     kept on this machine, and the next time it need not be loaded.
 
     Args:
-      handle: a name of specs.BUNDLED or specs.HUB, or whatever handles.local_path takes.
+      handle: a name of catalog.BUNDLED or catalog.HUB, or whatever handles.local_path takes.
       image_size: (height, width) in pixels; None for the model's own.
       resize_mode: how images get that size.
       signature, tags: what to call in a SavedModel; None for its default.
@@ -29,21 +29,22 @@ def resolve(
     Raises:
       ValueError: if the model is not to be had, is not one of images, or does not take that size.
     """
-    if handle in specs.BUNDLED:
+    if handle in catalog.BUNDLED:
         _check_is_whole(handle, signature, tags)
-        return specs.bundled(handle, image_size, resize_mode)
-    from transforms.models import handles, kept, noted
+        return catalog.bundled(handle, image_size, resize_mode)
+    from transforms.models import handles, notes
+    from transforms.models.engines import cache
 
-    location = specs.HUB[handle].handle if handle in specs.HUB else handle
+    location = catalog.HUB[handle].handle if handle in catalog.HUB else handle
     path = handles.local_path(location)
     # What comes from a hub is on this machine by now: workers read that, and never ask the hub.
     place = location if location.startswith("gs://") else str(path.absolute())
     files = handles.files_digest(path) if _may_be_model(path) else ""
-    asked = _Asked(handle, place, files, noted.content(path), image_size, resize_mode, signature, tags)
-    if found := kept.spec(asked):
+    asked = _Asked(handle, place, files, notes.content(path), image_size, resize_mode, signature, tags)
+    if found := cache.spec(asked):
         return found
     found = _found_out(asked, path)
-    kept.keep_spec(asked, found)
+    cache.keep_spec(asked, found)
     return found
 
 
@@ -65,7 +66,7 @@ def _may_be_model(path: Path) -> bool:
 
 
 def _found_out(asked: _Asked, path: Path) -> ModelSpec:
-    from transforms.models import hub, noted  # TensorFlow
+    from transforms.models import hub, notes  # TensorFlow
 
     draft = ModelSpec(asked.handle, "keras", asked.place, "", (), 0, (0, 0), "")
     if path.suffix == ".keras":
@@ -79,8 +80,8 @@ def _found_out(asked: _Asked, path: Path) -> ModelSpec:
         raise ValueError(
             f"model={asked.handle!r} takes images of {_by(fixed)} pixels only, not image_size={_by(asked.image_size)}"
         )
-    known = specs.HUB.get(asked.handle)
-    told = (known.handle if known else asked.handle, noted.handle(path))
+    known = catalog.HUB.get(asked.handle)
+    told = (known.handle if known else asked.handle, notes.handle(path))
     is_classifier = "image_classification" in model.variants[tags] or any("/classification/" in one for one in told)
     return _tried(draft, asked, path, asked.image_size or fixed or model.image_size, is_classifier)
 
@@ -96,10 +97,11 @@ def _tried(
     """Returns the spec completed by what a first call of the model shows."""
     import numpy as np
 
-    from transforms.models import classes, noted, opening
+    from transforms.models import class_names, notes
+    from transforms.models.engines import opening
 
-    known = specs.HUB.get(asked.handle)
-    size = image_size or noted.image_size(path) or (known.image_size if known else None)
+    known = catalog.HUB.get(asked.handle)
+    size = image_size or notes.image_size(path) or (known.image_size if known else None)
     if size is None:
         raise ValueError(f"model={draft.name!r} does not tell which size its images have: give --image_size HxW")
     draft = dataclasses.replace(draft, image_size=size)
@@ -116,10 +118,12 @@ def _tried(
             f"model={draft.name!r} gives {vectors.dtype}{list(vectors.shape)} for 2 images: "
             "needed is one vector an image, float32[2, dimension]"
         )
-    digest = specs.digest(asked.files, draft.signature, draft.tags, size, asked.resize_mode)
     dimension = vectors.shape[1]
     return dataclasses.replace(
-        draft, dimension=dimension, digest=digest, classes=classes.names(path, is_classifier, dimension)
+        draft,
+        dimension=dimension,
+        digest=digest(asked.files, draft.signature, draft.tags, size, asked.resize_mode),
+        classes=class_names.names(path, is_classifier, dimension),
     )
 
 

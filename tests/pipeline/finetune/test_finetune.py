@@ -21,8 +21,10 @@ from tests import data_generation as data
 from tests import small_task, tiny_module
 from tests.emulators import environment, storage_emulator
 from tests.running import ROOT, read_rows, run_pipeline
-from transforms import images
-from transforms.models import labelled, loading, resolve, training
+from transforms.images import decoding
+from transforms.models import resolve
+from transforms.models.engines import loading
+from transforms.models.training import train, training_set
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +134,7 @@ def test_the_pipeline_takes_what_was_written(frozen, photos, tmp_path):
     spec = resolve.resolve(str(frozen.output / "classifier"), None, "stretch")
     assert spec.classes == small_task.CLASSES and spec.image_size == SIZE
     for key, vector in embedded.vectors().items():
-        pixels = images.decode(Path(os.fsdecode(key)).read_bytes(), SIZE).pixels[None]
+        pixels = decoding.decode(Path(os.fsdecode(key)).read_bytes(), SIZE).pixels[None]
         in_unit_range = pixels.astype(np.float32) / 255
         np.testing.assert_allclose(vector, module(in_unit_range)[0], atol=1e-5)  # float32
         np.testing.assert_allclose(loading.load(spec)(pixels), classifier(in_unit_range), atol=1e-5)
@@ -174,8 +176,8 @@ def test_the_reported_accuracy_is_that_of_the_classifier_written(frozen, photos)
     classifier, labels = frozen.load("classifier"), (frozen.output / "classifier" / "labels.txt").read_text().split()
     hits = []
     for path in sorted(photos.glob("*/*.jpg")):
-        if path.name not in BROKEN and labelled.is_validation(os.fsencode(path), 0.4):
-            pixels = images.decode(path.read_bytes(), SIZE).pixels[None].astype(np.float32) / 255
+        if path.name not in BROKEN and training_set.is_validation(os.fsencode(path), 0.4):
+            pixels = decoding.decode(path.read_bytes(), SIZE).pixels[None].astype(np.float32) / 255
             hits.append(labels[int(np.argmax(classifier(pixels)))] == path.parent.name)
     assert len(hits) == frozen.report["split"]["validation"]
     assert np.mean(hits) == pytest.approx(frozen.report["validation_accuracy"], abs=1e-6)
@@ -184,7 +186,7 @@ def test_the_reported_accuracy_is_that_of_the_classifier_written(frozen, photos)
 def test_a_csv_of_labels_makes_the_same_split(run, frozen, photos, module, tmp_path):
     rows = [f"{path},{path.parent.name}" for path in sorted(photos.glob("*/*.jpg"))]
     missing = (tmp_path / f"missing_{i}.jpg" for i in range(100))
-    lost = next(path for path in missing if labelled.is_validation(os.fsencode(path), 0.4))
+    lost = next(path for path in missing if training_set.is_validation(os.fsencode(path), 0.4))
     (tmp_path / "labels.csv").write_text("\n".join(["uri,label", *rows, f"{lost.name},cat"]))
     by_csv = run("--train", tmp_path / "labels.csv", "--model", module, *FROZEN)
     assert by_csv.code == 0, by_csv.stderr
@@ -236,7 +238,7 @@ def test_a_linear_probe_beats_chance(run, embedded):
     hits = [
         labels[int(np.argmax(classifier(row["embedding"][None])))] == Path(row["image/key"].decode()).parent.name
         for row in read_rows(vectors)
-        if labelled.is_validation(row["image/key"], 0.4)
+        if training_set.is_validation(row["image/key"], 0.4)
     ]
     assert len(hits) == report["split"]["validation"]
     assert np.mean(hits) == pytest.approx(report["validation_accuracy"], abs=1e-6)
@@ -345,7 +347,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_wrong_is_said_in_one_line_before_any_training(name, wrong, run, monkeypatch):
     assert set(wrong) == set(NAMES)
-    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(train, "fit", lambda *_, **__: pytest.fail("trained"))
     flags, said = wrong[name]
     outcome = run(*flags)
     assert outcome.code == 2

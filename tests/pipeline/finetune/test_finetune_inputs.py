@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.finetune import inputs
 from tests import data_generation as data
-from transforms import examples, read
+from transforms import read
+from transforms.encoding import examples
 from transforms.records import Embedding, ImageInfo
 
 

@@ -4,7 +4,7 @@ import json
 
 from pipeline.finetune import options
 from pipeline.finetune import report as reports
-from transforms.models.labelled import Labelled, Split
+from transforms.models.training.training_set import Labelled, Split
 
 HISTORY = {
     "loss": (2.0, 1.0, 0.5),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transforms.models import loading, noted
+from transforms.models import notes
+from transforms.models.engines import loading
 from transforms.models.resolve import resolve
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "tf1_hub"
@@ -47,7 +48,7 @@ def test_a_model_of_any_size_asks_for_one_unless_it_is_noted(tmp_path):
     with pytest.raises(ValueError, match="does not tell which size its images have: give --image_size HxW"):
         resolve(str(tmp_path), None, "stretch")
     assert resolve(str(tmp_path), (9, 8), "stretch").image_size == (9, 8)
-    noted.note(tmp_path, image_size=(7, 6))
+    notes.note(tmp_path, image_size=(7, 6))
     spec = resolve(str(tmp_path), None, "stretch")
     assert (spec.format, spec.dimension, spec.image_size) == ("tf2", 5, (7, 6))
     (tmp_path / "assets.extra" / "image_model.json").write_text('{"image_size": 3}')

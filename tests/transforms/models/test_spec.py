@@ -5,11 +5,12 @@ import sys
 
 import pytest
 
-from transforms.models import spec
+from transforms.models import catalog
+from transforms.models.spec import digest
 
 
 def test_the_default():
-    found = spec.bundled("efficientnet_lite0", None, "stretch")
+    found = catalog.bundled("efficientnet_lite0", None, "stretch")
     assert (found.name, found.format, found.dimension, found.image_size, found.precision) == (
         "efficientnet_lite0",
         "bundled",
@@ -22,13 +23,13 @@ def test_the_default():
 
 def test_the_digest_covers_the_preprocessing():
     digests = {
-        spec.bundled("efficientnet_lite0", size, mode).digest
+        catalog.bundled("efficientnet_lite0", size, mode).digest
         for size in (None, (240, 240), (240, 224))
         for mode in ("stretch", "crop", "pad")
     }
     assert len(digests) == 9
-    same = spec.bundled("efficientnet_lite0", (224, 224), "stretch").digest
-    assert same == spec.bundled("efficientnet_lite0", None, "stretch").digest
+    same = catalog.bundled("efficientnet_lite0", (224, 224), "stretch").digest
+    assert same == catalog.bundled("efficientnet_lite0", None, "stretch").digest
 
 
 def test_the_digest_covers_the_weights_and_what_is_called():
@@ -41,16 +42,16 @@ def test_the_digest_covers_the_weights_and_what_is_called():
         {"image_size": (8, 9)},
         {"resize_mode": "pad"},
     ]
-    assert len({spec.digest(**(use | change)) for change in changes}) == len(changes)
+    assert len({digest(**(use | change)) for change in changes}) == len(changes)
 
 
 def test_a_size_too_small_for_the_network():
     with pytest.raises(ValueError, match="image_size=16x224: expected at least 32 pixels"):
-        spec.bundled("efficientnet_lite0", (16, 224), "stretch")
+        catalog.bundled("efficientnet_lite0", (16, 224), "stretch")
 
 
 def test_the_weights_fit_the_package():
-    assert spec.weights_file("efficientnet_lite0").stat().st_size <= 10 * 10**6
+    assert catalog.weights_file("efficientnet_lite0").stat().st_size <= 10 * 10**6
 
 
 def test_a_bundled_model_is_resolved_without_tensorflow():
@@ -75,5 +76,5 @@ def test_a_bundled_model_is_resolved_without_tensorflow():
     ],
 )
 def test_names_of_the_hubs_modules(name, module, size):
-    known = spec.HUB[name]
+    known = catalog.HUB[name]
     assert known.handle == f"https://tfhub.dev/google/imagenet/{module}" and known.image_size == (size, size)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transforms.models import loading, opening
+from transforms.models.engines import loading, opening
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "efficientnet_lite0.npz"
@@ -58,11 +58,11 @@ def test_missing_weights_are_named():
 @pytest.mark.parametrize("size", [(224, 224), (97, 160)])
 def test_openvino_builds_the_same_network(network, golden, size):
     openvino = pytest.importorskip("openvino")
-    from transforms.models import spec
+    from transforms.models import catalog
     from transforms.models.networks import efficientnet_lite_openvino
 
     pixels = golden["images"][:, : size[0], : size[1]]
-    built = efficientnet_lite_openvino.model(spec.weights("efficientnet_lite0"), pixels.shape[1:3])
+    built = efficientnet_lite_openvino.model(catalog.weights("efficientnet_lite0"), pixels.shape[1:3])
     found = openvino.Core().compile_model(built, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([pixels])[0]
     expected = network(tf.constant(pixels, tf.float32) / 255).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())

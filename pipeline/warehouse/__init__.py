@@ -1,0 +1,1 @@
+"""BigQuery: the tables, and publishing a run's rows in them."""

@@ -1,0 +1,252 @@
+"""pipeline.warehouse.publish: the gate, and what one transaction makes of the table."""
+
+import dataclasses
+import datetime
+import json
+
+import pytest
+
+from pipeline.report.run_report import RunReport
+from pipeline.warehouse import publish, tables
+from pipeline.warehouse.publish import GateRefused, Publication
+from transforms.storage import files, gcs
+
+DIGEST = "ab" * 32
+T0 = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def report(run_id="r", started_at=T0, pruned=0, **counts) -> RunReport:
+    every = dict.fromkeys(("listed", "embedded", "reused", "duplicate", "failed", "skipped"), 0) | counts
+    every["listed"] = sum(every.values())
+    return RunReport(
+        run_id=run_id,
+        started_at=started_at.isoformat(),
+        finished_at=(started_at + datetime.timedelta(minutes=1)).isoformat(),
+        counts=every,
+        pruned=pruned,
+        failures={},
+        inputs=["gs://b/**"],
+        model={"name": "m", "digest": DIGEST, "dimension": 2},
+        shards=0,
+        seconds={},
+        timings={},
+        elapsed_seconds=60.0,
+        images_per_second=0.0,
+        verdict="a 'verdict'; with \"quotes\"",
+    )
+
+
+class Table:
+    """A table with a run on its way into it."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.publication = self.staged()
+
+    def staged(self) -> Publication:
+        self.publication = publish.prepare(self.name, DIGEST, "gs://temp/loads", False)
+        files.write(f"{self.publication.temp_location}/rows", b"were loaded from here")
+        return self.publication
+
+    def load(self, key, version="1", embedding="[1.0, 0.5]", digest=DIGEST, run_id="r", at=T0, into=None):
+        into = into or self.publication.staging.embeddings
+        tables.query(
+            self.name,
+            f"INSERT INTO `{into}` (key, sha256, version, format, height, width, size, crc32c, embedding, model, "
+            "model_digest, run_id, embedded_at) VALUES "
+            f"(@key, 'sha of {version}', @version, 'jpeg', 1, 2, 3, '', {embedding}, 'm', @digest, @run_id, "
+            "CAST(@at AS TIMESTAMP))",
+            key=key,
+            version=version,
+            digest=digest,
+            run_id=run_id,
+            at=at.isoformat(),
+        )
+
+    def fail(self, key):
+        tables.query(
+            self.name,
+            f"INSERT INTO `{self.publication.staging.failures}` "
+            "(key, stage, error, message, retryable, run_id, failed_at) "
+            "VALUES (@key, 'read', 'E', 'why', TRUE, 'r', TIMESTAMP '2026-01-01')",
+            key=key,
+        )
+
+    def rows(self, columns="key, version, run_id") -> list[tuple]:
+        return sorted(tuple(row.values()) for row in tables.query(self.name, f"SELECT {columns} FROM `{self.name}`"))
+
+    def beside(self, suffix, columns) -> list[tuple]:
+        found = tables.query(self.name, f"SELECT {columns} FROM `{self.name}_{suffix}`")
+        return sorted(tuple(row.values()) for row in found)
+
+    def staging_is_there(self) -> bool:
+        names = {t.table_id for t in tables.client("test").list_tables(self.name.rpartition(".")[0])}
+        return self.publication.staging.embeddings.rpartition(".")[2] in names
+
+
+@pytest.fixture(scope="module")
+def bucket(cloud) -> None:
+    gcs.client().create_bucket("temp", project="test")
+
+
+@pytest.fixture
+def table(bucket, request) -> Table:
+    dataset = "test." + "".join(c if c.isalnum() else "_" for c in request.node.name)
+    tables.client("test").create_dataset(dataset)
+    return Table(f"{dataset}.images")
+
+
+def test_rows_are_published_with_the_run_and_the_staging_tables_go(table):
+    table.load("gs://b/1")
+    table.load("gs://b/2")
+    table.fail("gs://b/3")
+    told = report(embedded=1, reused=1, failed=1, skipped=4)
+    publish.publish(table.publication, told)
+    assert table.rows() == [("gs://b/1", "1", "r"), ("gs://b/2", "1", "r")]
+    assert table.beside("failures", "key, stage, error, message, retryable, run_id") == [
+        ("gs://b/3", "read", "E", "why", True, "r")
+    ]
+    names = "run_id, model, model_digest, dimension, listed, embedded, reused, duplicate, failed, skipped, pruned"
+    assert table.beside("runs", names) == [("r", "m", DIGEST, 2, 7, 1, 1, 0, 1, 4, 0)]
+    ((started_at, rate, verdict, whole),) = table.beside("runs", "started_at, failure_rate, verdict, report")
+    assert (started_at, rate, verdict) == (T0, pytest.approx(1 / 7), told.verdict)
+    assert RunReport(**json.loads(whole)) == told
+    assert not table.staging_is_there()
+    assert not files.match(f"{table.publication.temp_location}/**")
+
+
+@pytest.mark.parametrize(
+    ("rows", "counts", "said"),
+    [
+        ([{}, {"key": "gs://b/2"}], {"embedded": 3}, "2 rows where the pipeline counted 3"),
+        ([], {"embedded": 1}, "0 rows where the pipeline counted 1"),
+        ([{"embedding": "[1.0, CAST('NaN' AS FLOAT64)]"}], {"embedded": 1}, "1 rows with NaN or infinite components"),
+        ([{"embedding": "[CAST('-inf' AS FLOAT64), 1.0]"}], {"embedded": 1}, "1 rows with NaN or infinite components"),
+        ([{"embedding": "[0.0, -0.0]"}], {"reused": 1}, "1 rows with a vector of zeros"),
+        ([{"embedding": "[1.0, 2.0, 3.0]"}], {"duplicate": 1}, "1 rows of other than 2 dimensions"),
+        ([{"digest": "cd" * 32}], {"embedded": 1}, "1 rows of another model digest"),
+        ([{}], {"embedded": 1, "failed": 1}, "0 rows in "),
+        ([{}], {"embedded": 1, "pruned": 1}, "0 rows in "),
+    ],
+    ids=["too few", "none", "nan", "infinite", "zero", "dimension", "digest", "failures", "gone"],
+)
+def test_the_gate_refuses_and_leaves_everything_as_it_was(table, rows, counts, said):
+    table.load("gs://b/old", run_id="before", into=table.name)
+    for row in rows:
+        table.load(**({"key": "gs://b/1"} | row))
+    with pytest.raises(GateRefused, match="nothing was published") as refused:
+        publish.publish(table.publication, report(**counts))
+    assert said in str(refused.value) and table.publication.staging.embeddings in str(refused.value)
+    assert table.rows() == [("gs://b/old", "1", "before")]
+    assert table.beside("runs", "run_id") == []
+    assert table.staging_is_there()
+
+
+def test_everything_that_is_wrong_is_said_at_once(table):
+    table.load("gs://b/1", embedding="[0.0]", digest="cd" * 32)
+    with pytest.raises(GateRefused, match="zeros.*dimensions.*digest"):
+        publish.check(table.publication, report(embedded=1))
+
+
+def test_a_row_gives_way_to_a_later_generation_and_not_to_an_earlier_one(table):
+    later = T0 + datetime.timedelta(hours=1)
+    table.load("gs://b/newer", "200", run_id="before", at=T0, into=table.name)
+    table.load("gs://b/older", "300", run_id="before", at=T0, into=table.name)
+    table.load("/file/later", "9-1.5", run_id="before", at=T0, into=table.name)
+    table.load("/file/earlier", "9-1.5", run_id="before", at=later + datetime.timedelta(1), into=table.name)
+    table.load("gs://b/newer", "1000", digest="cd" * 32, run_id="other model", into=table.name)
+    for key, version in (
+        ("gs://b/newer", "1000"),
+        ("gs://b/older", "99"),
+        ("/file/later", "3-2"),
+        ("/file/earlier", "3-2"),
+    ):
+        table.load(key, version, at=later)
+    publish.publish(table.publication, report(embedded=4, started_at=later))
+    assert table.rows() == [
+        ("/file/earlier", "9-1.5", "before"),
+        ("/file/later", "3-2", "r"),
+        ("gs://b/newer", "1000", "other model"),
+        ("gs://b/newer", "1000", "r"),
+        ("gs://b/older", "300", "before"),
+    ]
+    assert ("gs://b/newer", "sha of 1000") in table.rows("key, sha256")
+
+
+def test_a_key_that_comes_twice_in_a_run_is_one_row(table):
+    table.load("gs://b/1", "1")
+    table.load("gs://b/1", "2")
+    publish.publish(table.publication, report(embedded=2))
+    assert table.rows() == [("gs://b/1", "2", "r")]
+
+
+def test_pruning_removes_just_the_row_that_was_seen(table):
+    for key in ("gs://b/gone", "gs://b/back", "gs://b/stays"):
+        table.load(key, "1", run_id="before", into=table.name)
+    table.load("gs://b/gone", "1", digest="cd" * 32, run_id="other model", into=table.name)
+    tables.query(table.name, f"UPDATE `{table.name}` SET version = '2' WHERE key = 'gs://b/back'")  # by another run
+    for key in ("gs://b/gone", "gs://b/back"):
+        tables.query(
+            table.name,
+            f"INSERT INTO `{table.publication.staging.gone}` (key, version, model_digest) VALUES (@key, '1', @digest)",
+            key=key,
+            digest=DIGEST,
+        )
+    publish.publish(table.publication, report(pruned=2))
+    assert table.rows() == [
+        ("gs://b/back", "2", "before"),
+        ("gs://b/gone", "1", "other model"),
+        ("gs://b/stays", "1", "before"),
+    ]
+    assert table.beside("runs", "pruned") == [(2,)]
+
+
+def test_publishing_again_changes_nothing(table):
+    table.load("gs://b/1")
+    publication, told = table.publication, report(embedded=1)
+    publish.publish(publication, told)
+    publish.publish(publication, told)  # as a bundle that runs again does: the staging tables are gone
+    assert table.rows() == [("gs://b/1", "1", "r")] and len(table.beside("runs", "run_id")) == 1
+
+
+def test_a_run_done_anew_under_its_name_replaces_its_rows(table):
+    for attempt in range(2):
+        table.staged()
+        table.load("gs://b/1", version=str(attempt))
+        table.fail(f"gs://b/{attempt}")
+        publish.publish(table.publication, report(embedded=1, failed=1, started_at=T0 + datetime.timedelta(attempt)))
+    assert table.rows() == [("gs://b/1", "1", "r")]
+    assert table.beside("failures", "key") == [("gs://b/1",)]
+    assert table.beside("runs", "started_at") == [(T0 + datetime.timedelta(1),)]
+
+
+def test_a_run_done_anew_without_failures_leaves_none(table):
+    table.fail("gs://b/1")
+    publish.publish(table.publication, report(failed=1))
+    table.staged()
+    table.load("gs://b/1")
+    publish.publish(table.publication, report(embedded=1, started_at=T0 + datetime.timedelta(1)))
+    assert table.rows() == [("gs://b/1", "1", "r")]
+    assert table.beside("failures", "key") == []
+
+
+def test_all_or_nothing(table):
+    table.load("gs://b/1")
+    script = publish.transaction(table.name, table.publication.staging).replace("COMMIT", "SELECT ERROR('x');\nCOMMIT")
+    with pytest.raises(Exception, match="x"):
+        tables.run(table.name, script)
+    assert table.rows() == [] and table.beside("runs", "run_id") == []
+
+
+def test_the_run_may_choose_the_model_that_the_view_shows(table):
+    other = "cd" * 32
+    publication = dataclasses.replace(table.publication, make_latest=True)
+    table.load("gs://b/1", digest=other)
+    told = report(embedded=1)
+    publish.publish(publication, dataclasses.replace(told, model=told.model | {"digest": other}))
+    assert table.beside("latest", "key, model_digest") == [("gs://b/1", other)]
+
+
+def test_no_value_stands_in_the_transaction(table):
+    script = publish.transaction(table.name, table.publication.staging)
+    assert "'" not in script and '"' not in script and "@" not in script

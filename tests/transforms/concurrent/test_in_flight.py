@@ -1,0 +1,78 @@
+"""transforms.concurrent.in_flight: results in order, so many at once and no more."""
+
+import threading
+import time
+
+import pytest
+
+from transforms.concurrent import in_flight
+from transforms.concurrent.in_flight import InFlight
+
+
+def test_results_in_the_order_of_the_calls():
+    calls = InFlight(4)
+    for i in range(4):
+        calls.start(lambda i=i: (time.sleep(0.05 * (4 - i)), i)[1], 0)
+    assert not calls.next_is_done()
+    assert [calls.take() for _ in range(4)] == [0, 1, 2, 3] and len(calls) == 0
+
+
+def test_an_error_is_raised_where_its_result_is_taken():
+    calls = InFlight(2)
+    calls.start(lambda: 1 // 0, 0)
+    calls.start(lambda: 5, 0)
+    with pytest.raises(ZeroDivisionError):
+        calls.take()
+    assert calls.take() == 5
+
+
+def test_room():
+    calls, half = InFlight(3), in_flight.MAX_WAITING_BYTES // 2
+    assert calls.has_room(10 * half)  # one by itself, whatever its size
+    calls.start(lambda: None, half)
+    assert calls.has_room(half) and not calls.has_room(half + 1)
+    calls.start(lambda: None, 0)
+    calls.start(lambda: None, 0)
+    assert not calls.has_room(0)
+    calls.take()
+    assert calls.has_room(2 * half)
+
+
+def test_all_threads_of_the_process_share_the_threads():
+    running, most, lock = 0, 0, threading.Lock()
+
+    def call():
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+
+    some = [InFlight(3) for _ in range(4)]
+    for calls in some:
+        for _ in range(3):
+            calls.start(call, 0)
+    for calls in some:
+        while calls:
+            calls.take()
+    assert most == 3
+
+
+def test_forgotten_calls_are_not_made():
+    calls, made, gate = InFlight(1), [], threading.Event()
+    calls.start(gate.wait, 0)
+    calls.start(lambda: made.append(1), 0)
+    calls.forget()
+    gate.set()
+    assert len(calls) == 0
+    calls.start(lambda: None, 0)
+    calls.take()  # the only thread is past the forgotten call
+    assert made == []
+
+
+@pytest.mark.parametrize("concurrency", [0, 257])
+def test_what_is_possible(concurrency):
+    with pytest.raises(ValueError, match=f"read_concurrency={concurrency}: expected from 1 to 256 requests in flight"):
+        in_flight.check_concurrency(concurrency)

@@ -1,0 +1,205 @@
+"""transforms.encoding.examples: records as the contract says, read back by others' readers."""
+
+import concurrent.futures
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from transforms.encoding import examples
+from transforms.records import Embedding, ImageInfo
+
+KEYS = [b"/a.jpg", b"\xff\xfe not UTF-8", b""]
+
+
+def embeddings(dimension=4, keys=KEYS):
+    rng = np.random.default_rng(0)
+    return [
+        Embedding(ImageInfo(key, f"{i}-1.5", f"{i:064x}", "png", 10 + i, 2**33 + i, 2**40 + i, f"crc{i}=="), vector)
+        for i, (key, vector) in enumerate(
+            zip(keys, rng.standard_normal((len(keys), dimension), np.float32), strict=True)
+        )
+    ]
+
+
+def test_each_feature_of_a_record():
+    given = embeddings()
+    records = examples.encode_embeddings(given, examples.Written("a model", "d" * 64, 4))
+    assert len(records) == len(given)
+    for record, embedding in zip(records, given, strict=True):
+        features = tf.train.Example.FromString(record).features.feature
+        info = embedding.info
+        assert {name: list(getattr(value, value.WhichOneof("kind")).value) for name, value in features.items()} == {
+            "image/key": [info.key],
+            "image/sha256": [info.sha256.encode()],
+            "image/version": [info.version.encode()],
+            "image/format": [b"png"],
+            "image/height": [info.height],
+            "image/width": [info.width],
+            "image/size": [info.size],
+            "image/crc32c": [info.crc32c.encode()],
+            "embedding": embedding.vector.tolist(),
+            "model/name": [b"a model"],
+            "model/digest": [b"d" * 64],
+        }
+
+
+def test_a_classifiers_record_has_its_best_classes_too():
+    given = embeddings(4)
+    written = examples.Written("m", "d", 4, ("background", "cat", "dog", "cow"), 2)
+    for record, embedding in zip(examples.encode_embeddings(given, written), given, strict=True):
+        features = tf.train.Example.FromString(record).features.feature
+        best = embedding.vector.argsort()[::-1][:2]
+        assert list(features["label/index"].int64_list.value) == best.tolist()
+        names = [written.classes[index].encode() for index in best]
+        assert list(features["label/name"].bytes_list.value) == names
+        probabilities = tf.nn.softmax(embedding.vector).numpy()[best]
+        np.testing.assert_allclose(features["label/score"].float_list.value, probabilities, rtol=1e-5)
+
+
+def test_schemas_in_words():
+    plain = examples.Written("m", "d", 1536)
+    assert examples.shapes(examples.schema_text(plain)) == "vectors of 1536 dimensions"
+    classifier = examples.Written("m", "d", 3, ("a", "b", "c"), 5)
+    assert examples.shapes(examples.schema_text(classifier)) == "vectors of 3 dimensions and 3 classes"
+
+
+@pytest.mark.parametrize("text", ["", "feature {", 'feature { name: "embedding" type: FLOAT }'])
+def test_what_is_no_schema_of_ours(text):
+    with pytest.raises(ValueError, match="expected a schema with the feature 'embedding'"):
+        examples.shapes(text)
+
+
+def image_example(**features):
+    feature = {
+        name.replace("__", "/"): tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        for name, values in features.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def test_decode_image():
+    both = image_example(image__key=[b"k"], image__encoded=[b"\xff\xd8"], image__other=[b"z"])
+    assert examples.decode_image(both) == (b"k", b"\xff\xd8")
+    assert examples.decode_image(image_example(image__encoded=[b"\xff\xd8"])) == (None, b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"no example", image_example(image__key=[b"k"]), image_example(image__encoded=[]), b""],
+    ids=["noise", "key only", "empty list", "empty"],
+)
+def test_decode_image_of_something_else(record):
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_image(record)
+
+
+def encoded(given, digest="d"):
+    return examples.encode_embeddings(given, examples.Written("m", digest, 4))
+
+
+def test_identities_without_the_vectors():
+    given = embeddings()
+    records = [*encoded(given[:2], "one"), *encoded(given[2:], "another")]
+    assert examples.decode_identities(records) == [
+        (info.key, info.version, info.sha256, info.size, info.crc32c, digest)
+        for info, digest in zip((each.info for each in given), ("one", "one", "another"), strict=True)
+    ]
+    assert examples.decode_identities(records)[1].model_digest == "one"
+    assert examples.decode_identities([]) == []
+
+
+def test_facts_of_an_image():
+    for record, each in zip(encoded(embeddings()), embeddings(), strict=True):
+        assert examples.decode_facts(record) == ("png", each.info.height, each.info.width)
+
+
+IDENTITY = {
+    "image/key": b"k",
+    "image/version": b"7",
+    "image/sha256": b"ab",
+    "image/size": 9,
+    "image/crc32c": b"c",
+    "model/digest": b"d",
+}
+
+
+def example(features):
+    """A serialized tf.Example of features that are bytes, integers, or lists of them."""
+    feature = {}
+    for name, value in features.items():
+        values = value if isinstance(value, list) else [value]
+        if all(isinstance(each, int) for each in values):
+            feature[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        else:
+            feature[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def test_an_identity_as_anyone_may_write_it():
+    assert examples.decode_identities([example(IDENTITY | {"other": 5})]) == [(b"k", "7", "ab", 9, "c", "d")]
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_an_identity_lacks_a_feature(name):
+    lacks = example({other: value for other, value in IDENTITY.items() if other != name})
+    for records in ([lacks], [example(IDENTITY), lacks], [lacks, example(IDENTITY)]):
+        with pytest.raises(ValueError, match=f"expected the feature '{name}' in each tf.Example"):
+            examples.decode_identities(records)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"no example",
+        b"",
+        example(IDENTITY | {"image/size": b"9"}),
+        example(IDENTITY | {"image/key": 5}),
+        example(IDENTITY | {"image/key": [b"k", b"l"]}),
+        example(IDENTITY | {"image/key": []}),
+    ],
+    ids=["noise", "empty", "size in letters", "key in numbers", "two keys", "no key"],
+)
+def test_what_has_no_identity(record):
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_identities([record])
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_identities([example(IDENTITY), record])
+
+
+@pytest.mark.parametrize("record", [b"no example", b"", example(IDENTITY)], ids=["noise", "empty", "no facts"])
+def test_what_has_no_facts(record):
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_facts(record)
+
+
+def test_threads_may_share_the_encoder():
+    given = embeddings(64, [b"%d" % i for i in range(200)])
+
+    def encode(_):  # parsed: protocol buffers leave the order of a map open
+        return [
+            tf.train.Example.FromString(record)
+            for record in examples.encode_embeddings(given, examples.Written("m", "d", 64))
+        ]
+
+    expected = encode(0)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(result == expected for result in pool.map(encode, range(32)))
+
+
+def test_threads_decode_at_once():
+    # With one decoder for all of them the process crashes in here: it works without Python's lock.
+    records = examples.encode_embeddings(
+        embeddings(1280, [b"%d" % i for i in range(500)]), examples.Written("m", "d", 1280)
+    )
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for found in threads.map(lambda _: examples.decode_identities(records), range(40)):
+            assert [identity.key for identity in found] == [b"%d" % i for i in range(500)]
+
+
+@pytest.mark.parametrize("kept", [40, 100, 200, -3])
+def test_after_a_broken_record_the_next_one_is_decoded(kept):
+    (record,) = examples.encode_embeddings(embeddings(1280, [b"7"]), examples.Written("m", "d", 1280))
+    with pytest.raises(ValueError, match="expected"):
+        examples.decode_identities([record[:kept]])
+    assert examples.decode_identities([record])[0].key == b"7"

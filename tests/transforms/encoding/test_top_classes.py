@@ -1,0 +1,19 @@
+"""transforms.encoding.top_classes: best classes, of logits and of probabilities."""
+
+import numpy as np
+
+from transforms.encoding.top_classes import ranked
+
+
+def test_of_logits():
+    best, scores = ranked(np.array([[1, 3, 2], [0, -5, 100]], np.float32), 2)
+    assert best.tolist() == [[1, 2], [2, 0]] and best.dtype == np.int64
+    weights = np.exp([1, 3, 2])
+    np.testing.assert_allclose(scores[0], [weights[1] / weights.sum(), weights[2] / weights.sum()], rtol=1e-6)
+    np.testing.assert_allclose(scores[1], [1, 0], atol=1e-6)
+
+
+def test_of_probabilities():
+    best, scores = ranked(np.array([[0.2, 0.7, 0.1]], np.float32), 5)
+    assert best.tolist() == [[1, 0, 2]]
+    np.testing.assert_allclose(scores, [[0.7, 0.2, 0.1]])

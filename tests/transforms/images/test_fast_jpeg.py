@@ -1,0 +1,102 @@
+"""transforms.images.fast_jpeg: the same pixels as Pillow gives, and Pillow wherever it does not know."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import data_generation as data
+from transforms.images import decoding, fast_jpeg
+
+pytestmark = pytest.mark.skipif(fast_jpeg.simplejpeg is None, reason="no wheels of simplejpeg and cykooz.resizer here")
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Whether the fast path gave the pixels, for each image that was decoded."""
+    calls = []
+    right = fast_jpeg.decode
+
+    def decode(*args):
+        found = right(*args)
+        calls.append(found is not None)
+        return found
+
+    monkeypatch.setattr(fast_jpeg, "decode", decode)
+    return calls
+
+
+def by_pillow(monkeypatch, *args):
+    with monkeypatch.context() as without:
+        without.setattr(fast_jpeg, "simplejpeg", None)
+        return decoding.decode(*args)
+
+
+@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("stored", [(480, 640), (1201, 1603), (50, 37), (997, 300)])
+def test_pixels_are_those_of_pillow(taken, monkeypatch, stored, resize_mode):
+    encoded = data.encoded(data.photograph(1, *stored), "JPEG", quality=90)
+    args = encoded, (224, 160), resize_mode
+    expected, found = by_pillow(monkeypatch, *args), decoding.decode(*args)
+    assert taken[-1] and found[1:] == expected[1:]
+    assert np.abs(np.subtract(found.pixels, expected.pixels, dtype=np.int16)).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_left_to_the_same_code(taken, monkeypatch, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = data.encoded(data.photograph(2, 300, 700), "JPEG", quality=90, exif=exif)
+    expected, found = by_pillow(monkeypatch, encoded, (96, 128), "crop"), decoding.decode(encoded, (96, 128), "crop")
+    assert taken[-1]
+    assert np.abs(np.subtract(found.pixels, expected.pixels, dtype=np.int16)).max() <= 1
+
+
+def test_progressive_and_subsampled(taken, monkeypatch):
+    for options in ({"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"optimize": True, "quality": 30}):
+        encoded = data.encoded(data.photograph(3, 480, 640), "JPEG", **options)
+        expected, found = by_pillow(monkeypatch, encoded, (224, 224)), decoding.decode(encoded, (224, 224))
+        assert taken[-1]
+        assert np.abs(np.subtract(found.pixels, expected.pixels, dtype=np.int16)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_other_colours_are_pillows(taken, mode):
+    encoded = data.encoded(data.photograph(4).convert(mode), "JPEG", quality=90)
+    decoding.decode(encoded, (64, 64))
+    assert taken == []
+
+
+def test_rgb_without_a_colour_transform_is_pillows(taken, monkeypatch):
+    encoded = data.encoded(data.photograph(4), "JPEG", quality=90, keep_rgb=True)
+    decoding.decode(encoded, (64, 64))
+    assert taken == [False]
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
+def test_a_truncated_file_is_as_broken_as_to_pillow(taken, monkeypatch, kept):
+    encoded = data.encoded(data.photograph(5, 300, 400), "JPEG", quality=90)
+    broken = encoded[: int(len(encoded) * kept)]
+    with pytest.raises(decoding.CorruptImage) as expected:
+        by_pillow(monkeypatch, broken, (64, 64))
+    with pytest.raises(decoding.CorruptImage, match=str(expected.value).replace("(", r"\(").replace(")", r"\)")):
+        decoding.decode(broken, (64, 64))
+    assert not any(taken)
+
+
+def test_a_header_that_two_parsers_read_differently_is_pillows(monkeypatch):
+    encoded = data.encoded(data.photograph(6, 300, 400), "JPEG", quality=90)
+    assert fast_jpeg.decode(encoded, (400, 300), (400, 300), (0, 0, 400, 300), (64, 64)) is not None
+    assert fast_jpeg.decode(encoded, (100, 100), (100, 100), (0, 0, 100, 100), (64, 64)) is None
+    # Two frame headers: the larger one must not get past the bound by hiding behind the smaller.
+    at = encoded.index(b"\xff\xc0")
+    length = struct.unpack(">H", encoded[at + 2 : at + 4])[0] + 2
+    frame = bytearray(encoded[at : at + length])
+    frame[5:9] = struct.pack(">HH", 10, 10)
+    doubled = encoded[:at] + bytes(frame) + encoded[at:]
+    with pytest.raises(decoding.ImageError):
+        decoding.decode(doubled, (64, 64), "stretch", 1000)
+    with Image.open(io.BytesIO(doubled)) as image:
+        assert fast_jpeg.decode(doubled, image.size, image.size, (0, 0, 10, 10), (8, 8)) is None

@@ -1,0 +1,126 @@
+"""transforms.models.engines.cache: what was found out about a model once need not be found out again."""
+
+import logging
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.running import ROOT
+from transforms.models import handles
+from transforms.models.engines import cache, converted, loading
+from transforms.models.resolve import resolve
+
+GOLDEN = ROOT / "tests" / "golden" / "tf1_hub"
+
+SECOND_RUN = """
+import sys
+import numpy as np
+from transforms.models.engines import loading
+from transforms.models.resolve import resolve
+found = resolve(sys.argv[1], None, "stretch")
+np.save(sys.argv[2], loading.load(found)(np.load(sys.argv[3])))
+assert "tensorflow" not in sys.modules
+print(found)
+"""
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("BEAM_IMAGE_EMBEDDINGS_CACHE", str(tmp_path / "kept"))
+    yield tmp_path / "kept"
+    _forget()
+
+
+def _forget():
+    """As in a new process."""
+    loading._load.cache_clear()
+    converted._network.cache_clear()
+
+
+@pytest.fixture
+def model(tmp_path):
+    return shutil.copytree(GOLDEN / "feature_vector_1", tmp_path / "model")
+
+
+def _pixels(spec):
+    return np.random.default_rng(0).integers(0, 256, (3, *spec.image_size, 3), np.uint8)
+
+
+def test_the_second_run_gives_the_same_without_tensorflow(model, tmp_path):
+    first = resolve(str(model), None, "stretch")
+    np.save(tmp_path / "pixels.npy", _pixels(first))
+    expected = loading.load(first)(_pixels(first))
+    given = [model, tmp_path / "vectors.npy", tmp_path / "pixels.npy"]
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND_RUN, *given], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == f"{first}\n"
+    np.testing.assert_array_equal(np.load(tmp_path / "vectors.npy"), expected)
+
+
+def test_what_has_changed_is_found_out_anew(model, tmp_path):
+    first = resolve(str(model), None, "stretch")
+    assert resolve(str(model), None, "stretch") == first
+    copy = shutil.copytree(model, tmp_path / "copy")
+    assert resolve(str(copy), None, "stretch").location == str(copy)
+    assert resolve(str(model), None, "crop").digest != first.digest
+    (model / "another").write_text("file")
+    assert resolve(str(model), None, "stretch").digest != first.digest
+    assert len(list(cache.directory().glob("spec-*"))) == 4
+
+
+def test_a_note_beside_a_model_counts(tmp_path):
+    class Free(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+        def __call__(self, images):
+            return tf.reduce_mean(images, axis=[1, 2])
+
+    tf.saved_model.save(Free(), str(tmp_path / "m"))
+    for size in (8, 9):
+        (tmp_path / "m" / "assets.extra").mkdir(exist_ok=True)
+        (tmp_path / "m" / "assets.extra" / "image_model.json").write_text(f'{{"image_size": [{size}, {size}]}}')
+        assert resolve(str(tmp_path / "m"), None, "stretch").image_size == (size, size)
+
+
+def test_other_code_finds_out_anew(model, monkeypatch):
+    resolve(str(model), None, "stretch")
+    monkeypatch.setattr(cache, "_made_by", lambda: ["another version"])
+    resolve(str(model), None, "stretch")
+    assert len(list(cache.directory().glob("spec-*"))) == 2
+
+
+def test_what_is_broken_is_replaced(model, caplog):
+    spec = resolve(str(model), None, "stretch")
+    expected = loading.load(spec)(_pixels(spec))
+    (file,) = cache.directory().glob("spec-*/spec.json")
+    file.write_text('{"name": 1}')
+    (network,) = cache.directory().glob("network-*/network.xml")
+    network.write_text("<net")
+    _forget()
+    assert resolve(str(model), None, "stretch") == spec
+    np.testing.assert_array_equal(loading.load(spec)(_pixels(spec)), expected)
+    assert f"{file}: not readable" in caplog.text and f"{network}: not readable" in caplog.text
+
+
+def test_where_nothing_can_be_kept_all_works(model, directory, caplog):
+    directory.write_text("a file where the directory should be")
+    spec = resolve(str(model), None, "stretch")
+    with caplog.at_level(logging.WARNING):
+        assert np.isfinite(loading.load(spec)(_pixels(spec))).all()
+    assert caplog.text.count("cannot be kept") == 2
+
+
+def test_a_directory_that_is_no_model_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(handles, "files_digest", lambda path: pytest.fail("it may be a terabyte of photographs"))
+    with pytest.raises(ValueError, match=r"expected saved_model\.pb"):
+        resolve(str(tmp_path), None, "stretch")
+
+
+def test_by_default_it_is_in_the_cache_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.delenv("BEAM_IMAGE_EMBEDDINGS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.directory() == tmp_path / "beam-image-embeddings" / "models"

@@ -1,0 +1,46 @@
+"""transforms.models.engines.device: a GPU that was asked for and is not there is an error, not a slow run."""
+
+import pytest
+import tensorflow as tf
+
+from transforms.models.engines import device
+
+needs_cpu = pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU here")
+
+
+@needs_cpu
+def test_no_gpu_here():
+    assert device.name() == "CPU"
+    device.check_gpu(expected=False)
+    with pytest.raises(
+        RuntimeError, match=r"a GPU was asked for and TensorFlow finds none, only devices=\['/device:CPU"
+    ):
+        device.check_gpu(expected=True)
+
+
+@needs_cpu
+@pytest.mark.parametrize(
+    ("built_with_cuda", "driver", "reason"),
+    [
+        (False, "libc.so.6", "built without CUDA; in the image of this project's Dockerfile"),
+        (True, "libnone.so.1", "there is no NVIDIA driver, libnone.so.1 cannot be loaded: .* has it installed"),
+        (True, "libc.so.6", "either no GPU is attached, or CUDA's libraries are missing in the image or too new"),
+    ],
+    ids=["CPU build", "no driver", "no GPU or no libraries"],
+)
+def test_why_there_is_none(monkeypatch, built_with_cuda, driver, reason):
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: built_with_cuda)
+    monkeypatch.setattr(device, "_DRIVER", driver)
+    with pytest.raises(RuntimeError, match=reason):
+        device.check_gpu(expected=True)
+
+
+@pytest.mark.parametrize(
+    ("details", "name"), [({"device_name": "NVIDIA L4"}, "GPU NVIDIA L4"), ({}, "GPU")], ids=["named", "unnamed"]
+)
+def test_a_gpu(monkeypatch, details, name):
+    monkeypatch.setattr(device, "has_gpu", lambda: True)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"a {kind}"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", {"a GPU": details}.get)
+    assert device.name() == name
+    device.check_gpu(expected=True)

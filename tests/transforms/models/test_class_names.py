@@ -1,0 +1,24 @@
+"""transforms.models.class_names: which names go with which outputs."""
+
+import pytest
+
+from transforms.models import class_names
+
+
+def test_imagenet(tmp_path):
+    names = class_names.names(tmp_path, True, 1001)
+    assert len(names) == 1001
+    # TF-Slim's order: background, then ILSVRC 2012.
+    assert [names[i] for i in (0, 1, 286, 968)] == ["background", "tench", "Egyptian cat", "espresso"]
+
+
+def test_its_own(tmp_path):
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    assert class_names.names(tmp_path, False, 2) == ("cat", "dog")
+    with pytest.raises(ValueError, match="has 2 names for a model of 3 outputs"):
+        class_names.names(tmp_path, True, 3)
+
+
+def test_unknown(tmp_path):
+    assert class_names.names(tmp_path, True, 3) == ("0", "1", "2")
+    assert class_names.names(tmp_path, False, 1001) == ()

@@ -1,0 +1,83 @@
+"""transforms.storage.gcs_listing: what a pattern matches, each object in one range."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from transforms.storage import files, gcs, gcs_listing
+
+
+def upload(names, content=b"x"):
+    bucket = gcs.client().bucket("photos")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: bucket.blob(name).upload_from_string(content), names))
+
+
+def listed(ranges, billing_project=None):
+    return [found for one in ranges for found in gcs_listing.match_range(one, billing_project)]
+
+
+def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
+    names = [f"in/{day:03}/{i:02}.jpg" for day in range(40) for i in range(20)] + ["in/é.jpg", "in/日.jpg", "out.jpg"]
+    upload(names)
+    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 25)
+    paging.requests.clear()
+    ranges = gcs_listing.ranges("gs://photos/in/**.jpg", "payer")
+    probes = len(paging.requests)
+    found = listed(ranges, "payer")
+    assert sorted(path for path, _ in found) == sorted(f"gs://photos/{name}" for name in names[:-1])
+    assert 30 < len(ranges) <= gcs_listing.RANGES
+    sizes = [len(listed([one])) for one in ranges]
+    assert max(sizes) <= 4 * sum(sizes) / len(sizes)
+    assert probes < 400
+    assert all(stored.size == 1 and stored.crc32c == gcs.crc32c(b"x") for _, stored in found)
+    assert gcs.read(found[0].path, found[0].stored.generation, None) == b"x"
+    queries = paging.queries("/b/photos/o")
+    billed = [query for query in queries if "userProject" in query]
+    assert len(billed) >= probes + len(names) // 25
+    assert all(query["prefix"] == ["in/"] and int(query["maxResults"][0]) <= 25 for query in queries[:probes])
+    assert all("generation" in query["fields"][0] for query in queries[probes:] if "fields" in query)
+
+
+def test_one_page_is_one_range(server):
+    upload(["in/a.jpg", "in/b.jpg"])
+    server.requests.clear()
+    assert gcs_listing.ranges("gs://photos/in/*", None) == [("gs://photos/in/*", "", "")]
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_knows_no_ranges_gives_each_object_once(server):
+    upload(["a", "b", "c", "d"])  # gcp-storage-emulator ignores startOffset and endOffset
+    ranges = [gcs_listing.Range("gs://photos/*", *ends) for ends in [("", "b"), ("b", "d"), ("d", "")]]
+    assert [path for path, _ in listed(ranges)] == [f"gs://photos/{name}" for name in "abcd"]
+
+
+NAMES = ["a.jpg", "in/a.jpg", "in/b.png", "in/deep/c.jpg", "in/[1].jpg", "in/é.jpg", "inner.jpg"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["**", "*", "in/*.jpg", "in/**", "in/", "in/?.jpg", "in/[ab].*", "in/a.jpg", "in/none", "in*", "**/c.jpg"],
+)
+def test_patterns_match_as_beam_matches_them(server, pattern):
+    upload(NAMES)
+    pattern = f"gs://photos/{pattern}"
+    expected = {f"gs://photos/{name}" for name in NAMES if files.takes_in(pattern, f"gs://photos/{name}")}
+    if pattern.endswith("/"):
+        expected = {f"gs://photos/{name}" for name in NAMES if files.takes_in(f"{pattern}*", f"gs://photos/{name}")}
+    assert {path for path, _ in gcs_listing.match(pattern, None)} == expected
+
+
+def test_what_consoles_make_for_directories_is_no_image(paging):
+    upload(["in/", "in/deep/"], b"")
+    upload(["in/a.jpg"], b"")
+    upload(["in/full.jpg/"])
+    assert [path for path, _ in gcs_listing.match("gs://photos/**", None)] == [
+        "gs://photos/in/a.jpg",
+        "gs://photos/in/full.jpg/",
+    ]
+
+
+def test_no_such_bucket(server):
+    with pytest.raises(Exception, match="404"):
+        gcs_listing.ranges("gs://nowhere/*", None)

@@ -1,0 +1,1 @@
+"""Vectors ↔ bytes: tf.Examples, TFRecord files, and matrices. No Beam, no TensorFlow."""

@@ -1,0 +1,238 @@
+"""Embeddings and images as serialized tf.Examples, by tfx-bsl and Arrow, with the schema that describes them. No Beam.
+
+tfx-bsl's encoder takes 7 µs for an embedding of 1536 floats where building a tf.train.Example in Python takes 355 µs.
+"""
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx_bsl.coders import example_coder
+
+from transforms.encoding import top_classes
+
+if TYPE_CHECKING:  # for real it would import Beam
+    from transforms.records import Embedding
+
+_BYTES, _INT, _FLOAT = schema_pb2.FeatureType.BYTES, schema_pb2.FeatureType.INT, schema_pb2.FeatureType.FLOAT
+
+# The scalar features of a record, in their order, with their types.
+_SCALARS = {
+    "image/key": _BYTES,
+    "image/sha256": _BYTES,
+    "image/version": _BYTES,
+    "image/format": _BYTES,
+    "image/height": _INT,
+    "image/width": _INT,
+    "image/size": _INT,
+    "image/crc32c": _BYTES,
+    "model/name": _BYTES,
+    "model/digest": _BYTES,
+}
+_VECTOR = "embedding"
+
+# Of a classifier's record besides: its best classes, best first.
+_LABELS = {"label/index": _INT, "label/name": _BYTES, "label/score": _FLOAT}
+
+
+class Written(NamedTuple):
+    """What is the same for all records of a run: the model, its dimension, and of a classifier the names of its classes
+    with how many of the best a record gets."""
+
+    model_name: str
+    model_digest: str
+    dimension: int
+    classes: tuple[str, ...] = ()
+    top_classes: int = 0
+
+    @property
+    def labels(self) -> int:
+        """How many classes a record has."""
+        return min(self.top_classes, len(self.classes))
+
+
+def schema(written: Written) -> schema_pb2.Schema:
+    """Returns the TensorFlow Metadata schema of the records."""
+    described = schema_pb2.Schema()
+    features = {**_SCALARS, _VECTOR: _FLOAT, **(_LABELS if written.labels else {})}
+    for name, feature_type in features.items():
+        feature = described.feature.add(name=name, type=feature_type)
+        feature.presence.min_fraction = 1.0
+        feature.presence.min_count = 1
+        if name == _VECTOR:
+            feature.shape.dim.add(size=written.dimension)
+        elif name in _LABELS:
+            feature.shape.dim.add(size=written.labels)
+        else:
+            feature.shape.SetInParent()
+    return described
+
+
+def schema_text(written: Written) -> str:
+    """Returns the schema as `schema.pbtxt` holds it."""
+    return text_format.MessageToString(schema(written))
+
+
+def shapes(text: str) -> str:
+    """Returns in words what the records of a `schema.pbtxt` hold; raises ValueError where it is none of ours."""
+    try:
+        described = text_format.Parse(text, schema_pb2.Schema())
+        sizes = {feature.name: feature.shape.dim[0].size for feature in described.feature if feature.shape.dim}
+        classes = f" and {sizes['label/index']} classes" if "label/index" in sizes else ""
+        return f"vectors of {sizes[_VECTOR]} dimensions{classes}"
+    except (text_format.ParseError, KeyError) as error:
+        raise ValueError(f"expected a schema with the feature {_VECTOR!r}: {error}") from error
+
+
+def encode_embeddings(embeddings: Sequence["Embedding"], written: Written) -> list[bytes]:
+    """Returns one serialized tf.Example for each embedding; all vectors are of the run's dimension."""
+    count = len(embeddings)
+    vectors = np.stack([embedding.vector for embedding in embeddings])
+    infos = [embedding.info for embedding in embeddings]
+    columns = {
+        "image/key": pa.array([info.key for info in infos], pa.binary()),
+        "image/sha256": pa.array([info.sha256.encode() for info in infos], pa.binary()),
+        "image/version": pa.array([info.version.encode() for info in infos], pa.binary()),
+        "image/format": pa.array([info.format.encode() for info in infos], pa.binary()),
+        "image/height": pa.array([info.height for info in infos], pa.int64()),
+        "image/width": pa.array([info.width for info in infos], pa.int64()),
+        "image/size": pa.array([info.size for info in infos], pa.int64()),
+        "image/crc32c": pa.array([info.crc32c.encode() for info in infos], pa.binary()),
+        "model/name": pa.array([written.model_name.encode()] * count, pa.binary()),
+        "model/digest": pa.array([written.model_digest.encode()] * count, pa.binary()),
+        _VECTOR: pa.array(vectors.reshape(-1), pa.float32()),
+    }
+    if written.labels:
+        best, scores = top_classes.ranked(vectors, written.labels)
+        columns |= {
+            "label/index": pa.array(best.reshape(-1), pa.int64()),
+            "label/name": pa.array([written.classes[index].encode() for index in best.reshape(-1)], pa.binary()),
+            "label/score": pa.array(scores.reshape(-1), pa.float32()),
+        }
+    lists = [
+        pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * (len(values) // count), values)
+        for values in columns.values()
+    ]
+    batch = pa.RecordBatch.from_arrays(lists, list(columns))
+    serialized: list[bytes] = _encoder(written).encode(batch)
+    return serialized
+
+
+def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
+    """Returns `image/key`, None where absent, and `image/encoded` of a serialized tf.Example.
+
+    Raises:
+      ValueError: if it is no tf.Example, or has no `image/encoded`.
+    """
+    batch = _decode([serialized], "image/key", "image/encoded")
+    found = {name: batch.column(i)[0].as_py() for i, name in enumerate(batch.schema.names)}
+    encoded = found.get("image/encoded")
+    if not encoded:
+        raise ValueError("expected the feature 'image/encoded' in the tf.Example")
+    key = found.get("image/key")
+    return (key[0] if key else None), encoded[0]
+
+
+def decode_embeddings(
+    serialized: Sequence[bytes],
+) -> tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]:
+    """Returns what a reader of vectors asks for, of serialized embeddings.
+
+    Returns:
+      `image/key` of each; the vectors, float32 (n, dimension); (`model/name`, `model/digest`) of each.
+
+    Raises:
+      ValueError: if one is no embedding, or their dimensions differ.
+    """
+    if not serialized:
+        return [], np.zeros((0, 0), np.float32), []
+    columns = _columns(serialized, "image/key", "model/name", "model/digest", _VECTOR)
+    names, digests = _texts(columns["model/name"]), _texts(columns["model/digest"])
+    vectors = columns[_VECTOR].to_numpy().reshape(len(serialized), -1)
+    return columns["image/key"].to_pylist(), vectors, list(zip(names, digests, strict=True))
+
+
+class Identity(NamedTuple):
+    """What tells of which bytes a record is, and which model's vector it holds."""
+
+    key: bytes
+    version: str
+    sha256: str
+    size: int
+    crc32c: str
+    model_digest: str
+
+
+def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:
+    """Returns whose vectors these are, without the vectors. Raises ValueError if one is no embedding."""
+    if not serialized:
+        return []
+    names = ("image/key", "image/version", "image/sha256", "image/size", "image/crc32c", "model/digest")
+    columns = _columns(serialized, *names)
+    decoded = (
+        columns[name].to_pylist() if name in ("image/key", "image/size") else _texts(columns[name]) for name in names
+    )
+    return [Identity(*values) for values in zip(*decoded, strict=True)]
+
+
+def decode_facts(serialized: bytes) -> tuple[str, int, int]:
+    """Returns format, height and width of the image that an embedding is of. Raises ValueError if it is none."""
+    columns = _columns([serialized], "image/format", "image/height", "image/width")
+    return (
+        columns["image/format"][0].as_py().decode(),
+        columns["image/height"][0].as_py(),
+        columns["image/width"][0].as_py(),
+    )
+
+
+def _columns(serialized: Sequence[bytes], *names: str) -> dict[str, pa.Array]:
+    """Returns the named features of embeddings: all of one length, flat, so one value a record but for the vector."""
+    batch = _decode(serialized, *names)
+    columns = {}
+    for i, name in enumerate(batch.schema.names):
+        lists = batch.column(i)
+        length, rest = divmod(len(lists.flatten()), len(serialized))
+        if rest or not length or set(np.diff(lists.offsets)) != {length} or (name != _VECTOR and length > 1):
+            raise ValueError(f"expected the feature {name!r} in each tf.Example, as an embedding has it")
+        columns[name] = lists.flatten()
+    return columns
+
+
+def _texts(column: pa.Array) -> list[str]:
+    return [value.decode() for value in column.to_pylist()]
+
+
+# tfx-bsl's coders keep what they are at in themselves and leave Python's lock meanwhile: one a thread.
+_of_thread = threading.local()
+
+
+def _encoder(written: Written) -> example_coder.RecordBatchToExamplesEncoder:
+    return _coder(written, lambda: example_coder.RecordBatchToExamplesEncoder(schema(written)))
+
+
+def _decode(serialized: Sequence[bytes], *names: str) -> pa.RecordBatch:
+    """Returns the named features alone. Raises ValueError if one is no tf.Example."""
+
+    def decoder() -> example_coder.ExamplesToRecordBatchDecoder:
+        described = schema_pb2.Schema()
+        for name in names:
+            described.feature.add(name=name, type=_FLOAT if name == _VECTOR else _SCALARS.get(name, _BYTES))
+        return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())
+
+    try:
+        return _coder(names, decoder).DecodeBatch(list(serialized))
+    except RuntimeError as error:
+        del _of_thread.coders[names]  # it would go on in the middle of what it could not decode
+        raise ValueError(f"expected serialized tf.Examples: {error}") from error
+
+
+def _coder(what: Hashable, make: Callable[[], Any]) -> Any:
+    coders = _of_thread.__dict__.setdefault("coders", {})
+    if what not in coders:
+        coders[what] = make()
+    return coders[what]

@@ -1,0 +1,1 @@
+"""Encoded images → pixels. No Beam, no TensorFlow."""

@@ -1,0 +1,1 @@
+"""Engines: a ModelSpec → the model that a worker calls."""

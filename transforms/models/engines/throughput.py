@@ -1,0 +1,33 @@
+"""How fast a model is here, with as many callers as it takes to keep the device busy."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from transforms.models.engines.fixed_batches import Pixels
+
+if TYPE_CHECKING:
+    from transforms.models.engines.loading import EmbeddingModel
+
+
+def images_per_second(model: "EmbeddingModel", batch: Pixels, seconds: float) -> float:
+    """Returns images a second over at least so many seconds, in batches as the one given, after one that is not timed.
+
+    Args:
+      model: what to call; batch: uint8 (n, height, width, 3); seconds: how long to go on.
+    """
+
+    def call_until(end: float) -> int:
+        calls = 1
+        model(batch)
+        while time.perf_counter() < end:
+            model(batch)
+            calls += 1
+        return calls
+
+    callers = model.calls_at_once
+    with ThreadPoolExecutor(callers) as threads:
+        list(threads.map(call_until, [0.0] * callers))
+        start = time.perf_counter()
+        calls = sum(threads.map(call_until, [start + seconds] * callers))
+        return calls * len(batch) / (time.perf_counter() - start)

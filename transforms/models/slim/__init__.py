@@ -1,0 +1,1 @@
+"""TF-Slim checkpoints → weights → SavedModels."""

@@ -1,0 +1,1 @@
+"""Training a classifier on labelled images or vectors."""
