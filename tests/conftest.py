@@ -1,10 +1,15 @@
 """Fixtures that several test modules share."""
 
 import dataclasses
+import fcntl
+import os
+import pickle
 import shutil
 import signal
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,20 +21,56 @@ from transforms.models.slim import checkpoint
 from transforms.models.slim.checkpoint import ImportReport
 from transforms.models.spec import ModelSpec
 
+# Where the processes of one run of the tests, pytest-xdist's workers, share what is slow to make.
+_SHARED = "BEAM_IMAGE_EMBEDDINGS_TESTS"
 
-def pytest_configure() -> None:
+# What takes seconds to make, and so makes slow tests: servers, environments, distributions, large models.
+_SLOW_FIXTURES = {
+    *("cloud", "server", "paging", "storage_url", "bigquery_url", "bigquery_runs"),
+    *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2", "inception_resnet_v2_classifier"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and _SLOW_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_configure(config: pytest.Config) -> None:
     # What a shell starts in the background ignores interruptions, and so would the commands that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):  # not a worker: the process that starts them, or the only one
+        directory = tempfile.TemporaryDirectory(prefix="image-embeddings-tests-")
+        config.add_cleanup(directory.cleanup)
+        os.environ[_SHARED] = directory.name
+
+
+def _made_once(name: str, make: Callable[[Path], Any]) -> Any:
+    """Returns what `make` returned in the first process that asked; the others wait for it.
+
+    Args:
+      name: of the thing, and of its directory.
+      make: fills the directory that it is called with, which lasts as long as the run of the tests.
+    """
+    directory = Path(os.environ[_SHARED], name)
+    result = directory.with_suffix(".pickle")
+    with directory.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not result.exists():
+            shutil.rmtree(directory, ignore_errors=True)  # of an attempt that failed
+            directory.mkdir()
+            result.write_bytes(pickle.dumps(make(directory)))
+    return pickle.loads(result.read_bytes())  # noqa: S301 - written above
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kept_models(tmp_path_factory) -> Iterator[Path]:
-    """Where tests, and what they start, keep what they find out about models; large, so gone with them."""
+def model_cache() -> Iterator[Path]:
+    """The folder in which tests, and the commands that they start, keep converted models; it goes when they end."""
     with pytest.MonkeyPatch.context() as patch:
-        directory = tmp_path_factory.mktemp("kept")
+        directory = Path(os.environ[_SHARED], "models")
         patch.setenv("BEAM_IMAGE_EMBEDDINGS_CACHE", str(directory))
         yield directory
-        shutil.rmtree(directory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,34 +124,36 @@ def model() -> ModelSpec:
     return catalog.bundled(catalog.DEFAULT, None, "stretch")
 
 
-def _written(tmp_path_factory, network, version):
-    """A checkpoint with what a released one has beside the network: the auxiliary head, if any, and the global step."""
-    arrays = formula_weights.weights(formula_weights.variables(network)) | {"global_step": np.int64(1234)}
-    return slim_checkpoints.write(tmp_path_factory.mktemp(network) / f"{network}.ckpt", arrays, version)
+def _imported(network: str, version: int, *heads: str) -> dict[str, ImportReport]:
+    """Imports heads of a network, each once a run of the tests, from a checkpoint of the released one's content.
+
+    That holds what a released one has beside the network: the auxiliary head, if any, and the global step.
+    """
+
+    def make(directory: Path) -> dict[str, ImportReport]:
+        arrays = formula_weights.weights(formula_weights.variables(network)) | {"global_step": np.int64(1234)}
+        path = slim_checkpoints.write(directory / f"{network}.ckpt", arrays, version)
+        reports = {head: checkpoint.import_checkpoint(network, path, directory / head, head) for head in heads}
+        for file in directory.glob(f"{path.name}*"):  # a quarter of a gigabyte
+            file.unlink()
+        return reports
+
+    return _made_once("-".join([network, *heads]), make)
 
 
 @pytest.fixture(scope="session")
-def inception_resnet_v2(tmp_path_factory) -> ImportReport:
+def inception_resnet_v2() -> ImportReport:
     """The feature vectors of Inception-ResNet V2, from a checkpoint in the V1 format, as it was released."""
-    path = _written(tmp_path_factory, "inception_resnet_v2", slim_checkpoints.V1)
-    report = checkpoint.import_checkpoint("inception_resnet_v2", path, path.parent / "model")
-    path.unlink()  # a quarter of a gigabyte
-    return report
+    return _imported("inception_resnet_v2", slim_checkpoints.V1, checkpoint.FEATURE_VECTOR)[checkpoint.FEATURE_VECTOR]
 
 
 @pytest.fixture(scope="session")
-def inception_resnet_v2_classifier(tmp_path_factory) -> ImportReport:
-    """The classifier of Inception-ResNet V2."""
-    path = _written(tmp_path_factory, "inception_resnet_v2", slim_checkpoints.V2)
-    return checkpoint.import_checkpoint(
-        "inception_resnet_v2", path, path.parent / "classifier", checkpoint.CLASSIFICATION
-    )
+def inception_resnet_v2_classifier() -> ImportReport:
+    """The classifier of Inception-ResNet V2, from a checkpoint in the V2 format."""
+    return _imported("inception_resnet_v2", slim_checkpoints.V2, checkpoint.CLASSIFICATION)[checkpoint.CLASSIFICATION]
 
 
 @pytest.fixture(scope="session")
-def inception_v2(tmp_path_factory) -> dict[str, ImportReport]:
+def inception_v2() -> dict[str, ImportReport]:
     """Both heads of Inception V2, from a checkpoint in the V2 format."""
-    path = _written(tmp_path_factory, "inception_v2", slim_checkpoints.V2)
-    return {
-        head: checkpoint.import_checkpoint("inception_v2", path, path.parent / head, head) for head in checkpoint.HEADS
-    }
+    return _imported("inception_v2", slim_checkpoints.V2, *checkpoint.HEADS)

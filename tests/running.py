@@ -1,15 +1,22 @@
-"""Running the command as a user does, in a process of its own, and reading what it wrote."""
+"""Running the command as a user does, and reading what it wrote."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 from tfx_bsl.coders import example_coder
 
+from pipeline import launch
+from tests import fork_server
 from transforms.encoding import tfrecord
 
 ROOT = Path(__file__).parents[1]
@@ -51,12 +58,53 @@ def command(*flags: object) -> list[str]:
     return [sys.executable, "run_pipeline.py", *map(str, flags)]
 
 
-def run_pipeline(output: Path, *flags: object, env: dict[str, str] | None = None, timeout: float = 240) -> Run:
-    """Runs the command from this project's root, and waits for its end."""
-    done = subprocess.run(
-        command("--output", output, *flags), cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
-    )
+def run_pipeline(
+    output: Path, *flags: object, env: Mapping[str, str] | None = None, timeout: float = 240, fresh: bool = False
+) -> Run:
+    """Runs the command from this project's root, and waits for its end.
+
+    Args:
+      output, flags: of the command.
+      env: its whole environment; this process's by default.
+      timeout: in seconds.
+      fresh: whether by a Python process that starts, as a user does; else by one that `tests.fork_server` forks.
+    """
+    env = os.environ if env is None else env
+    if fresh:
+        argv = command("--output", output, *flags)
+        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
+    else:
+        done = fork_server.run(["--output", str(output), *map(str, flags)], env, timeout)
     return Run(done.returncode, done.stdout, done.stderr, output)
+
+
+def run_refused(output: Path, *flags: object) -> Run:
+    """Runs the command in this process: for flags that are refused before any work."""
+    with (
+        tempfile.TemporaryFile("w+") as stdout,
+        tempfile.TemporaryFile("w+") as stderr,
+        contextlib.chdir(ROOT),
+        contextlib.redirect_stdout(stdout),
+        _descriptor(2, stderr),
+        contextlib.redirect_stderr(stderr),
+    ):
+        code = launch.main(["--output", str(output), *map(str, flags)])
+        for stream in (stdout, stderr):
+            stream.flush()
+            stream.seek(0)
+        return Run(code, stdout.read(), stderr.read(), output)
+
+
+@contextlib.contextmanager
+def _descriptor(number: int, file: IO[str]) -> Iterator[None]:
+    """Lets a file descriptor of this process be that of a file, until the block ends."""
+    original = os.dup(number)
+    os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        os.dup2(original, number)
+        os.close(original)
 
 
 def read_rows(output: Path) -> list[dict]:

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-V1 = tf.compat.v1.train.SaverDef.V1
-V2 = tf.compat.v1.train.SaverDef.V2
+# Of tf.compat.v1.train.SaverDef; conftest.py uses them, and TensorFlow is not imported just for that.
+V1, V2 = 1, 2
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], version: int) -> Path:
     """Writes variables, name → array, by the Saver of TensorFlow 1, and returns `path`, the checkpoint's prefix."""
+    import tensorflow as tf
+
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         values = {name: tf.compat.v1.placeholder(array.dtype, array.shape) for name, array in arrays.items()}
         variables = {

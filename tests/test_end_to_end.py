@@ -17,9 +17,11 @@ import pytest
 from pipeline import options
 from tests import data_generation as data
 from tests.emulators import environment, storage_emulator
-from tests.running import ROOT, Run, run_pipeline
+from tests.running import ROOT, Run, run_pipeline, run_refused
 from transforms import write_tfrecord
 from transforms.models.spec import ModelFields
+
+pytestmark = pytest.mark.slow
 
 SAMPLES = sorted(Path(options.SAMPLES).parent.iterdir())
 
@@ -31,7 +33,7 @@ def cosine(a, b):
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> Run:
     """The sample images, by the command's defaults."""
-    return run_pipeline(tmp_path_factory.mktemp("samples") / "out", "--run_id", "first")
+    return run_pipeline(tmp_path_factory.mktemp("samples") / "out", "--run_id", "first", fresh=True)
 
 
 def test_every_sample_gets_a_vector(samples):
@@ -90,7 +92,7 @@ def test_a_run_that_is_complete_needs_overwrite_to_be_another(samples, tmp_path)
     stale = output / "embeddings" / "first" / "part-00007-of-00009.tfrecord"
     stale.write_bytes(b"of an older run")
     one = ["--input", SAMPLES[0], "--run_id", "first"]
-    refused = run_pipeline(output, *one)
+    refused = run_refused(output, *one)
     assert refused.code == 2
     assert refused.stderr == (
         "run_pipeline.py: --run_id 'first' is of a complete run with other inputs or another model: "
@@ -212,14 +214,16 @@ def test_every_way_in_gives_the_same_vectors(tmp_path):
     ids=["one thread", "multi_threading", "multi_processing"],
 )
 def test_runners_of_this_machine(samples, tmp_path, flags):
-    check_equal_to(samples, run_pipeline(tmp_path / "out", *flags))
+    check_equal_to(samples, run_pipeline(tmp_path / "out", *flags, fresh=True))
 
 
 def test_prism(samples, tmp_path):
     prism = os.environ.get("PRISM") or shutil.which("prism")
     if not prism:
         pytest.skip("no Prism: put its binary on the PATH or name it in the variable PRISM (CONTRIBUTING.md)")
-    check_equal_to(samples, run_pipeline(tmp_path / "out", "--runner=PrismRunner", f"--prism_location={prism}"))
+    check_equal_to(
+        samples, run_pipeline(tmp_path / "out", "--runner=PrismRunner", f"--prism_location={prism}", fresh=True)
+    )
 
 
 def check_equal_to(samples, run):
@@ -296,7 +300,7 @@ def test_only_broken_images(tmp_path):
     ids=["model", "nothing matched", "value", "flag", "filesystem"],
 )
 def test_what_is_wrong_is_said_in_one_line_before_any_work(tmp_path, flags, said):
-    run = run_pipeline(tmp_path / "out", *flags)
+    run = run_refused(tmp_path / "out", *flags)
     assert run.code == 2
     assert run.stdout == "" and run.stderr.startswith("run_pipeline.py: ") and run.stderr.count("\n") == 1
     assert said in run.stderr
@@ -305,7 +309,7 @@ def test_what_is_wrong_is_said_in_one_line_before_any_work(tmp_path, flags, said
 
 def test_an_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    run = run_pipeline(tmp_path / "file" / "out")
+    run = run_refused(tmp_path / "file" / "out")
     assert run.code == 2
     assert re.fullmatch(
         r"run_pipeline\.py: --output '.*/file/out' cannot be written: .*Not a directory.*\n", run.stderr
@@ -314,13 +318,13 @@ def test_an_output_that_cannot_be_written(tmp_path):
 
 def test_an_output_inside_the_input(tmp_path):
     data.write_images(tmp_path / "photos", 1)
-    run = run_pipeline(tmp_path / "photos" / "out", "--input", tmp_path / "photos")
+    run = run_refused(tmp_path / "photos" / "out", "--input", tmp_path / "photos")
     assert run.code == 2 and "lies within --input" in run.stderr
 
 
 def test_an_output_with_vectors_of_another_dimension(tmp_path):
     write_tfrecord.write_schema(str(tmp_path / "out"), ModelFields("m", "d", 7))
-    run = run_pipeline(tmp_path / "out")
+    run = run_refused(tmp_path / "out")
     assert (
         run.code == 2
         and "holds vectors of 7 dimensions and model" in run.stderr
@@ -330,7 +334,7 @@ def test_an_output_with_vectors_of_another_dimension(tmp_path):
 
 def test_a_job_that_fails_says_so_in_one_line_and_keeps_the_log(tmp_path):
     flags = ["--runner=PortableRunner", "--job_endpoint=localhost:1", "--environment_type=LOOPBACK"]
-    run = run_pipeline(tmp_path / "out", *flags, "--job_server_timeout=2")
+    run = run_pipeline(tmp_path / "out", *flags, "--job_server_timeout=2", fresh=True)
     assert run.code == 1
     said = re.fullmatch(r"run_pipeline\.py: the job failed: .+; all that was logged: (\S+)\n", run.stderr)
     assert said, run.stderr

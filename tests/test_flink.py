@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import contextlib
 import json
 import os
 import subprocess
@@ -14,9 +15,9 @@ import numpy as np
 import pytest
 from apache_beam.coders import VarIntCoder
 
+from deploy.flink.cluster import Cluster, flink, missing
 from pipeline import graph, options
 from tests import data_generation as data
-from tests.flink import Cluster, flink, missing
 from tests.running import ROOT, Run, command, run_pipeline
 from transforms.formats import INPUT_FORMATS
 
@@ -25,6 +26,7 @@ SAMPLES = Path(options.SAMPLES).parent
 TIMEOUT = 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_format", INPUT_FORMATS)
 def test_no_flatten_is_of_nothing(tmp_path, model, input_format):
     # With one, Beam's fuser for Flink says `PCollectionNodes […] were consumed but never produced`.
@@ -37,12 +39,36 @@ def test_no_flatten_is_of_nothing(tmp_path, model, input_format):
     assert flattens and [each.unique_name for each in flattens if not each.inputs] == []
 
 
+class _Clusters:
+    """One cluster for all tests, until one of its TaskManagers is gone: then the next test gets another."""
+
+    def __init__(self, tmp_path_factory: pytest.TempPathFactory):
+        self._tmp_path_factory = tmp_path_factory
+        self._running = contextlib.ExitStack()
+        self._cluster: Cluster | None = None
+
+    def whole(self) -> Cluster:
+        if self._cluster is None or any(each.poll() is not None for each in self._cluster.task_managers):
+            self.stop()
+            self._cluster = self._running.enter_context(flink(self._tmp_path_factory.mktemp("flink")))
+        return self._cluster
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory):
+    if reason := missing():
+        pytest.skip(reason)
+    clusters = _Clusters(tmp_path_factory)
+    yield clusters
+    clusters.stop()
+
+
 @pytest.fixture
-def cluster(tmp_path_factory):
-    if said := missing():
-        pytest.skip(said)
-    with flink(tmp_path_factory.mktemp("flink")) as started:
-        yield started
+def cluster(clusters):
+    return clusters.whole()
 
 
 def job(cluster: Cluster) -> str:

@@ -18,9 +18,10 @@ SAMPLES = {path.name for path in Path(options.SAMPLES).parent.iterdir()}
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory):
-    """Builds the sdist, and from it the wheel."""
+    """Builds the sdist, and from it the wheel, by the setuptools of this environment: another would be fetched."""
     directory = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, "-m", "build", "--outdir", directory, ROOT], check=True, capture_output=True)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
     return directory
 
 
@@ -50,8 +51,8 @@ def test_installed_it_embeds_the_samples_from_an_empty_directory(dist, tmp_path,
     (distribution,) = dist.glob(kind)
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, distribution]
-    subprocess.run(pip, check=True)
+    flags = ["--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, "--target", site, distribution], check=True)
     # Not this checkout: python -P leaves the current directory out, PYTHONPATH comes before site-packages.
     code = f"import pipeline; assert pipeline.__file__.startswith({str(site)!r}), pipeline.__file__"
     env = os.environ | {"PYTHONPATH": str(site)}

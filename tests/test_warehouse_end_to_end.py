@@ -12,6 +12,7 @@ import pytest
 from google.cloud import bigquery, storage
 
 from tests import data_generation as data
+from tests import fork_server
 from tests.faults import Faults, Hold, fault_proxy
 from tests.running import ROOT, command, read_rows
 
@@ -19,14 +20,23 @@ from tests.running import ROOT, command, read_rows
 class Warehouse:
     """A bucket of images, a dataset, and the command from the one to the other."""
 
-    def __init__(self, cloud, name: str):
+    def __init__(self, cloud, name: str, bucket: storage.Bucket | None = None):
+        self._cloud = cloud
         self.environment = os.environ | cloud.environment
         self.buckets = cloud.buckets
         self._bq = bigquery.Client(project="test")
         self._dataset = self._bq.create_dataset(f"test.{name}").dataset_id
         client = storage.Client()
-        self.bucket = client.create_bucket(name)
+        self.bucket = bucket or client.create_bucket(name)
         self.temp = client.create_bucket(f"{name}_temp")
+
+    def copied(self, name: str) -> "Warehouse":
+        """Returns a warehouse over the same bucket, with copies of the tables in a dataset of its own."""
+        copied = Warehouse(self._cloud, name, self.bucket)
+        for table in self._bq.list_tables(self._dataset):
+            if table.table_type == "TABLE":  # the command makes the views
+                self._bq.copy_table(table.reference, f"test.{copied._dataset}.{table.table_id}").result()
+        return copied
 
     def put(self, name: str, content: bytes) -> None:
         self.bucket.blob(f"photos/{name}").upload_from_string(content)
@@ -41,26 +51,25 @@ class Warehouse:
     def delete(self, name: str) -> None:
         self.bucket.blob(f"photos/{name}").delete()
 
-    def command(self, table: str, *flags: str) -> list[str]:
-        given = [f"--output_table=test:{self._dataset}.{table}", f"--temp_location=gs://{self.temp.name}/{table}"]
-        given.append("--read_concurrency=4")  # the emulator's queue of connections is short, and who is left out waits
+    def flags(self, table: str, *flags: str) -> list[str]:
+        needed = [f"--output_table=test:{self._dataset}.{table}", f"--temp_location=gs://{self.temp.name}/{table}"]
+        needed.append("--read_concurrency=4")  # the emulator's queue of connections is short, and who is left out waits
         if not any(flag.startswith("--input=") for flag in flags):
-            given.append(f"--input=gs://{self.bucket.name}/photos/")
-        return command(*given, *flags)
+            needed.append(f"--input=gs://{self.bucket.name}/photos/")
+        return [*needed, *flags]
 
     def run(self, table: str, *flags: str, env: dict[str, str] | None = None) -> dict:
         """Runs the command to a good end, and returns its report."""
-        done = self.start(table, *flags, env=env)
-        stdout, stderr = done.communicate(timeout=400)
-        assert done.returncode == 0, stderr
+        done = fork_server.run(self.flags(table, *flags), self.environment | (env or {}), timeout=400)
+        assert done.returncode == 0, done.stderr
         (row,) = self.query(f"SELECT report FROM {table}_runs ORDER BY started_at DESC LIMIT 1")
         report = json.loads(row["report"])
-        assert f"{report['counts']['listed']} images listed" in stdout
+        assert f"{report['counts']['listed']} images listed" in done.stdout
         return report
 
     def start(self, table: str, *flags: str, env: dict[str, str] | None = None) -> subprocess.Popen:
         return subprocess.Popen(
-            self.command(table, *flags),
+            command(*self.flags(table, *flags)),
             cwd=ROOT,
             env=self.environment | (env or {}),
             stdout=subprocess.PIPE,
@@ -112,9 +121,59 @@ def counts(report: dict) -> dict[str, int]:
     return {name: count for name, count in report["counts"].items() if count}
 
 
+def name_of(request: pytest.FixtureRequest) -> str:
+    return re.sub(r"\W+", "_", request.node.name)[-50:].strip("_")
+
+
 @pytest.fixture
 def warehouse(cloud, request) -> Warehouse:
-    return Warehouse(cloud, re.sub(r"\W+", "_", request.node.name)[-50:].strip("_"))
+    return Warehouse(cloud, name_of(request))
+
+
+# Makes a table, changes its bucket, and makes the table that is expected then, from scratch.
+History = Callable[[Warehouse], None]
+
+
+@pytest.fixture(scope="module")
+def originals() -> dict[History, Warehouse]:
+    return {}
+
+
+@pytest.fixture
+def copy_after(cloud, request, originals) -> Callable[[History], Warehouse]:
+    """Returns a warehouse after a history, which happens once for all tests: each has a copy of the tables."""
+
+    def copy(history: History) -> Warehouse:
+        if history not in originals:
+            original = Warehouse(cloud, history.__name__)
+            history(original)
+            originals[history] = original
+        return originals[history].copied(name_of(request))
+
+    return copy
+
+
+def changes_copies_and_failures(warehouse: Warehouse) -> None:
+    warehouse.put_images([f"{i}.jpg" for i in range(60)], 0)
+    for i in range(5):
+        warehouse.copy(f"{i}.jpg", f"copy-{i}.jpg")
+    warehouse.put("broken.jpg", b"no image")
+    warehouse.put_images([f"{i}.jpg" for i in range(10)], 100)
+    warehouse.delete("50.jpg")
+    warehouse.run("images")  # with rows there that are to change, and one to go
+    warehouse.put_images([f"{i}.jpg" for i in range(20, 40)], 200)
+    warehouse.delete("51.jpg")
+    warehouse.run("scratch")
+
+
+def changes_and_renames(warehouse: Warehouse) -> None:
+    warehouse.put_images([f"{i}.jpg" for i in range(100)], 0)
+    warehouse.run("images")
+    warehouse.put_images([f"{i}.jpg" for i in range(30)], 100)
+    for i in range(40, 50):
+        warehouse.copy(f"{i}.jpg", f"copy-{i}.jpg")
+        warehouse.delete(f"{i}.jpg")
+    warehouse.run("scratch")
 
 
 def test_a_table_follows_its_bucket(warehouse):
@@ -282,17 +341,8 @@ def test_failures_that_may_pass_are_tried_again(warehouse):
 
 
 @pytest.mark.parametrize("moment", ["while it embeds", "when its rows are loaded", "when they are published"])
-def test_a_run_that_is_killed_is_finished_by_the_next(warehouse, moment):
-    warehouse.put_images([f"{i}.jpg" for i in range(60)], 0)
-    for i in range(5):
-        warehouse.copy(f"{i}.jpg", f"copy-{i}.jpg")
-    warehouse.put("broken.jpg", b"no image")
-    warehouse.put_images([f"{i}.jpg" for i in range(10)], 100)
-    warehouse.delete("50.jpg")
-    warehouse.run("images")  # with rows there that are to change, and one to go
-    warehouse.put_images([f"{i}.jpg" for i in range(20, 40)], 200)
-    warehouse.delete("51.jpg")
-
+def test_a_run_that_is_killed_is_finished_by_the_next(copy_after, moment):
+    warehouse = copy_after(changes_copies_and_failures)
     server, hold, loaded, published = {
         # Of 21 images to embed the last are not read yet. Four are read at once and four are a batch: one is done.
         "while it embeds": ("STORAGE", Hold("^GET .*photos.*alt=media", passing=16), 0, 1),
@@ -311,7 +361,6 @@ def test_a_run_that_is_killed_is_finished_by_the_next(warehouse, moment):
         killed.communicate()
 
     warehouse.run("images", "--prune", "--run_id=night")
-    warehouse.run("scratch")
     rows = warehouse.rows("images")
     assert "50.jpg" not in rows and "51.jpg" not in rows
     check_equal(rows, warehouse.rows("scratch"))
@@ -319,10 +368,8 @@ def test_a_run_that_is_killed_is_finished_by_the_next(warehouse, moment):
     assert len(warehouse.query("SELECT key FROM images_failures WHERE run_id = 'night'")) == 1
 
 
-def test_two_runs_at_once(warehouse):
-    warehouse.put_images([f"{i}.jpg" for i in range(40)], 0)
-    warehouse.run("images")
-    warehouse.put_images([f"{i}.jpg" for i in range(20)], 100)
+def test_two_runs_at_once(copy_after):
+    warehouse = copy_after(changes_copies_and_failures)
     holds = [Hold("BEGIN TRANSACTION") for _ in range(2)]
     with contextlib.ExitStack() as proxies:
         both = [
@@ -341,7 +388,6 @@ def test_two_runs_at_once(warehouse):
         for run in both:
             _, stderr = run.communicate(timeout=400)
             assert run.returncode == 0, stderr
-    warehouse.run("scratch")
     check_equal(warehouse.rows("images"), warehouse.rows("scratch"))
     assert len(warehouse.query("SELECT run_id FROM images_runs")) == 3
 
@@ -355,14 +401,8 @@ def test_two_runs_at_once(warehouse):
     ],
     ids=["503, 429 and resets", "lost replies and hangs"],
 )
-def test_faults_on_the_way_change_nothing(warehouse, rates, paths):
-    warehouse.put_images([f"{i}.jpg" for i in range(100)], 0)
-    warehouse.run("images")
-    warehouse.put_images([f"{i}.jpg" for i in range(30)], 100)
-    for i in range(40, 50):
-        warehouse.copy(f"{i}.jpg", f"copy-{i}.jpg")
-        warehouse.delete(f"{i}.jpg")
-    warehouse.run("scratch")
+def test_faults_on_the_way_change_nothing(copy_after, rates, paths):
+    warehouse = copy_after(changes_and_renames)
     with (
         fault_proxy(warehouse.environment["STORAGE_EMULATOR_HOST"], seed=1, rates=rates, paths=paths) as storage_proxy,
         fault_proxy(

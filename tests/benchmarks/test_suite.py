@@ -11,6 +11,8 @@ from PIL import Image
 from benchmarks import contenders, machine, memory, photographs, rounds, suite, table
 from benchmarks.peers import contract
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 40  # two batches, so that there is a steady state
 
 

@@ -43,6 +43,15 @@ def hashes(lock: Path) -> dict[str, set[str]]:
     return {part.split()[0]: set(re.findall(r"--hash=(\S+)", part)) for part in parts}
 
 
+def uv(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs uv from this project's root; asks the package index only for what uv's cache does not answer."""
+    for network in (["--offline"], []):
+        done = subprocess.run([BIN / "uv", *network, *arguments], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode == 0:
+            break
+    return done
+
+
 def make(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Says what make would run, in an environment without variables of these names."""
     given = [f"{name}={value}" for name, value in variables.items()]
@@ -96,14 +105,15 @@ def test_the_launcher_finds_the_command():
     assert place == f"{workdir}/run_pipeline.py"
 
 
+@pytest.mark.slow
 def test_the_lock_is_of_the_requirements(tmp_path):
     recipe = make("lock").stdout.replace("\\\n", " ").splitlines()
     (line,) = [line for line in recipe if "pip compile" in line]
-    command = [BIN / "uv", *line.split()[1:]]
+    command = line.split()[1:]
     command[command.index("--output-file") + 1] = again = tmp_path / "again.lock"
     constraints = tmp_path / "constraints"
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in pinned().items()))
-    done = subprocess.run([*command, "--constraint", constraints], cwd=ROOT, capture_output=True, text=True)
+    done = uv(*command, "--constraint", constraints)
     assert done.returncode == 0, f"the requirements have changed: `make lock`\n{done.stderr}"
     expected = hashes(again)
     assert hashes(LOCK).keys() == expected.keys(), "the requirements have changed: `make lock`"
@@ -111,15 +121,12 @@ def test_the_lock_is_of_the_requirements(tmp_path):
     assert [name for name, known in hashes(LOCK).items() if not known <= expected[name]] == []
 
 
+@pytest.mark.slow
 def test_a_clean_environment_takes_the_lock_without_a_compiler(tmp_path):
     # Its target is empty, so what is installed for these tests does not count.
     platform = ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", "--target", tmp_path]
     wheels = ["--only-binary", ":all:", *(word for name in PURE_PYTHON for word in ("--no-binary", name))]
-    done = subprocess.run(
-        [BIN / "uv", "pip", "install", "--dry-run", "--require-hashes", *platform, *wheels, "--requirement", LOCK],
-        capture_output=True,
-        text=True,
-    )
+    done = uv("pip", "install", "--dry-run", "--require-hashes", *platform, *wheels, "--requirement", LOCK)
     assert done.returncode == 0, done.stderr
     would = set(re.findall(r"^ \+ ([a-z0-9-]+)==", done.stderr, flags=re.MULTILINE))
     assert would == set(pinned())
@@ -167,13 +174,15 @@ def test_the_context_holds_what_is_needed_and_no_more(context):
     assert [path.name for path in (context / "deploy").iterdir()] == ["requirements.lock"]
 
 
+@pytest.mark.slow
 def test_from_the_context_the_package_installs_and_its_command_answers(context, tmp_path):
     source = shutil.copytree(context, tmp_path / "source")
     (install,) = [run for run in instructions("RUN") if "/source && pip check" in run]
     assert "pip install --no-cache-dir --no-deps /source" in install
     site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--no-deps", "--target", site, source]
-    subprocess.run(pip, check=True)
+    # Built by the setuptools of this environment: the image fetches its own.
+    flags = ["--quiet", "--no-cache-dir", "--no-deps", "--no-build-isolation"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, "--target", site, source], check=True)
     assert not (site / "tests").exists() and not (site / "deploy").exists()
     template = tmp_path / "template"
     template.mkdir()

@@ -16,6 +16,8 @@ import pytest
 
 from pipeline import options
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "cron" / "embed-nightly.sh"
 CRONTAB = ROOT / "deploy" / "cron" / "crontab"

@@ -36,6 +36,8 @@ from tests.deploy.pictures import (
 )
 from tests.emulators import bigquery_emulator
 
+pytestmark = pytest.mark.slow
+
 # Two ways to the same double: the sums of products are added in another order.
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 

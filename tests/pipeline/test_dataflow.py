@@ -17,6 +17,8 @@ from pipeline.quote import dry_run
 from tests import data_generation as data
 from tests.running import ROOT, command
 
+pytestmark = pytest.mark.slow
+
 IMAGE = "us-docker.pkg.dev/test/images/embed:1"
 
 

@@ -11,6 +11,8 @@ from pipeline import import_checkpoint
 from tests import formula_weights, slim_checkpoints, tiny_network
 from transforms.models.slim import checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline import inspect_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tf1_hub"
@@ -26,6 +28,7 @@ def test_a_tf1_module(capsys):
     assert facts["parameters"] > 100 and " batches of 4 at a time" in facts["speed"] and len(facts["digest"]) == 64
 
 
+@pytest.mark.slow
 def test_the_bundled_model_for_people(capsys):
     assert inspect_model.main(["efficientnet_lite0", "--batch_size", "1"]) == 0
     text = capsys.readouterr().out

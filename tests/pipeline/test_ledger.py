@@ -24,6 +24,8 @@ from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known, R
 from transforms.write_bigquery import RunColumns, embedding_row, failure_row
 from transforms.write_tfrecord import WriteTFRecords
 
+pytestmark = pytest.mark.slow
+
 DIMENSION = 7
 DIGEST, OTHER = "d" * 64, "e" * 64
 MODEL = ModelFields("a model", DIGEST, DIMENSION)

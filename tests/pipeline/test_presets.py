@@ -93,6 +93,7 @@ def test_an_image_needs_no_setup_file():
     assert resolved("--preset=dataflow", "--sdk_container_image=i")["setup_file"][0] == "None"
 
 
+@pytest.mark.slow
 def test_explain_ends_well_and_touches_nothing(tmp_path):
     # In an empty directory, whose output would appear there; nothing matches the input, which a run would mind.
     done = subprocess.run(

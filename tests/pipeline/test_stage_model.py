@@ -16,6 +16,8 @@ from transforms.models.engines import opening
 from transforms.models.resolve import resolve
 from transforms.storage import gcs
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "tf1_hub"
 
 
@@ -138,7 +140,7 @@ def test_to_a_bucket_and_through_the_pipeline(tmp_path):
         shutil.rmtree(module)  # from now on there is only the staged one
         from tests.running import run_pipeline
 
-        run = run_pipeline(tmp_path / "out", "--model", "gs://models/c3", "--top_classes", 3, env=env)
+        run = run_pipeline(tmp_path / "out", "--model", "gs://models/c3", "--top_classes", 3, env=env, fresh=True)
     assert run.code == 0, run.stderr
     model = run.report["model"]
     assert (model["format"], model["location"], model["dimension"]) == ("tf1_hub", "gs://models/c3", 5)

@@ -26,6 +26,8 @@ from transforms.records import (
 )
 from transforms.stage import FAILURES, SECONDS, StageOutput, with_stage_outputs
 
+pytestmark = pytest.mark.slow
+
 UNREADABLE = b"unreadable"
 
 

@@ -19,6 +19,8 @@ from transforms.models.engines.loading import ModelCall
 from transforms.records import DecodedImage, ImageInfo, ImageRef
 from transforms.stage import StageOutput, with_stage_outputs
 
+pytestmark = pytest.mark.slow
+
 
 def decoded(count, size=(224, 224)):
     return [

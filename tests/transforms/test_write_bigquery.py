@@ -135,6 +135,7 @@ def test_a_message_that_names_an_odd_file_is_utf_8():
     assert "caf\\udce9" in row["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "expected"),
     [

@@ -1,4 +1,4 @@
-"""pipeline.quote.dry_run: the job request, the stages with an accelerator, the quote; nothing touched, no network."""
+"""pipeline.quote.dry_run: the job request, which stages the accelerator is on, the quote; nothing touched, no network."""
 
 import json
 import os
@@ -12,6 +12,8 @@ from pipeline import options, presets, runners
 from pipeline.quote import dataflow_job, dry_run
 from tests.running import ROOT, command
 from transforms.models.resolve import resolve
+
+pytestmark = pytest.mark.slow
 
 IMAGE = "us-docker.pkg.dev/my-project/images/embed:1"
 HINT = "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver"

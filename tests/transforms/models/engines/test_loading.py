@@ -44,6 +44,7 @@ def test_vectors_are_those_of_tensorflow(loaded, model):
     np.testing.assert_allclose(loaded(pixels), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_without_openvino_tensorflow_runs_the_model(model, monkeypatch):
     monkeypatch.setattr(openvino_engine, "openvino", None)
     loading._load.cache_clear()

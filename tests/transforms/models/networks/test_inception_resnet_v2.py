@@ -8,6 +8,8 @@ import tensorflow_hub as hub
 from tests import formula_weights
 from transforms.models.networks.inception_resnet_v2 import InceptionResNetV2
 
+pytestmark = pytest.mark.slow
+
 NAME = "inception_resnet_v2"
 SIZES = [(299, 299), (331, 255)]
 

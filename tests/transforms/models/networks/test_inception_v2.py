@@ -9,6 +9,8 @@ import tf_keras
 from tests import formula_weights
 from transforms.models.networks.inception_v2 import InceptionV2
 
+pytestmark = pytest.mark.slow
+
 NAME = "inception_v2"
 KEYS = {"feature_vector": "features_224x224", "classification": "logits_224x224"}
 

@@ -13,7 +13,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-JARS = Path(__file__).with_name("flink-jars.sha256")
+JARS = Path(__file__).with_name("jars.sha256")
 MAVEN = "https://repo1.maven.org/maven2"
 FLINK = "1.19.2"
 FLINK_URL = (

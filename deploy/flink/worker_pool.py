@@ -1,4 +1,4 @@
-"""Beam's pool of external workers, on one address: `python -m tests.worker_pool HOST:PORT`.
+"""Beam's pool of external workers, on one address: `python -m deploy.flink.worker_pool HOST:PORT`.
 
 Beam's own, `python -m apache_beam.runners.worker.worker_pool_main`, listens on all addresses of a machine. TaskManagers
 name their workers alike, so two of them that share a pool stop each other's: on one machine each needs a pool of its

@@ -1,7 +1,4 @@
-"""A Flink cluster on this machine: a JobManager, two TaskManagers, worker pools, and Beam's job server before them.
-
-`python -m tests.flink FLAGS…` runs the command on it with these flags, and stops it all.
-"""
+"""A Flink cluster on this machine: a JobManager, two TaskManagers, worker pools, and Beam's job server before them."""
 
 import contextlib
 import dataclasses
@@ -12,17 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests import flink_jars
-from tests.emulators import free_port, wait_for
+from deploy.flink import jars
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TASK_MANAGERS = 2
 SLOTS = 2  # each: what one TaskManager ran has room on the other
 
@@ -84,13 +79,13 @@ class Cluster:
 @contextlib.contextmanager
 def flink(directory: Path) -> Iterator[Cluster]:
     """Starts a cluster that keeps its configuration, files and logs in `directory`; stops it after the block."""
-    rest, rpc, pool, job = (free_port() for _ in range(4))
+    rest, rpc, pool, job = (_free_port() for _ in range(4))
     directory = directory.resolve()
     (directory / "log4j.properties").write_text(_LOGGING)
     (directory / "config.yaml").write_text(_configuration(directory, rest, rpc))
     # Flink and its logging; not its tables, which are half of it.
-    lib = flink_jars.distribution()
-    jars = sorted([*lib.glob("flink-dist-*.jar"), *lib.glob("log4j-*.jar")]) + flink_jars.job_server()
+    lib = jars.distribution()
+    class_path = sorted([*lib.glob("flink-dist-*.jar"), *lib.glob("log4j-*.jar")]) + jars.job_server()
     base = "org.apache.flink.runtime"
     with contextlib.ExitStack() as stack:
 
@@ -101,7 +96,9 @@ def flink(directory: Path) -> Iterator[Cluster]:
 
         def java(name: str, flags: Sequence[str], *arguments: object) -> subprocess.Popen:
             logging = f"-Dlog4j.configurationFile={directory}/log4j.properties"
-            return start(name, ["java", *flags, *_JVM, logging, "-cp", os.pathsep.join(map(str, jars)), *arguments])
+            return start(
+                name, ["java", *flags, *_JVM, logging, "-cp", os.pathsep.join(map(str, class_path)), *arguments]
+            )
 
         entry = f"{base}.entrypoint.StandaloneSessionClusterEntrypoint"
         manager = java("jobmanager", ["-Xmx384m"], entry, "--configDir", directory)
@@ -121,13 +118,13 @@ def flink(directory: Path) -> Iterator[Cluster]:
             # On a cluster every machine's `localhost` is its own; here every TaskManager's `worker-pool` is.
             own, hosts = f"127.0.0.{i + 1}", directory / f"hosts-{i}"
             hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{own} worker-pool\n")
-            start(f"workers-{i}", [sys.executable, "-m", "tests.worker_pool", f"{own}:{pool}"])
+            start(f"workers-{i}", [sys.executable, "-m", "deploy.flink.worker_pool", f"{own}:{pool}"])
             flags, runner = ["-Xmx512m", f"-Djdk.net.hosts.file={hosts}"], f"{base}.taskexecutor.TaskManagerRunner"
             task_managers.append(
                 java(f"taskmanager-{i}", flags, runner, "--configDir", directory, f"-Dtaskmanager.resource-id={i}")
             )
         for port, process in ((rest, manager), (job, server)):
-            wait_for_start(port, process)
+            _wait_for_port(port, process)
         flags = ["--preset=flink", f"--job_endpoint=127.0.0.1:{job}", f"--environment_config=worker-pool:{pool}"]
         cluster = Cluster(f"http://127.0.0.1:{rest}", flags, task_managers, directory)
         _wait_for_task_managers(cluster)
@@ -149,15 +146,22 @@ def _start(log: Path, command: Sequence[object]) -> subprocess.Popen:
         )
 
 
-def wait_for_start(port: int, process: subprocess.Popen, seconds: float = 60) -> None:
-    """Waits longer than for the small servers: a JVM starts slowly on a busy machine."""
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_for_port(port: int, process: subprocess.Popen, seconds: float = 70) -> None:
+    """Waits until a process listens: a JVM starts slowly on a busy machine."""
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return wait_for(port, process)
-        except TimeoutError:
-            if time.monotonic() > deadline:
-                raise
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"the server did not open its port within {seconds} s")
 
 
 def missing() -> str | None:
@@ -165,8 +169,8 @@ def missing() -> str | None:
     if not shutil.which("java"):
         return "no Java: put one of version 11 or 17 on the PATH (docs/flink.md)"
     try:
-        flink_jars.distribution()
-        flink_jars.job_server()
+        jars.distribution()
+        jars.job_server()
     except OSError as error:
         return f"the jars of Flink and of Beam's job server cannot be fetched: {error}"
     return None
@@ -235,25 +239,3 @@ def _stop(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def main(flags: Sequence[str]) -> int:
-    """Runs the command on a cluster; returns its exit code."""
-    if said := missing():
-        print(said, file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with tempfile.TemporaryDirectory() as directory, flink(Path(directory)) as cluster:
-            print(f"Flink {flink_jars.FLINK}, {TASK_MANAGERS} TaskManagers: {cluster.url}", flush=True)
-            code = subprocess.run([sys.executable, "run_pipeline.py", *cluster.flags, *flags], cwd=ROOT).returncode
-            for job in cluster.get("/jobs/overview")["jobs"]:
-                tasks = f"{job['tasks']['finished']} of {job['tasks']['total']} tasks finished"
-                print(f"Flink job {job['jid']}: {job['state']} after {job['duration'] / 1000:.1f} s, {tasks}")
-            return code
-    except KeyboardInterrupt:
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

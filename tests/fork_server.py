@@ -1,0 +1,133 @@
+"""A process that has imported Beam and the command, and forks for each run: two seconds of CPU less than a start.
+
+A run is as good as one in a fresh process: the server has read the same environment and has called nothing. Its
+imports leave no threads but those of OpenBLAS and jemalloc, which handle forks themselves. A run differs from a fresh
+process in its start, so tests of start-up, signals, imports and logs start the command itself.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+class ForkServer:
+    """The server's client, in the tests' process; the server ends when this is closed, or its process has ended."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        self.environment = dict(environment)
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
+                cwd=ROOT,
+                env=self.environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def run(self, flags: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Runs the command with `flags` to its end, as `subprocess.run` would with `capture_output`.
+
+        Raises:
+          subprocess.TimeoutExpired: after `timeout` seconds; the run is killed.
+        """
+        with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+            self._connection.settimeout(60)  # a server that is new has its imports before it
+            request = json.dumps(flags).encode() + b"\n"
+            socket.send_fds(self._connection, [request], [stdout.fileno(), stderr.fileno()])
+            pid = self._reply()
+            self._connection.settimeout(timeout)
+            try:
+                code = self._reply()
+            except TimeoutError as error:
+                os.kill(pid, signal.SIGKILL)
+                self._connection.settimeout(60)
+                self._reply()
+                raise subprocess.TimeoutExpired(list(flags), timeout) from error
+            for stream in (stdout, stderr):
+                stream.seek(0)
+            return subprocess.CompletedProcess(list(flags), code, stdout.read(), stderr.read())
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.wait(60)
+
+    def _reply(self) -> int:
+        reply = b""
+        while not reply.endswith(b"\n"):
+            block = self._connection.recv(64)
+            if not block:
+                raise RuntimeError(f"the fork server ended with {self._process.wait(60)}")
+            reply += block
+        return int(reply)
+
+
+_current: ForkServer | None = None
+
+
+def run(flags: Sequence[str], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Runs the command by a server that was started in this very environment; starts one where there is none.
+
+    One server is kept, the last: most tests of a module have one environment.
+    """
+    global _current
+    environment = {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
+    if _current is None or _current.environment != environment:
+        if _current:
+            _current.close()
+            atexit.unregister(_current.close)
+        _current = ForkServer(environment)
+        atexit.register(_current.close)
+    return _current.run(flags, timeout)
+
+
+def _requests(connection: socket.socket) -> Iterator[tuple[list[str], list[int]]]:
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(connection, 2**16, 2)
+        while request and not request.endswith(b"\n"):
+            request += connection.recv(2**16)
+        if not request:
+            return
+        yield json.loads(request), descriptors
+
+
+def _serve(connection: socket.socket) -> int:
+    """Forks for each request until the client is gone; in a child, runs the command and returns its exit code."""
+    from pipeline import launch
+    from pipeline.report import run_report  # noqa: F401
+
+    if threading.active_count() > 1 or "tensorflow" in sys.modules:
+        raise RuntimeError(f"not fit to fork: {threading.enumerate()}, tensorflow={'tensorflow' in sys.modules}")
+    for flags, descriptors in _requests(connection):
+        pid = os.fork()
+        if not pid:
+            connection.close()
+            for target, descriptor in enumerate(descriptors, 1):
+                os.dup2(descriptor, target)
+                os.close(descriptor)
+            sys.argv = ["run_pipeline.py", *flags]
+            return launch.main()
+        for descriptor in descriptors:
+            os.close(descriptor)
+        connection.sendall(b"%d\n" % pid)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(b"%d\n" % code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -1,0 +1,33 @@
+"""tests.fork_server: a forked run is a run of the command."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests import fork_server
+from tests.running import run_pipeline
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server():
+    server = fork_server.ForkServer(os.environ)
+    yield server
+    server.close()
+
+
+def test_exit_code_and_streams_are_those_of_a_process(server, tmp_path):
+    flags = ["--input", tmp_path / "none", "--explain"]
+    for more in ([], ["--batch_size=0"]):
+        fresh = run_pipeline(tmp_path / "out", *flags, *more, fresh=True)
+        forked = server.run(["--output", str(tmp_path / "out"), *map(str, flags), *more], 60)
+        assert (forked.returncode, forked.stdout, forked.stderr) == (fresh.code, fresh.stdout, fresh.stderr)
+
+
+def test_after_a_run_that_took_too_long_there_is_another(server, tmp_path):
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.run(["--output", str(tmp_path / "out")], 0.5)
+    assert not list(tmp_path.glob("out/runs/*"))
+    assert server.run(["--help"], 60).returncode == 0
