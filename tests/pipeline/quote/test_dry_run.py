@@ -1,4 +1,4 @@
-"""pipeline.quote.dry_run: the job request, which stages the accelerator is on, the quote; nothing touched, no network."""
+"""pipeline.quote.dry_run: the job request, the stages with an accelerator, the quote; nothing touched, no network."""
 
 import json
 import os
