@@ -78,8 +78,9 @@ def test_a_run_is_finished_where_all_its_places_say_so(photos, tmp_path, model, 
     monkeypatch.setattr(publish, "published", lambda table, run_id: None)
     assert check.finished(both, model) is None  # its rows are not in the table
     monkeypatch.setattr(publish, "published", lambda table, run_id: done)
-    (tmp_path / "out" / "runs" / "r.json").unlink()
     assert check.finished(both, model) == done
+    (tmp_path / "out" / "runs" / "r.json").unlink()
+    assert check.finished(both, model) == done  # it wrote no shard, and none is there
     assert not list((tmp_path / "out" / "runs").iterdir())  # a check writes nothing
 
 
