@@ -12,7 +12,7 @@ from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import publish, tables
-from transforms import write_tfrecord
+from transforms import shards, write_tfrecord
 from transforms.encoding import examples
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
@@ -54,6 +54,8 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     if config.output_table:
         with tables.explained(config.output_table):
             report = publish.published(config.output_table, config.run_id)
+        if report and config.output and not _has_files_of(config.output, report):
+            report = None
     else:
         report = run_report.read(config.output or "", config.run_id)
     if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
@@ -62,6 +64,16 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
             "give another, or --overwrite to replace it"
         )
     return report
+
+
+def _has_files_of(output: str, published: RunReport) -> bool:
+    """Returns whether all files of a published run are in place, be it without the report, which is written last.
+
+    They are not where a later attempt was killed while its files took the place of these.
+    """
+    if run_report.read(output, published.run_id):
+        return True
+    return shards.are_all(write_tfrecord.directory(output, published.run_id), published.shards)
 
 
 def check_output(config: EmbedConfig, model: ModelSpec) -> None:

@@ -104,6 +104,37 @@ def test_a_report_that_is_in_the_table_alone_is_written_when_nothing_is_refused(
         assert RunReport.from_json(place.read_text()) == published
 
 
+def test_an_attempt_that_dies_while_files_are_named_is_not_taken_for_the_one_in_the_table(
+    output, others, monkeypatch, capfd
+):
+    from pipeline import check, options, precision
+    from pipeline.report.run_report import RunReport
+    from pipeline.warehouse import publish
+    from transforms.storage import files
+
+    place = output / "runs" / "r.json"
+    published = RunReport.from_json(place.read_text())
+    monkeypatch.setattr(publish, "published", lambda table, run_id: published)
+    flags = "--input", published.inputs[0], "--output", str(output), *RUN, "--output_table", "p:d.t"
+    config, _ = options.parse(flags)
+    model = precision.resolved(config, is_local=True)
+    assert check.finished(config, model) == published
+
+    name = files.name
+
+    def die(part, path):
+        name(part, path)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(files, "name", die)
+    assert embed(output, others, "--overwrite") == 1
+    assert not place.exists() and list(output.glob("embeddings/r/part-*"))
+    assert check.finished(config, model) is None
+    shutil.rmtree(output / "embeddings" / "r" / ".parts")
+    (output / "embeddings" / "r" / "part-00000-of-00009.tfrecord").write_bytes(b"of another numbering")
+    assert check.finished(config, model) is None
+
+
 def test_all_of_a_run_is_replaced(output, others):
     (output / "embeddings" / "r" / "part-00007-of-00009.tfrecord").write_bytes(b"of an attempt that was killed")
     (output / "failures" / "r" / ".parts").mkdir()

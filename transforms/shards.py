@@ -179,6 +179,13 @@ def number(parts: Sequence[Shard], directory: str, suffix: str) -> Iterable[tupl
         yield part.path, Shard(f"{directory}/part-{i:05d}-of-{len(parts):05d}{suffix}", part.records)
 
 
+def are_all(directory: str, shards: int) -> bool:
+    """Returns whether a directory holds so many shards, all of one attempt, and no part that waits for its name."""
+    paths = [file.path for file in files.match(f"{directory}/part-*")]
+    numbered = [path for path in paths if f"-of-{shards:05d}." in path]
+    return len(paths) == len(numbered) == shards and not files.match(f"{directory}/{_PARTS}/*", limit=1)
+
+
 def _number(
     parts: list[Shard], directory: str, suffix: str, before_naming: Callable[[], None] | None
 ) -> Iterable[tuple[str, Shard]]:

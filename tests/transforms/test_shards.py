@@ -212,3 +212,19 @@ def test_where_it_cannot_be_made_ready_nothing_is_named(tmp_path):
     with pytest.raises(Exception, match="the report stays"):
         written(tmp_path / "d", ["1"], before_naming=fail)
     assert [path.read_text() for path in (tmp_path / "d").glob("part-*")] == ["old\n"]
+
+
+def test_whether_all_shards_are_there(tmp_path):
+    assert shards.are_all(str(tmp_path / "d"), 0)
+    number_written = len(written(tmp_path / "d", ["x" * 99] * 1000, max_shard_bytes=10_000))
+    assert shards.are_all(str(tmp_path / "d"), number_written)
+    assert not shards.are_all(str(tmp_path / "d"), number_written - 1)
+    assert not shards.are_all(str(tmp_path / "d"), 0)
+    for stranger in ("part-00000-of-00001.txt", f"{shards._PARTS}/x.txt"):
+        path = tmp_path / "d" / stranger
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+        assert not shards.are_all(str(tmp_path / "d"), number_written)
+        path.unlink()
+    (tmp_path / "d" / f"part-00001-of-{number_written:05d}.txt").unlink()
+    assert not shards.are_all(str(tmp_path / "d"), number_written)
