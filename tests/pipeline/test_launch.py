@@ -101,7 +101,7 @@ def test_a_job_that_fails_is_one_line_and_a_log(start, instead, photos, tmp_path
     instead(build)
     run = start(photos)
     assert (run.code, run.stdout) == (1, "")
-    said = re.fullmatch(r"run_pipeline\.py: the job failed: last; all that was logged: (.+)\n", run.stderr)
+    said = re.fullmatch(r"run_pipeline\.py: the job failed: first; all that was logged: (.+)\n", run.stderr)
     assert said and Path(said[1]) in logs(tmp_path)
     assert "Traceback" in Path(said[1]).read_text()
 
