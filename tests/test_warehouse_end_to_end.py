@@ -60,12 +60,16 @@ class Warehouse:
 
     def run(self, table: str, *flags: str, env: dict[str, str] | None = None) -> dict:
         """Runs the command to a good end, and returns its report."""
-        done = fork_server.run(self.flags(table, *flags), self.environment | (env or {}), timeout=400)
+        done = self.finish(table, *flags, env=env)
         assert done.returncode == 0, done.stderr
         (row,) = self.query(f"SELECT report FROM {table}_runs ORDER BY started_at DESC LIMIT 1")
         report = json.loads(row["report"])
         assert f"{report['counts']['listed']} images listed" in done.stdout
         return report
+
+    def finish(self, table: str, *flags: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs the command to whatever end."""
+        return fork_server.run(self.flags(table, *flags), self.environment | (env or {}), timeout=400)
 
     def start(self, table: str, *flags: str, env: dict[str, str] | None = None) -> subprocess.Popen:
         return subprocess.Popen(
@@ -288,12 +292,10 @@ def test_files_and_rows_from_one_pass(warehouse):
     ((key, run_id),) = [tuple(row.values()) for row in warehouse.query("SELECT key, run_id FROM images_failures")]
     assert (key, run_id) == (f"gs://{warehouse.bucket.name}/photos/broken.jpg", "night")
 
-    done = warehouse.start("images", f"--output={output}", "--run_id=night")
-    stdout, stderr = done.communicate(timeout=200)
-    assert (done.returncode, "is complete, nothing was done" in stdout) == (0, True), stderr
-    done = warehouse.start("images", f"--output={output}", "--run_id=night", "--resize_mode=pad")
-    _, stderr = done.communicate(timeout=200)
-    assert done.returncode == 2 and "is of a complete run with other inputs or another model" in stderr
+    done = warehouse.finish("images", f"--output={output}", "--run_id=night")
+    assert (done.returncode, "is complete, nothing was done" in done.stdout) == (0, True), done.stderr
+    done = warehouse.finish("images", f"--output={output}", "--run_id=night", "--resize_mode=pad")
+    assert done.returncode == 2 and "is of a complete run with other inputs or another model" in done.stderr
 
 
 def test_what_the_gate_refuses_does_not_reach_the_table(warehouse, tmp_path):
@@ -301,10 +303,9 @@ def test_what_the_gate_refuses_does_not_reach_the_table(warehouse, tmp_path):
     warehouse.put_images(["a.jpg"], 0)
     warehouse.run("images")
     before = warehouse.rows("images")
-    refused = warehouse.start("images", f"--model={zeros}", "--image_size=8x8")
-    _, stderr = refused.communicate(timeout=200)
-    assert refused.returncode == 1, stderr
-    assert "nothing was published" in stderr and "1 rows with a vector of zeros" in stderr
+    refused = warehouse.finish("images", f"--model={zeros}", "--image_size=8x8")
+    assert refused.returncode == 1, refused.stderr
+    assert "nothing was published" in refused.stderr and "1 rows with a vector of zeros" in refused.stderr
     assert warehouse.rows("images") == before
     assert len(warehouse.query("SELECT run_id FROM images_runs")) == 1
     assert [table for table in warehouse.tables() if "staging" in table]
