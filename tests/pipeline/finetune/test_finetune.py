@@ -24,7 +24,7 @@ from tests.running import ROOT, read_rows, run_pipeline
 from transforms.images import decoding
 from transforms.models import resolve
 from transforms.models.engines import loading
-from transforms.models.training import train, training_set
+from transforms.models.training import training_set
 
 pytestmark = pytest.mark.slow
 
@@ -347,7 +347,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_wrong_is_said_in_one_line_before_any_training(name, wrong, run, monkeypatch):
     assert set(wrong) == set(NAMES)
-    monkeypatch.setattr(train, "fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("transforms.models.training.classifier.fit", lambda *_, **__: pytest.fail("trained"))
     flags, said = wrong[name]
     outcome = run(*flags)
     assert outcome.code == 2
