@@ -1,4 +1,4 @@
-"""pipeline.stage_model: a copy that is whole, known again, and the same model."""
+"""pipeline.stage_model: a copy is complete, is recognized the next time, and has the model's digest."""
 
 import pickle
 import shutil
