@@ -62,7 +62,8 @@ setup(
     packages=find_packages(include=["pipeline*", "transforms*"]),
     py_modules=["run_pipeline"],
     package_data={
-        "pipeline": ["prices.toml", "samples/*.md", "samples/images/*"],
+        "pipeline": ["samples/*.md", "samples/images/*"],
+        "pipeline.quote": ["prices.toml"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,
