@@ -1,7 +1,7 @@
-# make demo: an environment, the package in it, and vectors of the sample images in ./output.
-# make check: lint, types and the fast tests, in under a minute. It leaves out the tests marked slow: those that start
-#   servers, clusters or the command, large models, Beam's longer pipelines, and the environments of tests/deploy.
-# make test: an environment with what the tests need, and all tests; at the end it lists the slowest.
+# make demo: makes an environment, installs the package, and embeds the sample images into ./output.
+# make check: runs lint, types and the fast tests, in under a minute. It leaves out the tests marked slow: those that
+#   start servers, clusters or the command, large models, Beam's longer pipelines, and the environments of tests/deploy.
+# make test: makes an environment with the requirements of the tests, runs all tests, and lists the slowest.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -23,7 +23,7 @@ lint: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The flag table from the parser, then links and code blocks.
+# Generates the flag table from the parser, then checks links and code blocks.
 .PHONY: docs
 docs: $(VENV)/test
 	$(BIN)/python -m docs.flags_table > $(VENV)/flags.md && cp $(VENV)/flags.md docs/flags.md
@@ -39,7 +39,7 @@ bench: $(VENV)/demo
 memory: $(VENV)/demo
 	$(BIN)/python -m benchmarks.memory
 
-# The sample images on a Flink cluster of this machine, which is stopped at the end: docs/flink.md.
+# Embeds the sample images on a Flink cluster that is started on this machine and stopped at the end: docs/flink.md.
 flink-demo: $(VENV)/demo
 	$(BIN)/python -m deploy.flink --reprocess
 
@@ -50,7 +50,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-# Editable: what runs is what lies here.
+# Editable, so that the code in this directory runs.
 $(VENV)/demo: $(VENV)/bin/python setup.py pyproject.toml
 	$(BIN)/python -m pip install -qq --editable .
 	@touch $@
@@ -64,7 +64,7 @@ $(VENV)/test: $(VENV)/demo
 
 JOB ?= embed-images-$(shell date -u +%Y%m%d-%H%M%S)
 
-# $(call need,NAME,EXAMPLE) is nothing where the variable has a value; else make ends, and says what to give.
+# $(call need,NAME,EXAMPLE) is empty if the variable has a value. Otherwise make ends with an error that names it.
 need = $(if $($(1)),,$(error $(1) is not set: expected its value, as in `make $@ $(1)=$(2)`))
 NEEDS_IMAGE = $(call need,IMAGE,europe-west1-docker.pkg.dev/PROJECT/REPOSITORY/embed-images:1)
 NEEDS_TEMPLATE = $(call need,TEMPLATE,gs://BUCKET/templates/embed-images.json)
@@ -73,15 +73,16 @@ NEEDS_INPUT = $(call need,INPUT,'gs://BUCKET/photos/**')
 NEEDS_OUTPUT = $(if $(OUTPUT)$(OUTPUT_TABLE),,$(call \
   need,OUTPUT,gs://BUCKET/vectors` or `OUTPUT_TABLE=PROJECT:DATASET.TABLE))
 
-given = $(if $($(2)),$(1)$($(2)))
-WORKERS = $(call given,--service-account-email=,SERVICE_ACCOUNT) $(call given,--max-workers=,MAX_WORKERS) \
-  $(call given,--worker-machine-type=,MACHINE_TYPE)
-# Between ^ and ^ stands what separates parameters; a comma may be in a pattern or a table of tags.
-PARAMETER_LIST = ^|^input=$(INPUT)$(call given,|output=,OUTPUT)$(call given,|output_table=,OUTPUT_TABLE)$(call \
-  given,|,PARAMETERS)
+# $(call option,PREFIX,NAME) is the prefix and the variable's value, or empty if the variable has none.
+option = $(if $($(2)),$(1)$($(2)))
+WORKERS = $(call option,--service-account-email=,SERVICE_ACCOUNT) $(call option,--max-workers=,MAX_WORKERS) \
+  $(call option,--worker-machine-type=,MACHINE_TYPE)
+# ^|^ makes | the separator of parameters, because patterns and tags may contain commas.
+PARAMETER_LIST = ^|^input=$(INPUT)$(call option,|output=,OUTPUT)$(call option,|output_table=,OUTPUT_TABLE)$(call \
+  option,|,PARAMETERS)
 
 image:
-	$(NEEDS_IMAGE)docker build $(call given,--build-arg MODEL=,MODEL) --tag $(IMAGE) .
+	$(NEEDS_IMAGE)docker build $(call option,--build-arg MODEL=,MODEL) --tag $(IMAGE) .
 
 push:
 	$(NEEDS_IMAGE)docker push $(IMAGE)
@@ -96,7 +97,7 @@ launch:
 	  --temp-location=$(TEMP_LOCATION) --staging-location=$(TEMP_LOCATION) $(strip $(WORKERS)) \
 	  --parameters='$(PARAMETER_LIST)'
 
-# What is pinned stays so where setup.py allows it; remove the file first to have all anew.
+# Keeps the pinned versions that setup.py allows. Remove the file first to update all versions.
 lock: $(VENV)/test
 	$(BIN)/uv pip compile --quiet setup.py deploy/requirements.in --extra heic --python-version 3.11 \
 	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header \

@@ -1,4 +1,4 @@
-"""The command: images in, vectors out. `python run_pipeline.py --help` explains itself."""
+"""The command that turns images into vectors: see `python run_pipeline.py --help`."""
 
 import sys
 

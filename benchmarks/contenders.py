@@ -1,4 +1,4 @@
-"""Who is measured: a line each. Each runs in a process of its own, by one contract, `peers/contract.py`."""
+"""The contenders of the benchmarks. Each runs in a process of its own, by one contract, `peers/contract.py`."""
 
 import dataclasses
 from pathlib import Path
@@ -17,20 +17,20 @@ class Contender:
     """One way to get vectors.
 
     Attributes:
-      name: for the table, and for `--only`.
+      name: its name in the table and in `--only`.
       kind: OURS, PEER or ROOF.
-      what: in a few words.
-      script: below `benchmarks/peers/`, or a module of `benchmarks`.
-      flags: after the contract's arguments.
-      environment: `project`, or one of environments.REQUIREMENTS.
-      roof: the contender that is the roof of this one.
-      writes_vectors: whether it does the whole job; else it is a part of it.
-      is_first: whether it finds nothing that an earlier run of this project has found out about the model.
+      description: a few words for the table.
+      script: a file in `benchmarks/peers/` for a PEER, else a module of `benchmarks`.
+      flags: flags after the contract's arguments.
+      environment: `project`, or a key of environments.REQUIREMENTS.
+      roof: the name of the contender that is this one's roof.
+      writes_vectors: whether it does the whole job, and not a part of it.
+      is_first: whether it starts without the results that earlier runs of this project cached about the model.
     """
 
     name: str
     kind: str
-    what: str
+    description: str
     script: str
     flags: tuple[str, ...] = ()
     environment: str = "project"
@@ -39,39 +39,39 @@ class Contender:
     is_first: bool = False
 
     def command(self, photographs: Path, saved_model: Path, model: Model, output: Path, cache: Path) -> list[str]:
-        """Returns what to run, from this project's root."""
+        """Returns the command, which runs from this project's root."""
         python = environments.python(self.environment, cache)
         if self.kind == OURS:
-            wanted = ("--input", photographs, "--output", output, "--model", model.handle or saved_model)
-            flags = (*wanted, "--batch_size", model.batch_size, *self.flags)
+            paths = ("--input", photographs, "--output", output, "--model", model.handle or saved_model)
+            flags = (*paths, "--batch_size", model.batch_size, *self.flags)
             return [python, "-m", f"benchmarks.{self.script}", str(output), *map(str, flags)]
         script = [str(_PEERS / self.script)] if self.kind == PEER else ["-m", f"benchmarks.{self.script}"]
         size = ("--image_size", *model.image_size, "--batch_size", model.batch_size, "--dimension", model.dimension)
         return [python, *script, *map(str, (photographs, saved_model, output, *size, *self.flags))]
 
     def environment_variables(self, output: Path, cache: Path) -> dict[str, str]:
-        """Returns what to add to the environment of the command."""
-        return kept_in(output.with_suffix(".kept") if self.is_first else cache / "kept")
+        """Returns the variables to add to the environment of the command."""
+        return cache_variables(output.with_suffix(".cache") if self.is_first else cache / "models-cache")
 
 
-def kept_in(directory: Path) -> dict[str, str]:
-    """Returns what has this project keep in a directory what it finds out about models."""
+def cache_variables(directory: Path) -> dict[str, str]:
+    """Returns the environment variables with which this project caches its results about models in a directory."""
     return {"BEAM_IMAGE_EMBEDDINGS_CACHE": str(directory)}
 
 
-def all_of_them() -> list[Contender]:
-    """Returns the contenders that this machine can have; the first is the reference."""
+def available() -> list[Contender]:
+    """Returns the contenders that this machine supports; the first is the reference."""
     cores = str(usable_cores())
-    found = [
+    ours = [
         Contender("ours", OURS, "run_pipeline.py", "ours"),
         Contender("ours-first", OURS, "the same, its first run with a model", "ours", is_first=True),
     ]
     if machine.has_bfloat16():
         bfloat16 = ("--precision", "bfloat16")
-        what = "the same as ours, --precision bfloat16"
-        found.append(Contender("ours-bfloat16", OURS, what, "ours", bfloat16, roof="loop-bfloat16"))
+        description = "the same as ours, --precision bfloat16"
+        ours.append(Contender("ours-bfloat16", OURS, description, "ours", bfloat16, roof="loop-bfloat16"))
     return [
-        *found,
+        *ours,
         Contender("plain", PEER, "a script: Pillow, SavedModel", "plain.py"),
         Contender("plain-threads", PEER, f"the same, {cores} threads decode ahead", "plain.py", ("--threads", cores)),
         Contender("tf-data", PEER, "tf.data, AUTOTUNE", "tf_data.py"),
@@ -86,11 +86,12 @@ def all_of_them() -> list[Contender]:
 def _roof() -> list[Contender]:
     cores = usable_cores()
     loop = f"by hand: OpenVINO, {cores} threads decode and call"
-    found = [Contender("loop", ROOF, loop, "roof")]
+    roof = [Contender("loop", ROOF, loop, "roof")]
     if machine.has_bfloat16():
         bfloat16 = ("--precision", "bfloat16")
-        found.append(Contender("loop-bfloat16", ROOF, "the same in bfloat16", "roof", bfloat16))
+        roof.append(Contender("loop-bfloat16", ROOF, "the same in bfloat16", "roof", bfloat16))
     parts = {"decode": f"alone, {cores} threads", "model": f"alone, {cores} calls at once", "write": "records, alone"}
-    return found + [
-        Contender(part, ROOF, what, "roof", ("--part", part), writes_vectors=False) for part, what in parts.items()
+    return roof + [
+        Contender(part, ROOF, description, "roof", ("--part", part), writes_vectors=False)
+        for part, description in parts.items()
     ]

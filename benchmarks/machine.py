@@ -1,4 +1,4 @@
-"""What a number was measured on: machine, versions, commit."""
+"""The circumstances of a measurement: machine, versions, commit."""
 
 import os
 import platform
@@ -13,8 +13,8 @@ _PACKAGES = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "simplejpeg", "cy
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
-def described() -> dict[str, object]:
-    """Returns the processor, its cores and memory, and how busy it is, before anything is measured."""
+def description() -> dict[str, object]:
+    """Returns the processor, its cores and memory, and its load; call it before measuring."""
     return {
         "cpu": _cpu("model name") or platform.processor() or platform.machine(),
         "cores": usable_cores(),
@@ -26,23 +26,23 @@ def described() -> dict[str, object]:
 
 
 def has_bfloat16() -> bool:
-    """Returns whether the processor multiplies bfloat16 itself."""
+    """Returns whether the processor has instructions for bfloat16."""
     return bool(_BFLOAT16 & set((_cpu("flags") or _cpu("Features")).split()))
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of what this project runs on, and of what it is compared with."""
+    """Returns the versions of Python, of this project's libraries and of the libraries of its peers."""
     peers = [requirement.split("==") for requirement, *_ in environments.REQUIREMENTS.values()]
     return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES} | dict(peers)
 
 
 def commit() -> str:
-    """Returns what is measured, as git describes it; ends in `-dirty` where files differ from their commit."""
+    """Returns the commit as git describes it; it ends in `-dirty` if files differ from the commit."""
     root = Path(__file__).parents[1]
-    described = subprocess.run(
+    done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
     )
-    return described.stdout.strip() or "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def _version(package: str) -> str:

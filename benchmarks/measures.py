@@ -1,4 +1,4 @@
-"""The arithmetic: batches → images a second, runs → medians and ratios. `README.md` has the same in words."""
+"""The arithmetic: batches → images per second, runs → medians and ratios. `README.md` defines it in words."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """A call of the model: when it began and ended, in seconds of one clock, and how many images were in it."""
+    """A call of the model: its begin and end, in seconds of one clock, and its number of images."""
 
     began: float
     ended: float
@@ -18,7 +18,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """Several measurements of one thing: their median, the least and the greatest."""
+    """The median, least and greatest of several measurements."""
 
     median: float
     least: float
@@ -26,16 +26,17 @@ class Spread:
 
 
 def read_batches(path: Path) -> list[Batch]:
-    """Returns the batches that a contender noted, in the order in which they ended."""
+    """Returns the batches that a contender recorded, in the order of their ends."""
     batches = [Batch(*json.loads(line)) for line in path.read_text().splitlines()]
     return sorted(batches, key=lambda batch: batch.ended)
 
 
 def steady_state(batches: Sequence[Batch]) -> float | None:
-    """Returns the images a second from the end of the first batch to the end of the last; None without such a time.
+    """Returns the images per second from the end of the first batch to the end of the last; None if the two coincide.
 
-    A batch of which a part was done before, since several are called at once, counts with the part of its call that
-    lies in that time: else two calls at once would look as if one of the two first batches had taken no time.
+    If several calls run at once, some of them are under way when that time begins. Such a batch counts with the part of
+    its call that lies within the time. Otherwise, with two calls at once, one of the first two batches would seem to
+    take no time.
     """
     first, last = min(batch.ended for batch in batches), max(batch.ended for batch in batches)
     if first == last:
@@ -45,13 +46,14 @@ def steady_state(batches: Sequence[Batch]) -> float | None:
 
 
 def _part_after(moment: float, batch: Batch) -> float:
+    """Returns the part of a batch's call after a moment, from 0 to 1."""
     if batch.began >= moment:
         return 1.0
     return (batch.ended - moment) / (batch.ended - batch.began)
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Returns the spread of what was measured; None where nothing was."""
+    """Returns the spread of the values that are not None; None if there are none."""
     measured = [value for value in values if value is not None]
     if not measured:
         return None
@@ -59,10 +61,10 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def ratio(one: Spread | None, other: Spread | None) -> float | None:
-    """Returns how many times the median of `other` that of `one` is; None where either is missing."""
+    """Returns the median of `one` divided by the median of `other`; None if either is missing."""
     return one.median / other.median if one and other else None
 
 
 def fastest(spreads: Iterable[Spread | None]) -> Spread | None:
-    """Returns the one with the greatest median; None where there is none."""
-    return max((found for found in spreads if found), key=lambda found: found.median, default=None)
+    """Returns the spread with the greatest median; None if there is none."""
+    return max((each for each in spreads if each), key=lambda each: each.median, default=None)

@@ -1,4 +1,4 @@
-"""Peak memory of a run against the number of images, and against the batch size: `python -m benchmarks.memory`."""
+"""Peak memory of a run by its number of images and by its batch size: `python -m benchmarks.memory`."""
 
 import argparse
 import json
@@ -14,13 +14,13 @@ from benchmarks.models import ROOT
 COUNTS = (1000, 20_000)
 ALL_COUNTS = (500, 1000, 5000, 20_000)
 BATCH_SIZES = (1, 32, 128)
-_IMAGES_A_BATCH_SIZE = 500
+_IMAGES_PER_BATCH_SIZE = 500
 MAX_RATIO = 1.2
 
-# Enough that no two that are read together are one picture; the rest are copies with a comment of their own.
+# With so many, no picture is read twice at a time. The other photographs are copies, each with a comment of its own.
 _PICTURES = 200
 
-# The child reports its own peak: a parent's view of its children never goes down again.
+# The child reports its own peak, because a parent sees only the greatest peak of all its children.
 _CHILD = """
 import resource, sys
 from pipeline.launch import main
@@ -31,37 +31,37 @@ sys.exit(code)
 
 
 def by_images(counts: Sequence[int], cache: Path | None = None) -> Iterator[dict]:
-    """Yields what runs over so many photographs took: `images`, `peak_mib`, `images_per_second`.
+    """Yields `images`, `peak_mib` and `images_per_second` of one run per number of photographs.
 
     Args:
-      counts: rising.
-      cache: on whose file system the photographs are made; None for the system's place for temporary files.
+      counts: numbers of photographs, in ascending order.
+      cache: the directory for temporary photographs; None for the system's temporary directory.
     """
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        made = 0
+        start = 0
         for count in counts:
-            _make(Path(scratch, "photographs"), made, count)
-            made = count
+            _make(Path(scratch, "photographs"), start, count)
+            start = count
             yield {"images": count, **_measure(Path(scratch), f"{count}")}
 
 
 def by_batch_size(batch_sizes: Sequence[int], cache: Path | None = None) -> Iterator[dict]:
-    """Yields what runs with these batch sizes took: `batch_size`, and as `by_images`."""
+    """Yields `batch_size`, and the same as `by_images`, of one run per batch size."""
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        _make(Path(scratch, "photographs"), 0, _IMAGES_A_BATCH_SIZE)
+        _make(Path(scratch, "photographs"), 0, _IMAGES_PER_BATCH_SIZE)
         for batch_size in batch_sizes:
-            taken = _measure(Path(scratch), f"{batch_size}", "--batch_size", str(batch_size))
-            yield {"batch_size": batch_size, "images": _IMAGES_A_BATCH_SIZE, **taken}
+            measured = _measure(Path(scratch), f"{batch_size}", "--batch_size", str(batch_size))
+            yield {"batch_size": batch_size, "images": _IMAGES_PER_BATCH_SIZE, **measured}
 
 
-def ratio(taken: Sequence[dict], fewer: int = COUNTS[0], more: int = COUNTS[1]) -> float | None:
-    """Returns how many times the peak at `fewer` images that at `more` is; None where one was not measured."""
-    peaks = {one["images"]: one["peak_mib"] for one in taken if "batch_size" not in one}
+def ratio(runs: Sequence[dict], fewer: int = COUNTS[0], more: int = COUNTS[1]) -> float | None:
+    """Returns the peak at `more` images divided by the peak at `fewer`; None if either was not measured."""
+    peaks = {run["images"]: run["peak_mib"] for run in runs if "batch_size" not in run}
     return peaks[more] / peaks[fewer] if {fewer, more} <= peaks.keys() else None
 
 
 def _make(directory: Path, start: int, end: int) -> None:
-    """Makes the photographs of 640×480 numbered from `start` to `end`, no two of the same bytes."""
+    """Makes the 640×480 photographs numbered from `start` up to `end`, no two with the same bytes."""
     directory.mkdir(exist_ok=True)
     for number in range(start, end):
         path = directory / f"{number:05d}.jpg"
@@ -74,15 +74,15 @@ def _make(directory: Path, start: int, end: int) -> None:
 
 def _measure(scratch: Path, name: str, *flags: str) -> dict:
     output = scratch / f"output-{name}"
-    given = ["--input", str(scratch / "photographs"), "--output", str(output), "--run_id", "run", *flags]
-    done = subprocess.run([sys.executable, "-c", _CHILD, *given], cwd=ROOT, capture_output=True, text=True)
+    arguments = ["--input", str(scratch / "photographs"), "--output", str(output), "--run_id", "run", *flags]
+    done = subprocess.run([sys.executable, "-c", _CHILD, *arguments], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the run over {name} ended with exit code {done.returncode}: {done.stderr[-2000:]}")
     peak = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("PEAK_KIB"))
     report = json.loads((output / "runs" / "run.json").read_text())
-    counts = {what: count for what, count in report["counts"].items() if count}
+    counts = {name: count for name, count in report["counts"].items() if count}
     if counts["embedded"] != counts["listed"]:
-        raise RuntimeError(f"{counts}: expected all to be embedded")
+        raise RuntimeError(f"{counts}: expected all images to be embedded")
     return {"peak_mib": int(peak) / 1024, "images_per_second": report["images_per_second"]}
 
 
@@ -90,18 +90,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, metavar="N", help="images (%(default)s)")
     parser.add_argument(
-        "--batch_sizes", type=int, nargs="*", default=(), metavar="N", help="images a batch, to measure too (none)"
+        "--batch_sizes", type=int, nargs="*", default=(), metavar="N", help="images per batch, for further runs (none)"
     )
-    given = parser.parse_args()
-    taken = []
-    for one in by_images(sorted(given.counts)):
-        taken.append(one)
-        print(f"{one['images']:6d} images: {one['peak_mib']:6.0f} MiB, {one['images_per_second']:.1f} images/s")
-    for one in by_batch_size(given.batch_sizes):
-        print(f"batches of {one['batch_size']:4d}: {one['peak_mib']:6.0f} MiB, {one['images_per_second']:.1f} images/s")
-    found = ratio(taken, min(given.counts), max(given.counts))
-    print(f"ratio {found:.2f}, expected at most {MAX_RATIO}")
-    return int(found > MAX_RATIO)
+    args = parser.parse_args()
+    runs = []
+    for run in by_images(sorted(args.counts)):
+        runs.append(run)
+        print(f"{run['images']:6d} images: {run['peak_mib']:6.0f} MiB, {run['images_per_second']:.1f} images/s")
+    for run in by_batch_size(args.batch_sizes):
+        print(f"batches of {run['batch_size']:4d}: {run['peak_mib']:6.0f} MiB, {run['images_per_second']:.1f} images/s")
+    growth = ratio(runs, min(args.counts), max(args.counts))
+    print(f"ratio {growth:.2f}, expected at most {MAX_RATIO}")
+    return int(growth > MAX_RATIO)
 
 
 if __name__ == "__main__":

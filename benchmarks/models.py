@@ -1,4 +1,4 @@
-"""The models that are measured, as SavedModels that every contender loads.
+"""The benchmarks' models, as SavedModels that every contender can load.
 
 `python -m benchmarks.models NAME DIRECTORY` writes one.
 
@@ -17,15 +17,15 @@ ROOT = Path(__file__).parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model, and how it is measured.
+    """A model, and the settings for measuring it.
 
     Attributes:
-      name: of the model.
+      name: its name on the command line.
       image_size: (height, width) in pixels.
-      dimension: of a vector.
-      batch_size: images a call.
-      images: how many of the photographs it is given, unless the command line says.
-      handle: what `run_pipeline.py --model` takes; None for the SavedModel.
+      dimension: the length of a vector.
+      batch_size: images per call.
+      images: the default number of photographs.
+      handle: the value of `run_pipeline.py --model`; None for the path of the SavedModel.
     """
 
     name: str
@@ -40,14 +40,14 @@ MODELS = {
     model.name: model
     for model in (
         Model("efficientnet_lite0", (224, 224), 1280, 32, 2400, "efficientnet_lite0"),
-        # A core computes seven images a second: 16 batches of half the size leave each of two threads eight.
+        # One core computes seven images per second. Batches of 16 give each of two threads eight batches.
         Model("inception_resnet_v2", (299, 299), 1536, 16, 256),
     )
 }
 
 
 def make(model: Model, cache: Path) -> Path:
-    """Returns the SavedModel of a model, made where it is not there yet; in a process of its own, for TensorFlow."""
+    """Returns the directory of a model's SavedModel; a process of its own writes it if it does not exist."""
     directory = cache / "models" / model.name
     if not directory.exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -55,15 +55,15 @@ def make(model: Model, cache: Path) -> Path:
     return directory
 
 
-def know(saved_model: Path, environment_variables: Mapping[str, str]) -> None:
-    """Lets this project find out about a model what it keeps for later runs."""
+def fill_cache(saved_model: Path, environment_variables: Mapping[str, str]) -> None:
+    """Makes this project cache its results about a model for later runs."""
     command = [sys.executable, "-m", "pipeline.inspect_model", saved_model]
     environment = os.environ | environment_variables
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
 
 
 def write(name: str, directory: Path) -> None:
-    """Writes the SavedModel of a model to a directory, which appears complete."""
+    """Writes a model's SavedModel to a directory, complete or not at all."""
     from transforms.models.slim import reusable
 
     if name == "inception_resnet_v2":

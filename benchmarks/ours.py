@@ -1,8 +1,8 @@
-"""This project's command as a contender: `run_pipeline.py` itself, with its batches noted from outside.
+"""This project's command as a contender: `run_pipeline.py`, with a wrapper that records its batches.
 
-`python -m benchmarks.ours OUTPUT [flags of run_pipeline.py]`. Nothing is imported here that the command would not
-import, nor earlier than it does: the start-up is the command's own. What is noted is Beam's call of the handler, so
-that neither warming up nor trying a model counts, and a batch counts the images in it, however it is padded.
+`python -m benchmarks.ours OUTPUT [flags of run_pipeline.py]`. This module imports nothing else than the command, and
+nothing earlier, so the start-up is the command's own. It records Beam's calls of the handler. So calls that warm up or
+try a model do not count, and a batch counts its images without padding.
 """
 
 import functools
@@ -18,8 +18,8 @@ from pipeline.launch import main
 _MODULE = "transforms.embed"
 
 
-class _NoteBatches:
-    """Finds the module of the handler once it is imported, and has the handler's batches noted."""
+class _BatchRecorder:
+    """An import hook that wraps the handler when its module is imported, and so records its batches."""
 
     def __init__(self, output: Path):
         self._output = output
@@ -30,24 +30,24 @@ class _NoteBatches:
         spec: Any = importlib.machinery.PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
 
-        def execute_and_watch(module: ModuleType) -> None:
+        def execute_and_wrap(module: ModuleType) -> None:
             execute(module)
-            self._watch(module)
+            self._wrap(module)
 
-        spec.loader.exec_module = execute_and_watch
+        spec.loader.exec_module = execute_and_wrap
         return spec
 
-    def _watch(self, module: ModuleType) -> None:
+    def _wrap(self, module: ModuleType) -> None:
         infer = module.EmbeddingModelHandler.run_inference
 
         @functools.wraps(infer)
-        def noted(handler: object, batch: list, *args: object, **kwargs: object) -> list:
+        def recorded(handler: object, batch: list, *args: object, **kwargs: object) -> list:
             with contract.batch(self._output, len(batch)):
                 return list(infer(handler, batch, *args, **kwargs))
 
-        module.EmbeddingModelHandler.run_inference = noted
+        module.EmbeddingModelHandler.run_inference = recorded
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, _NoteBatches(Path(sys.argv[1])))
+    sys.meta_path.insert(0, _BatchRecorder(Path(sys.argv[1])))
     sys.exit(main(sys.argv[2:]))

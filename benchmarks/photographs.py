@@ -1,8 +1,8 @@
-"""The photographs that everything here is measured on: seeded, made once, and kept below a cache directory.
+"""The benchmarks' photographs: generated from seeds, once, into a cache directory.
 
-Each is smooth structure at several scales with objects of sharp outline in it, and on top the noise of a sensor, which
-is what most of a photograph's bytes go into: JPEGs of quality 85, chroma at half size, as cameras write them. Every
-third is 1600×1200, of 240–360 kB, the others are 640×480, of 45–65 kB.
+Each has smooth structure at several scales, objects with sharp outlines, and the noise of a sensor, which takes most of
+a photograph's bytes. They are JPEGs of quality 85 with chroma at half size, as cameras write them. Every third is
+1600×1200 and has 240–360 kB. The others are 640×480 and have 45–65 kB.
 """
 
 import io
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 SMALL, LARGE = (640, 480), (1600, 1200)
 _QUALITY = 85
-# Standard deviation in levels: with these the files get the sizes of a photograph's.
+# The range of the standard deviation, in levels. With it, the files are as large as real photographs.
 _NOISE = (3.5, 5.0)
 
 
@@ -26,11 +26,11 @@ def size_of(number: int) -> tuple[int, int]:
 
 
 def encoded(number: int, size: tuple[int, int] | None = None) -> bytes:
-    """Returns the JPEG of a photograph, the same whenever it is made.
+    """Returns the JPEG of a photograph, the same bytes each time.
 
     Args:
-      number: the seed.
-      size: (width, height) in pixels; None for the photograph's own.
+      number: the number of the photograph, which is the seed.
+      size: (width, height) in pixels; None for the size of this number.
     """
     rng = np.random.default_rng(number)
     width, height = size or size_of(number)
@@ -42,13 +42,13 @@ def encoded(number: int, size: tuple[int, int] | None = None) -> bytes:
 
 
 def with_comment(jpeg: bytes, comment: bytes) -> bytes:
-    """Returns the same picture in other bytes: equal ones would be embedded once, as duplicates."""
+    """Returns the same picture as other bytes, because equal bytes would be embedded only once."""
     segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # ITU-T T.81, B.2.4.5
     return jpeg[:2] + segment + jpeg[2:]
 
 
 def make(directory: Path, count: int) -> list[Path]:
-    """Returns the first `count` photographs, made where they are not there yet."""
+    """Returns the paths of the first `count` photographs, after making those that do not exist."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = [directory / f"{number:05d}.jpg" for number in range(count)]
     missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
@@ -59,9 +59,9 @@ def make(directory: Path, count: int) -> list[Path]:
 
 
 def lay_out(photographs: Iterable[Path], directory: Path) -> int:
-    """Makes a directory of just these, as links to the same files, read once; returns their bytes.
+    """Makes a directory with links to these photographs, reads each once, and returns their total size in bytes.
 
-    Whoever comes first would else be the only one to wait for the disk.
+    Without the reading, only the first contender would wait for the disk.
     """
     directory.mkdir(parents=True)
     size = 0

@@ -1,8 +1,8 @@
-"""The roof: the work itself, with nothing around it, in the best loop that one would write for this machine by hand.
+"""The roof: the same work without a framework, in the best loop that one would write by hand for this machine.
 
-`loop` is the whole job: the model compiled by OpenVINO, as many calls at once as there are cores, each on one of them,
-and in the same threads this project's decoder. `decode` and `model` are its parts, each alone; `write` puts the
-vectors into records by this project's writer.
+`loop` does the whole job. OpenVINO compiles the model, and one thread per core decodes with this project's decoder and
+calls the model on its core. `decode` and `model` are the parts of this loop, each alone. `write` writes vectors as
+records with this project's writer.
 """
 
 import threading
@@ -25,15 +25,17 @@ def compiled(saved_model: str, image_size: tuple[int, int], bfloat16: bool) -> C
     """Returns a SavedModel compiled by OpenVINO: pixels, uint8 (n, height, width, 3) → vectors, float32.
 
     Args:
-      saved_model: its directory; image_size: (height, width) in pixels; bfloat16: whether it computes in that.
+      saved_model: the directory of the model.
+      image_size: (height, width) in pixels.
+      bfloat16: whether to compute in bfloat16 and not in float32.
     """
     import openvino
     from openvino.preprocess import PrePostProcessor
 
     core = openvino.Core()
     model = core.read_model(saved_model)
-    at_once = openvino_engine.images_a_call(model)
-    model.reshape([at_once, *image_size, 3])
+    images_per_call = openvino_engine.images_a_call(model)
+    model.reshape([images_per_call, *image_size, 3])
     prepared = PrePostProcessor(model)
     prepared.input().tensor().set_element_type(openvino.Type.u8)
     prepared.input().preprocess().convert_element_type(openvino.Type.f32).scale(255)
@@ -41,22 +43,22 @@ def compiled(saved_model: str, image_size: tuple[int, int], bfloat16: bool) -> C
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores}
     settings["INFERENCE_PRECISION_HINT"] = "bf16" if bfloat16 else "f32"
     on_cpu = core.compile_model(prepared.build(), "CPU", settings)
-    mine = threading.local()
+    local = threading.local()
 
     def call(pixels: np.ndarray) -> np.ndarray:
-        if not hasattr(mine, "request"):
-            mine.request = on_cpu.create_infer_request()
-        found = []
-        for start in range(0, len(pixels), at_once):
-            mine.request.infer([pixels[start : start + at_once]], share_inputs=True)
-            found.append(mine.request.get_output_tensor(0).data.copy())
-        return np.concatenate(found)
+        if not hasattr(local, "request"):
+            local.request = on_cpu.create_infer_request()
+        vectors = []
+        for start in range(0, len(pixels), images_per_call):
+            local.request.infer([pixels[start : start + images_per_call]], share_inputs=True)
+            vectors.append(local.request.get_output_tensor(0).data.copy())
+        return np.concatenate(vectors)
 
     return call
 
 
 def read_and_decode(paths: Sequence[Path], image_size: tuple[int, int], batch_size: int) -> np.ndarray:
-    """Returns a batch of pixels, filled up with black ones: one shape, one graph."""
+    """Returns the pixels of a batch, padded with black images so that all batches have one shape."""
     pixels = np.zeros((batch_size, *image_size, 3), np.uint8)
     for row, path in enumerate(paths):
         pixels[row] = decoding.decode(path.read_bytes(), image_size).pixels
@@ -64,45 +66,45 @@ def read_and_decode(paths: Sequence[Path], image_size: tuple[int, int], batch_si
 
 
 def main() -> None:
-    given = contract.given(part="loop", precision="float32")
-    size, batch_size = tuple(given.image_size), given.batch_size
-    paths = sorted(given.photographs.glob("*.jpg"))
+    args = contract.arguments(part="loop", precision="float32")
+    size, batch_size = tuple(args.image_size), args.batch_size
+    paths = sorted(args.photographs.glob("*.jpg"))
     batches = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
-    if given.part == "write":
-        return _write(given.output, len(paths), given.dimension, batch_size)
+    if args.part == "write":
+        return _write(args.output, len(paths), args.dimension, batch_size)
     call = None
-    if given.part != "decode":
-        call = compiled(given.model, size, given.precision == "bfloat16")
+    if args.part != "decode":
+        call = compiled(args.model, size, args.precision == "bfloat16")
     ready = np.zeros((batch_size, *size, 3), np.uint8)
-    if given.part == "model":
+    if args.part == "model":
         ready = read_and_decode(batches[0], size, batch_size)
 
     def work(batch: Sequence[Path]) -> np.ndarray:
         began = time.time()
-        pixels = ready if given.part == "model" else read_and_decode(batch, size, batch_size)
+        pixels = ready if args.part == "model" else read_and_decode(batch, size, batch_size)
         if call is None:
-            contract.note(given.output, began, time.time(), len(batch))
+            contract.note(args.output, began, time.time(), len(batch))
             return pixels[:0, 0, 0]
-        with contract.batch(given.output, len(batch)):
+        with contract.batch(args.output, len(batch)):
             return call(pixels)[: len(batch)]
 
     with ThreadPoolExecutor(usable_cores()) as threads:
         vectors = list(threads.map(work, batches))
-    if given.part == "loop":
-        contract.save(given.output, [path.name for path in paths], vectors)
+    if args.part == "loop":
+        contract.save(args.output, [path.name for path in paths], vectors)
     return None
 
 
 def _write(output: Path, count: int, dimension: int, batch_size: int) -> None:
-    from benchmarks.write_path import embeddings, written
+    from benchmarks.write_path import embeddings, model_fields
     from transforms.encoding import examples, tfrecord
 
-    made = list(embeddings(count, dimension))
+    rows = list(embeddings(count, dimension))
     with (output / "part.tfrecord").open("wb") as file:
         for start in range(0, count, batch_size):
-            batch = made[start : start + batch_size]
+            batch = rows[start : start + batch_size]
             with contract.batch(output, len(batch)):
-                file.writelines(map(tfrecord.frame, examples.encode_embeddings(batch, written(dimension))))
+                file.writelines(map(tfrecord.frame, examples.encode_embeddings(batch, model_fields(dimension))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Start-up: seconds until the command answers, and until libraries that it cannot do without are imported."""
+"""Start-up: the seconds of the command's help, and of importing the libraries that it needs."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ COMMANDS = {
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
-    """Returns the seconds of each command, in turn, once a round; a round before these warms the page cache."""
+    """Returns the seconds of each command in each round; an earlier round, not counted, warms the page cache."""
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(rounds + 1):
         for name, arguments in COMMANDS.items():

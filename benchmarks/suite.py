@@ -1,7 +1,7 @@
-"""Measures this project against its peers and against the machine: `python -m benchmarks.suite`, or `make bench`.
+"""Measures this project, its peers and the limits of the machine: `python -m benchmarks.suite`, or `make bench`.
 
-Photographs, models and environments are made on first use and kept. Then every contender runs in turn, and again in
-each further round, so that whatever drifts on a machine drifts for all; the table has medians, least and greatest.
+Photographs, models and environments are made on first use. In each round every contender runs once, so that a drift of
+the machine affects all of them. The table has medians, least and greatest values.
 `benchmarks/README.md` defines each number.
 """
 
@@ -27,96 +27,96 @@ START_UP, MEMORY = "start_up", "memory"
 _EPILOG = """\
 examples:
   python -m benchmarks.suite --json results.json
-  python -m benchmarks.suite --images 300 --runs 1 --only ours plain   a first look, in two minutes
+  python -m benchmarks.suite --images 300 --runs 1 --only ours plain   a quick test, in two minutes
   python -m benchmarks.suite --models inception_resnet_v2
 
-Rates are images a second, times are seconds, memory is MiB.
+Rates are images per second, times are seconds, memory is MiB.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures, prints the table and returns an exit code: 1 where a run failed."""
-    known = contenders.all_of_them()
-    names = [*(contender.name for contender in known), START_UP, MEMORY]
-    given = _parser(names).parse_args(argv)
-    wanted = given.only or names
-    chosen = [contender for contender in known if contender.name in wanted]
+    """Measures, prints the table, and returns the exit code: 1 if a run failed, 2 if an environment cannot be made."""
+    available = contenders.available()
+    names = [*(contender.name for contender in available), START_UP, MEMORY]
+    args = _parser(names).parse_args(argv)
+    selected = args.only or names
+    selection = [contender for contender in available if contender.name in selected]
     try:
-        for contender in chosen:
-            environments.python(contender.environment, given.cache)
+        for contender in selection:
+            environments.python(contender.environment, args.cache)
     except subprocess.CalledProcessError as error:
-        print(f"no environment for {contender.name!r}: {error}; leave it out with --only", file=sys.stderr)
+        print(f"no environment for {contender.name!r}: {error}; use --only to leave it out", file=sys.stderr)
         return 2
     results: dict[str, Any] = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
-        "machine": machine.described(),
+        "machine": machine.description(),
         "versions": machine.versions(),
         "models": [],
     }
-    scratch = given.cache / "scratch"  # beside the photographs, which are linked to
+    scratch = args.cache / "scratch"  # on the file system of the photographs, for hard links
     scratch.mkdir(parents=True, exist_ok=True)
-    for name in given.models if chosen else []:
+    for name in args.models if selection else []:
         with tempfile.TemporaryDirectory(dir=scratch) as outputs:
-            results["models"].append(_measure(MODELS[name], chosen, given, Path(outputs)))
-        _keep(results, given.json)
-    if START_UP in wanted:
-        results[START_UP] = start_up.measure(given.runs)
-        _keep(results, given.json)
-    if MEMORY in wanted:
+            results["models"].append(_measure(MODELS[name], selection, args, Path(outputs)))
+        _write(results, args.json)
+    if START_UP in selected:
+        results[START_UP] = start_up.measure(args.runs)
+        _write(results, args.json)
+    if MEMORY in selected:
         results[MEMORY] = [*memory.by_images(memory.ALL_COUNTS, scratch)]
         results[MEMORY] += memory.by_batch_size(memory.BATCH_SIZES, scratch)
-        _keep(results, given.json)
+        _write(results, args.json)
     print(table.text(results))
     return int(any(run["error"] for model in results["models"] for row in model["contenders"] for run in row["runs"]))
 
 
-def _keep(results: dict, path: Path | None) -> None:
-    """Writes what there is so far: the whole takes an hour."""
+def _write(results: dict, path: Path | None) -> None:
+    """Writes the results so far, because all of them take an hour."""
     if path:
         path.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def _measure(model: Model, chosen: Sequence[Contender], given: argparse.Namespace, scratch: Path) -> dict:
-    saved_model = models.make(model, given.cache)
-    images = given.images or model.images
-    laid_out = scratch / f"photographs-{model.name}"
-    size = photographs.lay_out(photographs.make(given.cache / "photographs-1", images), laid_out)
-    if model.handle:  # there is nothing to be found out about it
-        chosen = [contender for contender in chosen if not contender.is_first]
+def _measure(model: Model, selection: Sequence[Contender], args: argparse.Namespace, scratch: Path) -> dict:
+    saved_model = models.make(model, args.cache)
+    images = args.images or model.images
+    inputs = scratch / f"photographs-{model.name}"
+    size = photographs.lay_out(photographs.make(args.cache / "photographs-1", images), inputs)
+    if model.handle:  # this project caches nothing about a model in the package
+        selection = [contender for contender in selection if not contender.is_first]
     else:
-        models.know(saved_model, contenders.kept_in(given.cache / "kept"))
-    runs: dict[str, list[rounds.Run]] = {contender.name: [] for contender in chosen}
+        models.fill_cache(saved_model, contenders.cache_variables(args.cache / "models-cache"))
+    runs: dict[str, list[rounds.Run]] = {contender.name: [] for contender in selection}
     reference: rounds.Vectors = {}
-    for number in range(1, given.runs + 1):
-        for contender in chosen:
+    for number in range(1, args.runs + 1):
+        for contender in selection:
             output = scratch / f"{model.name}-{contender.name}-{number}"
-            command = contender.command(laid_out, saved_model, model, output, given.cache)
-            variables = contender.environment_variables(output, given.cache)
+            command = contender.command(inputs, saved_model, model, output, args.cache)
+            variables = contender.environment_variables(output, args.cache)
             run = rounds.run(command, variables, output, images, contender.writes_vectors, reference)
             runs[contender.name].append(run)
-            said = run.error or f"{run.seconds:.1f} s, steady state {run.steady_state or 0:.1f} images/s"
+            outcome = run.error or f"{run.seconds:.1f} s, steady state {run.steady_state or 0:.1f} images/s"
             print(
-                f"{model.name}, round {number} of {given.runs}, {contender.name}: {said}", file=sys.stderr, flush=True
+                f"{model.name}, round {number} of {args.runs}, {contender.name}: {outcome}", file=sys.stderr, flush=True
             )
-            if not run.error:  # of a failed one the log may be wanted
+            if not run.error:  # a failed run's files may explain it
                 shutil.rmtree(output)
-            shutil.rmtree(output.with_suffix(".kept"), ignore_errors=True)
+            shutil.rmtree(output.with_suffix(".cache"), ignore_errors=True)
     return {
         "name": model.name,
         "images": images,
         "bytes": size,
         "batch_size": model.batch_size,
-        "runs": given.runs,
+        "runs": args.runs,
         "contenders": [
             {
                 "name": contender.name,
                 "kind": contender.kind,
-                "what": contender.what,
+                "what": contender.description,
                 "roof": contender.roof,
                 "runs": [dataclasses.asdict(run) for run in runs[contender.name]],
             }
-            for contender in chosen
+            for contender in selection
         ],
     }
 
@@ -139,9 +139,9 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all of them")
     parser.add_argument(
-        "--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}; default: all"
+        "--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)} (default: all)"
     )
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write what was measured, run by run, to a file too")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results, run by run, to a file")
     parser.add_argument(
         "--cache",
         type=Path,
@@ -149,7 +149,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         / "beam-image-embeddings"
         / "benchmarks",
         metavar="DIR",
-        help="where photographs (0.4 GB), models (0.3 GB) and environments (4 GB) are kept (default: %(default)s)",
+        help="the directory for photographs (0.4 GB), models (0.3 GB) and environments (4 GB) (default: %(default)s)",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""Results → the text that a person reads; the same of a file that `--json` wrote: `python -m benchmarks.table FILE`."""
+"""Results → tables. `python -m benchmarks.table FILE` prints those of a file that `--json` wrote."""
 
 import json
 import sys
@@ -13,29 +13,29 @@ _HEAD = ("", "whole job", "× peer", "× roof", "steady state", "× peer", "× r
 
 
 def text(results: dict) -> str:
-    """Returns the tables of everything that was measured."""
-    machine, found = results["machine"], results["versions"]
+    """Returns the tables of all results."""
+    machine = results["machine"]
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{'with' if machine['bfloat16'] else 'without'} bfloat16; load average at the start "
         f"{machine['load_average']:.1f}",
-        ", ".join(f"{name} {version}" for name, version in found.items()),
+        ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         f"commit {results['commit']}, {results['at']}",
     ]
     for model in results["models"]:
-        lines += ["", *_of_model(model)]
-    if found := results.get("start_up"):
-        cells = [(name, _spread(measures.spread(seconds)), "") for name, seconds in found.items()]
+        lines += ["", *_model_table(model)]
+    if start_up := results.get("start_up"):
+        cells = [(name, _spread(measures.spread(seconds)), "") for name, seconds in start_up.items()]
         lines += ["", "start-up, seconds, median (least–greatest); to the first vector: `first batch` above", ""]
         lines += aligned(cells)
-    if found := results.get("memory"):
-        lines += ["", "peak memory, efficientnet_lite0, photographs of 640×480", "", *aligned(_memory(found))]
-    if found and (ratio := memory.ratio(found)):
-        lines += [f"at {memory.COUNTS[1]} images {ratio:.2f} times that at {memory.COUNTS[0]}"]
+    if memory_runs := results.get("memory"):
+        lines += ["", "peak memory, efficientnet_lite0, photographs of 640×480", "", *aligned(_memory(memory_runs))]
+        if ratio := memory.ratio(memory_runs):
+            lines += [f"at {memory.COUNTS[1]} images, {ratio:.2f} times the peak at {memory.COUNTS[0]}"]
     return "\n".join(lines)
 
 
-def _of_model(model: dict) -> list[str]:
+def _model_table(model: dict) -> list[str]:
     rows = {row["name"]: row for row in model["contenders"]}
     spreads = {
         name: {rate: measures.spread(run[rate] for run in row["runs"]) for rate in ("whole_job", "steady_state")}
@@ -56,21 +56,21 @@ def _of_model(model: dict) -> list[str]:
         cells.append(tuple(line))
     title = (
         f"{model['name']}, {model['images']} photographs ({model['bytes'] / 1e6:.0f} MB), batches of "
-        f"{model['batch_size']}, {model['runs']} runs; images a second, median (least–greatest)"
+        f"{model['batch_size']}, {model['runs']} runs; images per second, median (least–greatest)"
     )
     return [title, "", *aligned(cells), *failures]
 
 
-def _memory(taken: Sequence[dict]) -> list[tuple[str, ...]]:
+def _memory(runs: Sequence[dict]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("images", "batch size", "MiB", "images/s", "")]
-    for one in taken:
-        batch_size = str(one.get("batch_size", "default"))
-        rows.append((str(one["images"]), batch_size, f"{one['peak_mib']:.0f}", f"{one['images_per_second']:.1f}", ""))
+    for run in runs:
+        batch_size = str(run.get("batch_size", "default"))
+        rows.append((str(run["images"]), batch_size, f"{run['peak_mib']:.0f}", f"{run['images_per_second']:.1f}", ""))
     return rows
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Returns the lines of a table: the first and the last column to the left, the others to the right."""
+    """Returns the lines of a table; the first and last columns are left-aligned, the others right-aligned."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = []
     for row in cells:
@@ -79,18 +79,18 @@ def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _spread(found: Spread | None) -> str:
-    return f"{found.median:.1f} ({found.least:.1f}–{found.greatest:.1f})" if found else "–"
+def _spread(spread: Spread | None) -> str:
+    return f"{spread.median:.1f} ({spread.least:.1f}–{spread.greatest:.1f})" if spread else "–"
 
 
 def _ratio(one: Spread | None, other: Spread | None) -> str:
-    found = measures.ratio(one, other)
-    return "–" if found is None else f"{found:.2f}"
+    ratio = measures.ratio(one, other)
+    return "–" if ratio is None else f"{ratio:.2f}"
 
 
 def _cosine(runs: Sequence[dict]) -> str:
-    found = [run["cosine"] for run in runs if run["cosine"]]
-    return f"{min(median for median, _ in found):.4f} (≥{min(least for _, least in found):.4f})" if found else "–"
+    cosines = [run["cosine"] for run in runs if run["cosine"]]
+    return f"{min(median for median, _ in cosines):.4f} (≥{min(least for _, least in cosines):.4f})" if cosines else "–"
 
 
 if __name__ == "__main__":

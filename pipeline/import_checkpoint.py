@@ -9,17 +9,17 @@ from pipeline import command
 from transforms.models.slim import checkpoint as checkpoints
 
 _EXAMPLES = """\
-  # the checkpoint as released in 2016, to vectors of 1536 numbers
+  # the checkpoint as released in 2016; the model returns vectors of 1536 numbers
   tar -xzf inception_resnet_v2_2016_08_30.tar.gz
   python -m pipeline.import_checkpoint --network inception_resnet_v2 \\
       --checkpoint inception_resnet_v2_2016_08_30.ckpt --output models/inception_resnet_v2
 
-  # a checkpoint of a training of your own (model.ckpt-5000.index, .data-00000-of-00001), to logits
+  # a checkpoint of your own (model.ckpt-5000.index, .data-00000-of-00001); the model returns logits
   python -m pipeline.import_checkpoint --network inception_v2 --head classification \\
       --checkpoint train/model.ckpt-5000 --output models/inception_v2_classes --overwrite
 """
-# How many names an error shows; `CheckpointMismatchError` itself has all of them.
-_NAMES_SHOWN = 20
+# Variable names in an error message; `CheckpointMismatchError` itself has all of them.
+_MAX_NAMES = 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def _parser() -> command.Parser:
         "Turns a TF-Slim checkpoint into a TensorFlow 2 SavedModel, for --model or hub.KerasLayer.",
         _EXAMPLES,
     )
-    parser.add_argument("--network", required=True, choices=sorted(checkpoints.NETWORKS), help="what was trained")
+    parser.add_argument("--network", required=True, choices=sorted(checkpoints.NETWORKS), help="the network in it")
     parser.add_argument(
         "--checkpoint",
         required=True,
@@ -41,25 +41,25 @@ def _parser() -> command.Parser:
         help="a .ckpt file (V1 format, as of 2016), or the common prefix of .index and .data files (V2 format)",
     )
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="local directory to create, complete or not at all"
+        "--output", required=True, metavar="DIR", help="the local directory to create, complete or not at all"
     )
     parser.add_argument(
         "--head",
         choices=checkpoints.HEADS,
         default=checkpoints.FEATURE_VECTOR,
-        help="what comes out for an image: its feature vector, or logits of the classes (default: %(default)s)",
+        help="the output for an image: its feature vector, or the logits of the classes (default: %(default)s)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a SavedModel in --output (default: refuse)")
     return parser
 
 
-def _import(given: argparse.Namespace) -> str:
+def _import(flags: argparse.Namespace) -> str:
     try:
         report = checkpoints.import_checkpoint(
-            given.network, given.checkpoint, given.output, given.head, given.overwrite
+            flags.network, flags.checkpoint, flags.output, flags.head, flags.overwrite
         )
     except checkpoints.CheckpointMismatchError as error:
-        raise ValueError(error.describe(limit=_NAMES_SHOWN)) from error
+        raise ValueError(error.describe(limit=_MAX_NAMES)) from error
     return _summary(report)
 
 

@@ -1,4 +1,4 @@
-"""The command that says what a model is, and what a batch of it costs on this machine."""
+"""The command that shows the properties of a model, and the time and memory of its batches on this machine."""
 
 import argparse
 import json
@@ -25,12 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> command.Parser:
-    parser = command.parser("inspect_model", "Says what a model is, and what a batch of it costs here.", _EXAMPLES)
-    parser.add_argument("handle", help="whatever --model of run_pipeline.py takes")
+    parser = command.parser("inspect_model", "Shows a model's properties, and its speed and memory here.", _EXAMPLES)
+    parser.add_argument("handle", help="a model, as --model of run_pipeline.py takes it")
     options.add_model_flags(parser)
     options.add_batch_size(parser)
     options.add_billing_project(parser)
-    parser.add_argument("--json", action="store_true", help="print it for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -59,13 +59,13 @@ def _inspect(flags: argparse.Namespace) -> str:
 
 
 def _lines(name: str, value: Any) -> list[str]:
-    """Returns a fact in two columns; a list takes a line for each of its items."""
+    """Returns the lines of a fact, in two columns; a list takes one line per item."""
     items = value if isinstance(value, list) else [f"{value:,}" if isinstance(value, int) else value]
     return [f"{name if i == 0 else '':<22}{item}" for i, item in enumerate(items)]
 
 
 def _signatures(spec: ModelSpec) -> dict[str, Any]:
-    """Returns what a SavedModel can be called by, and what is called; nothing for other formats."""
+    """Returns a SavedModel's signatures and the one that is called; an empty dict for other formats."""
     if spec.format not in ("tf2", "tf1_hub"):
         return {}
     from transforms.models import handles, hub
@@ -83,7 +83,7 @@ def _signatures(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _cost(spec: ModelSpec, batch_size: int) -> dict[str, Any]:
-    """Returns parameters, and the speed and memory of batches of black images."""
+    """Returns the number of parameters, and the speed and memory of batches of black images."""
     import numpy as np
 
     from transforms.models.engines import loading, opening, throughput

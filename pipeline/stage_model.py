@@ -1,4 +1,4 @@
-"""The command that copies a model once to where workers read it: a job on many workers never asks a hub."""
+"""The command that copies a model to a directory or bucket, so that the workers of a job need no hub."""
 
 import argparse
 import os
@@ -13,10 +13,10 @@ from transforms.models import catalog
 from transforms.storage import complete, locations
 
 _EXAMPLES = """\
-  # a module of TF-Hub, to a bucket; then --model gs://bucket/models/inception_resnet_v2
+  # copy a TF-Hub module to a bucket; run_pipeline.py takes it as --model gs://bucket/models/inception_resnet_v2
   python -m pipeline.stage_model inception_resnet_v2 gs://bucket/models/inception_resnet_v2
 
-  # on a machine with a network, for one without
+  # copy a module on a machine with a network, for a machine without one
   python -m pipeline.stage_model https://tfhub.dev/google/imagenet/inception_v2/feature_vector/1 ./inception_v2
 """
 
@@ -30,8 +30,8 @@ def _parser() -> command.Parser:
     parser = command.parser(
         "stage_model", "Copies a model to a directory or bucket, complete or not at all.", _EXAMPLES
     )
-    parser.add_argument("handle", help="whatever --model of run_pipeline.py takes, but for what is in the package")
-    parser.add_argument("destination", help="the directory to make, local or gs://")
+    parser.add_argument("handle", help="a model, as --model of run_pipeline.py takes it, except those in the package")
+    parser.add_argument("destination", help="the directory to create, local or gs://")
     parser.add_argument("--overwrite", action="store_true", help="replace another model there (default: refuse)")
     options.add_billing_project(parser)
     return parser
@@ -44,29 +44,29 @@ def _stage(flags: argparse.Namespace) -> str:
     if not locations.is_gcs(destination):
         if not locations.is_local(destination):
             raise ValueError(f"destination={destination!r}: expected a local directory, or gs://BUCKET/NAME")
-        destination = os.path.abspath(destination)  # noqa: PTH100  (a link is replaced, and not what it leads to)
+        destination = os.path.abspath(destination)  # noqa: PTH100 - replaces a link, not its target
     from transforms.models import handles, hub, notes
 
-    known = catalog.HUB.get(flags.handle)
-    handle = known.handle if known else flags.handle
+    entry = catalog.HUB.get(flags.handle)
+    handle = entry.handle if entry else flags.handle
     path = handles.local_path(handle, flags.billing_project)
     if path.is_file():
-        raise ValueError(f"model={flags.handle!r} is one file: copy it to where --model shall find it")
-    size = hub.read(path).image_size or notes.image_size(path) or (known.image_size if known else None)
+        raise ValueError(f"model={flags.handle!r} is one file: copy it yourself, and give its path as --model")
+    size = hub.read(path).image_size or notes.image_size(path) or (entry.image_size if entry else None)
     digest = handles.files_digest(path)
     note = notes.text(image_size=size, handle=handle, files_digest=digest).encode()
     if _note(destination, flags.billing_project) == note:
-        done = "it is there already"
+        outcome = "it is there already"
     else:
         contents = _contents(path)
         copy = _to_bucket if locations.is_gcs(destination) else _to_directory
         copy({**contents, notes.FILE.as_posix(): note}, destination, flags)
-        done = f"{len(contents)} files copied"
-    return f"{handle}\n  → {flags.destination} ({done})\n  digest of its files: {digest}"
+        outcome = f"{len(contents)} files copied"
+    return f"{handle}\n  → {flags.destination} ({outcome})\n  digest of its files: {digest}"
 
 
 def _contents(path: Path) -> dict[str, Path | bytes]:
-    """Returns the files of a SavedModel by their names below its directory, but for what is noted beside it."""
+    """Returns name → file for the files below a SavedModel's directory, except the notes that handles keep there."""
     from transforms.models import notes
 
     own_notes = path / notes.FILE.parent
@@ -75,7 +75,7 @@ def _contents(path: Path) -> dict[str, Path | bytes]:
 
 
 def _note(destination: str, billing_project: str | None) -> bytes | None:
-    """Returns the note beside a complete model, None where there is none."""
+    """Returns the note in the directory of a complete model, or None if there is no complete model."""
     from transforms.models import handles, notes
 
     if not locations.is_gcs(destination):
@@ -110,7 +110,7 @@ def _to_bucket(contents: Mapping[str, Path | bytes], destination: str, flags: ar
 
 
 def _policy(contents: Mapping[str, Path | bytes], flags: argparse.Namespace) -> dict[str, Any]:
-    """Returns what may be replaced, as `complete.check_entries` takes it: models, and what a broken copy left."""
+    """Returns the arguments of `complete.check_entries`: models and unfinished copies may be replaced."""
     from transforms.models import handles
 
     return {

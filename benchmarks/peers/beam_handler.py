@@ -1,7 +1,7 @@
-"""Beam with a plain handler: a `ModelHandler` over a SavedModel, as Beam's documentation has one written.
+"""Beam with a plain handler: a `ModelHandler` for a SavedModel, written as Beam's documentation recommends.
 
-https://beam.apache.org/documentation/ml/about-ml/. Beam's own TensorFlow handlers load through Keras, which in its
-version 3 opens no SavedModel. The runner is the local one, by name: `DirectRunner` would be Prism where that is there.
+https://beam.apache.org/documentation/ml/about-ml/. Beam's own TensorFlow handlers load models with Keras, and Keras 3
+opens no SavedModel. The local runner is named explicitly, because `DirectRunner` is Prism where Prism is installed.
 """
 
 import io
@@ -50,22 +50,22 @@ class Decode(beam.DoFn):
 
 
 def main() -> None:
-    given = contract.given(threads=1)
+    args = contract.arguments(threads=1)
     options = PipelineOptions(
         runner="apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-        direct_num_workers=given.threads,
-        direct_running_mode="multi_threading" if given.threads > 1 else "in_memory",
+        direct_num_workers=args.threads,
+        direct_running_mode="multi_threading" if args.threads > 1 else "in_memory",
     )
     with beam.Pipeline(options=options) as pipeline:
         _ = (
             pipeline
-            | fileio.MatchFiles(f"{given.photographs}/*.jpg")
+            | fileio.MatchFiles(f"{args.photographs}/*.jpg")
             | beam.Reshuffle()
             | fileio.ReadMatches()
-            | beam.ParDo(Decode(*given.image_size))
-            | RunInference(SavedModelHandler(given.model, given.batch_size, str(given.output)))
+            | beam.ParDo(Decode(*args.image_size))
+            | RunInference(SavedModelHandler(args.model, args.batch_size, str(args.output)))
             | beam.io.WriteToParquet(
-                f"{given.output}/vectors",
+                f"{args.output}/vectors",
                 pa.schema([("path", pa.string()), ("vector", pa.list_(pa.float32()))]),
                 file_name_suffix=".parquet",
             )

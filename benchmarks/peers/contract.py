@@ -1,8 +1,9 @@
-"""What a contender is given, and what it leaves behind. It needs numpy and nothing else: it runs in any environment.
+"""The contract of contenders: their arguments and their output. It needs only numpy, so it runs in any environment.
 
-Given are a directory of JPEGs, a SavedModel, the image size, the batch size, the dimension of a vector, and an output
-directory. Left behind are, in that directory, the vectors (`benchmarks/vectors_found.py` says in which files) and
-`batches.jsonl`: for each batch when its call of the model began and ended, and how many images were in it.
+The arguments are a directory of JPEGs, a SavedModel, an output directory, the image size, the batch size, and the
+dimension of a vector. A contender writes two things into the output directory: the vectors, in a format that
+`benchmarks/output_vectors.py` reads, and `batches.jsonl`, which has the begin, the end and the number of images of each
+call of the model.
 """
 
 import argparse
@@ -18,11 +19,11 @@ import numpy as np
 BATCHES = "batches.jsonl"
 
 
-def given(**flags: object) -> argparse.Namespace:
-    """Returns the arguments: photographs, model, output, image_size (height, width), batch_size, dimension.
+def arguments(**flags: object) -> argparse.Namespace:
+    """Returns the parsed arguments: photographs, model, output, image_size (height, width), batch_size, dimension.
 
     Args:
-      **flags: further flags and their defaults, of the defaults' types.
+      **flags: further flags with their defaults; a flag has its default's type.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("photographs", type=Path)
@@ -38,18 +39,18 @@ def given(**flags: object) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def batch(output: str | os.PathLike[str], images: int) -> Iterator[None]:
-    """Notes when a call of the model began and ended; threads and processes may do so at once."""
+    """Records the call of the model in the block; several threads and processes may do so at once."""
     began = time.time()
     yield
-    note(output, began, time.time(), images)
+    record(output, began, time.time(), images)
 
 
-def note(output: str | os.PathLike[str], began: float, ended: float, images: int) -> None:
-    """Appends a batch: a short line is written whole, whoever else writes."""
+def record(output: str | os.PathLike[str], began: float, ended: float, images: int) -> None:
+    """Appends a batch; a line is so short that concurrent writers do not break it up."""
     with Path(output, BATCHES).open("a") as file:
         file.write(json.dumps([began, ended, images]) + "\n")
 
 
 def save(output: Path, names: list[str], vectors: list[np.ndarray]) -> None:
-    """Writes vectors of batches, float32 (n, dimension), and the names of their files, as one numpy archive."""
+    """Writes a numpy archive of file names and the vectors of batches, each float32 (n, dimension)."""
     np.savez(output / "vectors.npz", names=np.array(names), vectors=np.concatenate(vectors))

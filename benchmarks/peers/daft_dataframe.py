@@ -1,4 +1,4 @@
-"""Daft: expressions download, decode and resize, a class with a batch method calls the model, as its guides do.
+"""Daft: expressions download, decode and resize, and a class with a batch method calls the model, as in its guides.
 
 https://docs.daft.ai/en/stable/modalities/images/, https://docs.daft.ai/en/stable/custom-code/cls/.
 """
@@ -8,11 +8,11 @@ import daft
 import numpy as np
 from daft import DataType, Series, col
 
-given = contract.given()
-height, width = given.image_size
+args = contract.arguments()
+height, width = args.image_size
 
 
-# The default is a call a core at once, each of which TensorFlow spreads over all cores: that is slower.
+# The default of one concurrent call per core is slower, because TensorFlow spreads each call over all cores.
 @daft.cls(max_concurrency=1)
 class Embed:
     def __init__(self, model: str, output: str):
@@ -21,9 +21,7 @@ class Embed:
         self._model = tf.saved_model.load(model)
         self._output = output
 
-    @daft.method.batch(
-        return_dtype=DataType.embedding(DataType.float32(), given.dimension), batch_size=given.batch_size
-    )
+    @daft.method.batch(return_dtype=DataType.embedding(DataType.float32(), args.dimension), batch_size=args.batch_size)
     def __call__(self, images: Series) -> np.ndarray:
         import tensorflow as tf
 
@@ -32,7 +30,7 @@ class Embed:
             return self._model.signatures["serving_default"](tf.constant(pixels))["default"].numpy()
 
 
-embed = Embed(given.model, str(given.output))
-images = daft.from_glob_path(f"{given.photographs}/*.jpg")
+embed = Embed(args.model, str(args.output))
+images = daft.from_glob_path(f"{args.photographs}/*.jpg")
 images = images.with_column("image", col("path").download().decode_image(mode="RGB").resize(width, height))
-images.select("path", embed(col("image")).alias("vector")).write_parquet(str(given.output))
+images.select("path", embed(col("image")).alias("vector")).write_parquet(str(args.output))

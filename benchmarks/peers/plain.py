@@ -1,6 +1,6 @@
-"""A plain script: Pillow decodes, the SavedModel is called, batch after batch; `--threads` decodes the next meanwhile.
+"""A plain script: Pillow decodes a batch, then the SavedModel is called; `--threads` decode the next batch meanwhile.
 
-As https://www.tensorflow.org/guide/saved_model calls a model, and Pillow's tutorial opens an image.
+It calls the model as https://www.tensorflow.org/guide/saved_model does, and opens images as Pillow's tutorial does.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-given = contract.given(threads=0)
-height, width = given.image_size
+args = contract.arguments(threads=0)
+height, width = args.image_size
 
 
 def decode(path: Path) -> np.ndarray:
@@ -27,8 +27,8 @@ def one_after_another(batches: list[list[Path]]) -> Iterator[Iterable[np.ndarray
 
 
 def ahead(batches: list[list[Path]]) -> Iterator[Iterable[np.ndarray]]:
-    """Yields batches of which the next is being decoded by a pool of threads."""
-    with ThreadPoolExecutor(given.threads) as pool:
+    """Yields decoded batches, while a pool of threads decodes the next one."""
+    with ThreadPoolExecutor(args.threads) as pool:
         following = pool.map(decode, batches[0])
         for paths in batches[1:]:
             images, following = following, pool.map(decode, paths)
@@ -36,13 +36,13 @@ def ahead(batches: list[list[Path]]) -> Iterator[Iterable[np.ndarray]]:
         yield following
 
 
-model = tf.saved_model.load(given.model)
+model = tf.saved_model.load(args.model)
 infer = model.signatures["serving_default"]
-paths = sorted(given.photographs.glob("*.jpg"))
-batches = [paths[i : i + given.batch_size] for i in range(0, len(paths), given.batch_size)]
+paths = sorted(args.photographs.glob("*.jpg"))
+batches = [paths[i : i + args.batch_size] for i in range(0, len(paths), args.batch_size)]
 vectors = []
-for images in (ahead if given.threads else one_after_another)(batches):
+for images in (ahead if args.threads else one_after_another)(batches):
     pixels = np.stack(list(images)).astype(np.float32) / 255
-    with contract.batch(given.output, len(pixels)):
+    with contract.batch(args.output, len(pixels)):
         vectors.append(infer(tf.constant(pixels))["default"].numpy())
-contract.save(given.output, [path.name for path in paths], vectors)
+contract.save(args.output, [path.name for path in paths], vectors)

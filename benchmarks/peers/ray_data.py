@@ -1,4 +1,4 @@
-"""Ray Data: `read_images` decodes in tasks, an actor calls the model, as its guides do.
+"""Ray Data: `read_images` decodes in tasks, and an actor calls the model, as in its guides.
 
 https://docs.ray.io/en/latest/data/working-with-images.html, https://docs.ray.io/en/latest/data/batch_inference.html.
 """
@@ -24,11 +24,11 @@ class Embed:
         return {"path": batch["path"], "vector": vectors}
 
 
-given = contract.given()
-images = ray.data.read_images(str(given.photographs), size=given.image_size, mode="RGB", include_paths=True)
+args = contract.arguments()
+images = ray.data.read_images(str(args.photographs), size=args.image_size, mode="RGB", include_paths=True)
 images.map_batches(
     Embed,
-    fn_constructor_args=(given.model, str(given.output)),
-    batch_size=given.batch_size,
+    fn_constructor_args=(args.model, str(args.output)),
+    batch_size=args.batch_size,
     compute=ray.data.ActorPoolStrategy(size=1),
-).write_parquet(str(given.output))
+).write_parquet(str(args.output))

@@ -1,14 +1,16 @@
-"""Every night: launch the Flex Template under the run's logical date, then let the run's own row say how it went.
+"""Launches the Flex Template every night under the run's logical date, and judges the run by its row in BigQuery.
 
     plan >> embed >> judge
 
-`plan` reads the Airflow Variable `image_embeddings` (JSON), checks it and makes the launch request; `embed` launches
-and waits; `judge` reads the run's row from `<output_table>_runs` and fails unless the row vouches for every image.
-One run over other settings: trigger with the configuration `{"settings": {"input": "gs://bucket/late/**"}}`.
+`plan` reads the Airflow Variable `image_embeddings` (JSON), checks it and makes the launch request. `embed` launches
+the job and waits for it. `judge` reads the run's row from `<output_table>_runs`, and fails unless the row accounts for
+every image. To run with other settings once, trigger the DAG with a configuration such as
+`{"settings": {"input": "gs://bucket/late/**"}}`.
 
-A retried or cleared task is the same run: run_id and job name come from the logical date, Dataflow refuses a second
-active job of one name, and the job itself does nothing where its run is complete. For Airflow 3.1 and later;
-docs/scheduling.md has the commands that set it up.
+A retried or cleared task continues the same run, because run_id and job name come from the logical date. Dataflow
+refuses a second active job of the same name. The job itself does nothing if its run is complete.
+
+This DAG needs Airflow 3.1 or later. docs/scheduling.md has the commands that set it up.
 """
 
 import datetime
@@ -25,9 +27,9 @@ from google.cloud import bigquery
 
 VARIABLE = "image_embeddings"
 BUCKET_PATH = r"gs://[^/]+/.+"
-# Of a table's name; a copy of transforms/table_name.py, which Airflow's environment does not have.
+# The pattern of a table's name: a copy from transforms/table_name.py, which Airflow's environment does not have.
 TABLE = r"[a-z][a-z0-9.:-]*[:.]\w+\.[\w-]+"
-# What separates the project in it from the dataset: a dot in SQL.
+# The separator between project and dataset in such a name. SQL takes only a dot.
 AFTER_PROJECT = r"[:.](?=\w+\.[\w-]+$)"
 REQUIRED = {
     "project": (r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "the project that Dataflow runs in"),
@@ -38,7 +40,7 @@ REQUIRED = {
     "input": (r"gs://[^/]+(/.*)?", "a gs:// pattern of images, as in gs://bucket/photos/**"),
     "output_table": (TABLE, "PROJECT:DATASET.TABLE"),
 }
-# `flags`: further flags of the command, without their dashes, as in {"batch_size": 64, "reprocess": true}.
+# `flags` has further flags of the command, without dashes, as in {"batch_size": 64, "reprocess": true}.
 DEFAULTS: dict[str, Any] = {
     "model": "efficientnet_lite0",
     "prune": False,
@@ -49,20 +51,23 @@ DEFAULTS: dict[str, Any] = {
 COUNTS = ("embedded", "reused", "duplicate", "failed", "skipped")
 
 
-def checked(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings with their defaults.
+def complete_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the defaults with these settings in place of them.
+
+    Args:
+      overrides: the required settings, and those that differ from DEFAULTS.
 
     Raises:
-      ValueError: naming all that is wrong, and what was expected.
+      ValueError: if settings are wrong; the message lists all of them, each with the expected value.
     """
-    settings = DEFAULTS | dict(chosen)
-    wrong = [f"{name!r} is unknown" for name in chosen if name not in REQUIRED and name not in DEFAULTS]
+    settings = DEFAULTS | dict(overrides)
+    wrong = [f"{name!r} is unknown" for name in overrides if name not in REQUIRED and name not in DEFAULTS]
     for name, (pattern, expected) in REQUIRED.items():
         value = settings.get(name)
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
             wrong.append(f"{name}={value!r}: expected {expected}")
     for name, default in DEFAULTS.items():
-        # JSON has 1 for 1.0; and a bool would pass for an int.
+        # JSON may have 1 in place of 1.0. A bool is an int to isinstance.
         allowed = (float, int) if isinstance(default, float) else (type(default),)
         if type(settings[name]) not in allowed:
             wrong.append(f"{name}={settings[name]!r}: expected {type(default).__name__}, as in {default!r}")
@@ -78,7 +83,7 @@ def launch_body(settings: Mapping[str, Any], run_id: str) -> dict[str, Any]:
     flags = {name: settings[name] for name in ("input", "output_table", "model", "prune")}
     return {
         "launchParameter": {
-            # One active job of a name: a second launch of the same run is refused with 409 for as long as one works.
+            # While a job of this name is active, Dataflow refuses a second launch of the same run with 409.
             "jobName": re.sub(r"[^a-z0-9]+", "-", f"embed-images-{run_id}".lower()),
             "containerSpecGcsPath": settings["template"],
             "parameters": _texts(flags | settings["flags"] | {"run_id": run_id}),
@@ -93,10 +98,15 @@ def launch_body(settings: Mapping[str, Any], run_id: str) -> dict[str, Any]:
 
 
 def judgement(rows: Sequence[Mapping[str, Any]], run_id: str, table: str, max_failure_rate: float) -> str:
-    """Returns the verdict of a run that went well.
+    """Returns the verdict of a run that accounts for every image.
+
+    Args:
+      rows: the rows of the run in `table`.
+      run_id, table: for the messages; `table` is the table of runs.
+      max_failure_rate: from 0 to 1.
 
     Raises:
-      ValueError: in one sentence, what was expected of the run's row and what was found.
+      ValueError: if the run does not pass; the message is one sentence with the expected and the actual value.
     """
     if len(rows) != 1:
         raise ValueError(
@@ -119,7 +129,7 @@ def judgement(rows: Sequence[Mapping[str, Any]], run_id: str, table: str, max_fa
 
 
 def _texts(flags: Mapping[str, Any]) -> dict[str, str]:
-    """Returns parameters as a template takes them: all are text, and what is off is left out."""
+    """Returns flags as parameters of a template: every value as text, without the switches that are off."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in flags.items()
@@ -131,10 +141,10 @@ def _texts(flags: Mapping[str, Any]) -> dict[str, str]:
     dag_id="nightly_image_embeddings",
     schedule="0 2 * * *",
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
-    # The table follows the bucket as it is now: a night that was missed is made up for by the next.
+    # Each run brings the table up to date with the bucket, so the next night makes up for a missed one.
     catchup=False,
     max_active_runs=1,
-    params={"settings": Param({}, type="object", description=f"for this run, over the Variable {VARIABLE}")},
+    params={"settings": Param({}, type="object", description=f"for this run, instead of those in {VARIABLE}")},
     tags=["embeddings"],
     doc_md=__doc__,
 )
@@ -145,19 +155,19 @@ def nightly_image_embeddings() -> None:
     def plan() -> dict[str, Any]:
         context = get_current_context()
         run = context["dag_run"]
-        # A run that was triggered by hand need not have a logical date.
+        # A run that was triggered by hand may have no logical date.
         when = (run.logical_date or run.run_after).astimezone(datetime.UTC)
         run_id = f"nightly-{when:%Y%m%dT%H%M%S}"
         variable = Variable.get(VARIABLE, default={}, deserialize_json=True)
         try:
-            settings = checked({**variable, **context["params"]["settings"]})
+            settings = complete_settings({**variable, **context["params"]["settings"]})
         except ValueError as error:
             raise AirflowFailException(str(error)) from None
         return settings | {"run_id": run_id, "body": launch_body(settings, run_id)}
 
     planned = plan()
-    # Not deferrable: in provider 19.5 its trigger never notices a cancelled job, and Airflow 3.1 enforces no
-    # execution_timeout on a task that is deferred.
+    # Not deferrable, for two reasons: the trigger of provider 19.5 never notices a cancelled job, and Airflow 3.1 does
+    # not enforce execution_timeout on a deferred task.
     embed = DataflowStartFlexTemplateOperator(
         task_id="embed",
         project_id=planned["project"],
@@ -177,16 +187,16 @@ def nightly_image_embeddings() -> None:
     def judge(settings: dict[str, Any]) -> str:
         table = re.sub(AFTER_PROJECT, ".", settings["output_table"]) + "_runs"
         client = BigQueryHook().get_client(project_id=settings["project"])
-        # A table's name cannot be a parameter; this one has passed `checked`.
+        # A table's name cannot be a parameter. `complete_settings` has checked this one.
         query = f"SELECT listed, {', '.join(COUNTS)}, failure_rate, verdict FROM `{table}` WHERE run_id = @run_id"  # noqa: S608
-        wanted = bigquery.ScalarQueryParameter("run_id", "STRING", settings["run_id"])
-        rows = list(client.query_and_wait(query, job_config=bigquery.QueryJobConfig(query_parameters=[wanted])))
+        parameter = bigquery.ScalarQueryParameter("run_id", "STRING", settings["run_id"])
+        rows = list(client.query_and_wait(query, job_config=bigquery.QueryJobConfig(query_parameters=[parameter])))
         try:
-            said = judgement(rows, settings["run_id"], table, settings["max_failure_rate"])
+            verdict = judgement(rows, settings["run_id"], table, settings["max_failure_rate"])
         except ValueError as error:
-            raise AirflowFailException(str(error)) from None  # asking again would find the same
-        logging.getLogger(__name__).info("run %s: %s", settings["run_id"], said)
-        return said
+            raise AirflowFailException(str(error)) from None  # a retry would get the same row
+        logging.getLogger(__name__).info("run %s: %s", settings["run_id"], verdict)
+        return verdict
 
     embed >> judge(planned)
 

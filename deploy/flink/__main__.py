@@ -1,4 +1,4 @@
-"""The command on a Flink cluster of this machine, which is stopped at the end: `python -m deploy.flink FLAGS…`."""
+"""Runs the command on a Flink cluster that lasts as long as the run: `python -m deploy.flink FLAGS…`."""
 
 import signal
 import subprocess
@@ -11,9 +11,9 @@ from deploy.flink import cluster, jars
 
 
 def main(flags: Sequence[str]) -> int:
-    """Runs the command on a cluster; returns its exit code."""
-    if said := cluster.missing():
-        print(said, file=sys.stderr)
+    """Runs the command on a cluster, and returns its exit code."""
+    if reason := cluster.missing():
+        print(reason, file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

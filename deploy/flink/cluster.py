@@ -1,4 +1,4 @@
-"""A Flink cluster on this machine: a JobManager, two TaskManagers, worker pools, and Beam's job server before them."""
+"""A Flink cluster on this machine: a JobManager, two TaskManagers with worker pools, and Beam's job server."""
 
 import contextlib
 import dataclasses
@@ -19,9 +19,9 @@ from deploy.flink import jars
 
 ROOT = Path(__file__).parents[2]
 TASK_MANAGERS = 2
-SLOTS = 2  # each: what one TaskManager ran has room on the other
+SLOTS = 2  # per TaskManager, so that either one has room for the tasks of both
 
-# What Flink's own scripts give a JVM of version 17.
+# The flags that Flink's own scripts pass to a JVM of version 17.
 _JVM = [
     "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
     "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
@@ -59,10 +59,10 @@ class Cluster:
     """A running cluster.
 
     Attributes:
-      url: of the JobManager's REST interface and UI.
-      flags: what lets the command run on it.
-      task_managers: their processes.
-      directory: with the logs.
+      url: the address of the JobManager's REST interface and UI.
+      flags: the flags with which the command runs on it.
+      task_managers: the processes of the TaskManagers.
+      directory: the directory with the logs.
     """
 
     url: str
@@ -71,7 +71,7 @@ class Cluster:
     directory: Path
 
     def get(self, path: str) -> dict:
-        """Returns what the REST interface answers."""
+        """Returns the answer of the REST interface, parsed."""
         with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as reply:  # noqa: S310 - always http://127.0.0.1
             return json.load(reply)
 
@@ -83,7 +83,7 @@ def flink(directory: Path) -> Iterator[Cluster]:
     directory = directory.resolve()
     (directory / "log4j.properties").write_text(_LOGGING)
     (directory / "config.yaml").write_text(_configuration(directory, rest, rpc))
-    # Flink and its logging; not its tables, which are half of it.
+    # Flink and its logging, without its table API, which is half of the distribution.
     lib = jars.distribution()
     class_path = sorted([*lib.glob("flink-dist-*.jar"), *lib.glob("log4j-*.jar")]) + jars.job_server()
     base = "org.apache.flink.runtime"
@@ -115,7 +115,7 @@ def flink(directory: Path) -> Iterator[Cluster]:
         )
         task_managers = []
         for i in range(TASK_MANAGERS):
-            # On a cluster every machine's `localhost` is its own; here every TaskManager's `worker-pool` is.
+            # On a real cluster, each machine has its own `localhost`. Here, each TaskManager has its own `worker-pool`.
             own, hosts = f"127.0.0.{i + 1}", directory / f"hosts-{i}"
             hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{own} worker-pool\n")
             start(f"workers-{i}", [sys.executable, "-m", "deploy.flink.worker_pool", f"{own}:{pool}"])
@@ -132,7 +132,7 @@ def flink(directory: Path) -> Iterator[Cluster]:
 
 
 def _start(log: Path, command: Sequence[object]) -> subprocess.Popen:
-    """Starts a process in a session of its own, so that what it starts ends with it."""
+    """Starts a process in a session of its own, so that `_stop` also ends its children."""
     with log.open("wb") as file:
         return subprocess.Popen(
             list(map(str, command)),
@@ -141,7 +141,7 @@ def _start(log: Path, command: Sequence[object]) -> subprocess.Popen:
             stdout=file,
             stderr=file,
             start_new_session=True,
-            # A worker pool starts plain `python`, which shall be this one.
+            # A worker pool starts plain `python`, which must be this interpreter.
             env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
         )
 
@@ -153,7 +153,7 @@ def _free_port() -> int:
 
 
 def _wait_for_port(port: int, process: subprocess.Popen, seconds: float = 70) -> None:
-    """Waits until a process listens: a JVM starts slowly on a busy machine."""
+    """Waits until a process listens; a JVM starts slowly on a busy machine."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -165,9 +165,9 @@ def _wait_for_port(port: int, process: subprocess.Popen, seconds: float = 70) ->
 
 
 def missing() -> str | None:
-    """Returns what a cluster needs and cannot be had here, None where all is."""
+    """Returns why a cluster cannot run on this machine, or None if it can."""
     if not shutil.which("java"):
-        return "no Java: put one of version 11 or 17 on the PATH (docs/flink.md)"
+        return "no Java: put version 11 or 17 on the PATH (docs/flink.md)"
     try:
         jars.distribution()
         jars.job_server()
@@ -179,7 +179,7 @@ def missing() -> str | None:
 def _configuration(directory: Path, rest: int, rpc: int) -> str:
     for name in ("io", "artifacts"):
         (directory / name).mkdir()
-    return json.dumps(  # which is YAML
+    return json.dumps(  # JSON is YAML
         {
             "jobmanager.rpc.address": "127.0.0.1",
             "jobmanager.rpc.port": rpc,
@@ -191,9 +191,9 @@ def _configuration(directory: Path, rest: int, rpc: int) -> str:
             "rest.port": rest,
             "io.tmp.dirs": str(directory / "io"),
             "taskmanager.numberOfTaskSlots": SLOTS,
-            # So that both TaskManagers have a part in a job of parallelism 2.
+            # With this, both TaskManagers take part in a job of parallelism 2.
             "cluster.evenly-spread-out-slots": True,
-            # Started without Flink's scripts, a TaskManager wants its memory in full.
+            # Without Flink's scripts, a TaskManager needs the size of each part of its memory.
             "taskmanager.cpu.cores": 1.0,
             "taskmanager.memory.task.heap.size": "256m",
             "taskmanager.memory.task.off-heap.size": "64m",
@@ -205,11 +205,11 @@ def _configuration(directory: Path, rest: int, rpc: int) -> str:
             "taskmanager.memory.jvm-metaspace.size": "256m",
             "taskmanager.memory.jvm-overhead.min": "128m",
             "taskmanager.memory.jvm-overhead.max": "128m",
-            # A worker outlives a stage only where Beam's classes are Flink's own, not the job's.
+            # A worker outlives a stage only if Flink loads Beam's classes itself, not the job.
             "classloader.resolve-order": "parent-first",
-            # A job outlives a TaskManager: this is what docs/flink.md asks of a cluster.
+            # With this, a job survives the loss of a TaskManager. docs/flink.md requires it of a cluster.
             "restart-strategy.type": "fixed-delay",
-            # Together longer than the heartbeat's time-out, until which a lost TaskManager is still handed tasks.
+            # All delays together exceed the heartbeat's timeout. Until then, Flink still assigns tasks to the lost one.
             "restart-strategy.fixed-delay.attempts": 10,
             "restart-strategy.fixed-delay.delay": "3 s",
             "heartbeat.interval": 1000,
@@ -226,12 +226,12 @@ def _wait_for_task_managers(cluster: Cluster, seconds: float = 60) -> None:
             if cluster.get("/overview")["taskmanagers"] == TASK_MANAGERS:
                 return
         if time.monotonic() > deadline or any(each.poll() is not None for each in cluster.task_managers):
-            raise TimeoutError(f"no {TASK_MANAGERS} TaskManagers within {seconds} s; logs: {cluster.directory}")
+            raise TimeoutError(f"expected {TASK_MANAGERS} TaskManagers within {seconds} s; logs: {cluster.directory}")
         time.sleep(0.2)
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """Ends a process with all that it started."""
+    """Ends a process and its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,7 +1,7 @@
-"""The jars of a Flink cluster and of Beam's job server, each held to a pinned SHA-256, fetched once.
+"""The jars of a Flink cluster and of Beam's job server: each is fetched once and checked against a pinned SHA-256.
 
-Beam publishes its job server as one jar, `beam-runners-flink-<Flink>-job-server`. A package mirror that lacks it may
-still have the libraries that it is made of: JARS pins each of these, and Flink comes from PyPI. Nothing is installed.
+Beam publishes its job server as one jar, `beam-runners-flink-<Flink>-job-server`. A package mirror that lacks this jar
+may still have its libraries, so JARS pins each of them. Flink comes from PyPI. Nothing is installed.
 """
 
 import concurrent.futures
@@ -31,28 +31,28 @@ def _cache() -> Path:
 
 
 def distribution() -> Path:
-    """Returns the directory of Flink's jars."""
+    """Returns the directory of Flink's jars, fetched on first use."""
     directory = _cache() / "lib"
     if not directory.exists():
         archive = _fetched(FLINK_URL, FLINK_SHA256)
         with tempfile.TemporaryDirectory(dir=_cache()) as scratch, tarfile.open(archive) as packed:
             members = [member for member in packed.getmembers() if "/deps/lib/" in member.name and member.isfile()]
             packed.extractall(scratch, members, filter="data")
-            with contextlib.suppress(OSError):  # another process was first
+            with contextlib.suppress(OSError):  # another process was faster
                 next(Path(scratch).glob("*/deps/lib")).rename(directory)
         archive.unlink(missing_ok=True)
     return directory
 
 
 def job_server() -> list[Path]:
-    """Returns the jars of Beam's job server, Flink's own not among them."""
+    """Returns the jars of Beam's job server, without Flink's own."""
     pinned = [line.split() for line in JARS.read_text().splitlines()]
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
         return list(threads.map(lambda pin: _fetched(f"{MAVEN}/{pin[1]}", pin[0]), pinned))
 
 
 def _fetched(url: str, sha256: str) -> Path:
-    """Returns the file of a URL, from the cache where it is; checks what it fetches."""
+    """Returns the file of a URL from the cache, after fetching and checking it if the cache lacks it."""
     path = _cache() / url.rpartition("/")[2]
     if path.exists():
         return path
@@ -61,8 +61,8 @@ def _fetched(url: str, sha256: str) -> Path:
             content = reply.read()
     except OSError as error:
         raise OSError(f"{url}: {error}") from error
-    if (found := hashlib.sha256(content).hexdigest()) != sha256:
-        raise ValueError(f"{url} has the digest {found}: expected {sha256=}")
+    if (actual := hashlib.sha256(content).hexdigest()) != sha256:
+        raise ValueError(f"{url} has the digest {actual}: expected {sha256=}")
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
     Path(file.name).rename(path)

@@ -1,8 +1,8 @@
 """Beam's pool of external workers, on one address: `python -m deploy.flink.worker_pool HOST:PORT`.
 
-Beam's own, `python -m apache_beam.runners.worker.worker_pool_main`, listens on all addresses of a machine. TaskManagers
-name their workers alike, so two of them that share a pool stop each other's: on one machine each needs a pool of its
-own, under the one port that all of them are told.
+Beam's own command, `python -m apache_beam.runners.worker.worker_pool_main`, listens on all addresses of a machine.
+TaskManagers use the same names for their workers, so two TaskManagers that share a pool stop each other's workers. All
+TaskManagers get the same port. So on one machine, each needs a pool on an address of its own.
 """
 
 import signal
@@ -15,7 +15,7 @@ from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPool
 
 
 def main(address: str) -> None:
-    """Serves until it is told to end; its workers are of the same process group."""
+    """Serves until a signal ends the process; its workers are in the same process group."""
     server = grpc.server(ThreadPoolExecutor(8))
     pool = BeamFnExternalWorkerPoolServicer(use_process=True)
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)

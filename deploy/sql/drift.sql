@@ -1,10 +1,11 @@
--- Do the images of later runs differ from those before? Compares two parts of the table under one model.
+-- Do the images of later runs differ from earlier ones? Compares two parts of the table under one model.
 --
--- The table keeps one row a key, of the run that wrote it last, so the parts are what that allows:
---   before: rows last written by before_run or a run that finished earlier, and not replaced since;
---   after:  rows last written by runs that finished after it, up to and with after_run: new keys and changed contents,
---           which the table cannot tell apart.
--- Rows of later runs are in neither; rows of a run that is not in image_embeddings_runs are counted apart.
+-- The table keeps one row per key, written by the last run that changed it. So the two parts are:
+--   before: rows last written by before_run, or by a run that finished earlier
+--   after:  rows last written by a run that finished later, up to and including after_run. These are new keys and
+--           changed contents. The table cannot tell the two apart.
+-- Rows of runs after after_run are in neither part. Rows of a run that is not in image_embeddings_runs are counted
+-- separately.
 --
 -- Parameters
 --   digest     STRING  `model_digest`, all 64 hex digits
@@ -13,11 +14,12 @@
 --
 -- Result: one row:
 --   rows_before, rows_after, rows_of_unknown_runs
---   listed_before, listed_after            objects that the two runs saw; the difference is new less vanished ones
---   failure_rate_before, failure_rate_after  of the two runs, 0 to 1
---   cosine_of_means                        of the parts' mean vectors; 1 where nothing moved
+--   listed_before, listed_after            objects that each of the two runs listed; the difference is the number of
+--                                          new objects minus the number of vanished ones
+--   failure_rate_before, failure_rate_after  failure rates of the two runs, 0 to 1
+--   cosine_of_means                        cosine of the two mean vectors; 1 if nothing moved
 --   distances_before, distances_after      cosine distances to the mean before: least, quartiles, largest (approximate)
--- Fails where a run is not in image_embeddings_runs, or where image_embeddings has no row of the digest.
+-- Fails if a run is not in image_embeddings_runs, or if image_embeddings has no row of the digest.
 -- Cost: reads model_digest, run_id and embedding of this model's rows, and image_embeddings_runs.
 --
 --   bq query --use_legacy_sql=false --format=prettyjson --dataset_id=PROJECT:DATASET \

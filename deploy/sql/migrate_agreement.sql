@@ -1,17 +1,17 @@
--- Do searches answer alike under the new model? For a sample of images, the part of the nearest neighbours under the
--- old model that are also among the nearest under the new one. Different models never agree fully: compare the number
--- with that of two models known to be good, and look at the images that agree least.
+-- Do searches give similar results under the new model? For each image of a sample, computes the part of its nearest
+-- neighbours under the old model that are also among its nearest neighbours under the new one. Different models never
+-- agree fully. Compare the number with that of two models known to be good, and look at the images that agree least.
 --
--- Only images that have vectors of the same bytes under both models take part, as queries and as neighbours.
+-- Only images with vectors of the same bytes under both models take part, as queries and as neighbours.
 --
 -- Parameters
 --   old_digest STRING  `model_digest` in use, all 64 hex digits
 --   new_digest STRING  `model_digest` that is to replace it, all 64 hex digits
---   sample     INT64   how many images to search from; chosen by a hash of the key, the same ones each time
---   neighbours INT64   how many nearest images are compared
+--   sample     INT64   number of images to search from; a hash of the key chooses the same ones each time
+--   neighbours INT64   number of nearest images to compare
 --
--- Result: one row an image of the sample: key, overlap (0 to 1), mean_overlap (of the sample, the same in each row);
--- those that agree least first. Fails where image_embeddings has no row of one of the digests.
+-- Result: one row per image of the sample, least agreement first: key, overlap (0 to 1), and mean_overlap of the sample
+-- (the same in each row). Fails if image_embeddings has no row of one of the digests.
 -- Cost: reads key, sha256, model_digest and embedding of both models' rows; computes 2 * sample * images distances.
 --
 --   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET \
@@ -55,11 +55,11 @@ WITH
     FROM ranked
     GROUP BY key
     UNION ALL
-    -- A row to fail on where one of the models has none. WHERE alone does not keep ERROR from being evaluated.
+    -- A row that raises the error if one of the models has no rows. WHERE alone does not prevent ERROR's evaluation.
     SELECT
       IF(
         old_images = 0 OR new_images = 0,
-        ERROR('no row has old_digest, or none new_digest: expected two of image_embeddings, all 64 hex digits'),
+        ERROR('old_digest or new_digest has no row: expected two of image_embeddings, all 64 hex digits'),
         ''
       ),
       0.0

@@ -1,17 +1,17 @@
--- Can the new model take over? Counts the images that have a vector under the old and the new model, side by side.
+-- Can the new model take over? Counts the images that have a vector of the old model, of the new model, or of both.
 --
 -- Parameters
 --   old_digest STRING  `model_digest` in use, all 64 hex digits
 --   new_digest STRING  `model_digest` that is to replace it, all 64 hex digits
---   examples   INT64   how many keys of each gap to show
+--   examples   INT64   number of keys to show of each gap
 --
 -- Result: one row:
---   both_models    images with a vector of each, from the same bytes
---   other_bytes    images with a vector of each, but the object changed between the two runs
---   old_only, new_only
---   old_only_keys, other_bytes_keys  the first of them by key: run the new model again for these
--- Fails where image_embeddings has no row of one of the digests.
--- The new model covers the old one where old_only and other_bytes are 0.
+--   both_models    images with vectors of both models, from the same bytes
+--   other_bytes    images with vectors of both models, whose object changed between the two runs
+--   old_only, new_only  images with a vector of one model alone
+--   old_only_keys, other_bytes_keys  the first of these keys, in order: run the new model again for them
+-- Fails if image_embeddings has no row of one of the digests.
+-- The new model covers the old one if old_only and other_bytes are 0.
 -- Cost: reads key, sha256 and model_digest of both models' rows; no vectors.
 --
 --   bq query --use_legacy_sql=false --format=prettyjson --dataset_id=PROJECT:DATASET \
@@ -33,7 +33,7 @@ SELECT
   IF(
     COUNT(old_sha256) > 0 AND COUNT(new_sha256) > 0,
     COUNTIF(old_sha256 = new_sha256),
-    ERROR('no row has old_digest, or none new_digest: expected two of image_embeddings, all 64 hex digits')
+    ERROR('old_digest or new_digest has no row: expected two of image_embeddings, all 64 hex digits')
   ) AS both_models,
   COUNTIF(old_sha256 != new_sha256) AS other_bytes,
   COUNTIF(new_sha256 IS NULL) AS old_only,

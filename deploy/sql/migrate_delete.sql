@@ -1,12 +1,12 @@
--- Deletes the old model's vectors of images that have one under the new model; others stay. The last step of a
--- migration, after readers were switched: see docs/warehouse.md. BigQuery's time travel can bring the rows back for
--- 7 days by default; after that another run of the old model is the only way.
+-- Deletes the old model's vectors of images that have a vector of the new model. The others stay. This is the last step
+-- of a migration, after readers were switched: see docs/warehouse.md. BigQuery's time travel can bring the rows back
+-- for 7 days by default. After that, only another run of the old model can.
 --
 -- Parameters
---   old_digest STRING  `model_digest` that is given up, all 64 hex digits
+--   old_digest STRING  `model_digest` to delete, all 64 hex digits
 --   new_digest STRING  `model_digest` that replaced it, all 64 hex digits
 --
--- Fails where the two are equal, since it would delete everything, and where image_embeddings has no row of one.
+-- Fails if the two are equal, because it would delete everything, or if image_embeddings has no row of one of them.
 -- Cost: reads key and model_digest of both models' rows, and rewrites the blocks that hold rows of the old one.
 --
 --   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET \
@@ -20,11 +20,11 @@ WHERE
   AND key IN (
     SELECT key FROM image_embeddings WHERE model_digest = @new_digest
     UNION ALL
-    -- A row to fail on where one of the models has none. WHERE alone does not keep ERROR from being evaluated.
+    -- A row that raises the error if one of the models has no rows. WHERE alone does not prevent ERROR's evaluation.
     SELECT
       IF(
         old_images = 0 OR new_images = 0,
-        ERROR('no row has old_digest, or none new_digest: expected two of image_embeddings, all 64 hex digits'),
+        ERROR('old_digest or new_digest has no row: expected two of image_embeddings, all 64 hex digits'),
         ''
       )
     FROM (

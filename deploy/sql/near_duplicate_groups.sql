@@ -1,12 +1,12 @@
--- Which images belong together? Makes groups of the pairs that near_duplicates.sql wrote: two images are in one group
--- where a chain of pairs connects them, so that the ends of a long chain may be further apart than the threshold. A
--- group is named by its least key.
+-- Which images belong together? Makes groups of the pairs that near_duplicates.sql wrote. Two images are in one group
+-- if a chain of pairs connects them. So the ends of a long chain may be further apart than the threshold. The least key
+-- of a group is its name.
 --
 -- Parameters: none.
--- Writes image_embeddings_near_duplicate_groups and returns it: group_key, key, images (in the group), same_bytes (as
--- another image of the group); the largest groups first.
--- Cost: reads the table of pairs a few times, which holds no vectors: each round hands the least name one step further
--- and skips to the name of the name, so that the rounds grow with the logarithm of the longest chain, mostly.
+-- Writes image_embeddings_near_duplicate_groups and returns it, largest groups first: group_key, key, images (number in
+-- the group), same_bytes (whether another image of the group has the same bytes).
+-- Cost: reads the table of pairs, which holds no vectors, in each of a few rounds. A round passes the least name one
+-- step on, and then takes the name of that name. So the rounds mostly grow with the logarithm of the longest chain.
 --
 --   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET < deploy/sql/near_duplicate_groups.sql
 

@@ -1,23 +1,23 @@
--- Which images are nearly the same? Writes the pairs to a table; near_duplicate_groups.sql makes groups of them.
+-- Which images are nearly the same? Writes the pairs to a table. near_duplicate_groups.sql makes groups of them.
 --
--- Equal bytes (sha256) are paired without a comparison. Of different contents only those are compared that share a
--- bucket: each vector gets bands hashes of band_bits bits, a bit saying on which side of a random hyperplane the
--- vector lies (Charikar 2002). So every pair that is reported is one, and some may be missed:
---   - one bit agrees with probability 1 - angle/pi, angle = ACOS(1 - distance), so a pair is missed with probability
---     (1 - (1 - angle/pi)^band_bits)^bands: docs/warehouse.md has a table;
---   - in a bucket each content is compared with the window next ones by key, so that a bucket of n costs n * window
---     and not n^2 / 2: of larger buckets pairs further apart are missed, though they may still be in one group.
--- More bands find more, more bits make buckets smaller: 2^band_bits should be well above the number of images.
+-- Equal bytes (sha256) are paired without a comparison. Different contents are compared only if they share a bucket.
+-- Each vector gets `bands` hashes of `band_bits` bits. Each bit tells on which side of a random hyperplane the vector
+-- lies (Charikar 2002). Every reported pair is confirmed by its distance, and some pairs are missed:
+--   - A bit agrees with probability 1 - angle/pi, angle = ACOS(1 - distance). So a pair is missed with probability
+--     (1 - (1 - angle/pi)^band_bits)^bands. docs/warehouse.md has a table.
+--   - In a bucket, each content is compared with the next `window` contents by key. So a bucket of n costs n * window,
+--     not n^2 / 2. In a larger bucket, pairs that are further apart by key are missed. They may still be in one group.
+-- More bands find more pairs. More bits make buckets smaller: 2^band_bits should be well above the number of images.
 --
 -- Parameters
 --   digest    STRING   `model_digest`, all 64 hex digits
 --   threshold FLOAT64  cosine distance up to which two images count as nearly the same, 0 to 2
---   bands     INT64    hashes a vector
---   band_bits INT64    bits a hash, at most 62
---   window    INT64    comparisons a content and bucket
+--   bands     INT64    hashes per vector
+--   band_bits INT64    bits per hash, at most 62
+--   window    INT64    comparisons per content and bucket
 --
--- Writes image_embeddings_near_duplicates: key < other_key, distance, same_bytes. Fails where image_embeddings has no
--- row of the digest, and leaves the pairs as they are.
+-- Writes image_embeddings_near_duplicates: key < other_key, distance, same_bytes. Fails if image_embeddings has no row
+-- of the digest, and then leaves the pairs as they are.
 -- Cost: reads key, sha256, model_digest and embedding of this model's rows; computes images * dimension * bands *
 -- band_bits products for the hashes, and at most images * bands * window distances.
 --
@@ -39,7 +39,7 @@ WITH
     SELECT key, embedding FROM images WHERE key = content_key
   ),
   components AS (
-    -- The ones among 64 hashed bits, less 32, are nearly normally distributed: a direction without preference.
+    -- The number of ones among 64 hashed bits, minus 32, is nearly normally distributed. So no direction is preferred.
     SELECT
       band,
       bit,
@@ -93,7 +93,7 @@ SELECT key, other_key, distance, FALSE AS same_bytes FROM compared WHERE distanc
 UNION ALL
 SELECT content_key, key, 0.0, TRUE FROM images WHERE key != content_key
 UNION ALL
--- A row to fail on where the model has none. WHERE alone does not keep ERROR from being evaluated.
+-- A row that raises the error if the model has no rows. WHERE alone does not prevent ERROR's evaluation.
 SELECT
   IF(images = 0, ERROR('no row has this model_digest: expected one of image_embeddings, all 64 hex digits'), ''),
   '',

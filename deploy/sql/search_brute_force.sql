@@ -1,14 +1,14 @@
--- Which images look most like this one? Exact: the distance to every image under the model is computed.
+-- Which images look most like this one? Exact: computes the distance to every image under the model.
 --
 -- Parameters
 --   key        STRING  the image to start from, as in the column `key`
---   digest     STRING  `model_digest`, all 64 hex digits: vectors are only comparable under one
---   neighbours INT64   how many images to return
+--   digest     STRING  `model_digest`, all 64 hex digits; vectors are comparable only under one digest
+--   neighbours INT64   number of images to return
 --
--- Result: key, sha256, distance (cosine, 0 to 2), nearest first; the image itself is left out. Fails where the table
--- has no vector of the image under the digest, or no row of the digest at all.
--- Cost: reads the columns key, sha256, model_digest and embedding (8 bytes a dimension) of this model's rows: the table
--- is clustered by model_digest, so the blocks of other models are skipped.
+-- Result: key, sha256, distance (cosine, 0 to 2), nearest first, without the image itself. Fails if the table has no
+-- vector of the image under the digest, or no row of the digest at all.
+-- Cost: reads the columns key, sha256, model_digest and embedding (8 bytes per dimension) of this model's rows. The
+-- table is clustered by model_digest, so the blocks of other models are skipped.
 --
 --   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET --parameter=key::gs://bucket/cat.jpg \
 --     --parameter=digest::0fa62269e6ba84c637ddec57c8d51284c2f69647259f06646d9de172ae463eba \
@@ -18,7 +18,7 @@ WITH
   query AS (
     SELECT
       IFNULL(
-        -- An aggregate, so that an image that is not there gives one row to fail on.
+        -- An aggregate gives one row even if the image is missing. That row raises the error.
         ANY_VALUE(embedding),
         ERROR('no vector of this image: expected key and digest as in the columns key and model_digest (64 hex digits)')
       ) AS embedding

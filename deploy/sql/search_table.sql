@@ -1,10 +1,11 @@
--- Creates the table that is searched with an index: the vectors of one model, one row a key.
+-- Creates the table for searches with an index: the vectors of one model, one row per key.
 --
--- Why a table of its own: all vectors of an indexed column must have one dimension, which a table with several models
--- does not promise, and neither a view can be indexed nor may a search read from one.
+-- It is a separate table for two reasons. All vectors in an indexed column must have one dimension, and a table with
+-- several models does not promise that. A view can neither be indexed nor searched.
 --
--- Parameters: none; search_table_refresh.sql fills it.
--- Cost: none. Once filled it holds 8 bytes a dimension and row a second time: 10 GB for a million vectors of 1,280.
+-- Parameters: none. search_table_refresh.sql fills the table.
+-- Cost: none. The filled table stores 8 bytes per dimension and row a second time: 10 GB for a million vectors of 1,280
+-- dimensions.
 --
 --   bq query --use_legacy_sql=false --dataset_id=PROJECT:DATASET < deploy/sql/search_table.sql
 

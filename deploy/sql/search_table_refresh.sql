@@ -1,12 +1,13 @@
--- Brings the search table up to date with one model's rows: new and changed ones in, vanished ones and those of another
--- model out. Run it after each run of the pipeline: a row is touched where another run wrote it, which embedded_at
--- tells. An index on the table follows by itself; rows that are not indexed yet are searched by brute force meanwhile.
+-- Brings the search table up to date with one model's rows. It inserts new rows, updates changed ones, and deletes
+-- vanished ones and those of another model. Run it after each run of the pipeline. It updates a row if embedded_at
+-- shows that another run wrote it. BigQuery updates an index on the table by itself, and meanwhile searches rows that
+-- are not indexed yet by brute force.
 --
 -- Parameters
 --   digest STRING  `model_digest` whose vectors are to be searched, all 64 hex digits
 --
--- Fails where image_embeddings has no row of the digest, and leaves the search table as it is.
--- After a switch to a model of another dimension, drop the index first and create it again.
+-- Fails if image_embeddings has no row of the digest, and then leaves the search table as it is.
+-- Before a switch to a model of another dimension, drop the index, and create it again afterwards.
 -- Cost: reads key, sha256, model_digest, embedded_at and embedding of this model's rows, and key, model_digest and
 -- embedded_at of the search table.
 --
@@ -20,8 +21,8 @@ USING (
   FROM image_embeddings
   WHERE model_digest = @digest
   UNION ALL
-  -- A row to fail on where the model has none: every row of the search table would be deleted. WHERE alone does not
-  -- keep ERROR from being evaluated.
+  -- A row that raises the error if the model has no rows. Without it, every row of the search table would be deleted.
+  -- WHERE alone does not prevent ERROR's evaluation.
   SELECT
     IF(images = 0, ERROR('no row has this model_digest: expected one of image_embeddings, all 64 hex digits'), ''),
     NULL,

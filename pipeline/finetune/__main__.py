@@ -1,4 +1,4 @@
-"""`python -m pipeline.finetune`."""
+"""Runs the command `python -m pipeline.finetune`."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pipeline.finetune.run import main
 
 if __name__ == "__main__":
     code = main()
-    if code == INTERRUPTED:  # TensorFlow's reading threads may still be in Python, and abort the process as it ends
+    if code == INTERRUPTED:  # TensorFlow's input threads may still run Python code, and would abort the exit
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -1,4 +1,4 @@
-"""What to train on, as the flags name it: patterns, CSVs and directories of embeddings → labels and vectors."""
+"""The training data that the flags name: patterns, CSVs and directories of embeddings → labels and vectors."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from transforms.one_line import one_line
 from transforms.read import MAX_ENCODED_BYTES, TooManyBytes
 from transforms.storage import files
 
-# A file under its final name is complete; what a run has not finished lies in directories that begin with a dot.
+# A file under its final name is complete. Unfinished files lie in directories whose names begin with a dot.
 _SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.tfrecord")
 
 
@@ -23,11 +23,11 @@ class LabelledVectors(NamedTuple):
     """Vectors, and the labels of some of them.
 
     Attributes:
-      vectors: as read.
+      vectors: all vectors in the directory, those without a label included.
       labels: key → label, for keys that have both a label and a vector of finite numbers.
-      bad: key → why its vector is left out.
-      unlabelled: keys with a vector and without a label.
-      without_vector: labels without a vector.
+      bad: key → the reason why its vector is left out, for keys with a label.
+      unlabelled: number of keys with a vector and without a label.
+      without_vector: number of labels without a vector.
     """
 
     vectors: Vectors
@@ -38,7 +38,12 @@ class LabelledVectors(NamedTuple):
 
 
 def read_image(key: bytes) -> bytes:
-    """Returns the bytes of an image; raises OSError, and TooManyBytes for what is far above any photograph."""
+    """Returns the bytes of an encoded image.
+
+    Raises:
+      OSError: if the file cannot be read.
+      TooManyBytes: if it has more than MAX_ENCODED_BYTES, which no photograph has.
+    """
     with files.open_stored(keys.uri(key)) as file:
         content = file.read(MAX_ENCODED_BYTES + 1)
     if len(content) > MAX_ENCODED_BYTES:
@@ -47,19 +52,20 @@ def read_image(key: bytes) -> bytes:
 
 
 def image_labels(patterns: Sequence[str]) -> dict[bytes, str]:
-    """Returns key → label of the images that patterns match and CSVs name.
+    """Returns key → label of the images that patterns match or CSVs name.
 
     Raises:
-      ValueError: if a pattern matches nothing or cannot be listed, or a CSV is not as expected.
+      ValueError: if a pattern matches nothing or cannot be listed, if a CSV is malformed, or if an image has two
+        labels.
     """
     labels: dict[bytes, str] = {}
     for pattern in patterns:
         paths = _match(pattern, "--train")
         if pattern.lower().endswith(".csv"):
-            found = [pair for path in paths for pair in _csv_labels(path, "--train").items()]
+            labelled = [pair for path in paths for pair in _csv_labels(path, "--train").items()]
         else:
-            found = [(image, training_set.folder_label(image)) for image in map(keys.of_uri, paths)]
-        for image, label in found:
+            labelled = [(image, training_set.folder_label(image)) for image in map(keys.of_uri, paths)]
+        for image, label in labelled:
             if labels.setdefault(image, label) != label:
                 raise ValueError(
                     f"--train {pattern!r}: {keys.uri(image)!r} is {label!r} here and {labels[image]!r} elsewhere: "
@@ -69,10 +75,15 @@ def image_labels(patterns: Sequence[str]) -> dict[bytes, str]:
 
 
 def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
-    """Returns the embeddings in a directory with their labels, which are the images' folders unless a CSV has them.
+    """Returns the embeddings below a directory, with their labels.
+
+    Args:
+      directory: local or gs://, without a slash at its end.
+      labels_csv: a CSV with the columns uri and label; None to take each image's folder as its label.
 
     Raises:
-      ValueError: if there are none, they are of several models, or no label fits.
+      ValueError: if there are no embeddings, if they cannot be read or come from several models, or if the CSV is
+        malformed or labels none of them.
     """
     paths = [
         path for path in _match(f"{directory}/**", "--embeddings") if _SHARD.fullmatch(path.removeprefix(directory))
@@ -80,33 +91,35 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
     if not paths:
         raise ValueError(f"--embeddings {directory!r}: no part-SSSSS-of-NNNNN.tfrecord below it: expected at least one")
     try:
-        read = vectors.read(sorted(paths), files.open_stored)
+        embeddings = vectors.read(sorted(paths), files.open_stored)
     except OSError as error:
         raise ValueError(f"--embeddings {directory!r} cannot be read: {one_line(error)}") from error
     if labels_csv is None:
-        labels = {key: training_set.folder_label(key) for key in read.keys}
+        labels = {key: training_set.folder_label(key) for key in embeddings.keys}
     else:
         labels = _csv_labels(labels_csv, "--labels")
-    least, most = read.matrix.min(axis=1), read.matrix.max(axis=1)
+    least, most = embeddings.matrix.min(axis=1), embeddings.matrix.max(axis=1)
     finite = np.isfinite(least) & np.isfinite(most)
-    bad = {key: "NotFinite" for key, is_finite in zip(read.keys, finite, strict=True) if not is_finite}
-    usable = {key: labels[key] for key in read.keys if key in labels and key not in bad}
+    bad = {key: "NotFinite" for key, is_finite in zip(embeddings.keys, finite, strict=True) if not is_finite}
+    usable = {key: labels[key] for key in embeddings.keys if key in labels and key not in bad}
     if not usable and not bad:
-        example = keys.uri(read.keys[0])
-        raise ValueError(f"--labels {labels_csv!r} names none of the embeddings' images: expected such as {example!r}")
-    known = set(read.keys)
+        example = keys.uri(embeddings.keys[0])
+        raise ValueError(
+            f"--labels {labels_csv!r} names none of the embeddings' images: expected URIs such as {example!r}"
+        )
+    with_vector = set(embeddings.keys)
     return LabelledVectors(
-        read,
+        embeddings,
         usable,
-        {key: why for key, why in bad.items() if key in labels},
-        unlabelled=len(known - labels.keys()),
-        without_vector=len(labels.keys() - known),
+        {key: reason for key, reason in bad.items() if key in labels},
+        unlabelled=len(with_vector - labels.keys()),
+        without_vector=len(labels.keys() - with_vector),
     )
 
 
 def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
     try:
-        # A byte order mark is how Excel begins a CSV.
+        # Excel begins a CSV with a byte order mark.
         text = files.read(path).decode("utf-8-sig", "surrogateescape")
     except Exception as error:
         raise ValueError(f"{flag} {path!r} cannot be read: {one_line(error)}") from error
@@ -115,9 +128,9 @@ def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
 
 def _match(pattern: str, flag: str) -> list[str]:
     try:
-        found = [metadata.path for metadata in files.match(pattern)]
+        paths = [metadata.path for metadata in files.match(pattern)]
     except Exception as error:
         raise ValueError(f"{flag} {pattern!r} cannot be listed: {one_line(error)}") from error
-    if not found:
+    if not paths:
         raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")
-    return found
+    return paths

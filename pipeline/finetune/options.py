@@ -1,4 +1,4 @@
-"""The flags of `python -m pipeline.finetune`: argv → `FinetuneConfig`. No Beam, no TensorFlow: help comes at once."""
+"""The flags of `python -m pipeline.finetune`: argv → `FinetuneConfig`. No Beam, no TensorFlow: help is quick."""
 
 import argparse
 import dataclasses
@@ -12,28 +12,28 @@ from transforms.storage import locations
 
 _EXAMPLES = """\
   python -m pipeline.finetune --train 'photos/*/*.jpg' --model models/module --output pets
-      a softmax over what a module makes of each photograph; its class is the folder that it lies in
+      train a softmax on a module's vectors of photographs; the folder of a photograph is its class
   python -m pipeline.finetune --train labels.csv --model models/module --trainable --augment --output pets
-      the module too; a CSV with the columns uri and label says which class
+      train the module too; a CSV with the columns uri and label has the classes
   python -m pipeline.finetune --embeddings vectors --output pets
-      a softmax over vectors that run_pipeline.py wrote into vectors/: no image is read, and it takes seconds
+      train a softmax on the vectors that run_pipeline.py wrote into vectors/; it reads no images and takes seconds
   python run_pipeline.py --model pets/feature_vector --input 'photos/**' --output vectors
-      the vectors of the fine-tuned module
+      compute vectors with the fine-tuned module
 
-exit code: 0 done; 1 the training failed; 2 wrong flags or inputs, said before any training; 130 interrupted. Nothing
-is written unless all is.
+exit code: 0 done; 1 the training failed; 2 wrong flags or inputs, reported before any training; 130 interrupted. The
+output appears complete or not at all.
 """
-# Of the softmax alone; and of all weights, of which a larger step would spoil those that were trained before.
+# For the softmax alone, and for all weights. A larger step would spoil the weights that were trained before.
 _LEARNING_RATE, _LEARNING_RATE_TRAINABLE = 1e-3, 1e-4
-# What is of no use, and so a mistake, where the images are not read.
+# Flags that have no effect where no images are read. There, they are refused as a mistake.
 _ONLY_WITH_MODEL = ("train", "trainable", "batch_norm_momentum", "augment", "image_size")
 
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig:
-    """What was asked, checked as far as flags can tell; the help of each flag says what it means.
+    """The values of the flags, checked without looking at any file. The help of each flag explains it.
 
-    `embeddings` is "" where there are `train` and `model`, and the other way round.
+    Either `train` and `model` are set, or `embeddings` is; the others are empty.
     """
 
     train: tuple[str, ...]
@@ -56,146 +56,146 @@ class FinetuneConfig:
 
 
 def parse(argv: Sequence[str]) -> FinetuneConfig:
-    """Returns what was asked.
+    """Returns the configuration that the arguments ask for.
 
     Raises:
-      ValueError: if a flag is wrong, in one line that says what was expected.
+      ValueError: if a flag is wrong; the message is one line and names the expected value.
       SystemExit: after `--help`.
     """
     parser = _parser()
-    given, unknown = parser.parse_known_args(argv)
+    args, unknown = parser.parse_known_args(argv)
     if unknown:
         raise ValueError(_unknown(unknown[0], [flag for action in parser._actions for flag in action.option_strings]))
-    _check_source(given)
-    if not locations.is_local(given.output):
-        raise ValueError(f"--output {given.output!r}: expected a local directory; copy it to where it is needed then")
-    if given.batch_norm_momentum is not None and not given.trainable:
+    _check_source(args)
+    if not locations.is_local(args.output):
+        raise ValueError(f"--output {args.output!r}: expected a local directory; copy it elsewhere afterwards")
+    if args.batch_norm_momentum is not None and not args.trainable:
         raise ValueError("--batch_norm_momentum has no effect on a frozen model: expected --trainable with it")
-    learning_rate = given.learning_rate or (_LEARNING_RATE_TRAINABLE if given.trainable else _LEARNING_RATE)
-    values = vars(given) | {
-        "train": tuple(flags.pattern(pattern) for pattern in given.train or ()),
-        "model": given.model or "",
-        "embeddings": flags.absolute(given.embeddings or ""),
-        "labels": given.labels and flags.absolute(given.labels),
-        "output": Path(flags.absolute(given.output)),
+    learning_rate = args.learning_rate or (_LEARNING_RATE_TRAINABLE if args.trainable else _LEARNING_RATE)
+    values = vars(args) | {
+        "train": tuple(flags.pattern(pattern) for pattern in args.train or ()),
+        "model": args.model or "",
+        "embeddings": flags.absolute(args.embeddings or ""),
+        "labels": args.labels and flags.absolute(args.labels),
+        "output": Path(flags.absolute(args.output)),
         "learning_rate": learning_rate,
     }
     return FinetuneConfig(**values)
 
 
-def _check_source(given: argparse.Namespace) -> None:
-    if given.embeddings is None:
-        if given.model is None:
+def _check_source(args: argparse.Namespace) -> None:
+    if args.embeddings is None:
+        if args.model is None:
             raise ValueError("nothing to train: expected --model HANDLE and --train PATTERN, or --embeddings DIR")
-        if not given.train:
-            raise ValueError("no images to train on: expected --train PATTERN, a folder a class, or a .csv of labels")
-        if given.labels is not None:
-            raise ValueError("--labels goes with --embeddings: expected the .csv as --train where there is --model")
+        if not args.train:
+            raise ValueError("no images to train on: expected --train PATTERN, a folder per class, or a .csv of labels")
+        if args.labels is not None:
+            raise ValueError("--labels goes with --embeddings: with --model, expected the .csv as --train")
         return
-    if given.model is not None:
-        raise ValueError("--model and --embeddings: expected one of them, embeddings have their model behind them")
+    if args.model is not None:
+        raise ValueError("--model and --embeddings: expected one of them, because embeddings come from a model already")
     for name in _ONLY_WITH_MODEL:
-        if getattr(given, name):
-            raise ValueError(f"--{name} goes with --model: expected it without --embeddings, where no image is read")
+        if getattr(args, name):
+            raise ValueError(f"--{name} goes with --model: expected it without --embeddings, which reads no images")
 
 
 def _unknown(argument: str, known: Sequence[str]) -> str:
     if not argument.startswith("-"):
-        return f"{argument!r} belongs to no flag: expected quotes around a pattern, or the shell takes it apart"
-    near = difflib.get_close_matches(argument.split("=")[0], known, n=1)
-    return f"{argument!r} is no flag of this command; {f'did you mean {near[0]}?' if near else 'see --help'}"
+        return f"{argument!r} belongs to no flag: expected quotes around a pattern, or the shell expands it"
+    similar = difflib.get_close_matches(argument.split("=")[0], known, n=1)
+    return f"{argument!r} is no flag of this command; {f'did you mean {similar[0]}?' if similar else 'see --help'}"
 
 
 def _parser() -> command.Parser:
     parser = command.parser(
         "finetune",
-        "Trains a classifier of images: a softmax over a model's vectors, and the model too where asked.",
+        "Trains an image classifier: a softmax over a model's vectors and, with --trainable, the model too.",
         _EXAMPLES,
     )
     parser.usage = (
         "python -m pipeline.finetune (--train PATTERN --model HANDLE | --embeddings DIR) --output DIR [flags]"
     )
-    what = parser.add_argument_group("what to train on")
-    what.add_argument(
+    data = parser.add_argument_group("training data and model")
+    data.add_argument(
         "--train",
         action="append",
         metavar="PATTERN",
-        help="images, local or gs://: a glob (** crosses directories) or a directory, the folder of an image is its "
-        "class; or a .csv with the columns uri and label; repeatable",
+        help="images, local or gs://: a glob (** crosses directories) or a directory, where the folder of an image is "
+        "its class; or a .csv with the columns uri and label; repeatable",
     )
-    what.add_argument(
+    data.add_argument(
         "--model",
         metavar="HANDLE",
-        help="what run_pipeline.py takes as --model, if it is a SavedModel in TF2 format: a directory, a name, a URL …",
+        help="a SavedModel in TF2 format, as --model of run_pipeline.py takes it: a directory, a name, a URL …",
     )
-    what.add_argument(
+    data.add_argument(
         "--embeddings",
         metavar="DIR",
-        help="instead of both: what run_pipeline.py wrote as --output DIR, or one run below DIR/embeddings",
+        help="in place of --train and --model: the --output DIR of run_pipeline.py, or one run below DIR/embeddings",
     )
-    what.add_argument(
+    data.add_argument(
         "--labels",
         metavar="FILE",
         help="with --embeddings: a .csv with the columns uri and label (default: the folder of an image is its class)",
     )
-    what.add_argument(
+    data.add_argument(
         "--validation_fraction",
         type=_fraction,
         default=0.2,
         metavar="RATE",
-        help="the part of the images that is not trained on, by a hash of their URIs, so that it stays the same when "
-        "images are added; 0 for none (default: %(default)s)",
+        help="the part of the images that is held out for validation; a hash of its URI decides for each image, so "
+        "added images do not move others; 0 for none (default: %(default)s)",
     )
-    how = parser.add_argument_group("how")
-    how.add_argument("--trainable", action="store_true", help="train the model too (default: it stays frozen)")
-    how.add_argument(
+    training = parser.add_argument_group("training")
+    training.add_argument("--trainable", action="store_true", help="train the model too (default: it stays frozen)")
+    training.add_argument(
         "--batch_norm_momentum",
         type=_fraction,
         metavar="RATE",
-        help="with --trainable: the part of the moving averages that a step keeps, as in 0.997; less for few images "
-        "(default: the model's own)",
+        help="with --trainable: the part of the moving averages that each step keeps, as in 0.997; with few images, "
+        "take less (default: the model's own)",
     )
-    how.add_argument("--augment", action="store_true", help="flip and crop the images to train on at random")
-    how.add_argument(
+    training.add_argument("--augment", action="store_true", help="flip and crop the training images at random")
+    training.add_argument(
         "--image_size",
         type=flags.image_size,
         metavar="HxW",
         help="height and width of the images, in pixels, as in 299x299 (default: the model's own)",
     )
-    how.add_argument(
+    training.add_argument(
         "--epochs",
         type=flags.positive,
         default=20,
         metavar="N",
-        help="times over the images, at most (default: %(default)s)",
+        help="maximum number of passes over the images (default: %(default)s)",
     )
-    how.add_argument(
-        "--batch_size", type=flags.positive, default=32, metavar="N", help="images a step (default: %(default)s)"
+    training.add_argument(
+        "--batch_size", type=flags.positive, default=32, metavar="N", help="images per step (default: %(default)s)"
     )
-    how.add_argument(
+    training.add_argument(
         "--learning_rate",
         type=_learning_rate,
         metavar="RATE",
-        help=f"Adam's, per step (default: {_LEARNING_RATE}, with --trainable {_LEARNING_RATE_TRAINABLE})",
+        help=f"step size of Adam (default: {_LEARNING_RATE}, with --trainable {_LEARNING_RATE_TRAINABLE})",
     )
-    how.add_argument(
+    training.add_argument(
         "--patience",
         type=flags.positive,
         default=3,
         metavar="N",
-        help="end after so many epochs without a lower validation loss; the best epoch is kept (default: %(default)s)",
+        help="end after N epochs without a lower validation loss; the best epoch is written (default: %(default)s)",
     )
-    how.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="of everything that is random (default: %(default)s)"
+    training.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)"
     )
-    where = parser.add_argument_group("where to")
-    where.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--output",
         required=True,
         metavar="DIR",
-        help="a local directory to make: classifier/, report.json and, with --model, feature_vector/",
+        help="the local directory to create, with classifier/, report.json and, with --model, feature_vector/",
     )
-    where.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote there")
+    output.add_argument("--overwrite", action="store_true", help="replace the output of an earlier run")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Live progress of a training: a line that renews itself on a terminal, and everywhere a line an epoch."""
+"""Live progress of a training: one line per epoch and, on a terminal, a line that is redrawn."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ _BAR = 24
 
 
 class TrainingProgress:
-    """Shows how far a training is; a `training.Watch`."""
+    """Shows the progress of a training; a `classifier.Watch`."""
 
     def __init__(
         self,
@@ -19,41 +19,41 @@ class TrainingProgress:
         batches: int,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Takes where to show it, and how much there is to do.
+        """Shows that the first epoch starts.
 
         Args:
           screen: a terminal, or any other stream.
-          epochs: at most.
-          batches: in an epoch; bad images may make them fewer.
-          clock: seconds.
+          epochs: the maximum number of epochs.
+          batches: batches per epoch; bad images may make them fewer.
+          clock: returns the time in seconds.
         """
         self._screen = screen
         self._epochs = epochs
         self._batches = batches
         self._clock = clock
         self._terminal = screen.isatty()
-        self._epoch_start = self._shown = clock()
+        self._epoch_start = self._last_drawn = clock()
         self._show("epoch 1: starting")
 
     def batch(self, epoch: int, batch: int, measured: Mapping[str, float]) -> None:
-        """Hears of the end of a batch; both are counted from 1."""
+        """Shows the measures after a batch, if it is time to redraw; `epoch` and `batch` are counted from 1."""
         now = self._clock()
-        if now - self._shown < _TERMINAL_SECONDS:
+        if now - self._last_drawn < _TERMINAL_SECONDS:
             return
-        self._shown = now
+        self._last_drawn = now
         done = min(batch / self._batches, 1.0)
         left = (now - self._epoch_start) * (1 / done - 1)
         bar = ("#" * round(done * _BAR)).ljust(_BAR, ".")
         self._show(f"epoch {epoch} of {self._epochs} [{bar}] {_measures(measured)}, {left:.0f} s left")
 
     def epoch(self, epoch: int, measured: Mapping[str, float]) -> None:
-        """Hears of the end of an epoch."""
+        """Writes the line of an epoch that ended, counted from 1."""
         now = self._clock()
-        said = f"epoch {epoch} of {self._epochs}: {_measures(measured)}"
+        line = f"epoch {epoch} of {self._epochs}: {_measures(measured)}"
         if "val_loss" in measured:
-            said += f"; validation {_measures(measured, 'val_')}"
+            line += f"; validation {_measures(measured, 'val_')}"
         self._show("")
-        self._screen.write(f"{said}; {now - self._epoch_start:.1f} s\n")
+        self._screen.write(f"{line}; {now - self._epoch_start:.1f} s\n")
         self._screen.flush()
         self._epoch_start = now
 

@@ -1,4 +1,4 @@
-"""What a training was and how well it went → `report.json`, and the lines that a person reads."""
+"""The report of a training: `report.json`, and the summary that is printed."""
 
 import dataclasses
 import json
@@ -13,29 +13,29 @@ from transforms.models.training.training_set import Labelled, Split
 
 FILE = "report.json"
 
-# Enough to see what is wrong with them.
-_KEYS_SHOWN = 100
+# Enough examples to find the fault by.
+_MAX_BAD_KEYS = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneReport:
-    """All that is reported; the JSON has the same names.
+    """The report of a training. The JSON has the same names.
 
     Attributes:
       kind: `frozen`, `full` or `linear_probe`.
-      source: what was trained on, and what with.
-      settings: the flags that decide on the outcome.
-      classes: in the order of the classifier's outputs.
-      images: class → how many were for `training` and `validation`, and how many more were `bad`.
-      split: `validation_fraction`, and how many images that came to.
-      bad_images: why → how many.
-      bad_image_keys: of the first of them.
-      history: `loss`, `accuracy`, `val_loss`, `val_accuracy`, a number an epoch.
-      best_epoch: whose weights were kept, counted from 1.
-      validation_accuracy: of that epoch; None without validation.
-      chance_accuracy: of the best that can be done without looking, which is to answer with the class that most of the
-        validation images have.
-      seconds: `training` alone, and `all`.
+      source: the training data and the model, as the flags name them.
+      settings: the flags that influence the result.
+      classes: the labels, in the order of the classifier's outputs.
+      images: class → the number of good images for `training` and for `validation`, and of `bad` ones.
+      split: `validation_fraction`, and the number of good images on each side, `training` and `validation`.
+      bad_images: reason → number of images.
+      bad_image_keys: the first 100 keys of bad images, in order.
+      history: `loss`, `accuracy`, `val_loss` and `val_accuracy`, each with one number per epoch.
+      best_epoch: the epoch whose weights are written, counted from 1.
+      validation_accuracy: the accuracy of that epoch; None without validation images.
+      chance_accuracy: the accuracy of the best constant answer, the most frequent class of the validation images; None
+        without validation images.
+      seconds: the seconds of the `training` alone, and of `all`.
     """
 
     kind: str
@@ -53,6 +53,7 @@ class FinetuneReport:
     seconds: Mapping[str, float]
 
     def to_json(self) -> str:
+        """Returns the contents of `report.json`."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
@@ -66,17 +67,17 @@ def compose(
     best_epoch: int,
     seconds: Mapping[str, float],
 ) -> FinetuneReport:
-    """Puts a report together.
+    """Composes the report of a training.
 
     Args:
-      config: what was asked.
-      kind, source, history, best_epoch, seconds: as FinetuneReport has them.
-      split: what was to be trained on and validated with, bad images included or not.
-      bad: key → why, for those.
+      config: the flags.
+      kind, source, history, best_epoch, seconds: see FinetuneReport.
+      split: the images on both sides; bad images may be among them.
+      bad: key → reason, for the bad images.
     """
     training, validation = (_by_class(side, bad) for side in (split.training, split.validation))
     labels = {image.key: image.label for image in (*split.training, *split.validation)}
-    spoilt = Counter(labels[key] for key in bad if key in labels)
+    bad_by_class = Counter(labels[key] for key in bad if key in labels)
     names = ("epochs", "batch_size", "learning_rate", "patience", "seed")
     settings = {name: getattr(config, name) for name in names}
     if kind != "linear_probe":
@@ -88,7 +89,7 @@ def compose(
         settings=settings,
         classes=split.classes,
         images={
-            label: {"training": training[label], "validation": validation[label], "bad": spoilt[label]}
+            label: {"training": training[label], "validation": validation[label], "bad": bad_by_class[label]}
             for label in split.classes
         },
         split={
@@ -97,7 +98,7 @@ def compose(
             "validation": validation.total(),
         },
         bad_images=dict(Counter(bad.values()).most_common()),
-        bad_image_keys=[keys.text(key) for key in sorted(bad)[:_KEYS_SHOWN]],
+        bad_image_keys=[keys.text(key) for key in sorted(bad)[:_MAX_BAD_KEYS]],
         history={name: list(values) for name, values in history.items()},
         best_epoch=best_epoch,
         validation_accuracy=accuracies[best_epoch - 1] if accuracies else None,
@@ -107,13 +108,13 @@ def compose(
 
 
 def summary(report: FinetuneReport, output: Path) -> str:
-    """Returns what a person reads at the end."""
+    """Returns the lines that the command prints at the end."""
     split = report.split
     bad = sum(report.bad_images.values())
-    why = f" ({', '.join(f'{error} {count}' for error, count in report.bad_images.items())})" if bad else ""
+    reasons = f" ({', '.join(f'{reason} {count}' for reason, count in report.bad_images.items())})" if bad else ""
     lines = [
         f"{split['training'] + split['validation'] + bad} images = {split['training']} for training + "
-        f"{split['validation']} for validation + {bad} bad{why}",
+        f"{split['validation']} for validation + {bad} bad{reasons}",
         "",
     ]
     if report.validation_accuracy is None or report.chance_accuracy is None:
@@ -125,9 +126,9 @@ def summary(report: FinetuneReport, output: Path) -> str:
         )
     epochs = len(report.history["loss"])
     lines += [
-        f"  training    {report.kind.replace('_', ' ')}, {epochs} epochs, kept is number {report.best_epoch}; "
+        f"  training    {report.kind.replace('_', ' ')}, {epochs} epochs, the best is number {report.best_epoch}; "
         f"{report.seconds['training']:.1f} s",
-        f"  classifier  {output}/classifier: {len(report.classes)} classes, named in its labels.txt",
+        f"  classifier  {output}/classifier: {len(report.classes)} classes, listed in its labels.txt",
     ]
     if report.kind != "linear_probe":
         lines.append(f"  module      {output}/feature_vector: for run_pipeline.py --model")

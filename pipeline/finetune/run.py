@@ -2,7 +2,7 @@
 
     python -m pipeline.finetune --train 'photos/*/*.jpg' --model models/module --output pets
 
-Flags → what to train on → a model → training → a directory that appears when all of it is written.
+Flags → training data → model → training → a directory that appears when all of it is written.
 """
 
 import contextlib
@@ -36,20 +36,21 @@ CLASSIFIER, MODULE = "classifier", "feature_vector"
 
 
 class WrongInputError(ValueError):
-    """Wrong flags or inputs, in one line: what whoever gave them can mend."""
+    """Wrong flags or inputs, which the user can correct; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Task:
-    """A training that can begin: what can be known to be wrong beforehand has been looked at.
+    """A training whose inputs are checked, ready to begin.
 
     Attributes:
-      kind, source: as the report has them.
-      split: what there is to train on and to validate with.
-      bad: key → why an image is left out; images come to it while they are read.
+      kind, source: see FinetuneReport.
+      split: the images for training and those for validation.
+      bad: key → the reason why an image is left out; reading the images adds to it.
       model: the classifier.
-      training, validation: its data.
-      module, image_size: what is trained with it, and the (height, width) of its images; None for a linear probe.
+      training, validation: batches of both sides; validation is None where its side is empty.
+      module, image_size: the module below the classifier, and the (height, width) of its images in pixels; None for a
+        linear probe.
     """
 
     kind: str
@@ -64,36 +65,40 @@ class _Task:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code; the outcome goes to stdout, all else to stderr."""
+    """Runs the command and returns its exit code; the summary goes to stdout, everything else to stderr."""
     try:
         config = options.parse(sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         sys.stderr.write(f"finetune: {one_line(error)}\n")
         return WRONG
-    with console(config.verbose) as shown:
+    with console(config.verbose) as streams:
         try:
-            report = train(config, shown)
+            report = train(config, streams)
         except WrongInputError as error:
-            said, code = str(error), WRONG
+            message, code = str(error), WRONG
         except KeyboardInterrupt:
-            said, code = "interrupted: nothing was written", INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - whatever TensorFlow raises, the training has failed
+            message, code = "interrupted: nothing was written", INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - TensorFlow raises errors of any class
             traceback.print_exc()
-            log = f"; all that was logged: {shown.log}" if shown.log else ""
-            said, code = f"the training failed: {one_line(error)}{log}", FAILED
+            log = f"; all that was logged: {streams.log}" if streams.log else ""
+            message, code = f"the training failed: {one_line(error)}{log}", FAILED
         else:
             print(reports.summary(report, config.output))
-            said, code = "", DONE
+            message, code = "", DONE
         if code != FAILED:
-            discard(shown)
-        if said:
-            shown.screen.write(f"finetune: {said}\n")
-            shown.screen.flush()
+            discard(streams)
+        if message:
+            streams.screen.write(f"finetune: {message}\n")
+            streams.screen.flush()
     return code
 
 
-def train(config: FinetuneConfig, shown: Console) -> FinetuneReport:
-    """Trains what was asked for, and writes it to `config.output`.
+def train(config: FinetuneConfig, streams: Console) -> FinetuneReport:
+    """Trains a classifier, writes it to `config.output`, and returns the report.
+
+    Args:
+      config: the flags.
+      streams: the screen for progress.
 
     Raises:
       WrongInputError: before the training, if the flags or inputs are wrong.
@@ -114,12 +119,12 @@ def train(config: FinetuneConfig, shown: Console) -> FinetuneReport:
 
         from transforms.models.training import classifier, export
 
-        shown.screen.write(
+        streams.screen.write(
             f"{len(task.split.training)} images of {len(task.split.classes)} classes to train on, "
             f"{len(task.split.validation)} to validate with\n"
         )
         batches = math.ceil(len(task.split.training) / config.batch_size)
-        trained_from = time.monotonic()
+        training_start = time.monotonic()
         fitted = classifier.fit(
             task.model,
             task.training,
@@ -127,13 +132,13 @@ def train(config: FinetuneConfig, shown: Console) -> FinetuneReport:
             epochs=config.epochs,
             learning_rate=config.learning_rate,
             patience=config.patience,
-            watch=TrainingProgress(shown.screen, epochs=config.epochs, batches=batches),
+            watch=TrainingProgress(streams.screen, epochs=config.epochs, batches=batches),
         )
-        trained_to = time.monotonic()
+        training_end = time.monotonic()
         export.write_classifier(task.model, task.split.classes, output / CLASSIFIER)
         if task.module is not None and task.image_size is not None:
             export.write_module(task.module, task.image_size, output / MODULE)
-        seconds = {"training": trained_to - trained_from, "all": time.monotonic() - start}
+        seconds = {"training": training_end - training_start, "all": time.monotonic() - start}
         report = reports.compose(
             config, task.kind, task.source, task.split, task.bad, fitted.history, fitted.best_epoch, seconds
         )
@@ -142,14 +147,14 @@ def train(config: FinetuneConfig, shown: Console) -> FinetuneReport:
 
 
 def _images_task(config: FinetuneConfig) -> _Task:
-    directory, noted_size = _resolve(config.model)
-    from pipeline.finetune import inputs  # brings Beam along, for its filesystems
+    directory, recorded_size = _resolve(config.model)
+    from pipeline.finetune import inputs  # imports Beam, for its filesystems
 
     split = training_set.split(inputs.image_labels(config.train), config.validation_fraction)
     from transforms.models.training import classifier, image_batches
 
     module = classifier.load_module(directory)
-    size = config.image_size or classifier.fixed_image_size(module) or noted_size
+    size = config.image_size or classifier.fixed_image_size(module) or recorded_size
     if size is None:
         raise ValueError(f"model={config.model!r} does not tell which size its images have: give --image_size HxW")
     model = classifier.image_classifier(
@@ -180,56 +185,59 @@ def _vectors_task(config: FinetuneConfig) -> _Task:
 
     from pipeline.finetune import inputs
 
-    found = inputs.labelled_vectors(config.embeddings, config.labels)
-    split = training_set.split(found.labels, config.validation_fraction)
+    labelled = inputs.labelled_vectors(config.embeddings, config.labels)
+    split = training_set.split(labelled.labels, config.validation_fraction)
     from transforms.models.training import classifier
 
-    rows = {key: row for row, key in enumerate(found.vectors.keys)}
+    rows = {key: row for row, key in enumerate(labelled.vectors.keys)}
     numbers = {label: number for number, label in enumerate(split.classes)}
 
     def batches(side: Sequence[training_set.Labelled], seed: int | None) -> "tf.data.Dataset":
-        chosen = np.array([rows[image.key] for image in side], np.int64)
+        indices = np.array([rows[image.key] for image in side], np.int64)
         classes = np.array([numbers[image.label] for image in side], np.int32)
-        return classifier.vector_batches(found.vectors.matrix, chosen, classes, config.batch_size, seed)
+        return classifier.vector_batches(labelled.vectors.matrix, indices, classes, config.batch_size, seed)
 
-    trained = np.array([rows[image.key] for image in split.training], np.int64)
+    training_rows = np.array([rows[image.key] for image in split.training], np.int64)
     return _Task(
         kind="linear_probe",
         source={
             "embeddings": config.embeddings,
             "labels": config.labels,
-            "model": {"name": found.vectors.model_name, "digest": found.vectors.model_digest},
-            "unlabelled": found.unlabelled,
-            "without_vector": found.without_vector,
+            "model": {"name": labelled.vectors.model_name, "digest": labelled.vectors.model_digest},
+            "unlabelled": labelled.unlabelled,
+            "without_vector": labelled.without_vector,
         },
         split=split,
-        bad=found.bad,
-        model=classifier.vector_classifier(found.vectors.matrix, trained, len(split.classes), seed=config.seed),
+        bad=labelled.bad,
+        model=classifier.vector_classifier(
+            labelled.vectors.matrix, training_rows, len(split.classes), seed=config.seed
+        ),
         training=batches(split.training, config.seed),
         validation=batches(split.validation, None) if split.validation else None,
     )
 
 
 def _resolve(handle: str) -> tuple[Path, tuple[int, int] | None]:
-    """Returns the SavedModel that a handle means, and its image size (height, width) where one is told beside it.
+    """Returns the directory of a handle's SavedModel, and its image size (height, width) where that is recorded.
 
     Raises:
-      ValueError: if there is no such model, or it is of a format that cannot be trained here.
+      ValueError: if there is no such model, or if its format cannot be trained.
     """
     from transforms.models import handles, hub, notes
 
-    known = catalog.HUB.get(handle)
-    path = None if handle in catalog.BUNDLED else handles.local_path(known.handle if known else handle)
+    entry = catalog.HUB.get(handle)
+    path = None if handle in catalog.BUNDLED else handles.local_path(entry.handle if entry else handle)
     if path is None or path.is_file() or hub.read(path).format == "tf1_hub":
         raise ValueError(
-            f"model={handle!r} cannot be trained: expected a SavedModel in TF2 format; embed the images with it, and "
-            "train on its vectors by --embeddings"
+            f"model={handle!r} cannot be trained: expected a SavedModel in TF2 format; or embed the images with it, "
+            "and train on its vectors by --embeddings"
         )
-    return path, notes.image_size(path) or (known.image_size if known else None)
+    return path, notes.image_size(path) or (entry.image_size if entry else None)
 
 
 @contextlib.contextmanager
 def _wrong_input() -> Iterator[None]:
+    """Turns the errors of checks into WrongInputError, in one line."""
     try:
         yield
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The suite's arithmetic, on batches whose rates are known."""
+"""The suite's arithmetic, on batches with known rates."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The suite over a few photographs: who counts, who does not, and what is written. No time is asserted anywhere."""
+"""The suite over a few photographs: which runs count, and the results that it writes. No test asserts a time."""
 
 import io
 import json
@@ -41,11 +41,11 @@ def test_both_embed_every_photograph_and_agree(results):
         assert run["cosine"][0] > 0.99
 
 
-def test_the_table_says_what_was_measured_on_what(results):
-    said = table.text(results)
+def test_the_table_names_machine_and_versions(results):
+    text = table.text(results)
     for expected in (results["machine"]["cpu"], results["commit"], "tensorflow 2.", f"{IMAGES} photographs"):
-        assert expected in said
-    rows = {line.split()[0]: line for line in said.splitlines() if line.startswith(("ours ", "plain "))}
+        assert expected in text
+    rows = {line.split()[0]: line for line in text.splitlines() if line.startswith(("ours ", "plain "))}
     assert rows.keys() == {"ours", "plain"}
     assert "1.00" in rows["plain"]  # the fastest peer, being the only one
 
@@ -60,7 +60,7 @@ def _script(tmp_path, body):
     return [sys.executable, "-c", f"import runpy, sys; sys.path.insert(0, '.'); runpy.run_path({str(path)!r})"]
 
 
-BATCHES = "contract.note(output, 1.0, 2.0, 1); contract.note(output, 2.0, 3.0, 1)\n"
+BATCHES = "contract.record(output, 1.0, 2.0, 1); contract.record(output, 2.0, 3.0, 1)\n"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ BATCHES = "contract.note(output, 1.0, 2.0, 1); contract.note(output, 2.0, 3.0, 1
         (BATCHES + "contract.save(output, ['0.jpg', '2.jpg'], [np.eye(2)])", "no vector of '1.jpg'"),
         (BATCHES + "contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2) * np.nan])", "NaN"),
         (BATCHES + "contract.save(output, ['1.jpg', '0.jpg'], [np.eye(2)])", "a median cosine of 0.0000"),
-        ("contract.note(output, 1.0, 2.0, 1); contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2)])", "of 1 images"),
+        ("contract.record(output, 1.0, 2.0, 1); contract.save(output, ['0.jpg', '1.jpg'], [np.eye(2)])", "of 1 images"),
     ],
 )
 def test_a_contender_that_does_other_work_does_not_count(tmp_path, body, error):
@@ -93,12 +93,12 @@ def test_a_contender_that_does_the_work_counts(tmp_path):
 @pytest.mark.parametrize("bfloat16", [True, False])
 def test_bfloat16_is_measured_where_the_processor_has_it(monkeypatch, bfloat16):
     monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)
-    known = contenders.all_of_them()
-    ours = {one.name: one.flags for one in known if one.kind == contenders.OURS}
+    available = contenders.available()
+    ours = {one.name: one.flags for one in available if one.kind == contenders.OURS}
     in_bfloat16 = {"ours-bfloat16": ("--precision", "bfloat16")} if bfloat16 else {}
     assert ours == {"ours": (), "ours-first": ()} | in_bfloat16
-    names = {one.name for one in known}
-    assert len(names) == len(known) and {one.roof for one in known if one.kind != contenders.ROOF} <= names
+    names = {one.name for one in available}
+    assert len(names) == len(available) and {one.roof for one in available if one.kind != contenders.ROOF} <= names
 
 
 def test_photographs_are_the_same_again_and_different_from_each_other():
@@ -116,17 +116,17 @@ def test_a_comment_changes_the_bytes_and_no_pixel():
 
 def test_memory_is_measured_over_different_images(monkeypatch):
     monkeypatch.setattr(memory, "_PICTURES", 2)
-    (taken,) = memory.by_images([5])  # fails where one is taken for a duplicate
-    assert taken["images"] == 5 and taken["peak_mib"] > 100
+    (run,) = memory.by_images([5])  # fails if one of them counts as a duplicate
+    assert run["images"] == 5 and run["peak_mib"] > 100
 
 
 def test_the_ratio_of_memory_is_of_the_runs_that_differ_in_images_alone():
-    taken = [{"images": 1000, "peak_mib": 10.0}, {"images": 20_000, "peak_mib": 12.0}]
-    assert memory.ratio([*taken, {"images": 1000, "batch_size": 1, "peak_mib": 5.0}]) == 1.2
-    assert memory.ratio(taken[:1]) is None
+    runs = [{"images": 1000, "peak_mib": 10.0}, {"images": 20_000, "peak_mib": 12.0}]
+    assert memory.ratio([*runs, {"images": 1000, "batch_size": 1, "peak_mib": 5.0}]) == 1.2
+    assert memory.ratio(runs[:1]) is None
 
 
-def test_batches_are_noted_by_several_at_once(tmp_path):
+def test_several_writers_record_batches_at_once(tmp_path):
     with contract.batch(tmp_path, 2), contract.batch(tmp_path, 1):
         pass
     assert len((tmp_path / contract.BATCHES).read_text().splitlines()) == 2

@@ -1,9 +1,9 @@
-"""Runs inside the Airflow environment, for tests that have none: `airflow_probe.py COMMAND GIVEN.json FOUND.json`.
+"""Runs in Airflow's environment for tests that run outside it: `airflow_probe.py COMMAND INPUT.json OUTPUT.json`.
 
-  dag      loads the DAG as a scheduler does; runs all of it once a scenario; judges runs that were recorded before
-  parse    reads launch requests by Dataflow's own client, and writes them again
+  dag      loads the DAG as a scheduler does, runs all of it once per scenario, and judges recorded runs
+  parse    reads launch requests with Dataflow's own client, and writes them again
 
-Only the address of the Dataflow API is changed; hooks, operators and clients are the released ones.
+Only the address of the Dataflow API is changed. Hooks, operators and clients are the released ones.
 """
 
 import json
@@ -16,20 +16,20 @@ DAGS = Path(__file__).parents[2] / "deploy" / "airflow"
 SCENARIO = "=== scenario"  # printed before what a scenario prints
 
 
-def dag(given: dict[str, Any]) -> dict[str, Any]:
+def dag(inputs: dict[str, Any]) -> dict[str, Any]:
     from airflow.models.dagbag import DagBag
 
     bag = DagBag(DAGS, include_examples=False)
     if bag.import_errors:
         return {"errors": bag.import_errors}
     (loaded,) = bag.dags.values()
-    settings = loaded.get_task("plan").python_callable.__globals__["checked"](given["settings"])
+    settings = loaded.get_task("plan").python_callable.__globals__["complete_settings"](inputs["settings"])
     return {
         "errors": {},
         "dag": _described(loaded),
         "settings": settings,
-        "judged": {run_id: _judged(loaded, settings | {"run_id": run_id}) for run_id in given["judge"]},
-        "runs": _runs(loaded, given["scenarios"]),
+        "judged": {run_id: _judged(loaded, settings | {"run_id": run_id}) for run_id in inputs["judge"]},
+        "runs": _runs(loaded, inputs["scenarios"]),
     }
 
 
@@ -67,9 +67,9 @@ def _runs(loaded: Any, scenarios: dict[str, dict[str, Any]]) -> dict[str, Any]:
     from googleapiclient.discovery import build
 
     for task in loaded.tasks:
-        task.retries = 0  # dag.test would wait for them in earnest
+        task.retries = 0  # dag.test would really wait between retries
     loaded.get_task("embed").poll_sleep = 0
-    found = {}
+    outcomes = {}
     for name, scenario in scenarios.items():
         print(SCENARIO, name, flush=True)
         options = {"api_endpoint": scenario["dataflow"]}
@@ -83,12 +83,12 @@ def _runs(loaded: Any, scenarios: dict[str, dict[str, Any]]) -> dict[str, Any]:
             run_conf={"settings": scenario["settings"]},
         )
         instances = {instance.task_id: instance for instance in result.get_task_instances()}
-        found[name] = {
+        outcomes[name] = {
             "state": result.state,
             "tasks": {task: instance.state for task, instance in instances.items()},
             "returned": instances["judge"].xcom_pull(task_ids="judge"),
         }
-    return found
+    return outcomes
 
 
 def parse(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -100,6 +100,6 @@ def parse(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    command, given_path, found_path = sys.argv[1:]
-    told = {"dag": dag, "parse": parse}[command](json.loads(Path(given_path).read_text()))
-    Path(found_path).write_text(json.dumps(told, default=str))
+    command, input_path, output_path = sys.argv[1:]
+    output = {"dag": dag, "parse": parse}[command](json.loads(Path(input_path).read_text()))
+    Path(output_path).write_text(json.dumps(output, default=str))

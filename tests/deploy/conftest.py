@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "airflow-requirements.txt"
 TABLE = "images.embeddings_runs"
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
-# The columns that a judgement reads, as the pipeline makes them.
+# The columns that a judgement reads, with the pipeline's types.
 COLUMNS = "run_id STRING, failure_rate FLOAT64, verdict STRING, " + ", ".join(f"{name} INT64" for name in COUNTS)
 # What was recorded of a night: the counts in the order of COUNTS, the failure rate and the verdict of each of its rows.
 NIGHTS: dict[str, list[tuple[tuple[int | None, ...], float | None, str | None]]] = {
@@ -122,7 +122,7 @@ def dataflow() -> Iterator[FakeDataflow]:
 
 @pytest.fixture(scope="session")
 def probe(airflow, bigquery_runs, tmp_path_factory) -> Callable[[str, Any], tuple[Any, str]]:
-    """Runs a command of airflow_probe.py; returns what it found, and what it printed."""
+    """Runs a command of airflow_probe.py; returns its output and the text that it printed."""
     home = tmp_path_factory.mktemp("airflow")
     shutil.copy(airflow.parent / "home" / "airflow.db", home)
     credentials = emulators.write_credentials(home)
@@ -141,12 +141,12 @@ def probe(airflow, bigquery_runs, tmp_path_factory) -> Callable[[str, Any], tupl
         }
     )
 
-    def call(command: str, given: Any) -> tuple[Any, str]:
-        (home / "given.json").write_text(json.dumps(given))
-        found = home / "found.json"
-        found.unlink(missing_ok=True)
+    def call(command: str, inputs: Any) -> tuple[Any, str]:
+        (home / "inputs.json").write_text(json.dumps(inputs))
+        output = home / "output.json"
+        output.unlink(missing_ok=True)
         done = subprocess.run(
-            [airflow / "python", HERE / "airflow_probe.py", command, home / "given.json", found],
+            [airflow / "python", HERE / "airflow_probe.py", command, home / "inputs.json", output],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -154,6 +154,6 @@ def probe(airflow, bigquery_runs, tmp_path_factory) -> Callable[[str, Any], tupl
             timeout=300,
         )
         assert done.returncode == 0, done.stdout
-        return json.loads(found.read_text()), done.stdout
+        return json.loads(output.read_text()), done.stdout
 
     return call

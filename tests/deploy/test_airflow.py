@@ -25,8 +25,8 @@ BY_HAND = {
 
 
 @pytest.fixture(scope="module")
-def found(probe, dataflow):
-    """What one process found, as starting Airflow takes longer than all the rest."""
+def output(probe, dataflow):
+    """The output of one process for all tests, because starting Airflow takes longer than everything else."""
     scenarios = {night: {"date": hour(night), "settings": {}} for night in ("good", "job_failed", "still_active")} | {
         "by_hand": {"date": NOON, "by_hand": True, "settings": BY_HAND},
         "wrong": {
@@ -35,7 +35,7 @@ def found(probe, dataflow):
         },
     }
     common = {"dataflow": dataflow.address, "by_hand": False}
-    found, printed = probe(
+    output, printed = probe(
         "dag",
         {
             "scenarios": {name: common | scenario for name, scenario in scenarios.items()},
@@ -43,19 +43,19 @@ def found(probe, dataflow):
             "judge": [run_id(night) for night in NIGHTS],
         },
     )
-    assert found["errors"] == {}
+    assert output["errors"] == {}
     for text in printed.split(SCENARIO)[1:]:
-        found["runs"][text.split()[0]]["log"] = text
-    return found
+        output["runs"][text.split()[0]]["log"] = text
+    return output
 
 
 @pytest.fixture(scope="module")
-def runs(found):
-    return found["runs"]
+def runs(output):
+    return output["runs"]
 
 
-def test_the_dag_loads_with_its_tasks_in_order(found):
-    dag = found["dag"]
+def test_the_dag_loads_with_its_tasks_in_order(output):
+    dag = output["dag"]
     assert dag["dag_id"] == "nightly_image_embeddings"
     assert (dag["schedule"], dag["catchup"], dag["max_active_runs"]) == ("0 2 * * *", False, 1)
     assert {name: task["upstream"] for name, task in dag["tasks"].items()} == {
@@ -66,7 +66,7 @@ def test_the_dag_loads_with_its_tasks_in_order(found):
     assert dag["tasks"]["embed"]["operator"] == "DataflowStartFlexTemplateOperator"
 
 
-def test_the_documented_settings_are_the_dags(found):
+def test_the_documented_settings_are_the_dags(output):
     """The Variable in the documents, with the shell's variables filled in, and the table below it."""
     (variable,) = re.findall(r"<<JSON\n(.*?)\nJSON", DOCUMENT, re.DOTALL)
     shell = {"PROJECT": "my-project", "REGION": "europe-west1", "TEMP": "my-temp", "IMAGES": "my-images"}
@@ -77,11 +77,11 @@ def test_the_documented_settings_are_the_dags(found):
     }
     table = DOCUMENT[DOCUMENT.index("| setting |") :].split("\n\n")[0]
     documented = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
-    assert sorted(documented) == sorted(found["settings"])
+    assert sorted(documented) == sorted(output["settings"])
 
 
-def test_a_retry_is_the_same_job_and_bounded(found):
-    embed, judge = found["dag"]["tasks"]["embed"], found["dag"]["tasks"]["judge"]
+def test_a_retry_is_the_same_job_and_bounded(output):
+    embed, judge = output["dag"]["tasks"]["embed"], output["dag"]["tasks"]["judge"]
     assert embed["own_job_name"]  # else the operator appends a random tail, and a retry would start a second job
     assert embed["retries"] == 4
     assert embed["hours"] == 6
@@ -136,12 +136,12 @@ def test_every_launch_request_is_one_that_dataflow_knows(runs, dataflow, probe):
     assert understood == dataflow.requests
 
 
-def test_a_good_row_is_judged_by_its_verdict(found):
-    assert found["judged"][run_id("good")] == NIGHTS["good"][0][2]
+def test_a_good_row_is_judged_by_its_verdict(output):
+    assert output["judged"][run_id("good")] == NIGHTS["good"][0][2]
 
 
 @pytest.mark.parametrize(
-    ("night", "said"),
+    ("night", "message"),
     [
         ("missing", "expected one row with run_id='{}', found 0: the run is not complete"),
         ("twice", "expected one row with run_id='{}', found 2: the run is not complete"),
@@ -158,31 +158,31 @@ def test_a_good_row_is_judged_by_its_verdict(found):
         ("unknown", "run '{}': expected a count of listed images, found none"),
     ],
 )
-def test_a_bad_row_fails_the_judgement_in_one_sentence(found, night, said):
-    judged = found["judged"][run_id(night)]
+def test_a_bad_row_fails_the_judgement_in_one_sentence(output, night, message):
+    judged = output["judged"][run_id(night)]
     assert judged.startswith("failed: ")
-    assert judged.endswith(said.format(run_id(night)))
+    assert judged.endswith(message.format(run_id(night)))
 
 
 def test_a_bad_row_fails_the_run(runs):
     run = runs["by_hand"]
     assert run["tasks"] == {"plan": "success", "embed": "success", "judge": "failed"}, run["log"]
     assert run["state"] == "failed"
-    said = "test.images.embeddings_runs: expected one row with run_id='nightly-20261122T123000', found 0"
-    assert said in run["log"]
+    message = "test.images.embeddings_runs: expected one row with run_id='nightly-20261122T123000', found 0"
+    assert message in run["log"]
 
 
 @pytest.mark.parametrize(
-    ("night", "said"),
+    ("night", "message"),
     [
         ("job_failed", "unexpected terminal state: JOB_STATE_CANCELLED"),
         ("still_active", "There is already an active job named"),
     ],
 )
-def test_a_job_that_is_not_done_fails_before_any_judgement(runs, night, said):
+def test_a_job_that_is_not_done_fails_before_any_judgement(runs, night, message):
     run = runs[night]
     assert run["tasks"] == {"plan": "success", "embed": "failed", "judge": "upstream_failed"}, run["log"]
-    assert said in run["log"]
+    assert message in run["log"]
 
 
 def test_wrong_settings_are_all_named_before_anything_is_launched(runs, dataflow):

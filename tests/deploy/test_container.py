@@ -53,12 +53,12 @@ def uv(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def make(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Says what make would run, in an environment without variables of these names."""
-    given = [f"{name}={value}" for name, value in variables.items()]
+    """Returns the commands that make would run, in an environment without variables of these names."""
+    assignments = [f"{name}={value}" for name, value in variables.items()]
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
-    # -o: that the environment of the demo is made is not what is asked here.
+    # -o leaves out the commands that make the environment of the demo.
     return subprocess.run(
-        ["make", "--dry-run", "-o", ".venv/demo", target, *given],
+        ["make", "--dry-run", "-o", ".venv/demo", target, *assignments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -208,10 +208,10 @@ def test_make_prints_the_commands():
     assert copied == f"gcloud storage cp .venv/template.json {LAUNCH['TEMPLATE']}"
 
 
-def test_make_launches_with_what_was_given():
-    given = {"OUTPUT_TABLE": "my-project:images.embeddings", "PARAMETERS": "prune=true|model_tags=a,b"}
-    said = make("launch", **LAUNCH, **given, JOB="nightly", MAX_WORKERS="3").stdout.replace("\\\n", " ")
-    assert said.split() == [
+def test_make_launches_with_its_variables():
+    variables = {"OUTPUT_TABLE": "my-project:images.embeddings", "PARAMETERS": "prune=true|model_tags=a,b"}
+    commands = make("launch", **LAUNCH, **variables, JOB="nightly", MAX_WORKERS="3").stdout.replace("\\\n", " ")
+    assert commands.split() == [
         *("gcloud", "dataflow", "flex-template", "run", "nightly"),
         "--template-file-gcs-location=gs://my-temp/templates/embed-images.json",
         *("--project=my-project", "--region=europe-west1"),
@@ -222,7 +222,7 @@ def test_make_launches_with_what_was_given():
 
 
 @pytest.mark.parametrize(
-    ("target", "given", "missing"),
+    ("target", "variables", "missing"),
     [
         ("image", {}, "IMAGE"),
         ("push", {}, "IMAGE"),
@@ -233,8 +233,8 @@ def test_make_launches_with_what_was_given():
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_make_says_in_one_line_what_is_missing(target, given, missing):
-    done = make(target, **given)
+def test_make_names_a_missing_variable_in_one_line(target, variables, missing):
+    done = make(target, **variables)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert f"{missing} is not set: expected its value, as in `make {target} {missing}=" in line

@@ -35,7 +35,7 @@ def test_workflows_has_the_pattern_spelled_out():
     spelled_out = table_name.PATTERN
     for short, long in ((r"[\w-]", "[A-Za-z0-9_-]"), (r"\w", "[A-Za-z0-9_]"), (r"\.", "[.]")):
         spelled_out = spelled_out.replace(short, long)
-    assert f'text.match_regex(given.output_table, "^{spelled_out}$")' in WORKFLOW
+    assert f'text.match_regex(args.output_table, "^{spelled_out}$")' in WORKFLOW
 
 
 def test_the_template_has_the_pattern():

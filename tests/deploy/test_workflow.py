@@ -33,7 +33,7 @@ class World:
             "double": float,
             "int": int,
             "len": len,
-            "map.get": lambda given, name: given.get(name),
+            "map.get": lambda mapping, name: mapping.get(name),
             "map.merge": lambda first, second: first | second,
             "string": str,
             "sys.get_env": {"GOOGLE_CLOUD_PROJECT_ID": "env-project"}.__getitem__,
@@ -97,8 +97,8 @@ def world(dataflow, bigquery_runs):
 
 def test_a_good_night_launches_the_template_and_returns_the_verdict(world, dataflow, probe):
     verdict = NIGHTS["good"][0][2]
-    given = SETTINGS | {"run_id": run_id("good"), "flags": {"prune": "true"}, "max_workers": 4}
-    assert world.workflow().run(given) == {"run_id": run_id("good"), "verdict": verdict}
+    argument = SETTINGS | {"run_id": run_id("good"), "flags": {"prune": "true"}, "max_workers": 4}
+    assert world.workflow().run(argument) == {"run_id": run_id("good"), "verdict": verdict}
     assert world.logged == [{"severity": "NOTICE", "text": f"run {run_id('good')}, {verdict}"}]
     request = dataflow.requests[-1]
     assert request == {
@@ -127,7 +127,7 @@ def test_a_good_night_launches_the_template_and_returns_the_verdict(world, dataf
 
 
 @pytest.mark.parametrize(
-    ("night", "said"),
+    ("night", "message"),
     [
         ("missing", "test.images.embeddings_runs, expected one row of run {}, found 0"),
         ("twice", "test.images.embeddings_runs, expected one row of run {}, found 2"),
@@ -136,10 +136,10 @@ def test_a_good_night_launches_the_template_and_returns_the_verdict(world, dataf
         ("unknown", "run {}, expected null listed images, found nothing accounted for"),
     ],
 )
-def test_a_bad_row_is_raised_in_one_sentence(world, night, said):
+def test_a_bad_row_is_raised_in_one_sentence(world, night, message):
     with pytest.raises(Raised) as raised:
         world.workflow().run(SETTINGS | {"run_id": run_id(night)})
-    assert raised.value.value == said.format(run_id(night))
+    assert raised.value.value == message.format(run_id(night))
 
 
 def test_the_run_is_that_of_the_day_however_often_it_is_executed(world, dataflow):
@@ -186,16 +186,16 @@ def test_a_missing_argument_is_named_before_anything_is_launched(world, dataflow
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("settings", "message"),
     [
         ({"output_table": "p:d.t` UNION ALL SELECT"}, "expected PROJECT:DATASET.TABLE"),
         ({"run_id": "last night"}, "expected at most 100 letters"),
         ({"run_id": "n" * 101}, "expected at most 100 letters"),
     ],
 )
-def test_what_could_not_be_a_parameter_is_checked(world, given, said):
-    with pytest.raises(Raised, match=said):
-        world.workflow().run(SETTINGS | given)
+def test_what_could_not_be_a_parameter_is_checked(world, settings, message):
+    with pytest.raises(Raised, match=message):
+        world.workflow().run(SETTINGS | settings)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_the_schedulers_body_carries_an_argument_that_launches(world, dataflow):
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "said"),
+    ("right", "wrong", "message"),
     [
         ("next: wait", "next: wiat", "no step 'wiat'"),
         ("call: sys.sleep", "call: sys.slepe", "nothing to call"),
@@ -241,7 +241,7 @@ def test_the_schedulers_body_carries_an_argument_that_launches(world, dataflow):
         ("        retry:", "        retries:", "unknown"),
     ],
 )
-def test_a_slip_is_found_when_the_definition_is_read(world, right, wrong, said):
+def test_a_slip_is_found_when_the_definition_is_read(world, right, wrong, message):
     assert right in TEXT
-    with pytest.raises((AssertionError, SyntaxError), match=said):
+    with pytest.raises((AssertionError, SyntaxError), match=message):
         world.workflow(TEXT.replace(right, wrong))

@@ -107,13 +107,13 @@ class Workflow:
             function = self.calls[step["call"]]
             variables[step.get("result", "_")] = function(args)
         for assignment in step.get("assign", []):
-            ((name, given),) = assignment.items()
+            ((name, value),) = assignment.items()
             target = re.fullmatch(r"(\w+)(?:\[(.+)\])?", name)
             assert target, f"cannot assign to {name!r}"
             if target[2]:
-                variables[target[1]][self.value("${" + target[2] + "}", variables)] = self.value(given, variables)
+                variables[target[1]][self.value("${" + target[2] + "}", variables)] = self.value(value, variables)
             else:
-                variables[name] = self.value(given, variables)
+                variables[name] = self.value(value, variables)
         if "for" in step:
             for value in self.value(step["for"]["in"], variables):
                 self._steps(step["for"]["steps"], variables | {step["for"]["value"]: value})
@@ -145,15 +145,15 @@ class Workflow:
             delay = min(delay * retry["backoff"]["multiplier"], retry["backoff"]["max_delay"])
         return None
 
-    def value(self, given: Any, variables: Mapping[str, Any]) -> Any:
-        """Returns what was written, with each expression in it replaced by what it gives."""
-        if isinstance(given, dict):
-            return {name: self.value(part, variables) for name, part in given.items()}
-        if isinstance(given, list):
-            return [self.value(part, variables) for part in given]
-        if isinstance(given, str) and given.startswith("${"):
-            return self._evaluate(ast.parse(given[2:-1], mode="eval").body, variables)
-        return given
+    def value(self, template: Any, variables: Mapping[str, Any]) -> Any:
+        """Returns a part of the definition with each expression in it replaced by its value."""
+        if isinstance(template, dict):
+            return {name: self.value(part, variables) for name, part in template.items()}
+        if isinstance(template, list):
+            return [self.value(part, variables) for part in template]
+        if isinstance(template, str) and template.startswith("${"):
+            return self._evaluate(ast.parse(template[2:-1], mode="eval").body, variables)
+        return template
 
     def _evaluate(self, node: ast.expr, variables: Mapping[str, Any]) -> Any:
         def of(part: ast.expr) -> Any:
@@ -198,21 +198,21 @@ _COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
 
 
 def _all_steps(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    found = []
+    all_steps = []
     for entry in steps:
         ((name, step),) = entry.items()
-        found.append((name, step))
+        all_steps.append((name, step))
         for nested in [step.get("for", {}), *step.get("switch", [])]:
-            found += _all_steps(nested.get("steps", []))
-    return found
+            all_steps += _all_steps(nested.get("steps", []))
+    return all_steps
 
 
-def _expressions(given: Any) -> list[str]:
-    if isinstance(given, dict):
-        return [found for part in given.values() for found in _expressions(part)]
-    if isinstance(given, list):
-        return [found for part in given for found in _expressions(part)]
-    if not isinstance(given, str) or "${" not in given:
+def _expressions(template: Any) -> list[str]:
+    if isinstance(template, dict):
+        return [expression for part in template.values() for expression in _expressions(part)]
+    if isinstance(template, list):
+        return [expression for part in template for expression in _expressions(part)]
+    if not isinstance(template, str) or "${" not in template:
         return []
-    assert given.startswith("${") and given.endswith("}"), f"an expression among text: {given!r}"
-    return [given[2:-1]]
+    assert template.startswith("${") and template.endswith("}"), f"an expression among text: {template!r}"
+    return [template[2:-1]]

@@ -1,4 +1,4 @@
-"""The command import_checkpoint, as it is typed."""
+"""pipeline.import_checkpoint: the command, in a process of its own and in this one."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""pipeline.inspect_model: what it says of each format."""
+"""pipeline.inspect_model: the facts that it shows for each format."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""pipeline.stage_model: a copy that is whole, known again, and the same model."""
+"""pipeline.stage_model: a copy is complete, is recognized the next time, and has the model's digest."""
 
 import pickle
 import shutil
@@ -78,13 +78,13 @@ def test_a_copy_that_fails_leaves_the_model_that_is_there(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("handle", "said"),
+    ("handle", "message"),
     [("efficientnet_lite0", "nothing to stage"), ("nothing", "no such directory, archive or hub handle")],
 )
-def test_what_cannot_be_staged(tmp_path, capfd, handle, said):
+def test_a_model_that_cannot_be_staged(tmp_path, capfd, handle, message):
     assert stage(handle, tmp_path / "m") == 2
     err = capfd.readouterr().err
-    assert err.startswith("stage_model: ") and said in err and err.count("\n") == 1
+    assert err.startswith("stage_model: ") and message in err and err.count("\n") == 1
     assert not (tmp_path / "m").exists()
 
 
@@ -98,8 +98,8 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "server").mkdir()
     with (
-        storage_emulator(tmp_path / "server") as found,
-        cloud_storage.proxy(found["STORAGE_EMULATOR_HOST"]) as front,
+        storage_emulator(tmp_path / "server") as address,
+        cloud_storage.proxy(address["STORAGE_EMULATOR_HOST"]) as front,
         cloud_storage.clients_of(monkeypatch, front.url),
     ):
         gcs.client().create_bucket("models")
@@ -129,8 +129,8 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
 
 def test_to_a_bucket_and_through_the_pipeline(tmp_path):
     (tmp_path / "server").mkdir()
-    with storage_emulator(tmp_path / "server") as found:
-        env = environment(found) | {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
+    with storage_emulator(tmp_path / "server") as address:
+        env = environment(address) | {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
         make = "from google.cloud import storage; storage.Client().create_bucket('models')"
         subprocess.run([sys.executable, "-c", make], env=env, check=True)
         module = tmp_path / "module"

@@ -24,7 +24,7 @@ from tests.running import ROOT, read_rows, run_pipeline
 from transforms.images import decoding
 from transforms.models import resolve
 from transforms.models.engines import loading
-from transforms.models.training import train, training_set
+from transforms.models.training import training_set
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ FULL = (*SMALL, "--learning_rate", "0.02", "--trainable", "--batch_norm_momentum
 
 
 class Outcome:
-    """What a run of the command left behind."""
+    """The exit code, the output and the printed text of a run."""
 
     def __init__(self, code: int, output: Path, stdout: str, stderr: str):
         self.code, self.output, self.stdout, self.stderr = code, output, stdout, stderr
@@ -88,8 +88,8 @@ def run(tmp_path, capfd):
         output = output or tmp_path / "out"
         capfd.readouterr()
         code = main([*map(str, flags), "--output", str(output)])
-        said = capfd.readouterr()
-        return Outcome(code, output, said.out, said.err)
+        captured = capfd.readouterr()
+        return Outcome(code, output, captured.out, captured.err)
 
     return run
 
@@ -140,11 +140,11 @@ def test_the_pipeline_takes_what_was_written(frozen, photos, tmp_path):
         np.testing.assert_allclose(loading.load(spec)(pixels), classifier(in_unit_range), atol=1e-5)
 
 
-def test_what_lies_in_the_output_and_what_a_person_sees(frozen):
-    found = {str(path.relative_to(frozen.output)) for path in frozen.output.rglob("*") if path.is_file()}
+def test_the_files_of_the_output_and_the_printed_lines(frozen):
+    files = {str(path.relative_to(frozen.output)) for path in frozen.output.rglob("*") if path.is_file()}
     variables = {f"variables/variables.{suffix}" for suffix in ("index", "data-00000-of-00001")}
     saved = {"saved_model.pb", "fingerprint.pb", "assets.extra/image_model.json", *variables}
-    assert found == {
+    assert files == {
         "report.json",
         "classifier/labels.txt",
         *(f"{model}/{name}" for model in ("classifier", "feature_vector") for name in saved),
@@ -260,7 +260,7 @@ def test_a_linear_probe_on_labels_without_meaning_does_not(run, embedded, tmp_pa
 
 def test_images_in_a_bucket(photos, module, tmp_path):
     (tmp_path / "server").mkdir()
-    with storage_emulator(tmp_path / "server") as found:
+    with storage_emulator(tmp_path / "server") as address:
         code = (
             "import sys; from pathlib import Path; from google.cloud import storage\n"
             "bucket = storage.Client().create_bucket('photos')\n"
@@ -268,9 +268,9 @@ def test_images_in_a_bucket(photos, module, tmp_path):
             "bucket.blob(f'in/{path.parent.name}/{path.name}').upload_from_filename(path)\n"
         )
         chosen = sorted(photos.glob("*/00[0-5].jpg"))
-        subprocess.run([sys.executable, "-c", code, *chosen], env=environment(found), check=True)
+        subprocess.run([sys.executable, "-c", code, *chosen], env=environment(address), check=True)
         flags = ("--train", "gs://photos/in/", "--model", module, *FROZEN, "--epochs", 2)
-        done = command(*flags, output=tmp_path / "out", env=environment(found))
+        done = command(*flags, output=tmp_path / "out", env=environment(address))
     assert done.code == 0, done.stderr
     report = done.report
     assert report["split"]["training"] + report["split"]["validation"] == len(chosen) == 18
@@ -279,7 +279,7 @@ def test_images_in_a_bucket(photos, module, tmp_path):
 
 @pytest.fixture
 def wrong(photos, module, embedded, tmp_path):
-    """Flags by name, each with one thing wrong, and what is said of it."""
+    """Name → flags with one fault, and the message about it."""
     one_class, all_bad = tmp_path / "one", tmp_path / "bad"
     for directory, name in ((one_class / "cat", "000.jpg"), (all_bad / "a", "000.jpg")):
         directory.mkdir(parents=True)
@@ -345,13 +345,13 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_wrong_is_said_in_one_line_before_any_training(name, wrong, run, monkeypatch):
+def test_a_fault_is_reported_in_one_line_before_any_training(name, wrong, run, monkeypatch):
     assert set(wrong) == set(NAMES)
-    monkeypatch.setattr(train, "fit", lambda *_, **__: pytest.fail("trained"))
-    flags, said = wrong[name]
+    monkeypatch.setattr("transforms.models.training.classifier.fit", lambda *_, **__: pytest.fail("trained"))
+    flags, message = wrong[name]
     outcome = run(*flags)
     assert outcome.code == 2
-    assert outcome.stderr.startswith("finetune: ") and said in outcome.stderr
+    assert outcome.stderr.startswith("finetune: ") and message in outcome.stderr
     assert outcome.stderr.count("\n") == 1 and outcome.stdout == ""
     assert not outcome.output.exists() and not list(outcome.output.parent.glob(".*"))
 

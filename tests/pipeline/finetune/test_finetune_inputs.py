@@ -55,7 +55,7 @@ def test_several_csvs_by_one_pattern(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"),
+    ("pattern", "message"),
     [
         ("{}/none/*", "--train '{}/none/*' matches nothing: expected at least one file"),
         ("{}/none.csv", "--train '{}/none.csv' matches nothing"),
@@ -63,11 +63,11 @@ def test_several_csvs_by_one_pattern(tmp_path):
         ("{}/bad.csv", "'{}/bad.csv': expected a header with the columns uri and label, found ['a', 'b']"),
     ],
 )
-def test_wrong_patterns(tmp_path, pattern, said):
+def test_wrong_patterns(tmp_path, pattern, message):
     (tmp_path / "bad.csv").write_text("a,b\n")
     with pytest.raises(ValueError, match="expected|cannot") as raised:
         inputs.image_labels([pattern.format(tmp_path)])
-    assert said.format(tmp_path) in str(raised.value)
+    assert message.format(tmp_path) in str(raised.value)
 
 
 def test_an_image_far_too_large_is_not_read(tmp_path, monkeypatch):
@@ -84,9 +84,9 @@ def test_embeddings_by_folder(tmp_path):
     write_embeddings(tmp_path / "v/embeddings/2/part-00000-of-00001.tfrecord", {b"/cat/1": [5, 6], b"/dog/3": [7, 8]})
     write_embeddings(tmp_path / "v/embeddings/3/.parts/part-00000-of-00001.tfrecord", {b"/half/4": [9, 9]})
     (tmp_path / "v" / "schema.pbtxt").write_text("")
-    found = inputs.labelled_vectors(f"{tmp_path}/v", None)
-    assert found.labels == {b"/cat/1": "cat", b"/dog/2": "dog", b"/dog/3": "dog"}
-    assert dict(zip(found.vectors.keys, found.vectors.matrix.tolist(), strict=True)) == {
+    labelled = inputs.labelled_vectors(f"{tmp_path}/v", None)
+    assert labelled.labels == {b"/cat/1": "cat", b"/dog/2": "dog", b"/dog/3": "dog"}
+    assert dict(zip(labelled.vectors.keys, labelled.vectors.matrix.tolist(), strict=True)) == {
         b"/cat/1": [5, 6],
         b"/dog/2": [3, 4],
         b"/dog/3": [7, 8],
@@ -99,10 +99,10 @@ def test_embeddings_with_labels_and_without(tmp_path):
     vectors = {b"/p/1": [1, 2], b"/p/2": [np.nan, 4], b"/p/3": [5, np.inf], b"/p/4": [1, 1], b"/p/5": [1, np.nan]}
     write_embeddings(tmp_path / "v/part-00000-of-00001.tfrecord", vectors)
     (tmp_path / "l.csv").write_text("uri,label\n/p/1,cat\n/p/2,cat\n/p/3,dog\n/p/6,dog\n")
-    found = inputs.labelled_vectors(f"{tmp_path}/v", f"{tmp_path}/l.csv")
-    assert found.labels == {b"/p/1": "cat"}
-    assert found.bad == {b"/p/2": "NotFinite", b"/p/3": "NotFinite"}
-    assert (found.unlabelled, found.without_vector) == (2, 1)
+    labelled = inputs.labelled_vectors(f"{tmp_path}/v", f"{tmp_path}/l.csv")
+    assert labelled.labels == {b"/p/1": "cat"}
+    assert labelled.bad == {b"/p/2": "NotFinite", b"/p/3": "NotFinite"}
+    assert (labelled.unlabelled, labelled.without_vector) == (2, 1)
 
 
 def test_wrong_embeddings(tmp_path):
@@ -114,7 +114,7 @@ def test_wrong_embeddings(tmp_path):
         inputs.labelled_vectors(f"{tmp_path}/v", None)
     write_embeddings(tmp_path / "v/1/part-00000-of-00001.tfrecord", {b"/cat/1": [1, 2]})
     (tmp_path / "l.csv").write_text("uri,label\n/p/1,cat\n")
-    with pytest.raises(ValueError, match="names none of the embeddings' images: expected such as '/cat/1'"):
+    with pytest.raises(ValueError, match="names none of the embeddings' images: expected URIs such as '/cat/1'"):
         inputs.labelled_vectors(f"{tmp_path}/v", f"{tmp_path}/l.csv")
     with pytest.raises(ValueError, match="--labels '.*/none.csv' cannot be read: "):
         inputs.labelled_vectors(f"{tmp_path}/v", f"{tmp_path}/none.csv")

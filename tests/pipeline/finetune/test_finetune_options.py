@@ -15,8 +15,7 @@ IMAGES = ["--train", "x", "--model", "m", "--output", "o"]
 
 def test_defaults():
     config = options.parse(["--train", "p/*/*.jpg", "--model", "m", "--output", "o"])
-    given = dataclasses.asdict(config)
-    assert given == {
+    assert dataclasses.asdict(config) == {
         "train": (str(Path.cwd() / "p/*/*.jpg"),),
         "model": "m",
         "embeddings": "",
@@ -38,7 +37,7 @@ def test_defaults():
     assert options.parse([*IMAGES, "--trainable"]).learning_rate == 0.0001
 
 
-def test_everything_given(tmp_path):
+def test_every_flag(tmp_path):
     config = options.parse(
         f"--train {tmp_path} --train gs://b/l.csv --model m --trainable --batch_norm_momentum 0.997 --augment "
         "--image_size 300x200 --epochs 5 --batch_size 8 --learning_rate 1e-2 --validation_fraction 0 --patience 1 "
@@ -63,7 +62,7 @@ def test_embeddings_instead():
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ("--output o", "nothing to train: expected --model HANDLE and --train PATTERN, or --embeddings DIR"),
         ("--train x --output o", "nothing to train: expected --model HANDLE"),
@@ -93,10 +92,10 @@ def test_embeddings_instead():
         ("{} --image_size 224", "argument --image_size: '224': expected HEIGHTxWIDTH in pixels, as in 224x224"),
     ],
 )
-def test_wrong_flags_are_said_in_one_line(argv, said):
+def test_a_wrong_flag_is_reported_in_one_line(argv, message):
     with pytest.raises(ValueError, match="expected|required|flag") as raised:
         options.parse(argv.format(" ".join(IMAGES)).split())
-    assert said in str(raised.value) and "\n" not in str(raised.value)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_help_is_quick_and_names_units_defaults_and_examples():

@@ -1,4 +1,4 @@
-"""pipeline.finetune.progress: what is said of a training, on a terminal and elsewhere."""
+"""pipeline.finetune.progress: the lines of a training, on a terminal and elsewhere."""
 
 import io
 
@@ -43,9 +43,9 @@ def test_elsewhere_it_is_a_line_an_epoch():
 def test_on_a_terminal_it_is_a_bar_too():
     screen = Terminal()
     train(screen)
-    shown = screen.getvalue().split("\r\x1b[K")
-    assert shown[1] == "epoch 1: starting"
-    assert shown[2] == "epoch 1 of 2 [######..................] loss 0.500, accuracy 0.750, 30 s left"
+    drawn = screen.getvalue().split("\r\x1b[K")
+    assert drawn[1] == "epoch 1: starting"
+    assert drawn[2] == "epoch 1 of 2 [######..................] loss 0.500, accuracy 0.750, 30 s left"
     # The second batch came too soon after it.
-    assert shown[3] == "epoch 1 of 2 [##################......] loss 0.500, accuracy 0.750, 3 s left"
-    assert shown[4].startswith("epoch 1 of 2: loss 0.500") and shown[4].endswith("\n")
+    assert drawn[3] == "epoch 1 of 2 [##################......] loss 0.500, accuracy 0.750, 3 s left"
+    assert drawn[4].startswith("epoch 1 of 2: loss 0.500") and drawn[4].endswith("\n")

@@ -1,4 +1,4 @@
-"""pipeline.finetune.report: counts that add up, and what is called chance."""
+"""pipeline.finetune.report: counts that add up, and the accuracy of chance."""
 
 import json
 
@@ -47,13 +47,13 @@ def test_counts_accuracy_and_chance():
         "batch_norm_momentum": None,
     }
     assert read["seconds"] == {"training": 1.235, "all": 5.0}
-    said = reports.summary(report, "/o")
-    assert said.splitlines() == [
+    summary = reports.summary(report, "/o")
+    assert summary.splitlines() == [
         "9 images = 2 for training + 4 for validation + 3 bad (CorruptImage 2, EmptyImage 1)",
         "",
         "  accuracy    0.750 on the images for validation; chance is 0.750",
-        "  training    full, 3 epochs, kept is number 2; 1.2 s",
-        "  classifier  /o/classifier: 2 classes, named in its labels.txt",
+        "  training    full, 3 epochs, the best is number 2; 1.2 s",
+        "  classifier  /o/classifier: 2 classes, listed in its labels.txt",
         "  module      /o/feature_vector: for run_pipeline.py --model",
         "  report      /o/report.json",
     ]
@@ -64,6 +64,6 @@ def test_without_validation_nothing_is_claimed():
     report = compose((), "linear_probe", history)
     assert report.validation_accuracy is None and report.chance_accuracy is None
     assert "augment" not in report.settings
-    said = reports.summary(report, "/o")
-    assert "accuracy    unknown: no images for validation" in said and "feature_vector" not in said
+    summary = reports.summary(report, "/o")
+    assert "accuracy    unknown: no images for validation" in summary and "feature_vector" not in summary
     assert json.loads(report.to_json())["validation_accuracy"] is None

@@ -1,6 +1,7 @@
-"""What a contender has written, whatever it writes: vectors by the names of their files.
+"""The vectors in a contender's output directory, by the names of their images.
 
-Read are numpy archives (`names`, `vectors`), Parquet files (columns `path`, `vector`) and this project's own records.
+A contender may write numpy archives (`names`, `vectors`), Parquet files (columns `path`, `vector`) or this project's
+records.
 """
 
 from pathlib import Path
@@ -11,31 +12,31 @@ import numpy.typing as npt
 
 
 def read(output: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Returns the name of each file → its vector, float32 (d,).
+    """Returns name of the image's file → its vector, float32 (d,).
 
     Raises:
-      ValueError: if a file has two vectors.
+      ValueError: if an image has two vectors.
     """
-    found: list[tuple[str, npt.NDArray[np.float32]]] = []
+    pairs: list[tuple[str, npt.NDArray[np.float32]]] = []
     for path in output.rglob("*.npz"):
         with np.load(path, allow_pickle=False) as arrays:
-            found += zip(arrays["names"].tolist(), arrays["vectors"], strict=True)
+            pairs += zip(arrays["names"].tolist(), arrays["vectors"], strict=True)
     for path in output.rglob("*.parquet"):
-        found += _parquet(path)
+        pairs += _parquet(path)
     if records := sorted(output.glob("embeddings/*/part-*.tfrecord")):
         from transforms.encoding import vectors
 
         table = vectors.read([str(path) for path in records], _open)
-        found += [(key.decode(), vector) for key, vector in zip(table.keys, table.matrix, strict=True)]
-    by_name = {Path(name).name: vector for name, vector in found}
-    if len(by_name) < len(found):
-        raise ValueError(f"{len(found)} vectors of {len(by_name)} files: expected one vector a file")
+        pairs += [(key.decode(), vector) for key, vector in zip(table.keys, table.matrix, strict=True)]
+    by_name = {Path(name).name: vector for name, vector in pairs}
+    if len(by_name) < len(pairs):
+        raise ValueError(f"{len(pairs)} vectors of {len(by_name)} files: expected one vector a file")
     return by_name
 
 
-def cosines(found: dict[str, npt.NDArray], expected: dict[str, npt.NDArray]) -> npt.NDArray[np.float64]:
-    """Returns the cosine between the two vectors of each file."""
-    one = np.stack([found[name] for name in expected]).astype(np.float64)
+def cosines(vectors: dict[str, npt.NDArray], expected: dict[str, npt.NDArray]) -> npt.NDArray[np.float64]:
+    """Returns the cosine between the two vectors of each name in `expected`, in its order."""
+    one = np.stack([vectors[name] for name in expected]).astype(np.float64)
     other = np.stack(list(expected.values())).astype(np.float64)
     return (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
 
