@@ -13,6 +13,7 @@ from pipeline import options
 from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG
 from pipeline.console import Console, console, discard
 from pipeline.options import EmbedConfig
+from pipeline.parser import known_flags
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
@@ -49,7 +50,7 @@ def _run(config: EmbedConfig, others: Sequence[str], shown: Console) -> int:
     from pipeline.warehouse import publish
 
     try:
-        beam_options = runners.beam_options(others, options.known_flags(), config.runs_on)
+        beam_options = runners.beam_options(others, known_flags(), config.runs_on)
         if config.runs_on.explain or config.dry_run:
             return _show(config, others, beam_options, shown)
         check.check_inputs(config)
