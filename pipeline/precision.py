@@ -74,7 +74,7 @@ def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
     """
     if config.precision == AUTO:
         raise ValueError(
-            "--precision auto measures the machine it is on, and the workers of this job may be on other machines: give "
+            "--precision auto measures the machine it is on, and the workers of this job may be on others: give "
             "float32, bfloat16 for CPUs that have it, or float16 for GPUs"
         )
     return in_precision(model, config.precision, None)
