@@ -92,8 +92,8 @@ def _run(config: EmbedConfig, beam_args: Sequence[str], terminal: Console) -> in
     if finished := _report(config):
         print(summary(finished, config))
     else:
-        place = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
-        print(f"the job was submitted; its report will be {place}")
+        path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
+        print(f"the job was submitted; its report will be {path}")
     discard(terminal)
     return DONE
 

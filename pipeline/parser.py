@@ -324,12 +324,12 @@ def add_batch_size(group: argparse._ActionsContainer) -> None:
 
 def _batch_sizes() -> str:
     """Returns the default batch size, and the presets that have another one, in words."""
-    others = [
+    exceptions = [
         f"{size} with --preset {preset}"
         for preset in presets.PRESETS
         if (size := presets.batch_size(preset)) != BATCH_SIZE_DEFAULT
     ]
-    return ", or ".join([str(BATCH_SIZE_DEFAULT), *others])
+    return ", or ".join([str(BATCH_SIZE_DEFAULT), *exceptions])
 
 
 def _run_id(text: str) -> str:

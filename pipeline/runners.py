@@ -245,12 +245,12 @@ def _check_hints(options: PipelineOptions, gpus: Accelerator | None) -> None:
     cloud = options.view_as(GoogleCloudOptions)
     if any(option.startswith("worker_accelerator") for option in cloud.dataflow_service_options or []):
         raise ValueError(
-            "--dataflow_service_options worker_accelerator=… puts a GPU on every worker and excludes resource hints: "
-            "leave it out, or give --preset dataflow and no hints"
+            "--dataflow_service_options worker_accelerator=… puts a GPU on every worker, and cannot be combined with "
+            "resource hints: leave it out, or give --preset dataflow and no hints"
         )
     if cloud.flexrs_goal:
         raise ValueError(
-            f"--flexrs_goal {cloud.flexrs_goal!r} excludes resource hints: leave it out, or give --preset "
+            f"--flexrs_goal {cloud.flexrs_goal!r} cannot be combined with resource hints: leave it out, or give --preset "
             "dataflow and no hints"
         )
 

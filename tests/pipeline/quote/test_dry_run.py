@@ -136,7 +136,10 @@ def test_the_request_without_a_gpu():
         (["--preset=dataflow", *CLOUD[:2], "--temp_location=/x"], "--temp_location '/x': expected gs://"),
         (["--preset=dataflow-gpu", *CLOUD], "need an image with CUDA, TensorFlow and this package: give --sdk_contain"),
         ([*GPU, "--dataflow_service_options=worker_accelerator=type:nvidia-l4;count:1"], "leave it out"),
-        ([*GPU, "--flexrs_goal=COST_OPTIMIZED"], "--flexrs_goal 'COST_OPTIMIZED' does not go with resource hints"),
+        (
+            [*GPU, "--flexrs_goal=COST_OPTIMIZED"],
+            "--flexrs_goal 'COST_OPTIMIZED' cannot be combined with resource hints",
+        ),
         (
             ["--preset=dataflow", *CLOUD, "--resource_hints=min_ram=8GB", "--flexrs_goal=COST_OPTIMIZED"],
             "resource hints",
