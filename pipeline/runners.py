@@ -250,8 +250,8 @@ def _check_hints(options: PipelineOptions, gpus: Accelerator | None) -> None:
         )
     if cloud.flexrs_goal:
         raise ValueError(
-            f"--flexrs_goal {cloud.flexrs_goal!r} cannot be combined with resource hints: leave it out, or give --preset "
-            "dataflow and no hints"
+            f"--flexrs_goal {cloud.flexrs_goal!r} cannot be combined with resource hints: leave it out, or give "
+            "--preset dataflow and no hints"
         )
 
 
