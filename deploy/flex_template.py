@@ -1,7 +1,7 @@
-"""The Flex Template: a parameter for each flag of the command → what Dataflow checks a launch against.
+"""The Flex Template: its parameters, one for each flag of the command. Dataflow checks a launch against them.
 
-python -m deploy.flex_template                 the metadata, which is kept as deploy/flex_template.json
-python -m deploy.flex_template --image IMAGE   the whole specification, which a bucket holds for launches
+python -m deploy.flex_template                 prints the metadata, as in deploy/flex_template.json
+python -m deploy.flex_template --image IMAGE   prints the whole specification, to store in a bucket for launches
 """
 
 import argparse
@@ -9,16 +9,16 @@ import json
 import sys
 from typing import Any
 
-from pipeline import options
+from pipeline.parser import flags_described
 from transforms import table_name
 
 NAME = "Image embeddings"
 DESCRIPTION = (
-    "Turns the images of a bucket into vectors, as TFRecords and BigQuery rows; what is known already is neither read "
-    "nor embedded again. At least one of output and output_table is needed."
+    "Turns the images of a bucket into vectors, as TFRecords and BigQuery rows. Images that are known already are "
+    "neither read nor embedded again. At least one of output and output_table is needed."
 )
 BUCKET_PATH = r"gs://[^/]+/.+"
-# Where a job on Dataflow takes less than the command does, or argparse cannot tell.
+# For flags of which Dataflow takes fewer values than the command, or whose values argparse does not describe.
 REGEXES = {
     "input": r"gs://[^/]+(/.*)?",
     "output": BUCKET_PATH,
@@ -32,33 +32,33 @@ REGEXES = {
     "max_failure_rate": r"[01]?\.?[0-9]*([eE]-?[0-9]+)?",
     "billing_project": r"[a-z][a-z0-9.:-]+",
 }
-# What a person asks at a terminal before there is a job.
+# Flags that answer a question at a terminal and start no job.
 LEFT_OUT = ("explain", "dry_run", "images", "image_bytes", "images_per_second", "sample", "prices")
-# Of the choices of a flag, those that mean something on Dataflow.
+# The choices of a flag that have a meaning on Dataflow.
 CHOICES = {"preset": ("dataflow", "dataflow-gpu")}
-# Beam's, beside those that a launch's `environment` has fields for.
+# Flags of Beam that are parameters, in addition to the fields of a launch's `environment`.
 BEAM = {
-    "sdk_container_image": "The image that workers run; by default the template's own, which has all that they need.",
-    "dataflow_service_options": "A service option of Dataflow, as in automatically_use_created_reservation.",
-    "number_of_worker_harness_threads": "Threads of a worker process, which share one model (default: Dataflow's).",
+    "sdk_container_image": "Image that workers run (default: the template's own, which has everything that they need).",
+    "dataflow_service_options": "Service option of Dataflow, as in automatically_use_created_reservation.",
+    "number_of_worker_harness_threads": "Threads per worker process; they share one model (default: Dataflow's).",
 }
 
 
 def flags() -> dict[str, argparse.Action]:
-    """Returns the command's flags that are parameters, by name."""
-    named = {flag.option_strings[0].removeprefix("--"): flag for flag in options.flags_described()}
-    return {name: flag for name, flag in named.items() if name not in LEFT_OUT}
+    """Returns the flags of the command that are parameters, by name."""
+    by_name = {flag.option_strings[0].removeprefix("--"): flag for flag in flags_described()}
+    return {name: flag for name, flag in by_name.items() if name not in LEFT_OUT}
 
 
 def metadata() -> dict[str, Any]:
-    """Returns Dataflow's TemplateMetadata as JSON has it."""
+    """Returns Dataflow's TemplateMetadata, ready for JSON."""
     own = [_own(name, flag) for name, flag in flags().items()]
     beam = [_parameter(name, meaning, optional=True) for name, meaning in BEAM.items()]
     return {"name": NAME, "description": DESCRIPTION, "parameters": [*own, *beam]}
 
 
 def specification(image: str) -> dict[str, Any]:
-    """Returns Dataflow's ContainerSpec as JSON has it: one image launches the job and works on it."""
+    """Returns Dataflow's ContainerSpec, ready for JSON. The same image launches the job and runs its workers."""
     return {
         "image": image,
         "sdkInfo": {"language": "PYTHON"},
@@ -71,22 +71,22 @@ def _own(name: str, flag: argparse.Action) -> dict[str, Any]:
     choices = CHOICES.get(name) or flag.choices
     meaning = " ".join((flag.help or "").split()) % {"default": flag.default}
     if name == "input":
-        # A parameter is given once, and no character is left to separate patterns with: any may be in a name.
+        # A parameter has one value, and every character that could separate patterns may be part of a name.
         meaning = (
-            "Images: a gs:// pattern, in which ** crosses directories, or a gs:// directory with a / at its end. One "
-            "pattern only; for several, give the gs:// path of a list of URIs, and input_format list."
+            "Images: a gs:// pattern (** crosses directories), or a gs:// directory that ends in /. For more than one "
+            "pattern, give the gs:// path of a list of URIs, and input_format list."
         )
-    made = _parameter(name, meaning, optional=name != "input")
+    parameter = _parameter(name, meaning, optional=name != "input")
     if choices:
-        made |= {"paramType": "ENUM", "enumOptions": [{"value": choice, "label": choice} for choice in choices]}
-        made["regexes"] = [_whole("|".join(map(str, choices)))]
+        parameter |= {"paramType": "ENUM", "enumOptions": [{"value": choice, "label": choice} for choice in choices]}
+        parameter["regexes"] = [_whole("|".join(map(str, choices)))]
     elif flag.nargs == "?":
-        made |= {"paramType": "BOOLEAN", "regexes": [_whole("true|false")]}
+        parameter |= {"paramType": "BOOLEAN", "regexes": [_whole("true|false")]}
     elif name in REGEXES:
-        made["regexes"] = [_whole(REGEXES[name])]
+        parameter["regexes"] = [_whole(REGEXES[name])]
     if flag.default not in (None, False) and (not choices or flag.default in choices):
-        made["defaultValue"] = str(flag.default)
-    return made
+        parameter["defaultValue"] = str(flag.default)
+    return parameter
 
 
 def _whole(regex: str) -> str:
@@ -99,9 +99,9 @@ def _parameter(name: str, meaning: str, *, optional: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the metadata, or the specification with an image."""
+    """Prints the metadata, or with --image the whole specification."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", help="where the image lies, as in europe-west1-docker.pkg.dev/project/repo/name:tag")
+    parser.add_argument("--image", help="address of the image, as in europe-west1-docker.pkg.dev/project/repo/name:tag")
     image = parser.parse_args().image
     json.dump(specification(image) if image else metadata(), sys.stdout, indent=2, ensure_ascii=False)
     print()

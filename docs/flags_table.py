@@ -5,12 +5,12 @@ import re
 import sys
 from collections.abc import Iterator
 
-from pipeline import options
+from pipeline.parser import build_parser
 
 _BEGINNING = """\
 # Flags and exit codes
 
-<!-- Made from the parser in pipeline/options.py by `make docs`. Change the help of a flag there, not here. -->
+<!-- Made from the parser in pipeline/parser.py by `make docs`. Change the help of a flag there, not here. -->
 
 ```text
 python run_pipeline.py [--input PATTERN]... [--output DIR] [flags] [Beam's flags]
@@ -42,7 +42,7 @@ limit, it uses one thread per core of that limit.
 
 def document() -> str:
     """Returns docs/flags.md: a table for each group of flags, and the text around the tables."""
-    return "\n".join([_BEGINNING, *_tables(options._parser()), _END])
+    return "\n".join([_BEGINNING, *_tables(build_parser()), _END])
 
 
 def _tables(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""An attempt at a run: several may have one `--run_id`, and the moment that each started tells them apart."""
+"""An attempt at a run. Several attempts may share one `--run_id`; their start times tell them apart."""
 
 import datetime
 import functools
@@ -12,8 +12,8 @@ from transforms.storage import files
 
 
 def wrote(config: EmbedConfig, report: RunReport) -> bool:
-    """Returns whether a report is of this attempt at the run, and not of an earlier one of the same name."""
-    return report.started_at == _moment(config.started_at)
+    """Returns whether this attempt at the run wrote a report, and not an earlier attempt of the same name."""
+    return report.started_at == _timestamp(config.started_at)
 
 
 def retirement(config: EmbedConfig) -> Callable[[], None]:
@@ -22,15 +22,16 @@ def retirement(config: EmbedConfig) -> Callable[[], None]:
     Call it when this attempt's files are complete, before the first of them gets a final name. From then on, old and
     new files lie side by side. If the job dies there, the run must not look complete.
     """
-    return functools.partial(_retire, run_report.path(config.output or "", config.run_id), _moment(config.started_at))
+    report = run_report.path(config.output or "", config.run_id)
+    return functools.partial(_retire, report, _timestamp(config.started_at))
 
 
 def _retire(path: str, started_at: str) -> None:
-    # A bundle that wakes up late finds the report of its own attempt, or of a later one, and leaves it.
+    # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
     try:
         is_earlier = json.loads(files.read(path))["started_at"] < started_at
     except (ValueError, KeyError, TypeError):
-        is_earlier = True  # half of a report, or no report at all
+        is_earlier = True  # the file holds half a report, or something else
     except Exception:
         if files.match(path):
             raise
@@ -39,8 +40,8 @@ def _retire(path: str, started_at: str) -> None:
         return
     files.remove_file(path)
     if files.match(path):
-        raise OSError(f"{path} cannot be removed: it is the report of an earlier run, whose files are being replaced")
+        raise OSError(f"{path} cannot be removed: it is the report of an earlier run, whose files this run replaces")
 
 
-def _moment(started_at: datetime.datetime) -> str:
-    return started_at.isoformat(timespec="milliseconds")  # as a report has it
+def _timestamp(started_at: datetime.datetime) -> str:
+    return started_at.isoformat(timespec="milliseconds")  # the format of `started_at` in a report

@@ -1,6 +1,6 @@
-"""What can be known to go wrong before any worker starts: inputs that are not there, outputs that cannot be written.
+"""Checks before any worker starts: inputs exist, outputs can be written, and a run of this name is not complete.
 
-A check leaves everything as it was.
+A check changes nothing.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from transforms.storage import files, gcs_listing, locations
 
 
 def check_inputs(config: EmbedConfig) -> None:
-    """Makes sure that there is something to read, and that a next run would not read what this one writes.
+    """Makes sure that every input matches something, and that a later run would not read this run's output as images.
 
     Raises:
-      ValueError: with what was expected.
+      ValueError: if not; the message says what was expected.
     """
-    mine = f"{config.output}/embeddings/{config.run_id}/part"
+    own_shard = f"{config.output}/embeddings/{config.run_id}/part"
     for pattern in config.inputs:
-        if config.output and files.takes_in(pattern, mine):
+        if config.output and files.takes_in(pattern, own_shard):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
             matches = _matches_something(pattern, config.billing_project)
@@ -44,10 +44,10 @@ def _matches_something(pattern: str, billing_project: str | None) -> bool:
 
 
 def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
-    """Returns the report of a run that is complete already, in all places that it writes to; else None.
+    """Returns the report of this run if it is complete already, in its directory and its table; else None.
 
     Raises:
-      ValueError: if it is another run of the same name.
+      ValueError: if the complete run of this name has other inputs or another model.
     """
     if config.overwrite:
         return None
@@ -61,15 +61,15 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
         raise ValueError(
             f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
-            "give another, or --overwrite to replace it"
+            "give another --run_id, or --overwrite to replace the run"
         )
     return report
 
 
 def _has_files_of(output: str, published: RunReport) -> bool:
-    """Returns whether all files of a published run are in place, be it without the report, which is written last.
+    """Returns whether all files of a published run are in place. The report may be missing, because it comes last.
 
-    They are not where a later attempt was killed while its files took the place of these.
+    Files are missing if a later attempt was killed while it replaced them.
     """
     if run_report.read(output, published.run_id):
         return True
@@ -77,10 +77,10 @@ def _has_files_of(output: str, published: RunReport) -> bool:
 
 
 def check_output(config: EmbedConfig, model: ModelSpec) -> None:
-    """Makes sure that a run can write files.
+    """Makes sure that a run can write to --output, and that the vectors there have the same form.
 
     Raises:
-      ValueError: with what was expected, and how to come by it.
+      ValueError: if not; the message says what was expected, and how to fix it.
     """
     if not config.output:
         return
@@ -89,10 +89,10 @@ def check_output(config: EmbedConfig, model: ModelSpec) -> None:
 
 
 def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
-    """Makes sure that files can be written for the loads, and are not taken for images by the next run.
+    """Makes sure that a run can write its load files, and that a later run would not read them as images.
 
     Raises:
-      ValueError: with what was expected.
+      ValueError: if not; the message says what was expected.
     """
     for pattern in config.inputs:
         if files.takes_in(pattern, f"{temp_location}/table/file"):
@@ -120,9 +120,9 @@ def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
     schema = f"{output}/{write_tfrecord.SCHEMA}"
     if not files.match(schema):
         return
-    there = examples.shapes(files.read(schema).decode())
+    stored = examples.shapes(files.read(schema).decode())
     own = examples.shapes(examples.schema_text(model.fields(config.top_classes)))
-    if there != own:
+    if stored != own:
         raise ValueError(
-            f"--output {output!r} holds {there} and model {model.name!r} gives {own}: give each its own --output"
+            f"--output {output!r} holds {stored} and model {model.name!r} gives {own}: give each its own --output"
         )

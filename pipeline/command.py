@@ -1,4 +1,4 @@
-"""What this project's commands share: exit codes, a parser and errors that speak in one line."""
+"""The frame of this project's commands: exit codes, a parser, and errors in one line."""
 
 import argparse
 import sys
@@ -13,47 +13,52 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ValueError with what is wrong; argparse would print the usage of all flags above it, and exit."""
+    """Raises ValueError for a wrong flag. argparse itself would print the usage of all flags, and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 
 def parser(module: str, description: str, examples: str) -> Parser:
-    """Returns the parser of a command that runs as `python -m pipeline.<module>`, with the flag --verbose."""
-    made = Parser(
+    """Returns the parser of the command `python -m pipeline.<module>`, with the flag --verbose."""
+    command_parser = Parser(
         prog=f"python -m pipeline.{module}",
         description=description,
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("--verbose", action="store_true", help="show TensorFlow's logs, and whole tracebacks")
-    return made
+    command_parser.add_argument("--verbose", action="store_true", help="show TensorFlow's logs, and whole tracebacks")
+    return command_parser
 
 
 def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Namespace], str]) -> int:
-    """Runs a command: parses its flags, works, prints what the work returns, and returns the exit code.
+    """Runs a command and returns its exit code.
 
-    ValueErrors and OSErrors are the user's to mend: one line on stderr, exit code 2.
+    A ValueError or OSError is the user's to fix: it becomes one line on stderr and exit code 2.
+
+    Args:
+      flags: the parser of the command.
+      argv: the arguments; None for those of this process.
+      work: takes the parsed flags and returns the text to print.
     """
     name = flags.prog.rpartition(".")[2]
     try:
-        arguments = flags.parse_args(argv)
+        args = flags.parse_args(argv)
     except ValueError as error:
         sys.stderr.write(f"{name}: {one_line(error)}\n")
         return WRONG
-    with console(arguments.verbose) as shown:
+    with console(args.verbose) as terminal:
         try:
-            said, code = work(arguments), DONE
+            message, code = work(args), DONE
         except (ValueError, OSError) as error:
             traceback.print_exc()
-            said, code = one_line(error), WRONG
+            message, code = one_line(error), WRONG
         except KeyboardInterrupt:
-            said, code = "interrupted: nothing half-done is left", INTERRUPTED
-        discard(shown)
+            message, code = "interrupted: nothing half-done is left", INTERRUPTED
+        discard(terminal)
         if code:
-            shown.screen.write(f"{name}: {said}\n")
+            terminal.screen.write(f"{name}: {message}\n")
         else:
-            print(said)
+            print(message)
     return code

@@ -1,4 +1,4 @@
-"""Who may write on the screen: this project's own lines; the libraries' logs go to a file, unless asked for."""
+"""The screen shows only this project's own lines. The logs of libraries go to a file, unless --verbose shows them."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ from typing import NamedTuple, TextIO
 
 
 class Console(NamedTuple):
-    """Where a person reads, and the file with everything else; None where that is on the screen too."""
+    """The screen, and the file that collects all other output; None if that goes to the screen too."""
 
     screen: TextIO
     log: str | None
@@ -18,10 +18,10 @@ class Console(NamedTuple):
 
 @contextlib.contextmanager
 def console(verbose: bool) -> Iterator[Console]:
-    """Gives the screen, and keeps others from it until the block ends.
+    """Gives the screen, and redirects all other output to a log until the block ends.
 
-    TensorFlow's C++ parts write straight to file descriptor 2, some before any setting of theirs is read, so that is
-    what is redirected, and Python's own stream with it. The log is kept; `discard` removes it.
+    TensorFlow's C++ code writes straight to file descriptor 2, in part before it reads any setting. This function
+    therefore redirects the descriptor, and Python's own stream with it. The log stays until `discard` removes it.
     """
     if verbose:
         logging.getLogger().setLevel(logging.INFO)
@@ -45,6 +45,6 @@ def console(verbose: bool) -> Iterator[Console]:
 
 
 def discard(console: Console) -> None:
-    """Removes the log of a run that ended well."""
+    """Removes the log, when nobody needs it any more."""
     if console.log:
         os.remove(console.log)  # noqa: PTH107

@@ -1,4 +1,4 @@
-"""What the text of a flag means, or in one line what was expected: the types that commands give to argparse."""
+"""Types of flags for argparse, shared by all commands: each parses the text of a flag, or says what was expected."""
 
 import argparse
 import math
@@ -11,7 +11,7 @@ from transforms.storage import locations
 
 
 def add_switch(parser: argparse._ActionsContainer, flag: str, meaning: str) -> None:
-    """Adds a flag that is off unless given; `--flag=true` and `--flag=false` work too, as a template gives them."""
+    """Adds a flag that is off by default. It also takes `=true` or `=false`, because a template passes it that way."""
     parser.add_argument(flag, nargs="?", const=True, default=False, type=_truth, metavar="true|false", help=meaning)
 
 
@@ -22,7 +22,7 @@ def _truth(text: str) -> bool:
 
 
 def positive(text: str) -> int:
-    """Returns a whole number from 1."""
+    """Returns a whole number of at least 1."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
     return int(text)
@@ -37,7 +37,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def number(text: str) -> float:
-    """Returns a number, NaN for what is none: it lies in no range that a caller compares it with."""
+    """Returns a number, or NaN if the text is not a number: NaN lies in no range that a caller checks."""
     try:
         return float(text)
     except ValueError:
@@ -45,14 +45,14 @@ def number(text: str) -> float:
 
 
 def pattern(text: str) -> str:
-    """Returns a pattern that means the same in any working directory; a directory means all that is below it."""
+    """Returns a pattern that is valid in any working directory. A directory becomes a pattern for all its files."""
     if (locations.is_local(text) and Path(text).is_dir()) or text.endswith("/"):
         text = f"{text.rstrip('/')}/**"
     return absolute(text)
 
 
 def table(text: str) -> str:
-    """Returns a BigQuery table as PROJECT.DATASET.TABLE, which SQL takes between backticks."""
+    """Returns a BigQuery table as PROJECT.DATASET.TABLE, the form that SQL accepts between backticks."""
     try:
         return table_name.parse(text)
     except ValueError as error:
@@ -60,7 +60,7 @@ def table(text: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """Returns a path, which may have wildcards, without the working directory in it; a URI as it is."""
+    """Returns an absolute path, which may have wildcards. A URI stays as it is, without a / at its end."""
     if not path or not locations.is_local(path):
         return path.rstrip("/")
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **

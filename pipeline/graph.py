@@ -1,4 +1,4 @@
-"""The order of the stages; the only file that knows it.
+"""The order of the stages. No other file knows it.
 
 list → only new → read → decode → embed → copy → write → report → publish
 """
@@ -40,19 +40,19 @@ def build(
     share_model_across_processes: bool,
     accelerator: str | None = None,
 ) -> None:
-    """Puts the whole job onto a pipeline.
+    """Builds the whole job on a pipeline.
 
     Args:
       root: the pipeline.
-      config: the flags.
+      config: the configuration of the run.
       model: the model to embed with.
-      publication: the tables to publish in; None where there are none.
+      publication: the tables to publish to; None without --output_table.
       share_model_across_processes: see EmbedImages.
-      accelerator: a resource hint for the workers of inference. Reading and decoding get it too, so that they stay in
-        one stage with inference, unless `--separate_gpu_stage` keeps them apart.
+      accelerator: a resource hint for the workers of inference. Reading and decoding get it too, which keeps them in
+        one stage with inference, unless `--separate_gpu_stage` separates them.
     """
     listed = _list(root, config)
-    # Nothing is known about the images in a shard before it is read, so shards are read whole each time.
+    # A run knows nothing about the images in a shard before it reads the shard, so it reads every shard each time.
     new = None if config.input_format in SHARD_FORMATS else listed.main | "OnlyNew" >> _only_new(config, model)
 
     encoded, decoded = _decode(new.to_embed if new else listed.main, config, model, accelerator)
@@ -89,7 +89,7 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
     retryable = root | "ReadRetryable" >> ReadRetryable(
         config.output_table, config.output, config.inputs, config.run_id
     )
-    # An image that was not there, and still is not, is given up: otherwise every retry would try it again.
+    # If an image is still missing, its failure becomes final. Otherwise every retry would try it again.
     describe = DescribeImages(config.billing_project, config.read_concurrency, may_still_come=False)
     return retryable | "ListImages" >> describe
 
@@ -107,7 +107,7 @@ def _only_new(config: EmbedConfig, model: ModelSpec) -> OnlyNew:
 
 
 def _read(config: EmbedConfig) -> ReadImages:
-    """Returns a new transform each time: a resource hint stays with the transform that it was given to."""
+    """Returns a new transform each time, because a resource hint stays with the transform that it is set on."""
     return ReadImages(config.input_format, config.read_concurrency, config.billing_project)
 
 
@@ -133,7 +133,7 @@ def _embed(
     embedded = images | "EmbedImages" >> EmbedImages(
         model, config.batch_size, share_model_across_processes, accelerator, own_stage
     )
-    if own_stage:  # workers without a GPU write the vectors
+    if own_stage:  # so that workers without a GPU write the vectors
         embedded = embedded._replace(main=embedded.main | "FromAccelerator" >> beam.Reshuffle())
     return embedded
 
@@ -158,8 +158,8 @@ def _accounts(
     failures: beam.PCollection[Failure],
     gone: beam.PCollection[Known] | None,
 ) -> Named:
-    """Returns the collections that the report counts, with their names in it; a name may come several times."""
-    # The images of a shard are listed by being read, and so are the failures that keep a shard from being read.
+    """Returns the collections that the report counts, by their names in it. A name may occur several times."""
+    # Reading a shard lists its images. A shard that cannot be read counts as listed too, by its failure.
     images = [listed.main] if new else [encoded.main, encoded.failures]
     counted: Named = [("listed", collection) for collection in (*images, listed.failures)]
     counted += [*vectors.items(), ("failed", failures)]
@@ -195,15 +195,16 @@ def _load_rows(
     model: ModelSpec,
     publication: Publication,
 ) -> list[beam.PCollection]:
-    """Returns the load jobs, as collections of those that have ended."""
-    staging, place = publication.staging, publication.temp_location
+    """Returns a collection for each load; its elements are the load jobs that have ended."""
+    staging, temp_location = publication.staging, publication.temp_location
     run = RunColumns(config.run_id, config.started_at, model.fields(config.top_classes))
+    embeddings = tuple(vectors.values())
     loads = [
-        tuple(vectors.values()) | "LoadEmbeddings" >> WriteBigQuery("embeddings", staging.embeddings, place, run),
-        (failures,) | "LoadFailures" >> WriteBigQuery("failures", staging.failures, place, run),
+        embeddings | "LoadEmbeddings" >> WriteBigQuery("embeddings", staging.embeddings, temp_location, run),
+        (failures,) | "LoadFailures" >> WriteBigQuery("failures", staging.failures, temp_location, run),
     ]
     if gone:
-        loads.append((gone,) | "LoadGone" >> WriteBigQuery("gone", staging.gone, place, run))
+        loads.append((gone,) | "LoadGone" >> WriteBigQuery("gone", staging.gone, temp_location, run))
     return loads
 
 

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import command, options
+from pipeline import command
+from pipeline.parser import add_batch_size, add_billing_project, add_model_flags
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 
@@ -27,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> command.Parser:
     parser = command.parser("inspect_model", "Shows a model's properties, and its speed and memory here.", _EXAMPLES)
     parser.add_argument("handle", help="a model, as --model of run_pipeline.py takes it")
-    options.add_model_flags(parser)
-    options.add_batch_size(parser)
-    options.add_billing_project(parser)
+    add_model_flags(parser)
+    add_batch_size(parser)
+    add_billing_project(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 

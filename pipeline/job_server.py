@@ -1,4 +1,4 @@
-"""Flags that are the job server's: it says itself which it takes, and Beam hands them on."""
+"""Flags of a job server: the server lists the flags that it accepts, and Beam passes them on."""
 
 from collections.abc import Container, Iterable
 
@@ -9,10 +9,12 @@ from apache_beam.runners.portability.job_server import ExternalJobServer
 
 
 def flags(options: PipelineOptions) -> Container[str] | None:
-    """Returns the flags of the job server that a job goes to; None where Beam starts that with the job, and none tells.
+    """Returns the flags of the job server that a job goes to.
+
+    None means that they are unknown: Beam starts the job server together with the job.
 
     Raises:
-      ValueError: if nobody answers there.
+      ValueError: if no job server answers at --job_endpoint.
     """
     runner = options.view_as(StandardOptions).runner.rsplit(".")[-1]
     if runner not in ("FlinkRunner", "SparkRunner", "PortableRunner"):
@@ -23,15 +25,15 @@ def flags(options: PipelineOptions) -> Container[str] | None:
         return None if runner != "PortableRunner" else ()
     try:
         server = ExternalJobServer(endpoint, timeout).start()
-        asked = beam_job_api_pb2.DescribePipelineOptionsRequest()
-        described = server.DescribePipelineOptions(asked, timeout=timeout)
+        request = beam_job_api_pb2.DescribePipelineOptionsRequest()
+        response = server.DescribePipelineOptions(request, timeout=timeout)
     except (grpc.RpcError, grpc.FutureTimeoutError) as error:
         raise ValueError(f"no job server answers at --job_endpoint {endpoint!r} within {timeout} s") from error
-    return {f"--{option.name}" for option in described.options}
+    return {f"--{option.name}" for option in response.options}
 
 
 def first_unknown(unknown: Iterable[str], known: Container[str]) -> str | None:
-    """Returns the first of some arguments that is neither a known flag nor the value of one."""
+    """Returns the first argument that is neither a known flag nor the value of one; None if there is none."""
     takes_value = False
     for argument in unknown:
         if not (takes_value and not argument.startswith("--")) and argument.partition("=")[0] not in known:

@@ -1,8 +1,8 @@
-"""The ledger: what earlier runs have written, read back from where they wrote it.
+"""The ledger: the records of earlier runs, read back from the table or, without one, from the shards in the output.
 
-That is the table where there is one, otherwise the shards in the output directory: no list of its own that could tell
-something else than what is there. What this very run has written says nothing: a runner that loses a worker late starts
-the job again, which would find all done, and what it does not write anew is removed.
+There is no separate list, which could differ from the records themselves. The ledger ignores the records of its own
+run. When a runner loses a worker late, it starts the job again. The second attempt would then skip every image, and the
+run would remove the records of the first attempt as leftovers.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ from transforms.storage import files
 
 STAGE = "reuse"
 
-# Rows that a worker asks for at once: some megabytes of names.
-_RANGE = 50_000
-# Vectors that one query fetches; BigQuery takes at most 10,000 parameter values.
-_FETCH = 500
-_DECODE = 512
-# Far above any embedding: a bound on what a broken file can make a reader allocate.
+# Rows per request of a worker: some megabytes of names.
+_ROWS_PER_PART = 50_000
+# BigQuery accepts at most 10,000 parameter values in a query.
+_VECTORS_PER_QUERY = 500
+_RECORDS_PER_DECODE = 512
+# Far above any embedding: it limits the memory that a reader of a broken file allocates.
 _MAX_RECORD_BYTES = 2**26
 
-# Clustering by model_digest and key lets BigQuery read just the blocks that it needs.
+# The table is clustered by model_digest and key, so BigQuery reads only the blocks that it needs.
 _KNOWN = """
 SELECT key, version, sha256, size, crc32c, UNIX_MICROS(embedded_at) AS written_at
 FROM `{table}` WHERE model_digest = @digest AND run_id != @run_id
@@ -50,7 +50,7 @@ WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY key ORDER BY failed_at DESC) 
 
 
 class VectorGone(LookupError):
-    """A vector is not where the ledger found it: other runs may have replaced or removed it since."""
+    """A vector is no longer where the ledger read it: another run may have replaced or removed it since."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -58,10 +58,10 @@ class ReadLedger(beam.PTransform):
     """Pipeline → Known, for one model digest.
 
     Attributes:
-      table: PROJECT.DATASET.TABLE, or None: the files below `output` count.
+      table: PROJECT.DATASET.TABLE; None to read the files below `output`.
       output: a directory that runs have written to.
-      digest: of the model.
-      run_id: of this run.
+      digest: the digest of the model.
+      run_id: the name of this run, whose own records are ignored.
     """
 
     table: str | None
@@ -85,7 +85,7 @@ class ReadLedger(beam.PTransform):
 
 @dataclasses.dataclass(eq=False)
 class FetchVectors(Stage):
-    """Reuse → StageOutput of Embedding, with the vector and the facts that were recorded for the equal bytes.
+    """Reuse → StageOutput of Embedding, with the vector and the facts that an earlier run recorded for equal bytes.
 
     Attributes: see ReadLedger.
     """
@@ -95,7 +95,8 @@ class FetchVectors(Stage):
 
     def expand(self, reuses: beam.PCollection[Reuse]) -> StageOutput[Embedding]:
         if self.table:
-            batches = reuses | "Batch" >> beam.BatchElements(min_batch_size=_FETCH, max_batch_size=_FETCH)
+            size = _VECTORS_PER_QUERY
+            batches = reuses | "Batch" >> beam.BatchElements(min_batch_size=size, max_batch_size=size)
             fetch: beam.DoFn = _FetchRows(self.table, self.digest)
         else:
             batches = (
@@ -109,11 +110,11 @@ class FetchVectors(Stage):
 
 @dataclasses.dataclass(eq=False)
 class ReadRetryable(beam.PTransform):
-    """Pipeline → ImageRef without version, of every image whose latest failure in an earlier run is one that may pass.
+    """Pipeline → ImageRef without version, of every image whose latest failure in an earlier run is retryable.
 
     Attributes:
       table, output, run_id: see ReadLedger.
-      patterns: just the keys that one of them matches; all, where there is none.
+      patterns: only keys that one of these matches; all keys if there is none.
     """
 
     table: str | None
@@ -150,7 +151,7 @@ def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
     try:
         with files.open_stored(path) as file:
             records, offset = tfrecord.read(file, _MAX_RECORD_BYTES), 0
-            while batch := list(itertools.islice(records, _DECODE)):
+            while batch := list(itertools.islice(records, _RECORDS_PER_DECODE)):
                 for record, identity in zip(batch, examples.decode_identities(batch), strict=True):
                     if identity.model_digest == digest:
                         yield Known(
@@ -167,7 +168,7 @@ def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}; move it away, and the images that are in it are embedded anew") from error
     except Exception:
-        # A run that was started anew, or overwrites, may have removed its shards since they were listed.
+        # A run that started over, or that overwrites, may have removed its shards since the listing.
         if files.match(path):
             raise
 
@@ -175,12 +176,12 @@ def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
 def _ranges(table: str, digest: str, run_id: str) -> Iterator[tuple[str, str, str, int]]:
     """Yields the parts of one query's result: (project, job, location, first row)."""
     result = tables.start(table, _KNOWN.format(table=table), digest=digest, run_id=run_id)
-    for first in range(0, result.total, _RANGE):
+    for first in range(0, result.total, _ROWS_PER_PART):
         yield result.project, result.job, result.location, first
 
 
 def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
-    for row in tables.rows(*part, _RANGE):
+    for row in tables.rows(*part, _ROWS_PER_PART):
         yield Known(
             key=keys.of_text(row["key"]),
             version=row["version"],
@@ -197,8 +198,8 @@ class _FetchRows(beam.DoFn):
         self._digest = digest
 
     def process(self, batch: Sequence[Reuse]) -> Iterable[Embedding]:
-        names = sorted({keys.text(reuse.known.key) for reuse in batch})
-        rows = tables.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=names)
+        texts = sorted({keys.text(reuse.known.key) for reuse in batch})
+        rows = tables.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=texts)
         by_sha256 = {row["sha256"]: row for row in rows}
         for reuse in batch:
             row = by_sha256.get(reuse.known.sha256)
@@ -221,19 +222,19 @@ class _FetchRecords(beam.DoFn):
 
     def process(self, group: tuple[str, Iterable[Reuse]]) -> Iterable[Embedding]:
         path, reuses = group
-        with contextlib.ExitStack() as opened:
+        with contextlib.ExitStack() as stack:
             file: BinaryIO | None = None
             for offset, at_offset in itertools.groupby(sorted(reuses, key=_offset), key=_offset):
-                same = list(at_offset)
+                of_record = list(at_offset)
                 try:
                     if file is None:
-                        file = opened.enter_context(files.open_stored(path))
-                    embedding = self._read(file, same[0].known)
-                except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
-                    why = f"{one_line(error)} (at byte {offset} of {path})"
-                    yield from (_gone(reuse, why) for reuse in same)
+                        file = stack.enter_context(files.open_stored(path))
+                    embedding = self._read(file, of_record[0].known)
+                except Exception as error:  # noqa: BLE001 - each storage client raises errors of its own
+                    reason = f"{one_line(error)} (at byte {offset} of {path})"
+                    yield from (_gone(reuse, reason) for reuse in of_record)
                 else:
-                    yield from (_reused(embedding, reuse) for reuse in same)
+                    yield from (_reused(embedding, reuse) for reuse in of_record)
 
     def _read(self, file: BinaryIO, known: Known) -> Embedding:
         file.seek(known.offset)
@@ -241,7 +242,7 @@ class _FetchRecords(beam.DoFn):
         (identity,) = examples.decode_identities([record])
         # A run of the same name may have replaced the shard since the ledger was read.
         if (identity.sha256, identity.model_digest) != (known.sha256, self._digest):
-            raise ValueError("there is another record by now")
+            raise ValueError("another record has taken its place")
         _, vectors, _ = examples.decode_embeddings([record])
         image_format, height, width = examples.decode_facts(record)
         info = ImageInfo(
@@ -259,8 +260,8 @@ def _reused(embedding: Embedding, reuse: Reuse) -> Embedding:
     return of_copy(embedding, reuse.ref)
 
 
-def _gone(reuse: Reuse, why: str) -> beam.pvalue.TaggedOutput:
-    error = VectorGone(f"{why}: expected the vector of these bytes; the next run embeds them anew")
+def _gone(reuse: Reuse, reason: str) -> beam.pvalue.TaggedOutput:
+    error = VectorGone(f"{reason}: expected the vector of these bytes; the next run embeds them anew")
     return beam.pvalue.TaggedOutput(FAILURES, Failure.of(reuse.ref.key, STAGE, error, retryable=True))
 
 

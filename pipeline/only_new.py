@@ -1,4 +1,4 @@
-"""Only new images: earlier runs' records take images out before anything is read or embedded for them."""
+"""Only new images: takes out the images that earlier runs have embedded, before any work is done for them."""
 
 import dataclasses
 from typing import NamedTuple
@@ -11,20 +11,20 @@ from transforms.records import Copy, Embedding, Failure, ImageRef, Known, StageS
 from transforms.skip import SkipKnown
 from transforms.stage import Stage
 
-# Reading for digests is timed as a stage of its own, apart from reading for pixels.
+# The report times reading for digests as a stage of its own, apart from reading for pixels.
 STAGE = "digest"
 
 
 class NewOutput(NamedTuple):
-    """Images by what has to be done for them.
+    """Images by the work that is left for them.
 
     Attributes:
       to_embed: refs of images to read, decode and embed.
-      skipped: refs of images whose record is current.
-      gone: the Known of every key that is not listed any more.
-      reused: embeddings of images whose bytes an earlier run has embedded.
+      skipped: refs of images whose record is up to date.
+      gone: the Known of every key that the listing no longer has.
+      reused: embeddings of images whose bytes an earlier run embedded.
       copies: images that get the vector of another image in `to_embed`.
-      failures, seconds: of the stages in here.
+      failures, seconds: the failures and times of the stages in OnlyNew.
     """
 
     to_embed: beam.PCollection[ImageRef]
@@ -41,11 +41,11 @@ class OnlyNew(Stage):
     """ImageRef → NewOutput.
 
     Attributes:
-      ledger: root → Known; None where nobody asks it.
+      ledger: root → Known; None if the run ignores earlier runs.
       vectors: Reuse → StageOutput of Embedding.
-      read: ImageRef → StageOutput of EncodedImage, for images that may have a twin.
-      by_crc32c: whether the listing gives the CRC32C of every image. It gives every size.
-      reprocess: whether the ledger takes nothing out.
+      read: ImageRef → StageOutput of EncodedImage, for images that may equal another one.
+      by_crc32c: whether the listing has the CRC32C of every image. It always has the size.
+      reprocess: whether to embed images that the ledger knows.
     """
 
     ledger: ReadLedger | None
@@ -72,5 +72,5 @@ class OnlyNew(Stage):
         )
 
 
-def _for_digests(busy: StageSeconds) -> StageSeconds:
-    return dataclasses.replace(busy, stage=STAGE)
+def _for_digests(seconds: StageSeconds) -> StageSeconds:
+    return dataclasses.replace(seconds, stage=STAGE)

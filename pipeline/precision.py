@@ -1,4 +1,4 @@
-"""In which precision a model computes: as asked, or what proves itself on this machine."""
+"""The precision that a model computes in: the one of --precision, or with `auto` the best one on this machine."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 
-# What `auto` asks of another precision: vectors as near to those in float32, and so much more speed.
+# `auto` takes another precision only if its vectors are at least this near to float32, and it is this much faster.
 LEAST_COSINE = 0.999
 LEAST_SPEED_UP = 1.1
 
@@ -22,12 +22,12 @@ _MEASURED_SECONDS = 1.0
 
 
 class Machine(NamedTuple):
-    """A machine that embeds, as far as it decides on the precision.
+    """A machine that embeds: its precisions, and the functions that measure them.
 
     Attributes:
-      precisions: in which it computes, float32 first.
+      precisions: the precisions that it can compute in, float32 first.
       load: a spec and a batch size → the model.
-      images_per_second: a model, pixels and seconds to go on for → its speed.
+      images_per_second: a model, pixels and the seconds to measure for → its speed.
     """
 
     precisions: Sequence[str]
@@ -36,7 +36,7 @@ class Machine(NamedTuple):
 
 
 def this_machine() -> Machine:
-    """Returns the machine that this process is on."""
+    """Returns the machine that this process runs on."""
     from transforms.models.engines import loading, throughput
 
     return Machine(loading.precisions(), loading.load, throughput.images_per_second)
@@ -46,12 +46,12 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
     """Returns the model of a run, in its precision.
 
     Args:
-      config: the run.
-      is_local: whether this machine embeds.
-      machine: what is measured where it does; None for the one that this process is on.
+      config: the configuration of the run.
+      is_local: whether this machine embeds. Only then does this function measure.
+      machine: the machine to measure; None for the one that this process runs on.
 
     Raises:
-      ValueError: if the model is not to be had, or its precision is not, as far as this machine can tell.
+      ValueError: if the model is not available, or if this machine embeds and cannot compute in its precision.
     """
     model = resolve(
         config.model,
@@ -67,43 +67,44 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
 
 
 def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
-    """Returns a model in the precision that was asked, for workers elsewhere.
+    """Returns a model in the precision of --precision, for workers on other machines.
 
     Raises:
-      ValueError: if it is left open.
+      ValueError: if the precision is `auto`.
     """
     if config.precision == AUTO:
         raise ValueError(
-            "--precision auto measures the machine it is on, and workers elsewhere may be others: give float32, "
-            "bfloat16 for their CPUs or float16 for their GPUs"
+            "--precision auto measures the machine it is on, and the workers of this job may be on others: give "
+            "float32, bfloat16 for CPUs that have it, or float16 for GPUs"
         )
     return in_precision(model, config.precision, None)
 
 
 def _measured(config: EmbedConfig, model: ModelSpec, machine: Machine) -> ModelSpec:
-    known = machine.precisions
-    if config.precision not in (AUTO, *known):
-        raise ValueError(f"--precision {config.precision}: this machine computes in {', '.join(known)}")
+    precisions = machine.precisions
+    if config.precision not in (AUTO, *precisions):
+        raise ValueError(f"--precision {config.precision}: this machine computes in {', '.join(precisions)}")
     pixels = _samples(model, config.resize_mode)
-    for precision in known if config.precision == AUTO else [config.precision]:
+    for precision in precisions if config.precision == AUTO else [config.precision]:
         if precision == model.precision:
             continue
-        both = model, in_precision(model, precision, None)
-        in_float32, in_other = (machine.load(spec, config.batch_size) for spec in both)
+        in_float32 = machine.load(model, config.batch_size)
+        in_other = machine.load(in_precision(model, precision, None), config.batch_size)
         cosine = float(_cosines(in_float32(pixels), in_other(pixels)).min())
-        measured = in_precision(model, precision, round(cosine, 6))
+        measured_spec = in_precision(model, precision, round(cosine, 6))
         if config.precision != AUTO:
-            return measured
+            return measured_spec
         if cosine < LEAST_COSINE:
             continue
-        speeds = [machine.images_per_second(each, pixels, _MEASURED_SECONDS) for each in (in_float32, in_other)]
-        if speeds[1] >= LEAST_SPEED_UP * speeds[0]:
-            return measured
+        float32_speed = machine.images_per_second(in_float32, pixels, _MEASURED_SECONDS)
+        other_speed = machine.images_per_second(in_other, pixels, _MEASURED_SECONDS)
+        if other_speed >= LEAST_SPEED_UP * float32_speed:
+            return measured_spec
     return model
 
 
 def _samples(model: ModelSpec, resize_mode: str) -> Any:
-    """Returns the sample images as the model sees them, uint8 (n, height, width, 3)."""
+    """Returns the sample images at the size of the model, uint8 (n, height, width, 3)."""
     import numpy as np
 
     files = sorted(Path(SAMPLES).parent.glob(Path(SAMPLES).name))

@@ -1,4 +1,4 @@
-"""Live progress: one line that renews itself on a terminal, plain lines elsewhere."""
+"""Live progress: a line that updates itself on a terminal, plain lines elsewhere."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ _PLAIN_SECONDS = 30.0
 
 
 class Progress:
-    """Shows how far a run is while the block is entered."""
+    """Shows the progress of a run while its `with` block runs."""
 
     def __init__(
         self,
@@ -29,14 +29,14 @@ class Progress:
         total_is_listed: bool,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Takes what to show and where.
+        """Sets the source of the numbers, and the stream for the lines.
 
         Args:
-          count: gives the counters so far, by metric name; asked from a thread of its own.
+          count: returns the counters so far, by metric name. A thread of its own calls it.
           screen: a terminal, or any other stream.
-          total_is_listed: whether all images are listed before the first is embedded, as they are unless they come
-            out of shards; only then is there a total and a time left.
-          clock: seconds.
+          total_is_listed: whether the run lists all images before it embeds the first, as it does unless they come
+            from shards. Only then does a line show the total and the time left.
+          clock: returns seconds.
         """
         self._count = count
         self._screen = screen
@@ -63,15 +63,15 @@ class Progress:
             self._screen.flush()
 
     def line(self) -> str:
-        """Returns what there is to say now."""
-        counted = self._count()
-        failed = counted.get(counters.IMAGES_FAILED, 0)
-        done = failed + sum(counted.get(name, 0) for name in _DONE)
-        listed = counted.get(counters.IMAGES_LISTED, 0)
+        """Returns the line for this moment."""
+        counts = self._count()
+        failed = counts.get(counters.IMAGES_FAILED, 0)
+        done = failed + sum(counts.get(name, 0) for name in _DONE)
+        listed = counts.get(counters.IMAGES_LISTED, 0)
         now = self._clock()
         if not done:
             return f"starting, {_duration(now - self._started)}" + (f", {listed} images listed" if listed else "")
-        # From the first images on: loading a model says nothing about the speed of what follows.
+        # The rate counts from the first images on, because loading the model says nothing about the speed after it.
         start, before = self._first = self._first or (now, done)
         rate = (done - before) / (now - start) if now > start else 0.0
         parts = [f"{done} of {listed} images" if self._total_is_listed else f"{done} images"]

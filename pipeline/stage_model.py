@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import command, options
+from pipeline import command
+from pipeline.parser import add_billing_project
 from transforms.models import catalog
 from transforms.storage import complete, locations
 
@@ -33,7 +34,7 @@ def _parser() -> command.Parser:
     parser.add_argument("handle", help="a model, as --model of run_pipeline.py takes it, except those in the package")
     parser.add_argument("destination", help="the directory to create, local or gs://")
     parser.add_argument("--overwrite", action="store_true", help="replace another model there (default: refuse)")
-    options.add_billing_project(parser)
+    add_billing_project(parser)
     return parser
 
 

@@ -12,6 +12,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from transforms import counters
 from transforms.models.engines import device
+from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.spec import ModelSpec
 from transforms.records import DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
@@ -24,7 +25,6 @@ STAGE = "embed"
 # A call of the model may wait for its turn, and for the model to be loaded.
 WAIT, LOAD = "wait", "load"
 _SHORTEST_WAIT_SECONDS = 1e-4  # anything shorter is the time that measuring takes
-BATCH_SIZE_DEFAULT = 32
 
 
 class NonFiniteVector(ValueError):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import options
+from pipeline import parser
 
 pytestmark = pytest.mark.slow
 
@@ -151,4 +151,4 @@ def test_the_crontab_calls_the_script_with_flags_that_exist():
     assert Path(command.split()[0]).name == SCRIPT.name
     assert "%" not in command  # a line break to cron
     beams = {"--temp_location"}
-    assert set(re.findall(r"--\w+", command)) <= {*options.known_flags(), *beams}
+    assert set(re.findall(r"--\w+", command)) <= {*parser.known_flags(), *beams}

@@ -15,7 +15,7 @@ import yaml
 from google.cloud import storage
 
 from deploy import flex_template
-from pipeline import options, runners
+from pipeline import options, parser, runners
 from tests import data_generation as data
 from tests import tiny_module
 from tests.deploy import test_container
@@ -78,7 +78,7 @@ def check_launch(parameters: Mapping[str, str]) -> None:
     assert {name for name, parameter in PARAMETERS.items() if not parameter["isOptional"]} <= set(parameters)
     assert [name for name, value in parameters.items() if not accepts(name, value)] == []
     _, others = options.parse(as_flags(parameters))
-    runners.beam_options(others, options.known_flags())
+    runners.beam_options(others, parser.known_flags())
 
 
 def as_flags(parameters: Mapping[str, str]) -> list[str]:
@@ -90,7 +90,7 @@ def test_the_file_is_what_the_flags_say():
 
 
 def test_each_flag_is_a_parameter():
-    known = {flag.removeprefix("--") for flag in options.known_flags() if flag.startswith("--")}
+    known = {flag.removeprefix("--") for flag in parser.known_flags() if flag.startswith("--")}
     assert set(PARAMETERS) - set(flex_template.BEAM) == known - {"help", *flex_template.LEFT_OUT}
     assert set(flex_template.REGEXES) <= set(FLAGS)
     assert [name for name, parameter in PARAMETERS.items() if not parameter["isOptional"]] == ["input"]
@@ -135,7 +135,7 @@ def test_beams_parameters_are_flags_of_beam():
 def test_the_launcher_adds_flags_that_are_beams():
     _, others = options.parse(["--input=gs://bucket/**", "--output=gs://bucket/vectors", *LAUNCHER])
     assert others == LAUNCHER
-    runners.beam_options(others, options.known_flags())
+    runners.beam_options(others, parser.known_flags())
 
 
 def test_the_dag_launches_what_the_template_takes():

@@ -132,7 +132,7 @@ def assert_embedded_anew(failure, said):
 
 
 def test_all_records_of_a_digest_in_all_runs(output, monkeypatch):
-    monkeypatch.setattr(ledger, "_DECODE", 4)  # more than one batch a shard
+    monkeypatch.setattr(ledger, "_RECORDS_PER_DECODE", 4)  # more than one batch a shard
     known = read_ledger(output)
     assert identities(known) == identities(FIRST + SECOND)
     for entry in known:
@@ -149,7 +149,7 @@ def test_another_digest_has_records_of_its_own(output):
 
 
 def test_records_of_several_digests_in_one_shard(tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger, "_DECODE", 2)
+    monkeypatch.setattr(ledger, "_RECORDS_PER_DECODE", 2)
     mine, others = FIRST[:5], [embedding(b"/%d.jpg" % i, seed=3) for i in range(5)]
     of_both = zip(examples.encode_embeddings(others, OTHER_MODEL), examples.encode_embeddings(mine, MODEL), strict=True)
     shard = tmp_path / "embeddings" / "merged" / "part-00000-of-00001.tfrecord"
@@ -359,7 +359,7 @@ def insert(bq, name, rows):
 
 @pytest.mark.parametrize("rows_at_once", [4, len(ROWS) - 1, len(ROWS), 50_000])
 def test_all_rows_of_a_digest(table, monkeypatch, rows_at_once):
-    monkeypatch.setattr(ledger, "_RANGE", rows_at_once)
+    monkeypatch.setattr(ledger, "_ROWS_PER_PART", rows_at_once)
     known = read_ledger(table=table)
     assert identities(known) == identities(ROWS)
     assert {(entry.written_at, entry.shard, entry.offset) for entry in known} == {(BEGAN_AT.timestamp(), "", -1)}
@@ -368,7 +368,7 @@ def test_all_rows_of_a_digest(table, monkeypatch, rows_at_once):
 
 
 def test_vectors_from_the_table(table, monkeypatch):
-    monkeypatch.setattr(ledger, "_FETCH", 5)
+    monkeypatch.setattr(ledger, "_VECTORS_PER_QUERY", 5)
     reuses = renamed(read_ledger(table=table) * 2)
     embeddings, failures = fetch(reuses, table=table)
     assert not failures

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from pipeline import options, presets, runners
+from pipeline import options, parser, presets, runners
 from pipeline.presets import Shape
 from tests.running import ROOT, command
 
@@ -14,7 +14,7 @@ WHERE = ["--input=gs://b/photos/**", "--output=gs://b/vectors"]
 def resolved(*argv):
     """Returns what --explain says: name → (value, source)."""
     config, others = options.parse([*argv, *WHERE])
-    beam_options = runners.beam_options(others, options.known_flags(), config.runs_on)
+    beam_options = runners.beam_options(others, parser.known_flags(), config.runs_on)
     rows = runners.explain(others, config, beam_options).partition("\n\n")[0].splitlines()
     cells = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows]
     return {name: (value, source) for name, value, source in cells}
@@ -110,7 +110,7 @@ def test_explain_ends_well_and_touches_nothing(tmp_path):
 
 def test_explain_says_why_it_cannot_run_yet():
     config, others = options.parse(["--preset=dataflow", *WHERE])
-    beam_options = runners.beam_options(others, options.known_flags(), config.runs_on)
+    beam_options = runners.beam_options(others, parser.known_flags(), config.runs_on)
     assert runners.explain(others, config, beam_options).endswith(
         "give --project my-project --region us-central1 --temp_location gs://BUCKET/tmp"
     )
@@ -149,8 +149,8 @@ def test_every_gpu_has_a_known_machine(gpu):
     ("given", "said"),
     [
         (("nvidia-l5", 1, None), "--gpu 'nvidia-l5' is unknown: expected one of nvidia-l4, nvidia-tesla-t4, "),
-        (("nvidia-l4", 3, None), "--gpu_count 3: a worker has 1, 2, 4, 8 of nvidia-l4"),
-        (("nvidia-l4", 1, "n1-standard-8"), "nvidia-l4 is in machines as 'g2-standard-8'"),
+        (("nvidia-l4", 3, None), "--gpu_count 3: a worker can have 1, 2, 4, 8 of nvidia-l4"),
+        (("nvidia-l4", 1, "n1-standard-8"), "expected a machine with nvidia-l4, as in 'g2-standard-8'"),
     ],
 )
 def test_wrong_gpus(given, said):

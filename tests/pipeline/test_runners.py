@@ -9,12 +9,12 @@ import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
-from pipeline import options, runners
+from pipeline import options, parser, runners
 from transforms.cores import usable_cores
 
 
 def beam_options(*argv):
-    return runners.beam_options(argv, options.known_flags())
+    return runners.beam_options(argv, parser.known_flags())
 
 
 def test_without_a_runner_it_is_one_process_with_a_thread_a_core():
@@ -133,7 +133,7 @@ def test_flags_for_a_job_server_that_is_not_there():
 def test_flink_wants_to_know_its_cluster():
     def check(*argv):
         config, others = options.parse(["--output=/out", *argv])
-        runners.check(runners.beam_options(others, options.known_flags(), config.runs_on), config)
+        runners.check(runners.beam_options(others, parser.known_flags(), config.runs_on), config)
 
     with pytest.raises(ValueError, match="give --flink_master HOST:8081 .* or the --job_endpoint"):
         check("--preset=flink")

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from pipeline import options, presets, runners
+from pipeline import options, parser, presets, runners
 from pipeline.quote import dataflow_job, dry_run
 from tests.running import ROOT, command
 from transforms.models.resolve import resolve
@@ -35,7 +35,7 @@ def no_network(monkeypatch):
 
 def parsed(*argv):
     config, others = options.parse([*argv, *([] if any(a.startswith("--output") for a in argv) else WHERE)])
-    return config, runners.beam_options(others, options.known_flags(), config.runs_on)
+    return config, runners.beam_options(others, parser.known_flags(), config.runs_on)
 
 
 def job(*argv):
@@ -136,7 +136,10 @@ def test_the_request_without_a_gpu():
         (["--preset=dataflow", *CLOUD[:2], "--temp_location=/x"], "--temp_location '/x': expected gs://"),
         (["--preset=dataflow-gpu", *CLOUD], "need an image with CUDA, TensorFlow and this package: give --sdk_contain"),
         ([*GPU, "--dataflow_service_options=worker_accelerator=type:nvidia-l4;count:1"], "leave it out"),
-        ([*GPU, "--flexrs_goal=COST_OPTIMIZED"], "--flexrs_goal 'COST_OPTIMIZED' does not go with resource hints"),
+        (
+            [*GPU, "--flexrs_goal=COST_OPTIMIZED"],
+            "--flexrs_goal 'COST_OPTIMIZED' cannot be combined with resource hints",
+        ),
         (
             ["--preset=dataflow", *CLOUD, "--resource_hints=min_ram=8GB", "--flexrs_goal=COST_OPTIMIZED"],
             "resource hints",
@@ -144,11 +147,14 @@ def test_the_request_without_a_gpu():
         ([*GPU, "--resource_hints=accelerator=type:nvidia-l4;count:1"], "give one of them"),
         ([*GPU, "--output=vectors"], "out of reach of Dataflow's workers: expected gs://"),
         ([*GPU, "--input=photos/*", "--output=gs://b/v"], "--input "),
-        ([*GPU, "--model=inception_v2"], "model='inception_v2' lies on this machine"),
+        ([*GPU, "--model=inception_v2"], "model='inception_v2' is on this machine"),
         ([*GPU, "--model=gs://b/m"], "--model 'gs://b/m' is not read by a dry run: give --image_size HxW too"),
         ([*GPU, "--model=gs://b/m", "--image_size=9x9"], "give --images_per_second RATE"),
         ([*GPU, "--machine_type=x1-y-3"], "machine type 'x1-y-3' is unknown here"),
-        ([*GPU, "--gpu=nvidia-tesla-t4", "--gpu_count=8"], "--gpu_count 8: a worker has 1, 2, 4 of nvidia-tesla-t4"),
+        (
+            [*GPU, "--gpu=nvidia-tesla-t4", "--gpu_count=8"],
+            "--gpu_count 8: a worker can have 1, 2, 4 of nvidia-tesla-t4",
+        ),
         (["--preset=local"], "give --preset dataflow or --preset dataflow-gpu"),
     ],
 )
@@ -168,7 +174,7 @@ def test_gpus_elsewhere_are_refused(flag):
 
 
 def test_a_quote_needs_a_dry_run():
-    with pytest.raises(ValueError, match="--images is about a quote: give --dry_run too"):
+    with pytest.raises(ValueError, match="--images applies to a quote: give --dry_run too"):
         options.parse(["--images=3"])
 
 

@@ -16,10 +16,8 @@ import numpy as np
 from transforms.cores import usable_cores
 from transforms.models import handles
 from transforms.models.engines import device, openvino_engine
-from transforms.models.engines.fixed_batches import FixedBatches, Pixels, Vectors
+from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, FixedBatches, Pixels, Vectors
 from transforms.models.spec import ModelSpec
-
-BATCH_SIZE_DEFAULT = 32
 
 _LOG = logging.getLogger(__name__)
 
