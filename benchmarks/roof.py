@@ -32,7 +32,7 @@ def compiled(saved_model: str, image_size: tuple[int, int], bfloat16: bool) -> C
 
     core = openvino.Core()
     model = core.read_model(saved_model)
-    at_once = openvino_engine.images_a_call(model)
+    at_once = openvino_engine.images_per_call(model)
     model.reshape([at_once, *image_size, 3])
     prepared = PrePostProcessor(model)
     prepared.input().tensor().set_element_type(openvino.Type.u8)
