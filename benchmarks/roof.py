@@ -34,7 +34,7 @@ def compiled(saved_model: str, image_size: tuple[int, int], bfloat16: bool) -> C
 
     core = openvino.Core()
     model = core.read_model(saved_model)
-    images_per_call = openvino_engine.images_a_call(model)
+    images_per_call = openvino_engine.images_per_call(model)
     model.reshape([images_per_call, *image_size, 3])
     prepared = PrePostProcessor(model)
     prepared.input().tensor().set_element_type(openvino.Type.u8)

@@ -89,7 +89,7 @@ def _cost(spec: ModelSpec, batch_size: int) -> dict[str, Any]:
 
     from transforms.models.engines import loading, opening, throughput
 
-    parameters = opening.opened(spec).parameters()
+    parameters = opening.open_model(spec).parameters()
     model = loading.load(spec, batch_size)
     images = np.zeros((batch_size, *spec.image_size, 3), np.uint8)
     before = _peak_mib()

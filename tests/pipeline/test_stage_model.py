@@ -115,9 +115,9 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
         spec = resolve("gs://models/m", (16, 16), "stretch", billing_project="payer")
         assert spec == resolve("gs://models/m", (16, 16), "stretch", billing_project="payer")  # as kept
         shutil.rmtree(tmp_path / "cache")  # a worker is another machine
-        opening._opened.cache_clear()
+        opening._open.cache_clear()
         listed = len(front.requests)
-        assert opening.opened(pickle.loads(pickle.dumps(spec))).parameters() > 0  # noqa: S301 - made here
+        assert opening.open_model(pickle.loads(pickle.dumps(spec))).parameters() > 0  # noqa: S301 - made here
         assert len(front.requests) > listed
         assert inspect_model.main(["gs://models/m", "--batch_size", "1", *billed]) == 0
         assert f"digest                {spec.digest}" in capfd.readouterr().out

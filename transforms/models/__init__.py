@@ -1,1 +1,1 @@
-"""Models: what a name or handle means, and everything that needs TensorFlow."""
+"""Models: names and handles, loading, and everything else that needs TensorFlow."""

@@ -1,4 +1,4 @@
-"""The models that this project knows by name: those in the package, and modules of TF-Hub. No TensorFlow."""
+"""The models that have a name here: those in the package, and modules of TF-Hub. No TensorFlow."""
 
 import dataclasses
 import hashlib
@@ -12,7 +12,14 @@ _WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclasses.dataclass(frozen=True)
 class BundledModel:
-    """A model in this package: its weights' file, the size of its vectors, its image size (height, width)."""
+    """A model in this package.
+
+    Attributes:
+      weights: name of its weights file.
+      dimension: components of a vector.
+      image_size: default (height, width) in pixels.
+      min_size: smallest height or width that the network takes, in pixels.
+    """
 
     weights: str
     dimension: int
@@ -22,7 +29,7 @@ class BundledModel:
 
 @dataclasses.dataclass(frozen=True)
 class HubModel:
-    """A module of TF-Hub: its handle, and the image size (height, width) where the module itself does not tell it."""
+    """A module of TF-Hub: its handle, and the (height, width) in pixels to use where the module does not state one."""
 
     handle: str
     image_size: tuple[int, int]
@@ -47,26 +54,35 @@ DEFAULT = "efficientnet_lite0"
 
 
 def bundled(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> ModelSpec:
-    """Returns the spec of one of BUNDLED for one way of preparing its images.
+    """Returns the spec of a bundled model for the given preprocessing.
 
     Args:
       name: one of BUNDLED.
-      image_size: (height, width) in pixels; None for the model's own.
-      resize_mode: how images get that size.
+      image_size: (height, width) in pixels; None for the model's default.
+      resize_mode: how images are brought to that size.
 
     Raises:
-      ValueError: if the model cannot take that size.
+      ValueError: if the size is too small for the model.
     """
     model = BUNDLED[name]
     size = image_size or model.image_size
     if min(size) < model.min_size:
         raise ValueError(f"image_size={size[0]}x{size[1]}: expected at least {model.min_size} pixels for {name!r}")
     files = hashlib.sha256(weights_file(name).read_bytes()).hexdigest()
-    return ModelSpec(name, "bundled", "", "", (), model.dimension, size, digest(files, "", (), size, resize_mode))
+    return ModelSpec(
+        name=name,
+        format="bundled",
+        location="",
+        signature="",
+        tags=(),
+        dimension=model.dimension,
+        image_size=size,
+        digest=digest(files, "", (), size, resize_mode),
+    )
 
 
 def weights(name: str) -> dict[str, Any]:
-    """Returns the weights of a bundled model by name, as numpy arrays."""
+    """Returns the weights of a bundled model, name → numpy array."""
     import numpy as np
 
     with weights_file(name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -74,5 +90,5 @@ def weights(name: str) -> dict[str, Any]:
 
 
 def weights_file(name: str) -> Path:
-    """Returns the weights of a bundled model: a numpy archive of plain arrays."""
+    """Returns the path of a bundled model's weights, a numpy archive of plain arrays."""
     return _WEIGHTS / BUNDLED[name].weights

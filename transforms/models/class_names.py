@@ -1,4 +1,4 @@
-"""Names of the classes that a classifier's outputs stand for."""
+"""Names of the classes of a classifier's outputs."""
 
 from pathlib import Path
 
@@ -6,24 +6,26 @@ _IMAGENET = Path(__file__).parent / "imagenet_labels.txt"
 
 
 def names(path: Path, is_classifier: bool, outputs: int) -> tuple[str, ...]:
-    """Returns the names of a model's classes, () for one that gives feature vectors.
+    """Returns the names of a model's classes, () for a model of feature vectors.
+
+    A `labels.txt` in the model's directory decides, with one name per line. Without it, a classifier with 1001 outputs
+    gets ImageNet's names: in TF-Hub's modules, the first of its outputs is the background. Any other classifier gets
+    the index of each output as its name.
 
     Args:
-      path: the model's directory; a `labels.txt` in it has a name a line.
-      is_classifier: whether the model is known to give classes.
-      outputs: numbers it gives for an image. 1001 of a classifier are ImageNet's classes, the first of them
-        background, as TF-Hub's modules have them; of another number the names are not known, and its own index names
-        a class.
+      path: the model's directory.
+      is_classifier: whether the outputs are known to be classes.
+      outputs: numbers that the model returns for an image.
 
     Raises:
       ValueError: if `labels.txt` has another number of names.
     """
-    own = path / "labels.txt"
-    if own.is_file():
-        found = _lines(own)
-        if len(found) != outputs:
-            raise ValueError(f"{str(own)!r} has {len(found)} names for a model of {outputs} outputs")
-        return found
+    labels_file = path / "labels.txt"
+    if labels_file.is_file():
+        labels = _lines(labels_file)
+        if len(labels) != outputs:
+            raise ValueError(f"{str(labels_file)!r} has {len(labels)} names for a model of {outputs} outputs")
+        return labels
     if not is_classifier:
         return ()
     imagenet = _lines(_IMAGENET)

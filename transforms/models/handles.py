@@ -1,4 +1,4 @@
-"""Model handles → files on this machine: the hubs, buckets, archives and directories where users keep their models."""
+"""Model handles → files on this machine. A handle names a hub, a bucket, an archive or a directory."""
 
 import functools
 import hashlib
@@ -13,10 +13,10 @@ from transforms.models import catalog
 from transforms.one_line import one_line
 from transforms.storage import complete, locations
 
-# A bound on what an archive from a stranger may unpack to; the largest image models are a few GB.
+# The limit for the unpacked size of an untrusted archive. The largest image models are a few GB.
 MAX_MODEL_BYTES = 16 * 2**30
 
-# What a SavedModel is made of, at its top, whatever wrote it; saved_model.pb is the one that loaders look for.
+# The top-level entries of a SavedModel, from any writer. Loaders look for saved_model.pb.
 SAVED_MODEL = "saved_model.pb"
 SAVED_MODEL_ENTRIES = frozenset(
     {SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb", "tfhub_module.pb", "variables", "assets", "assets.extra"}
@@ -28,37 +28,38 @@ _KAGGLE = re.compile(r"[\w.-]+/[\w.-]+/(tensorFlow1|tensorFlow2|keras)/[\w.-]+(/
 
 
 def local_path(handle: str, billing_project: str | None = None) -> Path:
-    """Returns the SavedModel directory or `.keras` file that a handle means, fetched where it is elsewhere.
+    """Returns the SavedModel directory or `.keras` file of a handle. A remote one is downloaded.
 
     Args:
-      handle: a directory, a `.keras` file or a `.tar.gz` of a SavedModel, each local or `gs://`; a URL of tfhub.dev or
-        kaggle.com, or of an archive, which tensorflow-hub fetches into TFHUB_CACHE_DIR; a short Kaggle handle, which
-        kagglehub fetches into KAGGLEHUB_CACHE.
-      billing_project: who pays for requests to a bucket whose owner does not.
+      handle: one of these.
+        - A directory, a `.keras` file or a `.tar.gz` of a SavedModel, each local or `gs://`.
+        - A URL of tfhub.dev or kaggle.com, or of an archive. tensorflow-hub downloads it into TFHUB_CACHE_DIR.
+        - A short Kaggle handle. kagglehub downloads it into KAGGLEHUB_CACHE.
+      billing_project: the project that pays for requests to a requester-pays bucket.
 
     Raises:
-      ValueError: if there is nothing to be had under the handle; it says how to bring a model to where it is needed.
+      ValueError: if the handle leads to no model. The message says how to copy a model to a place without network.
     """
     if handle.startswith(("http://", "https://")):
-        return _fetched(handle, _by_tensorflow_hub)
+        return _fetch(handle, _download_from_tensorflow_hub)
     if locations.is_gcs(handle):
-        return _fetched(handle, functools.partial(_from_bucket, billing_project=billing_project))
+        return _fetch(handle, functools.partial(_download_from_bucket, billing_project=billing_project))
     path = Path(handle).expanduser()
     if path.is_file() and _is_archive(handle):
-        return _unpacked(path)
+        return _unpack(path)
     if path.exists():
         return path
     if _KAGGLE.fullmatch(handle):
-        return _fetched(handle, _by_kagglehub)
+        return _fetch(handle, _download_from_kaggle)
     names = ", ".join((*catalog.BUNDLED, *catalog.HUB))
     raise ValueError(f"model={handle!r}: no such directory, archive or hub handle, and none of the names {names}")
 
 
 def files_digest(path: Path) -> str:
-    """Returns the hex SHA-256 over a model's files: names below the directory, and contents.
+    """Returns the hex SHA-256 over a model's files: their names below the directory, and their contents.
 
-    Left out are `assets.extra`, since what is noted there about a model is no part of it, and `fingerprint.pb`, in
-    which TensorFlow puts a random number each time that it saves.
+    It leaves out `assets.extra`, whose notes about a model are no part of it. It leaves out `fingerprint.pb`, because
+    TensorFlow writes a random number there with every save.
     """
     digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
@@ -73,10 +74,10 @@ def files_digest(path: Path) -> str:
 
 
 def files_state(location: str) -> tuple[tuple[str, int, int], ...]:
-    """Returns what tells that a model's files on this machine were edited, without reading them.
+    """Returns the state of a model's files on this machine. It changes when a file is edited, and reads no contents.
 
     Returns:
-      Name, size in bytes and mtime in nanoseconds of each file; nothing where the model is bundled or elsewhere.
+      Name, size in bytes and mtime in nanoseconds of each file; () for a bundled or remote model.
     """
     path = Path(location)
     if not location or not path.exists():
@@ -90,48 +91,49 @@ def _is_archive(handle: str) -> bool:
     return handle.endswith(_ARCHIVES)
 
 
-def _fetched(handle: str, fetch: Callable[[str], Path]) -> Path:
+def _fetch(handle: str, download: Callable[[str], Path]) -> Path:
+    """Returns the local path of a remote model. Raises ValueError for any error of `download`."""
     try:
-        return fetch(handle)
+        return download(handle)
     except Exception as error:
         raise ValueError(
             f"model={handle!r} is not cached here and cannot be fetched ({one_line(error, 200)}); where there is a "
-            f"network, `python -m pipeline.stage_model {handle} DIR` copies it to DIR, which --model then takes"
+            f"network, `python -m pipeline.stage_model {handle} DIR` copies it to DIR: give DIR to --model"
         ) from error
 
 
-def _by_tensorflow_hub(handle: str) -> Path:
+def _download_from_tensorflow_hub(handle: str) -> Path:
     import tensorflow_hub as hub
 
     return Path(hub.resolve(handle))
 
 
-def _by_kagglehub(handle: str) -> Path:
+def _download_from_kaggle(handle: str) -> Path:
     import kagglehub
 
     return Path(kagglehub.model_download(handle))
 
 
-def _from_bucket(handle: str, billing_project: str | None) -> Path:
-    """Copies a directory, archive or file from Cloud Storage; once, as long as no object of it changes."""
+def _download_from_bucket(handle: str, billing_project: str | None) -> Path:
+    """Copies a directory, archive or file from Cloud Storage. It copies again only when an object of it changes."""
     from transforms.storage import gcs, gcs_directory  # Google's client
 
     blobs = gcs_directory.below(handle, billing_project)
     if not blobs:
-        raise FileNotFoundError("there is no such object, and none below it")
+        raise FileNotFoundError("there is no such object and no object below it")
     if sum(blob.size for blob in blobs) > MAX_MODEL_BYTES:
-        raise ValueError(f"more than {MAX_MODEL_BYTES} bytes")
+        raise ValueError(f"it has more than {MAX_MODEL_BYTES} bytes")
     state = "\n".join(f"{blob.name} {blob.generation} {blob.size}" for blob in blobs)
     target = _cache() / hashlib.sha256(f"{handle}\n{state}".encode()).hexdigest()
     complete.fill_once(target, functools.partial(gcs_directory.download, blobs, handle))
-    if [blob.name for blob in blobs] == [gcs.split(handle)[1].rstrip("/")]:  # an object, and no directory
+    if [blob.name for blob in blobs] == [gcs.split(handle)[1].rstrip("/")]:  # a single object, not a directory
         file = target / Path(blobs[0].name).name
-        return _unpacked(file) if _is_archive(handle) else file
+        return _unpack(file) if _is_archive(handle) else file
     return target
 
 
-def _unpacked(archive: Path) -> Path:
-    """Unpacks a tar file, once for each content, and returns the directory in it that holds the model."""
+def _unpack(archive: Path) -> Path:
+    """Unpacks a tar file and returns the directory in it that holds the model. Each content is unpacked once."""
     target = _cache() / files_digest(archive)
 
     def unpack(directory: Path) -> None:
@@ -144,10 +146,10 @@ def _unpacked(archive: Path) -> Path:
         complete.fill_once(target, unpack)
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"model={str(archive)!r}: not a readable tar file: {error}") from error
-    inner = [path for path in target.iterdir() if path.is_dir()]
-    return inner[0] if len(inner) == 1 and not (target / SAVED_MODEL).exists() else target
+    subdirectories = [path for path in target.iterdir() if path.is_dir()]
+    return subdirectories[0] if len(subdirectories) == 1 and not (target / SAVED_MODEL).exists() else target
 
 
 def _cache() -> Path:
-    """Returns where models from buckets and archives are kept, beside tensorflow-hub's own."""
+    """Returns the directory for models from buckets and archives, beside those of tensorflow-hub."""
     return Path(os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules") / "files"

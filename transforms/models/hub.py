@@ -1,8 +1,8 @@
-"""SavedModels as TF-Hub gives them: what one holds, and the function in it that turns images into vectors.
+"""SavedModels from TF-Hub: their contents, and the function in them that maps images to vectors.
 
-Two formats: TF2 SavedModels, called by their `__call__` where they have one (the Reusable SavedModel interface,
-https://www.tensorflow.org/hub/reusable_saved_models) and by a signature where not; and TF1 Hub modules, which are
-graphs in variants by tags, with signatures. Input and output are TF-Hub's common image signatures
+There are two formats. A TF2 SavedModel is called by its `__call__` (the Reusable SavedModel interface,
+https://www.tensorflow.org/hub/reusable_saved_models), or by a signature if it has none. A TF1 Hub module holds one
+graph per set of tags, and each graph has signatures. Input and output follow TF-Hub's common image signatures
 (https://www.tensorflow.org/hub/common_signatures/images): `images`, float32 (n, height, width, 3) in [0, 1].
 """
 
@@ -11,7 +11,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_hub as hub
@@ -23,17 +23,17 @@ from transforms.one_line import one_line
 
 Embed = Callable[[tf.Tensor], tf.Tensor]
 
-# A knob of TF-Hub's modules, and its default there: it moves averages in training, and changes no vector.
+# An input of TF-Hub's modules and its default there. It matters in training only, and changes no vector.
 _MOMENTUM = "batch_norm_momentum"
 _MOMENTUM_DEFAULT = 0.99
 
-# A graph from a stranger has no business with this machine's files or its Python.
+# Models are untrusted: their graphs may neither access files nor run Python.
 _FORBIDDEN_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"})
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorInfo:
-    """Name of a dtype, and a shape in which None is free; None for a shape of unknown rank."""
+    """Name of a dtype, and a shape. A free size is None, and so is a shape of unknown rank."""
 
     dtype: str
     shape: tuple[int | None, ...] | None
@@ -46,7 +46,7 @@ class TensorInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """What a signature takes and gives, by name."""
+    """The inputs and outputs of a signature, by name."""
 
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
@@ -59,13 +59,13 @@ class Signature:
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """What a SavedModel's file says.
+    """The contents of a SavedModel, as its file states them.
 
     Attributes:
       format: `tf2` or `tf1_hub`.
       variants: tags → signatures by name.
       is_callable: whether it has a `__call__`.
-      image_size: the (height, width) that a TF1 module asks for, by its ImageModuleInfo.
+      image_size: the (height, width) in the ImageModuleInfo of a TF1 module, in pixels; None where there is none.
     """
 
     format: str
@@ -74,16 +74,28 @@ class SavedModel:
     image_size: tuple[int, int] | None
 
 
+class Loaded(NamedTuple):
+    """A loaded model.
+
+    Attributes:
+      embed: float32 (n, height, width, 3) in [0, 1] → float32 (n, dimension).
+      model: the loaded object. It may have variables, and has to live as long as `embed`.
+    """
+
+    embed: Embed
+    model: Any
+
+
 def read(directory: Path) -> SavedModel:
-    """Returns what a SavedModel holds, without loading it.
+    """Returns the contents of a SavedModel, without loading it.
 
     Raises:
-      ValueError: if the directory has no readable SavedModel, or one with operations that reach out of the graph.
+      ValueError: if the directory has no readable SavedModel, or its graph accesses files or runs Python.
     """
     path = directory / "saved_model.pb"
     if not path.is_file():
-        found = sorted(file.name for file in directory.iterdir())[:5] if directory.is_dir() else []
-        raise ValueError(f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, found {found}")
+        present = sorted(file.name for file in directory.iterdir())[:5] if directory.is_dir() else []
+        raise ValueError(f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, found {present}")
     proto = saved_model_pb2.SavedModel()
     try:
         proto.ParseFromString(path.read_bytes())
@@ -110,13 +122,13 @@ def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | Non
     """Returns the name of the signature to call, and the tags of its variant.
 
     Args:
-      model: as read.
-      signature: as asked for; None for the default, which for TF2 is "" (`__call__`) where there is one, else
-        `serving_default`, and for TF1 `default`.
-      tags: as asked for; None for the variant for inference.
+      model: the contents, from `read`.
+      signature: the signature that the user wants, or None for the default. The default of TF1 is `default`. That of
+        TF2 is "" (`__call__`) where there is one, else `serving_default`.
+      tags: the variant that the user wants, or None for the one for inference.
 
     Raises:
-      ValueError: if there is no such variant or signature, with those there are.
+      ValueError: if there is no such variant or signature. The message lists those of the model.
     """
     if tags is None:
         tags = () if model.format == "tf1_hub" else ("serve",)
@@ -128,8 +140,8 @@ def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | Non
         signature = "default" if model.format == "tf1_hub" else "" if model.is_callable else "serving_default"
         if signature == "serving_default" and signature not in variant:
             raise ValueError(
-                f"the model is not callable and has no signature {signature!r}: name one by model_signature; "
-                f"it has {', '.join(sorted(variant)) or 'none'}"
+                f"the model is not callable and has no signature {signature!r}: "
+                f"expected a model_signature among {', '.join(sorted(variant)) or 'none'}"
             )
     if signature and signature not in variant:
         raise ValueError(f"model_signature={signature!r}: expected one of {', '.join(sorted(variant)) or 'none'}")
@@ -137,49 +149,46 @@ def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | Non
 
 
 def expected_size(signature: Signature) -> tuple[int, int] | None:
-    """Returns the (height, width) at which a signature's images are fixed, None where they are free."""
-    shape = _image_input(signature)[1].shape
+    """Returns the fixed (height, width) of a signature's images in pixels, None where they are free."""
+    _, info = _image_input(signature)
+    shape = info.shape
     return (shape[1], shape[2]) if shape and shape[1] and shape[2] else None
 
 
-def load(directory: Path, signature: str, tags: tuple[str, ...]) -> tuple[Embed, Any]:
+def load(directory: Path, signature: str, tags: tuple[str, ...]) -> Loaded:
     """Loads a SavedModel.
 
     Args:
-      directory: where it is.
-      signature, tags: as `choose` gives them.
-
-    Returns:
-      A function, float32 (n, height, width, 3) in [0, 1] → float32 (n, dimension); and the loaded object, which has to
-      live as long as the function, and may have variables.
+      directory: of the SavedModel.
+      signature, tags: the function to call, from `choose`.
 
     Raises:
-      ValueError: if what would be called is no function of images alone, with what it has and what is needed.
+      ValueError: if that function does not map images alone to vectors. The message shows its inputs and outputs.
     """
-    model = read(directory)
-    loaded = hub.load(str(directory), tags=list(tags))
+    contents = read(directory)
+    model = hub.load(str(directory), tags=list(tags))
     if not signature:
-        return _by_call(loaded), loaded
-    return _by_signature(loaded.signatures[signature], model.variants[tags][signature]), loaded
+        return Loaded(_embed_by_call(model), model)
+    return Loaded(_embed_by_signature(model.signatures[signature], contents.variants[tags][signature]), model)
 
 
-def _by_call(loaded: Any) -> Embed:
-    takes = inspect.getfullargspec(loaded.__call__)
-    inference = {"training": False} if "training" in (*takes.args, *takes.kwonlyargs) else {}
+def _embed_by_call(model: Any) -> Embed:
+    arguments = inspect.getfullargspec(model.__call__)
+    inference = {"training": False} if "training" in (*arguments.args, *arguments.kwonlyargs) else {}
 
     def embed(images: tf.Tensor) -> tf.Tensor:
         try:
-            return loaded(images, **inference)
+            return model(images, **inference)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "the model's __call__ does not take float32[?, height, width, 3] alone; name a signature that does by "
-                f"model_signature ({one_line(error)})"
+                "the model's __call__ does not take float32[?, height, width, 3] alone: "
+                f"give a model_signature that does ({one_line(error)})"
             ) from error
 
     return embed
 
 
-def _by_signature(function: Any, signature: Signature) -> Embed:
+def _embed_by_signature(function: Any, signature: Signature) -> Embed:
     name, info = _image_input(signature)
     output = _vector_output(signature)
     momentum = {_MOMENTUM: tf.constant(_MOMENTUM_DEFAULT)} if _MOMENTUM in signature.inputs else {}
@@ -197,10 +206,10 @@ def _image_input(signature: Signature) -> tuple[str, TensorInfo]:
     if len(images) == 1:
         ((name, info),) = images.items()
         shape = info.shape
-        of_images = shape is None or (len(shape) == 4 and shape[3] in (3, None))
-        if info.dtype in ("float32", "uint8") and of_images:
+        may_hold_images = shape is None or (len(shape) == 4 and shape[3] in (3, None))
+        if info.dtype in ("float32", "uint8") and may_hold_images:
             return name, info
-    raise ValueError(f"not a model of images: it has {signature}; needed is one input float32[?, height, width, 3]")
+    raise ValueError(f"not a model of images: it has {signature}, expected one input float32[?, height, width, 3]")
 
 
 def _vector_output(signature: Signature) -> str:
@@ -213,7 +222,9 @@ def _vector_output(signature: Signature) -> str:
         return "default"
     if len(vectors) == 1:
         return vectors[0]
-    raise ValueError(f"not a model that gives one vector an image: it has {signature}; needed is float32[?, dimension]")
+    raise ValueError(
+        f"no model with one vector per image: it has {signature}, expected one output float32[?, dimension]"
+    )
 
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
@@ -229,7 +240,7 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
 
 
 def _has_call(graph: Any) -> bool:
-    """Returns whether the object that was saved, node 0 of the object graph, has a function `__call__`."""
+    """Returns whether the saved object, node 0 of the object graph, has a function `__call__`."""
     nodes = graph.object_graph_def.nodes
     return any(child.local_name == "__call__" for child in nodes[0].children) if nodes else False
 
@@ -237,15 +248,17 @@ def _has_call(graph: Any) -> bool:
 def _check_ops(graph: Any) -> None:
     definition = graph.graph_def
     nodes = itertools.chain(definition.node, *(function.node_def for function in definition.library.function))
-    if found := _FORBIDDEN_OPS.intersection(node.op for node in nodes):
-        raise ValueError(f"the model's graph reaches out of itself by {', '.join(sorted(found))}: not loaded")
+    if forbidden := _FORBIDDEN_OPS.intersection(node.op for node in nodes):
+        raise ValueError(
+            f"the model's graph accesses files or runs Python by {', '.join(sorted(forbidden))}: not loaded"
+        )
 
 
 def _image_module_size(graph: Any) -> tuple[int, int] | None:
     """Returns the size in a TF1 module's ImageModuleInfo.
 
-    tensorflow-hub no longer ships those messages, so their fields are read by number: ModuleAttachment{1: key,
-    2: value}, ImageModuleInfo{1: default_image_size}, ImageSize{1: height, 2: width}.
+    tensorflow-hub no longer ships those messages, so this function reads their fields by number:
+    ModuleAttachment{1: key, 2: value}, ImageModuleInfo{1: default_image_size}, ImageSize{1: height, 2: width}.
     """
     attachments = graph.collection_def.get("hub_module_attachments") if graph.collection_def else None
     for attachment in attachments.bytes_list.value if attachments else ():

@@ -1,4 +1,4 @@
-"""What a `--model` means: a name or handle → `ModelSpec`, checked as far as one can before any worker starts."""
+"""Resolves a `--model`: a name or handle → `ModelSpec`. The model is checked at launch, before any worker starts."""
 
 import dataclasses
 from pathlib import Path
@@ -18,46 +18,53 @@ def resolve(
     tags: tuple[str, ...] | None = None,
     billing_project: str | None = None,
 ) -> ModelSpec:
-    """Returns the spec of a model for one way of preparing its images.
+    """Returns the spec of a model for the given preprocessing.
 
-    A bundled model costs nothing. Any other is fetched and loaded, which shows whether it works; what was found out is
-    kept on this machine, and the next time it need not be loaded.
+    A bundled model is not loaded. Any other model is downloaded and loaded, which shows whether it works. The result is
+    cached on this machine, so that the next call does not load the model.
 
     Args:
-      handle: a name of catalog.BUNDLED or catalog.HUB, or whatever handles.local_path takes.
+      handle: a name of catalog.BUNDLED or catalog.HUB, or any handle that handles.local_path takes.
       image_size: (height, width) in pixels; None for the model's own.
-      resize_mode: how images get that size.
-      signature, tags: what to call in a SavedModel; None for its default.
-      billing_project: who pays for requests to a bucket whose owner does not, here and where the model is loaded.
+      resize_mode: how images are brought to that size.
+      signature, tags: the function to call in a SavedModel; None for its default.
+      billing_project: the project that pays for requests to a requester-pays bucket, here and on the workers.
 
     Raises:
-      ValueError: if the model is not to be had, is not one of images, or does not take that size.
+      ValueError: if the model cannot be obtained, is no model of images, or does not take that size.
     """
     if handle in catalog.BUNDLED:
-        _check_is_whole(handle, signature, tags)
+        _check_no_signature(handle, signature, tags)
         return catalog.bundled(handle, image_size, resize_mode)
     from transforms.models import handles, notes
     from transforms.models.engines import cache
 
-    location = catalog.HUB[handle].handle if handle in catalog.HUB else handle
-    path = handles.local_path(location, billing_project)
-    # Models from a hub are on this machine by now: workers read the local copy, and never ask the hub.
-    place = location if locations.is_gcs(location) else str(path.absolute())
+    source = catalog.HUB[handle].handle if handle in catalog.HUB else handle
+    path = handles.local_path(source, billing_project)
+    # Models from a hub are downloaded at launch. Workers read the local copy.
+    location = source if locations.is_gcs(source) else str(path.absolute())
     files = handles.files_digest(path) if _may_be_model(path) else ""
-    billing_project = billing_project if locations.is_gcs(place) else None
-    asked = _Asked(handle, place, files, notes.content(path), image_size, resize_mode, signature, tags)
-    spec = cache.spec(asked)
+    billing_project = billing_project if locations.is_gcs(location) else None
+    request = _Request(handle, location, files, notes.read_text(path), image_size, resize_mode, signature, tags)
+    spec = cache.read_spec(request)
     if spec is None:
-        spec = _found_out(asked, path, billing_project)
-        cache.keep_spec(asked, spec)
+        spec = _inspect(request, path, billing_project)
+        cache.write_spec(request, spec)
     return dataclasses.replace(spec, billing_project=billing_project)
 
 
-class _Asked(NamedTuple):
-    """All that a spec depends on: what `resolve` was given, where the files are, their digest, and the note by them."""
+class _Request(NamedTuple):
+    """Everything that determines a spec: the key of its cache entry.
+
+    Attributes:
+      handle, image_size, resize_mode, signature, tags: arguments of `resolve`.
+      location: see ModelSpec.
+      files: hex digest of the model's files.
+      note: text of the model's note, see `notes`.
+    """
 
     handle: str
-    place: str
+    location: str
     files: str
     note: str
     image_size: tuple[int, int] | None
@@ -70,65 +77,86 @@ def _may_be_model(path: Path) -> bool:
     return path.is_file() or (path / "saved_model.pb").is_file()
 
 
-def _found_out(asked: _Asked, path: Path, billing_project: str | None) -> ModelSpec:
+def _inspect(request: _Request, path: Path, billing_project: str | None) -> ModelSpec:
+    """Returns the spec of the model at `path`, which it reads and loads."""
     from transforms.models import hub, notes  # TensorFlow
 
-    draft = ModelSpec(asked.handle, "keras", asked.place, "", (), 0, (0, 0), "", billing_project=billing_project)
+    draft = ModelSpec(
+        name=request.handle,
+        format="keras",
+        location=request.location,
+        signature="",
+        tags=(),
+        dimension=0,
+        image_size=(0, 0),
+        digest="",
+        billing_project=billing_project,
+    )
     if path.suffix == ".keras":
-        _check_is_whole(asked.handle, asked.signature, asked.tags)
-        return _tried(draft, asked, path, asked.image_size, is_classifier=False)
+        _check_no_signature(request.handle, request.signature, request.tags)
+        return _complete(draft, request, path, request.image_size, is_classifier=False)
     model = hub.read(path)
-    signature, tags = hub.choose(model, asked.signature, asked.tags)
+    signature, tags = hub.choose(model, request.signature, request.tags)
     draft = dataclasses.replace(draft, format=model.format, signature=signature, tags=tags)
-    fixed = hub.expected_size(model.variants[tags][signature]) if signature else None
-    if fixed and asked.image_size not in (None, fixed):
+    fixed_size = hub.expected_size(model.variants[tags][signature]) if signature else None
+    if fixed_size and request.image_size not in (None, fixed_size):
         raise ValueError(
-            f"model={asked.handle!r} takes images of {_by(fixed)} pixels only, not image_size={_by(asked.image_size)}"
+            f"model={request.handle!r} takes images of {_size_text(fixed_size)} pixels only, "
+            f"not image_size={_size_text(request.image_size)}"
         )
-    known = catalog.HUB.get(asked.handle)
-    names = (known.handle if known else asked.handle, notes.handle(path))
-    is_classifier = "image_classification" in model.variants[tags] or any("/classification/" in name for name in names)
-    return _tried(draft, asked, path, asked.image_size or fixed or model.image_size, is_classifier)
+    hub_model = catalog.HUB.get(request.handle)
+    sources = (hub_model.handle if hub_model else request.handle, notes.handle(path))
+    is_classifier = "image_classification" in model.variants[tags] or any(
+        "/classification/" in source for source in sources
+    )
+    return _complete(draft, request, path, request.image_size or fixed_size or model.image_size, is_classifier)
 
 
-def _check_is_whole(handle: str, signature: str | None, tags: tuple[str, ...] | None) -> None:
+def _check_no_signature(handle: str, signature: str | None, tags: tuple[str, ...] | None) -> None:
     if signature is not None or tags is not None:
-        raise ValueError(f"model={handle!r} has neither signatures nor tags: they are of SavedModels")
+        raise ValueError(f"model={handle!r} has neither signatures nor tags: only SavedModels have them")
 
 
-def _tried(
-    draft: ModelSpec, asked: _Asked, path: Path, image_size: tuple[int, int] | None, is_classifier: bool
+def _complete(
+    draft: ModelSpec, request: _Request, path: Path, image_size: tuple[int, int] | None, is_classifier: bool
 ) -> ModelSpec:
-    """Returns the spec completed by what a first call of the model shows."""
-    import numpy as np
-
+    """Returns a draft with its image size, dimension, digest and classes, which a first call of the model shows."""
     from transforms.models import class_names, notes
-    from transforms.models.engines import opening
 
-    known = catalog.HUB.get(asked.handle)
-    size = image_size or notes.image_size(path) or (known.image_size if known else None)
+    hub_model = catalog.HUB.get(request.handle)
+    size = image_size or notes.image_size(path) or (hub_model.image_size if hub_model else None)
     if size is None:
         raise ValueError(f"model={draft.name!r} does not tell which size its images have: give --image_size HxW")
     draft = dataclasses.replace(draft, image_size=size)
-    try:
-        vectors = opening.opened(draft)(np.zeros((2, *size, 3), np.uint8))
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f"model={draft.name!r} fails on images of {_by(size)} pixels: {one_line(error)}") from error
-    if vectors.ndim != 2 or vectors.shape[0] != 2 or vectors.dtype != np.float32:
-        raise ValueError(
-            f"model={draft.name!r} gives {vectors.dtype}{list(vectors.shape)} for 2 images: "
-            "needed is one vector an image, float32[2, dimension]"
-        )
-    dimension = vectors.shape[1]
+    dimension = _dimension(draft)
     return dataclasses.replace(
         draft,
         dimension=dimension,
-        digest=digest(asked.files, draft.signature, draft.tags, size, asked.resize_mode),
+        digest=digest(request.files, draft.signature, draft.tags, size, request.resize_mode),
         classes=class_names.names(path, is_classifier, dimension),
     )
 
 
-def _by(size: tuple[int, int] | None) -> str:
+def _dimension(draft: ModelSpec) -> int:
+    """Returns the length of a model's vectors, from a call with two black images."""
+    import numpy as np
+
+    from transforms.models.engines import opening
+
+    try:
+        vectors = opening.open_model(draft)(np.zeros((2, *draft.image_size, 3), np.uint8))
+    except ValueError:
+        raise
+    except Exception as error:
+        size = _size_text(draft.image_size)
+        raise ValueError(f"model={draft.name!r} fails on images of {size} pixels: {one_line(error)}") from error
+    if vectors.ndim != 2 or vectors.shape[0] != 2 or vectors.dtype != np.float32:
+        raise ValueError(
+            f"model={draft.name!r} gives {vectors.dtype}{list(vectors.shape)} for 2 images: "
+            "expected one vector per image, float32[2, dimension]"
+        )
+    return int(vectors.shape[1])
+
+
+def _size_text(size: tuple[int, int] | None) -> str:
     return f"{size[0]}x{size[1]}" if size else ""

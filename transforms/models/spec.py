@@ -1,4 +1,4 @@
-"""`ModelSpec`: all that a worker needs to know of a model, and its digest. Data that travels, so no TensorFlow."""
+"""`ModelSpec`: the facts about a model that a worker needs, and its digest. It is plain data, without TensorFlow."""
 
 import dataclasses
 import hashlib
@@ -9,13 +9,13 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 class ModelFields(NamedTuple):
-    """The model's part of a record: the same in all records of a run.
+    """The model's part of a record. It is the same in all records of a run.
 
     Attributes:
       model_name, model_digest: as recorded in `model/name` and `model/digest`.
       dimension: components of a vector.
       classes: names of a classifier's classes; () for feature vectors.
-      top_classes: how many of the best classes a record gets, at most.
+      top_classes: the largest number of best classes in a record.
     """
 
     model_name: str
@@ -26,29 +26,29 @@ class ModelFields(NamedTuple):
 
     @property
     def labels(self) -> int:
-        """How many classes a record gets."""
+        """The number of classes in each record."""
         return min(self.top_classes, len(self.classes))
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """Everything a worker needs to know of a model.
+    """The facts about a model that a worker needs.
 
     Attributes:
       name: as recorded in `model/name`.
-      format: `bundled`, `tf2`, `tf1_hub` or `keras`; which loader opens it.
-      location: where its files are, for a worker; "" for a bundled model.
+      format: `bundled`, `tf2`, `tf1_hub` or `keras`; it selects the loader.
+      location: path or URI of the model's files, as a worker reads them; "" for a bundled model.
       signature: the signature to call; "" for a model's own `__call__`.
       tags: the graph variant of a TF1 Hub module.
       dimension: components of a vector.
-      image_size: (height, width) of the images it is given, in pixels.
-      digest: hex SHA-256 over the model's files, what is called in them, and the preprocessing; vectors with one digest
-        are comparable.
-      precision: in which it computes, one of PRECISIONS.
-      precision_cosine: the smallest cosine of its vectors to those in float32, over the sample images; None where it
-        was not measured.
-      classes: names of the classes that a classifier's outputs stand for; () for feature vectors.
-      billing_project: who pays for requests to the bucket that it lies in, where the owner does not; no fact of it.
+      image_size: (height, width) of the input images, in pixels.
+      digest: hex SHA-256 over the model's files, the signature and tags, and the preprocessing. Vectors with the same
+        digest are comparable.
+      precision: the precision of the computation, one of PRECISIONS.
+      precision_cosine: the smallest cosine between its vectors and those in float32, over the sample images; None where
+        it was not measured.
+      classes: names of the classes of a classifier's outputs; () for feature vectors.
+      billing_project: the project that pays for requests to a requester-pays bucket. It is no property of the model.
     """
 
     name: str
@@ -65,20 +65,29 @@ class ModelSpec:
     billing_project: str | None = None
 
     def fields(self, top_classes: int = 0) -> ModelFields:
-        """Returns the model's part of a record, with at most so many classes."""
+        """Returns the model's part of a record with at most `top_classes` classes."""
         return ModelFields(self.name, self.digest, self.dimension, self.classes, top_classes)
 
-    def bare(self) -> "ModelSpec":
-        """Returns what it takes to open the model: two specs of one model that differ elsewhere become equal."""
+    def for_opening(self) -> "ModelSpec":
+        """Returns a copy without the fields that opening the model does not need.
+
+        Caches of opened models use it as their key: specs that differ only in those fields share an entry.
+        """
         return dataclasses.replace(self, dimension=0, digest="", precision="float32", precision_cosine=None, classes=())
 
     def facts(self) -> dict[str, Any]:
-        """Returns what a report says of the model, which is all but who pays for it."""
+        """Returns the fields that a report shows: all of them except `billing_project`."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "billing_project"}
 
 
 def digest(files: str, signature: str, tags: tuple[str, ...], image_size: tuple[int, int], resize_mode: str) -> str:
-    """Returns the digest of a model as it is used: `files` is that of its files, the rest is how images get to it."""
+    """Returns the digest of a model together with its preprocessing, in hex.
+
+    Args:
+      files: hex digest of the model's files.
+      signature, tags, image_size: as in ModelSpec.
+      resize_mode: how images are brought to `image_size`.
+    """
     use = {
         "files": files,
         "signature": signature,
@@ -92,10 +101,12 @@ def digest(files: str, signature: str, tags: tuple[str, ...], image_size: tuple[
 
 
 def in_precision(spec: ModelSpec, precision: str, cosine: float | None) -> ModelSpec:
-    """Returns a model of float32 as one that computes in another precision, which is another digest.
+    """Returns the spec of the same model in another precision. Its digest differs.
 
     Args:
-      spec: the model; precision: one of PRECISIONS; cosine: see ModelSpec.
+      spec: the model in float32.
+      precision: one of PRECISIONS.
+      cosine: the `precision_cosine` of the result.
     """
     if precision == spec.precision:
         return spec

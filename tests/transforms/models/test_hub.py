@@ -142,7 +142,7 @@ def test_a_signature_that_takes_bytes_gets_the_pixels_back(tmp_path):
 )
 def test_what_is_no_model_of_images_is_refused_with_what_it_has(tmp_path, function, specs, has):
     save(tmp_path, function, *specs)
-    with pytest.raises(ValueError, match=rf"{has}.*needed is"):
+    with pytest.raises(ValueError, match=rf"{has}.*expected one (input|output) float32"):
         embed(tmp_path, np.zeros((1, 4, 4, 3), np.float32))
 
 
@@ -166,7 +166,7 @@ def test_a_graph_that_reaches_out_is_not_loaded(tmp_path, reach_out):
             return mean_colour(tf.identity(images))
 
     save(tmp_path, function, IMAGES)
-    with pytest.raises(ValueError, match="reaches out of itself by (ReadFile|EagerPyFunc|PyFunc)"):
+    with pytest.raises(ValueError, match="accesses files or runs Python by (ReadFile|EagerPyFunc|PyFunc)"):
         hub.read(tmp_path)
 
 

@@ -48,7 +48,7 @@ def test_a_model_of_any_size_asks_for_one_unless_it_is_noted(tmp_path):
     with pytest.raises(ValueError, match="does not tell which size its images have: give --image_size HxW"):
         resolve(str(tmp_path), None, "stretch")
     assert resolve(str(tmp_path), (9, 8), "stretch").image_size == (9, 8)
-    notes.note(tmp_path, image_size=(7, 6))
+    notes.write(tmp_path, image_size=(7, 6))
     spec = resolve(str(tmp_path), None, "stretch")
     assert (spec.format, spec.dimension, spec.image_size) == ("tf2", 5, (7, 6))
     (tmp_path / "assets.extra" / "image_model.json").write_text('{"image_size": 3}')
@@ -101,7 +101,7 @@ def test_a_keras_file_with_code_in_it_is_refused(tmp_path):
 
 def test_a_model_that_gives_images(tmp_path):
     keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)]).save(tmp_path / "m.keras")
-    with pytest.raises(ValueError, match=r"gives float32\[2, 6, 6, 4\] for 2 images: needed is one vector an image"):
+    with pytest.raises(ValueError, match=r"gives float32\[2, 6, 6, 4\] for 2 images: expected one vector per image"):
         resolve(str(tmp_path / "m.keras"), (8, 8), "stretch")
 
 

@@ -1,1 +1,1 @@
-"""Engines: a ModelSpec → the model that a worker calls."""
+"""Engines: ModelSpec → the function that a worker calls."""

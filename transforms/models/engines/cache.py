@@ -1,8 +1,8 @@
-"""What it took TensorFlow to find out about a model, kept on this machine: the next run with that model needs none.
+"""A cache on this machine of specs and converted networks, so that later runs with a model do not load TensorFlow.
 
-Kept are the spec, by what was asked for, and the network as OpenVINO has it; each under the digest of the model's
-files, of the libraries' versions and of this package's own code. So what is kept is never out of date, and may be
-removed at any time.
+An entry holds either the spec of a model or its network in OpenVINO's format. Its key includes the digest of the
+model's files, the versions of the libraries and the digest of this package's code. An entry is therefore never out of
+date. Every entry may be deleted at any time.
 """
 
 import contextlib
@@ -32,20 +32,20 @@ _SPEC, _NETWORK = "spec.json", "network.xml"
 
 
 def directory() -> Path:
-    """Returns where it is kept; it need not exist."""
-    if own := os.environ.get("BEAM_IMAGE_EMBEDDINGS_CACHE"):
-        return Path(own)
+    """Returns the directory of the cache, which may not exist yet."""
+    if path := os.environ.get("BEAM_IMAGE_EMBEDDINGS_CACHE"):
+        return Path(path)
     home = Path("~").expanduser() if os.environ.get("HOME") else Path(tempfile.gettempdir())
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache", "beam-image-embeddings", "models")
 
 
-def spec(asked: Sequence[object]) -> ModelSpec | None:
-    """Returns what was found out about a model, None if it was not.
+def read_spec(request: Sequence[object]) -> ModelSpec | None:
+    """Returns the spec in the cache, None if there is none.
 
     Args:
-      asked: all that it depends on, as JSON has it.
+      request: everything that determines the spec, in JSON's types.
     """
-    file = _entry("spec", *asked) / _SPEC
+    file = _entry("spec", *request) / _SPEC
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
@@ -57,23 +57,23 @@ def spec(asked: Sequence[object]) -> ModelSpec | None:
         return None
 
 
-def keep_spec(asked: Sequence[object], spec: ModelSpec) -> None:
-    """Keeps what was found out about a model."""
+def write_spec(request: Sequence[object], spec: ModelSpec) -> None:
+    """Writes the spec for a request into the cache; see `read_spec`."""
 
     def write(directory: Path) -> None:
         (directory / _SPEC).write_text(json.dumps(spec.facts(), indent=2) + "\n", encoding="utf-8")
 
-    _keep(_entry("spec", *asked), write)
+    _write_entry(_entry("spec", *request), write)
 
 
 def network_entry(spec: ModelSpec) -> Path:
-    """Returns where the network of a model is kept; reads the model's files for their digest."""
+    """Returns the path of the cache entry for the network of a model. It reads the model's files for their digest."""
     files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
     return _entry("network", files, spec.format, spec.signature, spec.tags, spec.image_size, openvino_engine.identity())
 
 
-def network(entry: Path) -> "openvino.Model | None":
-    """Returns the network in an entry, None if it is not kept."""
+def read_network(entry: Path) -> "openvino.Model | None":
+    """Returns the network in an entry, None if there is none."""
     file = entry / _NETWORK
     if not file.exists():
         return None
@@ -84,35 +84,35 @@ def network(entry: Path) -> "openvino.Model | None":
         return None
 
 
-def keep_network(entry: Path, network: "openvino.Model") -> None:
-    """Keeps a network in an entry."""
+def write_network(entry: Path, network: "openvino.Model") -> None:
+    """Writes a network into an entry."""
 
     def write(directory: Path) -> None:
         openvino_engine.openvino.save_model(network, directory / _NETWORK, compress_to_fp16=False)
 
-    _keep(entry, write)
+    _write_entry(entry, write)
 
 
-def _keep(entry: Path, write: complete.Fill) -> None:
+def _write_entry(entry: Path, write: complete.Fill) -> None:
     try:
         complete.fill_once(entry, write)
-    except (OSError, RuntimeError) as error:  # a disk that is full or read-only: it works without
-        _LOG.warning("%s: cannot be kept (%s), so the next run finds out the same again", entry, error)
+    except (OSError, RuntimeError) as error:  # a full or read-only disk: the run works without the cache
+        _LOG.warning("%s: cannot be written (%s); the next run inspects the model again", entry, error)
 
 
 def _remove(file: Path, error: Exception) -> None:
-    _LOG.warning("%s: not readable (%s), and removed", file, error)
+    _LOG.warning("%s: not readable (%s); the cache entry is removed", file, error)
     shutil.rmtree(file.parent, ignore_errors=True)
 
 
-def _entry(kind: str, *by: object) -> Path:
-    key = hashlib.sha256(json.dumps([*by, _made_by()]).encode()).hexdigest()
+def _entry(kind: str, *parts: object) -> Path:
+    key = hashlib.sha256(json.dumps([*parts, _versions()]).encode()).hexdigest()
     return directory() / f"{kind}-{key}"
 
 
 @functools.cache
-def _made_by() -> list[str]:
-    """Returns versions of what finds out: TensorFlow's, and of the code in `transforms.models`."""
+def _versions() -> list[str]:
+    """Returns the digest of the code in `transforms.models`, and the versions of TensorFlow and Keras."""
     code = hashlib.sha256()
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         code.update(file.read_bytes())

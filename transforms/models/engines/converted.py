@@ -1,4 +1,4 @@
-"""Converting: a model that TensorFlow opens → a network of OpenVINO's that gives the same vectors, once a machine."""
+"""Converts a model that TensorFlow opens to an OpenVINO network with the same vectors, once per machine."""
 
 import functools
 
@@ -8,49 +8,51 @@ from transforms.models import handles
 from transforms.models.engines import cache, openvino_engine
 from transforms.models.spec import ModelSpec
 
-# How far the network's vectors may be from TensorFlow's own, as a part of their length, both in float32.
-_MOST_ERROR = 1e-3
+# The largest distance between the vectors of OpenVINO and TensorFlow, relative to their length, both in float32.
+_MAX_RELATIVE_ERROR = 1e-3
 
 
 class NotConvertible(ValueError):
-    """OpenVINO does not take a model, or gives other vectors."""
+    """OpenVINO cannot run a model, or returns other vectors than TensorFlow."""
 
 
 def network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
-    """Returns the network of a model; the same one when asked again.
+    """Returns the network of a model. A second call for the same model returns the same object.
 
     Raises:
-      NotConvertible: if only TensorFlow can run the model; ValueError: if TensorFlow does not open it either.
+      NotConvertible: if only TensorFlow can run the model.
+      ValueError: if TensorFlow cannot open the model either.
     """
-    return _network(spec.bare(), handles.files_state(spec.location))
+    return _network(spec.for_opening(), handles.files_state(spec.location))
 
 
 @functools.lru_cache(maxsize=1)  # a run that compares two precisions compiles it twice
 def _network(spec: ModelSpec, files_state: object) -> "openvino_engine.openvino.Model":
     entry = cache.network_entry(spec)
-    if found := cache.network(entry):
-        return found
+    if cached := cache.read_network(entry):
+        return cached
     from transforms.models.engines import frozen, opening
 
-    opened = opening.opened(spec)
+    opened = opening.open_model(spec)
     try:
         converted = openvino_engine.read(frozen.graph(opened.function))
         _check_agrees(converted, opened, spec.image_size)
     except Exception as error:
         raise NotConvertible(str(error)) from error
-    cache.keep_network(entry, converted)
-    return cache.network(entry) or converted  # whose weights are in memory only as they are used
+    cache.write_network(entry, converted)
+    # OpenVINO maps a network that it reads from a file: only the weights in use are in memory.
+    return cache.read_network(entry) or converted
 
 
 def _check_agrees(
     network: "openvino_engine.openvino.Model", opened: openvino_engine.Run, image_size: tuple[int, int]
 ) -> None:
-    """Raises ValueError if a network gives other vectors than TensorFlow does."""
+    """Raises ValueError if a network returns other vectors than TensorFlow."""
     height, width = image_size
     coarse = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     pixels = coarse[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
-    right = opened(pixels)
-    found = openvino_engine.compiled(network, image_size, len(pixels), "float32", 1)(pixels)
-    error = np.linalg.norm(found - right, axis=1)
-    if not (error <= _MOST_ERROR * np.linalg.norm(right, axis=1)).all():
+    expected = opened(pixels)
+    actual = openvino_engine.compile_network(network, image_size, len(pixels), "float32", 1)(pixels)
+    error = np.linalg.norm(actual - expected, axis=1)
+    if not (error <= _MAX_RELATIVE_ERROR * np.linalg.norm(expected, axis=1)).all():
         raise ValueError(f"its vectors differ from TensorFlow's by {error.max()}")

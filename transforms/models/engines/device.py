@@ -1,6 +1,6 @@
-"""What a model runs on: found, said for the report, and checked where a GPU was asked for.
+"""The device that models run on: its name for the report, and the check that a requested GPU is present.
 
-TensorFlow is asked only where there is a driver: without one it could name nothing but CPUs.
+TensorFlow is imported only where the NVIDIA driver is installed. Without the driver it finds CPUs only.
 """
 
 import ctypes
@@ -12,19 +12,19 @@ _DRIVER = "libcuda.so.1"
 
 @functools.cache
 def has_gpu() -> bool:
-    """Returns whether TensorFlow finds a GPU; from then on it takes memory there as it needs it, not all at once."""
+    """Returns whether TensorFlow finds a GPU. It also makes TensorFlow take GPU memory as needed, not all at once."""
     if not _has_driver():
         return False
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)  # it may not be the only process there
+        tf.config.experimental.set_memory_growth(gpu, True)  # other processes may use it too
     return bool(gpus)
 
 
 def name() -> str:
-    """Returns `CPU`, or `GPU` and what its maker calls it: TensorFlow takes the first one for a model."""
+    """Returns `CPU`, or `GPU` and the product name of the first GPU, which TensorFlow uses for a model."""
     if not has_gpu():
         return CPU
     import tensorflow as tf
@@ -34,10 +34,10 @@ def name() -> str:
 
 
 def check_gpu(expected: bool) -> None:
-    """Makes sure that TensorFlow has a GPU where one was asked for: without it, it would embed on the CPU unasked.
+    """Checks that TensorFlow has a GPU where one is expected. Otherwise the run would silently use the CPU.
 
     Raises:
-      RuntimeError: if there is none, with what is missing and how to come by it.
+      RuntimeError: if there is none. The message says what is missing and how to install it.
     """
     if not expected or name() != CPU:
         return
@@ -45,18 +45,18 @@ def check_gpu(expected: bool) -> None:
 
     if not tf.test.is_built_with_cuda():
         reason = (
-            f"TensorFlow {tf.__version__} here is built without CUDA; in the image of this project's Dockerfile it is "
-            "built with it"
+            f"this TensorFlow {tf.__version__} is built without CUDA; the image of this project's Dockerfile has one "
+            "with CUDA"
         )
     elif not _has_driver():
         reason = (
-            f"there is no NVIDIA driver, {_DRIVER} cannot be loaded: on Dataflow --preset dataflow-gpu has it "
-            "installed, and the image has to have /usr/local/nvidia/lib64 in LD_LIBRARY_PATH"
+            f"there is no NVIDIA driver, {_DRIVER} cannot be loaded: on Dataflow, --preset dataflow-gpu installs it, "
+            "and the image needs /usr/local/nvidia/lib64 in LD_LIBRARY_PATH"
         )
     else:
         reason = (
             "there is a driver, so either no GPU is attached, or CUDA's libraries are missing in the image or too new "
-            "for that driver: TensorFlow's log says which, and pip install 'tensorflow[and-cuda]' brings the libraries"
+            "for that driver: see TensorFlow's log; pip install 'tensorflow[and-cuda]' installs the libraries"
         )
     raise RuntimeError(f"a GPU was asked for and TensorFlow finds none, only devices={_devices()!r}: {reason}")
 

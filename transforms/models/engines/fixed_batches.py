@@ -1,4 +1,4 @@
-"""Any number of images → calls of one batch shape: what has seen a shape once has no work left but the model's."""
+"""Any number of images → calls with one batch shape. An engine compiles for a shape once, then only runs the model."""
 
 import threading
 from collections.abc import Callable
@@ -17,17 +17,17 @@ class OutOfDeviceMemory(RuntimeError):
 
 
 class FixedBatches:
-    """Calls a model with batches of just one size, the last one filled up; smaller ones once the device is too small.
+    """Calls a model with batches of one size, and pads the last batch. Thread-safe.
 
-    Safe to call from several threads at once.
+    The size is halved whenever a batch does not fit into the memory of the device.
     """
 
     def __init__(self, run: Callable[[Pixels], Vectors], batch_size: int):
-        """Takes the model.
+        """Wraps a model.
 
         Args:
-          run: uint8 (n, height, width, 3) → float32 (n, dimension). Raises OutOfDeviceMemory where n is too many.
-          batch_size: the n to begin with.
+          run: uint8 (n, height, width, 3) → float32 (n, dimension). Raises OutOfDeviceMemory where n is too large.
+          batch_size: the first n to try.
         """
         self._run = run
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class FixedBatches:
 
     @property
     def batch_size(self) -> int:
-        """Returns how many images a call of the model has now."""
+        """The current number of images per call of the model."""
         return self._batch_size
 
     def __call__(self, pixels: Pixels) -> Vectors:
@@ -44,30 +44,30 @@ class FixedBatches:
         Raises:
           OutOfDeviceMemory: if not even one image fits.
         """
-        found: list[Vectors] = []
+        outputs: list[Vectors] = []
         done = 0
         while done < len(pixels):
             batch_size = self._batch_size
             batch = pixels[done : done + batch_size]
             try:
-                vectors = self._run(_filled(batch, batch_size))
+                vectors = self._run(_pad(batch, batch_size))
             except OutOfDeviceMemory:
                 self._halve(batch_size)
                 continue
-            found.append(vectors[: len(batch)])
+            outputs.append(vectors[: len(batch)])
             done += len(batch)
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def _halve(self, too_large: int) -> None:
         if too_large == 1:
             raise OutOfDeviceMemory("not even one image at a time fits into the memory of the device")
-        with self._lock:  # another thread may have found the same
+        with self._lock:  # another thread may have halved it already
             self._batch_size = min(self._batch_size, too_large // 2)
 
 
-def _filled(batch: Pixels, batch_size: int) -> Pixels:
+def _pad(batch: Pixels, batch_size: int) -> Pixels:
     if len(batch) == batch_size:
         return batch
-    filled = np.zeros((batch_size, *batch.shape[1:]), np.uint8)
-    filled[: len(batch)] = batch
-    return filled
+    padded = np.zeros((batch_size, *batch.shape[1:]), np.uint8)
+    padded[: len(batch)] = batch
+    return padded

@@ -1,4 +1,4 @@
-"""A model that is loaded once it is needed: a run in which nothing is new needs none. No TensorFlow."""
+"""A model that is loaded at its first call. A run without new images never loads it. No TensorFlow."""
 
 import threading
 import time
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 
 class LazyModel:
-    """Stands for a model, and loads it when it is first called; safe to use from several threads."""
+    """A model that is loaded at its first call. Thread-safe."""
 
     def __init__(self, load: Callable[[], "EmbeddingModel"]):
-        """Takes what loads the model; it is called once, or again where it failed."""
+        """Takes the function that loads the model. It is called once, and again only after it failed."""
         self._load = load
         self._loading = threading.Lock()
         self._model: EmbeddingModel | None = None
 
     def timed(self, pixels: Pixels) -> "ModelCall":
-        """Returns the model's call; `loading` includes waiting for another thread that loads the model."""
+        """Returns the call of the model. Its `loading` includes the wait for another thread that loads the model."""
         if self._model is not None:
             return self._model.timed(pixels)
         start = time.perf_counter()
-        model = self._loaded()
+        model = self._load_once()
         loading = time.perf_counter() - start
         return model.timed(pixels)._replace(loading=loading)
 
-    def _loaded(self) -> "EmbeddingModel":
+    def _load_once(self) -> "EmbeddingModel":
         if self._model is None:
             with self._loading:
                 if self._model is None:

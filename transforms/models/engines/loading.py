@@ -1,7 +1,7 @@
-"""Loading: `ModelSpec` → `EmbeddingModel`, the one interface behind which every model format and engine stands.
+"""Loading: `ModelSpec` → `EmbeddingModel`, the common interface of all model formats and engines.
 
-TensorFlow, which takes seconds to import, is imported where it opens or runs the model: not for a bundled model on a
-CPU, nor for one whose network is kept there.
+TensorFlow takes seconds to import, and is imported only where it opens or runs the model. On a CPU, a bundled model and
+a model whose network is in the cache do not need it.
 """
 
 import functools
@@ -22,17 +22,14 @@ from transforms.models.spec import ModelSpec
 _LOG = logging.getLogger(__name__)
 
 
-Embed = Callable[[Pixels], Vectors]
-
-
 class ModelCall(NamedTuple):
-    """A call of a model for a batch of images: the vectors, and the seconds before the model itself began.
+    """The result of a call of a model for a batch of images, and the seconds before the computation began.
 
     Attributes:
       vectors: float32 (n, dimension).
-      waited: seconds that the call waited for its turn, while other threads used the model.
-      device: the device that the model runs on, see `device.name`.
-      loading: seconds that the call waited for the model to be loaded; 0.0 once it is.
+      waited: seconds that the call waited while other threads used the model.
+      device: name of the device, see `device.name`.
+      loading: seconds that the call waited for the model to be loaded; 0.0 if it was loaded before.
     """
 
     vectors: Vectors
@@ -42,12 +39,17 @@ class ModelCall(NamedTuple):
 
 
 class EmbeddingModel:
-    """A model as the pipeline calls it; safe to call from several threads at once."""
+    """A model as the pipeline calls it. Thread-safe."""
 
-    def __init__(self, batches: Embed, calls_at_once: int):
-        """Takes the compiled model, and how many threads may be in it at a time; others wait for their turn."""
+    def __init__(self, embed: Callable[[Pixels], Vectors], calls_at_once: int):
+        """Wraps a compiled model.
+
+        Args:
+          embed: uint8 (n, height, width, 3) → float32 (n, dimension), for any n.
+          calls_at_once: how many threads may call `embed` at a time; the others wait.
+        """
         self.calls_at_once = calls_at_once
-        self._batches = batches
+        self._embed = embed
         self._device = device.name()
         self._turns = threading.Semaphore(calls_at_once)
 
@@ -56,47 +58,49 @@ class EmbeddingModel:
         return self.timed(pixels).vectors
 
     def timed(self, pixels: Pixels) -> ModelCall:
-        """Returns the vectors of these images, and how long the call waited for its turn."""
+        """Returns the vectors of the images, uint8 (n, height, width, 3), with the timing of the call."""
         start = time.perf_counter()
         with self._turns:
             waited = time.perf_counter() - start
-            return ModelCall(self._batches(pixels), waited, self._device)
+            return ModelCall(self._embed(pixels), waited, self._device)
 
 
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:
-    """Returns the model that a spec describes, on the GPU where there is one, warm; the same one when asked again.
+    """Returns the model of a spec, warmed up, on the GPU where there is one.
+
+    A second call with the same arguments returns the same object.
 
     Args:
       spec: the model.
-      batch_size: the most images that go to the device at once.
+      batch_size: the largest number of images per call of the device.
 
     Raises:
-      ValueError: if it is not to be had, is no function from images to vectors, or this machine does not compute in
-        its precision.
+      ValueError: if the model cannot be obtained, does not map images to vectors, or needs a precision that this
+        machine lacks.
     """
-    return _load(spec.bare(), spec.precision, batch_size, handles.files_state(spec.location))
+    return _load(spec.for_opening(), spec.precision, batch_size, handles.files_state(spec.location))
 
 
 def precisions() -> list[str]:
-    """Returns the precisions in which this machine computes, on the GPU where there is one."""
+    """Returns the precisions of this machine: those of the GPU where there is one, else those of the CPU."""
     if device.has_gpu():
         return ["float32", "float16"]
     return openvino_engine.precisions() or ["float32"]
 
 
-@functools.lru_cache(maxsize=1)  # a launch that has looked at a model need not load it again for its local workers
+@functools.lru_cache(maxsize=1)  # local workers share the model that the launch loaded
 def _load(spec: ModelSpec, precision: str, batch_size: int, files_state: object) -> EmbeddingModel:
-    if precision not in (known := precisions()):
-        raise ValueError(f"precision={precision!r}: this machine computes in {', '.join(known)}")
+    if precision not in (supported := precisions()):
+        raise ValueError(f"precision={precision!r}: this machine computes in {', '.join(supported)}")
     if device.has_gpu() or openvino_engine.openvino is None:
-        model = _by_tensorflow(spec, precision, batch_size)
+        model = _tensorflow_model(spec, precision, batch_size)
     else:
-        model = _by_openvino(spec, precision, batch_size)
-    model(np.zeros((1, *spec.image_size, 3), np.uint8))  # the first call optimizes the graph: that is no batch's time
+        model = _openvino_model(spec, precision, batch_size)
+    model(np.zeros((1, *spec.image_size, 3), np.uint8))  # the first call also optimizes the graph
     return model
 
 
-def _by_openvino(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
+def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
     if spec.format == "bundled":
         network = openvino_engine.bundled(spec.name, spec.image_size)
     else:
@@ -106,17 +110,17 @@ def _by_openvino(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingM
             network = converted.network(spec)
         except converted.NotConvertible as error:
             if precision != "float32":
-                raise ValueError(f"precision={precision!r}: OpenVINO does not take this model ({error})") from error
-            _LOG.warning("by TensorFlow, for OpenVINO does not take this model: %s", error)
-            return _by_tensorflow(spec, precision, batch_size)
-    batch_size = min(batch_size, openvino_engine.images_a_call(network))
+                raise ValueError(f"precision={precision!r}: OpenVINO cannot run this model ({error})") from error
+            _LOG.warning("TensorFlow runs this model because OpenVINO cannot: %s", error)
+            return _tensorflow_model(spec, precision, batch_size)
+    batch_size = min(batch_size, openvino_engine.images_per_call(network))
     calls = usable_cores()
-    run = openvino_engine.compiled(network, spec.image_size, batch_size, precision, calls)
+    run = openvino_engine.compile_network(network, spec.image_size, batch_size, precision, calls)
     return EmbeddingModel(FixedBatches(run, batch_size), calls)
 
 
-def _by_tensorflow(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
+def _tensorflow_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
     from transforms.models.engines import opening, tensorflow_engine
 
-    run = tensorflow_engine.compiled(opening.opened(spec).function, precision)
+    run = tensorflow_engine.compile_function(opening.open_model(spec).function, precision)
     return EmbeddingModel(FixedBatches(run, batch_size), tensorflow_engine.calls_at_once())

@@ -1,4 +1,4 @@
-"""Opening: `ModelSpec` → the model as TensorFlow has it, whatever its format."""
+"""Opening: `ModelSpec` → a TensorFlow function, for every model format."""
 
 import dataclasses
 import functools
@@ -17,9 +17,11 @@ from transforms.models.spec import ModelSpec
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A model as TensorFlow has it: a concrete function, uint8 (n, height, width, 3) → float32 (n, dimension).
+    """A model in TensorFlow.
 
-    `loaded` has its variables, and lives as long as they are needed.
+    Attributes:
+      function: a concrete function, uint8 (n, height, width, 3) → float32 (n, dimension).
+      loaded: the loaded object, which holds the variables and keeps them alive.
     """
 
     function: Any
@@ -30,31 +32,33 @@ class Opened:
         return vectors
 
     def parameters(self) -> int:
-        """Returns how many numbers the model's variables hold."""
+        """Returns the number of scalars in the model's variables."""
         return sum(int(np.prod(variable.shape)) for variable in self.loaded.variables)
 
 
-def opened(spec: ModelSpec) -> Opened:
-    """Returns a model as TensorFlow has it, neither compiled nor warm; the same one when asked again.
+def open_model(spec: ModelSpec) -> Opened:
+    """Returns a model in TensorFlow, neither compiled nor warmed up.
+
+    A second call for the same model returns the same object.
 
     Raises:
-      ValueError: if it is not to be had, or is no function from images to vectors.
+      ValueError: if the model cannot be obtained, or does not map images to vectors.
     """
-    return _opened(spec.bare(), handles.files_state(spec.location))
+    return _open(spec.for_opening(), handles.files_state(spec.location))
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(spec: ModelSpec, files_state: object) -> Opened:
-    device.has_gpu()  # before anything is put there
-    embed, loaded = _LOADERS[spec.format](spec)
+def _open(spec: ModelSpec, files_state: object) -> Opened:
+    device.has_gpu()  # sets memory growth, which has to precede the first use of the GPU
+    loaded = _LOADERS[spec.format](spec)
 
-    # One trace for every batch size; pixels go to the device as bytes, and become floats there. [0, 1] is the range of
-    # TF-Hub's common image signature, a network brings it to its own.
+    # One trace serves every batch size. Pixels go to the device as bytes and become floats there, in [0, 1], the range
+    # of TF-Hub's common image signature. Each network rescales that range itself.
     @tf.function(input_signature=[tf.TensorSpec((None, *spec.image_size, 3), tf.uint8)], autograph=False)
     def from_pixels(pixels: tf.Tensor) -> tf.Tensor:
-        return embed(tf.cast(pixels, tf.float32) / 255.0)
+        return loaded.embed(tf.cast(pixels, tf.float32) / 255.0)
 
-    return Opened(from_pixels.get_concrete_function(), loaded)
+    return Opened(from_pixels.get_concrete_function(), loaded.model)
 
 
 def load_efficientnet_lite0(name: str) -> EfficientNetLite0:
@@ -62,26 +66,26 @@ def load_efficientnet_lite0(name: str) -> EfficientNetLite0:
     return EfficientNetLite0(catalog.weights(name))
 
 
-def _bundled(spec: ModelSpec) -> tuple[hub.Embed, Any]:
+def _bundled(spec: ModelSpec) -> hub.Loaded:
     network = _BUNDLED[spec.name](spec.name)
-    return network, network
+    return hub.Loaded(embed=network, model=network)
 
 
-def _saved_model(spec: ModelSpec) -> tuple[hub.Embed, Any]:
+def _saved_model(spec: ModelSpec) -> hub.Loaded:
     return hub.load(handles.local_path(spec.location, spec.billing_project), spec.signature, spec.tags)
 
 
-def _keras(spec: ModelSpec) -> tuple[hub.Embed, Any]:
+def _keras(spec: ModelSpec) -> hub.Loaded:
     import keras
 
     path = handles.local_path(spec.location, spec.billing_project)
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    return functools.partial(model, training=False), model
+    return hub.Loaded(embed=functools.partial(model, training=False), model=model)
 
 
 _BUNDLED = {"efficientnet_lite0": load_efficientnet_lite0}
 
-_LOADERS: dict[str, Callable[[ModelSpec], tuple[hub.Embed, Any]]] = {
+_LOADERS: dict[str, Callable[[ModelSpec], hub.Loaded]] = {
     "bundled": _bundled,
     "tf2": _saved_model,
     "tf1_hub": _saved_model,

@@ -1,6 +1,6 @@
-"""A model on the CPU, run by OpenVINO: the vectors that TensorFlow gives, in two thirds of the time for some networks.
+"""Runs a model on the CPU with OpenVINO. Some networks take two thirds of TensorFlow's time, with the same vectors.
 
-TensorFlow's own kernels stay what every other device, and every graph that OpenVINO does not take, is run with.
+TensorFlow runs models on every other device, and every graph that OpenVINO cannot run.
 """
 
 import math
@@ -19,11 +19,11 @@ try:
 except ImportError:  # no wheel for this machine
     openvino = None
 
-# Images a call. A large network is the faster the fewer they are: with the 54 million weights of Inception ResNet V2,
-# one at a time is a tenth faster than eight. A call of a small one is so short that what surrounds it shows: with the
-# bundled model eight are faster than one and two, and than 16.
-_SMALL_WEIGHTS = 10_000_000
-_IMAGES_A_CALL_OF_A_SMALL_ONE = 8
+# A large network is fastest with few images per call: Inception ResNet V2 (54 million weights) takes a tenth less time
+# with one than with eight. For a small network the overhead of a call counts: the bundled model is faster with eight
+# images per call than with 1, 2 or 16.
+_SMALL_NETWORK_WEIGHTS = 10_000_000
+_SMALL_NETWORK_IMAGES_PER_CALL = 8
 
 Run = Callable[[Pixels], Vectors]
 
@@ -31,7 +31,7 @@ _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def precisions() -> list[str]:
-    """Returns the precisions in which this machine's CPU computes, [] where OpenVINO is not there."""
+    """Returns the precisions that this machine's CPU supports, [] where OpenVINO is not installed."""
     if openvino is None:
         return []
     has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -39,17 +39,18 @@ def precisions() -> list[str]:
 
 
 def bundled(name: str, image_size: tuple[int, int]) -> "openvino.Model":
-    """Returns a bundled model, without TensorFlow."""
+    """Returns the network of a bundled model, without TensorFlow. `image_size` is (height, width) in pixels."""
     from transforms.models.networks import efficientnet_lite_openvino
 
     return {"efficientnet_lite0": efficientnet_lite_openvino.model}[name](catalog.weights(name), image_size)
 
 
 def read(graph: bytes) -> "openvino.Model":
-    """Returns a frozen GraphDef, serialized, as OpenVINO has it: uint8 images in, float32 vectors out.
+    """Returns the OpenVINO network of a serialized frozen GraphDef: uint8 images → float32 vectors.
 
     Raises:
-      Exception: OpenVINO's, if it does not take the graph.
+      ValueError: if the graph has several inputs or outputs.
+      Exception: OpenVINO's, if it cannot read the graph.
     """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model.pb")
@@ -62,31 +63,32 @@ def read(graph: bytes) -> "openvino.Model":
 
 
 def identity() -> str:
-    """Returns what decides which kernels run: OpenVINO's version and the processor."""
+    """Returns OpenVINO's version and the name of the processor, which together decide which kernels run."""
     return f"openvino {openvino.__version__} {openvino.Core().get_property('CPU', 'FULL_DEVICE_NAME')}"
 
 
-def images_a_call(network: "openvino.Model") -> int:
-    """Returns with how many images a call is the fastest."""
+def images_per_call(network: "openvino.Model") -> int:
+    """Returns the number of images per call with the highest throughput."""
     weights = sum(
         math.prod(node.get_output_shape(0)) for node in network.get_ops() if node.get_type_name() == "Constant"
     )
-    return _IMAGES_A_CALL_OF_A_SMALL_ONE if weights <= _SMALL_WEIGHTS else 1
+    return _SMALL_NETWORK_IMAGES_PER_CALL if weights <= _SMALL_NETWORK_WEIGHTS else 1
 
 
-def compiled(
+def compile_network(
     network: "openvino.Model", image_size: tuple[int, int], batch_size: int, precision: str, calls_at_once: int
 ) -> Run:
     """Returns a function, uint8 (batch_size, height, width, 3) → float32 (batch_size, dimension).
 
     Args:
-      network: from `bundled` or `read`; it takes that shape.
-      image_size: (height, width) in pixels; batch_size: images a call, just so many.
+      network: from `bundled` or `read`; it takes images of that shape.
+      image_size: (height, width) in pixels.
+      batch_size: the exact number of images per call.
       precision: one of `precisions()`.
-      calls_at_once: threads that call it at a time; each call takes one thread of the CPU.
+      calls_at_once: threads that call the function at a time. Each call uses one thread of the CPU.
 
     Raises:
-      Exception: OpenVINO's, if it cannot compile it.
+      Exception: OpenVINO's, if it cannot compile the network.
     """
     network = network.clone()
     network.reshape([batch_size, *image_size, 3])

@@ -1,4 +1,4 @@
-"""A function on the device that TensorFlow finds: a GPU, or a CPU for what OpenVINO does not take."""
+"""Runs a model with TensorFlow, on a GPU, or on the CPU where OpenVINO cannot run it."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,33 +10,33 @@ from transforms.cores import usable_cores
 from transforms.models.engines import device, frozen
 from transforms.models.engines.fixed_batches import OutOfDeviceMemory, Pixels, Vectors
 
-# While one batch is on a GPU, the next is copied there.
+# The GPU copies one batch while it computes another.
 _GPU_CALLS_AT_ONCE = 2
 
 
-def compiled(function: Any, precision: str) -> Callable[[Pixels], Vectors]:
+def compile_function(function: Any, precision: str) -> Callable[[Pixels], Vectors]:
     """Returns a function, uint8 (n, height, width, 3) → float32 (n, dimension), that raises OutOfDeviceMemory.
 
     Args:
-      function: a concrete function of TensorFlow's from pixels to vectors; frozen if it can be, as it is otherwise.
-      precision: float32; or on a GPU float16, where TensorFlow's own rewriting finds it safe
-        (https://www.tensorflow.org/guide/graph_optimization, "auto mixed precision").
+      function: a concrete function of TensorFlow from pixels to vectors. It is frozen where possible.
+      precision: `float32`, or on a GPU `float16`. TensorFlow then computes in float16 those operations that its "auto
+        mixed precision" considers safe (https://www.tensorflow.org/guide/graph_optimization).
     """
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "float16"})
-    with contextlib.suppress(Exception):  # whatever cannot be frozen runs as it is
+    with contextlib.suppress(Exception):  # a function that cannot be frozen runs unchanged
         function = frozen.function(function)
 
     def run(pixels: Pixels) -> Vectors:
         try:
-            found = function(tf.constant(pixels))
+            output = function(tf.constant(pixels))
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfDeviceMemory(str(error)) from error
-        vectors: Vectors = (found[0] if isinstance(found, list) else found).numpy()
+        vectors: Vectors = (output[0] if isinstance(output, list) else output).numpy()
         return vectors
 
     return run
 
 
 def calls_at_once() -> int:
-    """Returns how many calls keep the device busy."""
+    """Returns the number of concurrent calls that keeps the device busy."""
     return _GPU_CALLS_AT_ONCE if device.has_gpu() else usable_cores()

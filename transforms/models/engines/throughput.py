@@ -1,4 +1,4 @@
-"""How fast a model is here, with as many callers as it takes to keep the device busy."""
+"""Measures the throughput of a model on this machine, with enough concurrent callers to keep the device busy."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 
 def images_per_second(model: "EmbeddingModel", batch: Pixels, seconds: float) -> float:
-    """Returns images a second over at least so many seconds, in batches as the one given, after one that is not timed.
+    """Returns the images per second of a model. Each caller makes one call before the measurement.
 
     Args:
-      model: what to call; batch: uint8 (n, height, width, 3); seconds: how long to go on.
+      model: the model.
+      batch: the images of every call, uint8 (n, height, width, 3).
+      seconds: the shortest duration of the measurement.
     """
 
     def call_until(end: float) -> int:

@@ -1,1 +1,1 @@
-"""Networks written in TensorFlow, one a file; `slim_layers` and `slim_network` are what those of TF-Slim share."""
+"""Networks in TensorFlow, one per file. Those of TF-Slim share `slim_layers` and `slim_network`."""

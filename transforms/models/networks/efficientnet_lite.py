@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the network of the model that ships with this package.
+"""EfficientNet-Lite0, the network of the bundled model.
 
 The architecture is Google's EfficientNet-Lite (https://github.com/tensorflow/tpu/tree/master/models/official/
 efficientnet/lite): EfficientNet-B0 (Tan and Le 2019, https://arxiv.org/abs/1905.11946) without squeeze-and-excite, with
@@ -19,13 +19,16 @@ CLASSES = 1000
 class EfficientNetLite0(tf.Module):
     """The network over given weights, in inference mode.
 
-    Weights are named `stem`, `block_00` … `block_15` and `head`, then `expand`, `depthwise` or `project`, then `kernel`
-    ((height, width, in, out) as TensorFlow has it), `gamma`, `beta`, `moving_mean`, `moving_variance`; and
-    `classifier/kernel` (1280, 1000), `classifier/bias`.
+    The name of a weight has up to three parts, joined by `/`:
+    - `stem`, `block_00` … `block_15` or `head`
+    - in a block, `expand`, `depthwise` or `project`
+    - `kernel`, (height, width, in, out) as in TensorFlow, `gamma`, `beta`, `moving_mean` or `moving_variance`
+
+    The classifier has `classifier/kernel` (1280, 1000) and `classifier/bias`.
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray]):
-        """Takes the weights in any float type; computes in float32.
+        """Takes the weights in any float type and computes in float32.
 
         Raises:
           ValueError: if a weight of the network is missing.

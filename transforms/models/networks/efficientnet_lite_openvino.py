@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 as OpenVINO has it, made without TensorFlow, whose import takes longer than the rest of a start.
+"""EfficientNet-Lite0 for OpenVINO. It does without TensorFlow, whose import takes longer than the rest of a start.
 
-The same network as in `efficientnet_lite.py`, with batch norm folded into the convolutions.
+It is the network of `efficientnet_lite.py` with the batch norm folded into the convolutions.
 """
 
 from collections.abc import Mapping
@@ -62,6 +62,6 @@ def _folded(weights: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, n
         for part in ("kernel", "gamma", "beta", "moving_mean", "moving_variance")
     )
     scale = gamma / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
-    # The output channel is the last axis, of a depthwise kernel the last but one.
+    # The output channel is the last axis. In a depthwise kernel it is the last but one.
     is_depthwise = kernel.shape[3] == 1 and kernel.shape[2] == scale.size
     return kernel * (scale[:, None] if is_depthwise else scale), beta - scale * mean

@@ -2,7 +2,7 @@
 
 The architecture is Szegedy, Ioffe, Vanhoucke and Alemi 2016 (https://arxiv.org/abs/1602.07261), as TF-Slim trained
 it: https://github.com/tensorflow/models/blob/master/research/slim/nets/inception_resnet_v2.py. The auxiliary
-classifier, which serves training from scratch alone, is left out.
+classifier is omitted, because only training from scratch needs it.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from transforms.models.networks.slim_network import SlimNetwork
 
 @dataclasses.dataclass(frozen=True)
 class _Residual:
-    """x + scale × up(branches(x)), then ReLU; `up` is a 1×1 convolution with a bias, back to the depth of x."""
+    """x + scale × up(branches(x)), then ReLU. `up` is a 1×1 convolution with a bias that restores the depth of x."""
 
     branches: Mixed
     scale: float
@@ -67,7 +67,7 @@ def _block8(name: str, scale: float = 0.20, activation: bool = True) -> _Residua
 
 
 def _halving(name: str, channels: int) -> Conv:
-    """The 3×3 convolution that ends a branch of a reduction, and halves height and width."""
+    """The 3×3 convolution at the end of a reduction's branch. It halves height and width."""
     return Conv(name, channels, stride=2, padding="VALID")
 
 
@@ -114,13 +114,13 @@ class InceptionResNetV2(SlimNetwork):
         *(_block17(f"Repeat_1/block17_{number}") for number in range(1, 21)),
         _MIXED_7A,
         *(_block8(f"Repeat_2/block8_{number}") for number in range(1, 10)),
-        # The last block is not scaled down, and hands its sum on without ReLU.
+        # The last block has no scaling and no ReLU.
         _block8("Block8", scale=1.0, activation=False),
         Conv("Conv2d_7b_1x1", 1536),
     )
     CLASSIFIER = "Logits/Logits"
     CLASSIFIER_KERNEL = (1536, 1001)
-    # `inception_resnet_v2_arg_scope` decays the weights and the biases of convolutions and classifier.
+    # `inception_resnet_v2_arg_scope` decays the weights and the biases of the convolutions and the classifier.
     DECAYED = ("weights", "biases")
     IMAGE_SIZE = (299, 299)
     SMALLEST_SIDE = 75

@@ -14,14 +14,14 @@ from transforms.models.networks.slim_network import SlimNetwork
 
 @dataclasses.dataclass(frozen=True)
 class _SeparableConv:
-    """The stem, `slim.separable_conv2d`: 7×7 filters by channel, mixed by a 1×1 convolution; then a bias and ReLU.
+    """The stem, `slim.separable_conv2d`: 7×7 filters per channel, then a 1×1 convolution, a bias and ReLU.
 
-    The arg_scope speaks of `slim.conv2d` alone, so this one has no batch normalization.
+    It has no batch normalization, because the arg_scope covers only `slim.conv2d`.
     """
 
     name: str
     channels: int
-    filters: int  # for each channel of the input
+    filters: int  # per channel of the input
     stride: int
 
     def depth(self, channels: int) -> int:
@@ -48,15 +48,15 @@ class _SeparableConv:
 def _inception(
     name: str, one: int, three: tuple[int, int], double: tuple[int, int], pooled: int, pool: Layer | None = None
 ) -> Mixed:
-    """Four branches: 1×1; 1×1, 3×3; 1×1, 3×3, 3×3; a pool (of averages unless given), 1×1.
+    """An Inception module of four branches: 1×1; 1×1, 3×3; 1×1, 3×3, 3×3; pool, 1×1.
 
     Args:
       name: the module's scope.
       one: channels of the first branch.
-      three: channels of the second, of its 1×1 and of its 3×3.
-      double: channels of the third, of its 1×1 and of each 3×3.
-      pooled: channels of the last.
-      pool: how the last begins.
+      three: channels of the second branch: its 1×1 and its 3×3 convolution.
+      double: channels of the third branch: its 1×1 and each of its 3×3 convolutions.
+      pooled: channels of the fourth branch.
+      pool: the first layer of the fourth branch; AveragePool by default.
     """
     return Mixed(
         name,
@@ -68,7 +68,7 @@ def _inception(
 
 
 def _reduction(name: str, three: tuple[int, int], double: tuple[int, int]) -> Mixed:
-    """The module that halves height and width: as `_inception`, without its 1×1 branch and with a bare pool."""
+    """An Inception module that halves height and width. It has no 1×1 branch, and no convolution after its pool."""
     return Mixed(
         name,
         Chain(Conv("Conv2d_0a_1x1", three[0]), Conv("Conv2d_1a_3x3", three[1], stride=2)),
@@ -104,7 +104,7 @@ class InceptionV2(SlimNetwork):
     )
     CLASSIFIER = "Logits/Conv2d_1c_1x1"
     CLASSIFIER_KERNEL = (1, 1, 1024, 1001)
-    # `inception_arg_scope` decays the weights of `slim.conv2d`: those of the stem are not, nor is any bias.
+    # `inception_arg_scope` decays the weights of `slim.conv2d`. It decays neither those of the stem nor any bias.
     DECAYED = ("weights",)
     IMAGE_SIZE = (224, 224)
     FEATURES = 1024

@@ -1,9 +1,9 @@
 """TF-Slim's layers as data.
 
-A layer states two things: which variables it needs, under the names that TF-Slim's checkpoints give them, and what it
-computes. So a checkpoint can be held against a network before anything is built, and the two cannot drift apart.
+A layer declares its variables, under the names in TF-Slim's checkpoints, and its computation. Both stand in one class,
+so they cannot drift apart. A checkpoint can be checked against a network before the network is built.
 
-The original is `slim.conv2d`, `slim.max_pool2d`, `slim.avg_pool2d` and `slim.batch_norm` under the arg_scopes of
+The originals are `slim.conv2d`, `slim.max_pool2d`, `slim.avg_pool2d` and `slim.batch_norm` under the arg_scopes of
 https://github.com/tensorflow/models/tree/master/research/slim/nets.
 """
 
@@ -15,13 +15,13 @@ import tensorflow as tf
 
 Shapes = dict[str, tuple[int, ...]]
 
-# `inception_arg_scope` and `inception_resnet_v2_arg_scope` agree on it.
+# The same in `inception_arg_scope` and `inception_resnet_v2_arg_scope`.
 BATCH_NORM_EPSILON = 0.001
 
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """One forward pass: what each of its layers needs beside the input."""
+    """One forward pass: the arguments that all layers share."""
 
     weights: Mapping[str, tf.Variable]
     training: bool
@@ -29,21 +29,21 @@ class Pass:
 
 
 class Layer(Protocol):
-    """A step of a network. `scope` is the path under which TF-Slim named the layer's variables."""
+    """A layer of a network. `scope` is the prefix of its variables' names in TF-Slim."""
 
     def depth(self, channels: int) -> int:
-        """Returns how many channels come out where `channels` go in."""
+        """Returns the number of output channels for `channels` input channels."""
 
     def shapes(self, scope: str, channels: int) -> Shapes:
-        """Returns the layer's variables, name → shape, where `channels` go in."""
+        """Returns the layer's variables, name → shape, for `channels` input channels."""
 
     def __call__(self, x: tf.Tensor, scope: str, run: Pass) -> tf.Tensor:
-        """Feature maps, float32 (n, height, width, channels) → the same of another size and depth."""
+        """Feature maps, float32 (n, height, width, channels) → feature maps of another size and depth."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-    """Convolution, batch normalization, ReLU. As everywhere in TF-Slim the name ends in the kernel: `Conv2d_0b_1x7`."""
+    """Convolution, batch normalization, ReLU. The name ends in the kernel size, as in TF-Slim: `Conv2d_0b_1x7`."""
 
     name: str
     channels: int
@@ -86,7 +86,7 @@ class MaxPool:
 
 @dataclasses.dataclass(frozen=True)
 class AveragePool:
-    """The mean of 3×3 pixels, stride 1; at the border the mean of those inside, so the padding does not count."""
+    """The mean of 3×3 pixels, stride 1. At the border, the padding does not count."""
 
     def depth(self, channels: int) -> int:
         return channels
@@ -123,7 +123,7 @@ class Chain:
 
 
 class Mixed:
-    """An Inception module: branches over the same input, in scopes `name/Branch_0` and on, concatenated by depth."""
+    """An Inception module: branches over the same input, concatenated by depth, in scopes `name/Branch_0` and so on."""
 
     def __init__(self, name: str, *branches: Layer):
         self.name = name
@@ -145,8 +145,8 @@ class Mixed:
 def batch_norm(x: tf.Tensor, scope: str, run: Pass) -> tf.Tensor:
     """`slim.batch_norm` with its defaults: an offset (beta) and no scale (gamma).
 
-    In training the batch's own mean and variance normalize, and the moving averages follow them:
-    moving −= (moving − batch) × (1 − momentum), with the unbiased variance of the batch, as the fused kernel gives it.
+    In training it normalizes by the mean and variance of the batch, and updates the moving averages:
+    moving −= (moving − batch) × (1 − momentum). That variance is the unbiased one, as the fused kernel returns it.
     """
     offset = run.weights[f"{scope}/beta"]
     moving_mean, moving_variance = run.weights[f"{scope}/moving_mean"], run.weights[f"{scope}/moving_variance"]

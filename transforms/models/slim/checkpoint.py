@@ -1,21 +1,20 @@
 """TF-Slim checkpoints → checked weights → a SavedModel like TF-Hub's.
 
-A checkpoint may come from anyone. It is read by TensorFlow's own reader (tables of protocol buffers: nothing in it is
-ever executed), every shape and type is compared before the first weight is read, and only the variables that the
-network asks for are.
+A checkpoint is untrusted. TensorFlow's own reader reads it: the file holds tables of protocol buffers, and nothing in
+it is ever executed. This module compares every shape and type before it reads the first weight, and reads only the
+variables of the network.
 
-Nothing here imports TensorFlow before it is needed, so that a command can offer NETWORKS and HEADS at once.
+TensorFlow is imported where it is needed, so that a command can list NETWORKS and HEADS at once.
 """
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,8 +22,24 @@ if TYPE_CHECKING:
     from transforms.models.networks.slim_layers import Shapes
     from transforms.models.networks.slim_network import SlimNetwork
 
-# The network's name, which is its module's too → its class.
-NETWORKS: Mapping[str, str] = {"inception_resnet_v2": "InceptionResNetV2", "inception_v2": "InceptionV2"}
+
+def _inception_resnet_v2() -> "type[SlimNetwork]":
+    from transforms.models.networks.inception_resnet_v2 import InceptionResNetV2
+
+    return InceptionResNetV2
+
+
+def _inception_v2() -> "type[SlimNetwork]":
+    from transforms.models.networks.inception_v2 import InceptionV2
+
+    return InceptionV2
+
+
+# Name of a network → the function that imports its class.
+NETWORKS: Mapping[str, "Callable[[], type[SlimNetwork]]"] = {
+    "inception_resnet_v2": _inception_resnet_v2,
+    "inception_v2": _inception_v2,
+}
 
 FEATURE_VECTOR = "feature_vector"
 CLASSIFICATION = "classification"
@@ -32,10 +47,10 @@ HEADS = (FEATURE_VECTOR, CLASSIFICATION)
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
-# A V2 checkpoint is several files, which share the prefix that TensorFlow wants.
+# A V2 checkpoint consists of several files. TensorFlow takes their common prefix.
 _V2_SUFFIX = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 _OPTIMIZER = re.compile(r"(^|/)((RMSProp|Momentum|Adam|Adagrad|Adadelta|Ftrl)(_\d+)?|beta[12]_power)$")
-# What a checkpoint holds beside a network; the first pattern found in a name decides.
+# The kinds of variables that do not belong to the network. The first pattern that matches a name decides.
 _EXTRA_KINDS = (
     ("moving averages of weights", re.compile(r"/ExponentialMovingAverage$")),
     ("optimizer slots", _OPTIMIZER),
@@ -47,7 +62,16 @@ _EXTRA_KINDS = (
 
 @dataclasses.dataclass(frozen=True)
 class ImportReport:
-    """What an import did: `dimension` of the output vectors, `parameters` of the model, names ignored by kind."""
+    """The result of an import.
+
+    Attributes:
+      network, head: as requested.
+      dimension: components of an output vector.
+      parameters: number of scalars in the weights.
+      image_size: (height, width) in pixels.
+      ignored: kind → names of the checkpoint's variables that the model does not use.
+      output: the directory of the SavedModel.
+    """
 
     network: str
     head: str
@@ -58,12 +82,26 @@ class ImportReport:
     output: Path
 
 
-class CheckpointMismatchError(ValueError):
-    """A checkpoint without what the network needs; `str` of it names every variable.
+class CheckpointWeights(NamedTuple):
+    """The weights of a network in a checkpoint.
 
     Attributes:
+      weights: TF-Slim name → array in the stored type.
+      ignored: kind → names of all other variables of the checkpoint.
+    """
+
+    weights: dict[str, np.ndarray]
+    ignored: dict[str, tuple[str, ...]]
+
+
+class CheckpointMismatchError(ValueError):
+    """A checkpoint that lacks variables of the network. Its text names every one of them.
+
+    Attributes:
+      checkpoint, network: the arguments of the import.
       missing: names that the checkpoint lacks.
-      misshapen: name → what it is and what was expected.
+      misshapen: name → actual and expected type and shape.
+      hint: the likely cause.
     """
 
     def __init__(
@@ -77,41 +115,36 @@ class CheckpointMismatchError(ValueError):
         super().__init__(self.describe())
 
     def describe(self, limit: int | None = None) -> str:
-        """Returns the message, with at most `limit` names of each list (None: all of them)."""
+        """Returns the message, with at most `limit` names of each list (None for all)."""
         problems = []
         if self.missing:
-            problems.append(f"{len(self.missing)} missing: {_listed(list(map(repr, self.missing)), limit)}")
+            problems.append(f"{len(self.missing)} missing: {_joined(list(map(repr, self.missing)), limit)}")
         if self.misshapen:
             details = [f"{name!r} is {detail}" for name, detail in self.misshapen.items()]
-            problems.append(f"{len(details)} misshapen: {_listed(details, limit)}")
-        what = f"checkpoint={self.checkpoint!r} does not fit network={self.network!r}"
-        return f"{what} ({self.hint}); {'; '.join(problems)}"
+            problems.append(f"{len(details)} misshapen: {_joined(details, limit)}")
+        mismatch = f"checkpoint={self.checkpoint!r} does not fit network={self.network!r}"
+        return f"{mismatch} ({self.hint}); {'; '.join(problems)}"
 
 
 def network_class(name: str) -> "type[SlimNetwork]":
-    """Returns the class of the network called `name`; raises ValueError where there is none."""
+    """Returns the class of a network. Raises ValueError if `name` is none of NETWORKS."""
     if name not in NETWORKS:
         raise ValueError(f"unknown network={name!r}: expected one of {', '.join(NETWORKS)}")
-    return getattr(importlib.import_module(f"transforms.models.networks.{name}"), NETWORKS[name])
+    return NETWORKS[name]()
 
 
-def read_weights(
-    network: str, checkpoint: str | os.PathLike[str], head: str = FEATURE_VECTOR
-) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
+def read_weights(network: str, checkpoint: str | os.PathLike[str], head: str = FEATURE_VECTOR) -> CheckpointWeights:
     """Reads a network's weights from a TF-Slim checkpoint.
 
     Args:
       network: one of NETWORKS.
-      checkpoint: a file in the V1 format (as released in 2016), or the prefix of the files of one in the V2 format (any
-        of the files will do), local or on any file system that TensorFlow reads.
-      head: FEATURE_VECTOR leaves the classifier out, whatever its classes; CLASSIFICATION needs it.
-
-    Returns:
-      The weights, TF-Slim name → array as stored, and the names of all other variables of the checkpoint by kind.
+      checkpoint: a file in the V1 format (as released in 2016), or the prefix of the files in the V2 format. Any of
+        the V2 files works too. The path is local or on any file system that TensorFlow reads.
+      head: FEATURE_VECTOR omits the classifier, whatever its classes. CLASSIFICATION requires it.
 
     Raises:
-      CheckpointMismatchError: (a ValueError) if variables are missing, or of another shape or type than expected.
-      ValueError: if there is no such network or head, nothing that TensorFlow can read, or a weight is not finite.
+      CheckpointMismatchError: (a ValueError) if variables are missing, or have another shape or type than expected.
+      ValueError: if the network or head is unknown, TensorFlow cannot read the checkpoint, or a weight is not finite.
     """
     import tensorflow as tf
 
@@ -120,7 +153,7 @@ def read_weights(
     expected = network_class(network).expected_variables(classifier=head == CLASSIFICATION)
     checkpoint = os.fspath(checkpoint)
     if checkpoint.endswith(_ARCHIVES):
-        raise ValueError(f"checkpoint={checkpoint!r} is an archive: unpack it, and give the .ckpt file that is inside")
+        raise ValueError(f"checkpoint={checkpoint!r} is an archive: unpack it and give the .ckpt file in it")
     with _reading(checkpoint):
         reader = tf.train.load_checkpoint(_V2_SUFFIX.sub("", checkpoint))
         shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
@@ -133,7 +166,7 @@ def read_weights(
             raise ValueError(
                 f"{name!r} in checkpoint={checkpoint!r} is not finite: expected weights without NaN and inf"
             )
-    return weights, _by_kind(shapes.keys() - expected.keys())
+    return CheckpointWeights(weights, ignored=_by_kind(shapes.keys() - expected.keys()))
 
 
 def import_checkpoint(
@@ -143,16 +176,16 @@ def import_checkpoint(
     head: str = FEATURE_VECTOR,
     overwrite: bool = False,
 ) -> ImportReport:
-    """Turns a TF-Slim checkpoint into a SavedModel; see `read_weights` and `reusable.write_reusable`.
+    """Converts a TF-Slim checkpoint to a SavedModel; see `read_weights` and `reusable.write_reusable`.
 
     Raises:
-      ValueError: if the checkpoint is not one of this network's; the message names every variable that is amiss.
-      FileExistsError: if `output` exists, unless `overwrite` says to replace a SavedModel there.
+      ValueError: if the checkpoint does not fit the network. The message names every missing or misshapen variable.
+      FileExistsError: if `output` exists, unless it is a SavedModel and `overwrite` is true.
       OSError: if `output` cannot be written.
     """
     from transforms.models.slim import reusable
 
-    reusable.check_output(output, overwrite)  # before the minutes that the rest may take
+    reusable.check_output(output, overwrite)  # before the import, which may take minutes
     weights, ignored = read_weights(network, checkpoint, head)
     model = network_class(network)(weights)
     path = reusable.write_reusable(model, output, classification=head == CLASSIFICATION, overwrite=overwrite)
@@ -169,7 +202,7 @@ def import_checkpoint(
 
 @contextlib.contextmanager
 def _reading(checkpoint: str) -> Iterator[None]:
-    """Turns what TensorFlow's reader raises into one ValueError that says what was expected."""
+    """Turns any error of TensorFlow's reader into a ValueError that says what was expected."""
     import tensorflow as tf
 
     try:
@@ -194,12 +227,12 @@ def _check(
         return
     if len(missing) == len(expected):
         scopes = Counter(name.split("/", 1)[0] for name in shapes)
-        found = ", ".join(f"{scope!r}" for scope, _ in scopes.most_common(3)) or "nothing"
-        hint = f"none of its variables is there, the checkpoint has {found}: is it another network's?"
+        largest = ", ".join(f"{scope!r}" for scope, _ in scopes.most_common(3)) or "nothing"
+        hint = f"none of its variables is there, the checkpoint has {largest}: is it another network's?"
     elif all("/Logits/" in name for name in (*missing, *misshapen)):
         hint = f"the classifier alone differs: head={FEATURE_VECTOR!r} does without it"
     else:
-        hint = "expected all of TF-Slim's variables, as it names and shapes them"
+        hint = "expected all variables of the network, with TF-Slim's names and shapes"
     raise CheckpointMismatchError(checkpoint, network, missing, misshapen, hint)
 
 
@@ -211,7 +244,7 @@ def _by_kind(names: set[str]) -> dict[str, tuple[str, ...]]:
     return {kind: tuple(members) for kind, members in kinds.items()}
 
 
-def _listed(items: list[str], limit: int | None) -> str:
+def _joined(items: list[str], limit: int | None) -> str:
     shown = items if limit is None else items[:limit]
     rest = len(items) - len(shown)
     return ", ".join(shown) + (f" and {rest} more" if rest else "")

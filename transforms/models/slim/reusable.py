@@ -1,4 +1,4 @@
-"""Networks as Reusable SavedModels: what TF-Hub's version 4 of an image model is.
+"""Writes networks as Reusable SavedModels, the format of TF-Hub's version 4 image models.
 
 The interface is https://www.tensorflow.org/hub/reusable_saved_models with the conventions for images of
 https://www.tensorflow.org/hub/common_saved_model_apis/images: `hub.load` gives a callable with `variables`,
@@ -15,15 +15,15 @@ from transforms.models import notes
 from transforms.models.networks.slim_network import DEFAULT_BATCH_NORM_MOMENTUM, SlimNetwork
 from transforms.storage import complete, locations
 
-# The common signatures for images; `serving_default` is the same under the name that serving looks for.
+# The common signatures for images. `serving_default` is the same function under the name that TF Serving expects.
 FEATURE_VECTOR_SIGNATURE = "image_feature_vector"
 CLASSIFICATION_SIGNATURE = "image_classification"
 
-# What tf.saved_model.save writes, and so what may be deleted to replace a SavedModel.
+# The entries that tf.saved_model.save writes. Only these may be deleted when a SavedModel is replaced.
 _SAVED_MODEL_ENTRIES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
-# Traced as a tensor, any value can be passed after loading, be it a Python float; a value traced would be the only one.
+# The momentum is traced as a tensor, so that a loaded model takes any value. A traced Python float would be fixed.
 _MOMENTUM = tf.TensorSpec([], tf.float32, name="batch_norm_momentum")
 
 
@@ -32,8 +32,8 @@ def write_reusable(
 ) -> Path:
     """Writes `network` as a SavedModel into the directory `output`, which appears complete or not at all.
 
-    The model maps images, float32 (n, height, width, 3) in [0, 1], to feature vectors, float32 (n, features), or with
-    `classification` to logits, float32 (n, classes).
+    The model maps images, float32 (n, height, width, 3) in [0, 1], to feature vectors, float32 (n, features). With
+    `classification` it maps them to logits, float32 (n, classes).
 
     Returns:
       The absolute path of the directory.
@@ -55,13 +55,15 @@ def check_output(output: str | os.PathLike[str], overwrite: bool) -> Path:
     """Returns the absolute path of `output` if a SavedModel may be written there.
 
     Raises:
-      complete.Occupied: if it exists and `overwrite` is false, or it holds anything that is no part of a SavedModel.
+      complete.Occupied: if it exists and `overwrite` is false, or it holds anything other than a SavedModel.
       ValueError: if it is a URI.
     """
     name = os.fspath(output)
     if not locations.is_local(name):
-        raise ValueError(f"output={name!r} is a URI: expected a local directory; copy the SavedModel there afterwards")
-    path = Path(os.path.abspath(name))  # noqa: PTH100  (Path.resolve would follow a link, and the link is what is replaced)
+        raise ValueError(
+            f"output={name!r} is a URI: expected a local directory; copy the SavedModel to the URI afterwards"
+        )
+    path = Path(os.path.abspath(name))  # noqa: PTH100  (Path.resolve would follow a link; the link itself is replaced)
     complete.check(path, named=_named(path), overwrite=overwrite, entries=_SAVED_MODEL_ENTRIES)
     return path
 
@@ -89,7 +91,7 @@ def _save(network: SlimNetwork, directory: Path, classification: bool) -> None:
     for training in (False, True):
         call.get_concrete_function(_IMAGES, training=training, batch_norm_momentum=_MOMENTUM)
 
-    # A plain object to hang the interface on: tf.Module computes `variables` itself, and would not save them as a list.
+    # A plain object carries the interface: tf.Module computes `variables` itself and would not save them as a list.
     reusable = tf.train.Checkpoint(
         variables=list(network.variables),
         trainable_variables=list(network.trainable_variables),
@@ -98,4 +100,4 @@ def _save(network: SlimNetwork, directory: Path, classification: bool) -> None:
     reusable.__call__ = call
     signature = CLASSIFICATION_SIGNATURE if classification else FEATURE_VECTOR_SIGNATURE
     tf.saved_model.save(reusable, os.fspath(directory), signatures={"serving_default": serve, signature: serve})
-    notes.note(directory, image_size=network.IMAGE_SIZE)
+    notes.write(directory, image_size=network.IMAGE_SIZE)

@@ -1,4 +1,4 @@
-"""Trained models → SavedModels: classifiers, and modules that can be used and trained again."""
+"""Trained models → SavedModels: classifiers, and modules that can be trained further."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,19 +10,20 @@ import tf_keras
 
 from transforms.models import notes
 
-# Where `transforms.models.class_names` looks for them.
+# The file that `transforms.models.class_names` reads.
 LABELS = "labels.txt"
 
 
 def write_classifier(model: tf_keras.Sequential, classes: Sequence[str], directory: Path) -> None:
-    """Writes a classifier as a SavedModel, and beside it `labels.txt`: a class a line, in the order of the outputs.
+    """Writes a classifier as a SavedModel with a `labels.txt`: one class per line, in the order of the outputs.
 
-    What is written is callable: float32 (n, …), as the model takes it → probabilities, float32 (n, classes); so is its
-    signature `serving_default`, whose output is `probabilities`. It has its `variables`, and those of the last layer as
-    `kernel`, float32 (d, classes), and `bias`, float32 (classes,). Of a classifier of images the image size is noted.
+    The SavedModel is callable: float32 (n, …), the model's inputs → probabilities, float32 (n, classes). Its signature
+    `serving_default` does the same, with the output `probabilities`. The SavedModel has the model's `variables`. Those
+    of the last layer are also `kernel`, float32 (d, classes), and `bias`, float32 (classes,). A classifier of images
+    gets a note with its image size.
 
     Raises:
-      OSError: if it cannot be written.
+      OSError: if the directory cannot be written.
     """
     inputs = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="inputs")
 
@@ -34,33 +35,33 @@ def write_classifier(model: tf_keras.Sequential, classes: Sequence[str], directo
     def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": classify(inputs)}
 
-    # A plain object: the Keras model itself would be saved with all that it takes to train it.
-    written = tf.train.Checkpoint(variables=list(model.variables), kernel=model.layers[-1].kernel)
-    written.bias = model.layers[-1].bias
-    written.__call__ = classify
-    _save(written, directory, serve)
+    # A plain object, because TensorFlow would save a Keras model with everything that training needs.
+    saved = tf.train.Checkpoint(variables=list(model.variables), kernel=model.layers[-1].kernel)
+    saved.bias = model.layers[-1].bias
+    saved.__call__ = classify
+    _save(saved, directory, serve)
     (directory / LABELS).write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
     if len(model.input_shape) == 4:
         _, height, width, _ = model.input_shape
-        notes.note(directory, (height, width))
+        notes.write(directory, (height, width))
 
 
 def write_module(module: Any, image_size: tuple[int, int], directory: Path) -> None:
-    """Writes a module, with its variables as they are now, as the Reusable SavedModel that it was loaded from.
+    """Writes a module with the current values of its variables, as a Reusable SavedModel like the one it came from.
 
-    Its signature `serving_default` takes `images`, float32 (n, height, width, 3) in [0, 1], and gives `default`,
-    float32 (n, d). The image size that it was trained with is noted, even where its `__call__` takes others.
+    Its signature `serving_default` takes `images`, float32 (n, height, width, 3) in [0, 1], and returns `default`,
+    float32 (n, d). The note beside it has the image size of the training, even where its `__call__` takes others.
 
     Args:
-      module: as `hub.load` gave it.
+      module: from `hub.load`.
       image_size: (height, width) in pixels.
-      directory: to make.
+      directory: to create.
 
     Raises:
-      OSError: if it cannot be written.
+      OSError: if the directory cannot be written.
     """
     for name in ("variables", "trainable_variables", "regularization_losses"):
-        if not hasattr(module, name):  # of the interface, each is optional to the module and expected by some user
+        if not hasattr(module, name):  # optional in the interface, but some users read them
             setattr(module, name, [])
     for_inference = hub.KerasLayer(module)
 
@@ -69,11 +70,11 @@ def write_module(module: Any, image_size: tuple[int, int], directory: Path) -> N
         return {"default": for_inference(images)}
 
     _save(module, directory, serve)
-    notes.note(directory, image_size)
+    notes.write(directory, image_size)
 
 
-def _save(written: Any, directory: Path, serve: Any) -> None:
+def _save(saved: Any, directory: Path, serve: Any) -> None:
     try:
-        tf.saved_model.save(written, str(directory), signatures={"serving_default": serve})
+        tf.saved_model.save(saved, str(directory), signatures={"serving_default": serve})
     except tf.errors.OpError as error:
         raise OSError(f"cannot write a SavedModel to {str(directory)!r}: {error}") from error

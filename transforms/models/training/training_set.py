@@ -1,4 +1,4 @@
-"""Labelled keys: which class an image has, and on which side of the split it falls. No TensorFlow, no Beam."""
+"""Labelled keys: the class of each image, and its side of the training and validation split. No TensorFlow, no Beam."""
 
 import csv
 import dataclasses
@@ -12,12 +12,12 @@ from typing import NamedTuple
 from transforms import keys
 from transforms.storage import locations
 
-# Of an image inside a shard the key is `<URI of the shard>#<member>`: the member's own folder counts.
+# The key of an image in a shard is `<URI of the shard>#<member>`. The folder of the member counts.
 _SHARD_AND_FOLDER = re.compile(r".*\.(?:tar|tar\.gz|tgz)#(.+)")
 
 
 class Labelled(NamedTuple):
-    """An image by its key, the bytes of its URI, and the name of its class."""
+    """The key of an image, which is its URI in bytes, and the name of its class."""
 
     key: bytes
     label: str
@@ -25,7 +25,7 @@ class Labelled(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Labelled images, split, each side in the order of keys; `classes` in the order of the model's outputs."""
+    """The two sides of a split, each sorted by key. `classes` has the order of the model's outputs."""
 
     classes: tuple[str, ...]
     training: tuple[Labelled, ...]
@@ -33,25 +33,25 @@ class Split:
 
 
 def folder_label(key: bytes) -> str:
-    """Returns the name of the folder that an image lies in, with escapes for what is not UTF-8.
+    """Returns the name of an image's folder, with escapes for bytes that are not UTF-8.
 
     Raises:
-      ValueError: if it lies in none.
+      ValueError: if the image has no folder.
     """
     folder = posixpath.basename(posixpath.dirname(keys.text(key)))
-    inside = _SHARD_AND_FOLDER.fullmatch(folder)
-    label = inside[1] if inside else folder
+    in_shard = _SHARD_AND_FOLDER.fullmatch(folder)
+    label = in_shard[1] if in_shard else folder
     if not label:
         raise ValueError(f"key={keys.text(key)!r}: expected a folder whose name is the class")
-    return _checked(label, f"key={keys.text(key)!r}")
+    return _check_one_line(label, f"key={keys.text(key)!r}")
 
 
 def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
-    """Returns key → label, as a CSV with the columns `uri` and `label` has them; it may have others.
+    """Returns key → label from a CSV with the columns `uri` and `label`. Other columns are ignored.
 
     Args:
-      lines: of the CSV, its header first.
-      csv_uri: the absolute URI or path of the CSV; what it names relatively is relative to its directory.
+      lines: the lines of the CSV, the header first.
+      csv_uri: the absolute URI or path of the CSV. Relative URIs in it are relative to its directory.
 
     Raises:
       ValueError: if a column is missing, a row lacks a value, or a URI has two labels.
@@ -70,12 +70,9 @@ def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
             uri, label = (row[column].strip() if column < len(row) else "" for column in columns)
             if not uri or not label:
                 raise ValueError(f"{place}: expected a uri and a label, found {row!r}")
-            if locations.is_local(uri):
-                uri = posixpath.join(posixpath.dirname(csv_uri), uri)
-            if locations.is_local(uri):  # a bucket takes `..` for a name
-                uri = posixpath.normpath(uri)
+            uri = _absolute(uri, csv_uri)
             key = keys.of_uri(uri)
-            label = _checked(keys.text(keys.of_uri(label)), place)
+            label = _check_one_line(keys.text(keys.of_uri(label)), place)
             if labels.setdefault(key, label) != label:
                 raise ValueError(f"{place}: {uri!r} is {label!r} here and {labels[key]!r} above: expected one label")
     except csv.Error as error:
@@ -83,38 +80,45 @@ def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
     return labels
 
 
-def is_validation(key: bytes, fraction: float) -> bool:
-    """Returns whether an image is for validation, as the fraction `fraction` of all images is.
+def _absolute(uri: str, csv_uri: str) -> str:
+    """Returns a URI of the CSV as an absolute one, without `..` where it is a path. A bucket takes `..` for a name."""
+    if locations.is_local(uri):
+        uri = posixpath.join(posixpath.dirname(csv_uri), uri)
+    return posixpath.normpath(uri) if locations.is_local(uri) else uri
 
-    It depends on nothing but the key: the split stays as it is when images are added, and from run to run; a larger
-    fraction adds to what is for validation.
+
+def is_validation(key: bytes, fraction: float) -> bool:
+    """Returns whether an image is for validation. Over all images, the share of those is about `fraction`.
+
+    The result depends only on the key and the fraction. The split is therefore the same in every run, and images that
+    are added later do not change it. A larger fraction only adds images to validation.
     """
     return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") < fraction * 2**64
 
 
 def split(labels: Mapping[bytes, str], fraction: float) -> Split:
-    """Splits labelled images into those to train on and those to validate with.
+    """Splits labelled images into training and validation images.
 
     Args:
       labels: key → label.
-      fraction: of the images for validation, from 0 to less than 1; 0 is for no validation.
+      fraction: the share of validation images, from 0 to less than 1. With 0 there is no validation.
 
     Raises:
-      ValueError: if there are fewer than two classes, a class has nothing to train on, or there is nothing to validate
-        with and should be.
+      ValueError: if there are fewer than two classes, a class has no training image, or a positive fraction yields no
+        validation image.
     """
     classes = sorted(set(labels.values()))
     if len(classes) < 2:
-        found = f"only {classes[0]!r}" if classes else "none"
-        raise ValueError(f"expected images of at least two classes, found {found}")
+        present = f"only {classes[0]!r}" if classes else "none"
+        raise ValueError(f"expected images of at least two classes, found {present}")
     training: list[Labelled] = []
     validation: list[Labelled] = []
     for key in sorted(labels):
         side = validation if is_validation(key, fraction) else training
         side.append(Labelled(key, labels[key]))
-    trained = {image.label for image in training}
+    training_labels = {image.label for image in training}
     for label in classes:
-        if label not in trained:
+        if label not in training_labels:
             count = Counter(labels.values())[label]
             raise ValueError(
                 f"class {label!r}: nothing to train on, the split puts its {count} of {count} images into validation; "
@@ -123,12 +127,12 @@ def split(labels: Mapping[bytes, str], fraction: float) -> Split:
     if fraction and not validation:
         raise ValueError(
             f"none of the {len(training)} images is for validation: expected more images, validation_fraction above "
-            f"{fraction}, or 0 to do without"
+            f"{fraction}, or 0 for no validation"
         )
     return Split(tuple(classes), tuple(training), tuple(validation))
 
 
-def _checked(label: str, place: str) -> str:
-    if len(label.splitlines()) > 1:  # labels.txt has one a line
+def _check_one_line(label: str, place: str) -> str:
+    if len(label.splitlines()) > 1:  # labels.txt has one label per line
         raise ValueError(f"{place}: {label!r}: expected a label of one line")
     return label

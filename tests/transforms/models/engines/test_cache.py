@@ -108,7 +108,7 @@ def test_a_note_beside_a_model_counts(tmp_path):
 
 def test_other_code_finds_out_anew(model, monkeypatch):
     resolve(str(model), None, "stretch")
-    monkeypatch.setattr(cache, "_made_by", lambda: ["another version"])
+    monkeypatch.setattr(cache, "_versions", lambda: ["another version"])
     resolve(str(model), None, "stretch")
     assert len(list(cache.directory().glob("spec-*"))) == 2
 
@@ -131,7 +131,7 @@ def test_where_nothing_can_be_kept_all_works(model, directory, caplog):
     spec = resolve(str(model), None, "stretch")
     with caplog.at_level(logging.WARNING):
         assert np.isfinite(loading.load(spec)(_pixels(spec))).all()
-    assert caplog.text.count("cannot be kept") == 2
+    assert caplog.text.count("cannot be written") == 2
 
 
 def test_a_directory_that_is_no_model_is_not_read(tmp_path, monkeypatch):

@@ -22,8 +22,8 @@ def test_no_gpu_here():
 @pytest.mark.parametrize(
     ("built_with_cuda", "driver", "reason"),
     [
-        (False, "libc.so.6", "built without CUDA; in the image of this project's Dockerfile"),
-        (True, "libnone.so.1", "there is no NVIDIA driver, libnone.so.1 cannot be loaded: .* has it installed"),
+        (False, "libc.so.6", "built without CUDA; the image of this project's Dockerfile"),
+        (True, "libnone.so.1", "there is no NVIDIA driver, libnone.so.1 cannot be loaded: .* installs it"),
         (True, "libc.so.6", "either no GPU is attached, or CUDA's libraries are missing in the image or too new"),
     ],
     ids=["CPU build", "no driver", "no GPU or no libraries"],

@@ -40,7 +40,7 @@ def test_threads_share_a_model(loaded):
 
 def test_vectors_are_those_of_tensorflow(loaded, model):
     pixels = np.random.default_rng(0).integers(0, 256, (11, 224, 224, 3), dtype=np.uint8)
-    expected = opening.opened(model)(pixels)
+    expected = opening.open_model(model)(pixels)
     np.testing.assert_allclose(loaded(pixels), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
@@ -49,7 +49,7 @@ def test_without_openvino_tensorflow_runs_the_model(model, monkeypatch):
     monkeypatch.setattr(openvino_engine, "openvino", None)
     loading._load.cache_clear()
     pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
-    expected = opening.opened(model)(pixels)
+    expected = opening.open_model(model)(pixels)
     np.testing.assert_allclose(loading.load(model)(pixels), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
     assert loading.precisions() == ["float32"]
     with pytest.raises(ValueError, match="precision='bfloat16': this machine computes in float32"):
@@ -82,21 +82,21 @@ def test_what_openvino_does_not_take_tensorflow_runs(tmp_path, nothing_kept, cap
     found = _saved(tmp_path / "m", _Means(lambda x: tf.strings.to_number(tf.strings.as_string(x, precision=9))))
     pixels = np.full((3, 16, 16, 3), 51, np.uint8)
     np.testing.assert_allclose(loading.load(found)(pixels), 0.2, atol=1e-6)
-    assert "by TensorFlow, for OpenVINO does not take this model" in caplog.text
+    assert "TensorFlow runs this model because OpenVINO cannot: " in caplog.text
     if "bfloat16" in openvino_engine.precisions():
-        with pytest.raises(ValueError, match="precision='bfloat16': OpenVINO does not take this model"):
+        with pytest.raises(ValueError, match="precision='bfloat16': OpenVINO cannot run this model"):
             loading.load(dataclasses.replace(found, precision="bfloat16"))
 
 
 @pytest.mark.parametrize("wrong", [lambda vectors: vectors * 1.01, lambda vectors: vectors * np.nan])
 def test_an_engine_that_gives_other_vectors_is_not_used(tmp_path, nothing_kept, monkeypatch, caplog, wrong):
-    right = openvino_engine.compiled
+    right = openvino_engine.compile_network
 
     def compiled(*args):
         run = right(*args)
         return lambda pixels: wrong(run(pixels))
 
-    monkeypatch.setattr(openvino_engine, "compiled", compiled)
+    monkeypatch.setattr(openvino_engine, "compile_network", compiled)
     found = _saved(tmp_path / "m", _Means())
     np.testing.assert_allclose(loading.load(found)(np.full((3, 16, 16, 3), 51, np.uint8)), 0.2, atol=1e-6)
     assert "its vectors differ from TensorFlow's" in caplog.text
@@ -104,9 +104,9 @@ def test_an_engine_that_gives_other_vectors_is_not_used(tmp_path, nothing_kept, 
 
 
 def test_a_large_network_takes_one_image_a_call(model, inception_resnet_v2):
-    assert openvino_engine.images_a_call(openvino_engine.bundled(model.name, model.image_size)) == 8
+    assert openvino_engine.images_per_call(openvino_engine.bundled(model.name, model.image_size)) == 8
     found = resolve.resolve(str(inception_resnet_v2.output), (75, 75), "stretch")
-    assert openvino_engine.images_a_call(converted.network(found)) == 1
+    assert openvino_engine.images_per_call(converted.network(found)) == 1
 
 
 def test_a_device_without_memory_is_told_from_other_errors():
@@ -114,7 +114,7 @@ def test_a_device_without_memory_is_told_from_other_errors():
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     with pytest.raises(OutOfDeviceMemory, match="OOM when allocating"):
-        tensorflow_engine.compiled(function, "float32")(np.zeros((1, 2, 2, 3), np.uint8))
+        tensorflow_engine.compile_function(function, "float32")(np.zeros((1, 2, 2, 3), np.uint8))
 
 
 def test_who_waits_for_a_turn_is_told_how_long(monkeypatch):

@@ -135,7 +135,7 @@ def test_modules_that_are_not_for_images_or_not_for_training(tmp_path):
 
     images = tf.TensorSpec([None, None, None, 3], tf.float32)
     maps = saved(lambda images: images * 2.0, (images,), name="maps")
-    with pytest.raises(ValueError, match=r"gives float32\(2, 16, 20, 3\) for 2 images: expected a vector an image"):
+    with pytest.raises(ValueError, match=r"gives float32\(2, 16, 20, 3\) for 2 images: expected one vector per image"):
         classifier.image_classifier(maps, SIZE, 3, trainable=False)
     inference = saved(lambda images, training: tf.reduce_mean(images, [1, 2]), (images, False), name="inference")
     assert classifier.image_classifier(inference, SIZE, 3, trainable=False)
