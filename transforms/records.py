@@ -2,8 +2,8 @@
 
     list → ImageRef → read → EncodedImage → decode → DecodedImage → embed → Embedding → write → Shard
 
-Between list and read, the records of earlier runs (`Known`) take out images that need no inference, as `Reuse` and
-`Copy`. Beside the main path each stage gives `Failure`s, one for each image that it could not process, and
+Between list and read, the records of earlier runs (`Known`) show which images need no inference. These leave the main
+path as `Reuse` and `Copy`. Each stage also outputs a `Failure` for each image that it could not process, and
 `StageSeconds`, the time that its workers were busy.
 """
 
@@ -61,7 +61,7 @@ class Known:
 
 @dataclasses.dataclass(frozen=True)
 class Reuse:
-    """An image whose bytes were embedded by an earlier run, under whatever name."""
+    """An image whose bytes an earlier run embedded, whatever their name was."""
 
     ref: ImageRef
     known: Known
@@ -122,7 +122,7 @@ class Failure:
 
     @classmethod
     def of(cls, key: bytes, stage: str, error: Exception, retryable: bool = False) -> "Failure":
-        """Returns the failure for an error, with the first 500 characters of its message: it may quote a file."""
+        """Returns the failure for an error. Its message may quote a file, and is cut after 500 characters."""
         return cls(key, stage, type(error).__name__, str(error)[:500], retryable)
 
 
@@ -187,7 +187,7 @@ class Shard:
 
 
 class _ArrayCoder(coders.Coder):
-    """Numpy arrays of one dtype: the shape, then the raw bytes, without pickling."""
+    """Encodes NumPy arrays of one dtype as the shape and the raw bytes, without pickling."""
 
     def __init__(self, dtype: type[np.generic]):
         self._dtype = dtype
@@ -206,7 +206,7 @@ class _ArrayCoder(coders.Coder):
 
 
 class RecordCoder(coders.Coder):
-    """A record as the tuple of its fields, each by the coder of its type: compact, deterministic, and no pickle."""
+    """Encodes a record as the tuple of its fields, each by the coder of its type: compact, deterministic, no pickle."""
 
     def __init__(self, record: type):
         self._record = record
