@@ -59,8 +59,8 @@ class WriteFailures(Stage):
 
     def expand(self, failures: beam.PCollection[Failure]) -> WriteOutput:
         encode = functools.partial(_encode, run_id=self.run_id)
-        shards = WriteShards(directory(self.output, self.run_id), ".jsonl", encode, before_naming=self.before_naming)
-        return (failures,) | "Write" >> shards
+        write = WriteShards(directory(self.output, self.run_id), ".jsonl", encode, before_naming=self.before_naming)
+        return (failures,) | "Write" >> write
 
 
 def directory(output: str, run_id: str) -> str:

@@ -48,13 +48,13 @@ FAILURE_COLUMNS = (
     column("key", "STRING", "URI of the image, as listed"),
     column("stage", "STRING", "list, read, decode, embed or reuse"),
     column("error", "STRING", "kind of error"),
-    column("message", "STRING", "message of the error"),
+    column("message", "STRING", "what the error says"),
     column("retryable", "BOOLEAN", "whether a new try may help"),
     column("run_id", "STRING", "the run in which it failed"),
     column("failed_at", "TIMESTAMP", "when that run began"),
 )
 GONE_COLUMNS = (
-    column("key", "STRING", "URI of an image that no longer exists"),
+    column("key", "STRING", "URI of an image that is not there any more"),
     column("version", "STRING", "version in the row to be removed"),
     column("model_digest", "STRING", "model_digest in that row"),
 )

@@ -54,8 +54,8 @@ class WriteTFRecords(Stage):
     def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> WriteOutput:
         encode = functools.partial(_encode, model=self.model)
         make_ready = functools.partial(_make_ready, self.output, self.model, self.before_naming)
-        shards = WriteShards(directory(self.output, self.run_id), ".tfrecord", encode, before_naming=make_ready)
-        return embeddings | "Write" >> shards
+        write = WriteShards(directory(self.output, self.run_id), ".tfrecord", encode, before_naming=make_ready)
+        return embeddings | "Write" >> write
 
 
 def directory(output: str, run_id: str) -> str:

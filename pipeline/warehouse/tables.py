@@ -28,7 +28,7 @@ _TIMEOUT = 60
 
 RUN_COLUMNS = (
     column("run_id", "STRING", "names the run"),
-    column("started_at", "TIMESTAMP", "when the command was started"),
+    column("started_at", "TIMESTAMP", "when the command was given"),
     column("finished_at", "TIMESTAMP", "when everything but the publishing was done"),
     column("model", "STRING", "name of the model"),
     column("model_digest", "STRING", "over the model's files and the preprocessing"),
