@@ -21,7 +21,7 @@ _FIRSTS, _REUSED, _COPIES = "firsts", "reused", "copies"
 
 
 class CopiesOutput(NamedTuple):
-    """Images by where their vectors come from.
+    """Images by the source of their vectors.
 
     Attributes:
       to_embed: refs of images to read, decode and embed: one of each group of equal images.

@@ -43,7 +43,7 @@ class DecodeImages(Stage):
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size={self.size!r}: expected (height, width) in pixels, as (224, 224)")
+            raise ValueError(f"size={self.size!r}: expected (height, width) in pixels, such as (224, 224)")
         if self.max_pixels < 1:
             raise ValueError(f"max_pixels={self.max_pixels!r}: expected a number from 1")
         if self.resize_mode not in decoding.RESIZE_MODES:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # at run time it would import TensorFlow, which only a worker
     from transforms.models.engines.loading import EmbeddingModel, ModelCall
 
 STAGE = "embed"
-# The times that a call of the model waits for its turn, and for the model to be loaded.
+# Names of the times that a call of the model waits: for its turn, and for the model to be loaded.
 WAIT, LOAD = "wait", "load"
 _SHORTEST_WAIT_SECONDS = 1e-4  # measuring itself takes up to this long
 BATCH_SIZE_DEFAULT = 32

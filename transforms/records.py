@@ -24,9 +24,9 @@ class ImageRef:
     Attributes:
       key: bytes of the URI as listed, see `keys`.
       version: tells two contents under one key apart without reading them: the generation in Cloud Storage, elsewhere
-        size and mtime; "" where it is unknown.
-      size: of the encoded bytes; -1 where it is unknown.
-      crc32c: checksum of the encoded bytes, in base64 as Cloud Storage gives it; "" where it is unknown.
+        size and mtime; "" if it is unknown.
+      size: of the encoded bytes; -1 if it is unknown.
+      crc32c: checksum of the encoded bytes, in base64 as Cloud Storage gives it; "" if it is unknown.
       has_copies: whether other images of the run have the same bytes and wait for this one's vector.
     """
 
@@ -136,7 +136,7 @@ class StageSeconds:
       items: number of images, files or lists.
       seconds: of all threads together.
       longest: seconds of the item that took longest.
-      calls: number of calls. It is less than `items` where items share a call: each image of a batch has a fraction.
+      calls: number of calls. It is less than `items` if items share a call: each image of a batch has a fraction.
       started, ended: when the first call started and the last one ended, in seconds since 1970. The report counts them
         from the start of the command.
     """

@@ -86,7 +86,7 @@ _RUNS = _Layout(RUN_COLUMNS, "started_at", ("run_id",), "Runs that wrote vectors
 
 @functools.cache
 def client(project: str) -> bigquery.Client:
-    """Returns this process's client; it calls BIGQUERY_EMULATOR_HOST where that is set."""
+    """Returns this process's client; it calls BIGQUERY_EMULATOR_HOST if that is set."""
     return bigquery.Client(project=project)
 
 
