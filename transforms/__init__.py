@@ -1,7 +1,7 @@
 """The stages of the pipeline as PTransforms, in the order of the data; docs/library.md builds a pipeline from them.
 
-The names in `__all__` are the public interface. Each is imported when it is first used, so that importing a module
-from a folder below does not import Beam.
+The names in `__all__` are the public interface. Each is imported at its first use, so a module in a folder below can be
+imported without Beam.
 """
 
 import importlib

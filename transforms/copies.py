@@ -1,8 +1,8 @@
-"""Copies: equal bytes are embedded once, in this run or in an earlier one, under whatever names.
+"""Copies: equal bytes are embedded once, in this run or in an earlier one, whatever their names.
 
-A listing tells the size of each image, and in Cloud Storage its CRC32C. Most images have no twin by that, and are not
-read here. Only images that may have one are read for their SHA-256. Names and digests are joined; no bytes cross a
-shuffle.
+A listing has the size of each image, and in Cloud Storage its CRC32C. Most images differ from all others in these, and
+are not read here. Only images that may have a twin are read for their SHA-256. The joins carry names and digests, and
+no bytes cross a shuffle.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ _FIRSTS, _REUSED, _COPIES = "firsts", "reused", "copies"
 
 
 class CopiesOutput(NamedTuple):
-    """Images by where their vectors come from.
+    """Images by the source of their vectors.
 
     Attributes:
       to_embed: refs of images to read, decode and embed: one of each group of equal images.
       reused: images whose bytes an earlier run has embedded.
-      copies: images whose bytes another image of this run has, one that is in `to_embed`.
+      copies: images with the same bytes as an image in `to_embed`.
       failures, seconds: of reading images for their digests.
     """
 
@@ -57,7 +57,7 @@ class FindCopies(Stage):
       by_crc32c: whether every ref has a CRC32C. Every ref has a size.
 
     Raises:
-      ValueError: if `read` is no PTransform.
+      ValueError: if `read` is not a PTransform.
     """
 
     read: beam.PTransform
@@ -65,7 +65,7 @@ class FindCopies(Stage):
 
     def __post_init__(self) -> None:
         if not isinstance(self.read, beam.PTransform):
-            raise ValueError(f"read={self.read!r}: expected a PTransform, as ReadImages()")  # noqa: TRY004 - as everywhere
+            raise ValueError(f"read={self.read!r}: expected a PTransform, such as ReadImages()")  # noqa: TRY004 - as everywhere
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> CopiesOutput:
         refs, known = inputs["refs"], inputs["known"]
@@ -75,15 +75,15 @@ class FindCopies(Stage):
             "known": known
             | "KnownByListed" >> beam.Map(_known_by_listed, self.by_crc32c).with_output_types(tuple[str, bool]),
         } | "SameListed" >> beam.CoGroupByKey()
-        listed = grouped | "Suspect" >> beam.ParDo(_Suspect()).with_outputs(_SUSPECTS, main=_UNIQUE)
-        read = listed[_SUSPECTS] | "ReadForDigest" >> self.read
-        same = {
+        suspected = grouped | "Suspect" >> beam.ParDo(_Suspect()).with_outputs(_SUSPECTS, main=_UNIQUE)
+        read = suspected[_SUSPECTS] | "ReadForDigest" >> self.read
+        same_digest = {
             "refs": read.main | "Digest" >> beam.Map(by_sha256).with_output_types(tuple[str, ImageRef]),
             "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, Known]),
         } | "SameDigest" >> beam.CoGroupByKey()
-        matched = same | "Match" >> beam.ParDo(_Match()).with_outputs(_REUSED, _COPIES, main=_FIRSTS)
+        matched = same_digest | "Match" >> beam.ParDo(_Match()).with_outputs(_REUSED, _COPIES, main=_FIRSTS)
         return CopiesOutput(
-            to_embed=(listed[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
+            to_embed=(suspected[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
             reused=matched[_REUSED],
             copies=matched[_COPIES],
             failures=read.failures,
@@ -130,40 +130,39 @@ def by_sha256(image: EncodedImage) -> tuple[str, ImageRef]:
 
 
 def of_copy(embedding: Embedding, ref: ImageRef) -> Embedding:
-    """Returns the embedding of an image whose bytes equal those of another."""
-    same = embedding.info.ref
-    copied = dataclasses.replace(same, key=ref.key, version=ref.version, has_copies=False)
-    return Embedding(dataclasses.replace(embedding.info, ref=copied), embedding.vector)
+    """Returns the embedding of `ref`, an image with the same bytes as the one that was embedded."""
+    copy_ref = dataclasses.replace(embedding.info.ref, key=ref.key, version=ref.version, has_copies=False)
+    return Embedding(dataclasses.replace(embedding.info, ref=copy_ref), embedding.vector)
 
 
 class _Suspect(beam.DoFn):
     def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[ImageRef]:
-        _, listed_alike = group
-        refs = iter(listed_alike["refs"])
+        _, same_listed = group
+        refs = iter(same_listed["refs"])
         first, second = next(refs, None), next(refs, None)
         if first is None:
             return
-        if second is None and not any(True for _ in listed_alike["known"]):
+        if second is None and not any(True for _ in same_listed["known"]):
             yield first
             return
-        for ref in listed_alike["refs"]:
+        for ref in same_listed["refs"]:
             yield beam.pvalue.TaggedOutput(_SUSPECTS, ref)
 
 
 class _Match(beam.DoFn):
     def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[Any]:
-        _, equal = group
-        known = max(equal["known"], key=lambda entry: (entry.written_at, entry.key), default=None)
+        _, same_digest = group
+        known = max(same_digest["known"], key=lambda entry: (entry.written_at, entry.key), default=None)
         if known:
-            for ref in equal["refs"]:
+            for ref in same_digest["refs"]:
                 yield beam.pvalue.TaggedOutput(_REUSED, Reuse(ref, known))
             return
-        # The same one of them in a bundle that runs again.
-        first = min(equal["refs"], key=lambda ref: ref.key, default=None)
+        # By key, so that a bundle that runs again chooses the same image.
+        first = min(same_digest["refs"], key=lambda ref: ref.key, default=None)
         if first is None:
             return
         has_copies = False
-        for ref in equal["refs"]:
+        for ref in same_digest["refs"]:
             if ref.key != first.key:
                 has_copies = True
                 yield beam.pvalue.TaggedOutput(_COPIES, Copy(ref, first.key))
@@ -172,15 +171,15 @@ class _Match(beam.DoFn):
 
 class _Copy(beam.DoFn):
     def process(self, group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterable[Embedding]:
-        _, of_first = group
-        embedding, failure = next(iter(of_first["embeddings"]), None), next(iter(of_first["failures"]), None)
-        for ref in of_first["copies"]:
+        _, same_first = group
+        embedding, failure = next(iter(same_first["embeddings"]), None), next(iter(same_first["failures"]), None)
+        for ref in same_first["copies"]:
             if embedding:
                 counters.inc(counters.IMAGES_DUPLICATE)
                 yield of_copy(embedding, ref)
             elif failure:
                 yield beam.pvalue.TaggedOutput(FAILURES, dataclasses.replace(failure, key=ref.key))
-            # Neither cannot be; the report would not add up, and fail the job.
+            # One of the two exists. Otherwise the counts of the report would not add up, which fails the job.
 
 
 def _by_listed(ref: ImageRef, by_crc32c: bool) -> tuple[str, ImageRef]:

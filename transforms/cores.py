@@ -4,34 +4,34 @@ import math
 import os
 from pathlib import Path
 
-# In a container, its own group. A limit of a group above it is not looked for.
+# In a container this is the container's own group. Limits of the groups above it are not read.
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:
-    """Returns with how many threads that compute this process has all the time that it can get.
+    """Returns the number of computing threads that use all the CPU time this process may have.
 
-    It may be kept to some of the cores (`taskset`, a cpuset), or in a container to so many cores' time (`docker run
-    --cpus`, the limit of a Kubernetes pod): more threads would then just wait for each other.
+    A process may be restricted to some of the cores (`taskset`, a cpuset). A container may have a limit on CPU time
+    (`docker run --cpus`, the limit of a Kubernetes pod). More threads than that would only wait for each other.
 
     Args:
-      cgroup: where the control group's files are.
+      cgroup: the directory of the control group's files.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, _limit(cgroup) or allowed)
 
 
 def _limit(cgroup: Path) -> int | None:
-    """Returns how many cores' time a control group is given, rounded up; None where it has no limit.
+    """Returns the CPU limit of a control group in cores, rounded up; None if it has no limit.
 
-    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files: `cpu.max` holds microseconds of CPU time, or
-    `max`, and in how many microseconds; https://docs.kernel.org/scheduler/sched-bwc.html: in version 1 two files do,
-    with -1 for no limit.
+    In version 2 of control groups, `cpu.max` holds the quota and its period, both in microseconds, or `max` for no
+    limit: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files. In version 1 two files hold them,
+    with -1 for no limit: https://docs.kernel.org/scheduler/sched-bwc.html.
     """
     for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
         try:
             quota, period = " ".join((cgroup / name).read_text() for name in files).split()
             return math.ceil(int(quota) / int(period)) if int(quota) > 0 else None
-        except (OSError, ValueError):  # not there, or `max`
+        except (OSError, ValueError):  # no such file, or `max`
             continue
     return None

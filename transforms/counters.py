@@ -1,4 +1,4 @@
-"""Metric names, and the one way to count: for the runner's own pages, and for the live progress of a local run."""
+"""Metric names, and counting: for the runner's own pages and for the live progress of a local run."""
 
 import collections
 import functools
@@ -19,11 +19,11 @@ IMAGES_SKIPPED = "images_skipped"
 IMAGES_REUSED = "images_reused"
 IMAGES_DUPLICATE = "images_duplicate"
 
-# A distribution, a value an image; RunInference adds those of batches, their size and latency, under names of its own.
+# A distribution with one value per image. RunInference adds the size and latency of batches under names of its own.
 DECODE_MICROSECONDS = "decode_microseconds"
 
-# What was counted in this process. A runner's own metrics can be asked only between its stages or not at all while a
-# local run goes on, so progress reads these; nothing else does.
+# The counts of this process, for progress alone. While a local run goes on, some runners answer a query for metrics
+# only between stages, and others not at all.
 _counted: collections.Counter[str] = collections.Counter()
 _lock = threading.Lock()
 
@@ -46,19 +46,19 @@ def failed(stage: str) -> str:
 
 
 def of_process() -> dict[str, int]:
-    """Returns what this process has counted since `reset`."""
+    """Returns the counts of this process since `reset`, by name."""
     with _lock:
         return dict(_counted)
 
 
 def of_job(result: PipelineResult) -> dict[str, int]:
-    """Returns what the runner says that all workers have counted; it may lag behind."""
-    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
-    return {counter.key.metric.name: counter.attempted or 0 for counter in found}
+    """Returns the counts of all workers by name, as the runner reports them. They may lag behind."""
+    job_counters = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    return {counter.key.metric.name: counter.attempted or 0 for counter in job_counters}
 
 
 def reset() -> None:
-    """Forgets what this process has counted: a new run begins."""
+    """Sets the counts of this process to zero, for a new run."""
     with _lock:
         _counted.clear()
 

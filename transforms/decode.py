@@ -29,12 +29,12 @@ class DecodeImages(Stage):
     (224, 224, 3)
 
     Attributes:
-      size: (height, width) that the model takes, in pixels.
+      size: (height, width) of the model's input, in pixels.
       resize_mode: one of decoding.RESIZE_MODES.
       max_pixels: the most pixels that an image's header may announce.
 
     Raises:
-      ValueError: if an attribute is none of these.
+      ValueError: if an attribute is invalid.
     """
 
     size: tuple[int, int]
@@ -43,7 +43,7 @@ class DecodeImages(Stage):
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size={self.size!r}: expected (height, width) in pixels, as (224, 224)")
+            raise ValueError(f"size={self.size!r}: expected (height, width) in pixels, such as (224, 224)")
         if self.max_pixels < 1:
             raise ValueError(f"max_pixels={self.max_pixels!r}: expected a number from 1")
         if self.resize_mode not in decoding.RESIZE_MODES:
@@ -63,7 +63,7 @@ class _Decode(beam.DoFn):
     def process(self, image: EncodedImage) -> Iterable[DecodedImage]:
         start = time.perf_counter()
         decoded = self._decode(image)
-        # Before anything is yielded: whatever takes the image runs inside that yield.
+        # Measured before the first yield, because the next stage runs inside it.
         seconds = StageSeconds.of(STAGE, time.perf_counter() - start)
         counters.observe(counters.DECODE_MICROSECONDS, seconds.seconds)
         yield beam.pvalue.TaggedOutput(SECONDS, seconds)

@@ -18,11 +18,11 @@ from transforms.models.spec import ModelSpec
 from transforms.records import DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
-if TYPE_CHECKING:  # for real it would import TensorFlow, which only a worker needs, and only once it embeds
+if TYPE_CHECKING:  # at run time it would import TensorFlow, which only a worker needs, and only once it embeds
     from transforms.models.engines.loading import EmbeddingModel, ModelCall
 
 STAGE = "embed"
-# A call of the model may wait for its turn, and for the model to be loaded.
+# Names of the times that a call of the model waits: for its turn, and for the model to be loaded.
 WAIT, LOAD = "wait", "load"
 _SHORTEST_WAIT_SECONDS = 1e-4  # anything shorter is the time that measuring takes
 
@@ -50,9 +50,9 @@ def image_seconds(call: "ModelCall", seconds: float) -> tuple[StageSeconds, ...]
 
 
 class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
-    """Beam's contract for a model over this project's: uint8 batches in, vectors out, the pixels dropped.
+    """Adapts a model to Beam's contract: batches of uint8 images in, vectors out. The pixels are dropped.
 
-    Beam's own TensorFlow handlers load through Keras, which in its version 3 opens no SavedModel directory.
+    Beam's own TensorFlow handlers load models through Keras, whose version 3 cannot open a SavedModel directory.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
         share_model_across_processes: bool = False,
         needs_gpu: bool = False,
     ):
-        """Takes which model to load, where it is needed.
+        """Stores the model's description. Workers load the model itself.
 
         Args:
-          spec: the model; small, and all that travels to the workers.
-          batch_size: images a call of the model.
-          share_model_across_processes: one model for all worker processes of a machine, which then hand it their
-            batches through a socket; otherwise one for all threads of a process.
-          needs_gpu: fail where there is none, and do not embed on the CPU unasked.
+          spec: the model; only this small description travels to the workers.
+          batch_size: images per call of the model.
+          share_model_across_processes: whether all worker processes of a machine share one model, and send it their
+            batches through a socket. Otherwise the threads of each process share one.
+          needs_gpu: whether a worker without a GPU fails. Otherwise it embeds on the CPU.
         """
         super().__init__(max_batch_size=batch_size, min_batch_size=batch_size)
         self._spec = spec
@@ -96,7 +96,7 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
         pixels = np.stack([image.pixels for image in batch])
         start = time.perf_counter()
         call = model.timed(pixels)
-        # Measured here to include the transport to and from a model that several processes share.
+        # Measured here, so that it includes the transport to and from a model that several processes share.
         seconds = time.perf_counter() - start - call.waited - call.loading
         expected = (len(batch), self._spec.dimension)
         if call.vectors.shape != expected:
@@ -110,11 +110,11 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
         return self._shared
 
     def get_num_bytes(self, batch: Sequence[DecodedImage]) -> int:
-        """Returns how many bytes of pixels a batch has, for Beam's metric; Beam's own way pickles every batch."""
+        """Returns the bytes of a batch's pixels, for Beam's metric. Beam's default would pickle every batch."""
         return sum(image.pixels.nbytes for image in batch)
 
     def get_metrics_namespace(self) -> str:
-        """Returns where Beam's own distributions of batch sizes and seconds a batch appear."""
+        """Returns the namespace of Beam's own distributions of batch sizes and seconds per batch."""
         return counters.NAMESPACE
 
 
@@ -133,15 +133,15 @@ class EmbedImages(Stage):
     (1280,)
 
     Attributes:
-      spec: the model; pixels have its image size.
+      spec: the model; images come in its image size.
       batch_size: images per call of the model.
       share_model_across_processes: see EmbeddingModelHandler.
-      accelerator: a resource hint for the workers of inference, and no others.
-      own_stage: whether inference is a stage of its own, so that only inference runs on those workers. Pixels then
-        cross the network.
+      accelerator: a resource hint for inference alone.
+      own_stage: whether inference is a stage of its own, so that only inference runs on the workers with the
+        accelerator. Pixels then cross the network.
 
     Raises:
-      ValueError: if an attribute is none of these.
+      ValueError: if an attribute is invalid.
     """
 
     spec: ModelSpec
@@ -152,7 +152,7 @@ class EmbedImages(Stage):
 
     def __post_init__(self) -> None:
         if not isinstance(self.spec, ModelSpec):
-            raise ValueError(f"spec={self.spec!r}: expected a ModelSpec, as models.resolve.resolve gives it")  # noqa: TRY004 - as for every attribute
+            raise ValueError(f"spec={self.spec!r}: expected a ModelSpec, as models.resolve.resolve returns it")  # noqa: TRY004 - as for every attribute
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
 

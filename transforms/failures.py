@@ -19,8 +19,8 @@ class GatherFailures(Stage):
 
     >>> failure = Failure.of(b"a.jpg", "read", OSError("no route to host"), retryable=True)
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
-    ...     read, decoded = (pipeline | stage >> beam.Create([failure]) for stage in ("Read", "Decode"))
-    ...     _ = (read, decoded) | GatherFailures() | beam.Map(lambda failure: print(failure.error))
+    ...     of_read, of_decode = (pipeline | stage >> beam.Create([failure]) for stage in ("Read", "Decode"))
+    ...     _ = (of_read, of_decode) | GatherFailures() | beam.Map(lambda failure: print(failure.error))
     OSError
     OSError
     """
@@ -31,7 +31,7 @@ class GatherFailures(Stage):
 
 @dataclasses.dataclass(eq=False)
 class WriteFailures(Stage):
-    """Failure → WriteOutput; writes `<output>/failures/<run_id>/part-….jsonl`, or no file where nothing failed.
+    """Failure → WriteOutput; writes `<output>/failures/<run_id>/part-….jsonl`, or no file if nothing failed.
 
     >>> import pathlib, tempfile
     >>> output = tempfile.mkdtemp()
@@ -42,12 +42,12 @@ class WriteFailures(Stage):
     {"key": "a.jpg", "stage": "read", "error": "OSError", "message": "gone", "retryable": false, "run_id": "first"}
 
     Attributes:
-      output: a directory, local or in a cloud.
+      output: a directory, local or in cloud storage.
       run_id: names the run.
       before_naming: see WriteShards.
 
     Raises:
-      ValueError: if an attribute is none of these.
+      ValueError: if an attribute is invalid.
     """
 
     output: str
@@ -59,20 +59,20 @@ class WriteFailures(Stage):
 
     def expand(self, failures: beam.PCollection[Failure]) -> WriteOutput:
         encode = functools.partial(_encode, run_id=self.run_id)
-        place = directory(self.output, self.run_id)
-        return (failures,) | "Write" >> WriteShards(place, ".jsonl", encode, before_naming=self.before_naming)
+        write = WriteShards(directory(self.output, self.run_id), ".jsonl", encode, before_naming=self.before_naming)
+        return (failures,) | "Write" >> write
 
 
 def directory(output: str, run_id: str) -> str:
-    """Returns where the failures of a run lie."""
+    """Returns the directory of a run's failures."""
     return f"{output}/failures/{run_id}"
 
 
 def to_json(failure: Failure, run_id: str) -> str:
     """Returns a failure as one line of JSON.
 
-    A key that is not UTF-8 has its odd bytes as lone surrogates (PEP 383), which JSON's escapes carry: in Python
-    `json.loads(line)["key"].encode("utf-8", "surrogateescape")` gives the key back.
+    In a key that is not valid UTF-8, the other bytes become lone surrogates (PEP 383), which JSON escapes. In Python
+    `json.loads(line)["key"].encode("utf-8", "surrogateescape")` returns the key.
     """
     fields = dataclasses.asdict(failure) | {"key": keys.uri(failure.key), "run_id": run_id}
     return json.dumps(fields, ensure_ascii=True)

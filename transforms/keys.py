@@ -1,9 +1,9 @@
 r"""Keys: the bytes of the URI under which an image was listed, and the texts that stand for them. No Beam.
 
-Names of files need not be UTF-8, so a key is bytes. Two texts carry it without loss:
+Names of files need not be valid UTF-8, so a key is bytes. Two texts represent it without loss:
 
 - the URI as filesystems, lists and JSON files spell it, where a byte that is not UTF-8 is a lone surrogate (PEP 383);
-- the text for columns of a table and for messages, which is valid UTF-8: such a byte is written as `\xNN`.
+- the text for columns of a table and for messages, which is valid UTF-8 and writes such a byte as `\xNN`.
 """
 
 import re
@@ -21,7 +21,7 @@ def of_uri(uri: str) -> bytes:
 
 
 def uri(key: bytes) -> str:
-    """Returns the URI or path of a key, as a filesystem takes it and as JSON's escapes carry it."""
+    """Returns the URI or path of a key, for filesystems and for JSON, which escapes lone surrogates."""
     return key.decode("utf-8", "surrogateescape")
 
 
@@ -35,7 +35,7 @@ def text(key: bytes) -> str:
 
 
 def of_text(column: str) -> bytes:
-    r"""Returns the key that `text` gave a column.
+    r"""Returns the key whose `text` a column holds.
 
     >>> of_text(r"gs://bucket/caf\xe9.jpg")
     b'gs://bucket/caf\xe9.jpg'

@@ -22,15 +22,15 @@ from transforms.storage import files, gcs_listing, locations, versioned
 
 STAGE = "list"
 
-# The names that the header of a CSV file may give its column of URIs. Without a header the first column counts.
+# Names of the column of URIs in the header of a CSV file. Without a header, the first column has the URIs.
 _URI_COLUMNS = ("uri", "key", "path")
 
 
 def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
     """Yields the URIs that a list names. Relative ones are resolved against the directory of the list.
 
-    A `.csv` names them in its column `uri`, `key` or `path`, or without such a header in its first column. Any other
-    file names one URI a line. Empty lines and lines that begin with # are passed over. A row that has other columns but
+    A `.csv` has them in its column `uri`, `key` or `path`, or in its first column if it has no such header. Any other
+    file has one URI per line. Empty lines and lines that begin with # are ignored. A row that has other columns but
     no URI yields "".
 
     >>> list(uris_in(["# holidays", "beach.jpg", "gs://bucket/peak.jpg"], "photos/list.txt"))
@@ -45,9 +45,9 @@ def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
             continue
         if column is None:
             header = [cell.lower() for cell in row]
-            named = next((header.index(name) for name in _URI_COLUMNS if name in header), None)
-            column = named or 0
-            if named is not None:
+            uri_column = next((header.index(name) for name in _URI_COLUMNS if name in header), None)
+            column = uri_column or 0
+            if uri_column is not None:
                 continue
         uri = row[column] if column < len(row) else ""
         is_relative = uri and locations.is_local(uri) and not uri.startswith("/")
@@ -58,8 +58,8 @@ def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
 class ListImages(Stage):
     """Pipeline → StageOutput of ImageRef.
 
-    A pattern that cannot be listed fails the job. A list that cannot be read, or an image that it names and that cannot
-    be found, is a failure.
+    A pattern that cannot be listed fails the job. A list that cannot be read is a failure, and so is an image that a
+    list names and that does not exist.
 
     >>> from pipeline.options import SAMPLES
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
@@ -71,10 +71,10 @@ class ListImages(Stage):
       patterns: globs, local or of a filesystem that Beam knows; `**` crosses directories.
       input_format: `images`, one of SHARD_FORMATS, or `list`, whose patterns match files that name images.
       billing_project: the project that pays for requests to buckets with requester pays.
-      read_concurrency: how many images of lists a worker process asks about at once.
+      read_concurrency: how many requests for the images of lists a worker process has in flight.
 
     Raises:
-      ValueError: if an attribute is none of these.
+      ValueError: if an attribute is invalid.
     """
 
     patterns: tuple[str, ...]
@@ -130,8 +130,8 @@ class ListImages(Stage):
 class DescribeImages(Stage):
     """ImageRef → StageOutput of ImageRef with version, size and checksum.
 
-    A ref that has a version passes as it is. For any other, one request asks the filesystem. An image that cannot be
-    found or seen is a retryable failure.
+    A ref that has a version passes unchanged. For any other, the filesystem is asked by one request. An image that does
+    not exist, or may not be seen, is a retryable failure.
 
     >>> from pathlib import Path
     >>> from pipeline.options import SAMPLES
@@ -144,7 +144,10 @@ class DescribeImages(Stage):
     Attributes:
       billing_project: the project that pays for requests to buckets with requester pays.
       read_concurrency: how many requests a worker process has in flight.
-      may_still_come: whether an image that is not there is worth another try.
+      may_still_come: whether a missing image is a retryable failure.
+
+    Raises:
+      ValueError: if `read_concurrency` is out of range.
     """
 
     billing_project: str | None = None
@@ -165,7 +168,7 @@ class _Divide(beam.DoFn):
 
     def process(self, pattern: str) -> Iterable[tuple[str, str, str]]:
         start = time.perf_counter()
-        # Only Cloud Storage can list from a name to a name.
+        # Only Cloud Storage can list a range of names.
         if locations.is_gcs(pattern):
             ranges = gcs_listing.ranges(pattern, self._billing_project)
         else:
@@ -178,8 +181,8 @@ class _Match(beam.DoFn):
     def __init__(self, billing_project: str | None):
         self._billing_project = billing_project
 
-    def process(self, within: tuple[str, str, str]) -> Iterable[ImageRef]:
-        refs, seconds = self._refs(gcs_listing.Range(*within)), 0.0
+    def process(self, name_range: tuple[str, str, str]) -> Iterable[ImageRef]:
+        refs, seconds = self._refs(gcs_listing.Range(*name_range)), 0.0
         while True:
             start = time.perf_counter()
             ref = next(refs, None)
@@ -189,12 +192,12 @@ class _Match(beam.DoFn):
             yield ref
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds))
 
-    def _refs(self, within: gcs_listing.Range) -> Iterator[ImageRef]:
-        if locations.is_gcs(within.pattern):
-            for path, stored in gcs_listing.match_range(within, self._billing_project):
+    def _refs(self, name_range: gcs_listing.Range) -> Iterator[ImageRef]:
+        if locations.is_gcs(name_range.pattern):
+            for path, stored in gcs_listing.match_range(name_range, self._billing_project):
                 yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
         else:
-            for metadata in files.match(within.pattern):
+            for metadata in files.match(name_range.pattern):
                 yield ImageRef(keys.of_uri(metadata.path), files.version(metadata), metadata.size_in_bytes)
 
 

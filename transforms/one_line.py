@@ -1,13 +1,14 @@
-"""An error in one line: what a person is shown of it."""
+"""An error as one line of text for people."""
 
 MAX_CHARACTERS = 2000
 
 
 def one_line(error: BaseException, max_characters: int = MAX_CHARACTERS) -> str:
-    """Returns the first line of an error's message that says something, or the name of its class where none does.
+    """Returns the first line of an error's message that is not empty, or the name of its class if there is none.
 
-    Beam's filesystems and urllib wrap the error that matters: its message is taken. A message that quotes the traceback
-    of another process says what happened in its last line. A line that ends in a colon goes on with the next one.
+    Beam's filesystems and urllib wrap the error that matters, so the message of the wrapped error is used. If a message
+    quotes the traceback of another process, its last line has the error. A line that ends in a colon is joined with the
+    next one.
 
     Args:
       error: any exception.
@@ -17,19 +18,19 @@ def one_line(error: BaseException, max_characters: int = MAX_CHARACTERS) -> str:
     lines = [" ".join(line.split()) for line in str(cause).splitlines()]
     lines = [line for line in lines if line]
     if any("Traceback (most recent call last)" in line for line in lines):
-        said = lines[-1]
+        message = lines[-1]
     else:
-        said = ""
+        message = ""
         for line in lines:
-            said = f"{said} {line}".lstrip()
-            if not said.endswith(":"):
+            message = f"{message} {line}".lstrip()
+            if not message.endswith(":"):
                 break
-    said = said or type(cause).__name__
-    return said if len(said) <= max_characters else f"{said[: max_characters - 1]}…"
+    message = message or type(cause).__name__
+    return message if len(message) <= max_characters else f"{message[: max_characters - 1]}…"
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Returns the error that another one wraps: as BeamIOError.exception_details does, and URLError.reason."""
+    """Returns the error that another one wraps, in `exception_details` (BeamIOError) or `reason` (URLError)."""
     details = getattr(error, "exception_details", None)
     wrapped = next(iter(details.values()), None) if isinstance(details, dict) else getattr(error, "reason", None)
     return _cause(wrapped) if isinstance(wrapped, BaseException) else error

@@ -1,6 +1,6 @@
 """Reading: `ImageRef`s → `EncodedImage`s, from files, TFRecords of tf.Examples, or tar shards in webdataset layout.
 
-An image inside a shard has the key `<URI of the shard>#<member or record number>`, unless the record has one itself.
+The key of an image in a shard is `<URI of the shard>#<member or record number>`, unless the record has its own.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ from transforms.storage import gcs, versioned
 
 STAGE = "read"
 
-# The most bytes of one encoded image that a worker reads into memory. Far above any photograph, it bounds the objects
-# that strangers put into a bucket.
+# The most bytes of one encoded image that a worker reads into memory. It is far above the size of any photograph, and
+# limits the objects that strangers put into a bucket.
 MAX_ENCODED_BYTES = 256 * 2**20
 
 # The members of a tar shard that are images. Webdataset's other members (.json, .cls, .txt) are not listed.
@@ -36,10 +36,11 @@ class TooManyBytes(ValueError):
 
 
 def read_file(ref: ImageRef, billing_project: str | None = None) -> EncodedImage:
-    """Reads one file; asks for its version first where the ref has none.
+    """Reads one file. If the ref has no version, the filesystem is asked for it first.
 
     Raises:
-      OSError: if it cannot be read, or is not what was listed; ValueError: if it is too large.
+      OSError: if the file cannot be read, or has changed since it was listed.
+      ValueError: if it is too large.
     """
     ref = versioned.described(ref, billing_project)
     _check_size(ref.size)
@@ -48,10 +49,11 @@ def read_file(ref: ImageRef, billing_project: str | None = None) -> EncodedImage
 
 
 def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:
-    """Yields the images of a file of tf.Examples, and a Failure for each record that holds none.
+    """Yields the images of a file of tf.Examples, and a Failure for each record without an image.
 
     Raises:
-      OSError: if the file cannot be read, or is not what was listed; ValueError: where it is broken.
+      OSError: if the file cannot be read, or has changed since it was listed.
+      ValueError: if it is broken.
     """
     with versioned.opened(ref, billing_project) as file:
         for number, record in enumerate(tfrecord.read(file, MAX_ENCODED_BYTES)):
@@ -68,7 +70,8 @@ def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[Enco
     """Yields the images of a tar file, compressed or not, in order, without unpacking it to disk.
 
     Raises:
-      OSError: if the file cannot be read, or is not what was listed; tarfile.TarError: where it is broken.
+      OSError: if the file cannot be read, or has changed since it was listed.
+      tarfile.TarError: if it is broken.
     """
     with (
         versioned.opened(ref, billing_project) as file,
@@ -107,8 +110,9 @@ _SHARD_READERS: dict[str, Callable[..., Iterator[EncodedImage | Failure]]] = {
 class ReadImages(Stage):
     """ImageRef → StageOutput of EncodedImage.
 
-    A shard that breaks in the middle gives the images before the break, and one failure under the shard's own key. An
-    object that is gone, or has changed since it was listed, is a retryable failure with the error `ChangedSinceListed`.
+    A shard that is broken in the middle yields the images before the break, and one failure under the shard's own key.
+    An object that has changed or disappeared since it was listed is a retryable failure with the error
+    `ChangedSinceListed`.
 
     >>> from pathlib import Path
     >>> from pipeline.options import SAMPLES
@@ -121,11 +125,11 @@ class ReadImages(Stage):
     Attributes:
       input_format: one of INPUT_FORMATS.
       read_concurrency: how many files a worker process has in flight. Shards are streamed, one per thread of the
-        runner. Files whose refs lack a size are read one after the other; `DescribeImages` adds sizes.
+        runner. Files whose refs lack a size are read one after the other. `DescribeImages` adds sizes.
       billing_project: the project that pays for requests to buckets with requester pays.
 
     Raises:
-      ValueError: if an attribute is none of these.
+      ValueError: if an attribute is invalid.
     """
 
     input_format: str = "images"

@@ -2,8 +2,8 @@
 
     list → ImageRef → read → EncodedImage → decode → DecodedImage → embed → Embedding → write → Shard
 
-Between list and read, the records of earlier runs (`Known`) take out images that need no inference, as `Reuse` and
-`Copy`. Beside the main path each stage gives `Failure`s, one for each image that it could not process, and
+Between list and read, the records of earlier runs (`Known`) show which images need no inference. These leave the main
+path as `Reuse` and `Copy`. Each stage also outputs a `Failure` for each image that it could not process, and
 `StageSeconds`, the time that its workers were busy.
 """
 
@@ -24,9 +24,9 @@ class ImageRef:
     Attributes:
       key: bytes of the URI as listed, see `keys`.
       version: tells two contents under one key apart without reading them: the generation in Cloud Storage, elsewhere
-        size and mtime; "" where it is unknown.
-      size: of the encoded bytes; -1 where it is unknown.
-      crc32c: checksum of the encoded bytes, in base64 as Cloud Storage gives it; "" where it is unknown.
+        size and mtime; "" if it is unknown.
+      size: of the encoded bytes; -1 if it is unknown.
+      crc32c: checksum of the encoded bytes, in base64 as Cloud Storage gives it; "" if it is unknown.
       has_copies: whether other images of the run have the same bytes and wait for this one's vector.
     """
 
@@ -61,7 +61,7 @@ class Known:
 
 @dataclasses.dataclass(frozen=True)
 class Reuse:
-    """An image whose bytes were embedded by an earlier run, under whatever name."""
+    """An image whose bytes an earlier run embedded, whatever their name was."""
 
     ref: ImageRef
     known: Known
@@ -122,7 +122,7 @@ class Failure:
 
     @classmethod
     def of(cls, key: bytes, stage: str, error: Exception, retryable: bool = False) -> "Failure":
-        """Returns the failure for an error, with the first 500 characters of its message: it may quote a file."""
+        """Returns the failure for an error. Its message may quote a file, and is cut after 500 characters."""
         return cls(key, stage, type(error).__name__, str(error)[:500], retryable)
 
 
@@ -136,7 +136,7 @@ class StageSeconds:
       items: number of images, files or lists.
       seconds: of all threads together.
       longest: seconds of the item that took longest.
-      calls: number of calls. It is less than `items` where items share a call: each image of a batch has a fraction.
+      calls: number of calls. It is less than `items` if items share a call: each image of a batch has a fraction.
       started, ended: when the first call started and the last one ended, in seconds since 1970. The report counts them
         from the start of the command.
     """
@@ -187,7 +187,7 @@ class Shard:
 
 
 class _ArrayCoder(coders.Coder):
-    """Numpy arrays of one dtype: the shape, then the raw bytes, without pickling."""
+    """Encodes NumPy arrays of one dtype as the shape and the raw bytes, without pickling."""
 
     def __init__(self, dtype: type[np.generic]):
         self._dtype = dtype
@@ -206,7 +206,7 @@ class _ArrayCoder(coders.Coder):
 
 
 class RecordCoder(coders.Coder):
-    """A record as the tuple of its fields, each by the coder of its type: compact, deterministic, and no pickle."""
+    """Encodes a record as the tuple of its fields, each by the coder of its type: compact, deterministic, no pickle."""
 
     def __init__(self, record: type):
         self._record = record

@@ -1,12 +1,12 @@
 """Records → files `part-SSSSS-of-NNNNN` in one directory. A file gets its final name once all files are complete.
 
 Each bundle writes parts under random names. When every part is closed, the parts are counted, numbered and named. So no
-record crosses a shuffle, a bundle that runs twice leaves a stray part but no duplicate record, and a reader that sees
+record crosses a shuffle. A bundle that runs twice leaves a stray part but no duplicate record. A reader that sees
 `part-00003-of-00007` knows how many files to expect.
 
 A runner that loses a worker may repeat any step with other parts, even after some were named. So a part keeps its first
-name until all have their final ones. Files under final names that are not of the last attempt are removed at the end.
-Likewise the files of an earlier run in the same directory stay until all new parts are complete.
+name until all parts have their final ones. Files of earlier attempts under final names are removed at the end. The
+files of an earlier run in the same directory also stay until all new parts are complete.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from transforms.storage import files
 
 STAGE = "write"
 
-# A part is closed at this size, so that a bundle which holds half of the input still makes files of a handy size.
+# A part is closed at this size, so that even a bundle with half of the input writes files of a handy size.
 MAX_SHARD_BYTES = 256 * 2**20
 
 _BATCH = 64
@@ -34,9 +34,9 @@ _NO_SHARD = Shard("", 0)
 
 
 def check_run(output: str, run_id: str) -> None:
-    """Raises ValueError where a run of this name cannot write below this directory."""
+    """Raises ValueError if `output` is empty, or a run cannot have the name `run_id`."""
     if not output:
-        raise ValueError(f"output={output!r}: expected a directory, local or in a cloud")
+        raise ValueError(f"output={output!r}: expected a directory, local or in cloud storage")
     check_run_id(run_id)
 
 
@@ -44,8 +44,8 @@ def check_run(output: str, run_id: str) -> None:
 class WriteShards(Stage):
     """Records of one type, in a tuple of collections → WriteOutput.
 
-    The collections are not merged: each is written where it is made, since the local runner holds merged collections in
-    memory.
+    The collections are not merged, because the local runner holds merged collections in memory. Each is written where
+    it is made.
 
     >>> import pathlib, tempfile
     >>> directory = tempfile.mkdtemp()
@@ -56,15 +56,15 @@ class WriteShards(Stage):
     'a'
 
     Attributes:
-      directory: for these files alone.
+      directory: holds nothing but these files.
       suffix: of their names, with the dot.
       encode: a batch of records → their bytes, one item per record, framed as the file needs them.
       max_shard_bytes: a part is closed at this size.
-      before_naming: called once all parts are complete, before a file gets or loses a final name. Where a runner
-        repeats a step, it is called again.
+      before_naming: called once all parts are complete, before a file gets or loses a final name. If a runner repeats a
+        step, it is called again.
 
     Raises:
-      ValueError: if an attribute is none of these.
+      ValueError: if an attribute is invalid.
     """
 
     directory: str
@@ -75,9 +75,9 @@ class WriteShards(Stage):
 
     def __post_init__(self) -> None:
         if not self.directory:
-            raise ValueError(f"directory={self.directory!r}: expected a path, local or in a cloud")
+            raise ValueError(f"directory={self.directory!r}: expected a path, local or in cloud storage")
         if not self.suffix.startswith("."):
-            raise ValueError(f"suffix={self.suffix!r}: expected a dot and letters, as .tfrecord")
+            raise ValueError(f"suffix={self.suffix!r}: expected a dot and letters, such as .tfrecord")
         if self.max_shard_bytes < 1:
             raise ValueError(f"max_shard_bytes={self.max_shard_bytes!r}: expected a number of bytes from 1")
 
@@ -95,10 +95,10 @@ class WriteShards(Stage):
             | "Spread" >> beam.Reshuffle()
             | "Publish" >> beam.MapTuple(_publish).with_output_types(Shard)
         )
-        # There to clean up where nothing is published, and an earlier attempt did publish.
-        none = published.pipeline | "None" >> beam.Create([_NO_SHARD]).with_output_types(Shard)
+        # Makes RemoveStrays run even if nothing was published now, because an earlier attempt may have published files.
+        no_shard = published.pipeline | "None" >> beam.Create([_NO_SHARD]).with_output_types(Shard)
         shards = (
-            [published, none]
+            [published, no_shard]
             | "PublishedOrNone" >> beam.Flatten()
             | "AllPublished" >> _Together()
             | "RemoveStrays"
@@ -113,7 +113,7 @@ class WriteShards(Stage):
 
 
 class _Together(beam.PTransform):
-    """Shard → a list of all; where there is none, nothing."""
+    """Shard → one list of all of them, or no element if there are none."""
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[list[Shard]]:
         return (
@@ -167,20 +167,20 @@ class _WriteParts(beam.DoFn):
         if self._file is None:
             return
         start = time.perf_counter()
-        self._file.close()  # what a cloud has not taken by now raises here
+        self._file.close()  # raises if cloud storage has not taken all bytes
         self._file = None
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
         yield Shard(self._path, self._records)
 
 
 def number(parts: Sequence[Shard], directory: str, suffix: str) -> Iterable[tuple[str, Shard]]:
-    """Yields each part's path with the shard that it becomes; the same parts in any order get the same numbers."""
+    """Yields each part's path with the shard that it becomes. The numbers do not depend on the order of the parts."""
     for i, part in enumerate(sorted(parts, key=lambda part: part.path)):
         yield part.path, Shard(f"{directory}/part-{i:05d}-of-{len(parts):05d}{suffix}", part.records)
 
 
 def are_all(directory: str, shards: int) -> bool:
-    """Returns whether a directory holds so many shards, all of one attempt, and no part that waits for its name."""
+    """Returns whether a directory holds exactly `shards` shards, all of one attempt, and no unnamed part."""
     paths = [file.path for file in files.match(f"{directory}/part-*")]
     numbered = [path for path in paths if f"-of-{shards:05d}." in path]
     return len(paths) == len(numbered) == shards and not files.match(f"{directory}/{_PARTS}/*", limit=1)
@@ -211,11 +211,11 @@ def _remove_strays(
     published: list[Shard], directory: str, before_naming: Callable[[], None] | None = None
 ) -> list[Shard]:
     if before_naming:
-        before_naming()  # there may be no part, and so no call yet
+        before_naming()  # without any part, nothing has called it yet
     shards = [shard for shard in published if shard != _NO_SHARD]
-    named = {shard.path for shard in shards}
+    published_paths = {shard.path for shard in shards}
     for file in files.match(f"{directory}/part-*-of-*"):
-        if file.path not in named:
+        if file.path not in published_paths:
             files.remove_file(file.path)
     files.remove(f"{directory}/{_PARTS}")
     return shards

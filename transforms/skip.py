@@ -1,4 +1,4 @@
-"""Skipping: images that an earlier run embedded and that have not changed since are not even read."""
+"""Skipping: an image that an earlier run embedded, and that has not changed since, is not even read."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ _NEW, _SKIPPED, _GONE = "new", "skipped", "gone"
 
 
 class SkipOutput(NamedTuple):
-    """Images by what earlier runs wrote of them.
+    """Images by whether earlier runs have a current record of them.
 
     Attributes:
       new: refs of images that are new or have changed.
       skipped: refs of images whose record is current.
-      gone: the Known of every key that is not listed any more.
+      gone: the Known of every key that is no longer listed.
     """
 
     new: beam.PCollection[ImageRef]
@@ -28,7 +28,7 @@ class SkipOutput(NamedTuple):
 
 
 def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
-    """Returns whether the latest record of this key is of the version that is listed now."""
+    """Returns whether the latest record of this key has the version that was listed."""
     latest = max(known, key=lambda entry: entry.written_at, default=None)
     return latest is not None and latest.version == ref.version
 
@@ -37,7 +37,7 @@ def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
 class SkipKnown(Stage):
     """{"refs": ImageRef, "known": Known} → SkipOutput.
 
-    The two are joined by key, so neither side has to fit into the memory of a worker.
+    Both collections are joined by key, so neither has to fit into the memory of a worker.
 
     >>> known = Known(b"a.jpg", version="1", sha256="", size=3, crc32c="", written_at=0.0)
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
@@ -48,7 +48,7 @@ class SkipKnown(Stage):
     b'b.jpg'
 
     Attributes:
-      reprocess: whether nothing is skipped.
+      reprocess: whether all images are processed, and none is skipped.
     """
 
     reprocess: bool = False

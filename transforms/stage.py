@@ -1,4 +1,4 @@
-"""What all stages share: their base class, and one type for their outputs."""
+"""The base class of all stages, and the types of their outputs."""
 
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -9,7 +9,7 @@ from transforms.records import Failure, Shard, StageSeconds
 
 ElementT = TypeVar("ElementT")
 
-# The tags under which a stage's DoFn gives its outputs.
+# The tags of the outputs of a stage's DoFn.
 MAIN = "main"
 FAILURES = "failures"
 SECONDS = "seconds"
@@ -18,8 +18,8 @@ SECONDS = "seconds"
 class Stage(beam.PTransform):
     """A PTransform with several inputs or outputs, whose types are the annotations of `expand`.
 
-    Beam takes its type hints from these annotations, and warns of each that is not a single PCollection. So only
-    those that are become hints.
+    Beam takes its type hints from these annotations, and warns of each one that is not a single PCollection. Therefore
+    only annotations of a single PCollection become hints.
     """
 
     def default_type_hints(self) -> IOTypeHints:
@@ -51,7 +51,7 @@ class StageOutput(NamedTuple, Generic[ElementT]):
 
 
 class WriteOutput(NamedTuple):
-    """The outputs of a stage that writes files: a failure to write fails the job.
+    """The outputs of a stage that writes files. It has no failures, because a write that fails stops the job.
 
     Attributes:
       shards: the complete files, under their final names.
@@ -68,7 +68,7 @@ def with_stage_outputs(do_fn: beam.DoFn) -> beam.PTransform:
 
 
 def _of_collection(hint: Any) -> Any:
-    """Returns a hint of IOTypeHints that is a single PCollection, else None."""
+    """Returns `hint`, a hint of IOTypeHints, if it is a single PCollection, else None."""
     types: Any = hint[0] if hint else ()
     is_collection = len(types) == 1 and getattr(types[0], "__origin__", None) is beam.PCollection
     return hint if is_collection else None

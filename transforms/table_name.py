@@ -1,7 +1,6 @@
-"""Names of BigQuery tables: the one pattern, how a name is read, and how the tables beside a table are called.
+"""Names of BigQuery tables: their pattern, how they are parsed, and the names of the tables that belong to a table.
 
-A query parameter cannot stand for a table, so that names become part of a statement's text. Only names that this module
-has read do.
+A query parameter cannot stand for a table, so names become part of a statement's text. This module checks them first.
 """
 
 import re
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 # A project may have a domain before it, as in example.com:project.
 _PROJECT, _DATASET, _TABLE = r"[a-z][a-z0-9.:-]*", r"\w+", r"[\w-]+"
-# Files of deploy/ that cannot import this package have copies of it.
+# Files in deploy/ that cannot import this package have copies of this pattern.
 PATTERN = rf"{_PROJECT}[:.]{_DATASET}\.{_TABLE}"
 _PARTS = re.compile(rf"({_PROJECT})[:.]({_DATASET})\.({_TABLE})")
 
@@ -26,7 +25,7 @@ def split(text: str) -> Parts:
     """Returns the parts of PROJECT:DATASET.TABLE or PROJECT.DATASET.TABLE.
 
     Raises:
-      ValueError: if `text` is no such name.
+      ValueError: if `text` is not such a name.
     """
     parts = _PARTS.fullmatch(text)
     if not parts:
@@ -35,7 +34,7 @@ def split(text: str) -> Parts:
 
 
 def parse(text: str) -> str:
-    """Returns a table's name as PROJECT.DATASET.TABLE, which SQL takes between backticks.
+    """Returns a table's name as PROJECT.DATASET.TABLE, the form for SQL, between backticks.
 
     Raises:
       ValueError: see `split`.

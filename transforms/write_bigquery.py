@@ -1,6 +1,6 @@
 """Writing: `Embedding`s and `Failure`s → rows of BigQuery tables, by load jobs of Avro files.
 
-The tables are there already, and nobody else writes to them: rows become public by what follows the loads.
+The tables exist before, and only this run writes to them. A later step publishes their rows.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from transforms.records import Embedding, Failure, Known
 from transforms.stage import Stage
 from transforms.storage import locations
 
-# Beam's client takes its address from nowhere else.
+# Beam's client has no other setting for its address.
 if host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
     BigqueryV2.BASE_URL = f"{host.rstrip('/')}/bigquery/v2/"
 
@@ -55,8 +55,8 @@ FAILURE_COLUMNS = (
 )
 GONE_COLUMNS = (
     column("key", "STRING", "URI of an image that is not there any more"),
-    column("version", "STRING", "of the row that was there for it"),
-    column("model_digest", "STRING", "of that row"),
+    column("version", "STRING", "version in the row to be removed"),
+    column("model_digest", "STRING", "model_digest in that row"),
 )
 
 
@@ -103,7 +103,7 @@ def failure_row(failure: Failure, run: RunColumns) -> dict[str, Any]:
 
 
 def gone_row(known: Known, run: RunColumns) -> dict[str, Any]:
-    """Returns the row that tells which row is to go."""
+    """Returns the row that names a row to be removed."""
     return {"key": keys.text(known.key), "version": known.version, "model_digest": run.model.model_digest}
 
 
@@ -118,8 +118,8 @@ _ROWS: dict[str, tuple[Callable[..., dict[str, Any]], Sequence[dict[str, str]]]]
 class WriteBigQuery(Stage):
     """Embedding, Failure or Known, in a tuple of collections → an element for each load job that has ended.
 
-    The collections are not merged: each is written where it is made, since the local runner holds merged collections in
-    memory.
+    The collections are not merged, because the local runner holds merged collections in memory. Each is written where
+    it is made.
 
     >>> run = RunColumns("first", datetime.datetime(2026, 1, 1), ModelFields("zeros", "d" * 64, dimension=4))
     >>> write = WriteBigQuery("failures", "project:dataset.images_failures", "gs://bucket/tmp", run)
@@ -130,12 +130,12 @@ class WriteBigQuery(Stage):
 
     Attributes:
       kind: `embeddings`, `failures` or `gone`.
-      table: PROJECT:DATASET.TABLE of an existing table, with the columns of that kind.
+      table: PROJECT:DATASET.TABLE of an existing table with the columns of that kind.
       temp_location: a gs:// directory for the files that are loaded.
       run: the columns that all rows have in common.
 
     Raises:
-      ValueError: if an attribute is none of these.
+      ValueError: if an attribute is invalid.
     """
 
     kind: str
@@ -158,7 +158,7 @@ class WriteBigQuery(Stage):
         project, dataset, table = table_name.split(self.table)
         loads = []
         for i, collection in enumerate(collections):
-            written = (
+            load = (
                 collection
                 | f"ToRows{i}" >> beam.Map(functools.partial(to_row, run=self.run))
                 | f"Load{i}"
@@ -173,7 +173,7 @@ class WriteBigQuery(Stage):
                     validate=False,
                 )
             )
-            loads += [written.destination_load_jobid_pairs, written.destination_copy_jobid_pairs]
+            loads += [load.destination_load_jobid_pairs, load.destination_copy_jobid_pairs]
         return loads | "Loads" >> beam.Flatten() | "Ended" >> beam.Map(_ended)
 
 

@@ -34,13 +34,13 @@ class WriteTFRecords(Stage):
     ['part-00000-of-00001.tfrecord', 'schema.pbtxt']
 
     Attributes:
-      output: a directory, local or in a cloud.
+      output: a directory, local or in cloud storage.
       run_id: names the run.
-      model: the model's part of each record.
+      model: the fields of the model in each record.
       before_naming: see WriteShards.
 
     Raises:
-      ValueError: if an attribute is none of these.
+      ValueError: if an attribute is invalid.
     """
 
     output: str
@@ -54,8 +54,8 @@ class WriteTFRecords(Stage):
     def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> WriteOutput:
         encode = functools.partial(_encode, model=self.model)
         make_ready = functools.partial(_make_ready, self.output, self.model, self.before_naming)
-        place = directory(self.output, self.run_id)
-        return embeddings | "Write" >> WriteShards(place, ".tfrecord", encode, before_naming=make_ready)
+        write = WriteShards(directory(self.output, self.run_id), ".tfrecord", encode, before_naming=make_ready)
+        return embeddings | "Write" >> write
 
 
 def directory(output: str, run_id: str) -> str:

@@ -1,1 +1,1 @@
-"""The job that Dataflow would get, and what it would cost."""
+"""The job that Dataflow would get, and its cost."""

@@ -13,20 +13,20 @@ from pipeline.quote.dataflow_job import Job, Stage
 from pipeline.quote.speed import Speed
 from transforms.models.spec import ModelSpec
 
-# Images this many times as large as the sample's take too long to decode for its speed to mean much.
+# If images are this many times as large as the sample's, the speed of decoding the sample says little about them.
 _MUCH_LARGER = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Quote:
-    """What the job costs.
+    """The cost of the job.
 
     Attributes:
-      images: how many.
-      image_bytes: mean size of one.
-      speed, prices: what the bills rest on.
+      images: number of images.
+      image_bytes: mean size of an image.
+      speed, prices: from which the bills are calculated.
       bills: one for each way to run the job.
-      chosen: the name of the bill that is this job's.
+      chosen: the name of this job's bill.
     """
 
     images: int
@@ -39,16 +39,16 @@ class Quote:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a dry run has to say.
+    """The result of a dry run.
 
     Attributes:
       options: of the job.
       job: as Dataflow would get it.
       stages: as Beam fuses them.
-      model: what the job embeds with.
+      model: the model that the job embeds with.
       plain: its workers without a GPU.
       gpu: its workers with a GPU, if any.
-      quote: what it costs.
+      quote: its cost.
     """
 
     options: PipelineOptions
@@ -60,7 +60,7 @@ class Answer:
     quote: Quote
 
     def as_json(self) -> str:
-        """Returns everything, for programs."""
+        """Returns the whole answer as JSON, for programs."""
         quote = self.quote
         return json.dumps(
             {
@@ -80,7 +80,7 @@ class Answer:
         )
 
     def as_text(self) -> str:
-        """Returns what people want to know."""
+        """Returns the answer as text, for people."""
         sections = (
             _job_lines(self.options, self.model, self.plain, self.gpu, self.job.request),
             _stage_lines(self.stages, self.job.pipeline),
@@ -128,7 +128,7 @@ def _gpu_rows(gpu: Workers | None) -> list[tuple[str, str]]:
         ("accelerator", f"{accelerator.count} × {accelerator.gpu}; hint {accelerator.hint}"),
     ]
     if accelerator.count > 1:
-        rows.append(("", "one process loads the model on the first GPU: the others would stand idle"))
+        rows.append(("", "one process loads the model on the first GPU, and the others would be idle"))
     return rows
 
 
@@ -147,7 +147,7 @@ def _stage_lines(stages: list[Stage], pipeline: beam_runner_api_pb2.Pipeline) ->
         key=lambda row: [order.index(step) for step in row[0]],
     )
     return [
-        "stages, as Beam fuses them; Dataflow may join more, and what is joined has the GPU where a part of it has",
+        "stages, as Beam fuses them; Dataflow may join more, and a joined stage has the GPU if a part of it has",
         *(f"  {'GPU  ' if on_gpu else 'plain'}  {' + '.join(steps)}" for steps, on_gpu in rows),
     ]
 
@@ -162,7 +162,7 @@ def _quote_lines(quote: Quote, max_workers: int | None) -> list[str]:
     ]
     if quote.image_bytes > _MUCH_LARGER * speed.sample_bytes:
         times = quote.image_bytes / speed.sample_bytes
-        lines.append(f"           your images are {times:.0f} times as large: give some by --sample")
+        lines.append(f"           your images are {times:.0f} times as large: give some with --sample")
     lines += [
         f"  prices   US dollars, {prices.region}, {prices.date}: {prices.source}",
         "  without  starting workers and installing drivers, retries, requests to storage; discounts of any kind",

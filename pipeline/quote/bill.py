@@ -1,6 +1,6 @@
-"""What a job on Dataflow would cost: images × seconds an image → worker-hours → dollars, each step shown.
+"""The cost of a job on Dataflow: images × seconds per image → worker-hours → dollars, with each step shown.
 
-Startup, driver installation, idle workers, retries, requests to Cloud Storage and BigQuery are not in it.
+It does not include startup, driver installation, idle workers, retries, and requests to Cloud Storage and BigQuery.
 """
 
 import dataclasses
@@ -11,13 +11,20 @@ from pipeline.presets import Accelerator, Shape
 from pipeline.quote.speed import Speed
 
 PRICES = Path(__file__).with_name("prices.toml")
-# The ways to run a job: without a GPU; all stages on workers with one; only inference on them.
+# The ways to run a job: without GPUs; all stages on workers with a GPU; only inference on workers with a GPU.
 PLAIN, FUSED, SEPARATE = "plain workers", "fused", "separate"
 
 
 @dataclasses.dataclass(frozen=True)
 class Prices:
-    """US dollars: of a batch worker's vCPU, GB of memory and GB of disk an hour, of a GPU an hour, of a shuffled GB."""
+    """Prices in US dollars.
+
+    Attributes:
+      source, date, region: of the prices.
+      vcpu, memory_gb, disk_gb: per hour of a vCPU, a GB of memory and a GB of disk of a batch worker.
+      shuffle_gb: per GB that is shuffled.
+      gpu: name of a GPU → price per hour.
+    """
 
     source: str
     date: str
@@ -30,10 +37,10 @@ class Prices:
 
 
 def read_prices(path: str | None) -> Prices:
-    """Returns the price table in a TOML file; without a path, this project's.
+    """Returns the price table in a TOML file, by default this project's.
 
     Raises:
-      ValueError: if the file cannot be read, or misses something.
+      ValueError: if the file cannot be read, or lacks an entry.
     """
     file = Path(path) if path else PRICES
     try:
@@ -54,13 +61,13 @@ def read_prices(path: str | None) -> Prices:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"--prices {str(file)!r}: expected what pipeline/quote/prices.toml has, and missed {error}"
+            f"--prices {str(file)!r}: expected the entries of pipeline/quote/prices.toml, missing or wrong: {error}"
         ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """Workers of one kind: their machine type and what it has, GPUs, GB of disk."""
+    """Workers of one kind: their machine type and its shape, their GPUs, and GB of disk."""
 
     machine_type: str
     shape: Shape
@@ -68,7 +75,7 @@ class Workers:
     disk_gb: int
 
     def hour(self, prices: Prices) -> tuple[float, str]:
-        """Returns what one worker costs an hour in dollars, and how that is reckoned.
+        """Returns the price of one worker per hour, in dollars, and its calculation.
 
         Raises:
           ValueError: if the price of its GPU is unknown.
@@ -94,11 +101,11 @@ class Item:
     """One line of a bill.
 
     Attributes:
-      what: is paid for.
+      what: the name of the item.
       amount, unit: hours of workers, `h`, or `GB`.
-      reckoned: how the amount comes about.
+      reckoned: the calculation of the amount.
       price: of one unit, in dollars.
-      priced: how the price comes about, "" where it stands in the table.
+      priced: the calculation of the price; "" if the table has the price.
       dollars: amount × price.
     """
 
@@ -113,7 +120,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Bill:
-    """One way to run the job, and what it costs."""
+    """One way to run the job, and its cost."""
 
     name: str
     items: list[Item]
@@ -127,15 +134,15 @@ class Bill:
 def bills(
     count: int, speed: Speed, prices: Prices, plain: Workers, gpu: Workers | None, shuffled_bytes: int
 ) -> list[Bill]:
-    """Returns the bills: on plain workers alone where there is no GPU, else for both ways to use one.
+    """Returns one bill for plain workers if there is no GPU, else one for each of the two ways to use a GPU.
 
     Args:
-      count: images.
+      count: number of images.
       speed: of decoding and embedding.
-      prices: what things cost.
+      prices: the price table.
       plain: workers without a GPU.
       gpu: workers with one.
-      shuffled_bytes: of an image's pixels and vector, which cross the network where stages are separate.
+      shuffled_bytes: of an image's pixels and vector, which cross the network if stages are separate.
     """
     if gpu is None:
         return [Bill.of(PLAIN, [_on_one_kind("workers", count, speed, plain, prices)])]
@@ -146,7 +153,7 @@ def bills(
 
 
 def _on_one_kind(what: str, count: int, speed: Speed, workers: Workers, prices: Prices) -> Item:
-    """Returns the hours of workers that decode and embed; a GPU embeds while the cores decode."""
+    """Returns the hours of workers that decode and embed. A GPU embeds while the cores decode."""
     cores = workers.shape.vcpus
     if speed.on_gpu:
         seconds = max(speed.decode / cores, speed.embed)
@@ -160,10 +167,10 @@ def _on_one_kind(what: str, count: int, speed: Speed, workers: Workers, prices: 
 def _on_both_kinds(
     count: int, speed: Speed, prices: Prices, plain: Workers, gpu: Workers, shuffled_bytes: int
 ) -> list[Item]:
-    """Returns the hours of workers that embed, of others that decode, and what crosses between them."""
+    """Returns the hours of workers that embed, the hours of workers that decode, and the data between them."""
     embed = (speed.embed, f"{speed.embed:.6f} s") if speed.on_gpu else _on_all_cores(speed.embed, gpu)
     decode = _on_all_cores(speed.decode, plain)
-    # Dataflow Shuffle counts what is written and what is read.
+    # Dataflow Shuffle counts the bytes that are written and the bytes that are read.
     gigabytes = round(2 * count * shuffled_bytes / 1e9, 3)
     return [
         _hours("GPU workers, embedding", count, *embed, gpu, prices),
@@ -181,7 +188,7 @@ def _on_both_kinds(
 
 
 def _on_all_cores(core_seconds: float, workers: Workers) -> tuple[float, str]:
-    """Returns the seconds of a worker for what takes a core so long, and how they come about."""
+    """Returns the seconds of a worker, all of whose cores share work of `core_seconds`, and their calculation."""
     cores = workers.shape.vcpus
     return core_seconds / cores, f"{core_seconds:.6f} s / {cores} vCPUs"
 
@@ -193,5 +200,5 @@ def _hours(what: str, count: int, seconds: float, reckoned: str, workers: Worker
 
 
 def in_full(price: float) -> str:
-    """Returns a price without an exponent and without zeros at its end."""
+    """Returns a price without an exponent and without trailing zeros."""
     return f"{price:f}".rstrip("0")

@@ -1,7 +1,8 @@
-"""A job for Dataflow, composed by Beam and not submitted: the one file that rests on parts of Beam that are not public.
+"""A job for Dataflow, composed by Beam and not submitted. Only this file depends on private parts of Beam.
 
-Written against Beam 2.77. Each use says what it does, why nothing public does it, and what to check in a later release.
-`tests/pipeline/quote/test_dataflow_job.py` composes jobs without a network, and fails where one of them has changed.
+It is written for Beam 2.77. A comment on each use tells its purpose, why nothing public serves it, and the points to
+check in a later release. `tests/pipeline/quote/test_dataflow_job.py` composes jobs without a network, and fails if one
+of these parts has changed.
 """
 
 import contextlib
@@ -18,8 +19,8 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 from apache_beam.runners.dataflow.internal import apiclient
 from apache_beam.runners.portability.fn_api_runner import translations
 
-# Portable pipelines are protos. Beam publishes their format for runners' authors, not for users: check after an upgrade
-# that these identifiers, of a hint and of the primitives that runners execute themselves, are still there.
+# Portable pipelines are protos. Beam publishes their format for authors of runners, not for users. After an upgrade: do
+# these identifiers still exist, of a hint and of the primitives that runners execute themselves?
 _ACCELERATOR = common_urns.resource_hints.ACCELERATOR.urn
 _RUN_BY_DATAFLOW = frozenset(
     primitive.urn
@@ -46,14 +47,14 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Transforms that run as one, by their full names, and the accelerator that they run on, "" for none."""
+    """The full names of transforms that run as one, and the accelerator that they run on; "" for none."""
 
     transforms: list[str]
     accelerator: str
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The steps of the graph that the transforms belong to, without those that move or count for other steps."""
+        """The steps of the graph that the transforms belong to, without steps that move or count for others."""
         parts = [name.split("/") for name in self.transforms]
         steps = dict.fromkeys(part[0] for part in parts if not {"ToAccelerator", "FromAccelerator"} & set(part))
         return tuple(step for step in steps if step != "ComposeReport") or tuple(steps)
@@ -88,10 +89,10 @@ def _beams_dry_run(options: PipelineOptions) -> Iterator[None]:
 
 
 def _pipeline(options: PipelineOptions, runner: DataflowRunner) -> beam.Pipeline:
-    """Returns an empty pipeline, made without a look at the bucket.
+    """Returns an empty pipeline without a request for the bucket.
 
-    `Pipeline` with Dataflow's runner checks --temp_location, asks Cloud Storage about the bucket, and makes one where
-    none will do. With another runner it does not, but then it lacks the pickler that Dataflow's runner would choose.
+    `Pipeline` with Dataflow's runner checks --temp_location, asks Cloud Storage about the bucket, and makes one if none
+    is suitable. With another runner it does none of that, but lacks the pickler that Dataflow's runner would choose.
     After an upgrade: does `Pipeline.__init__` take anything else from its runner?
     """
     setup = options.view_as(SetupOptions)
@@ -103,10 +104,10 @@ def _pipeline(options: PipelineOptions, runner: DataflowRunner) -> beam.Pipeline
 class _OfflineClient(apiclient.DataflowApplicationClient):
     """Beam's client, which describes a job, without its connections and uploads.
 
-    `__init__` of Beam's client looks for credentials and opens connections. This one sets just the attributes that
-    `create_job_description` and what it calls read, and does not call it.
-    After an upgrade: which attributes do they read, by which methods do they upload, and has the version of the
-    environment, which tells Dataflow how to talk to workers, another name?
+    `__init__` of Beam's client looks for credentials and opens connections. This one does not call it, and sets only
+    the attributes that `create_job_description` and its callees read.
+    After an upgrade: which attributes do they read, and by which methods do they upload? Does the version of the
+    environment, by which Dataflow chooses how to talk to workers, have another name?
     """
 
     def __init__(self, options: PipelineOptions, root_staging_location: str):
@@ -125,12 +126,12 @@ class _OfflineClient(apiclient.DataflowApplicationClient):
 def fused_stages(pipeline: beam_runner_api_pb2.Pipeline) -> list[Stage]:
     """Returns the stages that workers run.
 
-    Where transforms are fused, Dataflow runs them in an environment with the union of their hints
+    Dataflow runs fused transforms in an environment with the union of their hints
     (https://cloud.google.com/dataflow/docs/guides/right-fitting). Beam's own fusion keeps transforms with different
-    hints apart, so that it is given a pipeline without hints.
+    hints apart, so it gets a copy of the pipeline without hints.
 
-    `translations` is how Beam's local runner fuses; Dataflow's service fuses by the same rules, and tells the result
-    only of a job that was submitted. After an upgrade: are the phases those that portable runners take?
+    Beam's local runner fuses by `translations`. Dataflow's service fuses by the same rules, but shows the result only
+    for submitted jobs. After an upgrade: do portable runners still use these phases?
     """
     hints = _accelerators(pipeline)
     _, stages = translations.create_and_optimize_stages(
@@ -139,8 +140,8 @@ def fused_stages(pipeline: beam_runner_api_pb2.Pipeline) -> list[Stage]:
         known_runner_urns=_RUN_BY_DATAFLOW,
         use_state_iterables=False,
     )
-    of_workers = [[transform.unique_name for transform in stage.transforms] for stage in stages if stage.environment]
-    return [Stage(names, next((hints[name] for name in names if name in hints), "")) for names in of_workers]
+    on_workers = [[transform.unique_name for transform in stage.transforms] for stage in stages if stage.environment]
+    return [Stage(names, next((hints[name] for name in names if name in hints), "")) for names in on_workers]
 
 
 def _accelerators(pipeline: beam_runner_api_pb2.Pipeline) -> dict[str, str]:
@@ -150,7 +151,7 @@ def _accelerators(pipeline: beam_runner_api_pb2.Pipeline) -> dict[str, str]:
     for transform in components.transforms.values():
         if not transform.environment_id:
             continue
-        # A dict, as the map of a proto gets a key that it is asked for.
+        # A dict, because looking up a key in a proto's map adds it.
         environment_hints = dict(components.environments[transform.environment_id].resource_hints)
         if accelerator := environment_hints.get(_ACCELERATOR):
             accelerators[transform.unique_name] = accelerator.decode()

@@ -26,13 +26,13 @@ _IMAGES = 1_000_000
 
 
 def run(config: EmbedConfig, options: PipelineOptions, dry: DryRun) -> str:
-    """Returns what to print.
+    """Returns the text or JSON to print.
 
     Raises:
       ValueError: if the job cannot work.
     """
     if not runners.is_dataflow(options):
-        raise ValueError("--dry_run shows what Dataflow would get: give --preset dataflow or --preset dataflow-gpu")
+        raise ValueError("--dry_run shows a job for Dataflow: give --preset dataflow or --preset dataflow-gpu")
     model = _model(config)
     runners.check_location(options, model)
     runners.check(options, config)
@@ -45,7 +45,7 @@ def run(config: EmbedConfig, options: PipelineOptions, dry: DryRun) -> str:
 
 
 def job_request(config: EmbedConfig, options: PipelineOptions, model: ModelSpec) -> Job:
-    """Returns the job as it would be sent to Dataflow, and the pipeline that it would find in its bucket."""
+    """Returns the job as Dataflow would get it."""
     accelerator = runners.accelerator(options, config.runs_on)
 
     def build(pipeline: beam.Pipeline) -> None:
@@ -72,7 +72,7 @@ def _quote(config: EmbedConfig, dry: DryRun, model: ModelSpec, plain: Workers, g
         has_gpu=gpu is not None,
     )
     height, width = model.image_size
-    # Three bytes a pixel out, four a component of the vector back; of a model in a bucket the dimension is unknown.
+    # Three bytes per pixel out, four per component of the vector back. The dimension of a model in a bucket is unknown.
     shuffled_bytes = height * width * 3 + model.dimension * 4
     images = dry.images or _IMAGES
     on_gpu = bill.SEPARATE if config.runs_on.separate_gpu_stage else bill.FUSED
@@ -91,12 +91,14 @@ def _model(config: EmbedConfig) -> ModelSpec:
 
 
 def _in_float32(config: EmbedConfig) -> ModelSpec:
-    """Returns the model; of one that is not on this machine, just what the command line says."""
+    """Returns the model. If it is not on this machine, its description comes from the command line alone."""
     if config.model in catalog.BUNDLED:
         return resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
     size = config.image_size
     if locations.is_gcs(config.model) and not size:
-        raise ValueError(f"--model {config.model!r} is not read by a dry run: give --image_size HxW too")
+        raise ValueError(
+            f"--model {config.model!r} is in Cloud Storage, which a dry run does not read: give --image_size HxW too"
+        )
     tags = config.model_tags or ()
     return ModelSpec(config.model, "tf2", config.model, config.model_signature or "", tags, 0, size or (1, 1), "")
 
@@ -110,9 +112,9 @@ def _publication(config: EmbedConfig, options: PipelineOptions) -> Publication |
 
 def _workers(config: EmbedConfig, options: PipelineOptions) -> tuple[Workers, Workers | None]:
     """Returns the workers without a GPU, and those with one, if any."""
-    wanted, defaults = options.view_as(WorkerOptions), presets.settings("dataflow")
-    machine = wanted.machine_type or str(defaults["machine_type"])
-    disk = wanted.disk_size_gb or int(defaults["disk_size_gb"])
+    worker_options, defaults = options.view_as(WorkerOptions), presets.settings("dataflow")
+    machine = worker_options.machine_type or str(defaults["machine_type"])
+    disk = worker_options.disk_size_gb or int(defaults["disk_size_gb"])
     plain = Workers(machine, presets.shape(machine), None, disk)
     accelerator = runners.accelerator(options, config.runs_on)
     if not accelerator:
@@ -122,7 +124,7 @@ def _workers(config: EmbedConfig, options: PipelineOptions) -> tuple[Workers, Wo
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Keeps stdout for the answer: the build of --setup_file writes there, from a process of its own."""
+    """Keeps stdout for the answer, because the build of --setup_file writes there from its own process."""
     sys.stdout.flush()
     stdout = os.dup(1)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""How fast images are decoded and embedded: measured here on a sample, or taken from a flag."""
+"""The speed of decoding and embedding: measured here on a sample, or taken from a flag."""
 
 import dataclasses
 import time
@@ -10,21 +10,21 @@ from transforms.images import decoding
 from transforms.models.spec import ModelSpec
 from transforms.storage import files, locations
 
-# Images of a sample that are decoded, at most.
+# The most images of a sample that are decoded.
 _SAMPLED = 64
-# For how long the model is called.
+# How long the model is called.
 _MEASURED_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """Seconds an image, to the microsecond.
+    """Seconds per image, to the microsecond.
 
     Attributes:
       decode: of one core.
-      embed: of one worker where `on_gpu`, else of one core.
+      embed: of one worker if `on_gpu`, else of one core.
       on_gpu: whether embedding leaves the cores to decoding.
-      decoded, embedded: where the numbers are from, for people.
+      decoded, embedded: the sources of the two numbers, for people.
       sample_bytes: mean size of the images that were decoded.
     """
 
@@ -39,12 +39,12 @@ class Speed:
 def measure(
     model: ModelSpec, *, resize_mode: str, batch_size: int, sample: str, images_per_second: float | None, has_gpu: bool
 ) -> Speed:
-    """Measures decoding, and embedding unless its speed is a flag's, on a few images on this machine.
+    """Measures decoding, and also embedding unless a flag has its speed, on a few images on this machine.
 
     Args:
-      model: what to embed with.
+      model: the model to embed with.
       resize_mode: see `decoding.decode`.
-      batch_size: images a call of the model.
+      batch_size: images per call of the model.
       sample: a pattern of local images.
       images_per_second: of a worker with a GPU; None to measure on this machine's CPU.
       has_gpu: whether the job has workers with a GPU.
@@ -74,11 +74,11 @@ def measure(
 
 
 def _decoding(encoded: Sequence[bytes], size: tuple[int, int], resize_mode: str) -> tuple[float, list[Any]]:
-    """Returns seconds an image on one core, and the pixels of the images that can be decoded."""
+    """Returns seconds per image on one core, and the pixels of the images that can be decoded."""
     pixels, seconds = [], 0.0
     for content in encoded:
         try:
-            decoding.decode(content, size, resize_mode)  # the first time loads the codec
+            decoding.decode(content, size, resize_mode)  # the first call loads the codec
             start = time.perf_counter()
             decoded = decoding.decode(content, size, resize_mode)
             seconds += time.perf_counter() - start
@@ -89,7 +89,7 @@ def _decoding(encoded: Sequence[bytes], size: tuple[int, int], resize_mode: str)
 
 
 def _embedding_on_a_core(model: ModelSpec, pixels: Sequence[Any], batch_size: int, has_gpu: bool) -> tuple[float, str]:
-    """Returns seconds an image on one core of this machine, and how they were measured."""
+    """Returns seconds per image on one core of this machine, and how they were measured."""
     import numpy as np
 
     from transforms.models.engines import loading, throughput
@@ -103,5 +103,5 @@ def _embedding_on_a_core(model: ModelSpec, pixels: Sequence[Any], batch_size: in
     cores = usable_cores()
     embedded = f"measured here on {cores} cores of a CPU"
     if has_gpu:
-        embedded += "; the GPU is not: give --images_per_second as measured on one such worker"
+        embedded += "; the GPU was not measured: give --images_per_second as measured on one such worker"
     return cores / images_per_second, embedded

@@ -1,1 +1,1 @@
-"""The run report: what became of every image, and what limited the run."""
+"""The run report: the counts of images, the times of the stages, and the limit of the run."""

@@ -1,4 +1,4 @@
-"""The run report: counts, failures and times of a run, composed of its tally and kept as JSON."""
+"""The run report: counts, failures and times of a run, composed from its tally and stored as JSON."""
 
 import dataclasses
 import datetime
@@ -24,24 +24,24 @@ class RunReport:
     """The content of `runs/<run_id>.json`.
 
     Attributes:
-      counts: images: listed = embedded + reused + duplicate + failed + skipped.
-      failures: stage → error → images.
+      counts: numbers of images: listed = embedded + reused + duplicate + failed + skipped.
       pruned: rows removed from the table, because their images are gone.
+      failures: stage → error → number of images.
       inputs: the patterns that were listed.
       model: the ModelSpec, with the number of its classes in place of their names.
       shards: files of embeddings.
-      seconds: stage → seconds that the workers' threads were busy with it, all threads together. The stages are `list`;
-        `digest` and `read`, waiting for files in flight, for their digests and for their pixels; `decode`; `load`,
-        waiting for the model to be loaded; `wait`, waiting for a turn to call it; `embed`, the model; `write`, encoding
-        and writing files. Beam's own steps, as loading rows into BigQuery, are not included.
+      seconds: stage → seconds that the workers' threads were busy with it, all threads together. In `digest` and `read`
+        threads wait for files in flight, for their digests and for their pixels. In `load` they wait for the model to
+        be loaded, and in `wait` for their turn to call it. `embed` is the model. `write` encodes and writes files. The
+        other stages are `list` and `decode`. Beam's own steps, such as loading rows into BigQuery, are not included.
       timings: stage → `number` of images, files or lists, their `mean_ms` and `longest_ms`, and when the first began
-        (`from_s`) and the last ended (`to_s`), in seconds after the start of the command. Where images share a call,
-        also `batch_size`, the mean number of images per call.
+        (`from_s`) and the last ended (`to_s`), in seconds after the start of the command. If images share a call, also
+        `batch_size`, the mean number of images per call.
       elapsed_seconds: from the start of the command to the report.
       images_per_second: embedded images over elapsed seconds.
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
-      device: the device that the model ran on; "" where it did not run.
+      device: the device that the model ran on; "" if it did not run.
     """
 
     run_id: str
@@ -88,7 +88,7 @@ def path(output: str, run_id: str) -> str:
 
 
 def read(output: str, run_id: str) -> RunReport | None:
-    """Returns the report of a run; None if there is none, or none yet."""
+    """Returns the report of a run, or None if it does not exist (yet)."""
     report = path(output, run_id)
     return RunReport.from_json(files.read(report)) if files.match(report) else None
 
@@ -102,12 +102,13 @@ def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: da
     """Returns the report of a run.
 
     Args:
-      config: the run; model: the model that it embedded with.
+      config: the configuration of the run.
+      model: the model that it embedded with.
       tally: of all workers. Without --output it has no `records`, `lines` and `shards`.
       finished_at: when the last file was complete.
 
     Raises:
-      RuntimeError: if an image is unaccounted for; a report that cannot be true is not written.
+      RuntimeError: if an image is unaccounted for. Such a report is not written.
     """
     counts = {name: tally.counts.get(name, 0) for name in COUNTS}
     _check_accounts(counts, tally, has_files=bool(config.output))
@@ -171,10 +172,10 @@ def _by_stage(times: Mapping[tuple[str, str], StageSeconds], started_at: float) 
 
 
 def _cores(config: EmbedConfig) -> int:
-    """Returns how many cores a machine that embeds has."""
+    """Returns the number of cores of a machine that embeds."""
     runs_on = config.runs_on
     if runs_on.preset != "dataflow-gpu":
-        return usable_cores()  # the report is composed by a worker like those that embed
+        return usable_cores()  # this worker composes the report, and is like those that embed
     gpu = runs_on.gpu or str(presets.settings(runs_on.preset)["gpu"])
     return presets.shape(presets.accelerator(gpu, runs_on.gpu_count, runs_on.gpu_machine_type).machine_type).vcpus
 
@@ -187,6 +188,6 @@ def _timing(time: StageSeconds) -> dict[str, float]:
         "from_s": round(time.started, 3),
         "to_s": round(time.ended, 3),
     }
-    # A sum of fractions, as of thirds, is not quite whole.
+    # A sum of fractions, such as thirds, is not exactly a whole number.
     is_batched = abs(time.calls - time.items) >= 1e-6 * time.items
     return timing | {"batch_size": round(time.items / time.calls, 2)} if is_batched else timing

@@ -1,4 +1,4 @@
-"""The summary of a run: the text that a person sees at its end."""
+"""The summary of a run: the text for people at its end."""
 
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report

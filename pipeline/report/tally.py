@@ -1,4 +1,4 @@
-"""Tallies: counts, failures and times, summed in the pipeline, bundle by bundle and then all together."""
+"""Tallies: counts, failures and times. The pipeline sums each bundle, and then all bundles."""
 
 import dataclasses
 import functools
@@ -17,8 +17,8 @@ class Tally:
     """Sums over a part of a run, or over all of it.
 
     Attributes:
-      counts: name → number: images by what became of them, `pruned` rows, and of the files that were written the
-        `shards` of embeddings with their `records`, and the `lines` of failures.
+      counts: name → number: images by outcome, `pruned` rows, `shards` of embeddings, their `records`, and `lines` of
+        failures.
       failures: (stage, error) → images.
       times: (stage, device) → how long the workers' threads were busy.
     """
@@ -39,7 +39,7 @@ class Tally:
 
     @classmethod
     def merge(cls, tallies: Iterable["Tally"]) -> "Tally":
-        """Returns the sum of several tallies, which stay as they are."""
+        """Returns the sum of several tallies, and does not change them."""
         total = cls()
         for tally in tallies:
             total.counts.update(tally.counts)
@@ -51,14 +51,14 @@ class Tally:
 
 @dataclasses.dataclass(eq=False)
 class SumTallies(beam.PTransform):
-    """Pipeline → one Tally of everything in these collections; none where they are all empty.
+    """Pipeline → one Tally of all elements of these collections, or no element if they are all empty.
 
-    Elements are summed where they are made, so that only a few numbers a bundle cross to another stage.
+    Elements are summed where they are made, so only a few numbers per bundle cross to another stage.
 
     Attributes:
-      counted: (name, the collection whose elements count under it); a name may occur several times.
+      counted: (name, collection whose elements count under it); a name may occur several times.
       failures: all failures.
-      written: (`records` or `lines`, the files that hold them).
+      written: (`records` or `lines`, collection of the files that hold them).
       seconds: times, in several collections.
     """
 
@@ -75,8 +75,8 @@ class SumTallies(beam.PTransform):
             (self.failures, Tally.add_failure),
         ]
         tallies = [
-            elements | f"Sum{i}" >> beam.ParDo(_Sum(add)).with_output_types(Tally)
-            for i, (elements, add) in enumerate(sums)
+            collection | f"Sum{i}" >> beam.ParDo(_Sum(add)).with_output_types(Tally)
+            for i, (collection, add) in enumerate(sums)
         ]
         return tallies | "Sums" >> beam.Flatten() | "Total" >> beam.CombineGlobally(Tally.merge).without_defaults()
 

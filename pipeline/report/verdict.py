@@ -1,4 +1,4 @@
-"""The verdict of a run: one sentence on its limit and on what would help, from the run's own measurements."""
+"""The verdict of a run: one sentence on its limit and on remedies, from the run's own measurements."""
 
 import dataclasses
 import math
@@ -14,11 +14,11 @@ from transforms.read import STAGE as READ
 from transforms.records import StageSeconds
 from transforms.shards import STAGE as WRITE
 
-# The phases of a run, with listing and reading for digests, which are named like their stages.
+# The phases of a run. Two more, listing and reading for digests, have the names of their stages.
 START_UP, WORK, FINISH = "start_up", "work", "finish"
 
-# The part of the batch size that a full batch has at least. The ends of bundles cut smaller ones short, and a larger
-# batch size would not help.
+# The share of the batch size that the mean batch has at least if the batch size is a limit. Smaller batches are cut by
+# the ends of bundles, and a larger batch size would not help.
 _FULL_BATCH_SHARE = 0.9
 # With less than half a thread at work on average, no stage can be the limit of a run.
 _MIN_BUSY_THREADS = 0.5
@@ -31,15 +31,15 @@ class Measured:
     """The measurements of a run that its verdict rests on.
 
     Attributes:
-      counts: images by what became of them, as in the report.
+      counts: numbers of images by outcome, as in the report.
       stages: stage → times, in seconds after the start of the command. EMBED is the model at work; in WAIT, threads
         wait for their turn to call it, in LOAD for it to be loaded.
       elapsed: seconds from the start of the command to the report.
-      device: the device that the model ran on; it begins with GPU for a GPU, and is "" where it is unknown.
+      device: the device that the model ran on. The name of a GPU begins with GPU. "" if it is unknown.
       cores: of a machine that embeds.
       batch_size: the most images that a call of the model may have.
       read_concurrency: files that a process may have in flight; None for shards, which are streamed.
-      precision: as the flag names it.
+      precision: the value of the flag.
     """
 
     counts: Mapping[str, int]
@@ -56,7 +56,7 @@ class Measured:
         return self.device.startswith("GPU")
 
     def seconds(self, stage: str) -> float:
-        """Returns the seconds that the threads were busy in a stage; 0.0 if it did not occur."""
+        """Returns the seconds that the threads were busy in a stage, or 0.0 if there was no such stage."""
         return self.stages[stage].seconds if stage in self.stages else 0.0
 
     def image_ms(self, stage: str) -> str:
@@ -67,36 +67,38 @@ class Measured:
 def phases(stages: Mapping[str, StageSeconds], elapsed: float) -> dict[str, float]:
     """Returns the phases of a run and their seconds, which add up to `elapsed`.
 
-    WORK begins with reading the first image and ends with the model's last call, without the time for loading the
-    model. FINISH follows it. Before it come LIST and DIGEST, which reads files for digests that show which images are
-    equal. START_UP is the rest of the time before, and loading the model.
+    LIST and DIGEST come first. DIGEST reads files for digests that show which images are equal. WORK begins with
+    reading the first image and ends with the model's last call, without the time for loading the model. FINISH follows
+    it. START_UP is the rest of the time before WORK, and the time for loading the model.
     """
     before = [(stage, stages[stage]) for stage in (LIST, DIGEST) if stage in stages]
     at_work = [stages[stage] for stage in (READ, DECODE, EMBED) if stage in stages]
     idle = max((time.ended for _, time in before), default=elapsed)
-    # Clocks of several machines differ a little.
+    # Limits the effect of clocks that differ between machines.
     begin = min(max(min((time.started for time in at_work), default=idle), 0.0), elapsed)
     end = min(max(max((time.ended for time in at_work), default=idle), begin), elapsed)
-    spent = {LIST: 0.0, DIGEST: 0.0}
+    listing = {LIST: 0.0, DIGEST: 0.0}
     until = 0.0
     for stage, time in before:
         start, until = max(until, time.started), min(max(until, time.ended), begin)
-        spent[stage] = max(0.0, until - start)
+        listing[stage] = max(0.0, until - start)
     load = stages.get(LOAD)
-    # A worker loads the model at its first batch, and all its threads wait for that at once.
+    # A worker loads the model at its first batch, while all its threads wait.
     loading = min(load.seconds / load.calls, end - begin) if load else 0.0
-    start_up = begin - sum(spent.values()) + loading
-    return {START_UP: start_up, **spent, WORK: end - begin - loading, FINISH: elapsed - end}
+    start_up = begin - sum(listing.values()) + loading
+    return {START_UP: start_up, **listing, WORK: end - begin - loading, FINISH: elapsed - end}
 
 
 def verdict(run: Measured) -> str:
     """Returns the limit of a run, the measurement that shows it, and the changes that would help."""
-    spent = phases(run.stages, run.elapsed)
-    phase = max(spent, key=lambda phase: spent[phase])
-    part = f"{_duration(spent[phase])} of {_duration(run.elapsed)}"
+    phase_seconds = phases(run.stages, run.elapsed)
+    phase = max(phase_seconds, key=lambda phase: phase_seconds[phase])
+    part = f"{_duration(phase_seconds[phase])} of {_duration(run.elapsed)}"
     if not run.counts["embedded"]:
-        others = [f"{run.counts[name]} {name}" for name in ("skipped", "reused", "failed") if run.counts[name]]
-        return f"nothing to embed: {', '.join(others) or 'no image was listed'}; {part} went into {_ACTIVITIES[phase]}"
+        outcomes = [f"{run.counts[name]} {name}" for name in ("skipped", "reused", "failed") if run.counts[name]]
+        return (
+            f"nothing to embed: {', '.join(outcomes) or 'no image was listed'}; {part} went into {_ACTIVITIES[phase]}"
+        )
     if phase == START_UP:
         share = f"{part} went into starting and loading the model"
         return f"start-up-bound: {share}; more images in one run would share it"
@@ -107,7 +109,7 @@ def verdict(run: Measured) -> str:
         return f"digest-bound: {part} went into reading files to find equal ones; {faster}"
     if phase == FINISH:
         return f"finish-bound: {part} passed after the model's last call; more images in one run would share it"
-    return _of_work(run, spent[WORK])
+    return _of_work(run, phase_seconds[WORK])
 
 
 def _of_work(run: Measured, work: float) -> str:
@@ -120,7 +122,7 @@ def _of_work(run: Measured, work: float) -> str:
             f"runner-bound: the stages were busy for {_duration(total)} of the {_duration(work)} between reading the "
             "first image and the model's last call; the runner spent the rest"
         )
-    # Where threads wait longer for the model than it works, it is always busy, whatever else the threads do.
+    # If threads wait for the model longer than it works, it is always busy, whatever else the threads do.
     limit = EMBED if wait > run.seconds(EMBED) else max(seconds, key=lambda stage: seconds[stage])
     share = f"{seconds[limit] / total:.0%} of the threads' time"
     if limit == READ:
@@ -142,7 +144,7 @@ def _of_reading(run: Measured, share: str, waiting: float) -> str:
 
 
 def _more_in_flight(run: Measured, waiting: float) -> list[str]:
-    """Returns the flag by which files would arrive in time, for threads that spend this part of their time waiting."""
+    """Returns the flag with which files would arrive in time; `waiting` is the share of time that threads wait."""
     if not run.read_concurrency:
         return []
     enough = min(math.ceil(run.read_concurrency / max(1 - waiting, 1e-9)), in_flight.CONCURRENCY_MAX)

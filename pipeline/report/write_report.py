@@ -1,6 +1,6 @@
-"""The last steps of the job: the report is composed once everything that it counts is written, then written itself.
+"""The last steps of the job: the report is composed once everything that it counts is written, and is then written.
 
-They are steps of the pipeline, so that a job which nobody waits for writes its report too.
+They are steps of the pipeline, so the report is written even if nobody waits for the job.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ class ComposeReport(beam.PTransform):
     """Pipeline → RunReport, once everything that it counts is written.
 
     Attributes:
-      config: the run; model: the model that it embeds with.
-      counted: (name in COUNTS or `pruned`, the collection whose elements count under it); a name may occur several
-        times.
+      config: the configuration of the run.
+      model: the model that it embeds with.
+      counted: (name in COUNTS or `pruned`, collection whose elements count under it); a name may occur several times.
       failures: all failures.
-      written: (`records` or `lines`, the files that hold them).
+      written: (`records` or `lines`, collection of the files that hold them).
       seconds: times, in several collections.
     """
 
@@ -61,7 +61,7 @@ class _Compose(beam.DoFn):
 class WriteReport(beam.PTransform):
     """RunReport → the same, written to `<output>/runs/<run_id>.json` if the run has an output.
 
-    Then fails the job if more images failed than --max_failure_rate allows.
+    The job fails afterwards if more images failed than --max_failure_rate allows.
     """
 
     config: EmbedConfig

@@ -1,7 +1,7 @@
-"""Publishing: the rows of a run, loaded into staging tables, become part of the table all at once or not at all.
+"""Publishing: the rows of a run are loaded into staging tables, and move to the table all at once or not at all.
 
-A gate checks the loaded rows, then one transaction merges them. Both are part of the pipeline, after its loads, because
-nobody waits for a job that was launched from a template.
+A gate checks the loaded rows, then one transaction merges them. Both are steps of the pipeline, because nobody waits
+for a job that was launched from a template.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from transforms import table_name
 from transforms.storage import files
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
 
-# Counts the rows, and those that must not be. A vector of zeros has no direction to compare.
+# Counts the rows, and the invalid ones. A vector of zeros has no direction to compare.
 _GATE = """
 SELECT
   COUNT(*) AS row_count,
@@ -30,8 +30,8 @@ SELECT
 FROM `{table}`
 """
 
-# A new row replaces an existing one of an earlier generation of its object or, where versions are no numbers, of an
-# earlier run. Of two runs at once, the one that listed first may end last.
+# A new row replaces an existing one of an earlier generation of its object. If versions are not numbers, it replaces
+# one of an earlier run. If two runs overlap, the one that listed first may end last.
 _MERGE = """
 MERGE `{table}` AS existing
 USING (
@@ -63,28 +63,28 @@ DELETE FROM `{table}` WHERE run_id IN (SELECT run_id FROM `{run}`);
 INSERT INTO `{table}` ({columns}) SELECT {columns} FROM {rows}
 """
 
-# The run's row is staged twice where the reply to the first request was lost.
+# The run's row is staged twice if the reply to the first request was lost.
 _ROW_OF_RUN = (
     "(SELECT * FROM `{run}` WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY run_id ORDER BY finished_at DESC) = 1)"
 )
 
 
 class GateRefused(RuntimeError):
-    """The loaded rows are not those that were embedded. The table is unchanged, and the staging tables stay."""
+    """The loaded rows do not match the run's report. The table is unchanged, and the staging tables stay."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Publication:
-    """Where the rows of a run are published, and from where.
+    """The table where the rows of a run are published, and the tables that they come from.
 
     Attributes:
       table: PROJECT.DATASET.TABLE.
       staging: the tables that rows are loaded into.
       temp_location: a gs:// directory of this run alone, for the files that are loaded; removed after publishing.
-      make_latest: whether `<table>_latest` shows this run's model from then on.
+      make_latest: whether `<table>_latest` shows this run's model after publishing.
 
     Raises:
-      ValueError: if `table` is no table's name.
+      ValueError: if `table` is not the name of a table.
     """
 
     table: str
@@ -108,16 +108,16 @@ def prepare(table: str, digest: str, temp_location: str, make_latest: bool) -> P
 
 
 def published(table: str, run_id: str) -> RunReport | None:
-    """Returns the report of a run whose rows are in the table, None where there is no such run yet."""
+    """Returns the report of a run whose rows are in the table, or None if there is no such run yet."""
     report = tables.read_report(table, run_id)
     return RunReport.from_json(report) if report else None
 
 
 def check(publication: Publication, report: RunReport) -> None:
-    """The quality gate: compares the loaded rows with the run's report.
+    """Checks the loaded rows against the run's report.
 
     Raises:
-      GateRefused: with everything that is wrong, and where the rows are.
+      GateRefused: with all differences, and the table that holds the rows.
     """
     problems = [*_wrong_embeddings(publication, report), *_wrong_counts(publication, report)]
     if problems:
@@ -157,7 +157,7 @@ def _wrong_counts(publication: Publication, report: RunReport) -> Iterator[str]:
 
 
 def publish(publication: Publication, report: RunReport) -> None:
-    """Checks and merges the loaded rows, and deletes the staging tables. A run that is published stays as it is.
+    """Checks and merges the loaded rows, and deletes the staging tables. A published run is not published again.
 
     Raises:
       GateRefused: see `check`.
@@ -175,7 +175,7 @@ def publish(publication: Publication, report: RunReport) -> None:
 
 
 def transaction(table: str, staging: Staging) -> str:
-    """Returns the script that publishes a run. It holds no values, only names of tables and columns."""
+    """Returns the script that publishes a run. Its text has no values, only names of tables and columns."""
     columns = _names(EMBEDDING_COLUMNS)
     statements = [
         _PRUNE.format(table=table, staging=staging.gone),
@@ -206,7 +206,7 @@ def _names(columns: Sequence[dict[str, str]]) -> list[str]:
     return [column["name"] for column in columns]
 
 
-# SQL's names of types, where they differ from the REST interface's.
+# Types whose name in SQL differs from that in the REST interface → the name in SQL.
 _SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
 
 
@@ -241,7 +241,7 @@ def _run_row(report: RunReport) -> dict[str, Any]:
 
 
 def _overtaken(error: BaseException) -> bool:
-    """Whether BigQuery undid a transaction because another one changed the same tables at the same time."""
+    """Returns whether BigQuery undid a transaction because another one changed the same tables at the same time."""
     return isinstance(error, exceptions.GoogleAPICallError) and any(
         words in str(error).lower() for words in ("concurrent update", "could not serialize", "too many dml")
     )
@@ -258,8 +258,8 @@ class PublishRows(beam.PTransform):
     """RunReport → the same, once the run's rows are published.
 
     Attributes:
-      publication: where they are published.
-      loads: an element for each load job that has ended, as WriteBigQuery returns them.
+      publication: of these rows.
+      loads: collections with an element for each load job that has ended, as WriteBigQuery returns them.
     """
 
     publication: Publication

@@ -1,7 +1,7 @@
-"""The tables of a warehouse: they are made, checked and queried.
+"""Makes, checks and queries the tables of a warehouse.
 
-`<table>` holds one row for each key and model. `<table>_failures`, `<table>_runs` and the view `<table>_latest` stand
-beside it. A run writes into staging tables of its own, which are deleted when it is published, or a week later.
+`<table>` holds one row for each key and model. `<table>_failures`, `<table>_runs` and the view `<table>_latest` belong
+to it. A run writes into its own staging tables, which are deleted when it is published, or a week later.
 """
 
 import contextlib
@@ -64,13 +64,13 @@ class Staging:
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """How a table that stays is made.
+    """The layout of a table that is not a staging table.
 
     Attributes:
       columns: as BigQuery's REST interface describes them.
       day_of: the column whose day a row is partitioned by.
       clustered_by: the columns that rows are sorted by within a day.
-      description: for people.
+      description: the table's description in BigQuery.
     """
 
     columns: Sequence[dict[str, str]]
@@ -86,17 +86,17 @@ _RUNS = _Layout(RUN_COLUMNS, "started_at", ("run_id",), "Runs that wrote vectors
 
 @functools.cache
 def client(project: str) -> bigquery.Client:
-    """Returns this process's client; it calls BIGQUERY_EMULATOR_HOST where that is set."""
+    """Returns this process's client; it calls BIGQUERY_EMULATOR_HOST if that is set."""
     return bigquery.Client(project=project)
 
 
 def client_of(table: str) -> bigquery.Client:
     """Returns the client for a table's own project.
 
-    All statements are sent by way of this function, so that none has a table in it whose name was not checked.
+    All statements are sent through this function, so each has a table whose name was checked.
 
     Raises:
-      ValueError: if `table` is no table's name.
+      ValueError: if `table` is not the name of a table.
     """
     return client(table_name.split(table).project)
 
@@ -109,7 +109,7 @@ def prepare(table: str, digest: str) -> Staging:
       digest: of the run's model, which a new view `<table>_latest` shows.
 
     Raises:
-      ValueError: if a table has other columns than expected, or BigQuery refuses; the error says what to do.
+      ValueError: if a table has other columns than expected, or BigQuery refuses. The message tells how to fix it.
     """
     staging = Staging.of(table)
     with explained(table):
@@ -138,30 +138,30 @@ def _make_staging(bq: bigquery.Client, staging: Staging) -> None:
     ):
         table = bigquery.Table(name, _fields(columns))
         table.expires = expires
-        table.description = "Rows of a run that is not published yet; goes by itself."
+        table.description = "Rows of a run that is not published yet; the table expires by itself."
         bq.create_table(table, exists_ok=True, retry=_PATIENCE)
 
 
 @contextlib.contextmanager
 def explained(table: str) -> Iterator[None]:
-    """Turns the errors of Google's client into a ValueError that says what to do."""
+    """Turns the errors of Google's client into a ValueError that tells how to fix them."""
     try:
         yield
     except exceptions.NotFound as error:
         dataset = ":".join(_dataset(table).rsplit(".", 1))
         raise ValueError(
-            f"--output_table {table!r}: {error.message}; expected a dataset that is there: `bq mk --dataset {dataset}`"
+            f"--output_table {table!r}: {error.message}; expected an existing dataset: `bq mk --dataset {dataset}`"
         ) from error
     except (exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError) as error:
         raise ValueError(f"--output_table {table!r} cannot be prepared: {error}") from error
 
 
 def differences(fields: Iterable[bigquery.SchemaField], columns: Sequence[dict[str, str]]) -> list[str]:
-    """Returns a phrase for each difference that keeps a table from holding our rows.
+    """Returns a phrase for each difference that keeps a table from holding this pipeline's rows.
 
     Args:
-      fields: the table's columns. It may have more than ours, unless they are REQUIRED.
-      columns: ours.
+      fields: the table's columns. There may be more than expected, unless they are REQUIRED.
+      columns: the expected columns.
     """
     by_name = {field.name.lower(): field for field in fields}
     problems = []
@@ -171,20 +171,20 @@ def differences(fields: Iterable[bigquery.SchemaField], columns: Sequence[dict[s
             problems.append(f"column {expected.name!r} is missing, expected {_type(expected)}")
         elif _type(field) != _type(expected):
             problems.append(f"column {expected.name!r} is {_type(field)}, expected {_type(expected)}")
-    ours = {column["name"] for column in columns}
+    expected_names = {column["name"] for column in columns}
     problems += [
-        f"column {field.name!r} is REQUIRED, and this project has nothing for it"
+        f"column {field.name!r} is REQUIRED, and this pipeline has no value for it"
         for name, field in by_name.items()
-        if field.mode == "REQUIRED" and name not in ours
+        if field.mode == "REQUIRED" and name not in expected_names
     ]
     return problems
 
 
 def show(table: str, digest: str) -> None:
-    """Lets the view `<table>_latest` show the rows of one model: one a key.
+    """Lets the view `<table>_latest` show the rows of one model, one for each key.
 
     Raises:
-      ValueError: if `digest` is none.
+      ValueError: if `digest` is not a digest.
     """
     if not re.fullmatch("[0-9a-f]+", digest):
         raise ValueError(f"model_digest={digest!r}: expected hex digits")
@@ -209,24 +209,24 @@ def query(table: str, sql: str, **parameters: Any) -> list[bigquery.Row]:
     """Returns the rows of a query.
 
     Args:
-      table: that it asks; its project runs the query.
-      sql: with the names of tables as text, after a check, and all values as parameters.
+      table: the table that is queried. Its project runs the query.
+      sql: has the checked names of tables as text, and all values as parameters.
       parameters: strings or lists of strings, by name.
     """
     return list(client_of(table).query(sql, job_config=_config(parameters), timeout=_TIMEOUT).result())
 
 
 def run(table: str, script: str) -> None:
-    """Runs a script of several statements to its end; raises GoogleAPICallError where one of them fails."""
+    """Runs a script of several statements to its end; raises GoogleAPICallError if one of them fails."""
     client_of(table).query(script, timeout=_TIMEOUT).result()
 
 
 class Result(NamedTuple):
-    """A query's result, of which any worker can read a part.
+    """The result of a query. Any worker can read a part of it.
 
     Attributes:
       project, job, location: of the query.
-      total: how many rows.
+      total: number of rows.
     """
 
     project: str
@@ -236,7 +236,7 @@ class Result(NamedTuple):
 
 
 def start(table: str, sql: str, **parameters: Any) -> Result:
-    """Runs a query and leaves its rows where they are, for a day."""
+    """Runs a query and leaves its rows in BigQuery, which deletes them after a day."""
     job = client_of(table).query(sql, job_config=_config(parameters), timeout=_TIMEOUT)
     return Result(job.project, job.job_id, job.location, job.result(max_results=1).total_rows or 0)
 
@@ -248,7 +248,7 @@ def rows(project: str, job: str, location: str, first: int, count: int) -> Itera
 
 
 def read_report(table: str, run_id: str) -> str | None:
-    """Returns the report of a run as JSON, None where the run or the tables do not exist yet."""
+    """Returns the report of a run as JSON, or None if the run or the tables do not exist yet."""
     sql = f"SELECT report FROM `{table_name.runs(table)}` WHERE run_id = @run_id"  # noqa: S608 - `query` checks the name
     try:
         runs = query(table, sql, run_id=run_id)
@@ -272,7 +272,7 @@ def _dataset(table: str) -> str:
 
 
 def _ensure(bq: bigquery.Client, name: str, layout: _Layout) -> list[str]:
-    """Makes a table, or returns what is wrong with the one that exists."""
+    """Makes a table, or returns the differences of an existing one."""
     table = bigquery.Table(name, _fields(layout.columns))
     table.time_partitioning = bigquery.TimePartitioning(field=layout.day_of)
     table.clustering_fields = list(layout.clustered_by)
@@ -293,7 +293,7 @@ def _fields(columns: Sequence[dict[str, str]]) -> list[bigquery.SchemaField]:
     return [bigquery.SchemaField.from_api_repr(column) for column in columns]
 
 
-# Of types that BigQuery has two names for.
+# Types that BigQuery has two names for.
 _NAMES = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
 
 

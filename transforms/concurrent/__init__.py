@@ -1,1 +1,1 @@
-"""Calls that wait for a server, many at once."""
+"""Many calls in flight at once, each of which waits for a server."""

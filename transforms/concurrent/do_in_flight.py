@@ -1,4 +1,4 @@
-"""A DoFn whose elements each wait for a server: many are in flight at once."""
+"""A DoFn that has many elements in flight at once, each of which waits for a server."""
 
 import abc
 import time
@@ -14,9 +14,9 @@ from transforms.stage import SECONDS
 
 
 class DoInFlight(beam.DoFn, abc.ABC):
-    """Calls `call` of each element in another thread, and gives `outputs` of the results in the order of the elements.
+    """Runs `call` for each element in another thread, and outputs the results in the order of the elements.
 
-    Gives StageSeconds under their tag too: how long this thread waited, while others did the work.
+    It also outputs StageSeconds under SECONDS: how long the bundle's thread waited while other threads did the work.
     """
 
     def __init__(self, stage: str, concurrency: int):
@@ -25,21 +25,21 @@ class DoInFlight(beam.DoFn, abc.ABC):
 
     @abc.abstractmethod
     def call(self, element: Any) -> Any:
-        """Returns the result of an element; runs in any thread, and an error that it raises fails the bundle."""
+        """Returns the result of an element. Runs in any thread. An error that it raises fails the bundle."""
 
     @abc.abstractmethod
     def size(self, element: Any) -> int:
-        """Returns how many bytes the result of an element has."""
+        """Returns the size of an element's result in bytes."""
 
     @abc.abstractmethod
     def outputs(self, result: Any) -> Iterable[Any]:
-        """Yields what goes on, tagged where it is not the main output; runs in the thread of the bundle."""
+        """Yields the outputs for a result, tagged unless they are the main output. Runs in the bundle's thread."""
 
     def setup(self) -> None:
         self._in_flight: InFlight[tuple[Any, Any]] = InFlight(self._concurrency)
 
     def start_bundle(self) -> None:
-        self._in_flight.forget()  # what a bundle that failed has left
+        self._in_flight.forget()  # the calls of an earlier bundle that failed
 
     def teardown(self) -> None:
         self._in_flight.forget()
@@ -61,9 +61,9 @@ class DoInFlight(beam.DoFn, abc.ABC):
     def _next(self) -> Iterator[Any]:
         start = time.perf_counter()
         (timestamp, window), result = self._in_flight.take()
-        # Before anything is yielded: whatever takes the result runs inside that yield.
+        # Measured before the first yield, because the next stage runs inside it.
         waited = StageSeconds.of(self._stage, time.perf_counter() - start)
         for output in (beam.pvalue.TaggedOutput(SECONDS, waited), *self.outputs(result)):
-            tagged = isinstance(output, beam.pvalue.TaggedOutput)
-            value = WindowedValue(output.value if tagged else output, timestamp, (window,))
-            yield beam.pvalue.TaggedOutput(output.tag, value) if tagged else value
+            is_tagged = isinstance(output, beam.pvalue.TaggedOutput)
+            value = WindowedValue(output.value if is_tagged else output, timestamp, (window,))
+            yield beam.pvalue.TaggedOutput(output.tag, value) if is_tagged else value

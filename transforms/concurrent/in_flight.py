@@ -1,4 +1,4 @@
-"""Calls that wait for a server, many at once: their results come in the order of the calls. No Beam."""
+"""Calls in flight: many wait for a server at once, and their results come in the order of the calls. No Beam."""
 
 import collections
 import functools
@@ -8,23 +8,23 @@ from typing import Generic, TypeVar
 
 ResultT = TypeVar("ResultT")
 
-# Where each request waits 20 ms, one at a time gives 40 images a second and 16 at once 270, measured with an emulator
-# and a proxy on the same two cores. Each further one in flight costs memory.
+# If each request waits 20 ms, one at a time reads 40 images a second and 16 at once read 270, measured with an emulator
+# and a proxy on the same two cores. Each further request in flight costs memory.
 CONCURRENCY_DEFAULT = 16
 CONCURRENCY_MAX = 256
 
-# The most bytes of results that wait to be taken, besides one that is larger.
+# The most bytes of results that wait to be taken. A single result may be larger.
 MAX_WAITING_BYTES = 64 * 2**20
 
 
 def check_concurrency(concurrency: int) -> None:
-    """Raises ValueError where so many requests are not possible."""
+    """Raises ValueError unless `concurrency` is from 1 to CONCURRENCY_MAX."""
     if not 1 <= concurrency <= CONCURRENCY_MAX:
         raise ValueError(f"read_concurrency={concurrency!r}: expected from 1 to {CONCURRENCY_MAX} requests in flight")
 
 
 class InFlight(Generic[ResultT]):
-    """The calls that one thread has in flight; those of all threads of the process share `concurrency` threads."""
+    """The calls that one thread has in flight. All such calls of the process share `concurrency` threads."""
 
     def __init__(self, concurrency: int):
         self._concurrency = concurrency
@@ -34,25 +34,25 @@ class InFlight(Generic[ResultT]):
         return len(self._calls)
 
     def has_room(self, size: int) -> bool:
-        """Returns whether a call whose result has `size` bytes may start; one by itself always may."""
-        waiting = sum(size for _, size in self._calls)
-        return not self._calls or (len(self._calls) < self._concurrency and waiting + size <= MAX_WAITING_BYTES)
+        """Returns whether a call whose result has `size` bytes may start. A single call always may."""
+        waiting_bytes = sum(size for _, size in self._calls)
+        return not self._calls or (len(self._calls) < self._concurrency and waiting_bytes + size <= MAX_WAITING_BYTES)
 
     def start(self, call: Callable[[], ResultT], size: int) -> None:
         """Starts a call whose result has `size` bytes."""
         self._calls.append((_threads(self._concurrency).submit(call), size))
 
     def next_is_done(self) -> bool:
-        """Returns whether there is a call and `take` would not wait."""
+        """Returns whether there is a call and `take` would return at once."""
         return bool(self._calls) and self._calls[0][0].done()
 
     def take(self) -> ResultT:
-        """Returns the result of the oldest call, or raises its error; waits for it."""
-        result, _ = self._calls.popleft()
-        return result.result()
+        """Waits for the oldest call, and returns its result or raises its error."""
+        future, _ = self._calls.popleft()
+        return future.result()
 
     def forget(self) -> None:
-        """Gives up all calls, those that have not begun without making them."""
+        """Drops all calls, and cancels those that have not begun."""
         while self._calls:
             self._calls.popleft()[0].cancel()
 

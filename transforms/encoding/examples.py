@@ -17,7 +17,7 @@ from tfx_bsl.coders import example_coder
 from transforms.encoding import top_classes
 from transforms.models.spec import ModelFields
 
-if TYPE_CHECKING:  # for real it would import Beam
+if TYPE_CHECKING:  # at run time it would import Beam
     from transforms.records import Embedding
 
 _BYTES, _INT, _FLOAT = schema_pb2.FeatureType.BYTES, schema_pb2.FeatureType.INT, schema_pb2.FeatureType.FLOAT
@@ -37,16 +37,16 @@ _SCALARS = {
 }
 _VECTOR = "embedding"
 
-# Of a classifier's record besides: its best classes, best first.
+# Further features of a classifier's record: its best classes, best first.
 _LABELS = {"label/index": _INT, "label/name": _BYTES, "label/score": _FLOAT}
 
 
 def schema(model: ModelFields) -> schema_pb2.Schema:
     """Returns the TensorFlow Metadata schema of the records."""
-    described = schema_pb2.Schema()
+    records = schema_pb2.Schema()
     features = {**_SCALARS, _VECTOR: _FLOAT, **(_LABELS if model.labels else {})}
     for name, feature_type in features.items():
-        feature = described.feature.add(name=name, type=feature_type)
+        feature = records.feature.add(name=name, type=feature_type)
         feature.presence.min_fraction = 1.0
         feature.presence.min_count = 1
         if name == _VECTOR:
@@ -55,19 +55,19 @@ def schema(model: ModelFields) -> schema_pb2.Schema:
             feature.shape.dim.add(size=model.labels)
         else:
             feature.shape.SetInParent()
-    return described
+    return records
 
 
 def schema_text(model: ModelFields) -> str:
-    """Returns the schema as `schema.pbtxt` holds it."""
+    """Returns the schema in the text format of `schema.pbtxt`."""
     return text_format.MessageToString(schema(model))
 
 
 def shapes(text: str) -> str:
-    """Returns in words what the records of a `schema.pbtxt` hold; raises ValueError where it is none of ours."""
+    """Describes the records of a `schema.pbtxt` in words. Raises ValueError if it is not a schema of this module."""
     try:
-        described = text_format.Parse(text, schema_pb2.Schema())
-        sizes = {feature.name: feature.shape.dim[0].size for feature in described.feature if feature.shape.dim}
+        records = text_format.Parse(text, schema_pb2.Schema())
+        sizes = {feature.name: feature.shape.dim[0].size for feature in records.feature if feature.shape.dim}
         classes = f" and {sizes['label/index']} classes" if "label/index" in sizes else ""
         return f"vectors of {sizes[_VECTOR]} dimensions{classes}"
     except (text_format.ParseError, KeyError) as error:
@@ -75,7 +75,7 @@ def shapes(text: str) -> str:
 
 
 def encode_embeddings(embeddings: Sequence["Embedding"], model: ModelFields) -> list[bytes]:
-    """Returns one serialized tf.Example for each embedding; all vectors are of the run's dimension."""
+    """Returns one serialized tf.Example for each embedding. All vectors have the dimension of the model."""
     count = len(embeddings)
     vectors = np.stack([embedding.vector for embedding in embeddings])
     infos = [embedding.info for embedding in embeddings]
@@ -109,30 +109,30 @@ def encode_embeddings(embeddings: Sequence["Embedding"], model: ModelFields) -> 
 
 
 def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
-    """Returns `image/key`, None where absent, and `image/encoded` of a serialized tf.Example.
+    """Returns `image/key`, or None if it is absent, and `image/encoded` of a serialized tf.Example.
 
     Raises:
-      ValueError: if it is no tf.Example, or has no `image/encoded`.
+      ValueError: if it is not a tf.Example, or has no `image/encoded`.
     """
     batch = _decode([serialized], "image/key", "image/encoded")
-    found = {name: batch.column(i)[0].as_py() for i, name in enumerate(batch.schema.names)}
-    encoded = found.get("image/encoded")
+    features = {name: batch.column(i)[0].as_py() for i, name in enumerate(batch.schema.names)}
+    encoded = features.get("image/encoded")
     if not encoded:
         raise ValueError("expected the feature 'image/encoded' in the tf.Example")
-    key = found.get("image/key")
+    key = features.get("image/key")
     return (key[0] if key else None), encoded[0]
 
 
 def decode_embeddings(
     serialized: Sequence[bytes],
 ) -> tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]:
-    """Returns what a reader of vectors asks for, of serialized embeddings.
+    """Returns the keys, vectors and models of serialized embeddings.
 
     Returns:
       `image/key` of each; the vectors, float32 (n, dimension); (`model/name`, `model/digest`) of each.
 
     Raises:
-      ValueError: if one is no embedding, or their dimensions differ.
+      ValueError: if one is not an embedding, or their dimensions differ.
     """
     if not serialized:
         return [], np.zeros((0, 0), np.float32), []
@@ -143,7 +143,7 @@ def decode_embeddings(
 
 
 class Identity(NamedTuple):
-    """What tells of which bytes a record is, and which model's vector it holds."""
+    """The fields of a record that identify the image's bytes and the model of the vector."""
 
     key: bytes
     version: str
@@ -154,7 +154,7 @@ class Identity(NamedTuple):
 
 
 def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:
-    """Returns whose vectors these are, without the vectors. Raises ValueError if one is no embedding."""
+    """Returns the identities of serialized embeddings. Raises ValueError if one is not an embedding."""
     if not serialized:
         return []
     names = ("image/key", "image/version", "image/sha256", "image/size", "image/crc32c", "model/digest")
@@ -166,7 +166,7 @@ def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:
 
 
 def decode_facts(serialized: bytes) -> tuple[str, int, int]:
-    """Returns format, height and width of the image that an embedding is of. Raises ValueError if it is none."""
+    """Returns format, height and width of an embedding's image. Raises ValueError if it is not an embedding."""
     columns = _columns([serialized], "image/format", "image/height", "image/width")
     return (
         columns["image/format"][0].as_py().decode(),
@@ -176,14 +176,14 @@ def decode_facts(serialized: bytes) -> tuple[str, int, int]:
 
 
 def _columns(serialized: Sequence[bytes], *names: str) -> dict[str, pa.Array]:
-    """Returns the named features of embeddings: all of one length, flat, so one value a record but for the vector."""
+    """Returns the named features of embeddings as flat arrays: one value per record, or one vector."""
     batch = _decode(serialized, *names)
     columns = {}
     for i, name in enumerate(batch.schema.names):
         lists = batch.column(i)
         length, rest = divmod(len(lists.flatten()), len(serialized))
         if rest or not length or set(np.diff(lists.offsets)) != {length} or (name != _VECTOR and length > 1):
-            raise ValueError(f"expected the feature {name!r} in each tf.Example, as an embedding has it")
+            raise ValueError(f"expected the feature {name!r} in each tf.Example, in the shape that embeddings have")
         columns[name] = lists.flatten()
     return columns
 
@@ -192,7 +192,7 @@ def _texts(column: pa.Array) -> list[str]:
     return [value.decode() for value in column.to_pylist()]
 
 
-# tfx-bsl's coders keep what they are at in themselves and leave Python's lock meanwhile: one a thread.
+# tfx-bsl's coders hold state while they work, and release Python's lock. So each thread has its own.
 _of_thread = threading.local()
 
 
@@ -201,23 +201,24 @@ def _encoder(model: ModelFields) -> example_coder.RecordBatchToExamplesEncoder:
 
 
 def _decode(serialized: Sequence[bytes], *names: str) -> pa.RecordBatch:
-    """Returns the named features alone. Raises ValueError if one is no tf.Example."""
+    """Returns only the named features. Raises ValueError if a record is not a tf.Example."""
 
     def decoder() -> example_coder.ExamplesToRecordBatchDecoder:
-        described = schema_pb2.Schema()
+        columns = schema_pb2.Schema()
         for name in names:
-            described.feature.add(name=name, type=_FLOAT if name == _VECTOR else _SCALARS.get(name, _BYTES))
-        return example_coder.ExamplesToRecordBatchDecoder(described.SerializeToString())
+            columns.feature.add(name=name, type=_FLOAT if name == _VECTOR else _SCALARS.get(name, _BYTES))
+        return example_coder.ExamplesToRecordBatchDecoder(columns.SerializeToString())
 
     try:
         return _coder(names, decoder).DecodeBatch(list(serialized))
     except RuntimeError as error:
-        del _of_thread.coders[names]  # it would go on in the middle of what it could not decode
+        del _of_thread.coders[names]  # its next call would continue in the middle of these records
         raise ValueError(f"expected serialized tf.Examples: {error}") from error
 
 
-def _coder(what: Hashable, make: Callable[[], Any]) -> Any:
+def _coder(key: Hashable, make: Callable[[], Any]) -> Any:
+    """Returns this thread's coder for `key`, made at the first call."""
     coders = _of_thread.__dict__.setdefault("coders", {})
-    if what not in coders:
-        coders[what] = make()
-    return coders[what]
+    if key not in coders:
+        coders[key] = make()
+    return coders[key]

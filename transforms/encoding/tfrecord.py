@@ -1,7 +1,7 @@
-"""TFRecord framing: a file is a run of records, each `length, crc(length), bytes, crc(bytes)`.
+"""TFRecord framing: a file is a sequence of records, each `length, crc(length), bytes, crc(bytes)`.
 
-The format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details. No TensorFlow: a reader or
-a writer of records need not wait seconds for its import. No Beam.
+The format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details. No TensorFlow, whose
+import takes seconds. No Beam.
 """
 
 import struct
@@ -15,7 +15,7 @@ _CRC = struct.Struct("<I")
 
 
 def frame(record: bytes) -> bytes:
-    """Returns a record as it stands in a file."""
+    """Returns the bytes of a record in a file."""
     length = _LENGTH.pack(len(record))
     return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
 
@@ -29,18 +29,18 @@ def read(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
     """Yields the records of a file opened for reading, in order.
 
     Raises:
-      ValueError: at a record that is truncated, longer than `max_bytes`, or not what its checksum says.
+      ValueError: if a record is truncated, longer than `max_bytes`, or does not match its checksum.
     """
     while head := file.read(_LENGTH.size + _CRC.size):
         length, crc = head[: _LENGTH.size], head[_LENGTH.size :]
         if crc != _masked_crc(length):
-            raise ValueError("not a TFRecord file, or broken: the checksum of a record's length does not hold")
+            raise ValueError("not a TFRecord file, or broken: the checksum of a record's length does not match")
         (size,) = _LENGTH.unpack(length)
         if size > max_bytes:
             raise ValueError(f"a record of {size} bytes: expected at most {max_bytes}")
         record, crc = file.read(size), file.read(_CRC.size)
         if len(record) < size or crc != _masked_crc(record):
-            raise ValueError("a truncated or broken TFRecord: the checksum of its bytes does not hold")
+            raise ValueError("a truncated or broken TFRecord: the checksum of its bytes does not match")
         yield record
 
 

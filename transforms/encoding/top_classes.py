@@ -1,4 +1,4 @@
-"""The best classes of an image, where the model is a classifier. No Beam, no TensorFlow."""
+"""The best classes of an image by a classifier. No Beam, no TensorFlow."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +8,11 @@ def ranked(outputs: npt.NDArray[np.float32], count: int) -> tuple[npt.NDArray[np
     """Returns the best classes of each image, best first.
 
     Args:
-      outputs: what a classifier gives, float32 (n, classes): logits, or probabilities.
-      count: classes an image, at most `classes`.
+      outputs: of a classifier, float32 (n, classes): logits, or probabilities.
+      count: classes per image, at most `classes`.
 
     Returns:
-      Indices, int64 (n, count), and scores, float32 (n, count): probabilities, by softmax where the outputs are logits.
+      Indices, int64 (n, count), and scores, float32 (n, count): probabilities, by softmax if the outputs are logits.
     """
     count = min(count, outputs.shape[1])
     best = np.argsort(-outputs, axis=1, kind="stable")[:, :count].astype(np.int64)

@@ -1,8 +1,8 @@
-"""Embeddings' files read back: keys, and the vectors as one matrix. No Beam, no TensorFlow."""
+"""Reading files of embeddings: their keys, and their vectors as one matrix. No Beam, no TensorFlow."""
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from transforms.encoding import examples, tfrecord
 
 _BATCH = 256
-# Far above any embedding: a bound on what a broken file can make a reader allocate.
+# Far above the size of any embedding. It limits the memory that a reader of a broken file allocates.
 _MAX_RECORD_BYTES = 2**26
 
 
@@ -32,44 +32,62 @@ class Vectors:
 
 
 def read(paths: Iterable[str], open_file: Callable[[str], BinaryIO]) -> Vectors:
-    """Reads files of embeddings into memory, where a vector takes 4 bytes a component.
+    """Reads files of embeddings into memory, where a vector takes 4 bytes per component.
 
     Args:
-      paths: of the files; of a key that is there several times, as after several runs, the last one counts.
+      paths: of the files. If a key occurs several times, as after several runs, its last vector counts.
       open_file: path → the file, opened for reading.
 
     Raises:
-      ValueError: if a file is broken, there is no embedding, or there are those of several models.
+      ValueError: if a file is broken, there is no embedding, or the embeddings are of several models.
       OSError: if a file cannot be read.
     """
-    rows: dict[bytes, int] = {}
-    matrix = bytearray()  # grows in place, so that there is no moment with two copies
-    model: tuple[str, str] | None = None
-    dimension = 0
+    matrix = _GrowingMatrix()
     for path in paths:
         with open_file(path) as file:
             try:
                 records = tfrecord.read(file, _MAX_RECORD_BYTES)
                 while batch := list(itertools.islice(records, _BATCH)):
-                    keys, vectors, models = examples.decode_embeddings(batch)
-                    model, dimension = model or models[0], dimension or vectors.shape[1]
-                    if others := set(models) - {model}:
-                        raise ValueError(
-                            f"vectors of {_described(model)} and of {_described(others.pop())}: expected those of one "
-                            "model; give the directory of one run, below embeddings/"
-                        )
-                    if vectors.shape[1] != dimension:
-                        raise ValueError(f"vectors of {vectors.shape[1]} and of {dimension} dimensions: expected one")
-                    for key, vector in zip(keys, vectors, strict=True):
-                        row = rows.setdefault(key, len(rows))
-                        matrix[row * vector.nbytes : (row + 1) * vector.nbytes] = vector.tobytes()
+                    matrix.add(batch)
             except ValueError as error:
                 raise ValueError(f"{path!r}: {error}") from error
-    if model is None:
-        raise ValueError("no embeddings: expected at least one")
-    found = np.frombuffer(matrix, np.float32).reshape(len(rows), dimension)
-    return Vectors(tuple(rows), found, *model)
+    return matrix.vectors()
+
+
+class _GrowingMatrix:
+    """A matrix that grows by batches of records, with one row for each key."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, int] = {}
+        self._components = bytearray()  # grows in place, so that memory never holds two copies
+        self._model: tuple[str, str] | None = None
+        self._dimension = 0
+
+    def add(self, records: Sequence[bytes]) -> None:
+        """Adds serialized embeddings. Raises ValueError if they do not match the earlier ones."""
+        keys, vectors, models = examples.decode_embeddings(records)
+        self._model, self._dimension = self._model or models[0], self._dimension or vectors.shape[1]
+        if others := set(models) - {self._model}:
+            raise ValueError(
+                f"vectors of {_described(self._model)} and of {_described(others.pop())}: expected those of one "
+                "model; give the directory of one run, below embeddings/"
+            )
+        if vectors.shape[1] != self._dimension:
+            raise ValueError(
+                f"vectors of {vectors.shape[1]} and of {self._dimension} dimensions: expected the same number"
+            )
+        for key, vector in zip(keys, vectors, strict=True):
+            row = self._rows.setdefault(key, len(self._rows))
+            self._components[row * vector.nbytes : (row + 1) * vector.nbytes] = vector.tobytes()
+
+    def vectors(self) -> Vectors:
+        """Returns all that was added. Raises ValueError if there was nothing."""
+        if self._model is None:
+            raise ValueError("no embeddings: expected at least one")
+        matrix = np.frombuffer(self._components, np.float32).reshape(len(self._rows), self._dimension)
+        return Vectors(tuple(self._rows), matrix, *self._model)
 
 
 def _described(model: tuple[str, str]) -> str:
-    return f"{model[0]} (digest {model[1][:12]})"
+    name, digest = model
+    return f"{name} (digest {digest})"

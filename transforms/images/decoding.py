@@ -1,7 +1,7 @@
 """Encoded bytes → uint8 RGB pixels of one size: formats, orientation, colour, resize. No Beam, no TensorFlow.
 
-Order of work, each step on as few pixels as possible: the header is checked, the format's own reduction is used (a JPEG
-decodes at 1/2, 1/4 or 1/8), the image is turned upright, resized, and only then brought to sRGB and put over white.
+Each step works on as few pixels as possible. First the header is checked. A JPEG is decoded at 1/2, 1/4 or 1/8 of its
+size if that suffices. The image is resized and turned upright. Only then is it converted to sRGB and put over white.
 """
 
 import functools
@@ -20,8 +20,8 @@ except ImportError:  # HEIC is an extra: pip install '.[heic]'
 
 from transforms.images import fast_jpeg
 
-# Pillow's names of the formats that are opened → the name in `image/format`. Nothing else is, whatever a file calls
-# itself: Pillow would start Ghostscript for an EPS. MPO is what phones write: a JPEG with further pictures behind it.
+# Pillow's names of the formats that are opened → the name in `image/format`. No other format is opened, whatever the
+# name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures behind it.
 FORMATS = {
     "JPEG": "jpeg",
     "MPO": "jpeg",
@@ -36,16 +36,16 @@ if pillow_heif is not None:
     pillow_heif.register_heif_opener()
     FORMATS["HEIF"] = "heic"
 
-# MPO is a turn that Pillow's JPEG plugin takes, not a format that can be asked for.
+# Pillow's JPEG plugin recognizes MPO. It is not a format that can be requested.
 _OPENED = [name for name in FORMATS if name != "MPO"]
 
 RESIZE_MODES = ("stretch", "crop", "pad")
 
-# Pillow itself refuses to open more than this, in any format.
+# Pillow itself refuses to open larger images, in any format.
 MAX_PIXELS_LIMIT = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else 178_956_970
 MAX_PIXELS_DEFAULT = MAX_PIXELS_LIMIT // 2
 
-# EXIF 2.32, tag 0x0112, as Pillow's ImageOps.exif_transpose undoes it.
+# EXIF 2.32, tag 0x0112 → how Pillow's ImageOps.exif_transpose turns the image upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,9 +57,9 @@ _UPRIGHT = {
 }
 _TURNED = (5, 6, 7, 8)
 
-# How many source pixels a draft keeps for each pixel of the result, along each axis: 1 is the fastest and aliases, 2
-# leaves the last halving to the antialiased resize (as Pillow's own `thumbnail` does). On 16 photographs the vectors of
-# efficientnet_lite0 keep a cosine to a full decode of at least 0.9954 with 1, 0.9992 with 2.
+# How many source pixels a draft keeps for each pixel of the result, along each axis. 1 is the fastest and aliases. 2
+# leaves the last halving to the antialiased resize, as Pillow's own `thumbnail` does. On 16 photographs, the cosine
+# between vectors of efficientnet_lite0 from a draft and from a full decode is at least 0.9954 with 1, 0.9992 with 2.
 _DRAFT_GAP = 2.0
 
 _SRGB = ImageCms.createProfile("sRGB")
@@ -68,7 +68,7 @@ _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 class ImageError(ValueError):
-    """What is wrong with one image; its class name is the `error` of the failure record."""
+    """An error in one image. The name of its class is the `error` of the failure record."""
 
 
 class EmptyImage(ImageError):
@@ -76,23 +76,23 @@ class EmptyImage(ImageError):
 
 
 class UnknownFormat(ImageError):
-    """Not an image, or of a format that is not opened."""
+    """Not an image, or not in one of FORMATS."""
 
 
 class TooManyPixels(ImageError):
-    """The header promises more pixels than allowed; none was decoded."""
+    """The header announces more pixels than allowed. No pixel was decoded."""
 
 
 class CorruptImage(ImageError):
-    """The header is readable, the rest is truncated or broken."""
+    """The header is readable, but the rest is truncated or broken."""
 
 
 class UnsupportedColour(ImageError):
-    """Samples with no defined way to 8-bit RGB."""
+    """Samples without a defined conversion to 8-bit RGB."""
 
 
 class DecodedPixels(NamedTuple):
-    """Pixels, uint8 (height, width, 3) as asked; format, height and width of the image as it is stored."""
+    """Pixels, uint8 (height, width, 3) in the requested size; format, height and width of the image as stored."""
 
     pixels: npt.NDArray[np.uint8]
     format: str
@@ -109,15 +109,14 @@ def decode(
     """Decodes one image to RGB and resizes it, antialiased bilinear.
 
     Args:
-      encoded: a file's bytes, in one of FORMATS; of an animation the first frame is taken.
+      encoded: a file's bytes, in one of FORMATS. The first frame of an animation is used.
       size: (height, width) of the result, in pixels.
       resize_mode: `stretch` to the size (TF-Hub's convention), `crop` the centre in the size's proportions, or `pad`
         with black around it, as tf.image.resize_with_pad does.
       max_pixels: the most pixels that the header may announce; checked before any pixel is decoded.
 
     Raises:
-      ImageError: one of its subclasses, with what was expected. Nothing else: whatever Pillow raises over a broken
-        image becomes CorruptImage.
+      ImageError: one of its subclasses. Any other error that Pillow raises over a broken image becomes CorruptImage.
     """
     if not encoded:
         raise EmptyImage("empty object: expected an encoded image")
@@ -127,8 +126,8 @@ def decode(
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        known = ", ".join(dict.fromkeys(FORMATS.values()))
-        raise UnknownFormat(f"expected one of {known}; the object begins with {encoded[:8]!r}") from error
+        formats = ", ".join(dict.fromkeys(FORMATS.values()))
+        raise UnknownFormat(f"expected one of {formats}; the object begins with {encoded[:8]!r}") from error
     except Image.DecompressionBombError as error:
         raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels): {error}") from error
     except Exception as error:
@@ -148,7 +147,7 @@ def _decode(
     fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner) if _is_rgb_jpeg(image) else None
     if fast is None:
         image.load()
-        orientation = _orientation(image)  # again: loading turns a TIFF upright
+        orientation = _orientation(image)  # read again, because loading turns a TIFF upright
         pixels = _with_plain_samples(image)
         box, inner = _geometry(pixels.size, _as_stored(upright, orientation), resize_mode)
         pixels = pixels.resize(inner, Image.Resampling.BILINEAR, box=box)
@@ -169,7 +168,7 @@ def _is_rgb_jpeg(image: Image.Image) -> bool:
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
-    """Returns (width, height) as stored; Pillow already swaps them for a turned TIFF."""
+    """Returns (width, height) as stored. For a turned TIFF, Pillow swaps them."""
     if image.format == "TIFF" and _orientation(image) in _TURNED:
         return image.size[1], image.size[0]
     return image.size
@@ -183,12 +182,12 @@ def _as_stored(upright: tuple[int, int], orientation: int) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - a broken EXIF block is no reason to lose the picture
+    except Exception:  # noqa: BLE001 - an image with a broken EXIF block can still be decoded
         return 1
 
 
 def _draft(image: Image.Image, target: tuple[int, int], resize_mode: str) -> None:
-    """Lets a JPEG decode at reduced size, to no less than `_DRAFT_GAP` times what the resize needs."""
+    """Lets a JPEG decode at a reduced size, at least `_DRAFT_GAP` times the size that the resize needs."""
     (left, top, right, bottom), inner = _geometry(image.size, target, resize_mode)
     scale = _DRAFT_GAP * max(inner[0] / (right - left), inner[1] / (bottom - top))
     image.draft("RGB", (max(1, math.ceil(image.width * scale)), max(1, math.ceil(image.height * scale))))
@@ -214,9 +213,9 @@ def _geometry(
 
 
 def _with_plain_samples(image: Image.Image) -> Image.Image:
-    """Brings an image to L, RGB, RGBA or CMYK, 8 bits a sample, which resizing and colour management understand."""
+    """Converts an image to L, RGB, RGBA or CMYK, 8 bits a sample, which resizing and colour management support."""
     if image.mode.startswith("I"):
-        # 16 bits a sample: mode I is how Pillow holds some of them, so out of its 32 bits only these are used.
+        # 16 bits a sample. Pillow holds some of these images in mode I, whose 32 bits are clipped to 16.
         samples = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((samples + 128) // 257).astype(np.uint8))
     if image.mode == "F":
@@ -233,7 +232,7 @@ def _with_plain_samples(image: Image.Image) -> Image.Image:
 
 
 def _over_white(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
-    """Returns L, RGB, RGBA or CMYK as sRGB, composited over white where it has an alpha channel."""
+    """Returns L, RGB, RGBA or CMYK as sRGB, composited over white if it has an alpha channel."""
     if image.mode != "RGBA":
         return _as_srgb(image, icc_profile)
     colour = _as_srgb(image.convert("RGB"), icc_profile)
@@ -252,10 +251,10 @@ def _as_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
 
 @functools.lru_cache(maxsize=32)  # a transform takes milliseconds to build, and cameras share profiles
 def _profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
-    """Returns the mode that a profile is for and its transform to sRGB.
+    """Returns the mode that a profile is for and its transform to sRGB, or None to ignore the profile.
 
-    None where there is nothing to convert: the profile is sRGB itself, is for a colour space that no format here has,
-    or is broken, which viewers ignore too.
+    A profile is ignored if it is sRGB itself, is for a colour space that no format here has, or is broken. Viewers
+    ignore broken profiles too.
     """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))

@@ -1,6 +1,7 @@
-"""JPEGs by simplejpeg (libjpeg-turbo) and a resize with SIMD: what Pillow does with them, about twice as fast.
+"""Decodes JPEGs by simplejpeg (libjpeg-turbo) and resizes them with SIMD, about twice as fast as Pillow.
 
-Both packages are required wherever they have wheels. Without them, and for what they do not take, there is Pillow.
+Both packages are required on all platforms that they have wheels for. Pillow decodes the other images, and all images
+on other platforms.
 """
 
 import functools
@@ -22,24 +23,24 @@ def decode(
     box: tuple[float, float, float, float],
     size: tuple[int, int],
 ) -> npt.NDArray[np.uint8] | None:
-    """Decodes a JPEG and resizes it, antialiased bilinear; orientation and colour profile are left as they are.
+    """Decodes a JPEG and resizes it, antialiased bilinear. Orientation and colour profile are not applied.
 
     Args:
       encoded: the bytes of a file.
-      stored: the (width, height) that its header was found to have, in pixels.
-      reduced: the (width, height) to decode it at: a half, a quarter or an eighth of that, rounded up, or all of it.
-      box: (left, top, right, bottom) of the part to take, in pixels of the reduced image.
+      stored: the (width, height) in its header according to Pillow, in pixels.
+      reduced: the (width, height) to decode it at: all of that, or a half, a quarter or an eighth of it, rounded up.
+      box: (left, top, right, bottom) of the part to use, in pixels of the reduced image.
       size: (width, height) of the result, in pixels.
 
     Returns:
-      RGB, uint8 (height, width, 3); None where Pillow has to do it, or to tell what is wrong: a broken file, other
-      colours than YCbCr, or packages that are not there.
+      RGB, uint8 (height, width, 3). None if Pillow has to decode the image or report its error: the file is broken, its
+      colours are not YCbCr, or a package is missing.
     """
     if simplejpeg is None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
-        # What was held against the bound on pixels is what another parser found.
+        # The limit on pixels was checked against the size from Pillow's parser, so this parser must agree with it.
         if (width, height) != stored or colours != "YCbCr":
             return None
         reduction = round(width / reduced[0])

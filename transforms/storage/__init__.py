@@ -1,1 +1,1 @@
-"""Where bytes lie: local files, other filesystems through Beam, and Cloud Storage through its own client."""
+"""Storage: local files, other filesystems through Beam, and Cloud Storage through its own client."""

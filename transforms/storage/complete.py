@@ -1,7 +1,7 @@
-"""Directories that appear complete or not at all, and replace nothing but their like.
+"""Directories that appear complete or not at all, and replace only directories of their own kind.
 
-One policy for all of them. What exists is replaced only where the caller says so. Even then a directory is replaced
-only if it holds nothing but the entries that the caller writes: anything else is somebody's work.
+All of them follow one policy. An existing directory is replaced only if the caller asks for it. Even then it must hold
+nothing but entries that the caller writes, because anything else is somebody's work.
 """
 
 import contextlib
@@ -15,21 +15,21 @@ Fill = Callable[[Path], None]
 
 
 class Occupied(FileExistsError, ValueError):
-    """A place that may not be written, for what is there already."""
+    """A directory or file that exists and may not be replaced."""
 
 
 @contextlib.contextmanager
 def directory(
     path: Path, *, named: str, overwrite: bool, entries: Collection[str], marker: str | None = None
 ) -> Iterator[Path]:
-    """Gives a new local directory beside `path` to fill, and renames it to `path` when the block ends well.
+    """Yields a new local directory beside `path` to fill, and renames it to `path` if the block raises no error.
 
     Args:
-      path: absolute; its parents are made. Of a link, the link is replaced, and not the directory that it leads to.
+      path: absolute; its parents are made. If it is a link, the link is replaced, and not the directory behind it.
       named, overwrite, entries, marker: see `check_entries`.
 
     Raises:
-      Occupied: if `path` may not be written, before the block or after it.
+      Occupied: if `path` may not be replaced, before the block or after it.
       OSError: if the directory cannot be made.
     """
     check(path, named=named, overwrite=overwrite, entries=entries, marker=marker)
@@ -56,9 +56,9 @@ def directory(
 
 
 def check(path: Path, *, named: str, overwrite: bool, entries: Collection[str], marker: str | None = None) -> None:
-    """Raises Occupied unless `directory` may write to `path`; see there."""
+    """Raises Occupied unless `directory` may write to `path`; the arguments are the same."""
     if os.path.lexists(path):
-        present = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}  # a file is no entry of anything
+        present = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}  # a file is never replaced
         check_entries(present, named=named, overwrite=overwrite, entries=entries, marker=marker)
 
 
@@ -68,11 +68,11 @@ def check_entries(
     """Raises Occupied unless a directory that exists may be replaced.
 
     Args:
-      present: names of what the directory holds.
-      named: what the user calls it, as in `--output '/out'`, for the message.
+      present: names of the entries of the directory.
+      named: its name for the user, as in `--output '/out'`, for the message.
       overwrite: whether the user asked for it to be replaced.
-      entries: names of all that the caller may write into it.
-      marker: the entry that is written last; a directory without it is unfinished, and is replaced unasked.
+      entries: names of all entries that the caller may write into it.
+      marker: the entry that is written last. A directory without it is unfinished, and is replaced without `overwrite`.
     """
     if not overwrite and (marker is None or marker in present):
         raise Occupied(f"{named} exists: give another, or --overwrite to replace it")
@@ -84,14 +84,14 @@ def check_entries(
 
 
 def fill_once(path: Path, fill: Fill) -> None:
-    """Makes a local directory of a cache, unless it is there: several processes may try, and the first one wins.
+    """Makes a local directory of a cache unless it exists. Several processes may try, and the first one wins.
 
     Args:
-      path: whose name says what is in it, so that two that are called alike are alike.
-      fill: puts the files into an empty directory.
+      path: its name determines its content, so two directories with one name hold the same files.
+      fill: puts the files into an empty directory. Its errors are raised too.
 
     Raises:
-      OSError: if the directory cannot be made; whatever `fill` raises.
+      OSError: if the directory cannot be made.
     """
     if path.exists():
         return
@@ -101,7 +101,7 @@ def fill_once(path: Path, fill: Fill) -> None:
         fill(part)
         part.rename(path)
     except OSError:
-        if not path.exists():  # else another process was first
+        if not path.exists():  # otherwise another process was first
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Files, local or in a cloud, through Beam's filesystems: matching, versions, whole files, publishing by rename."""
+"""Files, local or in cloud storage, through Beam's filesystems: globs, versions, whole files, publishing by rename."""
 
 import contextlib
 import posixpath
@@ -16,10 +16,10 @@ from transforms.storage import locations
 
 
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
-    """Returns what a glob matches, at most `limit`; `**` matches across directories.
+    """Returns the files that a glob matches, at most `limit`; `**` matches across directories.
 
     Raises:
-      OSError: if the place cannot be listed.
+      OSError: if the files cannot be listed.
     """
     (result,) = FileSystems.match([pattern], [limit])
     matching: list[FileMetadata] = result.metadata_list
@@ -32,18 +32,18 @@ def takes_in(pattern: str, path: str) -> bool:
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Returns what says of many paths whether a glob matches them."""
+    """Returns a function that tells whether a glob matches a path, compiled once for many paths."""
     matches = re.compile(FileSystem.translate_pattern(pattern)).match
     return lambda path: matches(path) is not None
 
 
 def metadata(path: str) -> FileMetadata:
-    """Returns path, size and last change of one file; raises OSError where there is none."""
+    """Returns path, size and time of the last change of one file; raises OSError if there is none."""
     return FileSystems.get_filesystem(path).metadata(path)
 
 
 def version(metadata: FileMetadata) -> str:
-    """Returns what tells two contents of one file apart without reading them: size (bytes) and mtime (s)."""
+    """Returns size (bytes) and mtime (s), which tell two contents of one file apart without reading them."""
     return f"{metadata.size_in_bytes}-{metadata.last_updated_in_seconds:.6f}"
 
 
@@ -54,20 +54,20 @@ def read(path: str) -> bytes:
 
 
 def write(path: str, content: bytes) -> None:
-    """Writes a whole file: under `path` there is the old content or the new, never a part. Raises OSError."""
+    """Writes a whole file. `path` always holds the old content or the new, never a part. Raises OSError."""
     with _whole(path) as file:
         file.write(content)
 
 
 def copy(source: str, path: str) -> None:
-    """Copies a file, across filesystems too: under `path` there is the whole of it or none. Raises OSError."""
+    """Copies a file, also between filesystems. `path` never holds a part of it. Raises OSError."""
     with open_stored(source) as content, _whole(path) as file:
         shutil.copyfileobj(content, file, 2**22)
 
 
 @contextlib.contextmanager
 def _whole(path: str) -> Iterator[BinaryIO]:
-    """Gives a file to fill beside `path`, and renames it to `path` when the block ends well."""
+    """Yields a file beside `path` to fill, and renames it to `path` if the block raises no error."""
     directory, name = posixpath.split(path)
     part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
     with create(part) as file:
@@ -76,17 +76,17 @@ def _whole(path: str) -> Iterator[BinaryIO]:
 
 
 def create(path: str) -> BinaryIO:
-    """Opens a file for writing; what is written is stored as it is. Raises OSError."""
+    """Opens a file for writing, without compression whatever its name. Raises OSError."""
     return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def open_stored(path: str) -> BinaryIO:
-    """Opens a file for reading, as stored: a name that ends in .gz is not taken for a promise. Raises OSError."""
+    """Opens a file for reading, as stored: a file is not decompressed even if its name ends in .gz. Raises OSError."""
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def publish(part: str, path: str) -> None:
-    """Renames a complete file to its final name; doing it again, as a retried bundle does, changes nothing."""
+    """Renames a complete file to its final name. Repeating this, as a retried bundle does, changes nothing."""
     try:
         FileSystems.rename([part], [path])
     except BeamIOError:
@@ -95,9 +95,9 @@ def publish(part: str, path: str) -> None:
 
 
 def name(part: str, path: str) -> None:
-    """Gives a complete file a final name too, whole and in place of what had it; it keeps its own.
+    """Gives a complete file a second, final name. It appears whole, replaces any file of that name, and `part` stays.
 
-    Doing it again changes nothing, even when the first name is gone by then. Raises OSError.
+    Repeating this changes nothing, even if `part` was removed in between. Raises OSError.
     """
     try:
         if locations.is_local(path):
@@ -110,25 +110,25 @@ def name(part: str, path: str) -> None:
 
 
 def _link(part: str, path: str) -> None:
-    beside = Path(f"{path}.{uuid.uuid4().hex}")
+    link = Path(f"{path}.{uuid.uuid4().hex}")
     try:
-        beside.hardlink_to(part)
+        link.hardlink_to(part)
     except FileNotFoundError:
         raise
     except OSError:  # a filesystem without hard links
         copy(part, path)
     else:
-        beside.replace(path)
-        beside.unlink(missing_ok=True)  # renaming a file to another name that it has does nothing
+        link.replace(path)
+        link.unlink(missing_ok=True)  # the rename does nothing if `path` is already a name of the same file
 
 
 def remove(directory: str) -> None:
-    """Deletes a directory, or what lies under a prefix where there are no directories; nothing there is fine."""
+    """Deletes a directory, or all objects under a prefix in a store without directories, if there are any."""
     with contextlib.suppress(BeamIOError):
         FileSystems.delete([directory if locations.is_local(directory) else f"{directory}/"])
 
 
 def remove_file(path: str) -> None:
-    """Deletes a file; none there is fine."""
+    """Deletes a file if it exists."""
     with contextlib.suppress(BeamIOError):
         FileSystems.delete([path])

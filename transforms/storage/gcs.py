@@ -1,6 +1,6 @@
-"""Objects in Cloud Storage, by google-cloud-storage: one client a process, one request an object. No Beam.
+"""Objects in Cloud Storage, by google-cloud-storage: one client per process, one request per object. No Beam.
 
-An object is read in the generation that was listed, so what is read is what was listed, or there is an error.
+An object is read in the generation that was listed. If that generation is gone, reading raises an error.
 """
 
 import base64
@@ -19,20 +19,20 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage.locations import GCS_SCHEME
 
-# Seconds to connect, and to wait for the next bytes. The client would wait 60 s, so that two replies that never come
-# use up its whole patience.
+# Seconds to connect, and to wait for the next bytes. The client's default is 60 s, with which two lost replies would
+# take all the time for retries.
 TIMEOUT = (10, 30)
 
-# The client's own: 408, 429, 5xx, resets and time-outs. Delays are random up to these; when a request fails and more
-# than two minutes have passed, that is the object's failure.
+# The client retries 408, 429, 5xx, resets and time-outs. Delays are random up to these. If a request fails after more
+# than two minutes, the object has failed.
 RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=16, multiplier=2).with_timeout(120)
 
-# Of a file that is read from front to end: what one request brings.
+# Bytes per request, for a file that is read from front to end.
 _CHUNK_BYTES = 16 * 2**20
 
 
 class Stored(NamedTuple):
-    """What is known of an object without reading it; the checksum is of the bytes as stored, in base64."""
+    """The metadata of an object. The checksum is of the bytes as stored, in base64."""
 
     generation: str
     size: int
@@ -43,7 +43,7 @@ def split(path: str) -> tuple[str, str]:
     """Returns the bucket and the rest of a path, the name of an object or a pattern of names.
 
     Raises:
-      ValueError: where there is no bucket in it.
+      ValueError: if the path has no bucket.
     """
     bucket_name, _, name = path.removeprefix(GCS_SCHEME).partition("/")
     if not bucket_name or any(wildcard in bucket_name for wildcard in "*?["):
@@ -52,7 +52,7 @@ def split(path: str) -> tuple[str, str]:
 
 
 def bucket(path: str, billing_project: str | None) -> storage.Bucket:
-    """Returns the bucket of a path, without asking for it; each request through it is billed to the project, if any."""
+    """Returns the bucket of a path without a request. Requests through it are billed to `billing_project`, if any."""
     return client().bucket(split(path)[0], user_project=billing_project)
 
 
@@ -66,12 +66,16 @@ def blobs(
     page_size: int | None = None,
     max_results: int | None = None,
 ) -> HTTPIterator:
-    """Returns the objects whose names begin with `prefix`, page by page, with those of their fields that are asked for.
+    """Returns the objects whose names begin with `prefix`, page by page, with the requested fields.
 
     Args:
-      bucket: of `bucket`, billed as it says; prefix: "" for all; fields: as the JSON API has them.
-      start: the first name; end: the name before which to stop; "" where it is open.
-      page_size: objects a request; max_results: objects in all.
+      bucket: as `bucket` returns it.
+      prefix: "" for all objects.
+      fields: in the syntax of the JSON API.
+      start: the first name; "" for no limit.
+      end: the name before which to stop; "" for no limit.
+      page_size: objects per request.
+      max_results: objects in all.
     """
     return client().list_blobs(
         bucket,
@@ -87,65 +91,65 @@ def blobs(
 
 
 def describe(path: str, billing_project: str | None) -> Stored:
-    """Asks what an object is, by one request.
+    """Returns the metadata of an object, by one request.
 
     Raises:
-      FileNotFoundError: if there is none; the client's own errors where it cannot be asked.
+      FileNotFoundError: if there is no such object. If the request fails, the client's own errors.
     """
     blob = _blob(path, None, billing_project)
     try:
         blob.reload(timeout=TIMEOUT, retry=RETRY)
     except NotFound as error:
-        raise _nothing(path, None) from error
+        raise _not_found(path, None) from error
     return stored(blob)
 
 
 def stored(blob: storage.Blob) -> Stored:
-    """Returns what a listing or a description says of an object."""
+    """Returns the metadata of an object that was listed or described."""
     return Stored(str(blob.generation), blob.size or 0, blob.crc32c or "")
 
 
 def read(path: str, generation: str, billing_project: str | None) -> bytes:
-    """Returns the bytes of an object as stored, by one request; the client compares them with the server's checksum.
+    """Returns the bytes of an object as stored, by one request. The client compares them with the server's checksum.
 
     Raises:
-      FileNotFoundError: if there is no such object in this generation; the client's own errors where it cannot be read.
+      FileNotFoundError: if there is no such object in this generation. If it cannot be read, the client's own errors.
     """
     blob = _blob(path, generation, billing_project)
     try:
         content: bytes = blob.download_as_bytes(raw_download=True, timeout=TIMEOUT, retry=RETRY)
     except NotFound as error:
-        raise _nothing(path, generation) from error
+        raise _not_found(path, generation) from error
     return content
 
 
 def open_stored(path: str, generation: str, billing_project: str | None) -> BinaryIO:
-    """Opens an object to be read from front to end, as stored; where it is gone reading raises NotFound."""
+    """Opens an object to be read from front to end, as stored. If the object is gone, reading raises NotFound."""
     blob = _blob(path, generation, billing_project)
     file: BinaryIO = blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY)
     return file
 
 
 def crc32c(content: bytes) -> str:
-    """Returns the checksum of bytes, as Cloud Storage gives it."""
+    """Returns the checksum of bytes in Cloud Storage's format."""
     return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
 
 
 @functools.cache
 def client() -> storage.Client:
-    """Returns the one client of this process, for all threads; without credentials one that reads public buckets."""
-    # Or the client asks once for the metadata of each bucket, to describe it in traces; that takes a further
-    # permission, and is not billed to the project that was named.
+    """Returns the client that all threads of this process share. Without credentials it reads public buckets only."""
+    # Otherwise the client requests the metadata of each bucket once, for traces. That needs a further permission, and
+    # is not billed to `billing_project`.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     try:
-        made = storage.Client(project=None)  # no request here is for a project
+        process_client = storage.Client(project=None)  # no request here is for a project
     except DefaultCredentialsError:
-        made = storage.Client.create_anonymous_client()
-    # A pool of 10 is what a session has by itself; what is more than that is closed after each request.
+        process_client = storage.Client.create_anonymous_client()
+    # By default a session keeps 10 connections, and closes any further one after each request.
     adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONCURRENCY_MAX)
     for scheme in ("https://", "http://"):
-        made._http.mount(scheme, adapter)
-    return made
+        process_client._http.mount(scheme, adapter)
+    return process_client
 
 
 def _blob(path: str, generation: str | None, billing_project: str | None) -> storage.Blob:
@@ -155,5 +159,5 @@ def _blob(path: str, generation: str | None, billing_project: str | None) -> sto
     return bucket(path, billing_project).blob(name, generation=int(generation) if generation else None)
 
 
-def _nothing(path: str, generation: str | None) -> FileNotFoundError:
+def _not_found(path: str, generation: str | None) -> FileNotFoundError:
     return FileNotFoundError(f"{path}: no such object" + (f" of generation {generation}" if generation else ""))

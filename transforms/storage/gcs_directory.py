@@ -9,15 +9,15 @@ from google.cloud import storage
 
 from transforms.storage import complete, gcs
 
-# Of a large file: what one request carries, and what is sent again when it fails.
+# Bytes of a large file per request. A request that fails is sent again as a whole.
 _CHUNK_BYTES = 16 * 2**20
 
 
 def below(path: str, billing_project: str | None) -> list[storage.Blob]:
-    """Returns the object at a path and all below it, but for what consoles make for directories.
+    """Returns the object at a path and all objects below it, without those that consoles make for directories.
 
     Raises:
-      ValueError: if the path has no bucket; the client's own errors where it cannot be listed.
+      ValueError: if the path has no bucket. If it cannot be listed, the client's own errors.
     """
     prefix = _prefix(path)
     blobs = gcs.blobs(gcs.bucket(path, billing_project), prefix, "items(name,generation,size),nextPageToken")
@@ -29,21 +29,21 @@ def below(path: str, billing_project: str | None) -> list[storage.Blob]:
 
 
 def download(blobs: Sequence[storage.Blob], path: str, directory: Path) -> None:
-    """Copies objects that `below` gave for `path` into a local directory, each in the generation that was listed.
+    """Copies objects that `below` returned for `path` into a local directory, each in the generation that was listed.
 
     Raises:
-      ValueError: if a name leads out of the directory; the client's own errors where an object cannot be read.
+      ValueError: if a name leads out of the directory. If an object cannot be read, the client's own errors.
     """
     prefix = _prefix(path)
     for blob in blobs:
         relative = blob.name[len(prefix) :].lstrip("/") or Path(blob.name).name
         file = (directory / relative).resolve()
         if not file.is_relative_to(directory.resolve()):
-            raise ValueError(f"an object whose name leads out of its directory: {blob.name!r}")
+            raise ValueError(f"the name of an object leads out of its directory: {blob.name!r}")
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Anew, for a listed one may bring a link along that names no generation.
-        pinned = blob.bucket.blob(blob.name, generation=blob.generation)
-        pinned.download_to_filename(str(file), timeout=gcs.TIMEOUT, retry=gcs.RETRY)
+        # A new Blob, because a listed one may carry a download link without a generation.
+        listed_generation = blob.bucket.blob(blob.name, generation=blob.generation)
+        listed_generation.download_to_filename(str(file), timeout=gcs.TIMEOUT, retry=gcs.RETRY)
 
 
 def upload(
@@ -56,19 +56,21 @@ def upload(
     overwrite: bool,
     entries: Collection[str],
 ) -> None:
-    """Copies files to below a path, the marker last: without it the directory counts as unfinished.
+    """Copies files to a path, the marker last. A directory without its marker counts as unfinished.
 
-    Where there is a directory already, its marker goes first, and what the new one lacks goes before the new marker.
+    The marker of an existing directory is deleted first. Its objects that the new directory lacks are deleted before
+    the new marker is written.
 
     Args:
       contents: name below the path → a local file, or bytes.
       path: gs://BUCKET/NAME.
-      billing_project: who pays where the bucket's owner does not.
+      billing_project: the project that pays for requests to buckets with requester pays.
       marker: a name in `contents`.
       named, overwrite, entries: see complete.check_entries.
 
     Raises:
-      complete.Occupied: if what is there may not be replaced; the client's own errors where it cannot be written.
+      complete.Occupied: if an existing directory may not be replaced. If an object cannot be written, the client's own
+        errors.
     """
     bucket, prefix = gcs.bucket(path, billing_project), _prefix(path)
     present = {blob.name[len(prefix) :].lstrip("/"): blob for blob in below(path, billing_project)}
@@ -93,5 +95,5 @@ def _prefix(path: str) -> str:
 
 
 def _delete(bucket: storage.Bucket, name: str) -> None:
-    with contextlib.suppress(NotFound):  # a request that is sent again finds that the first one did it
+    with contextlib.suppress(NotFound):  # if the first request's reply was lost, the retry does not find the object
         bucket.blob(name).delete(timeout=gcs.TIMEOUT, retry=gcs.RETRY)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from transforms.storage import files, gcs, locations, name_ranges
 
-# Ranges of names of one pattern: of a million names each has about 16 pages.
+# Ranges of names per pattern. With a million names, each has about 16 pages.
 RANGES = 64
 
-PAGE_SIZE = 1000  # the most that Cloud Storage gives at once
+PAGE_SIZE = 1000  # the most objects that Cloud Storage returns per request
 
 _NAMES = "items(name),nextPageToken"
 
@@ -19,7 +19,7 @@ _PROBES = 16
 
 
 class Range(NamedTuple):
-    """The objects that match `pattern`, from the name `start` to before `end`; "" where it is open."""
+    """The objects that match `pattern`, from the name `start` to before `end`; "" for no limit."""
 
     pattern: str
     start: str
@@ -34,10 +34,10 @@ class Listed(NamedTuple):
 
 
 def ranges(pattern: str, billing_project: str | None) -> list[Range]:
-    """Returns ranges of about equal size that hold together what a pattern matches; one where a page holds it all.
+    """Returns ranges of about equal size that cover a pattern; a single one if all its objects fit on a page.
 
     Raises:
-      ValueError: if the pattern has no bucket; the client's own errors where it cannot be listed.
+      ValueError: if the pattern has no bucket. If it cannot be listed, the client's own errors.
     """
     bucket = gcs.bucket(pattern, billing_project)
     prefix = _prefix(pattern)
@@ -56,32 +56,32 @@ def ranges(pattern: str, billing_project: str | None) -> list[Range]:
 
 
 def match(pattern: str, billing_project: str | None) -> Iterator[Listed]:
-    """Yields what a pattern matches, page by page; a glob as Beam has them, where `**` crosses directories.
+    """Yields the objects that a pattern matches, page by page. It is a glob as in Beam: `**` crosses directories.
 
-    Left out are the empty objects that consoles make for directories, whose names end in a slash.
+    The empty objects that consoles make for directories, whose names end in a slash, are left out.
 
     Raises:
-      ValueError: if the pattern has no bucket; the client's own errors where it cannot be listed.
+      ValueError: if the pattern has no bucket. If it cannot be listed, the client's own errors.
     """
     return match_range(Range(pattern, "", ""), billing_project)
 
 
-def match_range(within: Range, billing_project: str | None) -> Iterator[Listed]:
-    """Yields what a range holds; as `match` does."""
-    pattern, start, end = within
+def match_range(name_range: Range, billing_project: str | None) -> Iterator[Listed]:
+    """Yields the objects in a range, as `match` does."""
+    pattern, start, end = name_range
     prefix = _prefix(pattern)
     bucket = gcs.bucket(pattern, billing_project)
     matches = files.matcher(f"{pattern}*" if pattern.endswith("/") else pattern)
     fields = "items(name,generation,size,crc32c),nextPageToken"
     for blob in gcs.blobs(bucket, prefix, fields, start=start, end=end, page_size=PAGE_SIZE):
         path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
-        # A server that knows no ranges gives all names.
+        # A server without support for ranges returns all names.
         in_range = start <= blob.name and (not end or blob.name < end)
         if in_range and matches(path) and not (blob.name.endswith("/") and not blob.size):
             yield Listed(path, gcs.stored(blob))
 
 
 def _prefix(pattern: str) -> str:
-    """Returns what all names that match begin with."""
+    """Returns the prefix of all names that match."""
     name = gcs.split(pattern)[1]
     return name[: next((i for i, character in enumerate(name) if character in "*?["), len(name))]

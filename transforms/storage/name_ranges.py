@@ -1,9 +1,9 @@
 """Sorted names that can only be probed → ranges of about equal size. No Beam, no storage.
 
-A listing can begin anywhere, but says neither how many names there are nor where the middle is. What it does say, one
-probe each, is the first name at or after a string. That is enough to walk the tree of the names' characters: what all
-names of a range go on with is skipped, and where they differ each character begins a range of its own. Those ranges
-are taken to be equally large; which are still too large a part of the whole are divided further, all of them at once.
+A listing can begin at any name, but tells neither the number of names nor the middle one. Each probe finds the first
+name at or after a string. That is enough to walk the tree of the names' characters: the characters that all names of a
+range share are skipped, and where the names differ, each character begins a range of its own. These ranges are assumed
+to be equally large. Ranges that are still too large a part of the whole are divided further, all of them at once.
 
 Names compare as Cloud Storage orders them, by UTF-8 bytes, which is the order of Python's strings.
 """
@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 Probe = Callable[[str], str | None]
 
-# So many different characters are found one after the other, a probe each: enough for digits and letters. Beyond, names
-# are taken to be spread evenly: the last character is found by bisection, and so many probes divide what is between.
+# Up to _ENUMERATED different characters are found one after the other, a probe each: enough for digits and letters. If
+# there are more, names are assumed to be spread evenly: bisection finds the last character, and _SPREAD probes divide
+# the characters up to it.
 _ENUMERATED = 40
 _SPREAD = 64
 
@@ -28,16 +29,16 @@ def split(
     max_probes: int = 1000,
     each: Callable[..., Iterable[list["_Range"]]] = map,
 ) -> list[str]:
-    """Returns the names at which to split, in order: the range before the first of them holds names too.
+    """Returns the names at which to split, in order. The range before the first of them also holds names.
 
-    Where names are padded numbers, hashes or dates, the largest range has at most 3 times the mean; where they are
-    numbers of different length, at most 8 times.
+    If names are padded numbers, hashes or dates, the largest range has at most 3 times the mean. If they are numbers of
+    different length, it has at most 8 times the mean.
 
     Args:
-      first_at_or_after: the first name at or after a string, None where there is none; the only way to the names.
-      ranges: how many ranges are wanted; there are fewer where there are fewer names.
+      first_at_or_after: the first name at or after a string, or None; the only access to the names.
+      ranges: how many ranges to make; there are fewer if there are fewer names.
       max_probes: the most calls of `first_at_or_after`.
-      each: `map`, or that of an executor, which probes many ranges at once.
+      each: `map`, or the `map` of an executor, which probes many ranges at once.
     """
     first = first_at_or_after("")
     parts = [] if first is None else [_Range(first, None, 0, 1.0)]
@@ -49,7 +50,7 @@ def split(
         parts = [part for former in parts for part in divided.get(former, [former])]
     points, group, before, whole = [], 0, 0.0, _weight(parts)
     for part in parts:
-        # A millionth: sums of equal weights are not quite what they should be.
+        # A millionth, because floating-point sums of equal weights are not exact.
         if part.weight and (now := int(before / whole * ranges + 1e-6)) > group:
             points.append(part.first)
             group = now
@@ -59,9 +60,9 @@ def split(
 
 @dataclasses.dataclass(frozen=True)
 class _Range:
-    """The names from `first` to before `end`; they share `first[:depth]`, and are taken to be `weight` of all.
+    """The names from `first` to before `end`. They share `first[:depth]`, and are assumed to be `weight` of all names.
 
-    A `whole` range cannot be divided; of a single name the weight is 0.
+    A `whole` range cannot be divided. The weight of a single name is 0.
     """
 
     first: str
@@ -82,7 +83,7 @@ class _Spent(Exception):
 
 
 class _Probes:
-    """A probe that may be called so often."""
+    """A probe that may be called at most `allowed` times, and counts its calls."""
 
     def __init__(self, first_at_or_after: Probe, allowed: int):
         self._first_at_or_after = first_at_or_after
@@ -105,7 +106,7 @@ def _divide(part: _Range, probe: _Probes) -> list[_Range]:
         depth, second = _branch(part, probe)
         part = dataclasses.replace(part, depth=depth)
         if second is not None and part.holds(second):
-            if depth == len(part.first):  # a name by itself, and those that go on from it
+            if depth == len(part.first):  # one name is the prefix of all the others
                 alone = _Range(part.first, second, depth, 0.0, whole=True)
                 return [alone, dataclasses.replace(part, first=second)]
             firsts.append(second)
@@ -113,7 +114,7 @@ def _divide(part: _Range, probe: _Probes) -> list[_Range]:
                 firsts.append(name)
         else:
             return [dataclasses.replace(part, weight=0.0, whole=True)]
-    except _Spent:  # what is found until then is right too
+    except _Spent:  # the names found so far are valid points too
         pass
     ends, whole = [*firsts[1:], part.end], len(firsts) == 1
     weight = part.weight / len(firsts)
@@ -121,7 +122,7 @@ def _divide(part: _Range, probe: _Probes) -> list[_Range]:
 
 
 def _larger(parts: list[_Range], ranges: int) -> list[_Range]:
-    """Returns the parts that can be divided and are larger than they should be."""
+    """Returns the parts that can be divided and are larger than one of `ranges` equal ranges."""
     most = _weight(parts) / ranges
     return [part for part in parts if part.weight > most and not part.whole]
 
@@ -131,9 +132,9 @@ def _weight(parts: list[_Range]) -> float:
 
 
 def _branch(part: _Range, probe: _Probes) -> tuple[int, str | None]:
-    """Returns how many characters all names of a range share, and the first name that goes on otherwise than `first`.
+    """Returns how many characters all names of a range share, and the first name that differs from `first` after them.
 
-    The length is found by growing steps, then by bisection: names share nothing, or long directories.
+    The length is found by growing steps, then by bisection, because names share either nothing or long directories.
     """
     shared, step, first = part.depth, 1, part.first
     differ, second = len(first) + 1, None
@@ -145,7 +146,7 @@ def _branch(part: _Range, probe: _Probes) -> tuple[int, str | None]:
         else:
             shared, step = length, 2 * step
     if second is None:
-        name = probe(f"{first} ")  # no name has a character before the space
+        name = probe(f"{first} ")  # no character of a name sorts before the space
         return shared, name if part.holds(name) else None
     while differ - shared > 1:
         length = (shared + differ) // 2
@@ -158,7 +159,7 @@ def _branch(part: _Range, probe: _Probes) -> tuple[int, str | None]:
 
 
 def _siblings(part: _Range, second: str, probe: _Probes) -> Iterator[str]:
-    """Yields the first names of the further characters, after that of `second`, in which names of a range differ."""
+    """Yields the first name for each character after that of `second` in which the names of a range differ."""
     prefix, depth, last = part.first[: part.depth], part.depth, second
     for _ in range(_ENUMERATED):
         name = probe(_after(prefix + last[depth]))
@@ -183,7 +184,7 @@ def _siblings(part: _Range, second: str, probe: _Probes) -> Iterator[str]:
 
 
 def _after(prefix: str) -> str | None:
-    """Returns the first string after all that begin with `prefix`; None where there is none."""
+    """Returns the first string after all strings that begin with `prefix`; None if there is none."""
     rest = prefix.rstrip(chr(_CHARACTERS - 1))
     return rest[:-1] + _character(ord(rest[-1]) + 1) if rest else None
 

@@ -1,4 +1,4 @@
-"""Reading the listed version of a file, on any filesystem: an `ImageRef` is described, read or opened."""
+"""Reading the listed version of a file on any filesystem: an `ImageRef` is described, read or opened."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,14 +14,15 @@ from transforms.storage import files, gcs, locations
 
 
 class ChangedSinceListed(OSError):
-    """An object that is gone, or is not the one that was listed: a next run lists it as it then is."""
+    """An object that has changed or disappeared since it was listed. The next run lists it again."""
 
 
 def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
-    """Returns a ref with version, size and, where the filesystem keeps one, checksum; asks only where it has none.
+    """Returns a ref with version, size and, if the filesystem keeps one, checksum. A ref with a version is unchanged.
 
     Raises:
-      OSError: if there is no such file; ValueError: if the path is none; the errors of each filesystem's client.
+      OSError: if there is no such file.
+      ValueError: if the path is invalid. If the request fails, the errors of the filesystem's client.
     """
     if ref.version:
         return ref
@@ -37,7 +38,7 @@ def read(ref: ImageRef, billing_project: str | None) -> tuple[bytes, str]:
     """Returns the bytes that were listed, and their checksum.
 
     Raises:
-      ChangedSinceListed: if they are not there any more; the errors of each filesystem's client.
+      ChangedSinceListed: if they no longer exist. If they cannot be read, the errors of the filesystem's client.
     """
     path = keys.uri(ref.key)
     try:
@@ -55,10 +56,11 @@ def read(ref: ImageRef, billing_project: str | None) -> tuple[bytes, str]:
 
 @contextmanager
 def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
-    """Gives a file to read from front to end; a change meanwhile is told at the end.
+    """Yields a file to read from front to end. If it changes meanwhile, the end of the block raises an error.
 
     Raises:
-      ChangedSinceListed: if it is not what was listed; the errors of each filesystem's client.
+      ChangedSinceListed: if it has changed since it was listed. If it cannot be read, the errors of the filesystem's
+        client.
     """
     path = keys.uri(ref.key)
     try:
@@ -75,7 +77,7 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
 
 
 def _check_version(ref: ImageRef) -> None:
-    """Raises ChangedSinceListed where a local file has another version by now; elsewhere asking costs a request."""
+    """Raises ChangedSinceListed if a local file has another version now. Elsewhere this would cost a request."""
     path = keys.uri(ref.key)
     if ref.version and locations.is_local(path):
         try:
@@ -88,7 +90,7 @@ def _check_version(ref: ImageRef) -> None:
 def _metadata(path: str) -> FileMetadata:
     try:
         return files.metadata(path)
-    except BeamIOError as error:  # which has the filesystem's error in a dict, or says that there is no such path
+    except BeamIOError as error:  # it has the filesystem's error in a dict, or no details if there is no such path
         details = error.exception_details or {path: FileNotFoundError(str(error))}
         raise next(iter(details.values())) from error
 

@@ -70,7 +70,7 @@ staged      nothing: the container has it
 model       m, from gs://b/m
 experiments one, two
 
-stages, as Beam fuses them; Dataflow may join more, and what is joined has the GPU where a part of it has
+stages, as Beam fuses them; Dataflow may join more, and a joined stage has the GPU if a part of it has
   plain  ReadImages + DecodeImages
   GPU    EmbedImages
 
@@ -99,8 +99,8 @@ quote for 9,000,000 images of 1,000 bytes: 9.0 GB to read
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"gpus": 2}, "            one process loads the model on the first GPU: the others would stand idle"),
-        ({"image_bytes": 5000}, "           your images are 5 times as large: give some by --sample"),
+        ({"gpus": 2}, "            one process loads the model on the first GPU, and the others would be idle"),
+        ({"image_bytes": 5000}, "           your images are 5 times as large: give some with --sample"),
         ({}, "processes   one for each vCPU a worker, as many threads as Dataflow chooses"),
     ],
     ids=["idle GPUs", "other images", "threads"],

@@ -77,7 +77,7 @@ def test_a_table_of_ones_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "cannot be read"), ("= 3", "cannot be read"), ("source = ''\ndate = 1", "missed 'worker'")],
+    [(None, "cannot be read"), ("= 3", "cannot be read"), ("source = ''\ndate = 1", "missing or wrong: 'worker'")],
     ids=["absent", "no TOML", "incomplete"],
 )
 def test_wrong_tables(tmp_path, text, said):

@@ -57,7 +57,7 @@ def test_a_gpus_speed_is_not_taken_from_this_machine(tmp_path):
     data.write_images(tmp_path, 1)
     measurement = measured(tmp_path, images_per_second=None)
     assert measurement.embed > 0 and not measurement.on_gpu
-    assert "CPU; the GPU is not: give --images_per_second" in measurement.embedded
+    assert "CPU; the GPU was not measured: give --images_per_second" in measurement.embedded
 
 
 def test_what_cannot_be_measured(tmp_path):

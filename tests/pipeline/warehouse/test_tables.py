@@ -83,7 +83,7 @@ def test_a_table_that_fits_is_taken_whatever_else_it_holds(dataset):
         ),
         (
             lambda fields: [*fields, bigquery.SchemaField("owner", "STRING", "REQUIRED")],
-            "column 'owner' is REQUIRED, and this project has nothing for it",
+            "column 'owner' is REQUIRED, and this pipeline has no value for it",
         ),
     ],
     ids=["missing", "other type", "no array", "required by others"],
@@ -111,7 +111,7 @@ def test_names_of_types_that_mean_the_same():
 
 
 def test_a_dataset_that_is_not_there_is_named_with_the_command_that_makes_it(cloud):
-    with pytest.raises(ValueError, match="expected a dataset that is there: `bq mk --dataset test:nowhere`"):
+    with pytest.raises(ValueError, match="expected an existing dataset: `bq mk --dataset test:nowhere`"):
         tables.prepare("test.nowhere.images", DIGEST)
 
 
