@@ -64,5 +64,10 @@ def test_several_inputs_or_outputs_are_no_types_and_no_warnings(caplog):
     assert caplog.text == ""
 
 
-def test_type_hints_that_a_stage_is_given_come_first():
-    assert _Doubled().with_output_types(float).get_type_hints().output_types == ((float,), {})
+def test_type_hints_of_a_decorator_come_first():
+    @beam.typehints.with_output_types(float)
+    class Halved(_Doubled):
+        pass
+
+    hints = Halved().get_type_hints()
+    assert (hints.input_types, hints.output_types) == (((int,), {}), ((float,), {}))
