@@ -106,8 +106,9 @@ def _requests(connection: socket.socket) -> Iterator[tuple[list[str], list[int]]
 
 def _serve(connection: socket.socket) -> int:
     """Forks for each request until the client is gone; in a child, runs the command and returns its exit code."""
-    from pipeline import launch
-    from pipeline.report import run_report  # noqa: F401
+    import apache_beam  # noqa: F401 - with `graph`, all that a run imports before it knows its model
+
+    from pipeline import graph, launch  # noqa: F401
 
     if threading.active_count() > 1 or "tensorflow" in sys.modules:
         raise RuntimeError(f"not fit to fork: {threading.enumerate()}, tensorflow={'tensorflow' in sys.modules}")

@@ -19,7 +19,7 @@ from transforms import read
 from transforms.concurrent import in_flight
 from transforms.read import ReadImages
 from transforms.records import EncodedImage, ImageRef
-from transforms.storage import files, gcs, versioned
+from transforms.storage import files, gcs
 from transforms.storage.versioned import ChangedSinceListed
 
 
@@ -285,14 +285,6 @@ def test_an_object_is_read_as_stored(server):
     packed = gzip.compress(b"one")
     ref = upload("a.svgz", packed, content_encoding="gzip")
     check([ref], "images", {ref.key: packed})
-
-
-def test_an_unlisted_object_is_described_first(server):
-    listed = upload("a.jpg", b"one")
-    server.requests.clear()
-    assert versioned.described(ImageRef(listed.key, "", -1), None) == listed
-    assert listed.crc32c == gcs.crc32c(b"one") and len(server.requests) == 1
-    assert versioned.described(listed, None) is listed and len(server.requests) == 1
 
 
 def test_many_objects_survive_a_bad_day(server, monkeypatch):

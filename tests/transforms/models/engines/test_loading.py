@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from tests.clocks import Clock
 from transforms.models import catalog, resolve
-from transforms.models.engines import converted, loading, opening, openvino_engine, tensorflow_engine
-from transforms.models.engines.fixed_batches import OutOfDeviceMemory
+from transforms.models.engines import converted, loading, opening, openvino_engine
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +108,6 @@ def test_a_large_network_takes_one_image_a_call(model, inception_resnet_v2):
     assert openvino_engine.images_per_call(converted.network(found)) == 1
 
 
-def test_a_device_without_memory_is_told_from_other_errors():
-    def function(pixels):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-
-    with pytest.raises(OutOfDeviceMemory, match="OOM when allocating"):
-        tensorflow_engine.compile_function(function, "float32")(np.zeros((1, 2, 2, 3), np.uint8))
-
-
 def test_who_waits_for_a_turn_is_told_how_long(monkeypatch):
     clock, running = Clock(), threading.Event()
     monkeypatch.setattr(loading, "time", clock)
@@ -140,13 +131,3 @@ def test_every_known_name_has_a_loader():
     for name in catalog.BUNDLED:
         assert name in opening._BUNDLED
         assert openvino_engine.bundled(name, catalog.BUNDLED[name].image_size)
-
-
-def test_weights_that_are_a_pickle_are_refused(model, tmp_path, monkeypatch):
-    np.savez(tmp_path / "evil.npz", stem=np.array([{"a": 1}], object))
-    monkeypatch.setattr(catalog, "_WEIGHTS", tmp_path)
-    monkeypatch.setitem(
-        catalog.BUNDLED, model.name, dataclasses.replace(catalog.BUNDLED[model.name], weights="evil.npz")
-    )
-    with pytest.raises(ValueError, match="allow_pickle=False"):
-        loading.load(model)

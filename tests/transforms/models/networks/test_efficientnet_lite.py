@@ -53,16 +53,3 @@ def test_missing_weights_are_named():
     network = EfficientNetLite0({"stem/kernel": np.zeros((3, 3, 3, 32), np.float16)})
     with pytest.raises(ValueError, match="no weight 'stem/gamma'"):
         network(tf.zeros((1, 32, 32, 3)))
-
-
-@pytest.mark.parametrize("size", [(224, 224), (97, 160)])
-def test_openvino_builds_the_same_network(network, golden, size):
-    openvino = pytest.importorskip("openvino")
-    from transforms.models import catalog
-    from transforms.models.networks import efficientnet_lite_openvino
-
-    pixels = golden["images"][:, : size[0], : size[1]]
-    built = efficientnet_lite_openvino.model(catalog.weights("efficientnet_lite0"), pixels.shape[1:3])
-    found = openvino.Core().compile_model(built, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([pixels])[0]
-    expected = network(tf.constant(pixels, tf.float32) / 255).numpy()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())

@@ -130,13 +130,6 @@ def test_a_network_without_its_classifier_has_no_logits(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_weights_are_named():
-    weights = tiny_network.weights()
-    del weights[MEAN], weights[VARIANCE]
-    with pytest.raises(ValueError, match=f"no weights '{MEAN}', '{VARIANCE}'"):
-        TinyNetwork(weights)
-
-
 def test_others_may_read_the_directory_as_the_umask_says(features_model, tmp_path):
     (tmp_path / "plain").mkdir()
     assert stat.S_IMODE(features_model.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)

@@ -1,0 +1,66 @@
+"""transforms.models.engines.opening: a model of each format as one function of TensorFlow's over bytes."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from transforms.models.engines import opening
+from transforms.models.spec import ModelSpec
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), np.uint8)
+MEANS = PIXELS.mean(axis=(1, 2)) / 255
+
+
+class _Scaled(tf.Module):
+    def __init__(self, scale):
+        self.scale = tf.Variable([scale] * 3)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def __call__(self, images):
+        return self.scale * tf.reduce_mean(images, axis=[1, 2])
+
+
+def saved(directory, scale=2.0):
+    tf.saved_model.save(_Scaled(scale), str(directory))
+    return ModelSpec("m", "tf2", str(directory), "", ("serve",), 3, PIXELS.shape[1:3], "")
+
+
+def test_a_model_gets_bytes_as_the_range_from_0_to_1(tmp_path):
+    opened = opening.opened(saved(tmp_path / "m"))
+    for pixels, means in ((PIXELS, MEANS), (PIXELS[:1], MEANS[:1])):
+        vectors = opened(pixels)
+        assert isinstance(vectors, np.ndarray) and vectors.dtype == np.float32
+        np.testing.assert_allclose(vectors, 2.0 * means, rtol=1e-5)  # float32 sums of 30 terms
+    assert opened.function.structured_input_signature[0][0].dtype == tf.uint8
+
+
+def test_a_keras_model_is_not_in_training(tmp_path):
+    keras.utils.set_random_seed(0)
+    dense = keras.layers.Dense(4)
+    layers = [keras.layers.GlobalAveragePooling2D(), dense, keras.layers.Dropout(0.9)]
+    keras.Sequential([keras.Input((6, 5, 3)), *layers]).save(tmp_path / "m.keras")
+    spec = ModelSpec("m", "keras", str(tmp_path / "m.keras"), "", (), 4, PIXELS.shape[1:3], "")
+    np.testing.assert_allclose(opening.opened(spec)(PIXELS), MEANS @ dense.kernel.numpy(), atol=1e-6)  # its bias is 0
+
+
+def test_parameters_are_the_numbers_in_all_variables():
+    module = tf.Module()
+    module.layers = [tf.Variable(tf.zeros((3, 4))), tf.Variable(tf.zeros(4), trainable=False)]
+    assert opening.Opened(None, module).parameters() == 3 * 4 + 4
+
+
+def test_a_model_is_opened_once_until_its_files_change(tmp_path):
+    spec = saved(tmp_path / "m")
+    opened = opening.opened(spec)
+    assert opening.opened(dataclasses.replace(spec, digest="d", precision="bfloat16")) is opened
+    saved(tmp_path / "m", scale=3.0)
+    np.testing.assert_allclose(opening.opened(spec)(PIXELS), 3.0 * MEANS, rtol=1e-5)
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    spec = ModelSpec("m", "tf2", str(tmp_path / "none"), "", ("serve",), 3, (6, 5), "")
+    with pytest.raises(ValueError, match=f"model='{tmp_path}/none'"):
+        opening.opened(spec)

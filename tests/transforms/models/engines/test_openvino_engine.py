@@ -1,0 +1,107 @@
+"""transforms.models.engines.openvino_engine: networks of OpenVINO's, compiled for one shape, on any CPU."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from transforms.models.engines import openvino_engine
+
+openvino = pytest.importorskip("openvino")
+ops = pytest.importorskip("openvino.opset8")
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8)
+
+
+def means_network(*constants):
+    """Returns a network of the means of the colours, with `constants` as further outputs."""
+    images = ops.parameter([-1, -1, -1, 3], np.uint8, name="images")
+    means = ops.reduce_mean(ops.convert(images, np.float32), np.array([1, 2]))
+    return openvino.Model([means, *map(ops.constant, constants)], [images])
+
+
+def compiled(network, batch_size):
+    return openvino_engine.compiled(network, PIXELS.shape[1:3], batch_size, "float32", 1)
+
+
+def test_one_network_is_compiled_for_several_shapes():
+    network = means_network()
+    for batch_size in (4, 1):
+        vectors = compiled(network, batch_size)(PIXELS[:batch_size])
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(vectors, PIXELS[:batch_size].mean(axis=(1, 2)), rtol=1e-6)  # sums of 30 integers
+    assert network.input().partial_shape.is_dynamic
+
+
+def test_a_call_leaves_the_vectors_of_the_last_alone():
+    run = compiled(means_network(), 1)
+    first = run(PIXELS[:1])
+    run(PIXELS[1:2])
+    np.testing.assert_allclose(first, PIXELS[:1].mean(axis=(1, 2)), rtol=1e-6)
+
+
+def test_another_shape_than_compiled_is_an_error():
+    with pytest.raises(RuntimeError, match="incompatible"):
+        compiled(means_network(), 4)(PIXELS[:1])
+
+
+@pytest.mark.parametrize(("weights", "images"), [(10_000_000, 8), (10_000_001, 1)])
+def test_a_large_network_takes_one_image_a_call(weights, images):
+    axes = 2  # which `means_network` averages over: constants too
+    network = means_network(np.zeros(weights - axes, np.uint8))
+    assert openvino_engine.images_a_call(network) == images
+
+
+def graph(*outputs):
+    """Returns a serialized GraphDef from images to the means over the axes of each of `outputs`."""
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(tf.uint8, (None, 5, 6, 3), "images")
+        for axes in outputs:
+            tf.reduce_mean(tf.cast(images, tf.float32), axes)
+    return graph.as_graph_def().SerializeToString()
+
+
+def test_a_graph_of_tensorflows_is_read():
+    vectors = compiled(openvino_engine.read(graph([1, 2])), 4)(PIXELS)
+    np.testing.assert_allclose(vectors, PIXELS.mean(axis=(1, 2)), rtol=1e-6)
+
+
+def test_a_graph_with_two_outputs_is_refused():
+    with pytest.raises(ValueError, match="the graph has 1 inputs and 2 outputs: expected one each"):
+        openvino_engine.read(graph([1, 2], [1]))
+
+
+class _Library:
+    """OpenVINO on a CPU with these capabilities."""
+
+    __version__ = "1.2.3"
+
+    def __init__(self, *capabilities):
+        self.properties = {
+            ("CPU", "OPTIMIZATION_CAPABILITIES"): list(capabilities),
+            ("CPU", "FULL_DEVICE_NAME"): "a processor",
+        }
+
+    def Core(self):  # noqa: N802 - OpenVINO's name
+        return self
+
+    def get_property(self, *name):
+        return self.properties[name]
+
+
+@pytest.mark.parametrize(
+    ("library", "precisions"),
+    [
+        (None, []),
+        (_Library("FP32", "INT8"), ["float32"]),
+        (_Library("FP32", "BF16"), ["float32", "bfloat16"]),
+    ],
+    ids=["no OpenVINO", "without bfloat16", "with bfloat16"],
+)
+def test_bfloat16_is_computed_where_the_processor_has_it(monkeypatch, library, precisions):
+    monkeypatch.setattr(openvino_engine, "openvino", library)
+    assert openvino_engine.precisions() == precisions
+
+
+def test_kernels_depend_on_the_version_and_the_processor(monkeypatch):
+    monkeypatch.setattr(openvino_engine, "openvino", _Library())
+    assert openvino_engine.identity() == "openvino 1.2.3 a processor"

@@ -1,0 +1,64 @@
+"""transforms.models.engines.tensorflow_engine: functions are frozen where they can be, and errors told apart."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from transforms.cores import usable_cores
+from transforms.models.engines import device, tensorflow_engine
+from transforms.models.engines.fixed_batches import OutOfDeviceMemory
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 4, 3, 3), np.uint8)
+
+
+@pytest.fixture
+def scale():
+    return tf.Variable(2.0)
+
+
+@pytest.fixture
+def function(scale):
+    @tf.function(input_signature=[tf.TensorSpec((None, 4, 3, 3), tf.uint8)])
+    def scaled_means(pixels):
+        return scale * tf.reduce_mean(tf.cast(pixels, tf.float32), axis=[1, 2])
+
+    return scaled_means.get_concrete_function()
+
+
+def test_a_function_becomes_one_of_constants(function, scale):
+    run = tensorflow_engine.compiled(function, "float32")
+    scale.assign(3.0)
+    for pixels in (PIXELS, PIXELS[:1]):
+        vectors = run(pixels)
+        assert isinstance(vectors, np.ndarray) and vectors.dtype == np.float32
+        np.testing.assert_allclose(vectors, 2.0 * pixels.mean(axis=(1, 2)), rtol=1e-6)  # float32 sums of 12 terms
+
+
+def test_what_cannot_be_frozen_runs_as_it_is():
+    run = tensorflow_engine.compiled(lambda pixels: tf.reduce_max(pixels, axis=[1, 2]), "float32")
+    np.testing.assert_array_equal(run(PIXELS), PIXELS.max(axis=(1, 2)))
+
+
+def test_only_float16_is_mixed(function):
+    for precision, is_mixed in (("float16", True), ("float32", False)):
+        tensorflow_engine.compiled(function, precision)
+        assert tf.config.optimizer.get_experimental_options()["auto_mixed_precision"] == is_mixed
+
+
+def test_a_device_without_memory_is_told_from_other_errors():
+    def failing(error):
+        def function(pixels):
+            raise error
+
+        return tensorflow_engine.compiled(function, "float32")
+
+    with pytest.raises(OutOfDeviceMemory, match="OOM when allocating"):
+        failing(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))(PIXELS)
+    with pytest.raises(tf.errors.InternalError, match="no kernel"):
+        failing(tf.errors.InternalError(None, None, "no kernel"))(PIXELS)
+
+
+@pytest.mark.parametrize(("has_gpu", "calls"), [(True, 2), (False, usable_cores())])
+def test_as_many_calls_as_keep_the_device_busy(monkeypatch, has_gpu, calls):
+    monkeypatch.setattr(device, "has_gpu", lambda: has_gpu)
+    assert tensorflow_engine.calls_at_once() == calls

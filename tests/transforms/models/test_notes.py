@@ -1,0 +1,61 @@
+"""transforms.models.notes: what is noted beside a model is read back, and a note of anyone else's is an error."""
+
+import json
+
+import pytest
+
+from transforms.models import notes
+
+
+def write_file(directory, content):
+    path = directory / notes.FILE
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+
+def test_a_note_is_read_back(tmp_path):
+    notes.note(tmp_path, (240, 320), handle="https://tfhub.dev/google/module/1")
+    assert notes.image_size(tmp_path) == (240, 320)
+    assert notes.handle(tmp_path) == "https://tfhub.dev/google/module/1"
+    # Loaders of SavedModels pass over this directory: https://www.tensorflow.org/guide/saved_model.
+    assert json.loads((tmp_path / "assets.extra" / "image_model.json").read_text()) == {
+        "image_size": [240, 320],
+        "handle": "https://tfhub.dev/google/module/1",
+    }
+
+
+def test_the_last_note_counts(tmp_path):
+    notes.note(tmp_path, (8, 8))
+    notes.note(tmp_path, (9, 7))
+    assert notes.image_size(tmp_path) == (9, 7)
+
+
+def test_a_model_without_a_note(tmp_path):
+    assert (notes.content(tmp_path), notes.handle(tmp_path), notes.image_size(tmp_path)) == ("", "", None)
+
+
+def test_a_note_need_not_name_the_size_or_the_handle(tmp_path):
+    write_file(tmp_path, notes.text(None, files_digest="f").encode())
+    assert (notes.handle(tmp_path), notes.image_size(tmp_path)) == ("", None)
+
+
+def test_the_content_is_all_of_it_whatever_it_holds(tmp_path):
+    write_file(tmp_path, b'{"image_size": [8, 8], "by": "caf\xe9"}\n')
+    assert notes.content(tmp_path) == '{"image_size": [8, 8], "by": "caf�"}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{", "expected JSON"),
+        (b"\xff", "expected JSON"),
+        (b"[8, 8]", "expected a JSON object"),
+        (b'{"image_size": [8]}', r'expected {"image_size": \[height, width\]}'),
+        (b'{"image_size": [8, 8, 3]}', r'expected {"image_size": \[height, width\]}'),
+        (b'{"image_size": ["wide", 8]}', r'expected {"image_size": \[height, width\]}'),
+    ],
+)
+def test_a_note_of_anyone_elses_is_an_error_that_names_the_file(tmp_path, content, said):
+    write_file(tmp_path, content)
+    with pytest.raises(ValueError, match=f"image_model.json': {said}"):
+        notes.image_size(tmp_path)

@@ -1,0 +1,84 @@
+"""transforms.storage.versioned: a ref is described where it must be, and gives what was listed or an error."""
+
+import os
+
+import pytest
+
+from transforms.records import ImageRef
+from transforms.storage import gcs, versioned
+from transforms.storage.versioned import ChangedSinceListed
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"one")
+    os.utime(path, (1, 1))
+    return path
+
+
+def listed(path, **facts):
+    return ImageRef(os.fsencode(path), **{"version": "3-1.000000", "size": 3} | facts)
+
+
+def test_an_unlisted_file_is_described(path):
+    assert versioned.described(ImageRef(os.fsencode(path), has_copies=True), None) == listed(path, has_copies=True)
+
+
+def test_a_listed_ref_is_not_asked_for(tmp_path):
+    ref = listed(tmp_path / "gone.jpg")
+    assert versioned.described(ref, None) is ref
+
+
+def test_an_unlisted_object_is_described_first(server):
+    gcs.client().bucket("photos").blob("a.jpg").upload_from_string(b"one")
+    server.requests.clear()
+    described = versioned.described(ImageRef(b"gs://photos/a.jpg"), "payer")
+    assert described == ImageRef(b"gs://photos/a.jpg", described.version, 3, gcs.crc32c(b"one"))
+    assert int(described.version) > 0
+    assert len(server.requests) == 1 and server.queries()[0]["userProject"] == ["payer"]
+    assert versioned.described(described, None) is described and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("facts", [{}, {"version": ""}, {"size": -1}, {"crc32c": gcs.crc32c(b"one")}])
+def test_what_was_listed_is_read_with_its_checksum(path, facts):
+    assert versioned.read(listed(path, **facts), None) == (b"one", gcs.crc32c(b"one"))
+
+
+def test_other_bytes_of_the_same_size_and_time_are_told_by_their_checksum(path):
+    path.write_bytes(b"two")
+    os.utime(path, (1, 1))
+    with pytest.raises(ChangedSinceListed, match="a.jpg: expected crc32c .+ as listed, found .+"):
+        versioned.read(listed(path, crc32c=gcs.crc32c(b"one")), None)
+
+
+def test_a_changed_file_is_not_even_opened(path):
+    os.utime(path, (2, 2))
+    with (
+        pytest.raises(ChangedSinceListed, match="expected version 3-1.000000 as listed, found 3-2.000000"),
+        versioned.opened(listed(path), None),
+    ):
+        pytest.fail("opened")
+
+
+@pytest.mark.parametrize("version", ["", "3-1.000000"])
+def test_a_file_that_is_gone(tmp_path, version):
+    ref = listed(tmp_path / "gone.jpg", version=version)
+    said = f"gone.jpg: expected version {version or 'any'} as listed, found nothing"
+    with pytest.raises(ChangedSinceListed, match=said):
+        versioned.read(ref, None)
+    with pytest.raises(ChangedSinceListed, match=said), versioned.opened(ref, None):
+        pytest.fail("opened")
+
+
+def test_an_opened_file_is_closed_at_the_end(path):
+    with versioned.opened(listed(path), None) as file:
+        assert file.read(2) + file.read() == b"one"
+    assert file.closed
+
+
+def test_an_error_of_who_reads_is_passed_on(path):
+    with pytest.raises(ValueError, match="no tar") as error, versioned.opened(listed(path), None) as file:
+        path.unlink()
+        raise ValueError("no tar")
+    assert type(error.value) is ValueError and file.closed
