@@ -83,7 +83,7 @@ def main() -> None:
         began = time.time()
         pixels = ready if args.part == "model" else read_and_decode(batch, size, batch_size)
         if call is None:
-            contract.note(args.output, began, time.time(), len(batch))
+            contract.record(args.output, began, time.time(), len(batch))
             return pixels[:0, 0, 0]
         with contract.batch(args.output, len(batch)):
             return call(pixels)[: len(batch)]

@@ -25,13 +25,16 @@ def config(tmp_path, monkeypatch):
     [
         (json.dumps({"started_at": "2026-11-21T01:02:03.456+00:00"}), True),
         (json.dumps({"started_at": "2026-11-21T01:02:03.455+00:00"}), False),
-        (json.dumps({"started_at": "2027-01-01T00:00:00.000+00:00"}), False),  # whoever names files, names his
+        (
+            json.dumps({"started_at": "2027-01-01T00:00:00.000+00:00"}),
+            True,
+        ),  # a bundle of an attempt that was killed wakes up
         ('{"started_at": "2026-11-21T01:02:0', False),
         ("[]", False),
     ],
     ids=["its own", "an earlier one's", "a later one's", "half of one", "no report"],
 )
-def test_only_the_report_of_another_attempt_goes(config, tmp_path, content, stays):
+def test_only_the_report_of_an_earlier_attempt_goes(config, tmp_path, content, stays):
     place, sibling = tmp_path / "runs" / "r.json", tmp_path / "runs" / "r2.json"
     place.write_text(content)
     sibling.write_text(content)

@@ -13,7 +13,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from google.cloud import storage
 from google.cloud.dataflow_v1beta3 import Job
 
-from pipeline.quote import dry_run
+from pipeline.quote import dataflow_job
 from tests import data_generation as data
 from tests.running import ROOT, command
 
@@ -110,7 +110,7 @@ def test_a_submission_with_gpus(cloud, separate):
     }
     url = environment["sdkPipelineOptions"]["options"]["pipelineUrl"]
     proto = beam_runner_api_pb2.Pipeline.FromString(bucket.blob(url.removeprefix(f"{where}/")).download_as_bytes())
-    (on_gpu,) = [stage for stage in dry_run.fused_stages(proto) if stage.accelerator]
+    (on_gpu,) = [stage for stage in dataflow_job.fused_stages(proto) if stage.accelerator]
     assert on_gpu.accelerator == "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver"
     assert any("RunInference" in name for name in on_gpu.transforms)
     assert any(name.startswith("DecodeImages/") for name in on_gpu.transforms) is not separate

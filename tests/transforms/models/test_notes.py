@@ -14,7 +14,7 @@ def write_file(directory, content):
 
 
 def test_a_note_is_read_back(tmp_path):
-    notes.note(tmp_path, (240, 320), handle="https://tfhub.dev/google/module/1")
+    notes.write(tmp_path, (240, 320), handle="https://tfhub.dev/google/module/1")
     assert notes.image_size(tmp_path) == (240, 320)
     assert notes.handle(tmp_path) == "https://tfhub.dev/google/module/1"
     # Loaders of SavedModels pass over this directory: https://www.tensorflow.org/guide/saved_model.
@@ -25,13 +25,13 @@ def test_a_note_is_read_back(tmp_path):
 
 
 def test_the_last_note_counts(tmp_path):
-    notes.note(tmp_path, (8, 8))
-    notes.note(tmp_path, (9, 7))
+    notes.write(tmp_path, (8, 8))
+    notes.write(tmp_path, (9, 7))
     assert notes.image_size(tmp_path) == (9, 7)
 
 
 def test_a_model_without_a_note(tmp_path):
-    assert (notes.content(tmp_path), notes.handle(tmp_path), notes.image_size(tmp_path)) == ("", "", None)
+    assert (notes.read_text(tmp_path), notes.handle(tmp_path), notes.image_size(tmp_path)) == ("", "", None)
 
 
 def test_a_note_need_not_name_the_size_or_the_handle(tmp_path):
@@ -41,7 +41,7 @@ def test_a_note_need_not_name_the_size_or_the_handle(tmp_path):
 
 def test_the_content_is_all_of_it_whatever_it_holds(tmp_path):
     write_file(tmp_path, b'{"image_size": [8, 8], "by": "caf\xe9"}\n')
-    assert notes.content(tmp_path) == '{"image_size": [8, 8], "by": "caf�"}\n'
+    assert notes.read_text(tmp_path) == '{"image_size": [8, 8], "by": "caf�"}\n'
 
 
 @pytest.mark.parametrize(

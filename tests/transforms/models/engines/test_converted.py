@@ -22,25 +22,25 @@ def spec(tmp_path):
 
 
 def vectors_of(network, spec, pixels):
-    return openvino_engine.compiled(network, spec.image_size, len(pixels), "float32", 1)(pixels)
+    return openvino_engine.compile_network(network, spec.image_size, len(pixels), "float32", 1)(pixels)
 
 
 def test_the_network_gives_the_vectors_of_the_model(spec):
     network = converted.network(spec)
     pixels = np.random.default_rng(0).integers(0, 256, (3, *spec.image_size, 3), np.uint8)
-    np.testing.assert_allclose(vectors_of(network, spec, pixels), opening.opened(spec)(pixels), rtol=1e-5)
+    np.testing.assert_allclose(vectors_of(network, spec, pixels), opening.open_model(spec)(pixels), rtol=1e-5)
     assert converted.network(spec) is network
 
 
 def spoil(monkeypatch, factors):
     """Makes OpenVINO give vectors that are too long by a factor for each image of the comparison."""
-    right = openvino_engine.compiled
+    right = openvino_engine.compile_network
 
     def compiled(*args):
         run = right(*args)
         return lambda pixels: run(pixels) * np.array(factors, np.float32)[:, None]
 
-    monkeypatch.setattr(openvino_engine, "compiled", compiled)
+    monkeypatch.setattr(openvino_engine, "compile_network", compiled)
 
 
 def test_vectors_that_are_near_enough_will_do(spec, monkeypatch):

@@ -29,7 +29,7 @@ def saved(directory, scale=2.0):
 
 
 def test_a_model_gets_bytes_as_the_range_from_0_to_1(tmp_path):
-    opened = opening.opened(saved(tmp_path / "m"))
+    opened = opening.open_model(saved(tmp_path / "m"))
     for pixels, means in ((PIXELS, MEANS), (PIXELS[:1], MEANS[:1])):
         vectors = opened(pixels)
         assert isinstance(vectors, np.ndarray) and vectors.dtype == np.float32
@@ -43,7 +43,8 @@ def test_a_keras_model_is_not_in_training(tmp_path):
     layers = [keras.layers.GlobalAveragePooling2D(), dense, keras.layers.Dropout(0.9)]
     keras.Sequential([keras.Input((6, 5, 3)), *layers]).save(tmp_path / "m.keras")
     spec = ModelSpec("m", "keras", str(tmp_path / "m.keras"), "", (), 4, PIXELS.shape[1:3], "")
-    np.testing.assert_allclose(opening.opened(spec)(PIXELS), MEANS @ dense.kernel.numpy(), atol=1e-6)  # its bias is 0
+    expected = MEANS @ dense.kernel.numpy()  # its bias is 0
+    np.testing.assert_allclose(opening.open_model(spec)(PIXELS), expected, atol=1e-6)
 
 
 def test_parameters_are_the_numbers_in_all_variables():
@@ -54,13 +55,13 @@ def test_parameters_are_the_numbers_in_all_variables():
 
 def test_a_model_is_opened_once_until_its_files_change(tmp_path):
     spec = saved(tmp_path / "m")
-    opened = opening.opened(spec)
-    assert opening.opened(dataclasses.replace(spec, digest="d", precision="bfloat16")) is opened
+    opened = opening.open_model(spec)
+    assert opening.open_model(dataclasses.replace(spec, digest="d", precision="bfloat16")) is opened
     saved(tmp_path / "m", scale=3.0)
-    np.testing.assert_allclose(opening.opened(spec)(PIXELS), 3.0 * MEANS, rtol=1e-5)
+    np.testing.assert_allclose(opening.open_model(spec)(PIXELS), 3.0 * MEANS, rtol=1e-5)
 
 
 def test_a_model_that_is_not_there(tmp_path):
     spec = ModelSpec("m", "tf2", str(tmp_path / "none"), "", ("serve",), 3, (6, 5), "")
     with pytest.raises(ValueError, match=f"model='{tmp_path}/none'"):
-        opening.opened(spec)
+        opening.open_model(spec)

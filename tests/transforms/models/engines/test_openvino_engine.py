@@ -20,7 +20,7 @@ def means_network(*constants):
 
 
 def compiled(network, batch_size):
-    return openvino_engine.compiled(network, PIXELS.shape[1:3], batch_size, "float32", 1)
+    return openvino_engine.compile_network(network, PIXELS.shape[1:3], batch_size, "float32", 1)
 
 
 def test_one_network_is_compiled_for_several_shapes():
@@ -48,7 +48,7 @@ def test_another_shape_than_compiled_is_an_error():
 def test_a_large_network_takes_one_image_a_call(weights, images):
     axes = 2  # which `means_network` averages over: constants too
     network = means_network(np.zeros(weights - axes, np.uint8))
-    assert openvino_engine.images_a_call(network) == images
+    assert openvino_engine.images_per_call(network) == images
 
 
 def graph(*outputs):

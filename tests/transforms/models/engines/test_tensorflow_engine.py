@@ -26,7 +26,7 @@ def function(scale):
 
 
 def test_a_function_becomes_one_of_constants(function, scale):
-    run = tensorflow_engine.compiled(function, "float32")
+    run = tensorflow_engine.compile_function(function, "float32")
     scale.assign(3.0)
     for pixels in (PIXELS, PIXELS[:1]):
         vectors = run(pixels)
@@ -35,13 +35,13 @@ def test_a_function_becomes_one_of_constants(function, scale):
 
 
 def test_what_cannot_be_frozen_runs_as_it_is():
-    run = tensorflow_engine.compiled(lambda pixels: tf.reduce_max(pixels, axis=[1, 2]), "float32")
+    run = tensorflow_engine.compile_function(lambda pixels: tf.reduce_max(pixels, axis=[1, 2]), "float32")
     np.testing.assert_array_equal(run(PIXELS), PIXELS.max(axis=(1, 2)))
 
 
 def test_only_float16_is_mixed(function):
     for precision, is_mixed in (("float16", True), ("float32", False)):
-        tensorflow_engine.compiled(function, precision)
+        tensorflow_engine.compile_function(function, precision)
         assert tf.config.optimizer.get_experimental_options()["auto_mixed_precision"] == is_mixed
 
 
@@ -50,7 +50,7 @@ def test_a_device_without_memory_is_told_from_other_errors():
         def function(pixels):
             raise error
 
-        return tensorflow_engine.compiled(function, "float32")
+        return tensorflow_engine.compile_function(function, "float32")
 
     with pytest.raises(OutOfDeviceMemory, match="OOM when allocating"):
         failing(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))(PIXELS)
