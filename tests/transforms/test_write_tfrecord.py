@@ -13,7 +13,6 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
-from transforms import write_tfrecord
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, ImageInfo, ImageRef
 from transforms.write_tfrecord import WriteTFRecords
@@ -32,7 +31,6 @@ def output(tmp_path_factory):
             pipeline | "Rest" >> beam.Create(embeddings()[150:]),
         )
         _ = halves | WriteTFRecords(directory, "run", WRITTEN)
-    write_tfrecord.write_schema(directory, WRITTEN)
     return directory
 
 
