@@ -43,7 +43,8 @@ def test_a_keras_model_is_not_in_training(tmp_path):
     layers = [keras.layers.GlobalAveragePooling2D(), dense, keras.layers.Dropout(0.9)]
     keras.Sequential([keras.Input((6, 5, 3)), *layers]).save(tmp_path / "m.keras")
     spec = ModelSpec("m", "keras", str(tmp_path / "m.keras"), "", (), 4, PIXELS.shape[1:3], "")
-    np.testing.assert_allclose(opening.opened(spec)(PIXELS), MEANS @ dense.kernel.numpy(), atol=1e-6)  # its bias is 0
+    expected = MEANS @ dense.kernel.numpy()  # the bias is 0
+    np.testing.assert_allclose(opening.opened(spec)(PIXELS), expected, atol=1e-6)
 
 
 def test_parameters_are_the_numbers_in_all_variables():
