@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transforms.cores import usable_cores
 from transforms.models.engines import device, tensorflow_engine
 from transforms.models.engines.fixed_batches import OutOfDeviceMemory
 
@@ -58,7 +57,8 @@ def test_a_device_without_memory_is_told_from_other_errors():
         failing(tf.errors.InternalError(None, None, "no kernel"))(PIXELS)
 
 
-@pytest.mark.parametrize(("has_gpu", "calls"), [(True, 2), (False, usable_cores())])
+@pytest.mark.parametrize(("has_gpu", "calls"), [(True, 2), (False, 5)])
 def test_as_many_calls_as_keep_the_device_busy(monkeypatch, has_gpu, calls):
     monkeypatch.setattr(device, "has_gpu", lambda: has_gpu)
+    monkeypatch.setattr(tensorflow_engine, "usable_cores", lambda: 5)
     assert tensorflow_engine.calls_at_once() == calls
