@@ -115,7 +115,7 @@ def beam_flags() -> frozenset[str]:
 def known_flags(command: str) -> frozenset[str]:
     """Returns the flags of `run_pipeline.py`, or of a module as `python -m` names it."""
     # The Flink demo hands its flags on to the command.
-    if command in ("run_pipeline.py", "tests.flink", "deploy.flink"):
+    if command in ("run_pipeline.py", "deploy.flink"):
         return help_of("run_pipeline.py") | beam_flags()
     return help_of("-m", command)
 
