@@ -61,7 +61,7 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
         raise ValueError(
             f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
-            "give another --run_id, or --overwrite to replace the run"
+            "give another, or --overwrite to replace it"
         )
     return report
 

@@ -131,4 +131,6 @@ def _serve(connection: socket.socket) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection.setblocking(True)  # Beam sets a default timeout in the tests' process, with which sockets are made
+    sys.exit(_serve(connection))

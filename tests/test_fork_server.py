@@ -1,6 +1,7 @@
 """tests.fork_server: a forked run is a run of the command."""
 
 import os
+import socket
 import subprocess
 
 import pytest
@@ -11,9 +12,12 @@ from tests.running import run_pipeline
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def server():
+@pytest.fixture(params=[None, 60.0], ids=["no default timeout", "a default timeout of sockets"])
+def server(request):
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(request.param)
     server = fork_server.ForkServer(os.environ)
+    socket.setdefaulttimeout(before)
     yield server
     server.close()
 

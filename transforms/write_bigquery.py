@@ -150,7 +150,8 @@ class WriteBigQuery(Stage):
             self.table = table_name.parse(self.table)
         except ValueError as error:
             raise ValueError(f"table={error}") from error
-        if not locations.is_gcs(self.temp_location):
+        bucket = self.temp_location.removeprefix(locations.GCS_SCHEME).partition("/")[0]
+        if not locations.is_gcs(self.temp_location) or not bucket:
             raise ValueError(f"temp_location={self.temp_location!r}: expected gs://BUCKET/DIRECTORY")
 
     def expand(self, collections: tuple[beam.PCollection, ...]) -> beam.PCollection:
