@@ -151,6 +151,7 @@ def test_what_an_import_brings_along(modules, absent):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_models_that_need_no_beam_include_training():
     code = "import sys, transforms.models.slim.reusable, transforms.models.training.classifier; "
     code += "sys.exit('apache_beam' in sys.modules)"

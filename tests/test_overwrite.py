@@ -13,6 +13,8 @@ from pipeline import launch
 from tests import data_generation as data
 from tests.running import ROOT, command, read_rows
 
+pytestmark = pytest.mark.slow
+
 RUN = "--run_id", "r"
 
 

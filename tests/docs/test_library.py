@@ -18,6 +18,7 @@ from transforms.storage import files
 EXAMPLES = sorted({f"transforms.{module}" for module in transforms._MODULES.values()} | {"transforms.keys"})
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_your_own(tmp_path):
     (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), re.DOTALL)
     (tmp_path / "photos" / "sub").mkdir(parents=True)

@@ -49,6 +49,7 @@ def logs(tmp_path):
     return list((tmp_path / "logs").iterdir())
 
 
+@pytest.mark.slow
 def test_more_failures_than_allowed_now_as_then(start, photos, tmp_path):
     done = start(photos, "--run_id=night", "--max_failure_rate=0.25")
     assert (done.code, done.counts) == (0, {"listed": 4, "embedded": 3, "failed": 1})
@@ -62,6 +63,7 @@ def test_more_failures_than_allowed_now_as_then(start, photos, tmp_path):
     assert logs(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_reprocessing_reads_nothing_of_earlier_runs(start, photos, tmp_path):
     earlier = tmp_path / "out" / "embeddings" / "earlier"
     earlier.mkdir(parents=True)

@@ -22,6 +22,8 @@ from transforms.records import (
 )
 from transforms.stage import FAILURES, SECONDS, StageOutput, with_stage_outputs
 
+pytestmark = pytest.mark.slow
+
 # All of one size, as no listing tells them apart: each is read for its digest.
 BYTES = {
     b"/as-it-was": b"one...",

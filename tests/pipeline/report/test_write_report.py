@@ -11,6 +11,8 @@ from tests.collecting import collect
 from tests.reporting import configured
 from transforms.records import Failure, Shard, StageSeconds
 
+pytestmark = pytest.mark.slow
+
 FAILED = [Failure(b"/%d.jpg" % i, "read" if i < 3 else "decode", "OSError", "", False) for i in range(5)]
 
 
