@@ -37,7 +37,10 @@ def check_run(output: str, run_id: str) -> None:
     """Raises ValueError if `output` is empty, or a run cannot have the name `run_id`."""
     if not output:
         raise ValueError(f"output={output!r}: expected a directory, local or in cloud storage")
-    check_run_id(run_id)
+    try:
+        check_run_id(run_id)
+    except ValueError as error:
+        raise ValueError(f"run_id={error}") from error
 
 
 @dataclasses.dataclass(eq=False)
