@@ -1,14 +1,137 @@
-"""An attempt at a run. Several attempts may share one `--run_id`; their start times tell them apart."""
+"""An attempt at a run. Several attempts may share one `--run_id`; their start times tell them apart.
 
+An attempt writes parts, and names them at its end. What an attempt leaves that dies before is taken over by the next.
+"""
+
+import contextlib
+import dataclasses
 import datetime
-import functools
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
 
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms.storage import files
+from transforms import failures, shards, write_tfrecord
+from transforms.parts import Label
+from transforms.storage import contested, files
+
+# The outcome of images that an earlier attempt embedded, in the label of the parts that hold them again. Their first
+# record stays where it is until the run is finished, so these parts are not read.
+RESUMED = "resumed"
+
+CLAIM_SUFFIX = ".unfinished"
+
+_ABANDONED_SECONDS = 14 * 24 * 3600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """One attempt at a run. It travels to the workers.
+
+    Attributes:
+      run_id: names the run.
+      started_at: when the attempt began; all its parts and its report say so.
+      place: where its parts and its claim lie: --output, or for a run without one a directory in --temp_location.
+      output: --output, if the run has one.
+      continues: whether earlier attempts have left parts.
+      claim: the path of the claim to the run; None if this attempt holds none.
+    """
+
+    run_id: str
+    started_at: datetime.datetime
+    place: str
+    output: str | None
+    continues: bool = False
+    claim: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The start as text in the names of parts. Texts of later attempts are greater."""
+        return self.started_at.strftime("%Y%m%dT%H%M%S.") + f"{self.started_at.microsecond // 1000:03d}Z"
+
+    def labels(self, outcomes: tuple[str, ...]) -> tuple[Label, ...]:
+        """Returns the labels of parts with records of these outcomes."""
+        return tuple(Label(self.label, outcome) for outcome in outcomes)
+
+    @property
+    def vectors(self) -> str:
+        """The directory of the run's vectors, with or without --output."""
+        return write_tfrecord.directory(self.place, self.run_id)
+
+    def check_claim(self) -> None:
+        """Raises OSError if another process has taken over the run, or has completed it."""
+        if self.claim is None:
+            return
+        present = contested.read(self.claim)
+        report = run_report.path(self.output, self.run_id) if self.output else None
+        if report and _started_at(report) == _timestamp(self.started_at):
+            return  # a runner repeats the last step of a run that is complete
+        if present is None or json.loads(present.content)["attempt"] != self.label:
+            raise OSError(f"run_id={self.run_id!r}: another process has taken over this run, so this one names no file")
+
+    def retire(self) -> None:
+        """Removes the report of an earlier attempt at this run, if there is one.
+
+        Call it when this attempt's files are complete, before the first of them gets a final name. From then on, old
+        and new files lie side by side. If the job dies there, the run must not look complete.
+        """
+        if not self.output:
+            return
+        report = run_report.path(self.output, self.run_id)
+        started_at = _started_at(report)
+        # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
+        if started_at is None or started_at >= _timestamp(self.started_at):
+            return
+        files.remove_file(report)
+        if files.match(report):
+            raise OSError(
+                f"{report} cannot be removed: it is the report of an earlier run, whose files this run replaces"
+            )
+
+    def finish(self) -> None:
+        """Removes all parts of this attempt and of earlier ones, and then the claim: the run is complete."""
+        self.remove_parts(after=self.label)
+        if self.claim is None:
+            return
+        present = contested.read(self.claim)
+        if present and json.loads(present.content)["attempt"] == self.label:
+            with contextlib.suppress(contested.Lost):
+                contested.remove(self.claim, present.state)
+
+    def remove_parts(self, after: str | None = None) -> None:
+        """Removes the parts of all attempts, except of those that began after the attempt `after`."""
+        for directory in (self.vectors, failures.directory(self.place, self.run_id)):
+            shards.remove_parts(directory, after=after)
+
+    def earlier_parts(self) -> Iterator[str]:
+        """Yields the parts of vectors that earlier attempts have left, except those that repeat others."""
+        for path in shards.unnamed(self.vectors):
+            label = Label.of(path)
+            if label and label.attempt < self.label and label.outcome != RESUMED:
+                yield path
+
+
+def of(config: EmbedConfig, temp_location: str | None = None) -> Attempt:
+    """Returns the attempt of this process at a run, before it holds the claim.
+
+    Args:
+      config: of the run.
+      temp_location: a gs:// directory for the parts of a run without --output.
+    """
+    place = config.output or f"{temp_location}/{config.output_table}"
+    return Attempt(config.run_id, config.started_at, place, config.output)
+
+
+def remove_abandoned(attempt: Attempt) -> None:
+    """Removes what unfinished runs in the same place have left, if nobody has gone on with them for two weeks."""
+    old = time.time() - _ABANDONED_SECONDS
+    for claim in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}"):
+        if claim.last_updated_in_seconds < old:
+            run_id = claim.path.rpartition("/")[2].removesuffix(CLAIM_SUFFIX)
+            dataclasses.replace(attempt, run_id=run_id).remove_parts()
+            files.remove_file(claim.path)
 
 
 def wrote(config: EmbedConfig, report: RunReport) -> bool:
@@ -16,32 +139,22 @@ def wrote(config: EmbedConfig, report: RunReport) -> bool:
     return report.started_at == _timestamp(config.started_at)
 
 
-def retirement(config: EmbedConfig) -> Callable[[], None]:
-    """Returns a function for workers that removes the report of an earlier attempt at this run, if there is one.
-
-    Call it when this attempt's files are complete, before the first of them gets a final name. From then on, old and
-    new files lie side by side. If the job dies there, the run must not look complete.
-    """
-    report = run_report.path(config.output or "", config.run_id)
-    return functools.partial(_retire, report, _timestamp(config.started_at))
+def started_at(label: str) -> str:
+    """Returns the start of an attempt as reports state it."""
+    return _timestamp(datetime.datetime.fromisoformat(label))
 
 
-def _retire(path: str, started_at: str) -> None:
-    # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
+def _started_at(report: str) -> str | None:
+    """Returns `started_at` of a report; "" if the file holds something else; None if there is no file."""
     try:
-        is_earlier = json.loads(files.read(path))["started_at"] < started_at
+        return str(json.loads(files.read(report))["started_at"])
     except (ValueError, KeyError, TypeError):
-        is_earlier = True  # the file holds half a report, or something else
+        return ""
     except Exception:
-        if files.match(path):
+        if files.match(report):
             raise
-        return
-    if not is_earlier:
-        return
-    files.remove_file(path)
-    if files.match(path):
-        raise OSError(f"{path} cannot be removed: it is the report of an earlier run, whose files this run replaces")
+        return None
 
 
-def _timestamp(started_at: datetime.datetime) -> str:
-    return started_at.isoformat(timespec="milliseconds")  # the format of `started_at` in a report
+def _timestamp(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")  # the format of `started_at` in a report

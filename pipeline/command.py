@@ -9,7 +9,8 @@ from typing import NoReturn
 from pipeline.console import console, discard
 from transforms.one_line import one_line
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+# An interrupted process ends with 128 and the number of the signal, SIGINT or SIGTERM.
+DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 class Parser(argparse.ArgumentParser):

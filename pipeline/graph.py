@@ -1,23 +1,26 @@
 """The order of the stages. No other file knows it.
 
-list → only new → read → decode → embed → copy → write → report → publish
+list → only new → read → decode → embed → copy → write → compose report → publish → name files → write report
 """
-
-from collections.abc import Mapping
 
 import apache_beam as beam
 
-from pipeline import attempt
-from pipeline.ledger import FetchVectors, ReadLedger, ReadRetryable
+from pipeline import attempt as attempts
+from pipeline.attempt import RESUMED, Attempt
+from pipeline.fetch_vectors import FetchVectors
+from pipeline.ledger import ReadLedger, ReadRetryable
+from pipeline.name_files import NameFiles
 from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
 from pipeline.report.write_report import ComposeReport, WriteReport
+from pipeline.resume import ReadUnfinished
 from pipeline.warehouse.publish import Publication, PublishRows
-from transforms import keys
+from transforms import failures as failure_files
+from transforms import keys, write_tfrecord
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.embed import EmbedImages
-from transforms.failures import GatherFailures, WriteFailures
+from transforms.failures import GatherFailures
 from transforms.formats import SHARD_FORMATS
 from transforms.list import DescribeImages, ListImages
 from transforms.models.spec import ModelSpec
@@ -26,7 +29,6 @@ from transforms.records import DecodedImage, Embedding, EncodedImage, Failure, I
 from transforms.stage import StageOutput, WriteOutput
 from transforms.storage import files, locations
 from transforms.write_bigquery import RunColumns, WriteBigQuery
-from transforms.write_tfrecord import WriteTFRecords
 
 Named = list[tuple[str, beam.PCollection]]
 
@@ -39,6 +41,7 @@ def build(
     *,
     share_model_across_processes: bool,
     accelerator: str | None = None,
+    attempt: Attempt | None = None,
 ) -> None:
     """Builds the whole job on a pipeline.
 
@@ -50,35 +53,44 @@ def build(
       share_model_across_processes: see EmbedImages.
       accelerator: a resource hint for the workers of inference. Reading and decoding get it too, which keeps them in
         one stage with inference, unless `--separate_gpu_stage` separates them.
+      attempt: the attempt at the run; by default one that takes over nothing.
     """
+    if attempt is None:
+        attempt = attempts.of(config, publication.temp_location if publication else None)
     listed = _list(root, config)
     # A run knows nothing about the images in a shard before it reads the shard, so it reads every shard each time.
-    new = None if config.input_format in SHARD_FORMATS else listed.main | "OnlyNew" >> _only_new(config, model)
+    new = None if config.input_format in SHARD_FORMATS else listed.main | "OnlyNew" >> _only_new(config, model, attempt)
 
     encoded, decoded = _decode(new.to_embed if new else listed.main, config, model, accelerator)
     embedded = _embed(decoded.main, config, model, share_model_across_processes, accelerator)
     stages: list[StageOutput | NewOutput] = [listed, encoded, decoded, embedded]
-    vectors = {"embedded": embedded.main}
+    vectors: Named = [("embedded", embedded.main)]
     if new:
         copied = _copy(new, encoded, decoded, embedded)
         stages += [new, copied]
-        vectors |= {"reused": new.reused, "duplicate": copied.main}
+        vectors += [("reused", new.reused), ("duplicate", copied.main)]
+        if new.resumed:
+            vectors += [("duplicate", new.resumed.copies), (RESUMED, new.resumed.embeddings)]
     failures = tuple(stage.failures for stage in stages) | "Failures" >> GatherFailures()
     gone = new.gone | "WithinInput" >> beam.Filter(_within, config.inputs) if new and config.prune else None
 
-    written = _write_files(vectors, failures, config, model)
+    written = _write_parts(vectors, failures, config, model, attempt)
     report = root | "ComposeReport" >> ComposeReport(
         config,
         model,
         counted=_accounts(listed, new, encoded, vectors, failures, gone),
         failures=failures,
-        written=[(name, output.shards) for name, output in written.items()],
+        written=[(name, output.shards) for name, output in written.items()] if config.output else [],
         seconds=[output.seconds for output in (*stages, *written.values())],
+        origins=new.resumed.origins if new and new.resumed else None,
     )
     if publication:
         loads = _load_rows(vectors, failures, gone, config, model, publication)
-        report |= "Publish" >> PublishRows(publication, loads)
-    _ = report | "WriteReport" >> WriteReport(config, model)
+        report |= "Publish" >> PublishRows(publication, loads, attempt.check_claim)
+    if config.output:
+        fields, parts = model.fields(config.top_classes), (written["records"].shards, written["lines"].shards)
+        report |= "NameFiles" >> NameFiles(attempt, fields, *parts)
+    _ = report | "WriteReport" >> WriteReport(config, attempt)
 
 
 def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
@@ -94,11 +106,12 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
     return retryable | "ListImages" >> describe
 
 
-def _only_new(config: EmbedConfig, model: ModelSpec) -> OnlyNew:
+def _only_new(config: EmbedConfig, model: ModelSpec, attempt: Attempt) -> OnlyNew:
     from_cloud_storage = all(locations.is_gcs(pattern) for pattern in config.inputs)
     ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
     return OnlyNew(
         None if config.reprocess and not config.prune else ledger,
+        ReadUnfinished(attempt, model.digest) if attempt.continues else None,
         FetchVectors(config.output_table, model.digest),
         _read(config),
         by_crc32c=from_cloud_storage and config.input_format == "images" and not config.retry_failed,
@@ -154,7 +167,7 @@ def _accounts(
     listed: StageOutput[ImageRef],
     new: NewOutput | None,
     encoded: StageOutput[EncodedImage],
-    vectors: Mapping[str, beam.PCollection[Embedding]],
+    vectors: Named,
     failures: beam.PCollection[Failure],
     gone: beam.PCollection[Known] | None,
 ) -> Named:
@@ -162,7 +175,8 @@ def _accounts(
     # Reading a shard lists its images. A shard that cannot be read counts as listed too, by its failure.
     images = [listed.main] if new else [encoded.main, encoded.failures]
     counted: Named = [("listed", collection) for collection in (*images, listed.failures)]
-    counted += [*vectors.items(), ("failed", failures)]
+    # Resumed vectors count under the outcome that they had in their first attempt.
+    counted += [*((name, collection) for name, collection in vectors if name != RESUMED), ("failed", failures)]
     if new:
         counted.append(("skipped", new.skipped))
     if gone:
@@ -170,25 +184,22 @@ def _accounts(
     return counted
 
 
-def _write_files(
-    vectors: Mapping[str, beam.PCollection[Embedding]],
-    failures: beam.PCollection[Failure],
-    config: EmbedConfig,
-    model: ModelSpec,
+def _write_parts(
+    vectors: Named, failures: beam.PCollection[Failure], config: EmbedConfig, model: ModelSpec, attempt: Attempt
 ) -> dict[str, WriteOutput]:
-    if not config.output:
-        return {}
-    fields = model.fields(config.top_classes)
-    retire = attempt.retirement(config)
-    return {
-        "records": tuple(vectors.values())
-        | "WriteTFRecords" >> WriteTFRecords(config.output, config.run_id, fields, retire),
-        "lines": failures | "WriteFailures" >> WriteFailures(config.output, config.run_id, retire),
-    }
+    """Writes vectors and failures. Without --output, the vectors serve only to go on if this attempt is interrupted."""
+    labels = attempt.labels(tuple(name for name, _ in vectors))
+    fields, seconds = model.fields(config.top_classes), config.checkpoint_seconds
+    write_vectors = write_tfrecord.parts(attempt.place, config.run_id, fields, labels, seconds)
+    written = {"records": tuple(collection for _, collection in vectors) | "WriteTFRecords" >> write_vectors}
+    if config.output:
+        write_failures = failure_files.parts(config.output, config.run_id, attempt.labels(("failed",)), seconds)
+        written["lines"] = (failures,) | "WriteFailures" >> write_failures
+    return written
 
 
 def _load_rows(
-    vectors: Mapping[str, beam.PCollection[Embedding]],
+    vectors: Named,
     failures: beam.PCollection[Failure],
     gone: beam.PCollection[Known] | None,
     config: EmbedConfig,
@@ -198,7 +209,7 @@ def _load_rows(
     """Returns a collection for each load; its elements are the load jobs that have ended."""
     staging, temp_location = publication.staging, publication.temp_location
     run = RunColumns(config.run_id, config.started_at, model.fields(config.top_classes))
-    embeddings = tuple(vectors.values())
+    embeddings = tuple(collection for _, collection in vectors)
     loads = [
         embeddings | "LoadEmbeddings" >> WriteBigQuery("embeddings", staging.embeddings, temp_location, run),
         (failures,) | "LoadFailures" >> WriteBigQuery("failures", staging.failures, temp_location, run),

@@ -3,14 +3,14 @@
 Importing Beam takes two seconds, so this module imports it only after the flags have been parsed.
 """
 
-import os
+import dataclasses
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import options
-from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG
+from pipeline import interruption, options
+from pipeline.command import DONE, FAILED, WRONG
 from pipeline.console import Console, console, discard
 from pipeline.options import EmbedConfig
 from pipeline.parser import known_flags
@@ -22,29 +22,31 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.runner import PipelineResult
 
+    from pipeline.attempt import Attempt
+    from pipeline.claim import Holder
     from pipeline.report.run_report import RunReport
     from pipeline.warehouse.publish import Publication
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code. Results go to stdout, errors and progress to stderr."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        config, beam_args = options.parse(sys.argv[1:] if argv is None else argv)
+        config, beam_args = options.parse(argv)
     except ValueError as error:
         return _refuse(error, sys.stderr.write)
-    with console(config.verbose) as terminal:
+    with console(config.verbose) as terminal, interruption.sigterm_interrupts():
         try:
-            return _run(config, beam_args, terminal)
-        except KeyboardInterrupt:
-            terminal.screen.write(
-                "\ninterrupted: a job in this process ends, with no file half-written; one on a cluster goes on\n"
-            )
+            return _run(config, argv, beam_args, terminal)
+        except KeyboardInterrupt as error:
+            terminal.screen.write("\nrun_pipeline.py: interrupted before any work started\n")
             terminal.screen.flush()
-            os._exit(INTERRUPTED)  # an ordinary exit would wait for the worker threads
+            return interruption.leave(interruption.exit_code(error))
 
 
-def _run(config: EmbedConfig, beam_args: Sequence[str], terminal: Console) -> int:
-    from pipeline import check, precision, runners
+def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], terminal: Console) -> int:
+    from pipeline import attempt as attempts
+    from pipeline import check, claim, precision, runners
     from pipeline.report import run_report
     from pipeline.report.summary import summary
     from pipeline.warehouse import publish
@@ -57,15 +59,20 @@ def _run(config: EmbedConfig, beam_args: Sequence[str], terminal: Console) -> in
         model = precision.resolved(config, runners.is_local(beam_options))
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
-        publication = None
+        temp_location = runners.temp_location(beam_options, config) if config.output_table else None
+        config = _of_unfinished_run(config, model, temp_location, terminal)
+        attempt = attempts.of(config, temp_location)
+        publication, claim_state = None, None
         if finished := check.finished(config, model):
             _add_missing_report(config, finished)
         else:
-            temp_location = runners.temp_location(beam_options, config) if config.output_table else None
             check.check_output(config, model)
-            if temp_location and config.output_table:
+            if temp_location:
                 check.check_temp_location(config, temp_location)
+            claim_state = claim.look(attempt, terminal.screen.write)
+            if temp_location and config.output_table:
                 publication = publish.prepare(config.output_table, model.digest, temp_location, config.make_latest)
+            attempt, holder = _begin(attempt, config, model, claim_state)
     except (ValueError, OSError) as error:
         discard(terminal)
         return _refuse(error, terminal.screen.write)
@@ -74,11 +81,12 @@ def _run(config: EmbedConfig, beam_args: Sequence[str], terminal: Console) -> in
         print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{summary(finished, config)}")
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
-        _execute(config, model, publication, beam_options, terminal)
-    except Exception as error:  # a runner may raise anything
-        if _is_interruption(error):
-            raise KeyboardInterrupt from error
+        _execute(config, model, publication, attempt, beam_options, terminal)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a runner may raise anything
+        if interrupted := interruption.of(error):
+            return _interrupted(interrupted, config, argv, attempt, holder, beam_options, terminal)
         traceback.print_exc()
+        holder.leave()
         finished = _report(config)
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
@@ -89,13 +97,70 @@ def _run(config: EmbedConfig, beam_args: Sequence[str], terminal: Console) -> in
             message = f"the job failed: {one_line(error)}{log}"
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
+    holder.end()
     if finished := _report(config):
+        attempts.remove_abandoned(attempt)
         print(summary(finished, config))
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
         print(f"the job was submitted; its report will be {path}")
     discard(terminal)
     return DONE
+
+
+def _of_unfinished_run(
+    config: EmbedConfig, model: ModelSpec, temp_location: str | None, terminal: Console
+) -> EmbedConfig:
+    """Returns the configuration with the name of an interrupted run to go on with, if the user named none."""
+    from pipeline import attempt, check, claim
+
+    if config.is_named or not config.resume:
+        return config
+    run_id = claim.unfinished(attempt.of(config, temp_location).place, config, model, terminal.screen.write)
+    of_run = dataclasses.replace(config, run_id=run_id) if run_id else config
+    if run_id is None or check.finished(of_run, model):
+        return config
+    terminal.screen.write(f"going on with the interrupted run {run_id!r}; --no_resume would begin another\n")
+    return of_run
+
+
+def _begin(
+    attempt: "Attempt", config: EmbedConfig, model: ModelSpec, claim_state: str | None
+) -> "tuple[Attempt, Holder]":
+    """Takes the claim to the run. From here on, the run is begun."""
+    from pipeline import claim
+
+    holder = claim.take(attempt, config, model, claim_state)
+    attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
+    if not config.resume:
+        attempt.remove_parts()
+    return dataclasses.replace(attempt, continues=any(attempt.earlier_parts())), holder
+
+
+def _interrupted(
+    interrupted: KeyboardInterrupt,
+    config: EmbedConfig,
+    argv: Sequence[str],
+    attempt: "Attempt",
+    holder: "Holder",
+    beam_options: "PipelineOptions",
+    terminal: Console,
+) -> int:
+    from pipeline import runners
+    from transforms import counters, parts, write_tfrecord
+
+    go_on = f"to go on: {interruption.command_to_go_on(argv, config.run_id)}"
+    if runners.is_local(beam_options):
+        interruption.store([parts.save_all, holder.leave])
+        embedded = counters.of_process().get(counters.IMAGES_EMBEDDED, 0)
+        stored = parts.saved(write_tfrecord.SUFFIX)
+        work = f"{embedded} images embedded, {stored} vectors stored in {attempt.vectors}; " if embedded else ""
+        text = f"interrupted: {work}{go_on}"
+    else:
+        text = f"interrupted: a job on a cluster goes on; if it does not, {go_on}"
+    terminal.screen.write(f"\nrun_pipeline.py: {text}\n")
+    terminal.screen.flush()
+    return interruption.leave(interruption.exit_code(interrupted))
 
 
 def _show(config: EmbedConfig, beam_args: Sequence[str], beam_options: "PipelineOptions", terminal: Console) -> int:
@@ -138,6 +203,7 @@ def _execute(
     config: EmbedConfig,
     model: ModelSpec,
     publication: "Publication | None",
+    attempt: "Attempt",
     beam_options: "PipelineOptions",
     terminal: Console,
 ) -> None:
@@ -145,9 +211,10 @@ def _execute(
 
     from pipeline import graph, runners
     from pipeline.progress import Progress
-    from transforms import counters
+    from transforms import counters, parts
 
     counters.reset()
+    parts.reset()
     result: PipelineResult | None = None
 
     def count() -> Mapping[str, int]:
@@ -162,19 +229,13 @@ def _execute(
         publication,
         share_model_across_processes=runners.shares_model_across_processes(beam_options),
         accelerator=accelerator.hint if accelerator else None,
+        attempt=attempt,
     )
     with Progress(count, terminal.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
         result = pipeline.run()
         state = result.wait_until_finish()
     if state not in ("DONE", None):
         raise RuntimeError(f"the runner says {state}")
-
-
-def _is_interruption(error: BaseException | None) -> bool:
-    """Returns whether an error is an interruption, which Beam wraps if it runs a bundle in this thread."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _refuse(error: Exception, write: Callable[[str], object]) -> int:

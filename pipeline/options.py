@@ -53,7 +53,10 @@ class EmbedConfig:
     output: str | None
     output_table: str | None
     run_id: str
+    is_named: bool
     overwrite: bool
+    resume: bool
+    checkpoint_seconds: float
     reprocess: bool
     retry_failed: bool
     prune: bool
@@ -100,7 +103,10 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         output=flags.absolute(args.output) if args.output else None,
         output_table=args.output_table,
         run_id=args.run_id or _new_run_id(),
+        is_named=bool(args.run_id),
         overwrite=args.overwrite,
+        resume=not args.no_resume,
+        checkpoint_seconds=args.checkpoint_seconds,
         # With --overwrite, the run must also embed the images that other runs have put into the table meanwhile.
         reprocess=args.reprocess or (args.overwrite and bool(args.output_table)),
         retry_failed=args.retry_failed,

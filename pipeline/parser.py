@@ -178,8 +178,23 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         "--run_id",
         metavar="NAME",
         type=_run_id,
-        help="name of the run. If a run of that name is complete, nothing is done. If it was interrupted, it starts "
-        "over (default: the time and a random suffix)",
+        help="name of the run. If a run of that name is complete, nothing is done. If it was interrupted, it goes on "
+        "(default: that of the latest interrupted run of the same inputs and model in the same output, which goes on; "
+        "else the time and a random suffix)",
+    )
+    flags.add_switch(
+        group,
+        "--no_resume",
+        "do not go on with an interrupted run: with --run_id, remove what it has stored and begin anew; without, begin "
+        "another run",
+    )
+    group.add_argument(
+        "--checkpoint_seconds",
+        type=_seconds,
+        default=60.0,
+        metavar="S",
+        help="in a bucket, close a file of vectors after this many seconds, so that an interrupted run loses no more "
+        "than that. On a local disk every second is safe, whatever this flag says (default: %(default)g)",
     )
     flags.add_switch(
         group, "--overwrite", "replace the run of the same --run_id; with --output_table, this implies --reprocess"
@@ -354,6 +369,12 @@ def _read_concurrency(text: str) -> int:
     if (requests := flags.positive(text)) > in_flight.CONCURRENCY_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {in_flight.CONCURRENCY_MAX}")
     return requests
+
+
+def _seconds(text: str) -> float:
+    if not 1 <= (seconds := flags.number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds from 1")
+    return seconds
 
 
 def _speed(text: str) -> float:

@@ -13,6 +13,7 @@ _DONE = (
     counters.IMAGES_REUSED,
     counters.IMAGES_DUPLICATE,
     counters.IMAGES_SKIPPED,
+    counters.IMAGES_RESUMED,
 )
 _TERMINAL_SECONDS = 0.5
 _PLAIN_SECONDS = 30.0

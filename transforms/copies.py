@@ -16,8 +16,11 @@ from transforms import counters
 from transforms.records import Copy, Embedding, EncodedImage, Failure, ImageRef, Known, Reuse, StageSeconds
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 
+# The report times reading for digests as a stage of its own, apart from reading for pixels.
+STAGE = "digest"
+
 _UNIQUE, _SUSPECTS = "unique", "suspects"
-_FIRSTS, _REUSED, _COPIES = "firsts", "reused", "copies"
+_FIRSTS, _REUSED, _RESUMED, _COPIES = "firsts", "reused", "resumed", "copies"
 
 
 class CopiesOutput(NamedTuple):
@@ -26,12 +29,14 @@ class CopiesOutput(NamedTuple):
     Attributes:
       to_embed: refs of images to read, decode and embed: one of each group of equal images.
       reused: images whose bytes an earlier run has embedded.
+      resumed: images whose bytes an unfinished attempt at this run has embedded under another key.
       copies: images with the same bytes as an image in `to_embed`.
       failures, seconds: of reading images for their digests.
     """
 
     to_embed: beam.PCollection[ImageRef]
     reused: beam.PCollection[Reuse]
+    resumed: beam.PCollection[Reuse]
     copies: beam.PCollection[Copy]
     failures: beam.PCollection[Failure]
     seconds: beam.PCollection[StageSeconds]
@@ -81,10 +86,11 @@ class FindCopies(Stage):
             "refs": read.main | "Digest" >> beam.Map(by_sha256).with_output_types(tuple[str, ImageRef]),
             "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, Known]),
         } | "SameDigest" >> beam.CoGroupByKey()
-        matched = same_digest | "Match" >> beam.ParDo(_Match()).with_outputs(_REUSED, _COPIES, main=_FIRSTS)
+        matched = same_digest | "Match" >> beam.ParDo(_Match()).with_outputs(_REUSED, _RESUMED, _COPIES, main=_FIRSTS)
         return CopiesOutput(
             to_embed=(suspected[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
             reused=matched[_REUSED],
+            resumed=matched[_RESUMED],
             copies=matched[_COPIES],
             failures=read.failures,
             seconds=read.seconds,
@@ -152,10 +158,14 @@ class _Suspect(beam.DoFn):
 class _Match(beam.DoFn):
     def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[Any]:
         _, same_digest = group
-        known = max(same_digest["known"], key=lambda entry: (entry.written_at, entry.key), default=None)
+        # Records of earlier runs come first, as they would if this run had not been interrupted.
+        known = max(
+            same_digest["known"], key=lambda entry: (not entry.attempt, entry.written_at, entry.key), default=None
+        )
         if known:
+            tag = _RESUMED if known.attempt else _REUSED
             for ref in same_digest["refs"]:
-                yield beam.pvalue.TaggedOutput(_REUSED, Reuse(ref, known))
+                yield beam.pvalue.TaggedOutput(tag, Reuse(ref, known))
             return
         # By key, so that a bundle that runs again chooses the same image.
         first = min(same_digest["refs"], key=lambda ref: ref.key, default=None)

@@ -18,6 +18,7 @@ IMAGES_FAILED = "images_failed"
 IMAGES_SKIPPED = "images_skipped"
 IMAGES_REUSED = "images_reused"
 IMAGES_DUPLICATE = "images_duplicate"
+IMAGES_RESUMED = "images_resumed"
 
 # A distribution with one value per image. RunInference adds the size and latency of batches under names of its own.
 DECODE_MICROSECONDS = "decode_microseconds"

@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 import apache_beam as beam
 
 from transforms import counters, keys
+from transforms.parts import Label
 from transforms.records import Failure
-from transforms.shards import WriteShards, check_run
+from transforms.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
 from transforms.stage import Stage, WriteOutput
+
+SUFFIX = ".jsonl"
 
 
 @dataclasses.dataclass(eq=False)
@@ -58,9 +61,15 @@ class WriteFailures(Stage):
         check_run(self.output, self.run_id)
 
     def expand(self, failures: beam.PCollection[Failure]) -> WriteOutput:
-        encode = functools.partial(_encode, run_id=self.run_id)
-        write = WriteShards(directory(self.output, self.run_id), ".jsonl", encode, before_naming=self.before_naming)
-        return (failures,) | "Write" >> write
+        return (failures,) | "Write" >> WriteShards(parts(self.output, self.run_id), self.before_naming)
+
+
+def parts(
+    output: str, run_id: str, labels: tuple[Label, ...] = (), max_seconds: float = MAX_SHARD_SECONDS
+) -> WriteParts:
+    """Returns the transform that writes the parts of a run's failures, without naming them. See WriteParts."""
+    encode = functools.partial(_encode, run_id=run_id)
+    return WriteParts(directory(output, run_id), SUFFIX, encode, labels, max_seconds=max_seconds)
 
 
 def directory(output: str, run_id: str) -> str:

@@ -39,7 +39,7 @@ class ImageRef:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """The record that an earlier run wrote for an image, with this run's model.
+    """The record that an earlier run, or an unfinished attempt at this run, wrote for an image with this run's model.
 
     Attributes:
       key, version, size, crc32c: of the image, as in an ImageRef.
@@ -47,6 +47,7 @@ class Known:
       written_at: seconds since 1970.
       shard, offset: the file that holds the record, and the byte at which it begins; "" and -1 for a row of a table,
         which is looked up by its key.
+      attempt: the unfinished attempt at this run that wrote it; "" for an earlier run.
     """
 
     key: bytes
@@ -57,11 +58,12 @@ class Known:
     written_at: float
     shard: str = ""
     offset: int = -1
+    attempt: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reuse:
-    """An image whose bytes an earlier run embedded, whatever their name was."""
+    """An image whose vector an earlier run, or an unfinished attempt, has stored; maybe under another key."""
 
     ref: ImageRef
     known: Known

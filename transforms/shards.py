@@ -5,19 +5,18 @@ record crosses a shuffle. A bundle that runs twice leaves a stray part but no du
 `part-00003-of-00007` knows how many files to expect.
 
 A runner that loses a worker may repeat any step with other parts, even after some were named. So a part keeps its first
-name until all parts have their final ones. Files of earlier attempts under final names are removed at the end. The
-files of an earlier run in the same directory also stay until all new parts are complete.
+name until the run is finished. Files of earlier attempts under final names are removed once all new files have theirs.
 """
 
 import dataclasses
-import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, BinaryIO
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from transforms.parts import Encode, Label, PartWriter
 from transforms.records import Shard, StageSeconds
 from transforms.run_id import check_run_id
 from transforms.stage import SECONDS, Stage, WriteOutput
@@ -27,10 +26,12 @@ STAGE = "write"
 
 # A part is closed at this size, so that even a bundle with half of the input writes files of a handy size.
 MAX_SHARD_BYTES = 256 * 2**20
+# A part in a bucket is closed at this age, so that a job that is killed loses no more than that.
+MAX_SHARD_SECONDS = 60.0
 
-_BATCH = 64
 _PARTS = ".parts"
-_NO_SHARD = Shard("", 0)
+# Naming an object in a bucket is a request of some 50 ms.
+_NAMING_AT_ONCE = 32
 
 
 def check_run(output: str, run_id: str) -> None:
@@ -44,27 +45,19 @@ def check_run(output: str, run_id: str) -> None:
 
 
 @dataclasses.dataclass(eq=False)
-class WriteShards(Stage):
-    """Records of one type, in a tuple of collections → WriteOutput.
+class WriteParts(Stage):
+    """Records of one type, in a tuple of collections → WriteOutput, whose shards have no final names yet.
 
     The collections are not merged, because the local runner holds merged collections in memory. Each is written where
     it is made.
 
-    >>> import pathlib, tempfile
-    >>> directory = tempfile.mkdtemp()
-    >>> write = WriteShards(directory, ".txt", lambda names: [name.encode() for name in names])
-    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
-    ...     _ = (pipeline | beam.Create(["a"]),) | write
-    >>> pathlib.Path(directory, "part-00000-of-00001.txt").read_text()
-    'a'
-
     Attributes:
-      directory: holds nothing but these files.
+      directory: the directory of the shards. The parts lie in a directory of its own below it.
       suffix: of their names, with the dot.
       encode: a batch of records → their bytes, one item per record, framed as the file needs them.
-      max_shard_bytes: a part is closed at this size.
-      before_naming: called once all parts are complete, before a file gets or loses a final name. If a runner repeats a
-        step, it is called again.
+      labels: the label of each collection's parts; () for parts without labels.
+      max_bytes: a part is closed at this size.
+      max_seconds: a part in a bucket is closed at this age.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -72,108 +65,131 @@ class WriteShards(Stage):
 
     directory: str
     suffix: str
-    encode: Callable[[Sequence[Any]], Sequence[bytes]]
-    max_shard_bytes: int = MAX_SHARD_BYTES
-    before_naming: Callable[[], None] | None = None
+    encode: Encode
+    labels: tuple[Label, ...] = ()
+    max_bytes: int = MAX_SHARD_BYTES
+    max_seconds: float = MAX_SHARD_SECONDS
 
     def __post_init__(self) -> None:
         if not self.directory:
             raise ValueError(f"directory={self.directory!r}: expected a path, local or in cloud storage")
         if not self.suffix.startswith("."):
             raise ValueError(f"suffix={self.suffix!r}: expected a dot and letters, such as .tfrecord")
-        if self.max_shard_bytes < 1:
-            raise ValueError(f"max_shard_bytes={self.max_shard_bytes!r}: expected a number of bytes from 1")
+        if self.max_bytes < 1:
+            raise ValueError(f"max_bytes={self.max_bytes!r}: expected a number of bytes from 1")
+        if self.max_seconds <= 0:
+            raise ValueError(f"max_seconds={self.max_seconds!r}: expected a number of seconds above 0")
 
     def expand(self, collections: tuple[beam.PCollection, ...]) -> WriteOutput:
-        write = _WriteParts(self._parts, self.suffix, self.encode, self.max_shard_bytes)
+        labels = self.labels or (None,) * len(collections)
         written = [
-            records | f"WriteParts{i}" >> beam.ParDo(write).with_outputs(SECONDS, main="parts")
-            for i, records in enumerate(collections)
+            records | f"WriteParts{i}" >> beam.ParDo(_WriteParts(self, label)).with_outputs(SECONDS, main="parts")
+            for i, (records, label) in enumerate(zip(collections, labels, strict=True))
         ]
-        published = (
-            [outputs["parts"] for outputs in written]
-            | "Parts" >> beam.Flatten()
-            | "AllParts" >> _Together()
-            | "Number" >> beam.FlatMap(_number, self.directory, self.suffix, self.before_naming)
-            | "Spread" >> beam.Reshuffle()
-            | "Publish" >> beam.MapTuple(_publish).with_output_types(Shard)
-        )
-        # Makes RemoveStrays run even if nothing was published now, because an earlier attempt may have published files.
-        no_shard = published.pipeline | "None" >> beam.Create([_NO_SHARD]).with_output_types(Shard)
-        shards = (
-            [published, no_shard]
-            | "PublishedOrNone" >> beam.Flatten()
-            | "AllPublished" >> _Together()
-            | "RemoveStrays"
-            >> beam.FlatMap(_remove_strays, self.directory, self.before_naming).with_output_types(Shard)
-        )
+        parts = [outputs["parts"] for outputs in written] | "Parts" >> beam.Flatten()
         seconds = [outputs[SECONDS] for outputs in written] | "Seconds" >> beam.Flatten()
-        return WriteOutput(shards, seconds)
-
-    @property
-    def _parts(self) -> str:
-        return f"{self.directory}/{_PARTS}"
-
-
-class _Together(beam.PTransform):
-    """Shard → one list of all of them, or no element if there are none."""
-
-    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[list[Shard]]:
-        return (
-            shards
-            | "Key" >> beam.Map(_keyed).with_output_types(tuple[bool, Shard])
-            | "Group" >> beam.GroupByKey()
-            | "List" >> beam.MapTuple(_listed)
-        )
+        return WriteOutput(parts, seconds)
 
 
 class _WriteParts(beam.DoFn):
-    def __init__(
-        self, directory: str, suffix: str, encode: Callable[[Sequence[Any]], Sequence[bytes]], max_shard_bytes: int
-    ):
-        self._directory = directory
-        self._suffix = suffix
-        self._encode = encode
-        self._max_shard_bytes = max_shard_bytes
+    def __init__(self, settings: WriteParts, label: Label | None):
+        self._open = _OpenWriter(
+            f"{settings.directory}/{_PARTS}",
+            label,
+            settings.suffix,
+            settings.encode,
+            settings.max_bytes,
+            settings.max_seconds,
+        )
 
     def start_bundle(self) -> None:
-        self._batch: list[Any] = []
-        self._file: BinaryIO | None = None
+        self._writer = self._open()
 
     def process(self, record: Any) -> Iterable[Shard]:
-        self._batch.append(record)
-        if len(self._batch) == _BATCH:
-            yield from self._write_batch()
+        self._writer.add(record)
+        yield from self._outputs()
 
     def finish_bundle(self) -> Iterable[Any]:
-        for output in [*(self._write_batch() if self._batch else ()), *self._close()]:
+        self._writer.close()
+        for output in self._outputs():
             if isinstance(output, beam.pvalue.TaggedOutput):
                 yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
             else:
                 yield GlobalWindows.windowed_value(output)
 
-    def _write_batch(self) -> Iterable[Any]:
-        start = time.perf_counter()
-        if self._file is None:
-            self._path = f"{self._directory}/{uuid.uuid4().hex}{self._suffix}"
-            self._file, self._bytes, self._records = files.create(self._path), 0, 0
-        encoded = self._encode(self._batch)
-        self._file.writelines(encoded)
-        self._bytes += sum(map(len, encoded))
-        self._records += len(encoded)
-        self._batch = []
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
-        if self._bytes >= self._max_shard_bytes:
-            yield from self._close()
+    def _outputs(self) -> Iterable[Any]:
+        closed, seconds = self._writer.take()
+        if seconds:
+            yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds))
+        yield from closed
 
-    def _close(self) -> Iterable[Any]:
-        if self._file is None:
-            return
-        start = time.perf_counter()
-        self._file.close()  # raises if cloud storage has not taken all bytes
-        self._file = None
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
-        yield Shard(self._path, self._records)
+
+@dataclasses.dataclass(frozen=True)
+class _OpenWriter:
+    """The arguments of a PartWriter, which itself does not travel to workers."""
+
+    directory: str
+    label: Label | None
+    suffix: str
+    encode: Encode
+    max_bytes: int
+    max_seconds: float
+
+    def __call__(self) -> PartWriter:
+        return PartWriter(self.directory, self.label, self.suffix, self.encode, self.max_bytes, self.max_seconds)
+
+
+@dataclasses.dataclass(eq=False)
+class WriteShards(Stage):
+    """Records of one type, in a tuple of collections → WriteOutput.
+
+    >>> import pathlib, tempfile
+    >>> directory = tempfile.mkdtemp()
+    >>> write = WriteShards(WriteParts(directory, ".txt", lambda names: [name.encode() for name in names]))
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     _ = (pipeline | beam.Create(["a"]),) | write
+    >>> pathlib.Path(directory, "part-00000-of-00001.txt").read_text()
+    'a'
+
+    Attributes:
+      write: writes the parts.
+      before_naming: called once all parts are complete, before a file gets or loses a final name. If a runner repeats a
+        step, it is called again.
+    """
+
+    write: WriteParts
+    before_naming: Callable[[], None] | None = None
+
+    def expand(self, collections: tuple[beam.PCollection, ...]) -> WriteOutput:
+        written = collections | "Write" >> self.write
+        name = beam.FlatMap(
+            _name_and_clean,
+            self.write.directory,
+            self.write.suffix,
+            self.before_naming,
+            parts=beam.pvalue.AsList(written.shards),
+        )
+        shards = written.shards.pipeline | "Once" >> beam.Impulse() | "Name" >> name.with_output_types(Shard)
+        return WriteOutput(shards, written.seconds)
+
+
+def name_parts(parts: Sequence[Shard], directory: str, suffix: str) -> list[Shard]:
+    """Gives complete parts their final names, and removes all other files with such names. Parts keep their own too.
+
+    Repeating this changes nothing, even if the parts were removed in between.
+
+    Raises:
+      OSError: if a part cannot be named.
+    """
+    numbered = list(number(parts, directory, suffix))
+    with ThreadPoolExecutor(_NAMING_AT_ONCE) as threads:
+        list(threads.map(lambda named: files.name(named[0], named[1].path), numbered))
+    shards = [shard for _, shard in numbered]
+    own = {shard.path for shard in shards}
+    for file in files.match(f"{directory}/part-*-of-*"):
+        if file.path not in own:
+            files.remove_file(file.path)
+    return shards
 
 
 def number(parts: Sequence[Shard], directory: str, suffix: str) -> Iterable[tuple[str, Shard]]:
@@ -186,39 +202,29 @@ def are_all(directory: str, shards: int) -> bool:
     """Returns whether a directory holds exactly `shards` shards, all of one attempt, and no unnamed part."""
     paths = [file.path for file in files.match(f"{directory}/part-*")]
     numbered = [path for path in paths if f"-of-{shards:05d}." in path]
-    return len(paths) == len(numbered) == shards and not files.match(f"{directory}/{_PARTS}/*", limit=1)
+    return len(paths) == len(numbered) == shards and not unnamed(directory, limit=1)
 
 
-def _number(
-    parts: list[Shard], directory: str, suffix: str, before_naming: Callable[[], None] | None
-) -> Iterable[tuple[str, Shard]]:
-    if before_naming:
-        before_naming()
-    return number(parts, directory, suffix)
+def unnamed(directory: str, limit: int | None = None) -> list[str]:
+    """Returns the paths of the parts in a directory of shards."""
+    return [file.path for file in files.match(f"{directory}/{_PARTS}/*", limit)]
 
 
-def _keyed(shard: Shard) -> tuple[bool, Shard]:
-    return True, shard
+def remove_parts(directory: str, *, after: str | None = None) -> None:
+    """Removes the parts from a directory of shards, except those of attempts that began after the attempt `after`."""
+    parts = unnamed(directory)
+    later = [path for path in parts if after and (label := Label.of(path)) and label.attempt > after]
+    if later:
+        files.remove_files([path for path in parts if path not in set(later)])
+    else:
+        files.remove(f"{directory}/{_PARTS}")
 
 
-def _listed(_: bool, shards: Iterable[Shard]) -> list[Shard]:
-    return list(shards)
-
-
-def _publish(part: str, shard: Shard) -> Shard:
-    files.name(part, shard.path)
-    return shard
-
-
-def _remove_strays(
-    published: list[Shard], directory: str, before_naming: Callable[[], None] | None = None
+def _name_and_clean(
+    _: bytes, directory: str, suffix: str, before_naming: Callable[[], None] | None, parts: Sequence[Shard]
 ) -> list[Shard]:
     if before_naming:
-        before_naming()  # without any part, nothing has called it yet
-    shards = [shard for shard in published if shard != _NO_SHARD]
-    published_paths = {shard.path for shard in shards}
-    for file in files.match(f"{directory}/part-*-of-*"):
-        if file.path not in published_paths:
-            files.remove_file(file.path)
-    files.remove(f"{directory}/{_PARTS}")
+        before_naming()
+    shards = name_parts(parts, directory, suffix)
+    remove_parts(directory)
     return shards

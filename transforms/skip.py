@@ -1,4 +1,7 @@
-"""Skipping: an image that an earlier run embedded, and that has not changed since, is not even read."""
+"""Skipping: an image that is embedded already, and has not changed since, is not even read.
+
+An earlier run has embedded it, or an attempt at this run that did not finish.
+"""
 
 import dataclasses
 from collections.abc import Iterable
@@ -7,10 +10,10 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from transforms import counters
-from transforms.records import ImageRef, Known
+from transforms.records import ImageRef, Known, Reuse
 from transforms.stage import Stage
 
-_NEW, _SKIPPED, _GONE = "new", "skipped", "gone"
+_NEW, _SKIPPED, _RESUMED, _GONE = "new", "skipped", "resumed", "gone"
 
 
 class SkipOutput(NamedTuple):
@@ -19,11 +22,13 @@ class SkipOutput(NamedTuple):
     Attributes:
       new: refs of images that are new or have changed.
       skipped: refs of images whose record is current.
-      gone: the Known of every key that is no longer listed.
+      resumed: images with a current record of an unfinished attempt at this run.
+      gone: the Known of every key that earlier runs have and that is no longer listed.
     """
 
     new: beam.PCollection[ImageRef]
     skipped: beam.PCollection[ImageRef]
+    resumed: beam.PCollection[Reuse]
     gone: beam.PCollection[Known]
 
 
@@ -31,6 +36,12 @@ def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
     """Returns whether the latest record of this key has the version that was listed."""
     latest = max(known, key=lambda entry: entry.written_at, default=None)
     return latest is not None and latest.version == ref.version
+
+
+def first_current(ref: ImageRef, unfinished: Iterable[Known]) -> Known | None:
+    """Returns the first record of this key with the version that was listed; None if there is none."""
+    current = [entry for entry in unfinished if ref.version and entry.version == ref.version]
+    return min(current, key=lambda entry: (entry.attempt, entry.shard, entry.offset), default=None)
 
 
 @dataclasses.dataclass(eq=False)
@@ -48,7 +59,7 @@ class SkipKnown(Stage):
     b'b.jpg'
 
     Attributes:
-      reprocess: whether all images are processed, and none is skipped.
+      reprocess: whether no image is skipped because an earlier run has embedded it.
     """
 
     reprocess: bool = False
@@ -61,9 +72,9 @@ class SkipKnown(Stage):
         outputs = (
             keyed
             | "SameKey" >> beam.CoGroupByKey()
-            | "Skip" >> beam.ParDo(_Skip(self.reprocess)).with_outputs(_SKIPPED, _GONE, main=_NEW)
+            | "Skip" >> beam.ParDo(_Skip(self.reprocess)).with_outputs(_SKIPPED, _RESUMED, _GONE, main=_NEW)
         )
-        return SkipOutput(outputs[_NEW], outputs[_SKIPPED], outputs[_GONE])
+        return SkipOutput(outputs[_NEW], outputs[_SKIPPED], outputs[_RESUMED], outputs[_GONE])
 
 
 class _Skip(beam.DoFn):
@@ -72,11 +83,16 @@ class _Skip(beam.DoFn):
 
     def process(self, group: tuple[bytes, dict[str, Iterable]]) -> Iterable[ImageRef]:
         _, same_key = group
-        known = list(same_key["known"])
+        known: list[Known] = []
+        unfinished: list[Known] = []
+        for entry in same_key["known"]:
+            (unfinished if entry.attempt else known).append(entry)
         listed = False
         for ref in same_key["refs"]:
             listed = True
-            if not self._reprocess and is_current(ref, known):
+            if entry := first_current(ref, unfinished):
+                yield beam.pvalue.TaggedOutput(_RESUMED, Reuse(ref, entry))
+            elif not self._reprocess and is_current(ref, known):
                 counters.inc(counters.IMAGES_SKIPPED)
                 yield beam.pvalue.TaggedOutput(_SKIPPED, ref)
             else:

@@ -8,12 +8,14 @@ import apache_beam as beam
 
 from transforms.encoding import examples, tfrecord
 from transforms.models.spec import ModelFields
+from transforms.parts import Label
 from transforms.records import Embedding
-from transforms.shards import WriteShards, check_run
+from transforms.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
 from transforms.stage import Stage, WriteOutput
 from transforms.storage import files
 
 SCHEMA = "schema.pbtxt"
+SUFFIX = ".tfrecord"
 
 
 @dataclasses.dataclass(eq=False)
@@ -52,10 +54,20 @@ class WriteTFRecords(Stage):
         check_run(self.output, self.run_id)
 
     def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> WriteOutput:
-        encode = functools.partial(_encode, model=self.model)
         make_ready = functools.partial(_make_ready, self.output, self.model, self.before_naming)
-        write = WriteShards(directory(self.output, self.run_id), ".tfrecord", encode, before_naming=make_ready)
-        return embeddings | "Write" >> write
+        return embeddings | "Write" >> WriteShards(parts(self.output, self.run_id, self.model), make_ready)
+
+
+def parts(
+    output: str,
+    run_id: str,
+    model: ModelFields,
+    labels: tuple[Label, ...] = (),
+    max_seconds: float = MAX_SHARD_SECONDS,
+) -> WriteParts:
+    """Returns the transform that writes a run's parts, without naming them. See WriteParts for `labels`."""
+    encode = functools.partial(_encode, model=model)
+    return WriteParts(directory(output, run_id), SUFFIX, encode, labels, max_seconds=max_seconds)
 
 
 def directory(output: str, run_id: str) -> str:

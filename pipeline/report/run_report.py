@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,10 +39,11 @@ class RunReport:
         (`from_s`) and the last ended (`to_s`), in seconds after the start of the command. If images share a call, also
         `batch_size`, the mean number of images per call.
       elapsed_seconds: from the start of the command to the report.
-      images_per_second: embedded images over elapsed seconds.
+      images_per_second: images that this attempt embedded, over elapsed seconds.
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
       device: the device that the model ran on; "" if it did not run.
+      attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class RunReport:
     verdict: str
     phases: dict[str, float] = dataclasses.field(default_factory=dict)
     device: str = ""
+    attempts: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -113,6 +116,7 @@ def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: da
     counts = {name: tally.counts.get(name, 0) for name in COUNTS}
     _check_accounts(counts, tally, has_files=bool(config.output))
     elapsed = (finished_at - config.started_at).total_seconds()
+    embedded_now = counts["embedded"] - sum(n for (_, outcome), n in tally.origins.items() if outcome == "embedded")
     stages = _by_stage(tally.times, config.started_at.timestamp())
     device = ", ".join(sorted({device for _, device in tally.times if device}))
     measured = Measured(
@@ -138,11 +142,20 @@ def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: da
         seconds={stage: round(time.seconds, 3) for stage, time in stages.items()},
         timings={stage: _timing(time) for stage, time in stages.items()},
         elapsed_seconds=round(elapsed, 3),
-        images_per_second=round(counts["embedded"] / elapsed, 3) if elapsed > 0 else 0.0,
+        images_per_second=round(embedded_now / elapsed, 3) if elapsed > 0 else 0.0,
         verdict=verdict(measured),
         phases={phase: round(seconds, 3) for phase, seconds in phases(stages, elapsed).items()},
         device=device,
+        attempts=_attempts(config, counts, tally),
     )
+
+
+def _attempts(config: EmbedConfig, counts: Mapping[str, int], tally: Tally) -> dict[str, int]:
+    vectors: Counter[str] = Counter()
+    for (attempt, _), images in sorted(tally.origins.items()):
+        vectors[datetime.datetime.fromisoformat(attempt).isoformat(timespec="milliseconds")] += images
+    own = counts["embedded"] + counts["reused"] + counts["duplicate"] - sum(vectors.values())
+    return dict(vectors) | {config.started_at.isoformat(timespec="milliseconds"): own}
 
 
 def _check_accounts(counts: Mapping[str, int], tally: Tally, has_files: bool) -> None:

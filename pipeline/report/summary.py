@@ -33,6 +33,9 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
     if config.output_table:
         pruned = f", {report.pruned} rows pruned" if report.pruned else ""
         lines.append(f"  table     {config.output_table}{pruned}; failures in …_failures, this report in …_runs")
+    if len(report.attempts) > 1:
+        *earlier, own = report.attempts.values()
+        lines.append(f"  attempts  {sum(earlier)} vectors from earlier attempts at this run, {own} from the last")
     for stage, errors in report.failures.items():
         for error, images in errors.items():
             lines.append(f"  failed    {images} × {error} in the stage {stage}")

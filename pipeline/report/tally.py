@@ -21,11 +21,13 @@ class Tally:
         failures.
       failures: (stage, error) → images.
       times: (stage, device) → how long the workers' threads were busy.
+      origins: (attempt, outcome) → vectors that this attempt has taken over from an earlier one.
     """
 
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
     failures: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     times: dict[tuple[str, str], StageSeconds] = dataclasses.field(default_factory=dict)
+    origins: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
 
     def add_failure(self, failure: Failure) -> None:
         """Counts an image that failed."""
@@ -37,6 +39,11 @@ class Tally:
         total = self.times.get(key)
         self.times[key] = time if total is None else total.merge(time)
 
+    def add_origin(self, origin: tuple[str, str]) -> None:
+        """Counts a vector of an earlier attempt, under the outcome that its image had there."""
+        self.origins[origin] += 1
+        self.counts[origin[1]] += 1
+
     @classmethod
     def merge(cls, tallies: Iterable["Tally"]) -> "Tally":
         """Returns the sum of several tallies, and does not change them."""
@@ -44,6 +51,7 @@ class Tally:
         for tally in tallies:
             total.counts.update(tally.counts)
             total.failures.update(tally.failures)
+            total.origins.update(tally.origins)
             for time in tally.times.values():
                 total.add_time(time)
         return total
@@ -60,12 +68,14 @@ class SumTallies(beam.PTransform):
       failures: all failures.
       written: (`records` or `lines`, collection of the files that hold them).
       seconds: times, in several collections.
+      origins: see ComposeReport.
     """
 
     counted: Sequence[tuple[str, beam.PCollection]]
     failures: beam.PCollection[Failure]
     written: Sequence[tuple[str, beam.PCollection[Shard]]]
     seconds: Sequence[beam.PCollection[StageSeconds]]
+    origins: beam.PCollection[tuple[str, str]] | None = None
 
     def expand(self, root: Any) -> beam.PCollection[Tally]:
         sums: list[tuple[beam.PCollection, Callable[[Tally, Any], None]]] = [
@@ -74,6 +84,8 @@ class SumTallies(beam.PTransform):
             *((times, Tally.add_time) for times in self.seconds),
             (self.failures, Tally.add_failure),
         ]
+        if self.origins:
+            sums.append((self.origins, Tally.add_origin))
         tallies = [
             collection | f"Sum{i}" >> beam.ParDo(_Sum(add)).with_output_types(Tally)
             for i, (collection, add) in enumerate(sums)

@@ -4,8 +4,8 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from pipeline.only_new import STAGE as DIGEST
 from transforms.concurrent import in_flight
+from transforms.copies import STAGE as DIGEST
 from transforms.decode import STAGE as DECODE
 from transforms.embed import LOAD, WAIT
 from transforms.embed import STAGE as EMBED

@@ -10,6 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipeline.attempt import Attempt
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
@@ -33,6 +34,7 @@ class ComposeReport(beam.PTransform):
       failures: all failures.
       written: (`records` or `lines`, collection of the files that hold them).
       seconds: times, in several collections.
+      origins: the attempt and the outcome of each vector that an earlier attempt has stored; None if there is none.
     """
 
     config: EmbedConfig
@@ -41,9 +43,10 @@ class ComposeReport(beam.PTransform):
     failures: beam.PCollection[Failure]
     written: Sequence[tuple[str, beam.PCollection[Shard]]]
     seconds: Sequence[beam.PCollection[StageSeconds]]
+    origins: beam.PCollection[tuple[str, str]] | None = None
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
-        tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds)
+        tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds, self.origins)
         compose = beam.ParDo(_Compose(self.config, self.model), beam.pvalue.AsSingleton(tally, default_value=Tally()))
         return root | "Once" >> beam.Impulse() | "Compose" >> compose
 
@@ -61,19 +64,20 @@ class _Compose(beam.DoFn):
 class WriteReport(beam.PTransform):
     """RunReport → the same, written to `<output>/runs/<run_id>.json` if the run has an output.
 
-    The job fails afterwards if more images failed than --max_failure_rate allows.
+    Then the parts go. The job fails at last if more images failed than --max_failure_rate allows.
     """
 
     config: EmbedConfig
-    model: ModelSpec
+    attempt: Attempt
 
     def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
-        return report | "Write" >> beam.Map(_write, self.config, self.model)
+        return report | "Write" >> beam.Map(_write, self.config, self.attempt)
 
 
-def _write(report: RunReport, config: EmbedConfig, model: ModelSpec) -> RunReport:
+def _write(report: RunReport, config: EmbedConfig, attempt: Attempt) -> RunReport:
     if config.output:
         run_report.write(config.output, report)
+    attempt.finish()
     if excess := report.exceeds(config.max_failure_rate):
         raise FailureRateExceeded(excess)
     return report

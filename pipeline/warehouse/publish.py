@@ -6,7 +6,7 @@ for a job that was launched from a template.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -260,20 +260,26 @@ class PublishRows(beam.PTransform):
     Attributes:
       publication: of these rows.
       loads: collections with an element for each load job that has ended, as WriteBigQuery returns them.
+      before_publishing: called before the table is changed. If it raises an error, the table stays as it is.
     """
 
     publication: Publication
     loads: Sequence[beam.PCollection]
+    before_publishing: Callable[[], None]
 
     def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
         ended = tuple(self.loads) | "Ended" >> beam.Flatten()
-        return report | "Publish" >> beam.ParDo(_Publish(self.publication), ended=beam.pvalue.AsIter(ended))
+        return report | "Publish" >> beam.ParDo(
+            _Publish(self.publication, self.before_publishing), ended=beam.pvalue.AsIter(ended)
+        )
 
 
 class _Publish(beam.DoFn):
-    def __init__(self, publication: Publication):
+    def __init__(self, publication: Publication, before_publishing: Callable[[], None]):
         self._publication = publication
+        self._before_publishing = before_publishing
 
     def process(self, report: RunReport, ended: Iterable[Any]) -> Iterable[RunReport]:
+        self._before_publishing()
         publish(self._publication, report)
         yield report

@@ -165,14 +165,13 @@ def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:
     return [Identity(*values) for values in zip(*decoded, strict=True)]
 
 
-def decode_facts(serialized: bytes) -> tuple[str, int, int]:
-    """Returns format, height and width of an embedding's image. Raises ValueError if it is not an embedding."""
-    columns = _columns([serialized], "image/format", "image/height", "image/width")
-    return (
-        columns["image/format"][0].as_py().decode(),
-        columns["image/height"][0].as_py(),
-        columns["image/width"][0].as_py(),
-    )
+def decode_facts(serialized: Sequence[bytes]) -> list[tuple[str, int, int]]:
+    """Returns (format, height, width) of the images of serialized embeddings. Raises ValueError if one is none."""
+    if not serialized:
+        return []
+    columns = _columns(serialized, "image/format", "image/height", "image/width")
+    formats, heights, widths = (columns[name] for name in ("image/format", "image/height", "image/width"))
+    return list(zip(_texts(formats), heights.to_pylist(), widths.to_pylist(), strict=True))
 
 
 def _columns(serialized: Sequence[bytes], *names: str) -> dict[str, pa.Array]:

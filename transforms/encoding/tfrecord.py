@@ -4,6 +4,7 @@ The format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_fo
 import takes seconds. No Beam.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -42,6 +43,12 @@ def read(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
         if len(record) < size or crc != _masked_crc(record):
             raise ValueError("a truncated or broken TFRecord: the checksum of its bytes does not match")
         yield record
+
+
+def read_whole(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
+    """Yields the records of a file that may be cut off, in order, up to the last one that is whole."""
+    with contextlib.suppress(ValueError):
+        yield from read(file, max_bytes)
 
 
 def _masked_crc(data: bytes) -> bytes:

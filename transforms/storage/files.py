@@ -5,7 +5,7 @@ import posixpath
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -132,3 +132,9 @@ def remove_file(path: str) -> None:
     """Deletes a file if it exists."""
     with contextlib.suppress(BeamIOError):
         FileSystems.delete([path])
+
+
+def remove_files(paths: Sequence[str]) -> None:
+    """Deletes files, those of them that exist."""
+    for path in paths:
+        remove_file(path)

@@ -4,13 +4,14 @@ An object is read in the generation that was listed. If that generation is gone,
 """
 
 import base64
+import contextlib
 import functools
 import os
 from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 import requests.adapters
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.api_core.page_iterator import HTTPIterator
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import storage
@@ -128,6 +129,28 @@ def open_stored(path: str, generation: str, billing_project: str | None) -> Bina
     blob = _blob(path, generation, billing_project)
     file: BinaryIO = blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY)
     return file
+
+
+def write(path: str, content: bytes, *, if_generation_match: int) -> str:
+    """Writes a small object, and returns its generation.
+
+    Args:
+      path: of the object.
+      content: its bytes.
+      if_generation_match: the generation that it must have; 0 if it must not exist.
+
+    Raises:
+      PreconditionFailed: if it has another generation. If the request fails, the client's own errors.
+    """
+    blob = _blob(path, None, None)
+    blob.upload_from_string(content, if_generation_match=if_generation_match, timeout=TIMEOUT, retry=RETRY)
+    return str(blob.generation)
+
+
+def remove(path: str, generation: str) -> None:
+    """Removes an object if it has this generation; another one stays. If the request fails, the client's own errors."""
+    with contextlib.suppress(NotFound, PreconditionFailed):
+        _blob(path, None, None).delete(if_generation_match=int(generation), timeout=TIMEOUT, retry=RETRY)
 
 
 def crc32c(content: bytes) -> str:

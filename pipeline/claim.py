@@ -1,0 +1,211 @@
+"""The claim to a run: a file `runs/<run_id>.unfinished` that one process holds from the start of a run to its end.
+
+It shows which runs are unfinished, what they embed, and whether a process is still at it. A process that dies leaves
+its claim, and the next attempt takes it over. A process that lives keeps it, and a second one is refused.
+
+A process on this machine lives if its id does. Any other process rewrites its claim every few seconds, and is dead if
+it stops. A worker may still belong to an attempt that was taken for dead. So the attempt looks at its claim once more
+before it gives files their names, and changes nothing if the claim is another's.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.attempt import CLAIM_SUFFIX, Attempt
+from pipeline.options import EmbedConfig
+from transforms.models.spec import ModelSpec
+from transforms.storage import contested, files
+
+# Cloud Storage allows one write per second and object.
+_BEAT_SECONDS = 10.0
+# A process that did not rewrite its claim for this long is dead.
+_SILENT_SECONDS = 2.5 * _BEAT_SECONDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """The content of the file.
+
+    Attributes:
+      run_id, attempt: of the attempt that holds it.
+      embeds: what the run embeds, with which model, and where it publishes.
+      host, process: of the process that launched the attempt; `process` is "" once it has ended without finishing.
+      beats: how often the process has rewritten the file.
+    """
+
+    run_id: str
+    attempt: str
+    embeds: dict[str, Any]
+    host: str
+    process: str
+    beats: int = 0
+
+    def to_bytes(self) -> bytes:
+        return (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode()
+
+    @classmethod
+    def of_bytes(cls, content: bytes) -> "Claim | None":
+        """Returns a claim, or None if the bytes are none."""
+        try:
+            fields = json.loads(content)
+            return cls(**{field.name: fields[field.name] for field in dataclasses.fields(cls)})
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Held(ValueError):
+    """Another process is at this run."""
+
+
+class Holder:
+    """Holds the claim to a run, and shows every few seconds that its process lives."""
+
+    def __init__(self, path: str, claim: Claim, state: str):
+        self._path = path
+        self._claim = claim
+        self._state = state
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Shows no longer that the process lives. The last step of a run that is complete has removed the claim."""
+        self._ended.set()
+        self._thread.join()
+
+    def leave(self) -> None:
+        """Leaves the claim to the next attempt, because this one ends before the run is complete."""
+        self.end()
+        with contextlib.suppress(Exception):  # the process ends anyway, which says the same
+            contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_BEAT_SECONDS):
+            self._claim = dataclasses.replace(self._claim, beats=self._claim.beats + 1)
+            try:
+                self._state = contested.write(self._path, self._claim.to_bytes(), self._state)
+            except contested.Lost:
+                return  # the attempt will notice before it names a file
+            except Exception:  # noqa: BLE001, S112 - each storage client has errors of its own; the next beat tries again
+                continue
+
+
+def path(place: str, run_id: str) -> str:
+    """Returns the path of the claim to a run."""
+    return f"{place}/runs/{run_id}{CLAIM_SUFFIX}"
+
+
+def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
+    """Returns the state of the claim to a run for `take`, or None if there is no claim. Changes nothing.
+
+    Args:
+      attempt: at the run.
+      say: shows a line to the user.
+
+    Raises:
+      Held: if another process holds the claim.
+    """
+    place = path(attempt.place, attempt.run_id)
+    present = contested.read(place)
+    if present and _lives(place, present, say):
+        raise _held(attempt.run_id, present)
+    return present.state if present else None
+
+
+def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Holder:
+    """Takes the claim to a run.
+
+    Args:
+      attempt: at the run.
+      config: the configuration of the run.
+      model: the model that it embeds with.
+      state: of the claim, as `look` returned it.
+
+    Raises:
+      Held: if another process was faster.
+      OSError: if the claim cannot be written.
+    """
+    place = path(attempt.place, attempt.run_id)
+    claim = Claim(attempt.run_id, attempt.label, _embeds(config, model), socket.gethostname(), _process(os.getpid()))
+    try:
+        return Holder(place, claim, contested.write(place, claim.to_bytes(), state))
+    except contested.Lost:
+        raise _held(attempt.run_id, contested.read(place)) from None
+
+
+def unfinished(place: str, config: EmbedConfig, model: ModelSpec, say: Callable[[str], object]) -> str | None:
+    """Returns the name of the latest unfinished run that embeds the same as this one, and that no process is at."""
+    embeds = _embeds(config, model)
+    same = [
+        (claim.attempt, claim.run_id, claim_path, present)
+        for claim_path, present, claim in _claims(place)
+        if claim.embeds == embeds and claim_path == path(place, claim.run_id)
+    ]
+    for _, run_id, claim_path, present in sorted(same, reverse=True):
+        if not _lives(claim_path, present, say):
+            return run_id
+    return None
+
+
+def _claims(place: str) -> Iterator[tuple[str, contested.Content, Claim]]:
+    for metadata in files.match(f"{place}/runs/*{CLAIM_SUFFIX}"):
+        present = contested.read(metadata.path)
+        claim = Claim.of_bytes(present.content) if present else None
+        if present and claim:
+            yield metadata.path, present, claim
+
+
+def _embeds(config: EmbedConfig, model: ModelSpec) -> dict[str, Any]:
+    return {
+        "inputs": list(config.inputs),
+        "input_format": config.input_format,
+        "retry_failed": config.retry_failed,
+        "reprocess": config.reprocess,
+        "model_digest": model.digest,
+        "output_table": config.output_table,
+    }
+
+
+def _lives(claim_path: str, present: contested.Content, say: Callable[[str], object]) -> bool:
+    claim = Claim.of_bytes(present.content)
+    if claim is None or not claim.process:
+        return False
+    if claim.host == socket.gethostname():
+        process_id = claim.process.partition(" ")[0]
+        return process_id.isdecimal() and claim.process == _process(int(process_id))
+    say(f"the run {claim.run_id!r} was begun on {claim.host}: waiting {_SILENT_SECONDS:.0f} s for a sign of life\n")
+    time.sleep(_SILENT_SECONDS)
+    later = contested.read(claim_path)
+    return later is not None and later.state != present.state
+
+
+def _process(process_id: int) -> str:
+    """Returns the id of a process and when it started, which tells it from a later one of that id; "" if it is dead."""
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return ""
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            return ""
+        except PermissionError:
+            pass
+        return str(process_id)
+    state, *_, started = status.rpartition(")")[2].split()[:20]
+    return "" if state in "ZX" else f"{process_id} {started}"
+
+
+def _held(run_id: str, present: contested.Content | None) -> Held:
+    claim = Claim.of_bytes(present.content) if present else None
+    process = f"process {claim.process.partition(' ')[0]} on {claim.host}" if claim else "another process"
+    return Held(f"--run_id {run_id!r}: {process} is at this run; wait for it, or give another --run_id")

@@ -1,0 +1,72 @@
+"""Interruptions: SIGINT and SIGTERM end the process within seconds, with everything stored that can be."""
+
+import contextlib
+import os
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from pipeline.command import INTERRUPTED, TERMINATED
+
+# Storing the open parts of a bucket takes requests, which may hang.
+_PATIENCE_SECONDS = 3.5
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which schedulers and containers send before they kill a process."""
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Lets SIGTERM raise an error in the main thread, as SIGINT does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def of(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Returns the interruption behind an error. Beam wraps it if it runs a bundle in the main thread."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def exit_code(interruption: KeyboardInterrupt) -> int:
+    """Returns the exit code of a process that ends by an interruption."""
+    return TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED
+
+
+def store(steps: Sequence[Callable[[], object]]) -> None:
+    """Runs steps that may hang, for a few seconds altogether."""
+
+    def run() -> None:
+        for step in steps:
+            with contextlib.suppress(Exception):  # the process ends, and the next step may still succeed
+                step()
+
+    thread = threading.Thread(target=run, name="store", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_SECONDS)
+
+
+def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
+    """Returns the command that goes on with a run."""
+    named = any(arg.partition("=")[0] == "--run_id" for arg in argv)
+    return shlex.join(["python", "run_pipeline.py", *argv, *(() if named else ("--run_id", run_id))])
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once. An ordinary exit would wait for the worker threads."""
+    os._exit(code)
+
+
+def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated

@@ -1,0 +1,102 @@
+"""Going on: the vectors that unfinished attempts at this run have stored are taken over, and not embedded again.
+
+An attempt that dies leaves its parts. Each holds whole records up to where it breaks off. A record is taken over if the
+image still has the version that was embedded. It is then written again, in a part of this attempt, so that the run ends
+with the files that one undisturbed attempt would have written.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+
+from pipeline.attempt import Attempt
+from pipeline.fetch_vectors import GroupByShard, fetch
+from pipeline.ledger import MAX_RECORD_BYTES, known_records
+from transforms import counters
+from transforms.copies import of_copy
+from transforms.encoding import tfrecord
+from transforms.parts import Label
+from transforms.records import Embedding, Known, Reuse
+from transforms.stage import MAIN, Stage
+from transforms.storage import files
+
+_ORIGINS = "origins"
+
+
+class TakeOverOutput(NamedTuple):
+    """Vectors of unfinished attempts.
+
+    Attributes:
+      embeddings: of this run's images.
+      origins: for each of them, the attempt that wrote its record, and the outcome that it had there.
+    """
+
+    embeddings: beam.PCollection[Embedding]
+    origins: beam.PCollection[tuple[str, str]]
+
+
+@dataclasses.dataclass(eq=False)
+class ReadUnfinished(beam.PTransform):
+    """Pipeline → the Known of each whole record that earlier attempts at a run have left, for one model digest."""
+
+    attempt: Attempt
+    digest: str
+
+    def expand(self, root: Any) -> beam.PCollection[Known]:
+        return (
+            root
+            | "Attempt" >> beam.Create([self.attempt.label])
+            | "Parts" >> beam.FlatMap(_parts, self.attempt)
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> beam.FlatMap(_known, self.digest).with_output_types(Known)
+        )
+
+
+@dataclasses.dataclass(eq=False)
+class TakeOver(Stage):
+    """Reuse of records in parts → TakeOverOutput.
+
+    The job fails if a part is gone, because then another process has taken over the run, or has completed it.
+    """
+
+    digest: str
+
+    def expand(self, reuses: beam.PCollection[Reuse]) -> TakeOverOutput:
+        outputs = (
+            reuses
+            | "ByPart" >> GroupByShard()
+            | "TakeOver" >> beam.ParDo(_TakeOver(self.digest)).with_outputs(_ORIGINS, main=MAIN)
+        )
+        return TakeOverOutput(outputs[MAIN], outputs[_ORIGINS])
+
+
+class _TakeOver(beam.DoFn):
+    def __init__(self, digest: str):
+        self._digest = digest
+
+    def process(self, group: tuple[str, Iterable[Reuse]]) -> Iterable[Embedding]:
+        part, reuses = group
+        label = Label.of(part)
+        for reuse, embedding in fetch(part, reuses, self._digest):
+            if not isinstance(embedding, Embedding):
+                raise OSError(
+                    f"the record of an earlier attempt is gone (at byte {reuse.known.offset} of {part}): is another "
+                    "process at this run?"
+                ) from embedding
+            counters.inc(counters.IMAGES_RESUMED)
+            yield of_copy(embedding, reuse.ref)
+            if label:
+                yield beam.pvalue.TaggedOutput(_ORIGINS, tuple(label))
+
+
+def _parts(_: str, attempt: Attempt) -> Iterator[str]:
+    return attempt.earlier_parts()
+
+
+def _known(part: str, digest: str) -> Iterator[Known]:
+    label = Label.of(part)
+    with files.open_stored(part) as file:
+        records = tfrecord.read_whole(file, MAX_RECORD_BYTES)
+        yield from known_records(records, part, 0.0, digest, label.attempt if label else "")

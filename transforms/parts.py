@@ -1,0 +1,225 @@
+"""Parts: files that records are appended to, and that outlive the process that writes them.
+
+On a local disk a part is good up to its last whole record, however the process ends. A background thread flushes each
+open part twice a second and syncs it to the disk every ten seconds. In a bucket, an object exists once it is closed.
+There the thread closes a part that is `max_seconds` old, and the next record opens another.
+"""
+
+import collections
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+from transforms.records import Shard
+from transforms.storage import files, locations
+
+# Twice a second, so that a kill costs less than a second of records even if a flush takes a while.
+_FLUSH_SECONDS = 0.5
+_SYNC_SECONDS = 10.0
+
+_BATCH = 64
+_SEPARATOR = "-"
+
+Encode = Callable[[Sequence[Any]], Sequence[bytes]]
+
+
+class Label(NamedTuple):
+    """The first half of a part's name: the attempt that wrote it, and the outcome of its images."""
+
+    attempt: str
+    outcome: str
+
+    def __str__(self) -> str:
+        return f"{self.attempt}{_SEPARATOR}{self.outcome}{_SEPARATOR}"
+
+    @classmethod
+    def of(cls, path: str) -> "Label | None":
+        """Returns the label of a part, or None if its name has none."""
+        attempt, *rest = path.rpartition("/")[2].split(_SEPARATOR)
+        return cls(attempt, rest[0]) if len(rest) == 2 else None
+
+
+class PartWriter:
+    """Appends records to a part, and opens a new one when a part is closed. Its methods may run in several threads."""
+
+    def __init__(
+        self, directory: str, label: Label | None, suffix: str, encode: Encode, max_bytes: int, max_seconds: float
+    ):
+        """Opens no file before the first record.
+
+        Args:
+          directory: holds nothing but parts.
+          label: the first half of each part's name.
+          suffix: of each name, with the dot.
+          encode: a batch of records → their bytes, one item per record, framed as the file needs them.
+          max_bytes: a part is closed at this size.
+          max_seconds: a part in a bucket is closed at this age.
+        """
+        self._prefix = f"{directory}/{label or ''}"
+        self._suffix = suffix
+        self._encode = encode
+        self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
+        self._has_tail = locations.is_local(directory)
+        self._lock = threading.Lock()
+        self._batch: list[Any] = []
+        self._file: BinaryIO | None = None
+        # Of the open part: its bytes, its records, those of them that are counted as saved, and two times of it.
+        self._path = ""
+        self._bytes = self._records = self._counted = 0
+        self._opened = self._synced = 0.0
+        self._closed: list[Shard] = []
+        self._seconds = 0.0
+        self._error: Exception | None = None
+        _watch(self)
+
+    def add(self, record: Any) -> None:
+        """Appends a record. Raises OSError if it, or an earlier one, cannot be written."""
+        with self._lock:
+            self._raise_error()
+            self._batch.append(record)
+            if len(self._batch) == _BATCH:
+                self._write()
+
+    def close(self) -> None:
+        """Writes what is left, and closes the part. Raises OSError if a record cannot be written."""
+        with self._lock:
+            self._raise_error()
+            self._write()
+            self._close()
+
+    def take(self) -> tuple[list[Shard], float]:
+        """Returns the parts that were closed since the last call, and the seconds that writing took."""
+        if not self._closed and not self._seconds:
+            return [], 0.0
+        with self._lock:
+            closed, seconds = self._closed, self._seconds
+            self._closed, self._seconds = [], 0.0
+        return closed, seconds
+
+    def save(self, *, close: bool = False) -> None:
+        """Makes the records so far outlive this process.
+
+        Args:
+          close: whether a part in a bucket is closed, whatever its age.
+        """
+        with self._lock:
+            if self._error:
+                return
+            try:
+                self._write()
+                descriptor = self._flush()
+                if not self._has_tail and (close or time.monotonic() - self._opened >= self._max_seconds):
+                    self._close()
+            except Exception as error:  # noqa: BLE001 - the thread that adds the next record raises it
+                self._error = error
+                return
+        if descriptor is not None:  # synced without the lock, because a disk may take its time
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                self._error = error
+            finally:
+                os.close(descriptor)
+
+    def _flush(self) -> int | None:
+        """Flushes the open part of a local disk, and returns a descriptor of it if it is to be synced."""
+        if self._file is None or not self._has_tail:
+            return None
+        self._file.flush()
+        self._count()
+        now = time.monotonic()
+        if now - self._synced < _SYNC_SECONDS:
+            return None
+        self._synced = now
+        return os.dup(self._file.fileno())
+
+    def _count(self) -> None:
+        """Counts the records that have become durable."""
+        with _watching:
+            _saved[self._suffix] += self._records - self._counted
+        self._counted = self._records
+
+    def _raise_error(self) -> None:
+        if self._error:
+            raise self._error
+
+    def _write(self) -> None:
+        if not self._batch:
+            return
+        start = time.perf_counter()
+        if self._file is None:
+            self._path = f"{self._prefix}{uuid.uuid4().hex}{self._suffix}"
+            self._file, self._bytes, self._records, self._counted = files.create(self._path), 0, 0, 0
+            self._opened = self._synced = time.monotonic()
+        encoded = self._encode(self._batch)
+        self._file.writelines(encoded)
+        self._bytes += sum(map(len, encoded))
+        self._records += len(encoded)
+        self._batch = []
+        self._seconds += time.perf_counter() - start
+        if self._bytes >= self._max_bytes:
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is None:
+            return
+        start = time.perf_counter()
+        file, self._file = self._file, None
+        if self._has_tail:
+            file.flush()
+            os.fsync(file.fileno())
+        file.close()  # raises if cloud storage has not taken all bytes
+        self._count()
+        self._closed.append(Shard(self._path, self._records))
+        self._seconds += time.perf_counter() - start
+
+
+_writers: "weakref.WeakSet[PartWriter]" = weakref.WeakSet()
+_watching = threading.Lock()
+_thread: threading.Thread | None = None
+# Records of this process that outlive it, by the suffix of their files.
+_saved: collections.Counter[str] = collections.Counter()
+
+
+def reset() -> None:
+    """Sets the count of saved records to zero, for a new run."""
+    with _watching:
+        _saved.clear()
+
+
+def saved(suffix: str) -> int:
+    """Returns how many records in files of a suffix this process has written since `reset` that outlive it."""
+    with _watching:
+        return _saved[suffix]
+
+
+def save_all() -> None:
+    """Makes all records that this process has written so far outlive it."""
+    with _watching:
+        writers = list(_writers)
+    for writer in writers:
+        writer.save(close=True)
+
+
+def _watch(writer: PartWriter) -> None:
+    global _thread
+    with _watching:
+        _writers.add(writer)
+        if _thread is None or not _thread.is_alive():  # a forked process has no threads of its parent
+            _thread = threading.Thread(target=_save_regularly, name="save-parts", daemon=True)
+            _thread.start()
+
+
+def _save_regularly() -> None:
+    while True:
+        time.sleep(_FLUSH_SECONDS)
+        with _watching:
+            writers = list(_writers)
+        for writer in writers:
+            writer.save()
+        del writers  # or a bundle's writer would live until the next round

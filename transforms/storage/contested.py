@@ -1,0 +1,122 @@
+"""A small file that several processes may want to write. Each writes it only in the state that it has seen.
+
+Cloud Storage checks the state itself, by `if_generation_match`. On a local disk a lock on the directory guards the
+check. Other filesystems have neither, so there two processes that write in the same instant may both believe that they
+have won.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from transforms.storage import files, gcs, locations
+
+
+class Content(NamedTuple):
+    """The bytes of a file, and the state that it had when they were read."""
+
+    content: bytes
+    state: str
+
+
+class Lost(OSError):
+    """Another process has written the file since it was read."""
+
+
+def read(path: str) -> Content | None:
+    """Returns a file's content and state, or None if there is no such file. Raises OSError."""
+    if locations.is_gcs(path):
+        try:
+            state = gcs.describe(path, None).generation
+            return Content(gcs.read(path, state, None), state)
+        except FileNotFoundError:
+            return None
+    if locations.is_local(path):
+        with contextlib.suppress(FileNotFoundError):
+            return Content(Path(path).read_bytes(), _local_state(path))
+        return None
+    return Content(files.read(path), files.version(files.metadata(path))) if files.match(path) else None
+
+
+def write(path: str, content: bytes, state: str | None) -> str:
+    """Writes a file whole, and returns its new state.
+
+    Args:
+      path: of the file.
+      content: its new bytes.
+      state: the state that the file must have; None if it must not exist.
+
+    Raises:
+      Lost: if the file is in another state.
+      OSError: if it cannot be written.
+    """
+    if locations.is_gcs(path):
+        return _write_object(path, content, state)
+    with _locked(path):
+        _check(path, state)
+        files.write(path, content)
+        present = read(path)
+    if present is None or present.content != content:
+        raise Lost(f"{path} was removed or replaced as it was written")
+    return present.state
+
+
+def remove(path: str, state: str) -> None:
+    """Removes a file.
+
+    Raises:
+      Lost: if the file is in another state.
+      OSError: if it cannot be removed.
+    """
+    if locations.is_gcs(path):
+        gcs.remove(path, state)
+        return
+    with _locked(path):
+        _check(path, state)
+        files.remove_file(path)
+
+
+def _check(path: str, state: str | None) -> None:
+    present = read(path)
+    if (present.state if present else None) != state:
+        raise Lost(f"{path} was written by another process")
+
+
+def _write_object(path: str, content: bytes, state: str | None) -> str:
+    try:
+        return gcs.write(path, content, if_generation_match=int(state or 0))
+    except gcs.PreconditionFailed as error:
+        # The reply to a first request may have been lost, and the second one meets the result of the first.
+        present = read(path)
+        if present is not None and present.content == content:
+            return present.state
+        raise Lost(f"{path} was written by another process") from error
+
+
+def _local_state(path: str) -> str:
+    status = os.stat(path)  # noqa: PTH116
+    return f"{status.st_ino}-{status.st_mtime_ns}"
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Holds the lock of a local file's directory, where the filesystem has locks."""
+    if not locations.is_local(path):
+        yield
+        return
+    directory = Path(path).parent
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                raise
+        yield
+    finally:
+        os.close(descriptor)
