@@ -107,10 +107,10 @@ def _descriptor(number: int, file: IO[str]) -> Iterator[None]:
         os.close(original)
 
 
-def read_rows(output: Path) -> list[dict]:
-    """Returns all records below an output directory, without TensorFlow."""
+def read_rows(output: Path, run_id: str = "*") -> list[dict]:
+    """Returns all records below an output directory, or those of one run, without TensorFlow."""
     rows = []
-    for path in sorted(output.glob("embeddings/*/part-*-of-*.tfrecord")):
+    for path in sorted(output.glob(f"embeddings/{run_id}/part-*-of-*.tfrecord")):
         with path.open("rb") as file:
             batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(tfrecord.read(file, 2**30)))
         rows += [

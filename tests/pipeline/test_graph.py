@@ -1,5 +1,6 @@
 """pipeline.graph: the steps of a job by what was asked, and which rows a run may prune. Nothing runs here."""
 
+import dataclasses
 import functools
 
 import apache_beam as beam
@@ -7,15 +8,18 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import PipelineVisitor
 
+from pipeline import attempt as attempts
 from pipeline import graph, options
 from pipeline.warehouse.publish import Publication
 from pipeline.warehouse.tables import Staging
 from transforms.records import Known
 
 # As a user reads them in the runner's graph.
-ALWAYS = {"ListImages", "ReadImages", "DecodeImages", "EmbedImages", "Failures", "ComposeReport", "WriteReport"}
+# Without --output, the vectors are written too, for an attempt that goes on with this one.
+ALWAYS = {"ListImages", "ReadImages", "DecodeImages", "EmbedImages", "Failures", "WriteTFRecords"}
+ALWAYS |= {"ComposeReport", "WriteReport"}
 ONLY_NEW = {"OnlyNew", "FailuresOfFirsts", "CopyVectors"}
-FILES = {"WriteTFRecords", "WriteFailures"}
+FILES = {"WriteFailures", "NameFiles"}
 TABLE = {"LoadEmbeddings", "LoadFailures", "Publish"}
 
 OUTPUT = "--output=/vectors"
@@ -27,13 +31,22 @@ def built(model):
     """Gives the full names of the steps of a job, by its flags."""
 
     @functools.cache
-    def build(*flags, accelerator=None):
+    def build(*flags, accelerator=None, continues=False):
         config, _ = options.parse(["--input=/photos/**", *flags])
         pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--no_pipeline_type_check"]))  # in half the time
         publication = None
         if config.output_table:
             publication = Publication(config.output_table, Staging.of(config.output_table), "gs://b/temp", False)
-        graph.build(pipeline, config, model, publication, share_model_across_processes=False, accelerator=accelerator)
+        attempt = dataclasses.replace(attempts.of(config, "gs://b/temp"), continues=continues)
+        graph.build(
+            pipeline,
+            config,
+            model,
+            publication,
+            share_model_across_processes=False,
+            accelerator=accelerator,
+            attempt=attempt,
+        )
         names = _Names()
         pipeline.visit(names)
         return names.names
@@ -96,6 +109,22 @@ def test_the_steps_of_a_job(built, flags, expected):
 def test_the_ledger_is_read_where_it_says_what_to_skip_or_to_prune(built, flags, is_read):
     names = built(OUTPUT_TABLE, *flags)
     assert any(name.startswith("OnlyNew/ReadLedger") for name in names) is is_read
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_read"), [([], True), (["--reprocess"], True), (["--input_format=tar"], False)], ids=repr
+)
+def test_what_an_unfinished_attempt_has_left_is_read(built, flags, is_read):
+    for output in (OUTPUT, OUTPUT_TABLE):
+        assert not any("ReadUnfinished" in name or "TakeOver" in name for name in built(output, *flags))
+        names = built(output, *flags, continues=True)
+        assert any(name.startswith("OnlyNew/ReadUnfinished") for name in names) is is_read
+
+
+def test_files_are_named_once_the_rows_are_published(built):
+    names = built(OUTPUT, OUTPUT_TABLE)
+    order = [names.index(name) for name in ("ComposeReport", "Publish", "NameFiles", "WriteReport")]
+    assert order == sorted(order)
 
 
 def test_vectors_leave_the_accelerator_before_they_are_written(built):

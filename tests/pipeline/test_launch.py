@@ -1,12 +1,13 @@
 """pipeline.launch: exit codes and what is said, in this process; test_end_to_end.py starts the command itself."""
 
+import json
 import re
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
 
-from pipeline import graph, launch
+from pipeline import check, graph, interruption, launch
 from tests import data_generation as data
 from tests.running import Run
 
@@ -125,28 +126,72 @@ def test_what_the_runner_says_in_the_end(start, instead, photos, monkeypatch, st
         assert run.code == 1 and f"the job failed: the runner says {state}; all that was logged: " in run.stderr
 
 
+class _Left(BaseException):
+    """In the place of the end of this process."""
+
+
+@pytest.fixture
+def leaves(monkeypatch):
+    def leave(code):
+        raise _Left(code)
+
+    monkeypatch.setattr(interruption, "leave", leave)
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "code"), [(KeyboardInterrupt, 130), (interruption.Terminated, 143)], ids=["SIGINT", "SIGTERM"]
+)
 @pytest.mark.parametrize("in_a_bundle", [False, True])
-def test_an_interruption_ends_the_process_at_once(start, instead, photos, monkeypatch, capfd, in_a_bundle):
+def test_an_interruption_ends_the_process_at_once(start, instead, leaves, photos, capfd, in_a_bundle, interrupt, code):
     def build(_):
         if in_a_bundle:
             try:
-                raise KeyboardInterrupt
-            except KeyboardInterrupt as interruption:
-                raise RuntimeError("bundle failed") from interruption
-        raise KeyboardInterrupt
-
-    class _Exited(BaseException):
-        pass
-
-    def leave(code):
-        raise _Exited(code)
+                raise interrupt
+            except KeyboardInterrupt as interrupted:
+                raise RuntimeError("bundle failed") from interrupted
+        raise interrupt
 
     instead(build)
-    monkeypatch.setattr(launch.os, "_exit", leave)
-    with pytest.raises(_Exited) as exited:
+    with pytest.raises(_Left) as left:
+        start(photos, "--run_id=night")
+    assert left.value.args == (code,)
+    printed = capfd.readouterr()
+    line = r"\nrun_pipeline\.py: interrupted: to go on: python run_pipeline\.py --output=.* --run_id=night\n"
+    assert printed.out == "" and re.fullmatch(line, printed.err), printed.err
+
+
+def test_an_interruption_before_any_work(start, leaves, photos, monkeypatch, capfd, tmp_path):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "check_inputs", interrupt)
+    with pytest.raises(_Left) as left:
         start(photos)
-    assert exited.value.args == (130,)
-    assert re.fullmatch("\ninterrupted: .*; one on a cluster goes on\n", capfd.readouterr().err)
+    assert left.value.args == (130,)
+    assert capfd.readouterr().err == "\nrun_pipeline.py: interrupted before any work started\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_job_that_fails_leaves_its_claim_to_the_next(start, instead, photos, tmp_path):
+    def build(_):
+        raise RuntimeError("no")
+
+    instead(build)
+    claim = tmp_path / "out" / "runs" / "night.unfinished"
+    for _ in range(2):
+        assert start(photos, "--run_id=night").code == 1
+        assert json.loads(claim.read_text())["process"] == ""
+
+
+def test_a_run_that_is_being_made_is_refused(start, instead, photos, tmp_path):
+    def build(_):
+        refused.append(launch.main([f"--output={tmp_path / 'out'}", *THREAD, photos, "--run_id=night"]))
+        raise RuntimeError("no")
+
+    refused = []
+    instead(build)
+    assert start(photos, "--run_id=night").code == 1
+    assert refused == [2]
 
 
 def test_explaining_runs_nothing(start, instead, tmp_path):

@@ -37,7 +37,7 @@ def test_everything_given(tmp_path):
         "--max_failure_rate 0.25 --verbose "
         "--model_signature image_feature_vector --model_tags train "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
-        "--billing_project payer --runner=FlinkRunner --parallelism 4".split()
+        "--billing_project payer --no_resume --checkpoint_seconds 7.5 --runner=FlinkRunner --parallelism 4".split()
     )
     assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
     given = dataclasses.asdict(config)
@@ -52,7 +52,10 @@ def test_everything_given(tmp_path):
         "output": "gs://b/out",
         "output_table": "my-project.images.all",
         "run_id": "nightly-1",
+        "is_named": True,
         "overwrite": True,
+        "resume": False,
+        "checkpoint_seconds": 7.5,
         "reprocess": True,
         "retry_failed": False,
         "prune": False,
@@ -68,6 +71,17 @@ def test_everything_given(tmp_path):
         "billing_project": "payer",
         "verbose": True,
     }
+
+
+def test_a_run_goes_on_unless_it_is_told_not_to():
+    config, _ = options.parse([])
+    assert (config.is_named, config.resume, config.checkpoint_seconds) == (False, True, 60.0)
+
+
+@pytest.mark.parametrize("seconds", ["0.5", "0", "-1", "inf", "nan", "a minute"])
+def test_checkpoints_are_a_second_apart_or_more(seconds):
+    with pytest.raises(ValueError, match=f"argument --checkpoint_seconds: '{seconds}': expected a number"):
+        options.parse(["--checkpoint_seconds", seconds])
 
 
 def test_directories_mean_all_below_them(tmp_path, monkeypatch):

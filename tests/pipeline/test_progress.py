@@ -40,8 +40,8 @@ def test_what_needs_no_inference_is_done_too():
     counted |= {counters.IMAGES_LISTED: 1000, counters.IMAGES_SKIPPED: 500}
     assert shown.line() == "500 of 1000 images, 0 failed"
     clock.now += 10
-    counted |= {counters.IMAGES_REUSED: 40, counters.IMAGES_DUPLICATE: 30, counters.IMAGES_EMBEDDED: 20}
-    counted[counters.IMAGES_FAILED] = 10
+    counted |= {counters.IMAGES_REUSED: 20, counters.IMAGES_DUPLICATE: 30, counters.IMAGES_EMBEDDED: 20}
+    counted |= {counters.IMAGES_FAILED: 10, counters.IMAGES_RESUMED: 20}
     assert shown.line() == "600 of 1000 images, 10.0 images/s, 10 failed, 40 s left"
 
 

@@ -3,6 +3,8 @@
 import functools
 import io
 import os
+import time
+import types
 from pathlib import Path
 
 import apache_beam as beam
@@ -10,21 +12,24 @@ import pytest
 
 from tests.clocks import Clock
 from tests.collecting import collect
-from transforms import shards
+from transforms import parts, shards
+from transforms.parts import Label
 from transforms.records import Shard
-from transforms.shards import WriteShards, number
+from transforms.shards import WriteParts, WriteShards, name_parts, number, remove_parts, unnamed
+from transforms.storage import files
 
 
 def lines(records):
     return [f"{record}\n".encode() for record in records]
 
 
-def written(directory, *collections, **options):
+def written(directory, *collections, before_naming=None, **options):
     """Writes records of several collections, and returns the shards that were reported."""
+    write = WriteParts(str(directory), ".txt", lines, **options)
 
     def build(root):
-        records = tuple(root | f"Records{i}" >> beam.Create(found) for i, found in enumerate(collections))
-        return records | WriteShards(str(directory), ".txt", lines, **options)
+        records = tuple(root | f"Records{i}" >> beam.Create(each) for i, each in enumerate(collections))
+        return records | WriteShards(write, before_naming)
 
     found, _ = collect(build)
     assert sum(shard.records for shard in found["shards"]) == sum(map(len, collections))
@@ -56,40 +61,48 @@ def test_several_collections_share_one_numbering(tmp_path):
 
 
 def test_parts_have_a_bounded_size(tmp_path):
-    written(tmp_path / "d", ["x" * 99] * 1000, max_shard_bytes=10_000)
+    written(tmp_path / "d", ["x" * 99] * 1000, max_bytes=10_000)
     sizes = [path.stat().st_size for path in (tmp_path / "d").iterdir()]
-    assert sum(sizes) == 100_000 and max(sizes) < 10_000 + 100 * shards._BATCH and len(sizes) >= 6
+    assert sum(sizes) == 100_000 and max(sizes) < 10_000 + 100 * parts._BATCH and len(sizes) >= 6
 
 
-def parts_and_seconds(encode, records, max_shard_bytes=2**20):
-    """Writes one bundle; returns its parts, and the seconds of each of its `StageSeconds`."""
-    write = shards._WriteParts("d", ".txt", encode, max_shard_bytes)
+def parts_and_seconds(encode, records, max_bytes=2**20):
+    """Writes one bundle to a bucket; returns its parts, and the seconds of each of its `StageSeconds`."""
+    write = shards._WriteParts(WriteParts("gs://b/d", ".txt", encode, max_bytes=max_bytes), None)
     write.start_bundle()
-    parts, seconds = [], []
+    closed, seconds = [], []
     for output in [output for record in records for output in write.process(record)]:
         if isinstance(output, beam.pvalue.TaggedOutput):
             seconds.append(output.value.seconds)
         else:
-            parts.append(output)
+            closed.append(output)
     for output in write.finish_bundle():
         if isinstance(output, beam.pvalue.TaggedOutput):
             seconds.append(output.value.value.seconds)
         else:
-            parts.append(output.value)
-    return parts, seconds
+            closed.append(output.value)
+    return closed, seconds
 
 
-def test_parts_are_closed_when_they_are_full_and_not_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards.files, "create", lambda path: io.BytesIO())
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Lets no thread write what a test has added: the test alone decides when a record is written."""
+    monkeypatch.setattr(parts, "_watch", lambda writer: None)
+
+
+def test_parts_are_closed_when_they_are_full_and_not_before(unsaved, monkeypatch):
+    monkeypatch.setattr(files, "create", lambda path: io.BytesIO())
     # Two batches of 64 records of 100 bytes reach 12,800 bytes.
     for bound in (6401, 12_800):
-        parts, _ = parts_and_seconds(lines, ["x" * 99] * 300, bound)
-        assert [part.records for part in parts] == [128, 128, 44]
+        closed, _ = parts_and_seconds(lines, ["x" * 99] * 300, bound)
+        assert [part.records for part in closed] == [128, 128, 44]
 
 
-def test_writing_takes_as_long_as_encoding_and_closing_do(monkeypatch):
+def test_writing_takes_as_long_as_encoding_and_closing_do(unsaved, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(shards, "time", clock)
+    monkeypatch.setattr(
+        parts, "time", types.SimpleNamespace(perf_counter=clock.perf_counter, monotonic=time.monotonic)
+    )
 
     class File(io.BytesIO):
         def close(self):
@@ -100,9 +113,9 @@ def test_writing_takes_as_long_as_encoding_and_closing_do(monkeypatch):
         clock.now += 1.0
         return lines(records)
 
-    monkeypatch.setattr(shards.files, "create", lambda path: File())
-    _, seconds = parts_and_seconds(encode, range(shards._BATCH + 1))
-    assert seconds == [1.0, 1.0, 10.0]
+    monkeypatch.setattr(files, "create", lambda path: File())
+    _, seconds = parts_and_seconds(encode, range(parts._BATCH + 1))
+    assert seconds == [1.0, 1.0 + 10.0]
 
 
 def test_no_record_no_file(tmp_path):
@@ -118,23 +131,28 @@ def test_numbers_do_not_depend_on_the_order():
     assert next(shard.path for _, shard in number(parts, "d", ".t")) == "d/part-00000-of-00003.t"
 
 
-def test_publishing_twice_is_publishing_once(tmp_path):
-    part, final = tmp_path / "part", tmp_path / "final"
-    part.write_text("x")
-    shard = Shard(str(final), 1)
-    assert shards._publish(str(part), shard) == shards._publish(str(part), shard) == shard
-    part.unlink()  # as all parts are when all is done
-    assert shards._publish(str(part), shard) == shard
-    assert final.read_text() == "x" and [path.name for path in tmp_path.iterdir()] == ["final"]
+def part(path, content):
+    """Writes a part of one record."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    return Shard(str(path), 1)
 
 
-def test_what_is_published_last_has_the_name(tmp_path):
-    first, second, final = tmp_path / "first", tmp_path / "second", Shard(str(tmp_path / "final"), 1)
-    first.write_text("1")
-    second.write_text("2")
-    shards._publish(str(first), final)
-    shards._publish(str(second), final)
-    assert Path(final.path).read_text() == "2" and first.read_text() == "1"
+def test_naming_twice_is_naming_once(tmp_path):
+    one = part(tmp_path / shards._PARTS / "one.txt", "x")
+    (shard,) = name_parts([one], str(tmp_path), ".txt")
+    assert name_parts([one], str(tmp_path), ".txt") == [shard]
+    assert Path(one.path).read_text() == "x"  # it keeps its first name
+    remove_parts(str(tmp_path))
+    assert name_parts([one], str(tmp_path), ".txt") == [shard]
+    assert Path(shard.path).read_text() == "x" and list(tmp_path.iterdir()) == [Path(shard.path)]
+
+
+def test_what_is_named_last_has_the_name(tmp_path):
+    first, second = (part(tmp_path / shards._PARTS / f"{i}.txt", i) for i in "12")
+    (shard,) = name_parts([first], str(tmp_path), ".txt")
+    assert name_parts([second], str(tmp_path), ".txt") == [shard]
+    assert Path(shard.path).read_text() == "2" and Path(first.path).read_text() == "1"
 
 
 def test_without_hard_links_a_part_is_copied(tmp_path, monkeypatch):
@@ -146,9 +164,9 @@ def test_without_hard_links_a_part_is_copied(tmp_path, monkeypatch):
     assert content(tmp_path / "d") == ["1", "2"]
 
 
-def test_publishing_what_was_never_written_fails(tmp_path):
+def test_naming_what_was_never_written_fails(tmp_path):
     with pytest.raises(FileNotFoundError):
-        shards._publish(str(tmp_path / "part"), Shard(str(tmp_path / "final"), 1))
+        name_parts([Shard(str(tmp_path / "part"), 1)], str(tmp_path), ".txt")
 
 
 @pytest.mark.parametrize("records", [["1", "2"], []], ids=["with records", "without a record"])
@@ -162,17 +180,55 @@ def test_an_attempt_that_died_while_publishing_leaves_nothing(tmp_path, records)
 
 
 def test_an_attempt_takes_up_parts_that_an_earlier_one_named(tmp_path):
-    parts = [Shard(str(tmp_path / name), 1) for name in "ab"]
-    for part in parts:
-        Path(part.path).write_text(part.path)
-    third = Shard(str(tmp_path / "0"), 1)  # of a worker that was lost, after the first attempt had numbered
-    for path, shard in number([third, *parts], str(tmp_path), ".txt"):
-        if path != third.path:
-            shards._publish(path, shard)
-    published = [shards._publish(path, shard) for path, shard in number(parts, str(tmp_path), ".txt")]
-    shards._remove_strays(published, str(tmp_path))
+    parts_left = [part(tmp_path / shards._PARTS / f"{name}.txt", name) for name in "ab"]
+    third = part(tmp_path / shards._PARTS / "0.txt", "0")  # of a worker that was lost, after all three were named
+    name_parts([third, *parts_left], str(tmp_path), ".txt")
+    Path(third.path).unlink()
+    named = name_parts(parts_left, str(tmp_path), ".txt")
     assert {path.name for path in tmp_path.glob("part-*")} == {"part-00000-of-00002.txt", "part-00001-of-00002.txt"}
-    assert {Path(shard.path).read_text() for shard in published} == {part.path for part in parts}
+    assert {Path(shard.path).read_text() for shard in named} == {"a", "b"}
+
+
+def test_parts_that_are_not_named_leave_the_files_that_are_there(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "part-00000-of-00001.txt").write_text("old\n")
+    labels = Label("20261121T010203.456Z", "embedded"), Label("20261121T010203.456Z", "reused")
+    write = WriteParts(str(tmp_path / "d"), ".txt", lines, labels)
+
+    def build(root):
+        return tuple(root | f"Records{i}" >> beam.Create([f"{i}"]) for i in range(2)) | write
+
+    outputs, _ = collect(build)
+    assert [path.read_text() for path in (tmp_path / "d").glob("part-*")] == ["old\n"]
+    by_label = {Label.of(shard.path): Path(shard.path).read_text() for shard in outputs["shards"]}
+    assert by_label == dict(zip(labels, ["0\n", "1\n"], strict=True))
+    assert sorted(unnamed(str(tmp_path / "d"))) == sorted(shard.path for shard in outputs["shards"])
+
+
+def test_parts_of_a_later_attempt_stay(tmp_path):
+    names = ["1-embedded-a.txt", "2-embedded-b.txt", "3-embedded-c.txt", "stray.txt"]
+    for name in names:
+        part(tmp_path / shards._PARTS / name, name)
+    remove_parts(str(tmp_path), after="2")
+    assert [Path(path).name for path in unnamed(str(tmp_path))] == ["3-embedded-c.txt"]
+    remove_parts(str(tmp_path), after="3")
+    assert list(tmp_path.iterdir()) == []
+    remove_parts(str(tmp_path))  # which are gone already
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("directory", "", "expected a path"),
+        ("suffix", "txt", "expected a dot and letters"),
+        ("max_bytes", 0, "expected a number of bytes from 1"),
+        ("max_seconds", 0, "expected a number of seconds above 0"),
+    ],
+)
+def test_attributes_are_checked_at_construction(attribute, value, words):
+    attributes = {"directory": "d", "suffix": ".txt", "encode": lines} | {attribute: value}
+    with pytest.raises(ValueError, match=f"^{attribute}={value!r}: {words}"):
+        WriteParts(**attributes)
 
 
 def test_a_bundle_that_ran_twice_leaves_no_double_record(tmp_path):
@@ -216,7 +272,7 @@ def test_where_it_cannot_be_made_ready_nothing_is_named(tmp_path):
 
 def test_whether_all_shards_are_there(tmp_path):
     assert shards.are_all(str(tmp_path / "d"), 0)
-    number_written = len(written(tmp_path / "d", ["x" * 99] * 1000, max_shard_bytes=10_000))
+    number_written = len(written(tmp_path / "d", ["x" * 99] * 1000, max_bytes=10_000))
     assert shards.are_all(str(tmp_path / "d"), number_written)
     assert not shards.are_all(str(tmp_path / "d"), number_written - 1)
     assert not shards.are_all(str(tmp_path / "d"), 0)

@@ -7,8 +7,8 @@ import pytest
 
 from tests.collecting import collect
 from transforms import counters
-from transforms.records import ImageRef, Known
-from transforms.skip import SkipKnown, is_current
+from transforms.records import ImageRef, Known, Reuse
+from transforms.skip import SkipKnown, first_current, is_current
 
 REF = ImageRef(b"gs://b/a.jpg", "7", 10, "AAAAAA==")
 
@@ -47,7 +47,8 @@ def skip(refs, entries, reprocess=False):
 
     found, counted = collect(build)
     assert counted.get(counters.IMAGES_SKIPPED, 0) == len(found["skipped"])
-    return {tag: sorted(elements, key=lambda element: element.key) for tag, elements in found.items()}
+    by_key = {tag: sorted(found[tag], key=lambda element: element.key) for tag in found if tag != "resumed"}
+    return by_key | {"resumed": sorted(found["resumed"], key=lambda reuse: reuse.ref.key)}
 
 
 OLD, NEW, CHANGED, ODD = (ImageRef(key, "7", 10, "AAAAAA==") for key in (b"/a", b"/b", b"/c", b"/\xff\xfe"))
@@ -65,6 +66,7 @@ def test_new_and_changed_images_go_on():
     assert skip([OLD, NEW, CHANGED, ODD], KNOWN) == {
         "new": [NEW, CHANGED],
         "skipped": [OLD, ODD],
+        "resumed": [],
         "gone": [known(b"/deleted", "7"), known(b"/\xff", "7")],
     }
 
@@ -73,6 +75,7 @@ def test_reprocessing_skips_nothing_and_still_tells_what_is_gone():
     assert skip([OLD, NEW, CHANGED, ODD], KNOWN, reprocess=True) == {
         "new": [OLD, NEW, CHANGED, ODD],
         "skipped": [],
+        "resumed": [],
         "gone": [known(b"/deleted", "7"), known(b"/\xff", "7")],
     }
 
@@ -85,9 +88,30 @@ def test_all_that_was_written_under_a_key_that_is_gone():
 
 @pytest.mark.parametrize("refs", [[OLD, NEW], []], ids=["a first run", "nothing at all"])
 def test_where_nothing_is_known(refs):
-    assert skip(refs, []) == {"new": refs, "skipped": [], "gone": []}
+    assert skip(refs, []) == {"new": refs, "skipped": [], "resumed": [], "gone": []}
 
 
 def test_an_image_whose_version_is_not_known_is_not_skipped():
     unknown = dataclasses.replace(OLD, version="")
     assert skip([unknown], KNOWN[:2])["new"] == [unknown]
+
+
+def unfinished(key, version, attempt="1", offset=0):
+    return dataclasses.replace(known(key, version, 0.0), attempt=attempt, shard="part", offset=offset)
+
+
+def test_the_first_record_of_an_unfinished_attempt_counts():
+    entries = [unfinished(REF.key, *of) for of in (("7", "2", 0), ("7", "1", 9), ("7", "1", 5), ("6", "0", 0))]
+    for order in (entries, entries[::-1]):
+        assert first_current(REF, order) == entries[2]
+    assert first_current(REF, entries[3:]) is None and first_current(REF, []) is None
+    # Two unknown versions may be of two contents.
+    assert first_current(dataclasses.replace(REF, version=""), [unfinished(REF.key, "")]) is None
+
+
+@pytest.mark.parametrize("reprocess", [False, True])
+def test_what_an_unfinished_attempt_has_stored_is_taken_over(reprocess):
+    entries = [unfinished(b"/a", "7"), unfinished(b"/c", "6"), unfinished(b"/deleted", "7")]
+    outputs = skip([OLD, NEW, CHANGED], [*entries, known(b"/a", "7")], reprocess)
+    # The record of an image that is not listed any more is of no run: it is not in a table that may be pruned.
+    assert outputs == {"new": [NEW, CHANGED], "skipped": [], "resumed": [Reuse(OLD, entries[0])], "gone": []}

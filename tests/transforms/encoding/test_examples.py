@@ -124,8 +124,10 @@ def test_identities_without_the_vectors():
 
 
 def test_facts_of_an_image():
-    for record, each in zip(encoded(embeddings()), embeddings(), strict=True):
-        assert examples.decode_facts(record) == ("png", each.info.height, each.info.width)
+    assert examples.decode_facts(encoded(embeddings())) == [
+        ("png", each.info.height, each.info.width) for each in embeddings()
+    ]
+    assert examples.decode_facts([]) == []
 
 
 IDENTITY = {
@@ -183,8 +185,9 @@ def test_what_has_no_identity(record):
 
 @pytest.mark.parametrize("record", [b"no example", b"", example(IDENTITY)], ids=["noise", "empty", "no facts"])
 def test_what_has_no_facts(record):
-    with pytest.raises(ValueError, match="expected"):
-        examples.decode_facts(record)
+    for records in ([record], [*encoded(embeddings()), record]):
+        with pytest.raises(ValueError, match="expected"):
+            examples.decode_facts(records)
 
 
 def test_threads_may_share_the_encoder():
