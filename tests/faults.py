@@ -34,6 +34,7 @@ _HOP_BY_HOP = {"connection", "expect", "host", "keep-alive", "proxy-connection",
 _REFUSALS = {
     "unavailable": (503, "backendError", "We encountered an internal error. Please try again."),
     "too_many": (429, "rateLimitExceeded", "Exceeded rate limits: too many requests."),
+    "unmet": (412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."),
 }
 
 
@@ -184,6 +185,7 @@ def fault_proxy(
     hang_seconds: float = 5.0,
     latency: float = 0.0,
     hold: Hold | None = None,
+    preconditions: bool = False,
 ) -> Iterator[Proxy]:
     """Runs a proxy in front of `target_url`, on a free port of 127.0.0.1, until the block ends.
 
@@ -193,12 +195,14 @@ def fault_proxy(
       hang_seconds: how long a request hangs that hangs.
       latency: seconds by which each request is late.
       hold: which requests are kept back.
+      preconditions: whether uploads and deletes with `ifGenerationMatch` meet 412 unless the object has that generation,
+        as in Cloud Storage; the emulator does not look at it.
     """
     target = urllib.parse.urlsplit(target_url)
     if target.scheme != "http" or not target.port or target.path.strip("/"):
         raise ValueError(f"{target_url=!r}: expected 'http://HOST:PORT'")
     decisions = Decisions(seed, rates or Faults(), in_a_row, paths)
-    server = _Server(target.netloc, decisions, hang_seconds, latency, hold)
+    server = _Server(target.netloc, decisions, hang_seconds, latency, hold, preconditions)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="fault-proxy")
     thread.start()
     try:
@@ -215,7 +219,15 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, target: str, decisions: Decisions, hang_seconds: float, latency: float, hold: Hold | None):
+    def __init__(
+        self,
+        target: str,
+        decisions: Decisions,
+        hang_seconds: float,
+        latency: float,
+        hold: Hold | None,
+        preconditions: bool,
+    ):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.proxy = Proxy(f"http://127.0.0.1:{self.server_port}")
         self.target = target
@@ -223,6 +235,8 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.hang_seconds = hang_seconds
         self.latency = latency
         self.hold = hold
+        self.preconditions = preconditions
+        self.changing = threading.Lock()
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
 
@@ -274,7 +288,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.closing.wait(self.server.hang_seconds)
             self.close_connection = True
         else:
-            self._forward(fault == "lost_reply")
+            self._forward_if_met(fault == "lost_reply")
 
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _exchange  # noqa: N815
 
@@ -309,6 +323,31 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self.connection.detach())
+
+    def _forward_if_met(self, lose_reply: bool) -> None:
+        """Forwards a request, or refuses a change of an object that has not the generation that it names."""
+        url = urllib.parse.urlsplit(self.path)
+        expected = dict(urllib.parse.parse_qsl(url.query)).get("ifGenerationMatch")
+        if not self.server.preconditions or expected is None or self.command not in ("POST", "DELETE"):
+            self._forward(lose_reply)
+            return
+        path = url.path.removeprefix("/upload")
+        if self.command == "POST":  # the name is in the metadata, the first of two parts
+            (name,) = re.findall(rb'"name": "([^"]*)"', self._small)
+            path += "/" + urllib.parse.quote(name.decode(), safe="")
+        with self.server.changing:  # until the change is made
+            if self._generation(path) == expected:
+                self._forward(lose_reply)
+            else:
+                self._refuse("unmet")
+
+    def _generation(self, path: str) -> str:
+        """Returns the generation of an object in the target, "0" if there is none."""
+        target = http.client.HTTPConnection(self.server.target, timeout=60)
+        with contextlib.closing(target):
+            target.request("GET", path)
+            reply = target.getresponse()
+            return str(json.loads(reply.read())["generation"]) if reply.status == 200 else "0"
 
     def _forward(self, lose_reply: bool) -> None:
         target = http.client.HTTPConnection(self.server.target, timeout=600)

@@ -27,7 +27,7 @@ def configured(*flags):
     return options.parse(["--run_id", "r", *flags])[0]
 
 
-def compose(model, *flags, counted=None, failures=FAILURES, times=None):
+def compose(model, *flags, counted=None, failures=FAILURES, times=None, origins=None):
     config = configured(*flags)
     start = config.started_at.timestamp()
     if times is None:
@@ -35,7 +35,7 @@ def compose(model, *flags, counted=None, failures=FAILURES, times=None):
             StageSeconds("embed", "CPU", 12, 6.0, longest=0.75, calls=3.0, started=start + 1.0, ended=start + 3.25),
             StageSeconds("decode", "", 10, 2.0, longest=0.5, calls=10.0, started=start + 0.75, ended=start + 3.0),
         ]
-    tally = Tally(Counter(COUNTED | (counted or {})), Counter(failures))
+    tally = Tally(Counter(COUNTED | (counted or {})), Counter(failures), origins=Counter(origins))
     for time in times:
         tally.add_time(time)
     return run_report.compose(config, model, tally, config.started_at + datetime.timedelta(seconds=3.5))

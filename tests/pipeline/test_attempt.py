@@ -123,7 +123,9 @@ def test_the_claim_of_another_attempt_stays(config, tmp_path):
     own, claim = claimed(config, tmp_path, LATER)
     own.finish()
     assert claim.exists()
-    with pytest.raises(OSError, match="^run_id='r': another process has taken over this run, so this one names no file"):
+    with pytest.raises(
+        OSError, match="^run_id='r': another process has taken over this run, so this one names no file"
+    ):
         own.check_claim()
 
 

@@ -81,12 +81,18 @@ class _Fetch(beam.DoFn):
         yield of_copy(Embedding(info, np.ones(3, np.float32)), reuse.ref)
 
 
+def outputs_of(new):
+    """Returns the collections of a NewOutput by name."""
+    outputs = {name: collection for name, collection in new._asdict().items() if name != "resumed"}
+    return outputs | ({f"resumed {name}": each for name, each in new.resumed._asdict().items()} if new.resumed else {})
+
+
 def only_new(ledger, reprocess):
     """Returns the keys under each tag, and the busy times."""
 
     def build(root):
         refs = root | "Refs" >> beam.Create(list(REFS.values())).with_output_types(ImageRef)
-        return refs | OnlyNew(ledger, _Vectors(), _Read(), by_crc32c=False, reprocess=reprocess)
+        return outputs_of(refs | OnlyNew(ledger, None, _Vectors(), _Read(), by_crc32c=False, reprocess=reprocess))
 
     outputs, _ = collect(build)
     seconds = outputs.pop("seconds")

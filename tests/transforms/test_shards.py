@@ -100,9 +100,7 @@ def test_parts_are_closed_when_they_are_full_and_not_before(unsaved, monkeypatch
 
 def test_writing_takes_as_long_as_encoding_and_closing_do(unsaved, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(
-        parts, "time", types.SimpleNamespace(perf_counter=clock.perf_counter, monotonic=time.monotonic)
-    )
+    monkeypatch.setattr(parts, "time", types.SimpleNamespace(perf_counter=clock.perf_counter, monotonic=time.monotonic))
 
     class File(io.BytesIO):
         def close(self):

@@ -70,9 +70,13 @@ def _whole(path: str) -> Iterator[BinaryIO]:
     """Yields a file beside `path` to fill, and renames it to `path` if the block raises no error."""
     directory, name = posixpath.split(path)
     part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
-    with create(part) as file:
-        yield file
-    publish(part, path)
+    try:
+        with create(part) as file:
+            yield file
+        publish(part, path)
+    except BaseException:
+        remove_file(part)
+        raise
 
 
 def create(path: str) -> BinaryIO:

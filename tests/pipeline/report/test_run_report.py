@@ -50,6 +50,21 @@ def test_what_it_holds(model):
     )
 
 
+def test_the_attempts_of_a_run(model):
+    report = compose(model)
+    assert report.attempts == {report.started_at: 14}
+    origins = {
+        ("20260102T030405.006Z", "reused"): 1,
+        ("20260101T020304.005Z", "embedded"): 3,
+        ("20260102T030405.006Z", "embedded"): 2,
+    }
+    report = compose(model, origins=origins)
+    expected = {"2026-01-01T02:03:04.005+00:00": 3, "2026-01-02T03:04:05.006+00:00": 3, report.started_at: 8}
+    assert list(report.attempts.items()) == list(expected.items())  # in order
+    # The speed is that of this attempt: 2 images in 3.5 s.
+    assert (report.counts["embedded"], report.images_per_second) == (7, 0.571)
+
+
 def test_a_stage_on_several_devices(model):
     times = [
         StageSeconds("embed", "GPU NVIDIA L4", 3, 1.0, longest=0.5, calls=1.0, started=9.0, ended=12.0),
@@ -82,8 +97,9 @@ def test_reading_shards_is_not_concurrent(model):
 
 def test_a_report_of_an_earlier_version(model):
     report = json.loads(compose(model).to_json())
-    del report["phases"], report["device"]
-    assert run_report.RunReport.from_json(json.dumps(report)).device == ""
+    del report["phases"], report["device"], report["attempts"]
+    again = run_report.RunReport.from_json(json.dumps(report))
+    assert (again.device, again.attempts) == ("", {})
 
 
 @pytest.mark.parametrize(

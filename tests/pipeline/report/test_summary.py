@@ -45,3 +45,10 @@ def test_summary_shows_counts_speed_limit_model_failures_and_places(model, flags
     ):
         assert expected in text
     assert not [other for other in others if other in text]
+
+
+def test_vectors_of_earlier_attempts(model):
+    assert "attempts" not in summary(compose(model), configured())
+    origins = {("20260101T020304.005Z", "embedded"): 3, ("20260102T030405.006Z", "reused"): 2}
+    text = summary(compose(model, origins=origins), configured())
+    assert "  attempts  5 vectors from earlier attempts at this run, 9 from the last\n" in text

@@ -19,8 +19,10 @@ def failure(stage, error):
     return Failure(b"a.jpg", stage, error, "", False)
 
 
-def tally(counts=None, failures=(), times=()):
+def tally(counts=None, failures=(), times=(), origins=()):
     total = Tally(Counter(counts or {}))
+    for origin in origins:
+        total.add_origin(origin)
     for element in failures:
         total.add_failure(element)
     for time in times:
@@ -41,21 +43,32 @@ def test_times_are_summed_by_stage_and_device():
     }
 
 
+FIRST, SECOND = ("20260101T020304.005Z", "embedded"), ("20260102T030405.006Z", "reused")
+
+
+def test_a_vector_of_an_earlier_attempt_counts_under_its_outcome_there():
+    total = tally({"embedded": 5}, origins=[FIRST, SECOND, FIRST])
+    assert total.origins == {FIRST: 2, SECOND: 1}
+    assert total.counts == {"embedded": 7, "reused": 1}
+
+
 def test_merging_is_adding_everything_to_one_and_changes_no_part():
-    first = tally({"listed": 2, "failed": 1}, [failure("read", "OSError")], [READ, ON_CPU])
+    first = tally({"listed": 2, "failed": 1}, [failure("read", "OSError")], [READ, ON_CPU], [FIRST])
     second = tally({"listed": 3, "pruned": 1}, [failure("read", "OSError"), failure("read", "ValueError")], [LATER])
+    second.add_origin(FIRST)
     before = pickle.dumps((first, second))
     expected = tally(
         {"listed": 5, "failed": 1, "pruned": 1},
         [failure("read", "OSError"), failure("read", "OSError"), failure("read", "ValueError")],
         [READ, LATER, ON_CPU],
+        [FIRST, FIRST],
     )
     assert Tally.merge([first, second]) == Tally.merge(iter([second, first])) == expected
     assert Tally.merge([Tally.merge([]), first, Tally(), second]) == expected
     assert pickle.dumps((first, second)) == before
 
 
-def summed(counted=(), failures=(), written=(), times=()):
+def summed(counted=(), failures=(), written=(), times=(), origins=None):
     """Returns the tallies that a pipeline makes of these elements."""
 
     def build(root):
@@ -64,6 +77,7 @@ def summed(counted=(), failures=(), written=(), times=()):
             root | "Failures" >> beam.Create(failures).with_output_types(Failure),
             [(name, root | f"Written{i}" >> beam.Create(shards)) for i, (name, shards) in enumerate(written)],
             [root | "Times" >> beam.Create(times).with_output_types(StageSeconds)],
+            origins and root | "Origins" >> beam.Create(origins),
         )
         return {"tallies": root | sums}
 
@@ -76,9 +90,11 @@ def test_a_pipeline_has_one_tally_of_all_its_bundles():
         failures=[failure("read", "OSError")] * 90 + [failure("decode", "CorruptImage")] * 22,
         written=[("records", [Shard("a", 200), Shard("b", 100)]), ("lines", [Shard("c", 112)])],
         times=[READ] * 300 + [LATER],
+        origins=[FIRST] * 7 + [SECOND],
     )
     (total,) = tallies
-    assert total.counts == {"listed": 412, "embedded": 300, "records": 300, "lines": 112, "shards": 2}
+    assert total.origins == {FIRST: 7, SECOND: 1}
+    assert total.counts == {"listed": 412, "embedded": 307, "reused": 1, "records": 300, "lines": 112, "shards": 2}
     assert total.failures == {("read", "OSError"): 90, ("decode", "CorruptImage"): 22}
     assert total.times == {
         ("read", ""): StageSeconds("read", "", 301, 152.0, longest=2.0, calls=301.0, started=99.5, ended=103.0)

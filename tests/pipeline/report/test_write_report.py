@@ -5,6 +5,7 @@ import dataclasses
 import apache_beam as beam
 import pytest
 
+from pipeline import attempt
 from pipeline.report import run_report
 from pipeline.report.write_report import ComposeReport, WriteReport
 from tests.collecting import collect
@@ -57,7 +58,7 @@ def composed(model, config, **changes):
             written=[("records", records), ("lines", lines)],
             seconds=seconds,
         )
-        return {"report": report | WriteReport(config, model)}
+        return {"report": report | WriteReport(config, attempt.of(config, "gs://b/temp"))}
 
     collections, _ = collect(build)
     (report,) = collections["report"]
@@ -79,6 +80,17 @@ def test_counted_in_the_pipeline(model, tmp_path):
     assert run_report.read(str(tmp_path), "r").to_json() == report.to_json()
 
 
+def test_parts_go_once_the_report_is_there(model, tmp_path):
+    part = tmp_path / "embeddings" / "r" / ".parts" / "20260101T020304.005Z-embedded-0.tfrecord"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"")
+    with pytest.raises(Exception, match="images are unaccounted for"):
+        composed(model, configured("--input=x", f"--output={tmp_path}"), listed=[53])
+    assert part.exists()
+    composed(model, configured("--input=x", f"--output={tmp_path}"))
+    assert run_report.read(str(tmp_path), "r") and not list(tmp_path.rglob(".parts"))
+
+
 def test_a_pipeline_that_lost_an_image_fails_and_writes_no_report(model, tmp_path):
     with pytest.raises(Exception, match="images are unaccounted for"):
         composed(model, configured("--input=x", f"--output={tmp_path}"), listed=[53])
@@ -94,5 +106,6 @@ def test_too_many_failures_fail_the_job_after_the_report(model, tmp_path):
 
 def test_without_an_output_no_file_is_written(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(attempt.Attempt, "finish", lambda self: None)  # which asks a bucket
     assert composed(model, configured("--input=x", "--output_table=p1:d.t")).counts["embedded"] == 30
     assert not list(tmp_path.iterdir())

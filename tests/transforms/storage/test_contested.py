@@ -1,0 +1,165 @@
+"""transforms.storage.contested: of several that write in one state, exactly one wins, and the others know it."""
+
+import concurrent.futures
+import contextlib
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from google.cloud import storage
+
+from tests.faults import Faults, fault_proxy
+from tests.running import ROOT
+from transforms.storage import contested, gcs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=["local", "gs"])
+def path(request, tmp_path):
+    """A file that does not exist, on a disk or in a bucket whose server enforces preconditions."""
+    if request.param == "local":
+        return str(tmp_path / "runs" / "r.unfinished")
+    cloud = request.getfixturevalue("cloud")
+    client = storage.Client()
+    bucket = client.lookup_bucket("contested") or client.create_bucket("contested")
+    for blob in bucket.list_blobs():
+        blob.delete()
+    url = request.getfixturevalue("enforcing")
+    assert url != cloud.environment["STORAGE_EMULATOR_HOST"]
+    return "gs://contested/runs/r.unfinished"
+
+
+@pytest.fixture
+def enforcing(cloud, monkeypatch):
+    """Points this process at a proxy that enforces preconditions."""
+    with fault_proxy(cloud.environment["STORAGE_EMULATOR_HOST"], preconditions=True) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        gcs.client.cache_clear()
+        yield proxy.url
+    gcs.client.cache_clear()
+
+
+def test_a_file_is_written_in_the_state_that_was_seen(path):
+    assert contested.read(path) is None
+    first = contested.write(path, b"first", None)
+    assert contested.read(path) == (b"first", first)
+    second = contested.write(path, b"second", first)
+    assert contested.read(path) == (b"second", second) and second != first
+    contested.remove(path, second)
+    assert contested.read(path) is None
+
+
+def test_a_stale_state_changes_nothing(path):
+    first = contested.write(path, b"first", None)
+    with pytest.raises(contested.Lost, match="r.unfinished was written by another process"):
+        contested.write(path, b"another", None)
+    second = contested.write(path, b"second", first)
+    with pytest.raises(contested.Lost):
+        contested.write(path, b"another", first)
+    assert contested.read(path) == (b"second", second)
+    contested.remove(path, second)
+    with pytest.raises(contested.Lost):
+        contested.write(path, b"another", second)
+    assert contested.read(path) is None
+
+
+def test_a_file_in_another_state_is_not_removed(path):
+    first = contested.write(path, b"first", None)
+    second = contested.write(path, b"second", first)
+    with contextlib.suppress(contested.Lost):  # which a bucket does not raise
+        contested.remove(path, first)
+    assert contested.read(path) == (b"second", second)
+
+
+def attempt(path, start, i, state):
+    """Writes once all are ready; returns whether it won."""
+    start.wait()
+    try:
+        contested.write(path, b"%d" % i, state)
+    except contested.Lost:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_of_many_threads_one_wins(path, exists):
+    state = contested.write(path, b"before", None) if exists else None
+    start = threading.Barrier(8)
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda i: attempt(path, start, i, state), range(8)))
+    assert won.count(True) == 1
+    present = contested.read(path)
+    assert present and present.content == b"%d" % won.index(True)
+
+
+# Counts in a file, from a moment on, and prints how often it has.
+COUNT = """
+import sys, time
+from transforms.storage import contested
+path, begin = sys.argv[1], float(sys.argv[2])
+counted = 0
+while time.time() < begin:
+    pass
+for _ in range(50):
+    present = contested.read(path)
+    try:
+        contested.write(path, b"%d" % (int(present.content) + 1 if present else 1), present and present.state)
+        counted += 1
+    except contested.Lost:
+        pass
+print(counted)
+"""
+
+
+def test_no_write_of_two_processes_is_lost(tmp_path):
+    path = tmp_path / "counter"
+    argv = [sys.executable, "-c", COUNT, str(path), str(time.time() + 8)]  # importing Beam takes a while
+    both = [subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    counted = [int(process.communicate(timeout=60)[0]) for process in both]
+    assert int(path.read_text()) == sum(counted) >= 50
+    assert [each.name for each in tmp_path.iterdir()] == ["counter"]
+
+
+def test_a_write_whose_reply_is_lost_has_won(cloud, monkeypatch):
+    """The client asks again, and meets what its first request has made."""
+    client = storage.Client()
+    client.create_bucket("replies")
+    path = "gs://replies/runs/r.unfinished"
+    rates = Faults(lost_reply=1.0)
+    with fault_proxy(
+        cloud.environment["STORAGE_EMULATOR_HOST"],
+        rates=rates,
+        in_a_row=1,
+        paths="^POST .*/upload/",
+        preconditions=True,
+    ) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        gcs.client.cache_clear()
+        state = contested.write(path, b"mine", None)
+        assert proxy.faults == {"lost_reply": 1, "unmet": 1}
+        assert contested.read(path) == (b"mine", state)
+        assert contested.write(path, b"mine again", state) != state
+    gcs.client.cache_clear()
+
+
+@pytest.mark.parametrize(("number", "is_written"), [(errno.ENOTSUP, True), (errno.ENOLCK, True), (errno.EIO, False)])
+def test_a_disk_without_locks_and_one_that_fails(tmp_path, monkeypatch, number, is_written):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    path = str(tmp_path / "f")
+    state = contested.write(path, b"1", None)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    if is_written:
+        assert contested.write(path, b"2", state) != state
+    else:
+        with pytest.raises(OSError, match="Input/output error"):
+            contested.write(path, b"2", state)
+    assert Path(path).read_bytes() == (b"2" if is_written else b"1")

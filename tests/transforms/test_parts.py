@@ -1,0 +1,263 @@
+"""transforms.parts: records outlive the process that writes them, and errors of the thread that stores them come up."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.running import ROOT
+from transforms import parts
+from transforms.parts import Label, PartWriter
+from transforms.storage import files
+
+LABEL = Label("20261121T010203.456Z", "embedded")
+
+
+def lines(records):
+    return [f"{record}\n".encode() for record in records]
+
+
+def writer(directory, *, encode=lines, label=LABEL, max_bytes=2**20, max_seconds=60.0):
+    return PartWriter(str(directory), label, ".txt", encode, max_bytes, max_seconds)
+
+
+def content(directory):
+    """Returns the records of each part."""
+    return [path.read_text().split() for path in sorted(Path(directory).glob("*"))]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("outcome", ["embedded", "resumed"])
+def test_a_label_is_in_the_name_of_a_part(outcome):
+    label = Label("20261121T010203.456Z", outcome)
+    assert Label.of(f"/a-b/c-d-e/{label}0123abcd.tfrecord") == Label.of(f"gs://b/{label}0123.tfrecord") == label
+
+
+@pytest.mark.parametrize("name", ["0123abcd.tfrecord", "a-b.tfrecord", "a-b-c-d.tfrecord", ""])
+def test_a_name_without_a_label(name):
+    assert Label.of(f"/a-b-c/{name}") is None
+
+
+def test_records_in_order_in_one_part_and_closed_at_a_size(tmp_path):
+    own = writer(tmp_path, max_bytes=64 * 4)
+    for i in range(100, 250):
+        own.add(i)
+    own.close()
+    closed, seconds = own.take()
+    assert [shard.records for shard in closed] == [64, 64, 22] and seconds > 0
+    assert [Path(shard.path).read_text().split() for shard in closed] == [
+        [str(i) for i in range(first, last)] for first, last in ((100, 164), (164, 228), (228, 250))
+    ]
+    assert all(Label.of(shard.path) == LABEL for shard in closed)
+    assert own.take() == ([], 0.0)
+    own.close()
+    assert own.take()[0] == []  # without a record there is no part
+
+
+def test_without_a_label_a_part_has_a_random_name(tmp_path):
+    own = writer(tmp_path, label=None)
+    own.add(1)
+    own.close()
+    (path,) = tmp_path.iterdir()
+    assert Label.of(str(path)) is None and path.stem.isalnum()
+
+
+@pytest.mark.slow
+def test_a_record_is_on_the_disk_within_a_second(tmp_path):
+    own = writer(tmp_path)
+    own.add("one")  # and no further one
+    added = time.monotonic()
+    wait_for(lambda: content(tmp_path) == [["one"]])
+    assert time.monotonic() - added < 1
+    own.add("two")
+    wait_for(lambda: content(tmp_path) == [["one", "two"]])
+    assert parts._thread.is_alive()
+
+
+CRASH = """
+import sys, time
+from transforms.parts import Label, PartWriter
+own = PartWriter(sys.argv[1], Label("1", "embedded"), ".txt", lambda each: [b"%d\\n" % i for i in each], 2**20, 60.0)
+for i in range(1000):
+    own.add(i)
+    print(i, flush=True)
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_leaves_what_it_wrote_a_second_before(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", CRASH, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    added = []
+    for line in process.stdout:
+        added.append((time.monotonic(), int(line)))
+        if len(added) == 250:
+            killed = time.monotonic()
+            process.send_signal(signal.SIGKILL)
+    process.wait()
+    ((*stored,),) = content(tmp_path)
+    assert stored == [str(i) for i in range(len(stored))]
+    assert len(stored) > max(i for moment, i in added if moment < killed - 1)
+
+
+class _Object(io.BytesIO):
+    """An object in a bucket, which exists once it is closed."""
+
+    stored: dict[str, bytes] = {}
+
+    def __init__(self, path):
+        super().__init__()
+        self._path = path
+
+    def close(self):
+        if not self.closed:
+            self.stored[self._path] = self.getvalue()
+        super().close()
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """Objects by name, in the order in which they were closed."""
+    monkeypatch.setattr(_Object, "stored", {})
+    create = files.create
+    monkeypatch.setattr(files, "create", lambda path: _Object(path) if path.startswith("gs://") else create(path))
+    return _Object.stored
+
+
+@pytest.mark.slow
+def test_a_part_in_a_bucket_is_closed_at_an_age(bucket):
+    own = writer("gs://b/parts", max_seconds=1.0)
+    own.add("one")
+    time.sleep(0.7)
+    assert not bucket  # it has been written, which opens the part, and it is not old enough
+    wait_for(lambda: list(bucket.values()) == [b"one\n"])
+    own.add("two")
+    own.close()
+    assert list(bucket.values()) == [b"one\n", b"two\n"]
+    assert [shard.records for shard in own.take()[0]] == [1, 1]
+
+
+@pytest.mark.slow
+def test_all_that_was_added_is_saved_at_once(bucket, tmp_path):
+    parts.reset()
+    in_bucket = writer("gs://b/parts")
+    on_disk = PartWriter(str(tmp_path), LABEL, ".log", lines, 2**20, 60.0)
+    for own in (in_bucket, on_disk):
+        for i in range(3):
+            own.add(i)
+    parts.save_all()
+    assert list(bucket.values()) == [b"0\n1\n2\n"] and content(tmp_path) == [["0", "1", "2"]]
+    assert (parts.saved(".txt"), parts.saved(".log"), parts.saved(".other")) == (3, 3, 0)
+    in_bucket.add(3)
+    in_bucket.close()
+    on_disk.close()
+    assert (parts.saved(".txt"), parts.saved(".log")) == (4, 3)
+    parts.reset()
+    assert parts.saved(".txt") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [lambda own: own.add("two"), lambda own: own.close()], ids=["add", "close"])
+def test_an_error_of_the_thread_comes_up_in_the_next_call(monkeypatch, tmp_path, end):
+    def create(path):
+        failed.set()
+        raise OSError(28, "No space left on device")
+
+    failed = threading.Event()
+    monkeypatch.setattr(files, "create", create)
+    own = writer(tmp_path)
+    own.add("one")
+    assert failed.wait(30)
+    wait_for(lambda: own._error)
+    with pytest.raises(OSError, match="No space left on device"):
+        end(own)
+
+
+@pytest.mark.slow
+def test_an_error_of_one_writer_leaves_the_others(tmp_path):
+    def fail(records):
+        raise ValueError("no record")
+
+    broken, well = writer(tmp_path / "a", encode=fail), writer(tmp_path / "b")
+    broken.add("one")
+    well.add("one")
+    wait_for(lambda: content(tmp_path / "b") == [["one"]] and broken._error)
+    with pytest.raises(ValueError, match="no record"):
+        broken.add("two")
+
+
+@pytest.mark.slow
+def test_what_a_thread_writes_is_synced_every_ten_seconds(tmp_path, monkeypatch):
+    synced = threading.Event()
+    fsync = os.fsync
+    monkeypatch.setattr(parts, "_SYNC_SECONDS", 0.5)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (fsync(descriptor), synced.set()))
+    own = writer(tmp_path)
+    own.add("one")
+    assert synced.wait(30)
+    monkeypatch.setattr(os, "fsync", _no_space)
+    wait_for(lambda: own._error)
+    with pytest.raises(OSError, match="Input/output error"):
+        own.add("two")
+
+
+def _no_space(descriptor):
+    raise OSError(5, "Input/output error")
+
+
+@pytest.mark.slow
+def test_a_process_that_is_forked_saves_its_own_records(tmp_path):
+    writer(tmp_path / "parent").add("one")
+    assert parts._thread.is_alive()
+    pid = os.fork()
+    if not pid:
+        own = writer(tmp_path / "child")
+        own.add("two")
+        time.sleep(20)
+        os._exit(1)
+    try:
+        wait_for(lambda: content(tmp_path / "child") == [["two"]])
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_writer_that_is_gone_is_forgotten(tmp_path):
+    own = writer(tmp_path)
+    own.add("one")
+    own.close()
+    del own
+    wait_for(lambda: not [each for each in parts._writers if each._prefix.startswith(str(tmp_path))])
+
+
+@pytest.mark.slow
+def test_many_threads_add_to_one_writer(tmp_path):
+    own = writer(tmp_path, max_bytes=1000)
+
+    def add(first):
+        for i in range(first, first + 1000):
+            own.add(i)
+
+    threads = [threading.Thread(target=add, args=(first,)) for first in range(0, 4000, 1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own.close()
+    shards, _ = own.take()
+    assert sum(shard.records for shard in shards) == 4000
+    assert sorted(int(i) for part in content(tmp_path) for i in part) == list(range(4000))
