@@ -36,7 +36,7 @@ TIMEOUT = 240
 
 
 def stored(output: Path) -> list[bytes]:
-    """Returns the keys of all whole records in the parts below an output directory, without those that repeat others."""
+    """Returns the keys of all whole records in the parts below an output, without those that repeat others."""
     records: list[bytes] = []
     for path in output.glob("embeddings/*/.parts/*.tfrecord"):
         if "-resumed-" in path.name:

@@ -1,5 +1,6 @@
 """pipeline.only_new: what is left to embed when the ledger, and what the bytes equal, are taken out."""
 
+import dataclasses
 import hashlib
 
 import apache_beam as beam
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.only_new import STAGE, OnlyNew
+from pipeline.resume import TakeOverOutput
 from tests.collecting import collect
 from transforms.copies import of_copy
 from transforms.records import (
@@ -87,12 +89,12 @@ def outputs_of(new):
     return outputs | ({f"resumed {name}": each for name, each in new.resumed._asdict().items()} if new.resumed else {})
 
 
-def only_new(ledger, reprocess):
+def only_new(ledger, reprocess, unfinished=None):
     """Returns the keys under each tag, and the busy times."""
 
     def build(root):
         refs = root | "Refs" >> beam.Create(list(REFS.values())).with_output_types(ImageRef)
-        return outputs_of(refs | OnlyNew(ledger, None, _Vectors(), _Read(), by_crc32c=False, reprocess=reprocess))
+        return outputs_of(refs | OnlyNew(ledger, unfinished, _Vectors(), _Read(), by_crc32c=False, reprocess=reprocess))
 
     outputs, _ = collect(build)
     seconds = outputs.pop("seconds")
@@ -100,6 +102,8 @@ def only_new(ledger, reprocess):
 
 
 def _key(element):
+    if isinstance(element, tuple):  # of an origin
+        return element
     if isinstance(element, Copy):
         return element.ref.key, element.of
     return element.info.ref.key if isinstance(element, Embedding) else element.key
@@ -132,3 +136,56 @@ def test_reprocessing_takes_out_only_copies_within_the_run(ledger):
     }
     assert len(seconds) == len(REFS)
     assert set(seconds) == {StageSeconds.of(STAGE, 0.5, ended=7.0)}
+
+
+LABEL = "20261121T010203.456Z"
+
+
+class _Unfinished(beam.PTransform):
+    """An attempt that has stored three images, of which one has changed since, and one of bytes that have two names."""
+
+    digest = "d" * 64
+
+    def expand(self, root):
+        entries = [known(b"/new", "1", b"four.."), known(b"/as-it-was", "1", b"one..."), known(b"/changed", "0", b"2")]
+        return root | beam.Create(
+            [dataclasses.replace(entry, attempt=LABEL, shard="part", written_at=0.0) for entry in entries]
+        ).with_output_types(Known)
+
+
+class _TakeOver(beam.PTransform):
+    def __init__(self, digest):
+        super().__init__()
+        assert digest == _Unfinished.digest
+
+    def expand(self, reuses):
+        embeddings = reuses | "Embeddings" >> beam.Map(_taken_over)
+        return TakeOverOutput(embeddings, reuses | "Origins" >> beam.Map(_origin))
+
+
+def _taken_over(reuse: Reuse) -> Embedding:
+    info = ImageInfo(ImageRef(reuse.known.key, reuse.known.version, 6), reuse.known.sha256, "png", 1, 1)
+    return of_copy(Embedding(info, np.ones(3, np.float32)), reuse.ref)
+
+
+def _origin(reuse: Reuse) -> tuple[str, str]:
+    return reuse.known.attempt, "embedded"
+
+
+@pytest.mark.parametrize(("ledger", "reprocess"), [(_Ledger(), False), (_Ledger(), True), (None, True)])
+def test_what_an_unfinished_attempt_has_stored_is_taken_over_first(monkeypatch, ledger, reprocess):
+    monkeypatch.setattr("pipeline.only_new.TakeOver", _TakeOver)
+    keys, _ = only_new(ledger, reprocess, _Unfinished())
+    assert keys.pop("resumed origins") == [(LABEL, "embedded")] * 2
+    assert keys == {
+        "to_embed": [b"/changed", b"/lost-copy"] if reprocess else [b"/changed"],
+        # The attempt counted it as embedded, which the ledger does not know.
+        "resumed embeddings": [b"/as-it-was", b"/new"],
+        # Of bytes that an earlier run has, the vector is reused, as it would have been without the interruption.
+        "resumed copies": [b"/copy-of-known", b"/new-copy"] if reprocess else [b"/new-copy"],
+        "reused": [] if reprocess else [b"/copy-of-known"],
+        "skipped": [],
+        "gone": [b"/deleted"] if ledger else [],
+        "copies": [],
+        "failures": [b"/unreadable"] if reprocess else [b"/lost-copy", b"/unreadable"],
+    }

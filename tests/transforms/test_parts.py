@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_a_process_that_is_killed_leaves_what_it_wrote_a_second_before(tmp_path)
 class _Object(io.BytesIO):
     """An object in a bucket, which exists once it is closed."""
 
-    stored: dict[str, bytes] = {}
+    stored: ClassVar[dict[str, bytes]] = {}
 
     def __init__(self, path):
         super().__init__()

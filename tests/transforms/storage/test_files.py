@@ -13,6 +13,19 @@ def test_write_replaces_a_file_and_leaves_nothing_else(tmp_path):
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["file"]
 
 
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def fail(part, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "publish", fail)
+    with pytest.raises(OSError, match="No space left"):
+        files.write(str(path), b"new")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a", b"old")]
+
+
 @pytest.mark.parametrize(
     ("pattern", "path", "expected"),
     [

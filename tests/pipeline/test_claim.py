@@ -1,0 +1,256 @@
+"""pipeline.claim: one process at a run, and a run that a dead one has left goes on."""
+
+import dataclasses
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import attempt, claim, options
+from transforms.storage import contested
+
+FLAGS = "--input=/photos/*.jpg", "--run_id=r"
+
+
+@pytest.fixture
+def config(tmp_path):
+    return options.parse([*FLAGS, f"--output={tmp_path}"])[0]
+
+
+@pytest.fixture
+def own(config):
+    return attempt.of(config)
+
+
+@pytest.fixture
+def dead():
+    """A process that has ended, as a claim names it."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    name = claim._process(process.pid)
+    process.communicate()
+    assert name.startswith(f"{process.pid} ")
+    return name
+
+
+def path(own):
+    return Path(claim.path(own.place, own.run_id))
+
+
+def read(own):
+    return claim.Claim.of_bytes(path(own).read_bytes())
+
+
+def rewrite(own, **fields):
+    """Changes fields of a claim that is there, as another process would have written it."""
+    path(own).write_bytes(dataclasses.replace(read(own), **fields).to_bytes())
+
+
+def silent(text):
+    raise AssertionError(f"said {text!r}")
+
+
+@pytest.fixture
+def held(own, config, model):
+    """A claim that was taken and is not kept up any more."""
+    holder = claim.take(own, config, model, claim.look(own, silent))
+    holder.end()
+    return holder
+
+
+def test_a_claim_says_who_is_at_which_run(own, config, model):
+    assert claim.look(own, silent) is None and not path(own).parent.exists()  # to look changes nothing
+    holder = claim.take(own, config, model, None)
+    holder.end()
+    stored = read(own)
+    assert (stored.run_id, stored.attempt, stored.host) == ("r", own.label, socket.gethostname())
+    assert stored.process == claim._process(os.getpid()) and stored.process.startswith(f"{os.getpid()} ")
+    assert stored.embeds["inputs"] == ["/photos/*.jpg"] and stored.embeds["model_digest"] == model.digest
+    assert claim.Claim.of_bytes(stored.to_bytes()) == stored
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"null", b'{"run_id": "r"}', b"\xff"])
+def test_garbage_is_no_claim_and_is_taken_over(own, config, model, content):
+    assert claim.Claim.of_bytes(content) is None
+    path(own).parent.mkdir(parents=True)
+    path(own).write_bytes(content)
+    assert claim.unfinished(own.place, config, model, silent) is None
+    claim.take(own, config, model, claim.look(own, silent)).end()
+    assert read(own).attempt == own.label
+
+
+def test_a_process_that_lives_keeps_its_claim(held, own):
+    message = rf"^--run_id 'r': process {os.getpid()} on .* is at this run; wait for it, or give another --run_id$"
+    with pytest.raises(claim.Held, match=message):
+        claim.look(own, silent)
+
+
+def test_the_claim_of_a_process_that_has_died_is_taken_over(held, own, config, model, dead):
+    rewrite(own, process=dead)
+    state = claim.look(own, silent)
+    assert state
+    claim.take(own, config, model, state).end()
+    assert read(own).process == claim._process(os.getpid())
+
+
+def test_a_later_process_of_the_same_id_is_another(held, own):
+    process_id, _, started = read(own).process.partition(" ")
+    rewrite(own, process=f"{process_id} {int(started) - 1}")
+    assert claim.look(own, silent)
+
+
+def test_a_zombie_is_dead():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    deadline = time.monotonic() + 30
+    while " Z " not in Path(f"/proc/{process.pid}/stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert claim._process(process.pid) == ""
+    process.wait()
+    assert claim._process(process.pid) == ""
+
+
+def test_an_attempt_that_ends_leaves_its_claim_to_the_next(own, config, model):
+    holder = claim.take(own, config, model, None)
+    holder.leave()
+    assert read(own).process == ""
+    assert claim.look(own, silent)
+
+
+def test_of_two_that_have_looked_one_takes_it(own, config, model):
+    state = claim.look(own, silent)
+    claim.take(own, config, model, state).end()
+    with pytest.raises(claim.Held, match=f"process {os.getpid()} on"):
+        claim.take(own, config, model, state)
+    assert read(own).attempt == own.label
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(claim, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(claim, "_SILENT_SECONDS", 0.5)
+
+
+def test_a_process_shows_that_it_lives(quick, own, config, model):
+    holder = claim.take(own, config, model, None)
+    deadline = time.monotonic() + 30
+    while read(own).beats < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    holder.end()
+    beats = read(own).beats
+    time.sleep(0.2)
+    assert read(own).beats == beats
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beats", [False, True])
+def test_a_process_on_another_host_lives_if_it_rewrites_its_claim(quick, held, own, config, model, beats):
+    rewrite(own, host="elsewhere", process="1 2")
+    ended = threading.Event()
+
+    def beat():
+        while not ended.wait(0.05):
+            stored = read(own)
+            contested.write(
+                str(path(own)),
+                dataclasses.replace(stored, beats=stored.beats + 1).to_bytes(),
+                contested.read(str(path(own))).state,
+            )
+
+    thread = threading.Thread(target=beat if beats else ended.wait)
+    thread.start()
+    lines = []
+    try:
+        if beats:
+            with pytest.raises(claim.Held, match="process 1 on elsewhere is at this run"):
+                claim.look(own, lines.append)
+            assert claim.unfinished(own.place, config, model, lines.append) is None
+        else:
+            assert claim.look(own, lines.append)
+            assert claim.unfinished(own.place, config, model, lines.append) == "r"
+    finally:
+        ended.set()
+        thread.join()
+    assert lines == ["the run 'r' was begun on elsewhere: waiting 0 s for a sign of life\n"] * 2
+
+
+def test_a_holder_that_has_lost_its_claim_lets_it_be(quick, own, config, model):
+    holder = claim.take(own, config, model, None)
+    rewrite(own, attempt="20991231T000000.000Z")
+    holder._thread.join(30)
+    assert not holder._thread.is_alive()
+    holder.leave()
+    assert read(own).attempt == "20991231T000000.000Z" and read(own).process
+
+
+def test_a_beat_that_fails_is_tried_again(quick, own, config, model, monkeypatch):
+    holder = claim.take(own, config, model, None)
+    failed = threading.Event()
+    write = contested.write
+
+    def fail(*_):
+        failed.set()
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(contested, "write", fail)
+    assert failed.wait(30)
+    monkeypatch.setattr(contested, "write", write)
+    beats = read(own).beats
+    deadline = time.monotonic() + 30
+    while read(own).beats <= beats:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    holder.end()
+
+
+def another(config, **changes):
+    return dataclasses.replace(config, **changes)
+
+
+def test_the_unfinished_run_of_the_same_inputs_and_model(held, own, config, model, dead):
+    rewrite(own, process=dead)
+    unnamed = another(config, run_id="new", is_named=False)
+    assert claim.unfinished(own.place, unnamed, model, silent) == "r"
+    for changes in (
+        {"inputs": ("/photos/*.png",)},
+        {"input_format": "list"},
+        {"retry_failed": True},
+        {"reprocess": True},
+        {"output_table": "p.d.t"},
+    ):
+        assert claim.unfinished(own.place, another(unnamed, **changes), model, silent) is None
+    for changes in ({"batch_size": 7}, {"read_concurrency": 3}, {"checkpoint_seconds": 5.0}):
+        assert claim.unfinished(own.place, another(unnamed, **changes), model, silent) == "r"
+    assert claim.unfinished(own.place, unnamed, dataclasses.replace(model, digest="e" * 64), silent) is None
+    assert claim.unfinished(f"{own.place}/other", unnamed, model, silent) is None
+
+
+def test_the_latest_of_several_unfinished_runs(held, own, config, model, dead):
+    rewrite(own, process=dead)
+    for run_id, label in (("first", "20200101T000000.000Z"), ("last", "20990101T000000.000Z")):
+        stored = dataclasses.replace(read(own), run_id=run_id, attempt=label)
+        Path(claim.path(own.place, run_id)).write_bytes(stored.to_bytes())
+    assert claim.unfinished(own.place, config, model, silent) == "last"
+    # One that a process is at is left to it.
+    stored = dataclasses.replace(stored, process=claim._process(os.getpid()))
+    Path(claim.path(own.place, "last")).write_bytes(stored.to_bytes())
+    assert claim.unfinished(own.place, config, model, silent) == "r"
+
+
+def test_a_claim_under_the_name_of_another_run_counts_for_none(held, own, config, model, dead):
+    rewrite(own, process=dead)
+    path(own).rename(claim.path(own.place, "copied"))
+    assert claim.unfinished(own.place, config, model, silent) is None
+
+
+def test_an_attempt_with_a_claim_travels_to_workers(own):
+    claimed = dataclasses.replace(own, claim=str(path(own)))
+    assert pickle.loads(pickle.dumps(claimed)) == claimed  # noqa: S301 - made here
+    assert json.loads(json.dumps(claimed.label)) == own.label

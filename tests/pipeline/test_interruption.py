@@ -1,0 +1,88 @@
+"""pipeline.interruption: signals become errors, and the command to go on is one that a shell takes."""
+
+import os
+import shlex
+import signal
+import threading
+import time
+
+import pytest
+
+from pipeline import interruption
+from pipeline.command import INTERRUPTED, TERMINATED
+from pipeline.interruption import Terminated
+
+
+def test_sigterm_interrupts_in_the_block_and_not_after_it():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), interruption.sigterm_interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)  # the signal ends it
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_handles_no_signal():
+    handlers = []
+
+    def run():
+        with interruption.sigterm_interrupts():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize("depth", range(3))
+def test_an_interruption_behind_other_errors(interrupt, depth):
+    def fail(depth):
+        if depth == 0:
+            raise interrupt
+        try:
+            fail(depth - 1)
+        except BaseException as error:
+            if depth == 1:
+                raise RuntimeError("bundle failed") from error
+            raise RuntimeError("job failed")  # noqa: B904 - as an error in a handler has it as its context
+
+    with pytest.raises((RuntimeError, KeyboardInterrupt)) as raised:
+        fail(depth)
+    interrupted = interruption.of(raised.value)
+    assert type(interrupted) is interrupt
+    assert interruption.exit_code(interrupted) == (TERMINATED if interrupt is Terminated else INTERRUPTED)
+
+
+def test_other_errors_are_no_interruption():
+    assert interruption.of(None) is interruption.of(ValueError()) is None
+    assert (INTERRUPTED, TERMINATED) == (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+def test_steps_run_in_order_and_one_that_fails_stops_no_other():
+    done = []
+
+    def fail():
+        raise OSError("no bucket")
+
+    interruption.store([lambda: done.append(1), fail, lambda: done.append(2)])
+    assert done == [1, 2]
+
+
+def test_a_step_that_hangs_is_left(monkeypatch):
+    monkeypatch.setattr(interruption, "_PATIENCE_SECONDS", 0.05)
+    hanging = threading.Event()
+    interruption.store([hanging.wait])
+    hanging.set()
+
+
+@pytest.mark.parametrize("named", [("--run_id", "night"), ("--run_id=night",)])
+def test_the_command_to_go_on_with_a_named_run(named):
+    argv = ["--input", "photos of 'mine'/*.jpg", *named]
+    assert shlex.split(interruption.command_to_go_on(argv, "night")) == ["python", "run_pipeline.py", *argv]
+
+
+def test_the_command_to_go_on_names_the_run():
+    argv = ["--input", "*.jpg", "--output=a b"]
+    line = interruption.command_to_go_on(argv, "20261121T010203Z-0123")
+    assert shlex.split(line) == ["python", "run_pipeline.py", *argv, "--run_id", "20261121T010203Z-0123"]

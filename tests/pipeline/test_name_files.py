@@ -1,0 +1,91 @@
+"""pipeline.name_files: all files of a run get their names in one step, which changes nothing if the run is lost."""
+
+import dataclasses
+import json
+
+import apache_beam as beam
+import pytest
+
+from pipeline import attempt, options
+from pipeline.name_files import NameFiles
+from tests.collecting import collect
+from tests.reporting import compose
+from transforms.models.spec import ModelFields
+from transforms.records import Shard
+
+pytestmark = pytest.mark.slow
+
+MODEL = ModelFields("a model", "d" * 64, 7)
+
+
+@pytest.fixture
+def own(tmp_path):
+    config, _ = options.parse(["--output", str(tmp_path), "--run_id", "r"])
+    return attempt.of(config)
+
+
+def part(tmp_path, kind, name):
+    path = tmp_path / kind / "r" / ".parts" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(name)
+    return Shard(str(path), 1)
+
+
+def name_files(own, model, vectors, failures):
+    def build(root):
+        report = root | "Report" >> beam.Create([compose(model)])
+        parts = [
+            root | name >> beam.Create(shards).with_output_types(Shard)
+            for name, shards in (("Vectors", vectors), ("Failures", failures))
+        ]
+        return {"report": report | NameFiles(own, MODEL, *parts)}
+
+    (report,) = collect(build)[0]["report"]
+    assert report.run_id == "r"
+
+
+def names(tmp_path):
+    paths = [path for path in tmp_path.rglob("*") if path.is_file() and ".parts" not in path.parts]
+    return sorted(str(path.relative_to(tmp_path)) for path in paths)
+
+
+def test_all_files_of_a_run(own, model, tmp_path):
+    vectors, failures = [part(tmp_path, "embeddings", "b"), part(tmp_path, "embeddings", "a")], []
+    failures.append(part(tmp_path, "failures", "c"))
+    for _ in range(2):  # as a step that runs twice does
+        name_files(own, model, vectors, failures)
+        assert names(tmp_path) == [
+            "embeddings/r/part-00000-of-00002.tfrecord",
+            "embeddings/r/part-00001-of-00002.tfrecord",
+            "failures/r/part-00000-of-00001.jsonl",
+            "schema.pbtxt",
+        ]
+    assert (tmp_path / "embeddings/r/part-00000-of-00002.tfrecord").read_text() == "a"
+    assert len(list(tmp_path.glob("*/r/.parts/*"))) == 3  # the parts stay until the report is written
+
+
+def old_run(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "r.json").write_text(json.dumps({"started_at": "2020-01-01T00:00:00.000+00:00"}))
+    for kind, name in (("embeddings", "part-00000-of-00001.tfrecord"), ("failures", "part-00000-of-00001.jsonl")):
+        (tmp_path / kind / "r").mkdir(parents=True)
+        (tmp_path / kind / "r" / name).write_text("old")
+
+
+def test_files_and_the_report_of_an_earlier_run_are_replaced(own, model, tmp_path):
+    old_run(tmp_path)
+    name_files(own, model, [part(tmp_path, "embeddings", "a")], [])
+    assert names(tmp_path) == ["embeddings/r/part-00000-of-00001.tfrecord", "schema.pbtxt"]
+    assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "a"
+
+
+def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, tmp_path):
+    old_run(tmp_path)
+    claim = tmp_path / "runs" / "r.unfinished"
+    claim.write_text(json.dumps({"attempt": "20991231T000000.000Z"}))
+    before = names(tmp_path)
+    own = dataclasses.replace(own, claim=str(claim))
+    with pytest.raises(Exception, match="another process has taken over this run, so this one names no file"):
+        name_files(own, model, [part(tmp_path, "embeddings", "a")], [])
+    assert names(tmp_path) == before
+    assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "old"

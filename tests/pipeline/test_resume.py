@@ -1,0 +1,117 @@
+"""pipeline.resume: whole records of unfinished attempts are taken over, and a part that is gone fails the job."""
+
+import dataclasses
+import datetime
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pytest
+
+from pipeline import attempt, options
+from pipeline.resume import ReadUnfinished, TakeOver
+from tests.collecting import collect
+from tests.earlier_runs import DIGEST, FIRST, MODEL, OTHER_MODEL, OTHERS, SECOND, identities
+from transforms import counters, write_tfrecord
+from transforms.copies import of_copy
+from transforms.parts import Label
+from transforms.records import ImageRef, Reuse
+
+pytestmark = pytest.mark.slow
+
+STARTED_AT = datetime.datetime(2026, 11, 21, 1, 2, 3, 456000, datetime.UTC)
+LABELS = [f"2026112{day}T010203.456Z" for day in range(3)]
+
+
+@pytest.fixture
+def own(tmp_path):
+    config, _ = options.parse(["--output", str(tmp_path), "--run_id", "r"])
+    return attempt.of(dataclasses.replace(config, started_at=STARTED_AT))
+
+
+def write(own, label, embeddings, model=MODEL):
+    """Writes the parts that an attempt leaves, and returns their paths."""
+    parts = write_tfrecord.parts(own.place, own.run_id, model, (label,))
+    outputs, _ = collect(lambda root: (root | beam.Create(embeddings),) | parts)
+    return [Path(shard.path) for shard in outputs["shards"]]
+
+
+def read(own, digest=DIGEST):
+    outputs, _ = collect(lambda root: {"known": root | ReadUnfinished(own, digest)})
+    return outputs["known"]
+
+
+def take_over(reuses):
+    outputs, counted = collect(lambda root: root | beam.Create(reuses) | TakeOver(DIGEST))
+    assert counted.get(counters.IMAGES_RESUMED, 0) == len(outputs["embeddings"])
+    return outputs["embeddings"], outputs["origins"]
+
+
+def test_records_of_earlier_attempts(own):
+    write(own, Label(LABELS[0], "embedded"), FIRST[:20])
+    write(own, Label(LABELS[0], "duplicate"), FIRST[20:])
+    write(own, Label(LABELS[0], attempt.RESUMED), FIRST[:5])  # which repeats what is there
+    write(own, Label(LABELS[0], "embedded"), OTHERS, OTHER_MODEL)
+    write(own, Label(own.label, "embedded"), SECOND)  # a bundle of this attempt that ran already
+    write(own, Label(LABELS[2], "embedded"), SECOND)  # a later attempt
+    known = read(own)
+    assert identities(known) == identities(FIRST)
+    assert {(entry.attempt, entry.written_at) for entry in known} == {(LABELS[0], 0.0)}
+    assert read(own, "f" * 64) == []
+
+
+def test_where_no_attempt_has_left_anything(own):
+    assert read(own) == []
+
+
+@pytest.mark.parametrize("missing", [1, 10, 1000])
+def test_a_part_is_good_up_to_its_last_whole_record(own, missing):
+    (part,) = write(own, Label(LABELS[0], "embedded"), FIRST[:1] * 12)
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-missing])
+    each = len(whole) // 12
+    known = read(own)
+    assert len(known) == (len(whole) - missing) // each
+    embeddings, _ = take_over([Reuse(FIRST[0].info.ref, entry) for entry in known])
+    for embedding in embeddings:
+        np.testing.assert_array_equal(embedding.vector, FIRST[0].vector)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"text"], ids=["empty", "zeros", "text"])
+def test_a_part_without_a_record_holds_nothing(own, content):
+    """A machine that loses its power may leave zeros at the end of a file, and a whole file of them."""
+    (part,) = write(own, Label(LABELS[0], "embedded"), FIRST[:3])
+    part.with_name(f"{Label(LABELS[0], 'embedded')}0123.tfrecord").write_bytes(content)
+    part.write_bytes(part.read_bytes() + content)
+    assert identities(read(own)) == identities(FIRST[:3])
+
+
+def test_vectors_are_taken_over_with_their_origin(own):
+    write(own, Label(LABELS[0], "embedded"), FIRST[:9])
+    write(own, Label(LABELS[0], "duplicate"), FIRST[9:12])
+    known = {entry.key: entry for entry in read(own)}
+    reuses = [Reuse(each.info.ref, known[each.info.ref.key]) for each in FIRST[:12]]
+    renamed = ImageRef(b"/renamed.jpg", "77", FIRST[0].info.ref.size, "AAAAAA==")
+    embeddings, origins = take_over([*reuses, Reuse(renamed, known[FIRST[0].info.ref.key])])
+    assert sorted(origins) == [(LABELS[0], "duplicate")] * 3 + [(LABELS[0], "embedded")] * 10
+    expected = {each.info.ref.key: each for each in (*FIRST[:12], of_copy(FIRST[0], renamed))}
+    assert {each.info.ref.key for each in embeddings} == expected.keys() and len(embeddings) == 13
+    for embedding in embeddings:
+        original = expected[embedding.info.ref.key]
+        assert embedding.info == original.info
+        np.testing.assert_array_equal(embedding.vector, original.vector)
+
+
+@pytest.mark.parametrize("loss", ["gone", "cut", "replaced"])
+def test_a_part_that_was_there_and_is_not_fails_the_job(own, loss):
+    (part,) = write(own, Label(LABELS[0], "embedded"), FIRST[:3])
+    reuses = [Reuse(FIRST[0].info.ref, entry) for entry in read(own)]
+    if loss == "gone":
+        part.unlink()
+    elif loss == "cut":
+        part.write_bytes(part.read_bytes()[:-1])
+    else:
+        (other,) = write(own, Label(LABELS[0], "embedded"), SECOND[:3])
+        other.replace(part)
+    with pytest.raises(Exception, match="the record of an earlier attempt is gone .*is another process at this run"):
+        take_over(reuses)
