@@ -195,8 +195,8 @@ def fault_proxy(
       hang_seconds: how long a request hangs that hangs.
       latency: seconds by which each request is late.
       hold: which requests are kept back.
-      preconditions: whether uploads and deletes with `ifGenerationMatch` meet 412 unless the object has that generation.
-        Cloud Storage does so, and the emulator does not look at it.
+      preconditions: whether uploads and deletes with `ifGenerationMatch` meet 412 unless the object is of that
+        generation. Cloud Storage does so, and the emulator does not look at it.
     """
     target = urllib.parse.urlsplit(target_url)
     if target.scheme != "http" or not target.port or target.path.strip("/"):

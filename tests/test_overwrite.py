@@ -28,6 +28,12 @@ def contents(output: Path) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
 
 
+def complete_files(output: Path) -> dict[str, bytes]:
+    """Returns the files of complete runs: neither parts nor the claim to a run that is unfinished."""
+    files = contents(output)
+    return {name: files[name] for name in files if ".parts" not in name and not name.endswith(".unfinished")}
+
+
 def keys(output: Path) -> list[str]:
     return sorted(Path(row["image/key"].decode()).name for row in read_rows(output))
 
@@ -96,7 +102,8 @@ def test_a_report_that_is_in_the_table_alone_is_written_when_nothing_is_refused(
     before = contents(output)
     monkeypatch.setattr(publish, "published", lambda table, run_id: published)
     photos = others if is_another else published.inputs[0]
-    assert embed(output, photos, "--output_table", "p:d.t") == (2 if is_another else 0)
+    flags = "--output_table", "p:d.t", "--temp_location", "gs://bucket/tmp"
+    assert embed(output, photos, *flags) == (2 if is_another else 0)
     said = capfd.readouterr()
     if is_another:
         assert "is of a complete run with other inputs or another model" in said.err
@@ -178,7 +185,7 @@ def test_a_job_that_fails_leaves_the_run_that_it_would_replace(output, others, m
     assert embed(output, others, "--overwrite", "--max_failure_rate", 0.1) == 1
     said = capfd.readouterr()
     assert said.out == "" and "run_pipeline.py: the job failed: " in said.err and "the accelerator is gone" in said.err
-    assert {name: content for name, content in contents(output).items() if ".parts" not in name} == before
+    assert complete_files(output) == before
 
 
 def test_a_job_that_dies_while_files_are_named_leaves_no_run_that_looks_complete(output, others, monkeypatch):
@@ -192,7 +199,8 @@ def test_a_job_that_dies_while_files_are_named_leaves_no_run_that_looks_complete
         patch.setattr(files, "name", die)
         assert embed(output, others, "--overwrite") == 1
     assert not (output / "runs" / "r.json").exists() and list(output.glob("embeddings/r/.parts/*"))
-    assert embed(output, others) == 0  # done anew, without --overwrite
+    assert embed(output, others) == 0  # goes on, without --overwrite
+    assert list(report(output)["attempts"].values()) == [2, 0]
     assert keys(output) == sorted(path.name for path in others.iterdir())
     assert not list(output.rglob(".parts")) and not list(output.glob("failures/r/part-*"))
 
@@ -211,7 +219,7 @@ def test_a_job_that_is_killed_leaves_the_run_that_it_would_replace(output, other
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait(30)
-    assert {name: content for name, content in contents(output).items() if ".parts" not in name} == before
+    assert complete_files(output) == before
     assert report(output)["counts"]["embedded"] == len(keys(output)) == 3
     assert embed(output, others, "--overwrite") == 0
     assert keys(output) == sorted(path.name for path in others.iterdir())
