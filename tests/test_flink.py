@@ -18,6 +18,7 @@ from apache_beam.coders import VarIntCoder
 from deploy.flink.cluster import Cluster, flink, missing
 from pipeline import graph, options
 from tests import data_generation as data
+from tests.killing import kill
 from tests.running import ROOT, Run, command, run_pipeline
 from transforms.formats import INPUT_FORMATS
 
@@ -132,31 +133,34 @@ def test_the_same_records_as_a_local_run(cluster, tmp_path):
     assert counted["images_failed_decode"] == 2
 
 
-def embedding_tasks(cluster: Cluster) -> list[dict]:
-    """Returns the subtasks that embed, as Flink's REST interface shows them; none before there is a job."""
+def tasks(cluster: Cluster, step: str) -> list[dict]:
+    """Returns the subtasks that a step is part of, as Flink's REST interface shows them; none before there is a job."""
     try:
         running = cluster.get(f"/jobs/{job(cluster)}")
     except (ValueError, urllib.error.HTTPError):
         return []
     for vertex in running["vertices"]:
-        if "EmbedImages" in vertex["name"]:
+        if step in vertex["name"]:
             return cluster.get(f"/jobs/{running['jid']}/vertices/{vertex['id']}")["subtasks"]
     return []
 
 
 def embedding(cluster: Cluster, shards: Path) -> subprocess.Popen | None:
     """Returns a TaskManager that embeds while some vectors are written already, None where there is none now."""
-    running = [task for task in embedding_tasks(cluster) if task["status"] == "RUNNING"]
+    running = [task for task in tasks(cluster, "EmbedImages") if task["status"] == "RUNNING"]
     written = list(shards.glob(".parts/*"))
     return cluster.task_managers[int(running[0]["taskmanager-id"])] if running and written else None
 
 
-def publishing(cluster: Cluster, shards: Path) -> subprocess.Popen | None:
-    """Returns a TaskManager once two parts have their final names, None before."""
-    return cluster.task_managers[0] if len(list(shards.glob("part-*"))) >= 2 else None
+def naming(cluster: Cluster, shards: Path) -> subprocess.Popen | None:
+    """Returns the TaskManager that names files once one of them has its name, None before."""
+    if not list(shards.glob("part-*")):
+        return None
+    at_work = [task for task in tasks(cluster, "NameFiles") if task["status"] == "RUNNING"]
+    return cluster.task_managers[int(at_work[0]["taskmanager-id"]) if at_work else 0]
 
 
-@pytest.mark.parametrize(("images", "at_work"), [(1200, embedding), (60, publishing)])
+@pytest.mark.parametrize(("images", "at_work"), [(1200, embedding), (60, naming)])
 def test_a_lost_task_manager_costs_no_image(cluster, tmp_path, images, at_work):
     photos, output = tmp_path / "photos", tmp_path / "out"
     paths = data.write_images(photos, images, height=60, width=80)
@@ -176,7 +180,7 @@ def test_a_lost_task_manager_costs_no_image(cluster, tmp_path, images, at_work):
             process.kill()
             process.wait()
     if at_work is embedding:
-        assert max(task["attempt"] for task in embedding_tasks(cluster)) > 0
+        assert max(task["attempt"] for task in tasks(cluster, "EmbedImages")) > 0
     run = Run(0, (tmp_path / "log").read_text(), "", output)
     assert run.counts == {"listed": images + 2, "embedded": images, "duplicate": 1, "failed": 1}
     keys = sorted(row["image/key"] for row in run.rows)
@@ -187,3 +191,19 @@ def test_a_lost_task_manager_costs_no_image(cluster, tmp_path, images, at_work):
     assert len(shards) == run.report["shards"] and not list(output.rglob(".*"))
     counted = counters(cluster)
     assert {name: counted[f"images_{name}"] for name in run.counts} == run.counts
+
+
+def test_a_run_that_was_killed_elsewhere_is_finished_on_the_cluster(cluster, tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    paths = data.write_images(photos, 300, height=60, width=80)
+    (photos / "copy.jpg").write_bytes(paths[299].read_bytes())
+    flags = ["--input", photos, "--run_id", "r"]
+    stored = kill(output, *flags, at=150)
+    run = run_pipeline(output, *cluster.flags, *flags, timeout=TIMEOUT)
+    assert run.code == 0, run.stderr
+    assert list(run.report["attempts"].values()) == [len(stored), 301 - len(stored)]
+    assert run.counts == {"listed": 301, "embedded": 300, "duplicate": 1}
+    keys = sorted(row["image/key"] for row in run.rows)
+    assert keys == sorted(os.fsencode(path) for path in [*paths, photos / "copy.jpg"])
+    assert counters(cluster)["images_resumed"] == len(stored)
+    assert not list(output.rglob(".*")) and not list(output.glob("runs/*.unfinished"))
