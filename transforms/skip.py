@@ -39,8 +39,12 @@ def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
 
 
 def first_current(ref: ImageRef, unfinished: Iterable[Known]) -> Known | None:
-    """Returns the first record of this key with the version that was listed; None if there is none."""
-    current = [entry for entry in unfinished if ref.version and entry.version == ref.version]
+    """Returns the first record of this key with the version, and if known the checksum, that was listed; else None."""
+    current = [
+        entry
+        for entry in unfinished
+        if ref.version and entry.version == ref.version and ref.crc32c in ("", entry.crc32c)
+    ]
     return min(current, key=lambda entry: (entry.attempt, entry.shard, entry.offset), default=None)
 
 
