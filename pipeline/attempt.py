@@ -8,18 +8,21 @@ import dataclasses
 import datetime
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms import failures, shards, write_tfrecord
+from transforms import failures, journal, shards, write_tfrecord
 from transforms.parts import Label
-from transforms.storage import contested, files
+from transforms.storage import contested, files, locations
 
 # The outcome of images that an earlier attempt embedded, in the label of the parts that hold them again. Their first
 # record stays where it is until the run is finished, so these parts are not read.
 RESUMED = "resumed"
+
+_DECODING = "decoding"
 
 CLAIM_SUFFIX = ".unfinished"
 
@@ -36,6 +39,7 @@ class Attempt:
       place: where its parts and its claim lie: --output, or for a run without one a directory in --temp_location.
       output: --output, if the run has one.
       continues: whether earlier attempts have left parts.
+      quarantine: keys of images that were being decoded when earlier attempts died, twice or more often.
       claim: the path of the claim to the run; None if this attempt holds none.
     """
 
@@ -44,6 +48,7 @@ class Attempt:
     place: str
     output: str | None
     continues: bool = False
+    quarantine: frozenset[bytes] = frozenset()
     claim: str | None = None
 
     @property
@@ -59,6 +64,29 @@ class Attempt:
     def vectors(self) -> str:
         """The directory of the run's vectors, with or without --output."""
         return write_tfrecord.directory(self.place, self.run_id)
+
+    @property
+    def journals(self) -> str | None:
+        """The first half of the paths of this attempt's journals; None in a bucket, which has no place for them."""
+        if not locations.is_local(self.place):
+            return None
+        return f"{shards.parts(self.vectors)}/{Label(self.label, _DECODING)}"
+
+    def deaths(self) -> Mapping[bytes, int]:
+        """Returns the images that were being decoded when earlier attempts died, and how many did so at each."""
+        at_work: set[tuple[str, bytes]] = set()
+        for path in shards.unnamed(self.vectors) if locations.is_local(self.place) else ():
+            label = Label.of(path)
+            key = journal.read(path) if path.endswith(journal.SUFFIX) else None
+            if key and label and label.attempt < self.label:
+                at_work.add((label.attempt, key))
+        return Counter(key for _, key in at_work)
+
+    def remove_journals(self) -> None:
+        """Removes this attempt's journals, because it does not end by an image."""
+        for path in shards.unnamed(self.vectors) if locations.is_local(self.place) else ():
+            if path.endswith(journal.SUFFIX) and (label := Label.of(path)) and label.attempt == self.label:
+                files.remove_file(path)
 
     def check_claim(self) -> None:
         """Raises OSError if another process has taken over the run, or has completed it."""
@@ -109,7 +137,8 @@ class Attempt:
         """Yields the parts of vectors that earlier attempts have left, except those that repeat others."""
         for path in shards.unnamed(self.vectors):
             label = Label.of(path)
-            if label and label.attempt < self.label and label.outcome != RESUMED:
+            is_vectors = path.endswith(write_tfrecord.SUFFIX)
+            if is_vectors and label and label.attempt < self.label and label.outcome != RESUMED:
                 yield path
 
 

@@ -68,7 +68,7 @@ def build(
         of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members)
 
     read = _read(config, of_shards.done if of_shards else None)
-    encoded, decoded = _decode(new.to_embed if new else listed.main, read, config, model, accelerator)
+    encoded, decoded = _decode(new.to_embed if new else listed.main, read, config, model, accelerator, attempt)
     embedded = _embed(decoded.main, config, model, share_model_across_processes, accelerator)
     stages: list[StageOutput | NewOutput] = [listed, encoded, decoded, embedded]
     vectors: Named = [("embedded", embedded.main)]
@@ -135,9 +135,14 @@ def _read(config: EmbedConfig, done: beam.PCollection[tuple[bytes, int]] | None 
 
 
 def _decode(
-    refs: beam.PCollection[ImageRef], read: ReadImages, config: EmbedConfig, model: ModelSpec, accelerator: str | None
+    refs: beam.PCollection[ImageRef],
+    read: ReadImages,
+    config: EmbedConfig,
+    model: ModelSpec,
+    accelerator: str | None,
+    attempt: Attempt,
 ) -> tuple[StageOutput[EncodedImage], StageOutput[DecodedImage]]:
-    decode = DecodeImages(model.image_size, config.resize_mode, config.max_pixels)
+    decode = DecodeImages(model.image_size, config.resize_mode, config.max_pixels, attempt.journals, attempt.quarantine)
     if accelerator and not config.runs_on.separate_gpu_stage:
         read, decode = (stage.with_resource_hints(accelerator=accelerator) for stage in (read, decode))
     encoded = refs | "ReadImages" >> read
