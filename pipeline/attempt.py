@@ -77,16 +77,26 @@ class Attempt:
         at_work: set[tuple[str, bytes]] = set()
         for path in shards.unnamed(self.vectors) if locations.is_local(self.place) else ():
             label = Label.of(path)
-            key = journal.read(path) if path.endswith(journal.SUFFIX) else None
-            if key and label and label.attempt < self.label:
+            is_journal = label and label.outcome == _DECODING and label.attempt < self.label
+            if label and is_journal and (key := journal.read(path)):
                 at_work.add((label.attempt, key))
         return Counter(key for _, key in at_work)
 
     def remove_journals(self) -> None:
-        """Removes this attempt's journals, because it does not end by an image."""
-        for path in shards.unnamed(self.vectors) if locations.is_local(self.place) else ():
-            if path.endswith(journal.SUFFIX) and (label := Label.of(path)) and label.attempt == self.label:
-                files.remove_file(path)
+        """Removes this attempt's journals, because no image ends it."""
+        if locations.is_local(self.place):
+            own = Label(self.label, _DECODING)
+            files.remove_files([path for path in shards.unnamed(self.vectors) if Label.of(path) == own])
+
+    def remove_repetitions(self) -> None:
+        """Removes the parts in which earlier attempts have written again the vectors of still earlier ones."""
+        files.remove_files(
+            [
+                path
+                for path in shards.unnamed(self.vectors)
+                if (label := Label.of(path)) and label.outcome == RESUMED and label.attempt < self.label
+            ]
+        )
 
     def check_claim(self) -> None:
         """Raises OSError if another process has taken over the run, or has completed it."""
@@ -137,8 +147,7 @@ class Attempt:
         """Yields the parts of vectors that earlier attempts have left, except those that repeat others."""
         for path in shards.unnamed(self.vectors):
             label = Label.of(path)
-            is_vectors = path.endswith(write_tfrecord.SUFFIX)
-            if is_vectors and label and label.attempt < self.label and label.outcome != RESUMED:
+            if label and label.attempt < self.label and label.outcome not in (RESUMED, _DECODING):
                 yield path
 
 

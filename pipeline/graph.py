@@ -16,7 +16,7 @@ from pipeline.report.write_report import ComposeReport, WriteReport
 from pipeline.resume import ReadUnfinished, ResumeShards
 from pipeline.warehouse.publish import Publication, PublishRows
 from transforms import failures as failure_files
-from transforms import keys, write_tfrecord
+from transforms import keys, table_name, write_tfrecord
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.embed import EmbedImages
@@ -222,7 +222,8 @@ def _load_rows(
     publication: Publication,
 ) -> list[beam.PCollection]:
     """Returns a collection for each load; its elements are the load jobs that have ended."""
-    staging, temp_location = publication.staging, publication.temp_location
+    staging = publication.staging
+    temp_location = f"{publication.temp_location}/{table_name.split(staging.embeddings).table}"
     run = RunColumns(config.run_id, config.started_at, model.fields(config.top_classes))
     embeddings = tuple(collection for _, collection in vectors)
     loads = [

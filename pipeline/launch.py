@@ -65,13 +65,16 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         publication, claim_state = None, None
         if finished := check.finished(config, model):
             _add_missing_report(config, finished)
+            claim.clean_up(attempt)
         else:
             check.check_output(config, model)
             if temp_location:
                 check.check_temp_location(config, temp_location)
             claim_state = claim.look(attempt, terminal.screen.write)
             if temp_location and config.output_table:
-                publication = publish.prepare(config.output_table, model.digest, temp_location, config.make_latest)
+                publication = publish.prepare(
+                    config.output_table, config.run_id, model.digest, temp_location, config.make_latest
+                )
             attempt, holder = _begin(attempt, config, model, claim_state, terminal)
     except (ValueError, OSError) as error:
         discard(terminal)
@@ -135,6 +138,7 @@ def _begin(
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
     if not config.resume:
         attempt.remove_parts()
+    attempt.remove_repetitions()
     deaths = attempt.deaths()
     for key, times in deaths.items():
         outcome = "it is left out now, and becomes a failure" if times > 1 else "if that happens again, it is left out"

@@ -80,7 +80,8 @@ class Publication:
     Attributes:
       table: PROJECT.DATASET.TABLE.
       staging: the tables that rows are loaded into.
-      temp_location: a gs:// directory of this run alone, for the files that are loaded; removed after publishing.
+      temp_location: a gs:// directory of this run alone, for the files that are loaded. It is removed after publishing,
+        with the files of attempts that died.
       make_latest: whether `<table>_latest` shows this run's model after publishing.
 
     Raises:
@@ -96,15 +97,14 @@ class Publication:
         table_name.split(self.table)
 
 
-def prepare(table: str, digest: str, temp_location: str, make_latest: bool) -> Publication:
+def prepare(table: str, run_id: str, digest: str, temp_location: str, make_latest: bool) -> Publication:
     """Makes or checks the tables, and returns the publication of one attempt at a run.
 
     Raises:
       ValueError: see `tables.prepare`.
     """
     staging = tables.prepare(table, digest)
-    own_location = f"{temp_location}/{table_name.split(staging.embeddings).table}"
-    return Publication(table, staging, own_location, make_latest)
+    return Publication(table, staging, f"{temp_location}/{table}/loads/{run_id}", make_latest)
 
 
 def published(table: str, run_id: str) -> RunReport | None:
