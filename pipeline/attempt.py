@@ -73,14 +73,11 @@ class Attempt:
         return f"{shards.parts(self.vectors)}/{Label(self.label, _DECODING)}"
 
     def deaths(self) -> Mapping[bytes, int]:
-        """Returns the images that were being decoded when earlier attempts died, and how many did so at each."""
-        at_work: set[tuple[str, bytes]] = set()
-        for path in shards.unnamed(self.vectors) if locations.is_local(self.place) else ():
-            label = Label.of(path)
-            is_journal = label and label.outcome == _DECODING and label.attempt < self.label
-            if label and is_journal and (key := journal.read(path)):
-                at_work.add((label.attempt, key))
-        return Counter(key for _, key in at_work)
+        """Returns the images that were being decoded when earlier attempts died, and how often each was."""
+        if not locations.is_local(self.place):
+            return {}
+        at_work = {(label, journal.read(path)) for label, path in self._of_earlier() if label.outcome == _DECODING}
+        return Counter(key for _, key in at_work if key)
 
     def remove_journals(self) -> None:
         """Removes this attempt's journals, because no image ends it."""
@@ -90,13 +87,7 @@ class Attempt:
 
     def remove_repetitions(self) -> None:
         """Removes the parts in which earlier attempts have written again the vectors of still earlier ones."""
-        files.remove_files(
-            [
-                path
-                for path in shards.unnamed(self.vectors)
-                if (label := Label.of(path)) and label.outcome == RESUMED and label.attempt < self.label
-            ]
-        )
+        files.remove_files([path for label, path in self._of_earlier() if label.outcome == RESUMED])
 
     def check_claim(self) -> None:
         """Raises OSError if another process has taken over the run, or has completed it."""
@@ -145,10 +136,12 @@ class Attempt:
 
     def earlier_parts(self) -> Iterator[str]:
         """Yields the parts of vectors that earlier attempts have left, except those that repeat others."""
+        yield from (path for label, path in self._of_earlier() if label.outcome not in (RESUMED, _DECODING))
+
+    def _of_earlier(self) -> Iterator[tuple[Label, str]]:
         for path in shards.unnamed(self.vectors):
-            label = Label.of(path)
-            if label and label.attempt < self.label and label.outcome not in (RESUMED, _DECODING):
-                yield path
+            if (label := Label.of(path)) and label.attempt < self.label:
+                yield label, path
 
 
 def of(config: EmbedConfig, temp_location: str | None = None) -> Attempt:

@@ -156,8 +156,13 @@ def _wrong_counts(publication: Publication, report: RunReport) -> Iterator[str]:
             yield f"{loaded['row_count']} rows in {table} where the pipeline counted {expected}"
 
 
-def publish(publication: Publication, report: RunReport) -> None:
+def publish(publication: Publication, report: RunReport, before_publishing: Callable[[], None] | None = None) -> None:
     """Checks and merges the loaded rows, and deletes the staging tables. A published run is not published again.
+
+    Args:
+      publication: the tables.
+      report: of the run.
+      before_publishing: see PublishRows.
 
     Raises:
       GateRefused: see `check`.
@@ -165,6 +170,8 @@ def publish(publication: Publication, report: RunReport) -> None:
     table, staging = publication.table, publication.staging
     earlier = published(table, report.run_id)
     if earlier is None or earlier.started_at != report.started_at:
+        if before_publishing:
+            before_publishing()
         check(publication, report)
         _stage_run(publication, report)
         _commit(table, transaction(table, staging))
@@ -280,6 +287,5 @@ class _Publish(beam.DoFn):
         self._before_publishing = before_publishing
 
     def process(self, report: RunReport, ended: Iterable[Any]) -> Iterable[RunReport]:
-        self._before_publishing()
-        publish(self._publication, report)
+        publish(self._publication, report, self._before_publishing)
         yield report
