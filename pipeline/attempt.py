@@ -90,7 +90,7 @@ class Attempt:
         files.remove_files([path for label, path in self._of_earlier() if label.outcome == RESUMED])
 
     def check_claim(self) -> None:
-        """Raises OSError if another process has taken over the run, or has completed it."""
+        """Raises OSError if another process has taken over the run or completed it, or the claim is gone."""
         if self.claim is None:
             return
         present = contested.read(self.claim)
@@ -98,7 +98,10 @@ class Attempt:
         if report and _started_at(report) == _timestamp(self.started_at):
             return  # a runner repeats the last step of a run that is complete
         if present is None or json.loads(present.content)["attempt"] != self.label:
-            raise OSError(f"run_id={self.run_id!r}: another process has taken over this run, so this one names no file")
+            raise OSError(
+                f"run_id={self.run_id!r}: the claim {self.claim} is not this attempt's any more, so it names no file: "
+                "has another process taken over the run, or was the output removed?"
+            )
 
     def retire(self) -> None:
         """Removes the report of an earlier attempt at this run, if there is one.
