@@ -32,8 +32,12 @@ class Opened:
         return vectors
 
     def parameters(self) -> int:
-        """Returns the number of scalars in the model's variables."""
-        return sum(int(np.prod(variable.shape)) for variable in self.loaded.variables)
+        """Returns the number of scalars in the model's variables.
+
+        A SavedModel need not list them. If it does not, those that the function uses are counted.
+        """
+        variables = getattr(self.loaded, "variables", None)
+        return sum(int(np.prod(variable.shape)) for variable in (variables or self.function.variables))
 
 
 def open_model(spec: ModelSpec) -> Opened:

@@ -53,6 +53,17 @@ def test_parameters_are_the_numbers_in_all_variables():
     assert opening.Opened(None, module).parameters() == 3 * 4 + 4
 
 
+def test_parameters_of_a_saved_model_that_lists_no_variables(tmp_path):
+    module = tf.train.Checkpoint(scale=tf.Variable(tf.ones(3)))  # unlike a tf.Module, it has no `variables`
+    module.__call__ = tf.function(
+        lambda images: module.scale * tf.reduce_mean(images, [1, 2]),
+        input_signature=[tf.TensorSpec((None, None, None, 3))],
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    spec = ModelSpec("m", "tf2", str(tmp_path), "", ("serve",), 3, PIXELS.shape[1:3], "")
+    assert opening.open_model(spec).parameters() == 3
+
+
 def test_a_model_is_opened_once_until_its_files_change(tmp_path):
     spec = saved(tmp_path / "m")
     opened = opening.open_model(spec)
