@@ -24,7 +24,7 @@ COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 MAX_REPORT_BYTES = 16 * 2**20
 
 # The parts of a report's counts and model that this project reads again.
-_READ_AGAIN = {
+_READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
     "model": {"name": str, "digest": str, "dimension": int, "image_size": list[int]},
 }
@@ -77,7 +77,7 @@ class RunReport:
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "the text") -> "RunReport":
-        """Returns the report that `to_json` wrote. Fields of a newer version, which this one does not know, are left out.
+        """Returns the report that `to_json` wrote, without the fields that only a newer version knows.
 
         Args:
           text: JSON.
@@ -195,9 +195,7 @@ def _wrong_fields(facts: Any, expected: Mapping[str, Any], optional: typing.Coll
     if not isinstance(facts, dict):
         return list(expected)
     return [
-        name
-        for name, kind in expected.items()
-        if not (_is(facts[name], kind) if name in facts else name in optional)
+        name for name, kind in expected.items() if not (_is(facts[name], kind) if name in facts else name in optional)
     ]
 
 
