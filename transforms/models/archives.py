@@ -96,7 +96,6 @@ def _members(archive: BinaryIO, named: str) -> Iterator[tarfile.TarInfo]:
         headers = _Headers(decompress(archive) if decompress else archive)
         with tarfile.TarFile(fileobj=cast(Any, headers)) as tar:
             while member := tar.next():
-                tar.members.clear()  # it keeps them all otherwise
                 headers.read_bytes = 0
                 yield member
     # tarfile raises these for bytes that are no tar file, and the decompressors for a broken stream.

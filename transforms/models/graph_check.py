@@ -1,8 +1,8 @@
 """Refuses a SavedModel whose graph may do more than compute.
 
-Each operation that loading or calling the model may run has to be in `allowed_ops`. Every SavedModel also holds its saver,
-which writes files. So this module follows the graph from everything that TensorFlow may run, and the saver is not part
-of that:
+Each operation that loading or calling the model may run has to be in `allowed_ops`. Every SavedModel also holds its
+saver, which writes files. So this module follows the graph from everything that TensorFlow may run, and the saver is
+not part of that:
 
 - TensorFlow runs the functions of a TF2 SavedModel's object graph, and functions that those call. It never imports the
   graph around them, which holds the saver.
@@ -42,9 +42,9 @@ def check(meta_graphs: Collection[Any]) -> None:
         refused |= _refused_in_functions(_functions_run_otherwise(graph), library)
     if refused:
         raise ValueError(
-            f"the model's graph is refused for its operations {', '.join(sorted(refused))}: a graph may compute, but not "
-            "access files or other machines, print, or run Python or operations of other libraries; export the model "
-            "without them, with nothing but its function from images to vectors"
+            f"the model's graph is refused for its operations {', '.join(sorted(refused))}: a graph may compute, but "
+            "not access files or other machines, print, or run Python or operations of other libraries; export the "
+            "model without them, with nothing but its function from images to vectors"
         )
 
 

@@ -96,11 +96,10 @@ def _check_files(path: Path) -> None:
     if path.is_dir() and not (path / SAVED_MODEL).exists():
         return  # no model, but perhaps somebody's home directory: the loader says what it expects
     size = 0
-    for parent, directories, files in os.walk(path) if path.is_dir() else [(path.parent, [], [path.name])]:
-        for file in (Path(parent, name) for name in (*directories, *files)):
-            if not file.is_file() and (file.is_symlink() or not file.is_dir()):
-                raise ValueError(f"model={str(path)!r}: expected regular files, and {str(file)!r} is none")
-            size += file.stat().st_size if file.is_file() else 0
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if not file.is_file() and (file.is_symlink() or not file.is_dir()):
+            raise ValueError(f"model={str(path)!r}: expected regular files, and {str(file)!r} is none")
+        size += file.stat().st_size if file.is_file() else 0
     if size > MAX_MODEL_BYTES:
         raise ValueError(f"model={str(path)!r} has {size} bytes: expected at most {MAX_MODEL_BYTES}")
     if path.suffix == ".keras":
