@@ -168,13 +168,25 @@ def load(directory: Path, signature: str, tags: tuple[str, ...]) -> Loaded:
       signature, tags: the function to call, from `choose`.
 
     Raises:
-      ValueError: if that function does not map images alone to vectors. The message shows its inputs and outputs.
+      ValueError: if the files are broken, or if that function does not map images alone to vectors. The message then
+        shows its inputs and outputs.
     """
     contents = read(directory)
-    model = hub.load(str(directory), tags=list(tags))
+    try:
+        model = hub.load(str(directory), tags=list(tags))
+    # TensorFlow's loader trusts the file: a broken one raises an error of any class. A model that is half loaded is
+    # dropped with its resources.
+    except Exception as error:
+        raise ValueError(f"the SavedModel {str(directory)!r} cannot be loaded: {_reason(error)}") from error
     if not signature:
         return Loaded(_embed_by_call(model), model)
     return Loaded(_embed_by_signature(model.signatures[signature], contents.variants[tags][signature]), model)
+
+
+def _reason(error: Exception) -> str:
+    """Returns the last line of an error's message before the names of nodes: TensorFlow puts a traceback first."""
+    lines = [line.strip() for line in str(error).partition("[[")[0].splitlines() if line.strip()]
+    return lines[-1] if isinstance(error, tf.errors.OpError) and lines else one_line(error)
 
 
 def _embed_by_call(model: Any) -> Embed:

@@ -4,6 +4,7 @@
 with the outputs of its session.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,20 @@ def test_a_graph_that_is_too_large_is_not_read(tmp_path):
         file.truncate(hub.MAX_GRAPH_BYTES + 1)  # sparse
     with pytest.raises(ValueError, match=rf"expected a graph of at most {hub.MAX_GRAPH_BYTES}, "):
         hub.read(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["variables.index", "variables.data-00000-of-00001"])
+@pytest.mark.parametrize("name", ["feature_vector_1", "tf2"])
+def test_truncated_variables_are_said_in_one_line(tmp_path, name, file):
+    if name == "tf2":
+        tf.saved_model.save(Reusable(), str(tmp_path / name))
+    else:
+        shutil.copytree(GOLDEN / name, tmp_path / name)
+    path = tmp_path / name / "variables" / file
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match=rf"^the SavedModel '.*{name}' cannot be loaded: [^\n]+$") as caught:
+        embed(tmp_path / name, np.zeros((1, 16, 16, 3), np.float32))
+    assert "Detected at node" not in str(caught.value)
 
 
 def test_what_is_no_saved_model(tmp_path):
