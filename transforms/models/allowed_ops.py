@@ -68,7 +68,8 @@ DrawBoundingBoxesV2 ExtractGlimpse ExtractGlimpseV2 ExtractImagePatches ExtractV
 ImageProjectiveTransformV2 ImageProjectiveTransformV3 NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3
 NonMaxSuppressionV4 NonMaxSuppressionV5 RGBToHSV ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor
 SampleDistortedBoundingBox SampleDistortedBoundingBoxV2 ScaleAndTranslate StatelessSampleDistortedBoundingBox
-DecodeAndCropJpeg DecodeBase64 DecodeBmp DecodeGif DecodeImage DecodeJpeg DecodePng DecodeRaw ExtractJpegShape
+DecodeAndCropJpeg DecodeBase64 DecodeBmp DecodeGif DecodeImage DecodeJpeg DecodePng DecodeRaw EncodeJpeg
+EncodeJpegVariableQuality EncodePng ExtractJpegShape
 ParseExample ParseExampleV2 ParseSingleExample
 """
 
@@ -84,12 +85,19 @@ StatelessRandomUniformIntV2 StatelessRandomUniformV2 StatelessShuffle StatelessT
 StatelessTruncatedNormalV2 TruncatedNormal
 """
 
-# An assertion that fails is the error of one call. XlaCallModule holds a model of JAX: StableHLO computes on tensors
-# only, and the functions of TensorFlow that it may call are named in an attribute, which `graph_check` follows.
+# Models of JAX. StableHLO, in XlaCallModule, computes on tensors only, and the functions of TensorFlow that it may call
+# are named in an attribute, which `graph_check` follows.
+_XLA = """
+XlaBroadcastHelper XlaCallModule XlaConv XlaConvV2 XlaDot XlaDotV2 XlaDynamicSlice XlaDynamicUpdateSlice XlaEinsum
+XlaGather XlaKeyValueSort XlaPad XlaReduce XlaReducePrecision XlaReduceWindow XlaScatter XlaSelectAndScatter
+XlaSelfAdjointEig XlaSort XlaSvd XlaVariadicReduce XlaVariadicReduceV2 XlaVariadicSort
+"""
+
+# An assertion that fails is the error of one call.
 _CONTROL_FLOW = """
 Assert Case CheckNumerics CheckNumericsV2 ControlTrigger Enter Exit FakeParam For If LoopCond MapDefun Merge
 NextIteration NoOp PartitionedCall RefEnter RefExit RefIdentity RefMerge RefNextIteration RefSelect RefSwitch
-StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile Switch ToBool While XlaCallModule
+StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile Switch ToBool While
 EmptyTensorList TensorListConcat TensorListConcatLists TensorListConcatV2 TensorListElementShape TensorListFromTensor
 TensorListGather TensorListGetItem TensorListLength TensorListPopBack TensorListPushBack TensorListPushBackBatch
 TensorListReserve TensorListResize TensorListScatter TensorListScatterIntoExistingList TensorListScatterV2
@@ -125,6 +133,7 @@ ALLOWED_OPS = frozenset(
             _QUANTIZATION,
             _IMAGES,
             _RANDOM,
+            _XLA,
             _CONTROL_FLOW,
             _VARIABLES,
             _TABLES,

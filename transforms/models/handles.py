@@ -93,6 +93,8 @@ def _check_files(path: Path) -> None:
       ValueError: if something in it is no regular file, or all of it is too large. A link to a file is one, but a link
         to a directory is not, because `files_digest` would not see the files there.
     """
+    if path.suffix == ".keras" and not path.is_file():
+        raise ValueError(f"model={str(path)!r}: expected regular files, and {str(path)!r} is none")
     if path.is_dir() and not (path / SAVED_MODEL).exists():
         return  # no model, but perhaps somebody's home directory: the loader says what it expects
     size = 0

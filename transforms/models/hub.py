@@ -107,6 +107,14 @@ def read(directory: Path) -> SavedModel:
     except DecodeError as error:
         raise ValueError(f"{str(path)!r} is not a SavedModel: {error}") from error
     graph_check.check(proto.meta_graphs)
+    is_tf1_hub = (directory / "tfhub_module.pb").exists()
+    try:
+        return _contents(proto, "tf1_hub" if is_tf1_hub else "tf2")
+    except (DecodeError, TypeError, AttributeError) as error:  # a field that is no dtype, or no message
+        raise ValueError(f"{str(path)!r} is not a SavedModel: {one_line(error)}") from error
+
+
+def _contents(proto: Any, model_format: str) -> SavedModel:
     variants = {}
     is_callable = False
     image_size = None
@@ -119,8 +127,7 @@ def read(directory: Path) -> SavedModel:
         }
         is_callable = is_callable or _has_call(graph)
         image_size = image_size or _image_module_size(graph)
-    is_tf1_hub = (directory / "tfhub_module.pb").exists()
-    return SavedModel("tf1_hub" if is_tf1_hub else "tf2", variants, is_callable, image_size)
+    return SavedModel(model_format, variants, is_callable, image_size)
 
 
 def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | None) -> tuple[str, tuple[str, ...]]:

@@ -169,6 +169,23 @@ def test_a_second_graph_takes_the_way_of_tf1(tmp_path):
     assert_refused(tmp_path, "ReadFile")
 
 
+@pytest.mark.parametrize("is_interchangeable", [True, False])
+def test_a_function_that_tensorflow_may_swap_in_is_checked(tmp_path, is_interchangeable):
+    """Grappler replaces a function by another one of the same `api_implements`, which nothing calls."""
+    save_call(tmp_path, lambda: None)
+    proto = hub.saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    function = proto.meta_graphs[0].graph_def.library.function.add()
+    function.signature.name = "never_called"
+    function.node_def.add(name="evil", op="WriteFile")
+    if is_interchangeable:
+        function.attr["api_implements"].s = b"gru"
+    (tmp_path / "saved_model.pb").write_bytes(proto.SerializeToString())
+    if is_interchangeable:
+        assert_refused(tmp_path, "WriteFile")
+    else:
+        hub.read(tmp_path)
+
+
 def test_an_operation_of_another_library_is_refused_by_its_name(tmp_path):
     save_call(tmp_path, lambda: None)
     proto = hub.saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())

@@ -148,8 +148,9 @@ def test_a_model_that_is_too_large_is_not_read(copied):
         handles.local_path(str(copied))
 
 
-def test_a_pipe_is_no_keras_file(tmp_path):
-    os.mkfifo(tmp_path / "m.keras")
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a pipe", "a directory"])
+def test_a_keras_file_is_a_file(tmp_path, make):
+    make(tmp_path / "m.keras")
     with pytest.raises(ValueError, match="expected regular files"):
         handles.local_path(str(tmp_path / "m.keras"))
 

@@ -182,6 +182,28 @@ def test_truncated_variables_are_said_in_one_line(tmp_path, name, file):
     assert "Detected at node" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["feature_vector_3", "tf2"])
+def test_a_file_with_flipped_bytes_is_a_model_or_is_refused_in_one_line(tmp_path, name):
+    if name == "tf2":
+        tf.saved_model.save(Reusable(), str(tmp_path))
+        content = (tmp_path / "saved_model.pb").read_bytes()
+    else:
+        content = (GOLDEN / name / "saved_model.pb").read_bytes()
+        (tmp_path / "tfhub_module.pb").touch()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        spoiled = np.frombuffer(content, np.uint8).copy()
+        spoiled[random.integers(0, len(spoiled), 3)] = random.integers(0, 256, 3)
+        (tmp_path / "saved_model.pb").write_bytes(spoiled.tobytes())
+        try:
+            hub.read(tmp_path)
+        except ValueError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 20
+
+
 def test_what_is_no_saved_model(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing")
     with pytest.raises(ValueError, match=r"expected saved_model.pb there, found \['readme.txt'\]"):
