@@ -33,9 +33,12 @@ class SkipOutput(NamedTuple):
 
 
 def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
-    """Returns whether the latest record of this key has the version that was listed."""
+    """Returns whether the latest record of this key has the version that was listed.
+
+    An unknown version, "", is never current: two unknown versions may be of different contents.
+    """
     latest = max(known, key=lambda entry: entry.written_at, default=None)
-    return latest is not None and latest.version == ref.version
+    return latest is not None and ref.version != "" and latest.version == ref.version
 
 
 def first_current(ref: ImageRef, unfinished: Iterable[Known]) -> Known | None:

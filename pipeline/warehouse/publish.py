@@ -110,7 +110,7 @@ def prepare(table: str, run_id: str, digest: str, temp_location: str, make_lates
 def published(table: str, run_id: str) -> RunReport | None:
     """Returns the report of a run whose rows are in the table, or None if there is no such run yet."""
     report = tables.read_report(table, run_id)
-    return RunReport.from_json(report) if report else None
+    return RunReport.from_json(report, f"the report of run_id={run_id!r} in {table!r}") if report else None
 
 
 def check(publication: Publication, report: RunReport) -> None:

@@ -88,6 +88,7 @@ def test_where_nothing_is_known(refs):
     assert skip(refs, []) == {"new": refs, "skipped": [], "gone": []}
 
 
-def test_an_image_whose_version_is_not_known_is_not_skipped():
+@pytest.mark.parametrize("recorded", ["7", ""], ids=["the record has a version", "neither has a version"])
+def test_an_image_whose_version_is_not_known_is_not_skipped(recorded):
     unknown = dataclasses.replace(OLD, version="")
-    assert skip([unknown], KNOWN[:2])["new"] == [unknown]
+    assert skip([unknown], [known(b"/a", recorded)])["new"] == [unknown]
