@@ -29,6 +29,17 @@ docs: $(VENV)/test
 	$(BIN)/python -m docs.flags_table > $(VENV)/flags.md && cp $(VENV)/flags.md docs/flags.md
 	$(BIN)/python -m pytest tests/docs
 
+# Known vulnerabilities of the image's locked versions. Without a network it says so in one line, and succeeds: pip-audit
+# writes its table only if it was answered.
+.PHONY: audit
+audit: $(VENV)/test
+	@rm -f $(VENV)/audit.txt; \
+	if $(BIN)/uv tool run --quiet pip-audit --progress-spinner=off --disable-pip --require-hashes \
+	    --requirement=deploy/requirements.lock --output=$(VENV)/audit.txt 2> $(VENV)/audit.log; \
+	then echo "audit: no known vulnerabilities"; \
+	elif [ -s $(VENV)/audit.txt ]; then cat $(VENV)/audit.txt; exit 1; \
+	else echo "audit: not done, the database of vulnerabilities cannot be reached: see $(VENV)/audit.log"; fi
+
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

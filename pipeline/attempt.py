@@ -8,18 +8,21 @@ import dataclasses
 import datetime
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms import failures, shards, write_tfrecord
+from transforms import failures, journal, shards, write_tfrecord
 from transforms.parts import Label
-from transforms.storage import contested, files
+from transforms.storage import contested, files, locations
 
 # The outcome of images that an earlier attempt embedded, in the label of the parts that hold them again. Their first
 # record stays where it is until the run is finished, so these parts are not read.
 RESUMED = "resumed"
+
+_DECODING = "decoding"
 
 CLAIM_SUFFIX = ".unfinished"
 
@@ -36,6 +39,7 @@ class Attempt:
       place: where its parts and its claim lie: --output, or for a run without one a directory in --temp_location.
       output: --output, if the run has one.
       continues: whether earlier attempts have left parts.
+      quarantine: keys of images that were being decoded when earlier attempts died, twice or more often.
       claim: the path of the claim to the run; None if this attempt holds none.
     """
 
@@ -44,6 +48,7 @@ class Attempt:
     place: str
     output: str | None
     continues: bool = False
+    quarantine: frozenset[bytes] = frozenset()
     claim: str | None = None
 
     @property
@@ -60,8 +65,32 @@ class Attempt:
         """The directory of the run's vectors, with or without --output."""
         return write_tfrecord.directory(self.place, self.run_id)
 
+    @property
+    def journals(self) -> str | None:
+        """The first half of the paths of this attempt's journals; None in a bucket, which has no place for them."""
+        if not locations.is_local(self.place):
+            return None
+        return f"{shards.parts(self.vectors)}/{Label(self.label, _DECODING)}"
+
+    def deaths(self) -> Mapping[bytes, int]:
+        """Returns the images that were being decoded when earlier attempts died, and how often each was."""
+        if not locations.is_local(self.place):
+            return {}
+        at_work = {(label, journal.read(path)) for label, path in self._of_earlier() if label.outcome == _DECODING}
+        return Counter(key for _, key in at_work if key)
+
+    def remove_journals(self) -> None:
+        """Removes this attempt's journals, because no image ends it."""
+        if locations.is_local(self.place):
+            own = Label(self.label, _DECODING)
+            files.remove_files([path for path in shards.unnamed(self.vectors) if Label.of(path) == own])
+
+    def remove_repetitions(self) -> None:
+        """Removes the parts in which earlier attempts have written again the vectors of still earlier ones."""
+        files.remove_files([path for label, path in self._of_earlier() if label.outcome == RESUMED])
+
     def check_claim(self) -> None:
-        """Raises OSError if another process has taken over the run, or has completed it."""
+        """Raises OSError if another process has taken over the run or completed it, or the claim is gone."""
         if self.claim is None:
             return
         present = contested.read(self.claim)
@@ -69,7 +98,10 @@ class Attempt:
         if report and _started_at(report) == _timestamp(self.started_at):
             return  # a runner repeats the last step of a run that is complete
         if present is None or json.loads(present.content)["attempt"] != self.label:
-            raise OSError(f"run_id={self.run_id!r}: another process has taken over this run, so this one names no file")
+            raise OSError(
+                f"run_id={self.run_id!r}: the claim {self.claim} is not this attempt's any more, so it names no file: "
+                "has another process taken over the run, or was the output removed?"
+            )
 
     def retire(self) -> None:
         """Removes the report of an earlier attempt at this run, if there is one.
@@ -107,10 +139,12 @@ class Attempt:
 
     def earlier_parts(self) -> Iterator[str]:
         """Yields the parts of vectors that earlier attempts have left, except those that repeat others."""
+        yield from (path for label, path in self._of_earlier() if label.outcome not in (RESUMED, _DECODING))
+
+    def _of_earlier(self) -> Iterator[tuple[Label, str]]:
         for path in shards.unnamed(self.vectors):
-            label = Label.of(path)
-            if label and label.attempt < self.label and label.outcome != RESUMED:
-                yield path
+            if (label := Label.of(path)) and label.attempt < self.label:
+                yield label, path
 
 
 def of(config: EmbedConfig, temp_location: str | None = None) -> Attempt:

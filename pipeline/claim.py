@@ -79,7 +79,7 @@ class Holder:
     def end(self) -> None:
         """Shows no longer that the process lives. The last step of a run that is complete has removed the claim."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(_BEAT_SECONDS)  # a request may hang
 
     def leave(self) -> None:
         """Leaves the claim to the next attempt, because this one ends before the run is complete."""
@@ -139,6 +139,14 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
         return Holder(place, claim, contested.write(place, claim.to_bytes(), state))
     except contested.Lost:
         raise _held(attempt.run_id, contested.read(place)) from None
+
+
+def clean_up(attempt: Attempt) -> None:
+    """Removes what a complete run has left: it was killed after its report was written, and before its last step."""
+    place = path(attempt.place, attempt.run_id)
+    if contested.read(place):
+        attempt.remove_parts()
+        files.remove_file(place)
 
 
 def unfinished(place: str, config: EmbedConfig, model: ModelSpec, say: Callable[[str], object]) -> str | None:

@@ -33,7 +33,7 @@ def console(verbose: bool) -> Iterator[Console]:
     os.dup2(descriptor, 2)
     try:
         with (
-            os.fdopen(os.dup(original), "w", encoding="utf-8", errors="backslashreplace") as screen,
+            os.fdopen(os.dup(original), "w", encoding="utf-8", errors="backslashreplace", buffering=1) as screen,
             os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as sink,
             contextlib.redirect_stderr(sink),
         ):

@@ -13,10 +13,10 @@ from pipeline.name_files import NameFiles
 from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
 from pipeline.report.write_report import ComposeReport, WriteReport
-from pipeline.resume import ReadUnfinished
+from pipeline.resume import ReadUnfinished, ResumeShards
 from pipeline.warehouse.publish import Publication, PublishRows
 from transforms import failures as failure_files
-from transforms import keys, write_tfrecord
+from transforms import keys, table_name, write_tfrecord
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.embed import EmbedImages
@@ -24,7 +24,7 @@ from transforms.failures import GatherFailures
 from transforms.formats import SHARD_FORMATS
 from transforms.list import DescribeImages, ListImages
 from transforms.models.spec import ModelSpec
-from transforms.read import ReadImages
+from transforms.read import ListMembers, ReadImages
 from transforms.records import DecodedImage, Embedding, EncodedImage, Failure, ImageRef, Known
 from transforms.stage import StageOutput, WriteOutput
 from transforms.storage import files, locations
@@ -57,11 +57,18 @@ def build(
     """
     if attempt is None:
         attempt = attempts.of(config, publication.temp_location if publication else None)
+    unfinished = ReadUnfinished(attempt, model.digest) if attempt.continues else None
     listed = _list(root, config)
+    new, of_shards = None, None
     # A run knows nothing about the images in a shard before it reads the shard, so it reads every shard each time.
-    new = None if config.input_format in SHARD_FORMATS else listed.main | "OnlyNew" >> _only_new(config, model, attempt)
+    if config.input_format not in SHARD_FORMATS:
+        new = listed.main | "OnlyNew" >> _only_new(config, model, unfinished)
+    elif unfinished:
+        members = ListMembers(config.input_format, config.billing_project)
+        of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members)
 
-    encoded, decoded = _decode(new.to_embed if new else listed.main, config, model, accelerator)
+    read = _read(config, of_shards.done if of_shards else None)
+    encoded, decoded = _decode(new.to_embed if new else listed.main, read, config, model, accelerator, attempt)
     embedded = _embed(decoded.main, config, model, share_model_across_processes, accelerator)
     stages: list[StageOutput | NewOutput] = [listed, encoded, decoded, embedded]
     vectors: Named = [("embedded", embedded.main)]
@@ -69,8 +76,11 @@ def build(
         copied = _copy(new, encoded, decoded, embedded)
         stages += [new, copied]
         vectors += [("reused", new.reused), ("duplicate", copied.main)]
-        if new.resumed:
-            vectors += [("duplicate", new.resumed.copies), (RESUMED, new.resumed.embeddings)]
+        if new.resumed_copies:
+            vectors.append(("duplicate", new.resumed_copies.embeddings))
+    resumed = new.resumed if new else of_shards.resumed if of_shards else None
+    if resumed:
+        vectors.append((RESUMED, resumed.embeddings))
     failures = tuple(stage.failures for stage in stages) | "Failures" >> GatherFailures()
     gone = new.gone | "WithinInput" >> beam.Filter(_within, config.inputs) if new and config.prune else None
 
@@ -82,7 +92,7 @@ def build(
         failures=failures,
         written=[(name, output.shards) for name, output in written.items()] if config.output else [],
         seconds=[output.seconds for output in (*stages, *written.values())],
-        origins=new.resumed.origins if new and new.resumed else None,
+        origins=resumed.origins if resumed else None,
     )
     if publication:
         loads = _load_rows(vectors, failures, gone, config, model, publication)
@@ -106,12 +116,12 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
     return retryable | "ListImages" >> describe
 
 
-def _only_new(config: EmbedConfig, model: ModelSpec, attempt: Attempt) -> OnlyNew:
+def _only_new(config: EmbedConfig, model: ModelSpec, unfinished: ReadUnfinished | None) -> OnlyNew:
     from_cloud_storage = all(locations.is_gcs(pattern) for pattern in config.inputs)
     ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
     return OnlyNew(
         None if config.reprocess and not config.prune else ledger,
-        ReadUnfinished(attempt, model.digest) if attempt.continues else None,
+        unfinished,
         FetchVectors(config.output_table, model.digest),
         _read(config),
         by_crc32c=from_cloud_storage and config.input_format == "images" and not config.retry_failed,
@@ -119,16 +129,20 @@ def _only_new(config: EmbedConfig, model: ModelSpec, attempt: Attempt) -> OnlyNe
     )
 
 
-def _read(config: EmbedConfig) -> ReadImages:
+def _read(config: EmbedConfig, done: beam.PCollection[tuple[bytes, int]] | None = None) -> ReadImages:
     """Returns a new transform each time, because a resource hint stays with the transform that it is set on."""
-    return ReadImages(config.input_format, config.read_concurrency, config.billing_project)
+    return ReadImages(config.input_format, config.read_concurrency, config.billing_project, done)
 
 
 def _decode(
-    refs: beam.PCollection[ImageRef], config: EmbedConfig, model: ModelSpec, accelerator: str | None
+    refs: beam.PCollection[ImageRef],
+    read: ReadImages,
+    config: EmbedConfig,
+    model: ModelSpec,
+    accelerator: str | None,
+    attempt: Attempt,
 ) -> tuple[StageOutput[EncodedImage], StageOutput[DecodedImage]]:
-    read = _read(config)
-    decode = DecodeImages(model.image_size, config.resize_mode, config.max_pixels)
+    decode = DecodeImages(model.image_size, config.resize_mode, config.max_pixels, attempt.journals, attempt.quarantine)
     if accelerator and not config.runs_on.separate_gpu_stage:
         read, decode = (stage.with_resource_hints(accelerator=accelerator) for stage in (read, decode))
     encoded = refs | "ReadImages" >> read
@@ -173,7 +187,8 @@ def _accounts(
 ) -> Named:
     """Returns the collections that the report counts, by their names in it. A name may occur several times."""
     # Reading a shard lists its images. A shard that cannot be read counts as listed too, by its failure.
-    images = [listed.main] if new else [encoded.main, encoded.failures]
+    resumed = [collection for name, collection in vectors if name == RESUMED]
+    images = [listed.main] if new else [encoded.main, encoded.failures, *resumed]
     counted: Named = [("listed", collection) for collection in (*images, listed.failures)]
     # Resumed vectors count under the outcome that they had in their first attempt.
     counted += [*((name, collection) for name, collection in vectors if name != RESUMED), ("failed", failures)]
@@ -207,7 +222,8 @@ def _load_rows(
     publication: Publication,
 ) -> list[beam.PCollection]:
     """Returns a collection for each load; its elements are the load jobs that have ended."""
-    staging, temp_location = publication.staging, publication.temp_location
+    staging = publication.staging
+    temp_location = f"{publication.temp_location}/{table_name.split(staging.embeddings).table}"
     run = RunColumns(config.run_id, config.started_at, model.fields(config.top_classes))
     embeddings = tuple(collection for _, collection in vectors)
     loads = [

@@ -65,14 +65,17 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         publication, claim_state = None, None
         if finished := check.finished(config, model):
             _add_missing_report(config, finished)
+            claim.clean_up(attempt)
         else:
             check.check_output(config, model)
             if temp_location:
                 check.check_temp_location(config, temp_location)
             claim_state = claim.look(attempt, terminal.screen.write)
             if temp_location and config.output_table:
-                publication = publish.prepare(config.output_table, model.digest, temp_location, config.make_latest)
-            attempt, holder = _begin(attempt, config, model, claim_state)
+                publication = publish.prepare(
+                    config.output_table, config.run_id, model.digest, temp_location, config.make_latest
+                )
+            attempt, holder = _begin(attempt, config, model, claim_state, terminal)
     except (ValueError, OSError) as error:
         discard(terminal)
         return _refuse(error, terminal.screen.write)
@@ -125,16 +128,23 @@ def _of_unfinished_run(
 
 
 def _begin(
-    attempt: "Attempt", config: EmbedConfig, model: ModelSpec, claim_state: str | None
+    attempt: "Attempt", config: EmbedConfig, model: ModelSpec, claim_state: str | None, terminal: Console
 ) -> "tuple[Attempt, Holder]":
-    """Takes the claim to the run. From here on, the run is begun."""
+    """Takes the claim to the run, and looks at what earlier attempts have left. From here on, the run is begun."""
     from pipeline import claim
+    from transforms import keys
 
     holder = claim.take(attempt, config, model, claim_state)
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
     if not config.resume:
         attempt.remove_parts()
-    return dataclasses.replace(attempt, continues=any(attempt.earlier_parts())), holder
+    attempt.remove_repetitions()
+    deaths = attempt.deaths()
+    for key, times in deaths.items():
+        outcome = "it is left out now, and becomes a failure" if times > 1 else "if that happens again, it is left out"
+        terminal.screen.write(f"an earlier attempt died while it decoded {keys.text(key)!r}: {outcome}\n")
+    quarantine = frozenset(key for key, times in deaths.items() if times > 1)
+    return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine), holder
 
 
 def _interrupted(
@@ -151,7 +161,7 @@ def _interrupted(
 
     go_on = f"to go on: {interruption.command_to_go_on(argv, config.run_id)}"
     if runners.is_local(beam_options):
-        interruption.store([parts.save_all, holder.leave])
+        interruption.store([parts.save_all, attempt.remove_journals, holder.leave])
         embedded = counters.of_process().get(counters.IMAGES_EMBEDDED, 0)
         stored = parts.saved(write_tfrecord.SUFFIX)
         work = f"{embedded} images embedded, {stored} vectors stored in {attempt.vectors}; " if embedded else ""

@@ -10,25 +10,11 @@ import apache_beam as beam
 
 from pipeline.fetch_vectors import FetchVectors
 from pipeline.ledger import ReadLedger
-from pipeline.resume import ReadUnfinished, TakeOver
+from pipeline.resume import ReadUnfinished, Resumed, TakeOver
 from transforms.copies import STAGE, FindCopies
 from transforms.records import Copy, Embedding, Failure, ImageRef, Known, StageSeconds
 from transforms.skip import SkipKnown
 from transforms.stage import Stage
-
-
-class Resumed(NamedTuple):
-    """Vectors of unfinished attempts at this run.
-
-    Attributes:
-      embeddings: of images that an attempt has embedded.
-      origins: for each of them, the attempt and its outcome there.
-      copies: embeddings of images with the same bytes as one that an attempt has embedded.
-    """
-
-    embeddings: beam.PCollection[Embedding]
-    origins: beam.PCollection[tuple[str, str]]
-    copies: beam.PCollection[Embedding]
 
 
 class NewOutput(NamedTuple):
@@ -40,7 +26,8 @@ class NewOutput(NamedTuple):
       gone: the Known of every key that the listing no longer has.
       reused: embeddings of images whose bytes an earlier run embedded.
       copies: images that get the vector of another image in `to_embed`.
-      resumed: None if no unfinished attempt has left anything.
+      resumed: vectors of unfinished attempts at this run; None if there is no such attempt.
+      resumed_copies: of images with the same bytes as one that an attempt has embedded.
       failures, seconds: the failures and times of the stages in OnlyNew.
     """
 
@@ -50,6 +37,7 @@ class NewOutput(NamedTuple):
     reused: beam.PCollection[Embedding]
     copies: beam.PCollection[Copy]
     resumed: Resumed | None
+    resumed_copies: Resumed | None
     failures: beam.PCollection[Failure]
     seconds: beam.PCollection[StageSeconds]
 
@@ -87,11 +75,10 @@ class OnlyNew(Stage):
         }
         copies = to_match | "FindCopies" >> FindCopies(self.read, self.by_crc32c)
         reused = copies.reused | "FetchVectors" >> self.vectors
-        resumed = None
+        resumed, resumed_copies = None, None
         if self.unfinished:
-            taken_over = listed.resumed | "TakeOver" >> TakeOver(self.unfinished.digest)
-            copied = copies.resumed | "TakeOverForCopies" >> TakeOver(self.unfinished.digest)
-            resumed = Resumed(taken_over.embeddings, taken_over.origins, copied.embeddings)
+            resumed = listed.resumed | "TakeOver" >> TakeOver(self.unfinished.digest)
+            resumed_copies = copies.resumed | "TakeOverForCopies" >> TakeOver(self.unfinished.digest)
         return NewOutput(
             to_embed=copies.to_embed,
             skipped=listed.skipped,
@@ -99,6 +86,7 @@ class OnlyNew(Stage):
             reused=reused.main,
             copies=copies.copies,
             resumed=resumed,
+            resumed_copies=resumed_copies,
             failures=(copies.failures, reused.failures) | "Failures" >> beam.Flatten(),
             seconds=copies.seconds | "ForDigests" >> beam.Map(_for_digests).with_output_types(StageSeconds),
         )

@@ -18,14 +18,16 @@ from transforms import counters
 from transforms.copies import of_copy
 from transforms.encoding import tfrecord
 from transforms.parts import Label
-from transforms.records import Embedding, Known, Reuse
+from transforms.read import ListMembers
+from transforms.records import Embedding, ImageRef, Known, Reuse
+from transforms.skip import first_current
 from transforms.stage import MAIN, Stage
 from transforms.storage import files
 
 _ORIGINS = "origins"
 
 
-class TakeOverOutput(NamedTuple):
+class Resumed(NamedTuple):
     """Vectors of unfinished attempts.
 
     Attributes:
@@ -56,20 +58,77 @@ class ReadUnfinished(beam.PTransform):
 
 @dataclasses.dataclass(eq=False)
 class TakeOver(Stage):
-    """Reuse of records in parts → TakeOverOutput.
+    """Reuse of records in parts → Resumed.
 
     The job fails if a part is gone, because then another process has taken over the run, or has completed it.
     """
 
     digest: str
 
-    def expand(self, reuses: beam.PCollection[Reuse]) -> TakeOverOutput:
+    def expand(self, reuses: beam.PCollection[Reuse]) -> Resumed:
         outputs = (
             reuses
             | "ByPart" >> GroupByShard()
             | "TakeOver" >> beam.ParDo(_TakeOver(self.digest)).with_outputs(_ORIGINS, main=MAIN)
         )
-        return TakeOverOutput(outputs[MAIN], outputs[_ORIGINS])
+        return Resumed(outputs[MAIN], outputs[_ORIGINS])
+
+
+class ResumedShards(NamedTuple):
+    """Images in shards that unfinished attempts have embedded.
+
+    Attributes:
+      done: the key of the shard, and the number of the image in it.
+      resumed: their vectors.
+    """
+
+    done: beam.PCollection[tuple[bytes, int]]
+    resumed: Resumed
+
+
+@dataclasses.dataclass(eq=False)
+class ResumeShards(Stage):
+    """ImageRef of shards → ResumedShards.
+
+    The keys of the images in a shard are known once it is read. So a run that goes on reads each shard a second time.
+    """
+
+    unfinished: ReadUnfinished
+    members: ListMembers
+
+    def expand(self, shards: beam.PCollection[ImageRef]) -> ResumedShards:
+        by_key = {
+            "members": shards | "ListMembers" >> self.members | "MembersByKey" >> beam.Map(_member_by_key),
+            "unfinished": shards.pipeline | "ReadUnfinished" >> self.unfinished | "ByKey" >> beam.Map(_known_by_key),
+        } | "SameKey" >> beam.CoGroupByKey()
+        stored = by_key | "Stored" >> beam.FlatMap(_stored)
+        reuses = stored | "Reuses" >> beam.Map(_first).with_output_types(Reuse)
+        done = stored | "Done" >> beam.Map(_second).with_output_types(tuple[bytes, int])
+        return ResumedShards(done, reuses | "TakeOver" >> TakeOver(self.unfinished.digest))
+
+
+def _stored(group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterator[tuple[Reuse, tuple[bytes, int]]]:
+    _, same_key = group
+    unfinished = list(same_key["unfinished"])
+    for ref, place in same_key["members"]:
+        if entry := first_current(ref, unfinished):
+            yield Reuse(ref, entry), place
+
+
+def _member_by_key(member: tuple[ImageRef, tuple[bytes, int]]) -> tuple[bytes, tuple[ImageRef, tuple[bytes, int]]]:
+    return member[0].key, member
+
+
+def _known_by_key(known: Known) -> tuple[bytes, Known]:
+    return known.key, known
+
+
+def _first(stored: tuple[Reuse, tuple[bytes, int]]) -> Reuse:
+    return stored[0]
+
+
+def _second(stored: tuple[Reuse, tuple[bytes, int]]) -> tuple[bytes, int]:
+    return stored[1]
 
 
 class _TakeOver(beam.DoFn):

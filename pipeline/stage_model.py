@@ -67,11 +67,18 @@ def _stage(flags: argparse.Namespace) -> str:
 
 
 def _contents(path: Path) -> dict[str, Path | bytes]:
-    """Returns name → file for the files below a SavedModel's directory, except the notes that handles keep there."""
+    """Returns name → file for the files below a SavedModel's directory, except the notes that handles keep there.
+
+    Raises:
+      ValueError: if a link leads out of the directory. A model from a stranger could publish a private file by it.
+    """
     from transforms.models import notes
 
     own_notes = path / notes.FILE.parent
-    files = (file for file in path.rglob("*") if file.is_file() and not file.is_relative_to(own_notes))
+    files = [file for file in path.rglob("*") if file.is_file() and not file.is_relative_to(own_notes)]
+    for file in files:
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise ValueError(f"{str(file)!r} is a link that leads out of the model: replace it by the file itself")
     return {file.relative_to(path).as_posix(): file for file in files}
 
 

@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import contextlib
 import dataclasses
 import fcntl
 import os
@@ -89,20 +90,26 @@ class Cloud:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory) -> Iterator[Cloud]:
     """Both emulators, empty, and this process pointed at them."""
-    from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
-
     directory = tmp_path_factory.mktemp("storage")
     with (
         storage_emulator(directory) as storage,
         bigquery_emulator(tmp_path_factory.mktemp("bigquery"), directory) as bigquery,
-        pytest.MonkeyPatch.context() as patch,
+        point_clients_at(storage | bigquery),
     ):
-        environment = storage | bigquery
-        for name, value in environment.items():
+        yield Cloud(storage | bigquery, directory / ".cloudstorage")
+
+
+@contextlib.contextmanager
+def point_clients_at(emulators: dict[str, str]) -> Iterator[None]:
+    """Lets the clients of this process find the emulators, until the block ends."""
+    from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in emulators.items():
             patch.setenv(name, value)
-        patch.setattr(BigqueryV2, "BASE_URL", f"{environment['BIGQUERY_EMULATOR_HOST']}/bigquery/v2/")
+        patch.setattr(BigqueryV2, "BASE_URL", f"{emulators['BIGQUERY_EMULATOR_HOST']}/bigquery/v2/")
         _forget_clients()
-        yield Cloud(environment, directory / ".cloudstorage")
+        yield
     _forget_clients()
 
 

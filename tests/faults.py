@@ -23,7 +23,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _BLOCK = 1 << 16
 _SMALL = 1 << 20  # bytes of a body that is compared; larger ones go through as they come
@@ -185,6 +185,7 @@ def fault_proxy(
     hang_seconds: float = 5.0,
     latency: float = 0.0,
     hold: Hold | None = None,
+    decisions: Any = None,
     preconditions: bool = False,
 ) -> Iterator[Proxy]:
     """Runs a proxy in front of `target_url`, on a free port of 127.0.0.1, until the block ends.
@@ -195,13 +196,14 @@ def fault_proxy(
       hang_seconds: how long a request hangs that hangs.
       latency: seconds by which each request is late.
       hold: which requests are kept back.
+      decisions: an object that decides in the place of `Decisions`.
       preconditions: whether uploads and deletes with `ifGenerationMatch` meet 412 unless the object is of that
         generation. Cloud Storage does so, and the emulator does not look at it.
     """
     target = urllib.parse.urlsplit(target_url)
     if target.scheme != "http" or not target.port or target.path.strip("/"):
         raise ValueError(f"{target_url=!r}: expected 'http://HOST:PORT'")
-    decisions = Decisions(seed, rates or Faults(), in_a_row, paths)
+    decisions = decisions or Decisions(seed, rates or Faults(), in_a_row, paths)
     server = _Server(target.netloc, decisions, hang_seconds, latency, hold, preconditions)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="fault-proxy")
     thread.start()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -38,8 +38,15 @@ class ForkServer:
                 stderr=subprocess.DEVNULL,
             )
 
-    def run(self, flags: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, flags: Sequence[str], timeout: float, started: Callable[[int], None] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Runs the command with `flags` to its end, as `subprocess.run` would with `capture_output`.
+
+        Args:
+          flags: of the command.
+          timeout: in seconds.
+          started: gets the id of the process that runs the command.
 
         Raises:
           subprocess.TimeoutExpired: after `timeout` seconds; the run is killed.
@@ -49,6 +56,8 @@ class ForkServer:
             request = json.dumps(flags).encode() + b"\n"
             socket.send_fds(self._connection, [request], [stdout.fileno(), stderr.fileno()])
             pid = self._reply()
+            if started:
+                started(pid)
             self._connection.settimeout(timeout)
             try:
                 code = self._reply()
@@ -78,7 +87,12 @@ class ForkServer:
 _current: ForkServer | None = None
 
 
-def run(flags: Sequence[str], environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+def run(
+    flags: Sequence[str],
+    environment: Mapping[str, str],
+    timeout: float,
+    started: Callable[[int], None] | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Runs the command by a server that was started in this very environment; starts one where there is none.
 
     One server is kept, the last: most tests of a module have one environment.
@@ -91,7 +105,7 @@ def run(flags: Sequence[str], environment: Mapping[str, str], timeout: float) ->
             atexit.unregister(_current.close)
         _current = ForkServer(environment)
         atexit.register(_current.close)
-    return _current.run(flags, timeout)
+    return _current.run(flags, timeout, started)
 
 
 def _requests(connection: socket.socket) -> Iterator[tuple[list[str], list[int]]]:

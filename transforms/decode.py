@@ -1,13 +1,15 @@
 """Decoding: `EncodedImage`s → `DecodedImage`s in the model's size."""
 
+import contextlib
 import dataclasses
 import hashlib
 import time
+import uuid
 from collections.abc import Iterable
 
 import apache_beam as beam
 
-from transforms import counters
+from transforms import counters, journal
 from transforms.images import decoding
 from transforms.records import DecodedImage, EncodedImage, Failure, ImageInfo, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
@@ -32,6 +34,8 @@ class DecodeImages(Stage):
       size: (height, width) of the model's input, in pixels.
       resize_mode: one of decoding.RESIZE_MODES.
       max_pixels: the most pixels that an image's header may announce.
+      journals: the first half of the paths of local files that name the images being decoded; None for no such files.
+      quarantine: keys of images that are not decoded, because they have killed a process more than once.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -40,6 +44,8 @@ class DecodeImages(Stage):
     size: tuple[int, int]
     resize_mode: str = "stretch"
     max_pixels: int = decoding.MAX_PIXELS_DEFAULT
+    journals: str | None = None
+    quarantine: frozenset[bytes] = frozenset()
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
@@ -50,15 +56,26 @@ class DecodeImages(Stage):
             raise ValueError(f"resize_mode={self.resize_mode!r}: expected one of {', '.join(decoding.RESIZE_MODES)}")
 
     def expand(self, encoded: beam.PCollection[EncodedImage]) -> StageOutput[DecodedImage]:
-        decode = _Decode(self.size, self.resize_mode, self.max_pixels)
+        decode = _Decode(self)
         return StageOutput.of(encoded | "Decode" >> with_stage_outputs(decode))
 
 
+class KilledTheProcess(Exception):
+    """An image that was being decoded each time when a process died, twice or more often."""
+
+
 class _Decode(beam.DoFn):
-    def __init__(self, size: tuple[int, int], resize_mode: str, max_pixels: int):
-        self._size = size
-        self._resize_mode = resize_mode
-        self._max_pixels = max_pixels
+    def __init__(self, settings: DecodeImages):
+        self._size = settings.size
+        self._resize_mode = settings.resize_mode
+        self._max_pixels = settings.max_pixels
+        self._journals = settings.journals
+        self._quarantine = settings.quarantine
+
+    def setup(self) -> None:
+        # Beam runs an instance of a DoFn in one thread at a time.
+        path = f"{self._journals}{uuid.uuid4().hex}{journal.SUFFIX}" if self._journals else None
+        self._journal = journal.Journal(path) if path else None
 
     def process(self, image: EncodedImage) -> Iterable[DecodedImage]:
         start = time.perf_counter()
@@ -74,6 +91,14 @@ class _Decode(beam.DoFn):
             yield decoded
 
     def _decode(self, image: EncodedImage) -> DecodedImage | Failure:
+        key = image.ref.key
+        if key[: journal.KEY_BYTES] in self._quarantine:
+            error = KilledTheProcess("each time when a process of this run died, it was decoding this image")
+            return Failure.of(key, STAGE, error)
+        with self._journal.at(key) if self._journal else contextlib.nullcontext():
+            return self._decoded(image)
+
+    def _decoded(self, image: EncodedImage) -> DecodedImage | Failure:
         try:
             decoded = decoding.decode(image.encoded, self._size, self._resize_mode, self._max_pixels)
         except decoding.ImageError as error:

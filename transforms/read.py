@@ -5,9 +5,10 @@ The key of an image in a shard is `<URI of the shard>#<member or record number>`
 
 import dataclasses
 import functools
+import itertools
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -127,6 +128,7 @@ class ReadImages(Stage):
       read_concurrency: how many files a worker process has in flight. Shards are streamed, one per thread of the
         runner. Files whose refs lack a size are read one after the other. `DescribeImages` adds sizes.
       billing_project: the project that pays for requests to buckets with requester pays.
+      done: (key of a shard, number of an image in it) of each image in shards to pass over; None for none.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -135,6 +137,7 @@ class ReadImages(Stage):
     input_format: str = "images"
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
     billing_project: str | None = None
+    done: beam.PCollection[tuple[bytes, int]] | None = None
 
     def __post_init__(self) -> None:
         check_input_format(self.input_format)
@@ -144,6 +147,12 @@ class ReadImages(Stage):
         read: beam.DoFn
         if self.input_format in SHARD_FORMATS:
             read = _ReadShard(self.input_format, self.billing_project)
+            if self.done:
+                by_key = {
+                    "refs": refs | "ByKey" >> beam.Map(_by_key),
+                    "done": self.done,
+                } | "Done" >> beam.CoGroupByKey()
+                return StageOutput.of(by_key | "ReadRest" >> with_stage_outputs(_ReadRest(read)))
         else:
             read = _ReadFile(self.read_concurrency, self.billing_project)
         return StageOutput.of(refs | "Read" >> with_stage_outputs(read))
@@ -169,24 +178,75 @@ class _ReadFile(DoInFlight):
 
 class _ReadShard(beam.DoFn):
     def __init__(self, input_format: str, billing_project: str | None):
-        self._read = functools.partial(_SHARD_READERS[input_format], billing_project=billing_project)
+        self._reader = functools.partial(_SHARD_READERS[input_format], billing_project=billing_project)
 
     def process(self, ref: ImageRef) -> Iterable[EncodedImage]:
-        images = self._images(ref)
-        while True:
+        return self.read(ref, done=())
+
+    def read(self, ref: ImageRef, done: Collection[int]) -> Iterable[EncodedImage]:
+        images = self.images(ref)
+        for number in itertools.count():
             start = time.perf_counter()
             image = next(images, None)
             if image is None:
                 return
             yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
-            counters.inc(counters.IMAGES_LISTED)
-            yield _output(image)
+            if number not in done:
+                counters.inc(counters.IMAGES_LISTED)
+                yield _output(image)
 
-    def _images(self, ref: ImageRef) -> Iterator[EncodedImage | Failure]:
+    def images(self, ref: ImageRef) -> Iterator[EncodedImage | Failure]:
         try:
-            yield from self._read(ref)
+            yield from self._reader(ref)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
             yield _failure(ref, error)
+
+
+class _ReadRest(beam.DoFn):
+    """(key of a shard, the refs and the numbers that are done) → the other images in it."""
+
+    def __init__(self, read: _ReadShard):
+        self._read = read
+
+    def process(self, group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterable[EncodedImage]:
+        _, same_shard = group
+        done = set(same_shard["done"])
+        for ref in same_shard["refs"]:
+            yield from self._read.read(ref, done)
+
+
+@dataclasses.dataclass(eq=False)
+class ListMembers(beam.PTransform):
+    """ImageRef of a shard → (ImageRef of an image in it, (key of the shard, number of the image in it)).
+
+    Reads each shard whole. Images that cannot be read are left out.
+
+    Attributes: see ReadImages.
+
+    Raises:
+      ValueError: if `input_format` is not one of SHARD_FORMATS.
+    """
+
+    input_format: str
+    billing_project: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.input_format not in SHARD_FORMATS:
+            raise ValueError(f"input_format={self.input_format!r}: expected one of {', '.join(SHARD_FORMATS)}")
+
+    def expand(self, refs: beam.PCollection[ImageRef]) -> beam.PCollection[tuple[ImageRef, tuple[bytes, int]]]:
+        members = beam.FlatMap(_members, _ReadShard(self.input_format, self.billing_project))
+        return refs | "Members" >> members.with_output_types(tuple[ImageRef, tuple[bytes, int]])
+
+
+def _members(ref: ImageRef, read: _ReadShard) -> Iterator[tuple[ImageRef, tuple[bytes, int]]]:
+    for number, image in enumerate(read.images(ref)):
+        if isinstance(image, EncodedImage):
+            yield image.ref, (ref.key, number)
+
+
+def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:
+    return ref.key, ref
 
 
 def _failure(ref: ImageRef, error: Exception) -> Failure:

@@ -205,6 +205,11 @@ def are_all(directory: str, shards: int) -> bool:
     return len(paths) == len(numbered) == shards and not unnamed(directory, limit=1)
 
 
+def parts(directory: str) -> str:
+    """Returns the directory of the parts in a directory of shards."""
+    return f"{directory}/{_PARTS}"
+
+
 def unnamed(directory: str, limit: int | None = None) -> list[str]:
     """Returns the paths of the parts in a directory of shards."""
     return [file.path for file in files.match(f"{directory}/{_PARTS}/*", limit)]

@@ -33,14 +33,21 @@ class SkipOutput(NamedTuple):
 
 
 def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
-    """Returns whether the latest record of this key has the version that was listed."""
+    """Returns whether the latest record of this key has the version that was listed.
+
+    An unknown version, "", is never current: two unknown versions may be of different contents.
+    """
     latest = max(known, key=lambda entry: entry.written_at, default=None)
-    return latest is not None and latest.version == ref.version
+    return latest is not None and ref.version != "" and latest.version == ref.version
 
 
 def first_current(ref: ImageRef, unfinished: Iterable[Known]) -> Known | None:
-    """Returns the first record of this key with the version that was listed; None if there is none."""
-    current = [entry for entry in unfinished if ref.version and entry.version == ref.version]
+    """Returns the first record of this key with the version, and if known the checksum, that was listed; else None."""
+    current = [
+        entry
+        for entry in unfinished
+        if ref.version and entry.version == ref.version and ref.crc32c in ("", entry.crc32c)
+    ]
     return min(current, key=lambda entry: (entry.attempt, entry.shard, entry.offset), default=None)
 
 

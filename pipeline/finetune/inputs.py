@@ -121,7 +121,9 @@ def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
     try:
         # Excel begins a CSV with a byte order mark.
         text = files.read(path).decode("utf-8-sig", "surrogateescape")
-    except Exception as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # each storage client has its own errors; nothing has been read or written so far
         raise ValueError(f"{flag} {path!r} cannot be read: {one_line(error)}") from error
     return training_set.read_labels(io.StringIO(text, newline=""), path)
 
@@ -129,7 +131,9 @@ def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
 def _match(pattern: str, flag: str) -> list[str]:
     try:
         paths = [metadata.path for metadata in files.match(pattern)]
-    except Exception as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
         raise ValueError(f"{flag} {pattern!r} cannot be listed: {one_line(error)}") from error
     if not paths:
         raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")

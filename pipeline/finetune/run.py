@@ -78,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             message, code = str(error), WRONG
         except KeyboardInterrupt:
             message, code = "interrupted: nothing was written", INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - TensorFlow raises errors of any class
+        # TensorFlow raises errors of any class. The log has the traceback, and nothing is written: the output
+        # directory appears at the end, complete.
+        except Exception as error:  # noqa: BLE001
             traceback.print_exc()
             log = f"; all that was logged: {streams.log}" if streams.log else ""
             message, code = f"the training failed: {one_line(error)}{log}", FAILED

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import typing
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +15,20 @@ from pipeline.report.verdict import Measured, phases, verdict
 from transforms.cores import usable_cores
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
+from transforms.one_line import one_line
 from transforms.records import StageSeconds
 from transforms.storage import files
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
+
+# A report has a few KB. Its longest parts are the patterns of the inputs.
+MAX_REPORT_BYTES = 16 * 2**20
+
+# The parts of a report's counts and model that this project reads again.
+_READ_AGAIN: dict[str, dict[str, Any]] = {
+    "counts": dict.fromkeys(COUNTS, int),
+    "model": {"name": str, "digest": str, "dimension": int, "image_size": list[int]},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +79,31 @@ class RunReport:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> "RunReport":
-        return cls(**json.loads(text))
+    def from_json(cls, text: str | bytes, source: str = "the text") -> "RunReport":
+        """Returns the report that `to_json` wrote, without the fields that only a newer version knows.
+
+        Args:
+          text: JSON.
+          source: where the text is from, for the message.
+
+        Raises:
+          ValueError: if the text is no JSON, or a field is missing or of another type.
+        """
+        try:
+            facts = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{source} is not a run report: expected JSON ({one_line(error, 200)})") from error
+        expected = typing.get_type_hints(cls)
+        optional = {field.name for field in dataclasses.fields(cls) if field.default_factory is not dataclasses.MISSING}
+        optional |= {field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING}
+        wrong = _wrong_fields(facts, expected, optional)
+        for part, fields in _READ_AGAIN.items():
+            wrong = wrong or [f"{part}.{name}" for name in _wrong_fields(facts[part], fields)]
+        if wrong:
+            raise ValueError(
+                f"{source} is not a run report: missing or of another type than expected: {', '.join(wrong)}"
+            )
+        return cls(**{name: facts[name] for name in expected if name in facts})
 
     @property
     def failure_rate(self) -> float:
@@ -91,9 +125,20 @@ def path(output: str, run_id: str) -> str:
 
 
 def read(output: str, run_id: str) -> RunReport | None:
-    """Returns the report of a run, or None if it does not exist (yet)."""
+    """Returns the report of a run, or None if it does not exist (yet).
+
+    Raises:
+      ValueError: if the file is not a report.
+      OSError: if it cannot be read.
+    """
     report = path(output, run_id)
-    return RunReport.from_json(files.read(report)) if files.match(report) else None
+    if not files.match(report):
+        return None
+    with files.open_stored(report) as file:
+        text = file.read(MAX_REPORT_BYTES + 1)
+    if len(text) > MAX_REPORT_BYTES:
+        raise ValueError(f"{report!r} is not a run report: expected at most {MAX_REPORT_BYTES} bytes")
+    return RunReport.from_json(text, repr(report))
 
 
 def write(output: str, report: RunReport) -> None:
@@ -156,6 +201,27 @@ def _attempts(config: EmbedConfig, counts: Mapping[str, int], tally: Tally) -> d
         vectors[datetime.datetime.fromisoformat(attempt).isoformat(timespec="milliseconds")] += images
     own = counts["embedded"] + counts["reused"] + counts["duplicate"] - sum(vectors.values())
     return dict(vectors) | {config.started_at.isoformat(timespec="milliseconds"): own}
+
+
+def _wrong_fields(facts: Any, expected: Mapping[str, Any], optional: typing.Collection[str] = ()) -> list[str]:
+    """Returns the names of fields that a JSON object lacks, or whose values are not of the expected types."""
+    if not isinstance(facts, dict):
+        return list(expected)
+    return [
+        name for name, kind in expected.items() if not (_is(facts[name], kind) if name in facts else name in optional)
+    ]
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Returns whether a value of JSON has a type, such as int or dict[str, float]."""
+    container, parameters = typing.get_origin(kind), typing.get_args(kind)
+    if container is dict:
+        return isinstance(value, dict) and all(_is(item, parameters[1]) for item in value.values())
+    if container is list:
+        return isinstance(value, list) and all(_is(item, parameters[0]) for item in value)
+    if kind is Any:
+        return True
+    return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
 
 
 def _check_accounts(counts: Mapping[str, int], tally: Tally, has_files: bool) -> None:

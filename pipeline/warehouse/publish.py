@@ -80,7 +80,8 @@ class Publication:
     Attributes:
       table: PROJECT.DATASET.TABLE.
       staging: the tables that rows are loaded into.
-      temp_location: a gs:// directory of this run alone, for the files that are loaded; removed after publishing.
+      temp_location: a gs:// directory of this run alone, for the files that are loaded. It is removed after publishing,
+        with the files of attempts that died.
       make_latest: whether `<table>_latest` shows this run's model after publishing.
 
     Raises:
@@ -96,21 +97,20 @@ class Publication:
         table_name.split(self.table)
 
 
-def prepare(table: str, digest: str, temp_location: str, make_latest: bool) -> Publication:
+def prepare(table: str, run_id: str, digest: str, temp_location: str, make_latest: bool) -> Publication:
     """Makes or checks the tables, and returns the publication of one attempt at a run.
 
     Raises:
       ValueError: see `tables.prepare`.
     """
     staging = tables.prepare(table, digest)
-    own_location = f"{temp_location}/{table_name.split(staging.embeddings).table}"
-    return Publication(table, staging, own_location, make_latest)
+    return Publication(table, staging, f"{temp_location}/{table}/loads/{run_id}", make_latest)
 
 
 def published(table: str, run_id: str) -> RunReport | None:
     """Returns the report of a run whose rows are in the table, or None if there is no such run yet."""
     report = tables.read_report(table, run_id)
-    return RunReport.from_json(report) if report else None
+    return RunReport.from_json(report, f"the report of run_id={run_id!r} in {table!r}") if report else None
 
 
 def check(publication: Publication, report: RunReport) -> None:
@@ -156,8 +156,13 @@ def _wrong_counts(publication: Publication, report: RunReport) -> Iterator[str]:
             yield f"{loaded['row_count']} rows in {table} where the pipeline counted {expected}"
 
 
-def publish(publication: Publication, report: RunReport) -> None:
+def publish(publication: Publication, report: RunReport, before_publishing: Callable[[], None] | None = None) -> None:
     """Checks and merges the loaded rows, and deletes the staging tables. A published run is not published again.
+
+    Args:
+      publication: the tables.
+      report: of the run.
+      before_publishing: see PublishRows.
 
     Raises:
       GateRefused: see `check`.
@@ -165,6 +170,8 @@ def publish(publication: Publication, report: RunReport) -> None:
     table, staging = publication.table, publication.staging
     earlier = published(table, report.run_id)
     if earlier is None or earlier.started_at != report.started_at:
+        if before_publishing:
+            before_publishing()
         check(publication, report)
         _stage_run(publication, report)
         _commit(table, transaction(table, staging))
@@ -280,6 +287,5 @@ class _Publish(beam.DoFn):
         self._before_publishing = before_publishing
 
     def process(self, report: RunReport, ended: Iterable[Any]) -> Iterable[RunReport]:
-        self._before_publishing()
-        publish(self._publication, report)
+        publish(self._publication, report, self._before_publishing)
         yield report

@@ -23,6 +23,9 @@ def configured(output, *flags, run_id="night"):
     return config
 
 
+MODEL = {"name": "m", "digest": "", "dimension": 3, "image_size": [4, 4]}
+
+
 def reported(config, digest, **changes):
     """Returns the report of a run in which nothing was to do."""
     values = {
@@ -33,7 +36,7 @@ def reported(config, digest, **changes):
         "pruned": 0,
         "failures": {},
         "inputs": list(config.inputs),
-        "model": {"digest": digest},
+        "model": MODEL | {"digest": digest},
         "shards": 1,
         "seconds": {},
         "timings": {},
@@ -73,7 +76,7 @@ def test_a_complete_run_is_known_by_its_report(photos, tmp_path, model):
     assert check.finished(configured(tmp_path / "out", f"--input={photos}", "--overwrite"), model) is None
 
 
-@pytest.mark.parametrize("changes", [{"inputs": ["/elsewhere/**"]}, {"model": {"digest": "d" * 64}}], ids=repr)
+@pytest.mark.parametrize("changes", [{"inputs": ["/elsewhere/**"]}, {"model": MODEL | {"digest": "d" * 64}}], ids=repr)
 def test_another_run_of_the_same_name_is_refused(photos, tmp_path, model, changes):
     config = configured(tmp_path / "out", f"--input={photos}")
     run_report.write(config.output, reported(config, model.digest, **changes))

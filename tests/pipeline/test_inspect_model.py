@@ -1,7 +1,9 @@
 """pipeline.inspect_model: the facts that it shows for each format."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,41 @@ def test_what_is_wrong_is_one_line(capfd):
     )
     assert inspect_model.main([]) == 2
     assert capfd.readouterr().err == "inspect_model: the following arguments are required: handle\n"
+
+
+def _truncated_graph(model):
+    os.truncate(model / "saved_model.pb", 2000)
+
+
+def _sparse_graph(model):
+    os.truncate(model / "saved_model.pb", 2**40)
+
+
+def _truncated_variables(model):
+    os.truncate(model / "variables" / "variables.index", 30)
+
+
+def _endless_variables(model):
+    data = model / "variables" / "variables.data-00000-of-00001"
+    data.unlink()
+    data.symlink_to("/dev/zero")
+
+
+def _waiting_variables(model):
+    (model / "variables" / "variables.index").unlink()
+    os.mkfifo(model / "variables" / "variables.index")
+
+
+@pytest.mark.parametrize(
+    "spoil", [_truncated_graph, _sparse_graph, _truncated_variables, _endless_variables, _waiting_variables]
+)
+def test_a_hostile_model_is_one_line(tmp_path, capfd, spoil):
+    model = Path(shutil.copytree(GOLDEN / "feature_vector_1", tmp_path / "m"))
+    spoil(model)
+    assert inspect_model.main([str(model)]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("inspect_model: ") and str(model) in error and error.count("\n") == 1
+    assert "Traceback" not in error and "most recent call" not in error
 
 
 def test_help_needs_no_tensorflow():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.only_new import STAGE, OnlyNew
-from pipeline.resume import TakeOverOutput
+from pipeline.resume import Resumed
 from tests.collecting import collect
 from transforms.copies import of_copy
 from transforms.records import (
@@ -85,8 +85,12 @@ class _Fetch(beam.DoFn):
 
 def outputs_of(new):
     """Returns the collections of a NewOutput by name."""
-    outputs = {name: collection for name, collection in new._asdict().items() if name != "resumed"}
-    return outputs | ({f"resumed {name}": each for name, each in new.resumed._asdict().items()} if new.resumed else {})
+    outputs = new._asdict()
+    resumed, copies = outputs.pop("resumed"), outputs.pop("resumed_copies")
+    if resumed:
+        outputs |= {"resumed embeddings": resumed.embeddings, "resumed origins": resumed.origins}
+        outputs["resumed copies"] = copies.embeddings
+    return outputs
 
 
 def only_new(ledger, reprocess, unfinished=None):
@@ -160,7 +164,7 @@ class _TakeOver(beam.PTransform):
 
     def expand(self, reuses):
         embeddings = reuses | "Embeddings" >> beam.Map(_taken_over)
-        return TakeOverOutput(embeddings, reuses | "Origins" >> beam.Map(_origin))
+        return Resumed(embeddings, reuses | "Origins" >> beam.Map(_origin))
 
 
 def _taken_over(reuse: Reuse) -> Embedding:

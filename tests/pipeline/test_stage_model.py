@@ -88,6 +88,16 @@ def test_a_model_that_cannot_be_staged(tmp_path, capfd, handle, message):
     assert not (tmp_path / "m").exists()
 
 
+def test_a_link_that_leads_out_is_not_published(tmp_path, capfd):
+    model = shutil.copytree(GOLDEN / "feature_vector_3", tmp_path / "model")
+    (tmp_path / "private").write_text("secret")
+    (model / "assets").mkdir(exist_ok=True)
+    (model / "assets" / "names").symlink_to(tmp_path / "private")
+    assert stage(model, tmp_path / "m") == 2
+    assert "/assets/names' is a link that leads out of the model" in capfd.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
 def test_a_destination_elsewhere(capfd):
     assert stage(GOLDEN / "feature_vector_3", "s3://models/m") == 2
     assert "destination='s3://models/m': expected a local directory, or gs://BUCKET/NAME" in capfd.readouterr().err

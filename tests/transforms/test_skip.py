@@ -91,9 +91,10 @@ def test_where_nothing_is_known(refs):
     assert skip(refs, []) == {"new": refs, "skipped": [], "resumed": [], "gone": []}
 
 
-def test_an_image_whose_version_is_not_known_is_not_skipped():
+@pytest.mark.parametrize("recorded", ["7", ""], ids=["the record has a version", "neither has a version"])
+def test_an_image_whose_version_is_not_known_is_not_skipped(recorded):
     unknown = dataclasses.replace(OLD, version="")
-    assert skip([unknown], KNOWN[:2])["new"] == [unknown]
+    assert skip([unknown], [known(b"/a", recorded)])["new"] == [unknown]
 
 
 def unfinished(key, version, attempt="1", offset=0):
@@ -105,6 +106,8 @@ def test_the_first_record_of_an_unfinished_attempt_counts():
     for order in (entries, entries[::-1]):
         assert first_current(REF, order) == entries[2]
     assert first_current(REF, entries[3:]) is None and first_current(REF, []) is None
+    other_bytes = dataclasses.replace(REF, crc32c="BBBBBB==")  # as an image in a shard, whose version is the shard's
+    assert first_current(other_bytes, entries) is None
     # Two unknown versions may be of two contents.
     assert first_current(dataclasses.replace(REF, version=""), [unfinished(REF.key, "")]) is None
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+# The names of a million classes have 20 MB.
+_MAX_BYTES = 2**26
+
 _IMAGENET = Path(__file__).parent / "imagenet_labels.txt"
 
 
@@ -33,4 +36,6 @@ def names(path: Path, is_classifier: bool, outputs: int) -> tuple[str, ...]:
 
 
 def _lines(path: Path) -> tuple[str, ...]:
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise ValueError(f"{str(path)!r} has {size} bytes: expected at most {_MAX_BYTES}, one name per line")
     return tuple(path.read_text(encoding="utf-8").splitlines())

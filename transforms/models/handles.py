@@ -4,16 +4,15 @@ import functools
 import hashlib
 import os
 import re
-import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from transforms.models import catalog
+from transforms.models import archives, catalog
 from transforms.one_line import one_line
-from transforms.storage import complete, locations
+from transforms.storage import complete, locations, private
 
-# The limit for the unpacked size of an untrusted archive. The largest image models are a few GB.
+# The limit for the size of an untrusted model, packed and unpacked. The largest image models are a few GB.
 MAX_MODEL_BYTES = 16 * 2**30
 
 # The top-level entries of a SavedModel, from any writer. Loaders look for saved_model.pb.
@@ -41,18 +40,18 @@ def local_path(handle: str, billing_project: str | None = None) -> Path:
       ValueError: if the handle leads to no model. The message says how to copy a model to a place without network.
     """
     if handle.startswith(("http://", "https://")):
-        return _fetch(handle, _download_from_tensorflow_hub)
-    if locations.is_gcs(handle):
-        return _fetch(handle, functools.partial(_download_from_bucket, billing_project=billing_project))
-    path = Path(handle).expanduser()
-    if path.is_file() and _is_archive(handle):
-        return _unpack(path)
-    if path.exists():
-        return path
-    if _KAGGLE.fullmatch(handle):
-        return _fetch(handle, _download_from_kaggle)
-    names = ", ".join((*catalog.BUNDLED, *catalog.HUB))
-    raise ValueError(f"model={handle!r}: no such directory, archive or hub handle, and none of the names {names}")
+        path = _fetch(handle, _download_from_tensorflow_hub)
+    elif locations.is_gcs(handle):
+        path = _fetch(handle, functools.partial(_download_from_bucket, billing_project=billing_project))
+    elif (path := Path(handle).expanduser()).exists():
+        path = _unpack(path) if path.is_file() and _is_archive(handle) else path
+    elif _KAGGLE.fullmatch(handle):
+        path = _fetch(handle, _download_from_kaggle)
+    else:
+        names = ", ".join((*catalog.BUNDLED, *catalog.HUB))
+        raise ValueError(f"model={handle!r}: no such directory, archive or hub handle, and none of the names {names}")
+    _check_files(path)
+    return path
 
 
 def files_digest(path: Path) -> str:
@@ -87,6 +86,28 @@ def files_state(location: str) -> tuple[tuple[str, int, int], ...]:
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
+def _check_files(path: Path) -> None:
+    """Checks what a model consists of, before anything reads it: a device never ends, and a pipe waits for ever.
+
+    Raises:
+      ValueError: if something in it is no regular file, or all of it is too large. A link to a file is one, but a link
+        to a directory is not, because `files_digest` would not see the files there.
+    """
+    if path.suffix == ".keras" and not path.is_file():
+        raise ValueError(f"model={str(path)!r}: expected regular files, and {str(path)!r} is none")
+    if path.is_dir() and not (path / SAVED_MODEL).exists():
+        return  # no model, but perhaps somebody's home directory: the loader says what it expects
+    size = 0
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if not file.is_file() and (file.is_symlink() or not file.is_dir()):
+            raise ValueError(f"model={str(path)!r}: expected regular files, and {str(file)!r} is none")
+        size += file.stat().st_size if file.is_file() else 0
+    if size > MAX_MODEL_BYTES:
+        raise ValueError(f"model={str(path)!r} has {size} bytes: expected at most {MAX_MODEL_BYTES}")
+    if path.suffix == ".keras":
+        archives.check_keras(path, f"model={str(path)!r}", MAX_MODEL_BYTES)
+
+
 def _is_archive(handle: str) -> bool:
     return handle.endswith(_ARCHIVES)
 
@@ -95,6 +116,10 @@ def _fetch(handle: str, download: Callable[[str], Path]) -> Path:
     """Returns the local path of a remote model. Raises ValueError for any error of `download`."""
     try:
         return download(handle)
+    except private.NotPrivate:
+        raise  # the handle is not at fault
+    # Each client has errors of its own. A download that failed leaves nothing behind that the next one would take: each
+    # of the three fills a temporary directory and renames it.
     except Exception as error:
         raise ValueError(
             f"model={handle!r} is not cached here and cannot be fetched ({one_line(error, 200)}); where there is a "
@@ -103,14 +128,16 @@ def _fetch(handle: str, download: Callable[[str], Path]) -> Path:
 
 
 def _download_from_tensorflow_hub(handle: str) -> Path:
-    import tensorflow_hub as hub
+    from transforms.models import downloads  # tensorflow-hub
 
-    return Path(hub.resolve(handle))
+    _tensorflow_hub_cache()
+    return downloads.fetch(handle, MAX_MODEL_BYTES)
 
 
 def _download_from_kaggle(handle: str) -> Path:
     import kagglehub
 
+    private.make(Path(kagglehub.config.get_cache_folder()), "KAGGLEHUB_CACHE")
     return Path(kagglehub.model_download(handle))
 
 
@@ -134,22 +161,23 @@ def _download_from_bucket(handle: str, billing_project: str | None) -> Path:
 
 def _unpack(archive: Path) -> Path:
     """Unpacks a tar file and returns the directory in it that holds the model. Each content is unpacked once."""
+    named = f"model={str(archive)!r}"
+    if archive.stat().st_size > MAX_MODEL_BYTES:
+        raise ValueError(f"{named} has more than {MAX_MODEL_BYTES} bytes")
     target = _cache() / files_digest(archive)
-
-    def unpack(directory: Path) -> None:
-        with tarfile.open(archive, "r:*") as tar:
-            if sum(member.size for member in tar) > MAX_MODEL_BYTES:
-                raise ValueError(f"model={str(archive)!r}: unpacks to more than {MAX_MODEL_BYTES} bytes")
-            tar.extractall(directory, filter="data")  # refuses members that lead out of the directory
-
-    try:
-        complete.fill_once(target, unpack)
-    except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f"model={str(archive)!r}: not a readable tar file: {error}") from error
+    complete.fill_once(target, functools.partial(archives.unpack, archive, named, MAX_MODEL_BYTES))
     subdirectories = [path for path in target.iterdir() if path.is_dir()]
     return subdirectories[0] if len(subdirectories) == 1 and not (target / SAVED_MODEL).exists() else target
 
 
+def _tensorflow_hub_cache() -> Path:
+    """Returns the directory in which tensorflow-hub keeps models. Raises NotPrivate if others may write to it."""
+    path = os.environ.get("TFHUB_CACHE_DIR") or str(Path(tempfile.gettempdir()) / "tfhub_modules")
+    if not locations.is_local(path):
+        raise ValueError(f"TFHUB_CACHE_DIR={path!r}: expected a local directory")
+    return private.make(Path(path), "TFHUB_CACHE_DIR")
+
+
 def _cache() -> Path:
     """Returns the directory for models from buckets and archives, beside those of tensorflow-hub."""
-    return Path(os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules") / "files"
+    return _tensorflow_hub_cache() / "files"

@@ -8,7 +8,6 @@ graph per set of tags, and each graph has signatures. Input and output follow TF
 
 import dataclasses
 import inspect
-import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from google.protobuf import empty_pb2, unknown_fields
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
+from transforms.models import graph_check
 from transforms.one_line import one_line
 
 Embed = Callable[[tf.Tensor], tf.Tensor]
@@ -27,8 +27,8 @@ Embed = Callable[[tf.Tensor], tf.Tensor]
 _MOMENTUM = "batch_norm_momentum"
 _MOMENTUM_DEFAULT = 0.99
 
-# Models are untrusted: their graphs may neither access files nor run Python.
-_FORBIDDEN_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"})
+# A model's weights lie in its variables, beside this file. A larger file is not read into memory.
+MAX_GRAPH_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +90,35 @@ def read(directory: Path) -> SavedModel:
     """Returns the contents of a SavedModel, without loading it.
 
     Raises:
-      ValueError: if the directory has no readable SavedModel, or its graph accesses files or runs Python.
+      ValueError: if the directory has no readable SavedModel, or its graph does more than `graph_check` allows.
     """
     path = directory / "saved_model.pb"
     if not path.is_file():
         present = sorted(file.name for file in directory.iterdir())[:5] if directory.is_dir() else []
         raise ValueError(f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, found {present}")
+    if path.stat().st_size > MAX_GRAPH_BYTES:
+        raise ValueError(
+            f"{str(path)!r} has {path.stat().st_size} bytes: expected a graph of at most {MAX_GRAPH_BYTES}, with the "
+            "weights in variables"
+        )
     proto = saved_model_pb2.SavedModel()
     try:
         proto.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise ValueError(f"{str(path)!r} is not a SavedModel: {error}") from error
+    graph_check.check(proto.meta_graphs)
+    is_tf1_hub = (directory / "tfhub_module.pb").exists()
+    try:
+        return _contents(proto, "tf1_hub" if is_tf1_hub else "tf2")
+    except (DecodeError, TypeError, AttributeError) as error:  # a field that is no dtype, or no message
+        raise ValueError(f"{str(path)!r} is not a SavedModel: {one_line(error)}") from error
+
+
+def _contents(proto: Any, model_format: str) -> SavedModel:
     variants = {}
     is_callable = False
     image_size = None
     for graph in proto.meta_graphs:
-        _check_ops(graph)
         tags = tuple(sorted(graph.meta_info_def.tags))
         variants[tags] = {
             name: Signature(_tensors(signature.inputs), _tensors(signature.outputs))
@@ -114,8 +127,7 @@ def read(directory: Path) -> SavedModel:
         }
         is_callable = is_callable or _has_call(graph)
         image_size = image_size or _image_module_size(graph)
-    is_tf1_hub = (directory / "tfhub_module.pb").exists()
-    return SavedModel("tf1_hub" if is_tf1_hub else "tf2", variants, is_callable, image_size)
+    return SavedModel(model_format, variants, is_callable, image_size)
 
 
 def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | None) -> tuple[str, tuple[str, ...]]:
@@ -163,13 +175,25 @@ def load(directory: Path, signature: str, tags: tuple[str, ...]) -> Loaded:
       signature, tags: the function to call, from `choose`.
 
     Raises:
-      ValueError: if that function does not map images alone to vectors. The message shows its inputs and outputs.
+      ValueError: if the files are broken, or if that function does not map images alone to vectors. The message then
+        shows its inputs and outputs.
     """
     contents = read(directory)
-    model = hub.load(str(directory), tags=list(tags))
+    try:
+        model = hub.load(str(directory), tags=list(tags))
+    # TensorFlow's loader trusts the file: a broken one raises an error of any class. A model that is half loaded is
+    # dropped with its resources.
+    except Exception as error:
+        raise ValueError(f"the SavedModel {str(directory)!r} cannot be loaded: {_reason(error)}") from error
     if not signature:
         return Loaded(_embed_by_call(model), model)
     return Loaded(_embed_by_signature(model.signatures[signature], contents.variants[tags][signature]), model)
+
+
+def _reason(error: Exception) -> str:
+    """Returns the last line of an error's message before the names of nodes: TensorFlow puts a traceback first."""
+    lines = [line.strip() for line in str(error).partition("[[")[0].splitlines() if line.strip()]
+    return lines[-1] if isinstance(error, tf.errors.OpError) and lines else one_line(error)
 
 
 def _embed_by_call(model: Any) -> Embed:
@@ -243,15 +267,6 @@ def _has_call(graph: Any) -> bool:
     """Returns whether the saved object, node 0 of the object graph, has a function `__call__`."""
     nodes = graph.object_graph_def.nodes
     return any(child.local_name == "__call__" for child in nodes[0].children) if nodes else False
-
-
-def _check_ops(graph: Any) -> None:
-    definition = graph.graph_def
-    nodes = itertools.chain(definition.node, *(function.node_def for function in definition.library.function))
-    if forbidden := _FORBIDDEN_OPS.intersection(node.op for node in nodes):
-        raise ValueError(
-            f"the model's graph accesses files or runs Python by {', '.join(sorted(forbidden))}: not loaded"
-        )
 
 
 def _image_module_size(graph: Any) -> tuple[int, int] | None:

@@ -10,6 +10,9 @@ from typing import Any
 
 FILE = Path("assets.extra") / "image_model.json"
 
+# A note has a few facts.
+_MAX_BYTES = 2**20
+
 
 def text(image_size: tuple[int, int] | None, **facts: Any) -> str:
     """Returns the text of a note: the model's image size (height, width) in pixels, and any other facts."""
@@ -26,7 +29,7 @@ def write(directory: Path, image_size: tuple[int, int], **facts: Any) -> None:
 def read_text(path: Path) -> str:
     """Returns the text of a model's note, "" where there is none."""
     file = path / FILE
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    return _read(file).decode("utf-8", "replace") if file.is_file() else ""
 
 
 def handle(path: Path) -> str:
@@ -50,14 +53,23 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         height, width = size
         return int(height), int(width)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f'{str(file)!r}: expected {{"image_size": [height, width]}}') from error
+
+
+def _read(file: Path) -> bytes:
+    """Returns the bytes of a note, which may be a stranger's. Raises ValueError if it is too large for one."""
+    with file.open("rb") as content:
+        note = content.read(_MAX_BYTES + 1)
+    if len(note) > _MAX_BYTES:
+        raise ValueError(f"{str(file)!r}: expected a note of at most {_MAX_BYTES} bytes")
+    return note
 
 
 def _parse(file: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        facts = json.loads(_read(file))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(file)!r}: expected JSON: {error}") from error
     if not isinstance(facts, dict):
         raise ValueError(f"{str(file)!r}: expected a JSON object")  # noqa: TRY004 - a file's content, not an argument

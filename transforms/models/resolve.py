@@ -147,6 +147,8 @@ def _dimension(draft: ModelSpec) -> int:
         vectors = opening.open_model(draft)(np.zeros((2, *draft.image_size, 3), np.uint8))
     except ValueError:
         raise
+    # The model's own operations fail by any class of TensorFlow's. No spec is returned or cached, and a caller that
+    # tries another size opens the model again.
     except Exception as error:
         size = _size_text(draft.image_size)
         raise ValueError(f"model={draft.name!r} fails on images of {size} pixels: {one_line(error)}") from error

@@ -152,3 +152,52 @@ def test_nothing_done(model):
     report = compose(model, counted=dict.fromkeys(COUNTED, 0), failures={}, times=[])
     assert report.verdict.startswith("nothing to embed: no image was listed; ")
     assert (report.failure_rate, report.images_per_second) == (0.0, 0.0)
+
+
+def test_a_report_is_read_again_without_the_fields_of_a_newer_version(model):
+    report = compose(model)
+    facts = json.loads(report.to_json())
+    assert run_report.RunReport.from_json(json.dumps(facts | {"new_in_a_later_version": {"a": [1]}})) == (
+        run_report.RunReport.from_json(report.to_json())
+    )
+    del facts["phases"], facts["device"]  # an older version has written none
+    assert run_report.RunReport.from_json(json.dumps(facts)).phases == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"counts": None}, "expected: counts$"),
+        ({"counts": {"listed": 1}}, r"expected: counts\.embedded, counts\.reused, .*counts\.skipped$"),
+        ({"counts": dict.fromkeys(run_report.COUNTS, "1")}, "expected: counts$"),
+        ({"inputs": "*.jpg"}, "expected: inputs$"),
+        ({"inputs": [1]}, "expected: inputs$"),
+        ({"shards": True}, "expected: shards$"),
+        ({"elapsed_seconds": "long"}, "expected: elapsed_seconds$"),
+        ({"failures": {"decode": 3}}, "expected: failures$"),
+        ({"model": {}}, r"expected: model\.name, model\.digest, model\.dimension, model\.image_size$"),
+    ],
+)
+def test_a_report_with_a_wrong_field_names_it(model, change, message):
+    facts = json.loads(compose(model).to_json()) | change
+    with pytest.raises(ValueError, match=rf"^'r\.json' is not a run report: .*{message}"):
+        run_report.RunReport.from_json(json.dumps(facts), "'r.json'")
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"\xff\xfe", b"[]", b"3", b"{}", b"[" * 100_000, b'{"run_id": ' + b"9" * 10_000 + b"}"]
+)
+def test_a_file_that_is_no_report_is_said_in_one_line(tmp_path, text):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "night.json").write_bytes(text)
+    with pytest.raises(ValueError, match=r"night\.json' is not a run report: ") as caught:
+        run_report.read(str(tmp_path), "night")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+def test_a_file_too_large_for_a_report_is_not_read_whole(tmp_path):
+    (tmp_path / "runs").mkdir()
+    with (tmp_path / "runs" / "night.json").open("wb") as file:
+        file.truncate(2**40)  # sparse
+    with pytest.raises(ValueError, match=rf"expected at most {run_report.MAX_REPORT_BYTES} bytes"):
+        run_report.read(str(tmp_path), "night")

@@ -19,6 +19,15 @@ def test_its_own(tmp_path):
         class_names.names(tmp_path, True, 3)
 
 
+def test_names_without_end(tmp_path):
+    with (tmp_path / "labels.txt").open("wb") as file:
+        file.truncate(2**40)  # sparse
+    with pytest.raises(
+        ValueError, match="labels.txt' has 1099511627776 bytes: expected at most 67108864, one name per"
+    ):
+        class_names.names(tmp_path, True, 3)
+
+
 def test_unknown(tmp_path):
     assert class_names.names(tmp_path, True, 3) == ("0", "1", "2")
     assert class_names.names(tmp_path, False, 1001) == ()

@@ -10,10 +10,12 @@ import tarfile
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.emulators import environment, storage_emulator
 from transforms.models import handles
+from transforms.storage import private
 
 MODULE = Path(__file__).parents[2] / "golden" / "tf1_hub" / "feature_vector_1"
 
@@ -45,6 +47,7 @@ def is_the_module(path: Path) -> bool:
 def hub_server():
     """Serves a compressed module as tfhub.dev does: by a redirect, where the query asks for the compressed format."""
     asked = []
+    archives: dict[str, bytes] = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -53,8 +56,9 @@ def hub_server():
                 self.send_response(302)
                 self.send_header("Location", "/bucket/module.tar.gz")
                 self.end_headers()
-            elif self.path == "/bucket/module.tar.gz":
-                body = packed()
+            elif self.path.startswith("/bucket/"):
+                name = self.path.removeprefix("/bucket/").partition("?")[0]
+                body = packed() if name == "module.tar.gz" else archives[name]
                 self.send_response(200)
                 self.send_header("Content-Type", "application/x-tar")
                 self.send_header("Content-Length", str(len(body)))
@@ -69,18 +73,38 @@ def hub_server():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
+    yield f"http://127.0.0.1:{server.server_port}", asked, archives
     server.shutdown()
     server.server_close()
     thread.join()
 
 
 def test_a_url_is_fetched_once(hub_server):
-    url, asked = hub_server
+    url, asked, _ = hub_server
     first = handles.local_path(f"{url}/google/module/1")
     again = handles.local_path(f"{url}/google/module/1")
     assert first == again and is_the_module(first)
     assert asked == ["/google/module/1?tf-hub-format=compressed", "/bucket/module.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"large": bytes(10_000)}, "the archive: unpacks to more than 9999 bytes"),
+        ({"a": bytes(5_000), "b": bytes(5_000)}, "the archive: unpacks to more than 9999 bytes"),
+        ({"noise": np.random.default_rng(0).bytes(20_000)}, "it has more than 9999 bytes"),
+        ({"../evil": b"x"}, r"the archive: its member '\.\./evil' leads out of the archive"),
+        ({"/evil": b"x"}, "the archive: its member '/evil' leads out of the archive"),
+    ],
+    ids=["a bomb", "many", "a large download", "a parent", "an absolute name"],
+)
+def test_a_hostile_archive_over_http_is_refused(hub_server, cache, monkeypatch, members, message):
+    url, _, archives = hub_server
+    archives["evil.tar.gz"] = packed(members)
+    monkeypatch.setattr(handles, "MAX_MODEL_BYTES", 9_999)
+    with pytest.raises(ValueError, match=rf"cannot be fetched \({message}\); "):
+        handles.local_path(f"{url}/bucket/evil.tar.gz")
+    assert list(cache.rglob("*")) == []  # nothing is left that a later run would take
 
 
 @pytest.mark.parametrize("what", ["a module that is not there", "nobody listens"])
@@ -94,6 +118,61 @@ def test_a_directory(tmp_path):
     assert handles.local_path(str(MODULE)) == MODULE
 
 
+@pytest.fixture
+def copied(tmp_path):
+    return Path(shutil.copytree(MODULE, tmp_path / "copied"))
+
+
+def test_links_to_files_are_followed(tmp_path, copied):
+    file = copied / "tfhub_module.pb"
+    file.rename(tmp_path / "blob")
+    file.symlink_to(tmp_path / "blob")
+    assert is_the_module(handles.local_path(str(copied)))
+
+
+@pytest.mark.parametrize("odd", ["device", "pipe", "loop", "directory"])
+def test_a_directory_with_other_than_files_is_refused(tmp_path, copied, odd):
+    name = copied / "variables" / "odd"
+    if odd == "pipe":
+        os.mkfifo(name)
+    else:
+        name.symlink_to({"device": "/dev/zero", "loop": name, "directory": MODULE}[odd])
+    with pytest.raises(ValueError, match="expected regular files, and '.*/variables/odd' is none$"):
+        handles.local_path(str(copied))
+
+
+def test_a_model_that_is_too_large_is_not_read(copied):
+    with (copied / "variables" / "huge").open("wb") as file:
+        file.truncate(handles.MAX_MODEL_BYTES)  # sparse
+    with pytest.raises(ValueError, match=rf"bytes: expected at most {handles.MAX_MODEL_BYTES}$"):
+        handles.local_path(str(copied))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a pipe", "a directory"])
+def test_a_keras_file_is_a_file(tmp_path, make):
+    make(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="expected regular files"):
+        handles.local_path(str(tmp_path / "m.keras"))
+
+
+@pytest.mark.parametrize("variable", ["TFHUB_CACHE_DIR", "KAGGLEHUB_CACHE"])
+def test_a_cache_that_others_may_write_to_is_not_trusted(tmp_path, monkeypatch, hub_server, variable):
+    """Whoever may write to it could have put another model there under the name of this one."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv(variable, str(shared))
+    (tmp_path / "m.tar.gz").write_bytes(packed())
+    of = {
+        "TFHUB_CACHE_DIR": [f"{hub_server[0]}/google/module/1", str(tmp_path / "m.tar.gz")],
+        "KAGGLEHUB_CACHE": ["google/inception-v2/tensorFlow1/feature-vector/1"],
+    }
+    shared.chmod(0o777)
+    for handle in of[variable]:
+        with pytest.raises(private.NotPrivate, match=rf"^{variable}='.*shared' may be written by others"):
+            handles.local_path(handle)
+    assert hub_server[1] == [] and list(shared.iterdir()) == []
+
+
 @pytest.mark.parametrize("inner", [".", "module"])
 def test_an_archive(tmp_path, inner):
     with tarfile.open(tmp_path / "m.tar.gz", "w:gz") as tar:
@@ -104,7 +183,7 @@ def test_an_archive(tmp_path, inner):
 
 def test_an_archive_that_leads_out_is_refused(tmp_path, cache):
     (tmp_path / "evil.tar.gz").write_bytes(packed({"../../evil": b"x"}))
-    with pytest.raises(ValueError, match="not a readable tar file"):
+    with pytest.raises(ValueError, match=r"its member '\.\./\.\./evil' leads out of the archive"):
         handles.local_path(str(tmp_path / "evil.tar.gz"))
     assert not list(tmp_path.rglob("evil"))
 

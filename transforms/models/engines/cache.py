@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from transforms.models import handles
 from transforms.models.engines import openvino_engine
 from transforms.models.spec import ModelSpec
-from transforms.storage import complete
+from transforms.storage import complete, private
 
 if TYPE_CHECKING:
     import openvino
@@ -46,6 +46,8 @@ def read_spec(request: Sequence[object]) -> ModelSpec | None:
       request: everything that determines the spec, in JSON's types.
     """
     file = _entry("spec", *request) / _SPEC
+    if not _may_use(directory()):
+        return None
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
@@ -75,7 +77,7 @@ def network_entry(spec: ModelSpec) -> Path:
 def read_network(entry: Path) -> "openvino.Model | None":
     """Returns the network in an entry, None if there is none."""
     file = entry / _NETWORK
-    if not file.exists():
+    if not (_may_use(entry.parent) and file.exists()):
         return None
     try:
         return openvino_engine.openvino.Core().read_model(file)
@@ -93,7 +95,23 @@ def write_network(entry: Path, network: "openvino.Model") -> None:
     _write_entry(entry, write)
 
 
+@functools.cache
+def _may_use(directory: Path) -> bool:
+    """Returns whether the cache is this user's alone. A network in it would otherwise be run as somebody else made it.
+
+    A run works without the cache, so a cache that cannot be used is no error.
+    """
+    try:
+        private.make(directory, "BEAM_IMAGE_EMBEDDINGS_CACHE")
+    except (private.NotPrivate, OSError) as error:
+        _LOG.warning("the cache of models is not used: %s", error)
+        return False
+    return True
+
+
 def _write_entry(entry: Path, write: complete.Fill) -> None:
+    if not _may_use(entry.parent):
+        return
     try:
         complete.fill_once(entry, write)
     except (OSError, RuntimeError) as error:  # a full or read-only disk: the run works without the cache

@@ -13,6 +13,7 @@ from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
 from transforms.models.spec import ModelSpec
+from transforms.one_line import one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,12 @@ class Opened:
         return vectors
 
     def parameters(self) -> int:
-        """Returns the number of scalars in the model's variables."""
-        return sum(int(np.prod(variable.shape)) for variable in self.loaded.variables)
+        """Returns the number of scalars in the model's variables.
+
+        A SavedModel need not list them. If it does not, those that the function uses are counted.
+        """
+        variables = getattr(self.loaded, "variables", None)
+        return sum(int(np.prod(variable.shape)) for variable in (variables or self.function.variables))
 
 
 def open_model(spec: ModelSpec) -> Opened:
@@ -79,7 +84,15 @@ def _keras(spec: ModelSpec) -> hub.Loaded:
     import keras
 
     path = handles.local_path(spec.location, spec.billing_project)
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    # Keras raises errors of any class for a file that it does not take. Nothing of the network is left then.
+    except Exception as error:
+        raise ValueError(
+            f"model={str(path)!r}: Keras does not load it in its safe mode, which runs no code of a file "
+            f"({one_line(error, 120)}): expected layers of Keras only, no Lambda; if it is your own, export it by "
+            "`model.export(DIR)` and give DIR"
+        ) from error
     return hub.Loaded(embed=functools.partial(model, training=False), model=model)
 
 

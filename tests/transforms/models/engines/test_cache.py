@@ -33,6 +33,7 @@ def directory(tmp_path, monkeypatch):
     monkeypatch.setenv("BEAM_IMAGE_EMBEDDINGS_CACHE", str(tmp_path / "kept"))
     yield tmp_path / "kept"
     _forget()
+    cache._may_use.cache_clear()
 
 
 def _forget():
@@ -131,7 +132,24 @@ def test_where_nothing_can_be_kept_all_works(model, directory, caplog):
     spec = resolve(str(model), None, "stretch")
     with caplog.at_level(logging.WARNING):
         assert np.isfinite(loading.load(spec)(_pixels(spec))).all()
-    assert caplog.text.count("cannot be written") == 2
+    assert caplog.text.count("the cache of models is not used: ") == 1
+
+
+def test_a_cache_that_others_may_write_to_is_not_used(model, directory, caplog):
+    """Whoever may write to it could have put another network there, which would run in place of the model."""
+    spec = resolve(str(model), None, "stretch")
+    expected = loading.load(spec)(_pixels(spec))
+    for network in directory.glob("network-*/network.*"):
+        network.write_bytes(b"of somebody else")
+    before = sorted(directory.rglob("*"))
+    directory.chmod(0o777)
+    cache._may_use.cache_clear()
+    _forget()
+    assert resolve(str(model), None, "stretch") == spec
+    np.testing.assert_array_equal(loading.load(spec)(_pixels(spec)), expected)
+    assert sorted(directory.rglob("*")) == before
+    assert caplog.text.count("the cache of models is not used: ") == 1
+    assert "kept' may be written by others" in caplog.text
 
 
 def test_a_directory_that_is_no_model_is_not_read(tmp_path, monkeypatch):

@@ -47,10 +47,33 @@ def test_a_keras_model_is_not_in_training(tmp_path):
     np.testing.assert_allclose(opening.open_model(spec)(PIXELS), expected, atol=1e-6)
 
 
+def test_a_keras_file_with_code_in_it_is_refused_in_one_line(tmp_path):
+    image = keras.Input((6, 5, 3))
+    doubled = keras.layers.Lambda(lambda x: 2 * x)(image)
+    keras.Model(image, keras.layers.GlobalAveragePooling2D()(doubled)).save(tmp_path / "m.keras")
+    spec = ModelSpec("m", "keras", str(tmp_path / "m.keras"), "", (), 3, PIXELS.shape[1:3], "")
+    with pytest.raises(
+        ValueError, match=r"m\.keras': Keras does not load it .*`Lambda` layer.*expected layers"
+    ) as caught:
+        opening.open_model(spec)
+    assert "\n" not in str(caught.value) and "safe_mode" not in str(caught.value)
+
+
 def test_parameters_are_the_numbers_in_all_variables():
     module = tf.Module()
     module.layers = [tf.Variable(tf.zeros((3, 4))), tf.Variable(tf.zeros(4), trainable=False)]
     assert opening.Opened(None, module).parameters() == 3 * 4 + 4
+
+
+def test_parameters_of_a_saved_model_that_lists_no_variables(tmp_path):
+    module = tf.train.Checkpoint(scale=tf.Variable(tf.ones(3)))  # unlike a tf.Module, it has no `variables`
+    module.__call__ = tf.function(
+        lambda images: module.scale * tf.reduce_mean(images, [1, 2]),
+        input_signature=[tf.TensorSpec((None, None, None, 3))],
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    spec = ModelSpec("m", "tf2", str(tmp_path), "", ("serve",), 3, PIXELS.shape[1:3], "")
+    assert opening.open_model(spec).parameters() == 3
 
 
 def test_a_model_is_opened_once_until_its_files_change(tmp_path):

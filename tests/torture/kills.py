@@ -1,0 +1,59 @@
+"""Kills: one job is killed at random moments, and the same command goes on each time."""
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import data_generation as data
+from tests.running import ROOT, read_rows
+from tests.torture.outcome import Outcome, check
+
+# Runs the command, and adds the size of each batch that the model embeds to a file.
+_COUNTING = """
+import os, sys
+from pipeline import launch
+from transforms.models.engines import loading
+
+timed, log = loading.EmbeddingModel.timed, os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+def count(model, pixels):
+    call = timed(model, pixels)
+    os.write(log, b"%d\\n" % len(pixels))
+    return call
+
+loading.EmbeddingModel.timed = count
+sys.exit(launch.main(sys.argv[1:]))
+"""
+
+
+def run(scratch: Path, images: int = 2000, kills: int = 10, seed: int = 0) -> Outcome:
+    """Kills a job of some images several times, each time at a random moment, and lets it finish. Raises Broken."""
+    photos, output, log = scratch / "photos", scratch / "out", scratch / "embedded"
+    data.write_images(photos, images, height=48, width=64)
+    moments = random.Random(seed)
+    command = [sys.executable, "-c", _COUNTING, log, "--input", photos, "--output", output, "--run_id", "killed"]
+    killed = 0
+    while killed < kills:
+        process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        try:
+            process.wait(moments.uniform(3, 12))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            killed += 1
+            continue
+        break
+    last = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
+    check(last.returncode == 0, last.stderr)
+    keys = [row["image/key"] for row in read_rows(output, "killed")]
+    check(len(keys) == len(set(keys)) == images, f"{len(keys)} records of {len(set(keys))} keys, expected {images}")
+    check(not list(output.rglob(".parts")), "parts are left behind")
+    twice = sum(map(int, log.read_text().split())) - images
+    return Outcome(
+        f"SIGKILL at random moments of a job of {images:,} images",
+        "`tests.torture.kills`, the same command after each",
+        killed,
+        f"{images:,} distinct keys; {twice} images embedded twice in all",
+    )
