@@ -205,5 +205,6 @@ def test_a_run_that_was_killed_elsewhere_is_finished_on_the_cluster(cluster, tmp
     assert run.counts == {"listed": 301, "embedded": 300, "duplicate": 1}
     keys = sorted(row["image/key"] for row in run.rows)
     assert keys == sorted(os.fsencode(path) for path in [*paths, photos / "copy.jpg"])
-    assert counters(cluster)["images_resumed"] == len(stored)
+    # The copy gets its vector from there too, if the image that it equals was stored.
+    assert counters(cluster)["images_resumed"] == len(stored) + (os.fsencode(paths[299]) in stored)
     assert not list(output.rglob(".*")) and not list(output.glob("runs/*.unfinished"))

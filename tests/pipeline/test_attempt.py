@@ -124,7 +124,7 @@ def test_the_claim_of_another_attempt_stays(config, tmp_path):
     own.finish()
     assert claim.exists()
     with pytest.raises(
-        OSError, match="^run_id='r': another process has taken over this run, so this one names no file"
+        OSError, match="^run_id='r': the claim .*/r.unfinished is not this attempt's any more, so it names"
     ):
         own.check_claim()
 
@@ -134,7 +134,7 @@ def test_an_attempt_checks_its_claim(config, tmp_path):
     own.check_claim()
     attempt.of(config).check_claim()  # one that holds none
     claim.unlink()
-    with pytest.raises(OSError, match="another process has taken over this run"):
+    with pytest.raises(OSError, match="is not this attempt's any more"):
         own.check_claim()
     # A runner repeats the last step of a run that is complete, and that has removed its claim.
     write(tmp_path / "runs" / "r.json", json.dumps({"started_at": "2026-11-21T01:02:03.456+00:00"}))

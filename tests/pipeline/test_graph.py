@@ -112,13 +112,16 @@ def test_the_ledger_is_read_where_it_says_what_to_skip_or_to_prune(built, flags,
 
 
 @pytest.mark.parametrize(
-    ("flags", "is_read"), [([], True), (["--reprocess"], True), (["--input_format=tar"], False)], ids=repr
+    ("flags", "step"),
+    [([], "OnlyNew"), (["--reprocess"], "OnlyNew"), (["--input_format=tar"], "ResumeShards")],
+    ids=["images", "reprocess", "tar"],
 )
-def test_what_an_unfinished_attempt_has_left_is_read(built, flags, is_read):
+def test_what_an_unfinished_attempt_has_left_is_read(built, flags, step):
     for output in (OUTPUT, OUTPUT_TABLE):
         assert not any("ReadUnfinished" in name or "TakeOver" in name for name in built(output, *flags))
         names = built(output, *flags, continues=True)
-        assert any(name.startswith("OnlyNew/ReadUnfinished") for name in names) is is_read
+        assert any(name.startswith(f"{step}/ReadUnfinished") for name in names)
+        assert any(name.startswith(f"{step}/TakeOver") for name in names)
 
 
 def test_files_are_named_once_the_rows_are_published(built):

@@ -85,7 +85,7 @@ def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, t
     claim.write_text(json.dumps({"attempt": "20991231T000000.000Z"}))
     before = names(tmp_path)
     own = dataclasses.replace(own, claim=str(claim))
-    with pytest.raises(Exception, match="another process has taken over this run, so this one names no file"):
+    with pytest.raises(Exception, match="is not this attempt's any more, so it names no file"):
         name_files(own, model, [part(tmp_path, "embeddings", "a")], [])
     assert names(tmp_path) == before
     assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "old"
