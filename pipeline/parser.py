@@ -38,7 +38,7 @@ The command passes Beam's own flags (--runner, --direct_num_workers, --project, 
 https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options
 
 exit code: 0 done; 1 the job failed, or more images failed than --max_failure_rate allows; 2 a flag or an input is
-wrong, and no work has started; 130 interrupted.
+wrong, and no work has started; 130 interrupted by SIGINT, 143 by SIGTERM, and the same command goes on.
 """
 
 
