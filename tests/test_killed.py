@@ -210,6 +210,25 @@ def test_an_image_that_changed_between_the_attempts_is_embedded_anew(tmp_path):
     assert_same_vectors({key: rows[key] for key in [os.fsencode(changed)]}, vectors(tmp_path / "scratch"))
 
 
+@pytest.mark.parametrize("input_format", ["tar", "tfrecord"])
+def test_images_in_shards_are_not_embedded_again(tmp_path, input_format):
+    images = {f"{i:03d}.jpg": data.jpeg(i, 60, 80) for i in range(200)} | {"broken.jpg": b"no image"}
+    for shard in range(2):
+        own = {name: images[name] for name in sorted(images)[shard::2]}
+        path = tmp_path / f"shard-{shard}.{input_format}"
+        if input_format == "tar":
+            data.write_tar(path, own)
+        else:
+            data.write_tfrecords(path, [data.image_example(image, name.encode()) for name, image in own.items()])
+    flags = "--input", tmp_path / f"shard-*.{input_format}", "--input_format", input_format, *NAMED
+    before = kill(tmp_path / "out", *flags, at=100)
+    go_on(tmp_path / "out", *flags)
+    assert attempts(tmp_path / "out") == [len(before), 200 - len(before)]
+    assert counts(tmp_path / "out") == {"listed": 201, "embedded": 200, "failed": 1}
+    assert len(vectors(tmp_path / "out")) == 200
+    assert_nothing_is_left(tmp_path / "out")
+
+
 @pytest.mark.parametrize("flags", [NAMED, ()], ids=["named", "not named"])
 def test_without_resuming_everything_is_embedded(tmp_path, flags):
     data.write_images(tmp_path / "photos", 120, height=60, width=80)
