@@ -299,13 +299,13 @@ def test_a_signal_before_any_work_leaves_nothing(tmp_path):
     photos = tmp_path / "photos"
     data.write_images(photos, 3, height=60, width=80)
     with started(tmp_path / "log", "--input", photos, "--output", tmp_path / "out", "--verbose") as process:
-        wait_for(lambda: (tmp_path / "log").read_text() or _children_import_beam(process), process)
+        wait_for(lambda: (tmp_path / "log").read_text() or _has_loaded_beam(process), process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143
     assert "interrupted" in (tmp_path / "log").read_text()
 
 
-def _children_import_beam(process: subprocess.Popen) -> bool:
+def _has_loaded_beam(process: subprocess.Popen) -> bool:
     """Returns whether a process has got as far as to load Beam."""
     maps = Path(f"/proc/{process.pid}/maps")
     return maps.exists() and "apache_beam" in maps.read_text()
