@@ -85,7 +85,7 @@ def test_lists(tmp_path):
 
 def test_a_list_that_cannot_be_read(tmp_path):
     os.symlink(tmp_path, tmp_path / "list.txt")  # a directory: it is listed, and opening it fails
-    listed([tmp_path / "list.txt"], "list", [], [(tmp_path / "list.txt", "IsADirectoryError")])
+    listed([tmp_path / "list.txt"], "list", [], [(tmp_path / "list.txt", "NotARegularFile")])
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ def framed_bytes(record: bytes) -> int:
     return _LENGTH.size + _CRC.size + len(record) + _CRC.size
 
 
+def is_framed(head: bytes) -> bool:
+    """Returns whether the front of a file is that of a record. A length may look like the magic number of gzip."""
+    length, crc = head[: _LENGTH.size], head[_LENGTH.size : _LENGTH.size + _CRC.size]
+    return crc == _masked_crc(length)
+
+
 def records(file: BinaryIO, max_bytes: int) -> Iterator[bytes | BrokenRecord]:
     """Yields the records of a file opened for reading, in order, and an error in place of each one that is broken.
 

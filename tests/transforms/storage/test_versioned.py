@@ -42,14 +42,14 @@ def test_an_unlisted_object_is_described_first(server):
 
 @pytest.mark.parametrize("facts", [{}, {"version": ""}, {"size": -1}, {"crc32c": gcs.crc32c(b"one")}])
 def test_what_was_listed_is_read_with_its_checksum(path, facts):
-    assert versioned.read(listed(path, **facts), None) == (b"one", gcs.crc32c(b"one"))
+    assert versioned.read(listed(path, **facts), None, 100) == (b"one", gcs.crc32c(b"one"))
 
 
 def test_other_bytes_of_the_same_size_and_time_are_told_by_their_checksum(path):
     path.write_bytes(b"two")
     os.utime(path, (1, 1))
     with pytest.raises(ChangedSinceListed, match="a.jpg: expected crc32c .+ as listed, found .+"):
-        versioned.read(listed(path, crc32c=gcs.crc32c(b"one")), None)
+        versioned.read(listed(path, crc32c=gcs.crc32c(b"one")), None, 100)
 
 
 def test_a_changed_file_is_not_even_opened(path):
@@ -66,7 +66,7 @@ def test_a_file_that_is_gone(tmp_path, version):
     ref = listed(tmp_path / "gone.jpg", version=version)
     said = f"gone.jpg: expected version {version or 'any'} as listed, found nothing"
     with pytest.raises(ChangedSinceListed, match=said):
-        versioned.read(ref, None)
+        versioned.read(ref, None, 100)
     with pytest.raises(ChangedSinceListed, match=said), versioned.opened(ref, None):
         pytest.fail("opened")
 
