@@ -224,12 +224,19 @@ def remove_file(path: str) -> None:
 
 
 def _delete(pattern: str, path: str) -> None:
+    if locations.is_local(path):
+        _delete_local(path)  # Beam would take brackets in the path for wildcards
+        return
     try:
         FileSystems.delete([pattern])
     except BeamIOError as error:
-        if locations.is_local(path):
-            is_there = os.path.lexists(path)
-        else:
-            is_there = bool(match(f"{pattern}**" if pattern.endswith("/") else pattern, limit=1))
-        if is_there:
+        if FileSystems.exists(path):
             raise OSError(f"{path} cannot be deleted: {one_line(error)}") from error
+
+
+def _delete_local(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+            shutil.rmtree(path)
+        else:
+            os.remove(path)  # noqa: PTH107

@@ -3,9 +3,10 @@
 import concurrent.futures
 import os
 import threading
+import urllib.parse
 from collections.abc import Iterator
 
-import requests.exceptions
+from requests import exceptions
 
 from transforms.storage import gcs
 
@@ -16,7 +17,7 @@ PATIENCE = 15
 _TIMEOUT = (5, 7)  # of one try
 _RETRY = gcs.RETRY.with_timeout(8)
 
-_NO_CONNECTION = (requests.exceptions.ConnectionError, requests.exceptions.Timeout, ConnectionError, TimeoutError)
+_NO_CONNECTION = (exceptions.ConnectionError, exceptions.Timeout, ConnectionError, TimeoutError)
 
 
 class Unreachable(OSError):
@@ -58,10 +59,10 @@ def _message(host: str, reason: str) -> str:
 
 
 def _what_failed(causes: list[BaseException]) -> tuple[str, str]:
-    """Returns the server and the reason, from urllib3's error and the operating system's."""
-    pools = [pool for cause in causes if (pool := getattr(cause, "pool", None)) is not None and hasattr(pool, "host")]
-    host = f"{pools[0].host}:{pools[0].port}" if pools else _host()
+    """Returns the server and the reason, from the errors of requests and of the operating system."""
+    urls = [cause.request.url for cause in causes if isinstance(cause, exceptions.RequestException) and cause.request]
     by_system = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    host = urllib.parse.urlsplit(urls[0]).netloc if urls and urls[0] else _host()
     return host, by_system[-1] if by_system else "no answer in time"
 
 

@@ -1,5 +1,6 @@
 """transforms.storage.versioned: a ref is described where it must be, and gives what was listed or an error."""
 
+import io
 import os
 
 import pytest
@@ -82,3 +83,44 @@ def test_an_error_of_who_reads_is_passed_on(path):
         path.unlink()
         raise ValueError("no tar")
     assert type(error.value) is ValueError and file.closed
+
+
+def test_no_more_than_one_byte_beyond_the_listed_size_is_read(path, monkeypatch):
+    sizes = []
+    open_stored = versioned.files.open_stored
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(versioned.files, "open_stored", lambda path: Counting(open_stored(path).read() * 1000))
+    with pytest.raises(ChangedSinceListed, match="expected size 3 as listed, found more"):
+        versioned.read(listed(path), None, 100)
+    content, _ = versioned.read(listed(path, size=-1), None, 100)
+    assert sizes == [4, 101] and len(content) == 101
+
+
+def test_a_file_whose_size_means_nothing_is_not_read_to_its_end():
+    mounts = ImageRef(b"/proc/self/mounts")
+    described = versioned.described(mounts, None)
+    assert described.size == 0
+    with pytest.raises(ChangedSinceListed, match="expected size 0 as listed, found more"):
+        versioned.read(described, None, 100)
+
+
+@pytest.mark.parametrize("change", ["grows", "shrinks"])
+def test_a_file_that_changes_while_it_is_read_from_front_to_end(path, change):
+    path.write_bytes(bytes(10**6))
+    os.utime(path, (1, 1))
+    ref = listed(path, version="1000000-1.000000", size=10**6)
+    read = 0
+    with pytest.raises(ChangedSinceListed), versioned.opened(ref, None) as file:
+        while content := file.read(1000):
+            read += len(content)
+            if change == "grows":
+                with path.open("ab") as end:
+                    end.write(bytes(2000))
+            elif read == 1000:
+                os.truncate(path, 300_000)
+    assert read == 10**6 if change == "grows" else read <= 10**6
