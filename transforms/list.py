@@ -123,7 +123,8 @@ class ListImages(Stage):
     """Pipeline → StageOutput of ImageRef.
 
     A pattern that cannot be listed fails the job. A list that cannot be read is a failure, and so is an image that a
-    list names and that does not exist.
+    list names and that does not exist. So is whatever a local pattern matches that is no regular file. A list in a
+    bucket that names a local file is a failure with the error `LocalPathInRemoteList`.
 
     >>> from pipeline.options import SAMPLES
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:

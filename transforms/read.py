@@ -130,6 +130,7 @@ class ReadImages(Stage):
     """ImageRef → StageOutput of EncodedImage.
 
     A shard that is broken in the middle yields the images before the break, and one failure under the shard's own key.
+    A TFRecord whose length holds costs itself alone.
     An object that has changed or disappeared since it was listed is a retryable failure with the error
     `ChangedSinceListed`.
 

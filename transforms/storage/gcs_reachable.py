@@ -12,10 +12,10 @@ from transforms.storage import gcs
 
 # Seconds until the server has to have answered. A hostname may have a dozen addresses, each with a time-out of its own,
 # and asking for a name or a token takes time too. Therefore this limits all of it together.
-PATIENCE = 15
+PATIENCE = 12
 
-_TIMEOUT = (5, 7)  # of one try
-_RETRY = gcs.RETRY.with_timeout(8)
+_TIMEOUT = (5, 5)  # of one try
+_RETRY = gcs.RETRY.with_timeout(6)
 
 _NO_CONNECTION = (exceptions.ConnectionError, exceptions.Timeout, ConnectionError, TimeoutError)
 
@@ -62,7 +62,7 @@ def _what_failed(causes: list[BaseException]) -> tuple[str, str]:
     """Returns the server and the reason, from the errors of requests and of the operating system."""
     urls = [cause.request.url for cause in causes if isinstance(cause, exceptions.RequestException) and cause.request]
     by_system = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    host = urllib.parse.urlsplit(urls[0]).netloc if urls and urls[0] else _host()
+    host = urllib.parse.urlsplit(str(urls[0])).netloc if urls else _host()
     return host, by_system[-1] if by_system else "no answer in time"
 
 
