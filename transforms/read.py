@@ -69,9 +69,10 @@ def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator
             except ValueError as error:
                 yield Failure.of(record_key, STAGE, error)
             else:
-                key = own_key if own_key and own_key not in keys_before else record_key
-                keys_before.add(key)
-                yield _member(key, ref, encoded)
+                if own_key and own_key not in keys_before:
+                    keys_before.add(own_key)
+                    record_key = own_key
+                yield _member(record_key, ref, encoded)
 
 
 def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:

@@ -44,8 +44,8 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
 
 
 def takes_in(pattern: str, path: str) -> bool:
-    """Returns whether a glob matches a path."""
-    return matcher(pattern)(path)
+    """Returns whether a glob matches a path, or is its name."""
+    return path == pattern or matcher(pattern)(path)
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:

@@ -29,6 +29,7 @@ def test_write_replaces_a_file_and_leaves_nothing_else(tmp_path):
         ("/in/**", "/in/out/part", True),
         ("/in/a.jpg", "/in/a.jpg", True),
         ("gs://b/**.jpg", "gs://b/x/y.jpg", True),
+        ("gs://b/a[1].jpg", "gs://b/a[1].jpg", True),
     ],
 )
 def test_takes_in(pattern, path, expected):
