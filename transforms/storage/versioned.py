@@ -55,8 +55,8 @@ def read(ref: ImageRef, billing_project: str | None, max_bytes: int) -> tuple[by
         else:
             with files.open_stored(path) as file:
                 content = file.read(limit) or b""
-    except FileNotFoundError as error:
-        raise _gone(ref) from error
+    except (FileNotFoundError, files.NotARegularFile) as error:
+        raise _gone(ref, error) from error
     crc32c = gcs.crc32c(content)
     if ref.size >= 0:
         _check(ref, "size", ref.size, len(content) if len(content) < limit else "more")
@@ -87,8 +87,8 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
                 file = io.BufferedReader(_Front(file, ref.size))
         with file:
             yield file
-    except (FileNotFoundError, NotFound) as error:
-        raise _gone(ref) from error
+    except (FileNotFoundError, NotFound, files.NotARegularFile) as error:
+        raise _gone(ref, error) from error
     _check_version(ref)
 
 
@@ -119,8 +119,8 @@ def _check_version(ref: ImageRef) -> None:
     if ref.version and locations.is_local(path):
         try:
             version = files.version(_metadata(path))
-        except FileNotFoundError as error:
-            raise _gone(ref) from error
+        except (FileNotFoundError, files.NotARegularFile) as error:
+            raise _gone(ref, error) from error
         _check(ref, "version", ref.version, version)
 
 
@@ -137,5 +137,12 @@ def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:
         raise ChangedSinceListed(f"{keys.uri(ref.key)}: expected {name} {expected} as listed, found {actual}")
 
 
-def _gone(ref: ImageRef) -> ChangedSinceListed:
-    return ChangedSinceListed(f"{keys.uri(ref.key)}: expected version {ref.version or 'any'} as listed, found nothing")
+def _gone(ref: ImageRef, error: Exception) -> Exception:
+    """Returns the error for a file that is not there, or no file any more. What never was one stays as it is."""
+    is_no_file = isinstance(error, files.NotARegularFile)
+    if is_no_file and not ref.version:
+        return error
+    instead = "no regular file" if is_no_file else "nothing"
+    return ChangedSinceListed(
+        f"{keys.uri(ref.key)}: expected version {ref.version or 'any'} as listed, found {instead}"
+    )

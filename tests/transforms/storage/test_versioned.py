@@ -124,3 +124,18 @@ def test_a_file_that_changes_while_it_is_read_from_front_to_end(path, change):
             elif read == 1000:
                 os.truncate(path, 300_000)
     assert read == 10**6 if change == "grows" else read <= 10**6
+
+
+def test_a_file_that_a_pipe_has_replaced_has_changed(path):
+    ref = listed(path)
+    path.unlink()
+    os.mkfifo(path)
+    message = "a.jpg: expected version 3-1.000000 as listed, found no regular file"
+    with pytest.raises(ChangedSinceListed, match=message):
+        versioned.read(ref, None, 100)
+    with pytest.raises(ChangedSinceListed, match=message), versioned.opened(ref, None):
+        pytest.fail("opened")
+    never_listed = ImageRef(ref.key)
+    for call in (versioned.described, lambda ref, project: versioned.read(ref, project, 100)):
+        with pytest.raises(versioned.files.NotARegularFile, match="a named pipe"):
+            call(never_listed, None)
