@@ -28,13 +28,16 @@ def test_a_directory_of_things_that_are_no_files(tmp_path, monkeypatch):
     assert run.code == 0, run.stderr
     assert run.counts == {"listed": 7, "embedded": 1, "failed": 6}
     assert list(run.vectors()) == [os.fsencode(good)]
-    assert {os.path.basename(failure["key"]): failure["message"].split(": ", 1)[0] for failure in run.failures} == {
-        "pipe.jpg": "[Errno 22] not a regular file",
-        "zero.jpg": "[Errno 22] not a regular file",
-        "socket.jpg": "[Errno 22] not a regular file",
-        "folder.jpg": "[Errno 22] not a regular file",
-        "loop.jpg": "[Errno 40] not a regular file",
-        "dangling.jpg": "[Errno 2] a link to a file that does not exist",
+    reasons = {
+        "pipe.jpg": "not a regular file: a named pipe",
+        "zero.jpg": "not a regular file: a link to a device",
+        "socket.jpg": "not a regular file: a socket",
+        "folder.jpg": "not a regular file: a link to a directory",
+        "loop.jpg": "not a regular file: links in a loop",
+        "dangling.jpg": "a link to a file that does not exist",
+    }
+    assert {failure["key"]: failure["message"] for failure in run.failures} == {
+        f"{photos}/{name}": f"{reason}: '{photos}/{name}'" for name, reason in reasons.items()
     }
 
 

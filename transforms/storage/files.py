@@ -149,11 +149,11 @@ def _status(path: str) -> os.stat_result:
         status = os.stat(path)  # noqa: PTH116 - a path is text, which need not be UTF-8
     except FileNotFoundError as error:
         if os.path.islink(path):  # noqa: PTH114
-            raise FileNotFoundError(errno.ENOENT, "a link to a file that does not exist", path) from error
+            raise FileNotFoundError(f"a link to a file that does not exist: {path!r}") from error
         raise
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise NotARegularFile(errno.ELOOP, "not a regular file: links in a loop", path) from error
+            raise NotARegularFile(f"not a regular file: links in a loop: {path!r}") from error
         raise
     _check_regular(path, status)
     return status
@@ -166,8 +166,8 @@ def _check_regular(path: str, status: os.stat_result) -> None:
     if os.path.islink(path):  # noqa: PTH114
         kind = f"a link to {kind}"
     elif stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "a directory that may not be listed", path)
-    raise NotARegularFile(errno.EINVAL, f"not a regular file: {kind}", path)
+        raise PermissionError(f"a directory that may not be listed: {path!r}")
+    raise NotARegularFile(f"not a regular file: {kind}: {path!r}")
 
 
 def publish(part: str, path: str) -> None:
