@@ -44,15 +44,14 @@ def fuzz(name: str, seconds: int, seed: int, scratch: Path) -> Outcome:
         _fuzz_in_child(
             name,
             corpus,
+            artifacts,
             log,
             [
                 f"-max_total_time={seconds}",
                 f"-seed={seed + 1}",  # 0 stands for one by chance
                 f"-timeout={_HANG_SECONDS}",
                 f"-max_len={_MAX_INPUT_BYTES}",
-                f"-artifact_prefix={artifacts}/",
                 "-rss_limit_mb=4096",
-                "-print_final_stats=1",
             ],
         )
     _, status = os.waitpid(child, 0)
@@ -60,16 +59,16 @@ def fuzz(name: str, seconds: int, seed: int, scratch: Path) -> Outcome:
     finding = next((path.read_bytes() for path in artifacts.iterdir()), None)
     if finding is None and status:
         raise RuntimeError(f"{name}: the fuzzer ended with status {status}: {text[-2000:]}")
-    executions = re.findall(r"stat::number_of_executed_units: (\d+)", text)
+    executions = re.findall(r"^#(\d+)", text, re.MULTILINE)
     return Outcome(int(executions[-1]) if executions else 0, time.monotonic() - start, finding, text)
 
 
-def _fuzz_in_child(name: str, corpus: Path, log: Path, options: list[str]) -> NoReturn:
+def _fuzz_in_child(name: str, corpus: Path, artifacts: Path, log: Path, options: list[str]) -> NoReturn:
     try:
         with log.open("wb") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-        atheris_engine.run(name, corpus, options)
+        atheris_engine.run(name, corpus, artifacts, options)
     except BaseException:  # noqa: BLE001 - nothing of the parent's may run here
         traceback.print_exc()
     finally:
@@ -95,12 +94,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     targets = atheris_engine.instrumented_targets() if args.input is None else atheris_engine.plain_targets()
     if args.target not in (None, *targets):
         parser.error(f"--target {args.target!r}: expected one of {', '.join(targets)}")
+    if args.input is not None and args.target is None:
+        parser.error("--input needs --target")
     if args.input is not None:
         targets[args.target].execute(bytes.fromhex(args.input))
         return 0
     chosen = [args.target] if args.target else list(targets)
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="image-embeddings-fuzz-") as scratch:
+        tempfile.tempdir = scratch  # the children's files go with it
         for name in chosen:
             outcome = fuzz(name, max(1, args.seconds // len(chosen)), args.seed, Path(scratch))
             _show(name, outcome)

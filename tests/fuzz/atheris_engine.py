@@ -28,12 +28,13 @@ def instrumented_targets() -> "Mapping[str, Target]":
         return plain_targets()
 
 
-def run(name: str, corpus: Path, options: list[str]) -> None:
+def run(name: str, corpus: Path, artifacts: Path, options: list[str]) -> None:
     """Fuzzes a target until libFuzzer ends the process.
 
     Args:
       name: of the target.
       corpus: an empty directory for its inputs.
+      artifacts: an empty directory for the input that is a finding.
       options: of libFuzzer.
     """
     import atheris
@@ -45,6 +46,14 @@ def run(name: str, corpus: Path, options: list[str]) -> None:
             target.run(seed)  # what is made at the first call is not the cost of an input
     repair = target.repair
 
+    def execute(content: bytes) -> None:
+        try:
+            target.execute(content)
+        except BaseException:
+            # Of crashes and hangs libFuzzer itself writes the input.
+            (artifacts / "finding").write_bytes(content)
+            raise
+
     def mutate(content: bytes, max_size: int, seed: int) -> bytes:
         rng = random.Random(seed)
         # Readers see broken checksums too. A repair may make an input of its own, whose JSON a mutation would break.
@@ -52,5 +61,5 @@ def run(name: str, corpus: Path, options: list[str]) -> None:
         return repair(mutated, rng)[:max_size] if repair and rng.random() < 0.8 else mutated
 
     mutator = {"custom_mutator": mutate} if repair else {}
-    atheris.Setup(["fuzz", *options, str(corpus)], target.execute, **mutator)
+    atheris.Setup(["fuzz", *options, f"-artifact_prefix={artifacts}/", str(corpus)], execute, **mutator)
     atheris.Fuzz()

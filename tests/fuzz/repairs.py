@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 from transforms.encoding import tfrecord
 
@@ -67,12 +68,16 @@ def json_values(text: bytes, rng: random.Random) -> bytes:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    places: list[tuple[dict[str, object], str]] = []
+    places: list[tuple[Any, str | int]] = []
 
     def visit(value: object) -> None:
         if isinstance(value, dict):
             for name, inner in value.items():
                 places.append((value, name))
+                visit(inner)
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                places.append((value, index))
                 visit(inner)
 
     visit(fields)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import socket
 import tarfile
 from collections.abc import Mapping
 
@@ -158,8 +159,8 @@ def reports() -> list[bytes]:
 
 
 def claims() -> list[bytes]:
-    claim = Claim("run", "20260102T030405.678Z", {"inputs": ["a"], "model": "d"}, "host", "123 456", 7)
-    return [claim.to_bytes(), b"{}", b'{"run_id": null}']
+    claim = Claim("run", "20260102T030405.678Z", {"inputs": ["a"], "model": "d"}, socket.gethostname(), "123 456", 7)
+    return [claim.to_bytes(), dataclasses.replace(claim, host="elsewhere").to_bytes(), b"{}", b'{"run_id": null}']
 
 
 def keys() -> list[bytes]:

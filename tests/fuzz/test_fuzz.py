@@ -1,0 +1,60 @@
+"""Each seed and each former finding is read without one, and the fuzzer finds what is broken on purpose."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import targets
+
+ROOT = Path(__file__).parents[2]
+TARGETS = targets.all_targets()
+# `<target>/<what it was>`: the input of a finding, as the fuzzer shows it.
+REGRESSIONS = sorted(path for path in (Path(__file__).parent / "regressions").rglob("*") if path.is_file())
+
+needs_atheris = pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this platform"
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", TARGETS)
+def test_seeds_are_no_findings(name):
+    target = TARGETS[name]
+    for seed in target.seeds():
+        target.run(seed)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_former_findings_are_none(path):
+    TARGETS[path.parent.name].execute(path.read_bytes())
+
+
+def fuzz(*arguments: str, before: str = "") -> subprocess.CompletedProcess:
+    code = f"import sys\n{before}\nfrom tests.fuzz.__main__ import main\nsys.exit(main({list(arguments)}))"
+    environment = os.environ | {"PYTHONHASHSEED": "0"}
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@needs_atheris
+@pytest.mark.slow
+def test_a_finding_is_shown_with_the_command_that_reproduces_it():
+    broken = "from transforms import journal\njournal.read = lambda path: None if open(path).read(1) < 'p' else 1"
+    done = fuzz("--seconds", "60", "--target", "names", before=broken)
+    assert done.returncode == 1, done.stdout + done.stderr
+    shown = re.search(r"python -m tests\.fuzz (--target names --input [0-9a-f]+)", done.stdout)
+    assert shown, done.stdout
+    assert fuzz(*shown[1].split(), before=broken).returncode == 1
+    assert fuzz(*shown[1].split()).returncode == 0
+
+
+@needs_atheris
+@pytest.mark.slow
+def test_two_minutes_of_fuzzing_find_nothing():
+    done = fuzz("--seconds", "120", "--seed", os.environ.get("FUZZ_SEED", "0"))
+    assert done.returncode == 0, f"{done.stdout[-20_000:]}{done.stderr[-2000:]}"
