@@ -16,8 +16,10 @@ from PIL import Image
 from pipeline.claim import Claim
 from pipeline.report.run_report import COUNTS, RunReport
 from tests import data_generation as data
-from transforms.encoding import tfrecord
+from transforms.encoding import examples, tfrecord
 from transforms.images import decoding
+from transforms.models.spec import ModelFields
+from transforms.records import Embedding, ImageInfo, ImageRef
 
 # The first two bytes of a picture's input: see targets._of_format.
 _CONTROLS = (b"\x00\x20", b"\x45\x08", b"\x82\x30")
@@ -132,6 +134,14 @@ def lists() -> list[bytes]:
     )
     encodings = [text.encode(name) for text in texts for name in ("utf-8", "utf-8-sig", "utf-16")]
     return [bytes([place]) + text for place in range(4) for text in [*encodings, b"caf\xe9.jpg\n"]]
+
+
+def tf_examples() -> list[bytes]:
+    """Returns tf.Examples: a record of this project, and images of datasets, with or without a key or content."""
+    info = ImageInfo(ImageRef(b"caf\xe9.jpg", "1-1.5", 2**40, "crc=="), "0" * 64, "png", 10, 2**33)
+    (record,) = examples.encode_embeddings([Embedding(info, np.ones(3, np.float32))], ModelFields("m", "d", 3))
+    images = [data.image_example(b"picture", b"key"), data.image_example(b"picture"), data.image_example(b"", b"")]
+    return [record, *images]
 
 
 def reports() -> list[bytes]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import targets
+from tests.fuzz import seeds, targets
+from transforms.images import decoding
 
 ROOT = Path(__file__).parents[2]
 TARGETS = targets.all_targets()
@@ -27,6 +28,13 @@ def test_seeds_are_no_findings(name):
     target = TARGETS[name]
     for seed in target.seeds():
         target.run(seed)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", dict.fromkeys(decoding.FORMATS.values()))
+def test_seeds_of_pictures_are_pictures(name):
+    for seed in seeds.pictures(name):
+        assert decoding.decode(seed[2:], (8, 8)).format == name
 
 
 @pytest.mark.filterwarnings("ignore")
