@@ -50,6 +50,7 @@ def fuzz(name: str, seconds: int, seed: int, scratch: Path) -> Outcome:
                 f"-max_total_time={seconds}",
                 f"-seed={seed + 1}",  # 0 stands for one by chance
                 f"-timeout={_HANG_SECONDS}",
+                f"-report_slow_units={_HANG_SECONDS}",
                 f"-max_len={_MAX_INPUT_BYTES}",
                 "-rss_limit_mb=4096",
             ],
