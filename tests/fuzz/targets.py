@@ -160,7 +160,10 @@ def metadata(content: bytes) -> None:
         encoded = data.encoded(image, image_format, **option)
     except Exception:  # noqa: BLE001 - Pillow does not write each block that it reads
         return
-    decoding.decode(encoded, (8, 8), "stretch", _MAX_PIXELS)
+    # Pillow writes the tags of an EXIF block into the TIFF's own directory, where they may break the picture.
+    refusals = (decoding.ImageError,) if image_format == "TIFF" and carrier % 2 else ()
+    with contextlib.suppress(*refusals):
+        decoding.decode(encoded, (8, 8), "stretch", _MAX_PIXELS)
 
 
 @functools.cache
