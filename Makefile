@@ -29,6 +29,13 @@ docs: $(VENV)/test
 	$(BIN)/python -m docs.flags_table > $(VENV)/flags.md && cp $(VENV)/flags.md docs/flags.md
 	$(BIN)/python -m pytest tests/docs
 
+# Fuzzes all that reads bytes that strangers write. Another FUZZ_SEED tries other inputs.
+.PHONY: fuzz
+FUZZ_SECONDS ?= 600
+FUZZ_SEED ?= 0
+fuzz: $(VENV)/test
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz --seconds=$(FUZZ_SECONDS) --seed=$(FUZZ_SEED) $(FUZZ)
+
 # Known vulnerabilities of the image's locked versions. Without a network it says so in one line, and succeeds: pip-audit
 # writes its table only if it was answered.
 .PHONY: audit

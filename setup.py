@@ -45,6 +45,8 @@ EXTRAS = {
         "uv==0.10.7",
         "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
+        # Fuzzing. On other platforms it has no wheels, or for a part of the Python versions only.
+        "atheris>=3,<4; sys_platform == 'linux' and platform_machine == 'x86_64'",
         "ruff==0.17.6",  # its formatter changes with each minor version
     ],
 }

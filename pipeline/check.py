@@ -16,7 +16,7 @@ from transforms import shards, write_tfrecord
 from transforms.encoding import examples
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
-from transforms.storage import files, gcs_listing, locations
+from transforms.storage import files, gcs_listing, gcs_reachable, local_listing, locations
 
 
 def check_inputs(config: EmbedConfig) -> None:
@@ -30,6 +30,7 @@ def check_inputs(config: EmbedConfig) -> None:
         if config.output and files.takes_in(pattern, own_shard):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
+            _check_reachable(pattern, config.billing_project)
             matches = _matches_something(pattern, config.billing_project)
         except Exception as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
@@ -40,7 +41,15 @@ def check_inputs(config: EmbedConfig) -> None:
 def _matches_something(pattern: str, billing_project: str | None) -> bool:
     if locations.is_gcs(pattern):
         return next(gcs_listing.match(pattern, billing_project), None) is not None
+    if locations.is_local(pattern):
+        return next(local_listing.match(pattern), None) is not None
     return bool(files.match(pattern, limit=1))
+
+
+def _check_reachable(path: str, billing_project: str | None) -> None:
+    """Raises an error if the server does not answer within seconds. Later requests are patient, as workers' are."""
+    if locations.is_gcs(path):
+        gcs_reachable.check(path, billing_project)
 
 
 def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
@@ -57,7 +66,12 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
         if report and config.output and not _has_files_of(config.output, report):
             report = None
     else:
-        report = run_report.read(config.output or "", config.run_id)
+        output = config.output or ""
+        try:
+            _check_reachable(output, config.billing_project)
+        except OSError as error:
+            raise ValueError(f"--output {output!r} cannot be read: {error}") from error
+        report = run_report.read(output, config.run_id)
     if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
         raise ValueError(
             f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
@@ -104,6 +118,7 @@ def _check_writable(flag: str, directory: str) -> None:
     trial = posixpath.join(directory, f".trial-{uuid.uuid4().hex}")
     missing: list[Path] = []
     try:
+        _check_reachable(directory, None)
         if locations.is_local(directory):
             missing = [path for path in (Path(directory), *Path(directory).parents) if not path.exists()]
         files.write(trial, b"")

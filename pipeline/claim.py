@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -28,6 +29,8 @@ from transforms.storage import contested, files
 _BEAT_SECONDS = 10.0
 # A process that did not rewrite its claim for this long is dead.
 _SILENT_SECONDS = 2.5 * _BEAT_SECONDS
+
+_PROCESS_ID = re.compile("[0-9]{1,10}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +59,12 @@ class Claim:
         """Returns a claim, or None if the bytes are none."""
         try:
             fields = json.loads(content)
-            return cls(**{field.name: fields[field.name] for field in dataclasses.fields(cls)})
-        except (ValueError, KeyError, TypeError):
+            claim = cls(**{field.name: fields[field.name] for field in dataclasses.fields(cls)})
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
+        texts = (claim.run_id, claim.attempt, claim.host, claim.process)
+        is_claim = all(isinstance(text, str) for text in texts) and isinstance(claim.embeds, dict)
+        return claim if is_claim and isinstance(claim.beats, int) else None
 
 
 class Held(ValueError):
@@ -188,7 +194,7 @@ def _lives(claim_path: str, present: contested.Content, say: Callable[[str], obj
         return False
     if claim.host == socket.gethostname():
         process_id = claim.process.partition(" ")[0]
-        return process_id.isdecimal() and claim.process == _process(int(process_id))
+        return bool(_PROCESS_ID.fullmatch(process_id)) and claim.process == _process(int(process_id))
     say(f"the run {claim.run_id!r} was begun on {claim.host}: waiting {_SILENT_SECONDS:.0f} s for a sign of life\n")
     time.sleep(_SILENT_SECONDS)
     later = contested.read(claim_path)

@@ -102,7 +102,8 @@ class _Decode(beam.DoFn):
         try:
             decoded = decoding.decode(image.encoded, self._size, self._resize_mode, self._max_pixels)
         except decoding.ImageError as error:
-            return Failure.of(image.ref.key, STAGE, error)
+            # On a machine with more memory, another try may help.
+            return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
         sha256 = hashlib.sha256(image.encoded).hexdigest()
         info = ImageInfo(image.ref, sha256=sha256, format=decoded.format, height=decoded.height, width=decoded.width)
         return DecodedImage(info, decoded.pixels)

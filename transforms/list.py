@@ -3,14 +3,18 @@
 In shard formats a ref names a file that holds many images; otherwise it names one image.
 """
 
+import codecs
 import csv
 import dataclasses
+import io
 import posixpath
+import re
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import apache_beam as beam
+from apache_beam.io.filesystem import FileMetadata
 
 from transforms import counters, keys
 from transforms.concurrent import in_flight
@@ -18,12 +22,22 @@ from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS, check_input_format
 from transforms.records import Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import files, gcs_listing, locations, versioned
+from transforms.storage import files, gcs_listing, local_listing, locations, versioned
 
 STAGE = "list"
 
 # Names of the column of URIs in the header of a CSV file. Without a header, the first column has the URIs.
 _URI_COLUMNS = ("uri", "key", "path")
+
+_SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
+
+
+# The most characters of a row of a list. Names of objects have 1024 bytes; a row may have a caption beside.
+_MAX_ROW_CHARACTERS = 2**20
+
+
+class LocalPathInRemoteList(ValueError):
+    """A row of a list in a bucket that names a file of the worker, which whoever fills the bucket must not read."""
 
 
 def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
@@ -35,11 +49,17 @@ def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
 
     >>> list(uris_in(["# holidays", "beach.jpg", "gs://bucket/peak.jpg"], "photos/list.txt"))
     ['photos/beach.jpg', 'gs://bucket/peak.jpg']
+
+    Raises:
+      ValueError: if a row has more than a million characters, as a file without line ends has.
+      csv.Error: if it is no CSV file.
     """
     is_csv = list_uri.lower().endswith(".csv")
-    rows: Iterable[list[str]] = csv.reader(lines) if is_csv else ([line] for line in lines)
+    bounded = _BoundedRows(lines)
+    rows: Iterable[list[str]] = csv.reader(bounded) if is_csv else ([line] for line in bounded)
     column = None if is_csv else 0
     for cells in rows:
+        bounded.row_ends()
         row = [cell.strip() for cell in cells]
         if not any(row) or row[0].startswith("#"):
             continue
@@ -54,12 +74,57 @@ def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
         yield posixpath.join(posixpath.dirname(list_uri), uri) if is_relative else uri
 
 
+class _BoundedRows:
+    """The lines of a list. A row of several lines, which a quoted cell of a CSV file makes, is bounded as one line."""
+
+    def __init__(self, lines: Iterable[str]):
+        self._lines = iter(lines)
+        self._characters = 0
+
+    def __iter__(self) -> "_BoundedRows":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._characters += len(line)
+        if self._characters > _MAX_ROW_CHARACTERS:
+            raise ValueError(f"a row of more than {_MAX_ROW_CHARACTERS} characters: expected one URI per row")
+        return line
+
+    def row_ends(self) -> None:
+        self._characters = 0
+
+
+def lines_of(file: BinaryIO) -> Iterator[str]:
+    """Yields the lines of a text file, in UTF-8 unless a byte order mark tells UTF-16, as spreadsheets write it.
+
+    Bytes that are not UTF-8 become lone surrogates. No more of a line is read than a row may have, and one character.
+    """
+    reader = io.BufferedReader(cast(Any, file))
+    is_utf16 = reader.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    errors = "strict" if is_utf16 else "surrogateescape"
+    text = io.TextIOWrapper(reader, "utf-16" if is_utf16 else "utf-8-sig", errors, newline="\n")
+    while line := text.readline(_MAX_ROW_CHARACTERS + 1):
+        yield line
+
+
+def _check_remote(uri: str, list_uri: str) -> None:
+    """Raises an error if a list in a bucket names anything but an object."""
+    scheme = _SCHEME.match(uri)
+    if not locations.is_local(list_uri) and (not scheme or scheme[1].lower() == "file"):
+        raise LocalPathInRemoteList(
+            f"{uri!r}: a list that is not local names objects, not files of the worker: expected gs://BUCKET/NAME, "
+            "or a name relative to the list"
+        )
+
+
 @dataclasses.dataclass(eq=False)
 class ListImages(Stage):
     """Pipeline → StageOutput of ImageRef.
 
     A pattern that cannot be listed fails the job. A list that cannot be read is a failure, and so is an image that a
-    list names and that does not exist.
+    list names and that does not exist. So is whatever a local pattern matches that is no regular file. A list in a
+    bucket that names a local file is a failure with the error `LocalPathInRemoteList`.
 
     >>> from pipeline.options import SAMPLES
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
@@ -106,12 +171,14 @@ class ListImages(Stage):
             failures.append(in_lists.failures)
             seconds.append(in_lists.seconds)
         # Grouping also lets a runner spread the images of one range over all of its workers.
-        refs = (
+        first = StageOutput.of(
             refs
             | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, ImageRef])
             | "GroupByKey" >> beam.GroupByKey()
-            | "First" >> beam.Map(_first).with_output_types(ImageRef)
+            | "First" >> with_stage_outputs(_First(are_described=self.input_format != "list"))
         )
+        refs = first.main
+        failures.append(first.failures)
         if self.input_format not in SHARD_FORMATS:
             refs |= "Count" >> beam.Map(_counted).with_output_types(ImageRef)
         if self.input_format == "list":
@@ -197,8 +264,16 @@ class _Match(beam.DoFn):
             for path, stored in gcs_listing.match_range(name_range, self._billing_project):
                 yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
         else:
-            for metadata in files.match(name_range.pattern):
-                yield ImageRef(keys.of_uri(metadata.path), files.version(metadata), metadata.size_in_bytes)
+            for path, metadata in self._files(name_range.pattern):
+                if metadata:
+                    yield ImageRef(keys.of_uri(path), files.version(metadata), metadata.size_in_bytes)
+                else:
+                    yield ImageRef(keys.of_uri(path))
+
+    def _files(self, pattern: str) -> Iterator[tuple[str, FileMetadata | None]]:
+        if locations.is_local(pattern):
+            return local_listing.match(pattern)
+        return ((metadata.path, metadata) for metadata in files.match(pattern))
 
 
 class _ReadList(beam.DoFn):
@@ -209,20 +284,20 @@ class _ReadList(beam.DoFn):
         start = time.perf_counter()
         try:
             with versioned.opened(ref, self._billing_project) as file:
-                lines = (line.decode("utf-8", "surrogateescape") for line in file)
-                for number, uri in enumerate(uris_in(lines, keys.uri(ref.key))):
-                    if uri:
-                        yield ImageRef(keys.of_uri(uri))
+                list_uri = keys.uri(ref.key)
+                for number, uri in enumerate(uris_in(lines_of(file), list_uri)):
+                    try:
+                        if not uri:
+                            raise ValueError("expected a URI in this row")
+                        _check_remote(uri, list_uri)
+                        image = ImageRef(keys.of_uri(uri))
+                    except ValueError as error:
+                        yield _failed(ref.key + b"#%d" % number, error)
                     else:
-                        yield self._failed(ref.key + b"#%d" % number, ValueError("expected a URI in this row"))
+                        yield image
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this list's
-            yield self._failed(ref.key, error)
+            yield _failed(ref.key, error)
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
-
-    def _failed(self, key: bytes, error: Exception) -> beam.pvalue.TaggedOutput:
-        counters.inc(counters.IMAGES_LISTED)
-        retryable = not isinstance(error, (ValueError, csv.Error))
-        return beam.pvalue.TaggedOutput(FAILURES, Failure.of(key, STAGE, error, retryable))
 
 
 class _Describe(DoInFlight):
@@ -248,8 +323,28 @@ def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:
     return ref.key, ref
 
 
-def _first(group: tuple[bytes, Iterable[ImageRef]]) -> ImageRef:
-    return next(iter(group[1]))
+class _First(beam.DoFn):
+    """Outputs the first ref of each key. If it should have a version and has none, it is a Failure that says why."""
+
+    def __init__(self, are_described: bool):
+        self._are_described = are_described
+
+    def process(self, group: tuple[bytes, Iterable[ImageRef]]) -> Iterable[ImageRef]:
+        key, refs = group
+        ref = next(iter(refs))
+        if self._are_described and not ref.version:
+            try:
+                ref = versioned.described(ref, None)
+            except OSError as error:
+                yield _failed(key, error)
+                return
+        yield ref
+
+
+def _failed(key: bytes, error: Exception) -> beam.pvalue.TaggedOutput:
+    counters.inc(counters.IMAGES_LISTED)
+    retryable = not isinstance(error, (ValueError, csv.Error))
+    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(key, STAGE, error, retryable))
 
 
 def _counted(ref: ImageRef) -> ImageRef:

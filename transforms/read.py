@@ -16,11 +16,11 @@ import apache_beam as beam
 from transforms import counters, keys
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
-from transforms.encoding import examples, tfrecord
+from transforms.encoding import compressed, examples, tar, tfrecord
 from transforms.formats import SHARD_FORMATS, check_input_format
 from transforms.records import EncodedImage, Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import gcs, versioned
+from transforms.storage import files, gcs, versioned
 
 STAGE = "read"
 
@@ -45,51 +45,71 @@ def read_file(ref: ImageRef, billing_project: str | None = None) -> EncodedImage
     """
     ref = versioned.described(ref, billing_project)
     _check_size(ref.size)
-    encoded, crc32c = versioned.read(ref, billing_project)
+    encoded, crc32c = versioned.read(ref, billing_project, MAX_ENCODED_BYTES)
     return EncodedImage(dataclasses.replace(ref, size=len(encoded), crc32c=crc32c), encoded)
 
 
 def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:
-    """Yields the images of a file of tf.Examples, and a Failure for each record without an image.
+    """Yields the images of a file of tf.Examples, compressed or not, and a Failure for each record without an image.
+
+    A record that is broken costs itself alone, as long as its length holds.
 
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.
       ValueError: if it is broken.
     """
     with versioned.opened(ref, billing_project) as file:
-        for number, record in enumerate(tfrecord.read(file, MAX_ENCODED_BYTES)):
+        records = tfrecord.records(compressed.expanded(file, tfrecord.is_framed), MAX_ENCODED_BYTES)
+        keys_before: set[bytes] = set()
+        for number, record in enumerate(records):
             record_key = ref.key + b"#%d" % number
             try:
+                if isinstance(record, tfrecord.BrokenRecord):
+                    raise record
                 own_key, encoded = examples.decode_image(record)
             except ValueError as error:
                 yield Failure.of(record_key, STAGE, error)
             else:
-                yield _member(own_key or record_key, ref, encoded)
+                if own_key and own_key not in keys_before:
+                    keys_before.add(own_key)
+                    record_key = own_key
+                yield _member(record_key, ref, encoded)
 
 
 def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:
     """Yields the images of a tar file, compressed or not, in order, without unpacking it to disk.
 
+    A member is an image by its name. If it is a link or a device, or too large, it is a Failure. The second member of a
+    name has its number in the file, counted from 0, at the end of its key.
+
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.
-      tarfile.TarError: if it is broken.
+      ValueError, tarfile.TarError: if it is broken.
     """
-    with (
-        versioned.opened(ref, billing_project) as file,
-        tarfile.open(fileobj=file, mode="r|*", encoding="utf-8", errors="surrogateescape") as shard,
-    ):
-        for member in shard:
-            if not member.isfile() or not member.name.lower().endswith(_TAR_SUFFIXES):
+    with versioned.opened(ref, billing_project) as file:
+        keys_before: set[bytes] = set()
+        for number, (member, content) in enumerate(tar.members(compressed.expanded(file))):
+            if member.isdir() or not member.name.lower().endswith(_TAR_SUFFIXES):
                 continue
-            member_key = ref.key + b"#" + keys.of_uri(member.name)
+            key = ref.key + b"#" + keys.of_uri(member.name)
+            while key in keys_before:
+                key += b"#%d" % number
+            keys_before.add(key)
             try:
+                if not member.isreg():
+                    raise files.NotARegularFile(f"not a regular file: {_tar_kind(member)}")
                 _check_size(member.size)
-            except TooManyBytes as error:
-                yield Failure.of(member_key, STAGE, error)
-                continue
-            content = shard.extractfile(member)
-            encoded = content.read() if content else b""
-            yield _member(member_key, ref, encoded)
+                encoded = content()
+            except (TooManyBytes, tar.TooManyParts, files.NotARegularFile) as error:
+                yield Failure.of(key, STAGE, error)
+            else:
+                yield _member(key, ref, encoded)
+
+
+def _tar_kind(member: tarfile.TarInfo) -> str:
+    if member.issym() or member.islnk():
+        return f"a link to {member.linkname!r}, and a tar file is read from front to end"
+    return "a named pipe or a device"
 
 
 def _member(key: bytes, shard: ImageRef, encoded: bytes) -> EncodedImage:
@@ -112,6 +132,7 @@ class ReadImages(Stage):
     """ImageRef → StageOutput of EncodedImage.
 
     A shard that is broken in the middle yields the images before the break, and one failure under the shard's own key.
+    A TFRecord whose length holds costs itself alone.
     An object that has changed or disappeared since it was listed is a retryable failure with the error
     `ChangedSinceListed`.
 
@@ -250,6 +271,8 @@ def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:
 
 
 def _failure(ref: ImageRef, error: Exception) -> Failure:
+    if isinstance(error, MemoryError):  # its own text is empty, and another worker or time may have more
+        error = MemoryError(f"too little memory to read {keys.text(ref.key)}: expected room for {ref.size} bytes")
     return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, (ValueError, tarfile.TarError)))
 
 

@@ -27,7 +27,7 @@ MAX_REPORT_BYTES = 16 * 2**20
 # The parts of a report's counts and model that this project reads again.
 _READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
-    "model": {"name": str, "digest": str, "dimension": int, "image_size": list[int]},
+    "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
 }
 
 
@@ -219,8 +219,12 @@ def _is(value: Any, kind: Any) -> bool:
         return isinstance(value, dict) and all(_is(item, parameters[1]) for item in value.values())
     if container is list:
         return isinstance(value, list) and all(_is(item, parameters[0]) for item in value)
+    if container is tuple:
+        return isinstance(value, list) and len(value) == len(parameters) and all(map(_is, value, parameters))
     if kind is Any:
         return True
+    if isinstance(value, int) and value.bit_length() > 63:  # JSON has longer ones, which no float can hold
+        return False
     return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
 
 

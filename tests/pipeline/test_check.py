@@ -1,10 +1,14 @@
 """pipeline.check: what is refused before any worker starts, with everything left as it was."""
 
+import os
+
 import pytest
 
 from pipeline import check, options
 from pipeline.report import run_report
 from pipeline.report.run_report import COUNTS, RunReport
+from tests.cloud_storage import clients_of
+from tests.emulators import free_port
 from transforms import write_tfrecord
 from transforms.models.spec import ModelFields
 from transforms.storage import files
@@ -147,3 +151,31 @@ def test_load_files_must_not_be_images_of_the_next_run(photos, tmp_path):
         check.check_temp_location(config, str(photos / "temp"))
     with pytest.raises(ValueError, match="--temp_location '.*/photos/a.jpg/temp' cannot be written: "):
         check.check_temp_location(configured(tmp_path / "out", f"--input={tmp_path}/x"), str(photos / "a.jpg" / "temp"))
+
+
+def test_a_directory_with_nothing_but_a_pipe_matches_something(tmp_path):
+    (tmp_path / "in").mkdir()
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    check.check_inputs(configured(tmp_path / "out", f"--input={tmp_path}/in"))
+
+
+def test_brackets_in_a_directory_that_exists_are_part_of_its_name(tmp_path):
+    (tmp_path / "photos [1]").mkdir()
+    (tmp_path / "photos [1]" / "a.jpg").write_bytes(b"x")
+    check.check_inputs(configured(tmp_path / "out", f"--input={tmp_path}/photos [1]"))
+
+
+@pytest.mark.slow  # a closed port is tried again for seconds
+def test_a_bucket_that_cannot_be_reached_is_said_in_one_line(photos, tmp_path, model, monkeypatch):
+    address = f"127.0.0.1:{free_port()}"
+    message = rf"no connection to {address} \(Connection refused\): check the network or STORAGE_EMULATOR_HOST$"
+    with clients_of(monkeypatch, f"http://{address}"):
+        with pytest.raises(ValueError, match=rf"^--input 'gs://b/x' cannot be listed: {message}"):
+            check.check_inputs(configured(tmp_path / "out", "--input=gs://b/x"))
+        config = configured("gs://b/out", f"--input={photos}")
+        with pytest.raises(ValueError, match=f"^--output 'gs://b/out' cannot be read: {message}"):
+            check.finished(config, model)
+        with pytest.raises(ValueError, match=f"^--output 'gs://b/out' cannot be written: {message}"):
+            check.check_output(config, model)
+        with pytest.raises(ValueError, match=f"^--temp_location 'gs://b/temp' cannot be written: {message}"):
+            check.check_temp_location(config, "gs://b/temp")

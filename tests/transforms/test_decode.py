@@ -9,6 +9,7 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
+from PIL import ImageFile
 
 from tests import data_generation as data
 from transforms import counters
@@ -44,6 +45,18 @@ def test_how_long_each_image_took_is_a_distribution():
     wanted = MetricsFilter().with_namespace(counters.NAMESPACE).with_name(counters.DECODE_MICROSECONDS)
     (found,) = pipeline.result.metrics().query(wanted)["distributions"]
     assert found.committed.count == 5 and 0 < found.committed.min <= found.committed.max < 5e6
+
+
+def test_an_image_that_does_not_fit_into_memory_may_be_tried_again(monkeypatch):
+    def load(image):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        content = data.encoded(data.photograph(0), "PNG")
+        outputs = pipeline | beam.Create([EncodedImage(ImageRef(b"k"), content)]) | DecodeImages((8, 8))
+        failures = outputs.failures | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
+        assert_that(failures, equal_to([(b"k", "decode", "OutOfMemory", True)]))
 
 
 def test_options_reach_the_decoder():

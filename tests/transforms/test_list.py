@@ -1,6 +1,9 @@
 """transforms.list: every image once, and what cannot be listed."""
 
+import csv
+import io
 import os
+import tracemalloc
 
 import apache_beam as beam
 import pytest
@@ -10,7 +13,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from transforms import counters
-from transforms.list import DescribeImages, ListImages, uris_in
+from transforms.list import DescribeImages, ListImages, lines_of, uris_in
 from transforms.records import ImageRef
 from transforms.storage import gcs, gcs_listing
 
@@ -85,7 +88,7 @@ def test_lists(tmp_path):
 
 def test_a_list_that_cannot_be_read(tmp_path):
     os.symlink(tmp_path, tmp_path / "list.txt")  # a directory: it is listed, and opening it fails
-    listed([tmp_path / "list.txt"], "list", [], [(tmp_path / "list.txt", "IsADirectoryError")])
+    listed([tmp_path / "list.txt"], "list", [], [(tmp_path / "list.txt", "NotARegularFile")])
 
 
 @pytest.mark.parametrize(
@@ -108,6 +111,106 @@ def test_a_line_of_text_is_one_uri_whatever_it_holds():
         "gs://b/a, b.jpg",
         'gs://b/"q".jpg',
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["l.csv", "l.txt"])
+def test_lists_as_spreadsheets_write_them(encoding, name):
+    rows = "uri,label\r\na.jpg,1\r\nb ü.jpg,2\r\n" if name.endswith("csv") else "a.jpg\r\nb ü.jpg\r\n"
+    lines = lines_of(io.BytesIO(rows.encode(encoding)))
+    assert list(uris_in(lines, f"/lists/{name}")) == ["/lists/a.jpg", "/lists/b ü.jpg"]
+
+
+def test_names_in_lists_that_are_not_utf_8(tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    with open(name, "wb") as file:
+        file.write(b"x")
+    (tmp_path / "l.txt").write_bytes(b"caf\xe9.jpg\n")
+    listed([tmp_path / "l.txt"], "list", [name])
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.txt"])
+def test_a_list_without_line_ends_is_given_up(tmp_path, name):
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.write(b"a.jpg\n")
+        file.truncate(2**30)  # the rest are zeros, which take no room
+    uris = []
+    with path.open("rb") as file:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match="a row of more than 1048576 characters"):
+                uris.extend(uris_in(lines_of(file), name))
+            assert tracemalloc.get_traced_memory()[1] < 2**24
+        finally:
+            tracemalloc.stop()
+    assert uris == ["a.jpg"]
+
+
+def test_rows_that_are_too_long():
+    with pytest.raises(ValueError, match="a row of more than 1048576 characters: expected one URI per row"):
+        list(uris_in(('"a","b\n' for _ in range(10**6)), "l.csv"))
+    with pytest.raises(csv.Error, match="field larger than field limit"):
+        list(uris_in(['"no end'] + ["x" * 1000 + "\n"] * 200, "l.csv"))
+    assert len(list(uris_in([f"{i}.jpg," + "x" * 10**5 + "\n" for i in range(100)], "l.csv"))) == 100
+
+
+def test_rows_that_hold_nul(tmp_path):
+    (tmp_path / "l.txt").write_bytes(b"a\0b.jpg\n")
+    listed([tmp_path / "l.txt"], "list", [], [(os.fsencode(tmp_path) + b"/a\0b.jpg", "ValueError")])
+
+
+def test_what_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.symlink("/dev/zero", tmp_path / "zero.jpg")
+    os.symlink("loop.jpg", tmp_path / "loop.jpg")
+    os.symlink("nothing", tmp_path / "dangling.jpg")
+    (tmp_path / "good.jpg").write_bytes(b"x")
+    errors = {
+        tmp_path / "pipe.jpg": "NotARegularFile",
+        tmp_path / "zero.jpg": "NotARegularFile",
+        tmp_path / "loop.jpg": "NotARegularFile",
+        tmp_path / "dangling.jpg": "FileNotFoundError",
+    }
+    # Each key once, though two patterns match it.
+    listed([tmp_path / "*", tmp_path / "*.jpg"], "images", [tmp_path / "good.jpg"], errors.items())
+
+
+def test_a_list_in_a_bucket_names_no_file_of_the_worker(server):
+    rows = ["/etc/passwd", "file:///etc/passwd", "FILE:///x", "//etc/passwd", "/a://../etc/passwd", "x/a://b"]
+    upload(**{"lists/l.txt": "\n".join(rows).encode()})
+    message = "{!r}: a list that is not local names objects, not files of the worker: expected gs://BUCKET/NAME, "
+    message += "or a name relative to the list"
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | ListImages(("gs://photos/lists/l.txt",), "list")
+        failed = outputs.failures | beam.Map(lambda f: (f.key, f.error, f.message, f.retryable))
+        expected = [
+            (b"gs://photos/lists/l.txt#%d" % number, "LocalPathInRemoteList", message.format(row), False)
+            for number, row in enumerate(rows)
+        ]
+        assert_that(failed, equal_to(expected), label="failed")
+        assert_that(outputs.main, equal_to([]), label="refs")
+
+
+def test_names_in_a_list_in_a_bucket_stay_names_of_objects(paging):
+    stored = upload(
+        **{"lists/../a": b"1", "lists/.": b"2", "lists/~/b": b"3", "l": b"lists/../a\nlists/.\nlists/~/b\n.."}
+    )
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | ListImages(("gs://photos/l",), "list")
+        names = ("lists/../a", "lists/.", "lists/~/b")
+        expected = [ImageRef(f"gs://photos/{name}".encode(), *stored[name]) for name in names]
+        failed = outputs.failures | beam.Map(lambda f: (f.key, f.error))
+        assert_that(outputs.main, equal_to(expected), label="refs")
+        assert_that(failed, equal_to([(b"gs://photos/..", "ValueError")]), label="failed")
+
+
+def test_a_local_list_names_objects_too(server, tmp_path):
+    stored = upload(a=b"1")
+    (tmp_path / "l.txt").write_text("gs://photos/a\n")
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        refs = (pipeline | ListImages((str(tmp_path / "l.txt"),), "list")).main
+        assert_that(refs, equal_to([ImageRef(b"gs://photos/a", *stored["a"])]))
 
 
 def described(refs, expected, failures=(), **options):

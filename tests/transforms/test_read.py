@@ -6,6 +6,7 @@ import io
 import os
 import random
 import tarfile
+import zlib
 
 import apache_beam as beam
 import pytest
@@ -17,6 +18,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from tests import data_generation as data
 from transforms import read
 from transforms.concurrent import in_flight
+from transforms.encoding import compressed, tfrecord
 from transforms.read import ReadImages
 from transforms.records import EncodedImage, ImageRef
 from transforms.storage import files, gcs
@@ -58,7 +60,7 @@ def test_a_file_that_changed_since_it_was_listed(tmp_path):
     with pytest.raises(ChangedSinceListed, match="a.jpg: expected version 3-1.000000 as listed, found 3-2.000000"):
         read.read_file(listed)
     path.write_bytes(b"three")
-    with pytest.raises(ChangedSinceListed, match="expected size 3 as listed, found 5"):
+    with pytest.raises(ChangedSinceListed, match="expected size 3 as listed, found more"):
         read.read_file(listed)
     shard = data.write_tar(tmp_path / "s.tar", {"1.jpg": b"one"})
     listed = ref(shard)
@@ -147,7 +149,59 @@ def test_a_tfrecord_file_that_breaks_keeps_what_came_before(tmp_path):
         tmp_path / "s.tfrecord", [example(image__encoded=b"one"), example(image__encoded=b"two")]
     )
     shard.write_bytes(shard.read_bytes()[:-3])
-    check([ref(shard)], "tfrecord", {f"{shard}#0": b"one"}, [(shard, "ValueError", False)])
+    check([ref(shard)], "tfrecord", {f"{shard}#0": b"one"}, [(shard, "BrokenFile", False)])
+
+
+def test_a_broken_record_costs_itself_alone(tmp_path):
+    records = [example(image__encoded=b"image %d" % number) for number in range(13)]
+    shard = data.write_tfrecords(tmp_path / "s.tfrecord", records)
+    content = bytearray(shard.read_bytes())
+    content[sum(map(tfrecord.framed_bytes, records[:5])) + 20] ^= 1
+    shard.write_bytes(content)
+    images = {f"{shard}#{number}": b"image %d" % number for number in range(13) if number != 5}
+    check([ref(shard)], "tfrecord", images, [(f"{shard}#5", "BrokenRecord", False)])
+
+
+def test_a_broken_length_ends_the_file(tmp_path):
+    records = [example(image__encoded=b"image %d" % number) for number in range(13)]
+    shard = data.write_tfrecords(tmp_path / "s.tfrecord", records)
+    content = bytearray(shard.read_bytes())
+    content[sum(map(tfrecord.framed_bytes, records[:5]))] ^= 1
+    shard.write_bytes(content)
+    images = {f"{shard}#{number}": b"image %d" % number for number in range(5)}
+    check([ref(shard)], "tfrecord", images, [(shard, "BrokenFile", False)])
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress], ids=["GZIP", "ZLIB"])
+def test_compressed_tfrecords(tmp_path, compress):
+    shard = data.write_tfrecords(tmp_path / "s", [example(image__encoded=b"one"), example(image__encoded=b"two")])
+    shard.write_bytes(compress(shard.read_bytes()))
+    check([ref(shard)], "tfrecord", {f"{shard}#0": b"one", f"{shard}#1": b"two"})
+    shard.write_bytes(shard.read_bytes()[:-5])
+    check([ref(shard)], "tfrecord", {f"{shard}#0": b"one", f"{shard}#1": b"two"}, [(shard, "BrokenStream", False)])
+
+
+def test_tfrecords_that_tensorflow_compresses(tmp_path):
+    for kind in ("GZIP", "ZLIB"):
+        with tf.io.TFRecordWriter(str(tmp_path / kind), kind) as writer:
+            writer.write(example(image__encoded=b"one"))
+        (image,) = read.read_tfrecord(ref(tmp_path / kind))
+        assert image.encoded == b"one"
+
+
+def test_a_record_whose_length_looks_like_gzip(tmp_path):
+    record = example(image__encoded=bytes(0x088B1F - 35))
+    assert tfrecord.frame(record)[:3] == b"\x1f\x8b\x08"
+    shard = data.write_tfrecords(tmp_path / "s", [record])
+    (image,) = read.read_tfrecord(ref(shard))
+    assert len(image.encoded) == 0x088B1F - 35
+
+
+def test_records_that_bring_the_same_key(tmp_path):
+    shard = data.write_tfrecords(
+        tmp_path / "s", [example(image__encoded=content, image__key=b"k") for content in (b"one", b"two")]
+    )
+    check([ref(shard)], "tfrecord", {b"k": b"one", f"{shard}#1": b"two"})
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2"])
@@ -182,7 +236,12 @@ def test_tar_members_that_are_no_files(tmp_path):
         name = tarfile.TarInfo(os.fsdecode(b"caf\xe9.jpg"))
         name.size = 3
         tar.addfile(name, io.BytesIO(b"one"))
-    check([ref(shard)], "tar", {os.fsencode(shard) + b"#caf\xe9.jpg": b"one"})
+    check(
+        [ref(shard)],
+        "tar",
+        {os.fsencode(shard) + b"#caf\xe9.jpg": b"one"},
+        [(f"{shard}#link.jpg", "NotARegularFile", False)],
+    )
 
 
 def test_a_tar_that_breaks_keeps_what_came_before(tmp_path):
@@ -195,6 +254,63 @@ def test_a_tar_that_breaks_keeps_what_came_before(tmp_path):
         {f"{shard}#1.jpg": bytes(2000)},
         [(shard, "ReadError", False), (tmp_path / "t.tar", "ReadError", False)],
     )
+
+
+def test_tar_members_of_the_same_name(tmp_path):
+    shard = tmp_path / "s.tar"
+    with tarfile.open(shard, "w") as tar:
+        for content in (b"one", b"two", b"three"):
+            info = tarfile.TarInfo("a.jpg")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    check([ref(shard)], "tar", {f"{shard}#a.jpg": b"one", f"{shard}#a.jpg#1": b"two", f"{shard}#a.jpg#2": b"three"})
+
+
+def test_a_compressed_tar_of_several_streams(tmp_path):
+    shard = data.write_tar(tmp_path / "s.tar", {"1.jpg": bytes(2000), "2.jpg": b"two"})
+    content = shard.read_bytes()
+    shard.write_bytes(gzip.compress(content[:1000]) + gzip.compress(content[1000:]))
+    check([ref(shard)], "tar", {f"{shard}#1.jpg": bytes(2000), f"{shard}#2.jpg": b"two"})
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_compressed_tar_that_breaks_keeps_what_came_before(tmp_path, mode):
+    noise = random.Random(1).randbytes
+    members = {"1.jpg": noise(10**5), "2.jpg": noise(2 * 10**6), "3.jpg": noise(10**5)}
+    shard = data.write_tar(tmp_path / "s.tar", members, mode)
+    shard.write_bytes(shard.read_bytes()[: 10**6])
+    keys = []
+    with pytest.raises(compressed.BrokenStream, match="truncated"):
+        keys.extend(image.ref.key for image in read.read_tar(ref(shard)))
+    assert keys == ([os.fsencode(f"{shard}#1.jpg")] if mode != "w:xz" else keys)  # xz has blocks of many megabytes
+
+
+def test_a_tar_that_expands_without_end_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(compressed, "FREE_BYTES", 2**20)
+    shard = data.write_tar(tmp_path / "s.tar", {"1.jpg": b"one", "zeros.bin": bytes(2**26), "2.jpg": b"two"}, "w:gz")
+    check([ref(shard)], "tar", {f"{shard}#1.jpg": b"one"}, [(shard, "BrokenStream", False)])
+
+
+@pytest.mark.parametrize("input_format", ["images", "tar", "tfrecord"])
+def test_what_is_no_regular_file(tmp_path, input_format):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    keys = [os.fsencode(tmp_path / name) for name in ("pipe", "zero")]
+    check([ImageRef(key) for key in keys], input_format, {}, [(key, "NotARegularFile", False) for key in keys])
+
+
+def test_too_little_memory_is_a_failure_of_a_plain_text(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"one")
+
+    def read_file(ref, billing_project):
+        raise MemoryError
+
+    monkeypatch.setattr(read, "read_file", read_file)
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        failed = (pipeline | beam.Create([ref(tmp_path / "a.jpg")]) | ReadImages()).failures
+        messages = failed | beam.Map(lambda failure: (failure.error, failure.message, failure.retryable))
+        message = f"too little memory to read {tmp_path}/a.jpg: expected room for 3 bytes"
+        assert_that(messages, equal_to([("MemoryError", message, True)]))
 
 
 def test_unknown_format():

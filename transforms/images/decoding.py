@@ -7,18 +7,23 @@ size if that suffices. The image is resized and turned upright. Only then is it 
 import functools
 import io
 import math
+import traceback
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 try:
     import pillow_heif
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
-from transforms.images import fast_jpeg
+from transforms.images import bounds, fast_jpeg, memory
+
+bounds.bound_directories()
 
 # Pillow's names of the formats that are opened → the name in `image/format`. No other format is opened, whatever the
 # name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures behind it.
@@ -62,6 +67,12 @@ _TURNED = (5, 6, 7, 8)
 # between vectors of efficientnet_lite0 from a draft and from a full decode is at least 0.9954 with 1, 0.9992 with 2.
 _DRAFT_GAP = 2.0
 
+# The most pixels that a resize may hold between its two passes, if the other order needs fewer.
+_MAX_BETWEEN_PASSES = 1 << 24
+
+# The largest colour profile that is applied. The profiles of printing presses have up to 3 MB.
+_MAX_PROFILE_BYTES = 4 << 20
+
 _SRGB = ImageCms.createProfile("sRGB")
 _LAB = ImageCms.createProfile("LAB")
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
@@ -91,6 +102,10 @@ class UnsupportedColour(ImageError):
     """Samples without a defined conversion to 8-bit RGB."""
 
 
+class OutOfMemory(ImageError):
+    """The image does not fit into this machine's memory, not even while no other large image is decoded."""
+
+
 class DecodedPixels(NamedTuple):
     """Pixels, uint8 (height, width, 3) in the requested size; format, height and width of the image as stored."""
 
@@ -108,6 +123,8 @@ def decode(
 ) -> DecodedPixels:
     """Decodes one image to RGB and resizes it, antialiased bilinear.
 
+    Large images wait for their turn: see `memory.Budget`.
+
     Args:
       encoded: a file's bytes, in one of FORMATS. The first frame of an animation is used.
       size: (height, width) of the result, in pixels.
@@ -117,12 +134,19 @@ def decode(
 
     Raises:
       ImageError: one of its subclasses. Any other error that Pillow raises over a broken image becomes CorruptImage.
+      ValueError: if another argument than `encoded` is invalid.
     """
+    if resize_mode not in RESIZE_MODES:
+        raise ValueError(f"resize_mode={resize_mode!r}: expected one of {', '.join(RESIZE_MODES)}")
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size={size!r}: expected (height, width) in pixels, such as (224, 224)")
     if not encoded:
         raise EmptyImage("empty object: expected an encoded image")
     try:
-        with Image.open(io.BytesIO(encoded), formats=_OPENED) as image:
-            return _decode(image, encoded, size, resize_mode, max_pixels)
+        try:
+            return _in_turn(encoded, size, resize_mode, max_pixels)
+        except MemoryError:  # perhaps because of the other images that are being decoded
+            return _alone(encoded, size, resize_mode, max_pixels)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -130,27 +154,66 @@ def decode(
         raise UnknownFormat(f"expected one of {formats}; the object begins with {encoded[:8]!r}") from error
     except Image.DecompressionBombError as error:
         raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels): {error}") from error
+    except MemoryError as error:
+        raise OutOfMemory("there is not enough memory to decode the image, not even alone") from error
     except Exception as error:
         raise CorruptImage(f"{type(error).__name__}: {error}") from error
 
 
+def _in_turn(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int) -> DecodedPixels:
+    with memory.Turn(memory.BUDGET) as turn:
+        try:
+            return _open(encoded, size, resize_mode, max_pixels, turn)
+        except Exception as error:
+            traceback.clear_frames(error.__traceback__)  # they hold pixels, which must not outlive the turn
+            raise
+
+
+def _alone(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int) -> DecodedPixels:
+    with memory.Turn(memory.BUDGET) as turn:
+        turn.wait(memory.BUDGET.total)
+        return _open(encoded, size, resize_mode, max_pixels, turn)
+
+
+def _open(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, turn: memory.Turn) -> DecodedPixels:
+    # Another library in this process may have set it. Pillow would then fill what is missing with grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    if (png_size := _png_size(encoded)) is not None:
+        _check_size(png_size, max_pixels)
+        if b"acTL" in encoded:
+            turn.wait(memory.ANIMATED_PNG * png_size[0] * png_size[1])
+    with Image.open(bounds.file_of(encoded), formats=_OPENED) as image:
+        return _decode(image, encoded, size, resize_mode, max_pixels, turn)
+
+
 def _decode(
-    image: Image.Image, encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int
+    image: Image.Image,
+    encoded: bytes,
+    size: tuple[int, int],
+    resize_mode: str,
+    max_pixels: int,
+    turn: memory.Turn,
 ) -> DecodedPixels:
     width, height = _stored_size(image)
-    if width * height > max_pixels:
-        raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels), the header says {width}x{height}")
+    _check_size((width, height), max_pixels)
     upright = (size[1], size[0])
-    orientation = _orientation(image)
-    _draft(image, _as_stored(upright, orientation), resize_mode)
+    # Only of a JPEG is the orientation known before its pixels: `getexif` loads a PNG.
+    is_jpeg = isinstance(image, JpegImageFile)
+    orientation = _orientation(image) if is_jpeg else 1
+    if is_jpeg:
+        _draft(image, _as_stored(upright, orientation), resize_mode)
     box, inner = _geometry(image.size, _as_stored(upright, orientation), resize_mode)
-    fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner) if _is_rgb_jpeg(image) else None
+    turn.wait(memory.decoding_bytes(image, encoded, (width, height), box, inner))
+    fast = None
+    if is_jpeg and image.mode == "RGB":
+        fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner)
     if fast is None:
         image.load()
-        orientation = _orientation(image)  # read again, because loading turns a TIFF upright
+        if not is_jpeg:
+            orientation = _orientation(image)
         pixels = _with_plain_samples(image)
         box, inner = _geometry(pixels.size, _as_stored(upright, orientation), resize_mode)
-        pixels = pixels.resize(inner, Image.Resampling.BILINEAR, box=box)
+        pixels = _resized(pixels, box, inner)
     else:
         pixels = Image.fromarray(fast)
     if orientation in _UPRIGHT:
@@ -163,13 +226,21 @@ def _decode(
     return DecodedPixels(np.asarray(pixels), FORMATS[str(image.format)], height, width)
 
 
-def _is_rgb_jpeg(image: Image.Image) -> bool:
-    return FORMATS[str(image.format)] == "jpeg" and image.mode == "RGB"
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels), the header says {size[0]}x{size[1]}")
+
+
+def _png_size(encoded: bytes) -> tuple[int, int] | None:
+    """Returns (width, height) in the header of a PNG. Pillow allocates as much to open one that has several frames."""
+    if not encoded.startswith(b"\x89PNG\r\n\x1a\n") or encoded[12:16] != b"IHDR":
+        return None
+    return int.from_bytes(encoded[16:20]), int.from_bytes(encoded[20:24])
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
     """Returns (width, height) as stored. For a turned TIFF, Pillow swaps them."""
-    if image.format == "TIFF" and _orientation(image) in _TURNED:
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(ExifTags.Base.Orientation) in _TURNED:
         return image.size[1], image.size[0]
     return image.size
 
@@ -182,7 +253,9 @@ def _as_stored(upright: tuple[int, int], orientation: int) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - an image with a broken EXIF block can still be decoded
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - the pixels are decoded without the EXIF block, and nothing else reads it
         return 1
 
 
@@ -216,10 +289,16 @@ def _with_plain_samples(image: Image.Image) -> Image.Image:
     """Converts an image to L, RGB, RGBA or CMYK, 8 bits a sample, which resizing and colour management support."""
     if image.mode.startswith("I"):
         # 16 bits a sample. Pillow holds some of these images in mode I, whose 32 bits are clipped to 16.
-        samples = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((samples + 128) // 257).astype(np.uint8))
+        samples = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
+        samples += 128
+        samples //= 257
+        return Image.fromarray(samples.astype(np.uint8))
     if image.mode == "F":
         raise UnsupportedColour("expected 8 or 16 bits a sample, not floating point: its range is not defined")
+    if image.mode == "P" and image.palette is None:
+        raise CorruptImage("the pixels are indices into a palette, and there is none")
+    if image.mode == "RGBA":
+        return image
     if image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode == "1":
@@ -229,6 +308,16 @@ def _with_plain_samples(image: Image.Image) -> Image.Image:
         assert converted is not None  # noqa: S101 - None is for in-place conversions
         return converted
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+
+
+def _resized(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    """Resizes the part of an image in the box, antialiased bilinear."""
+    left, top, right, bottom = box
+    # Pillow resizes along the rows first: a line of 1×10,000,000 pixels would be 9 GB in between, 224 pixels wide.
+    if size[0] * (bottom - top) > max(_MAX_BETWEEN_PASSES, size[1] * (right - left)):
+        image = image.resize((image.width, size[1]), Image.Resampling.BILINEAR, box=(0, top, image.width, bottom))
+        top, bottom = 0, size[1]
+    return image.resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
 
 
 def _over_white(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
@@ -249,13 +338,18 @@ def _as_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
     return to_srgb.apply(image) if image.mode == mode else image.convert("RGB")
 
 
-@functools.lru_cache(maxsize=32)  # a transform takes milliseconds to build, and cameras share profiles
 def _profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
     """Returns the mode that a profile is for and its transform to sRGB, or None to ignore the profile.
 
-    A profile is ignored if it is sRGB itself, is for a colour space that no format here has, or is broken. Viewers
-    ignore broken profiles too.
+    A profile is ignored if it is sRGB itself, is for a colour space that no format here has, is broken, or is larger
+    than `_MAX_PROFILE_BYTES`. Viewers ignore broken profiles too.
     """
+    if len(icc_profile) > _MAX_PROFILE_BYTES:
+        return None
+    return (_small_profile if len(icc_profile) <= _SMALL_PROFILE_BYTES else _large_profile)(icc_profile)
+
+
+def _read_profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
         mode = _PROFILE_MODES[profile.profile.xcolor_space.strip()]
@@ -264,3 +358,9 @@ def _profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | Non
         return mode, ImageCms.buildTransform(profile, _SRGB, mode, "RGB")
     except (ImageCms.PyCMSError, KeyError, OSError, TypeError, ValueError):
         return None
+
+
+# A transform takes milliseconds to build, and cameras share profiles. The bytes of these add up to 18 MiB at most.
+_SMALL_PROFILE_BYTES = 64 << 10
+_small_profile = functools.lru_cache(maxsize=32)(_read_profile)
+_large_profile = functools.lru_cache(maxsize=4)(_read_profile)

@@ -44,7 +44,8 @@ def decode(
         if (width, height) != stored or colours != "YCbCr":
             return None
         reduction = round(width / reduced[0])
-        pixels = simplejpeg.decode_jpeg(encoded, "RGB", False, False, reduced[1], reduced[0], reduction)
+        # strict: without it, what is missing of a truncated file is grey.
+        pixels = simplejpeg.decode_jpeg(encoded, "RGB", False, False, reduced[1], reduced[0], reduction, strict=True)
     except ValueError:
         return None
     return _resized(pixels, box, size) if pixels.shape[1::-1] == reduced else None

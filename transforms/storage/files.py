@@ -1,9 +1,13 @@
 """Files, local or in cloud storage, through Beam's filesystems: globs, versions, whole files, publishing by rename."""
 
 import contextlib
+import errno
+import logging
+import os
 import posixpath
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +16,20 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.one_line import one_line
 from transforms.storage import locations
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
+
+
+class NotARegularFile(OSError, ValueError):
+    """Something else in place of a file, which is not read: a pipe, socket, device or directory, or a link to one."""
 
 
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
@@ -27,18 +44,40 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
 
 
 def takes_in(pattern: str, path: str) -> bool:
-    """Returns whether a glob matches a path."""
-    return matcher(pattern)(path)
+    """Returns whether a glob matches a path, or is its name."""
+    return path == pattern or matcher(pattern)(path)
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a glob matches a path, compiled once for many paths."""
-    matches = re.compile(FileSystem.translate_pattern(pattern)).match
-    return lambda path: matches(path) is not None
+    literal = literal_prefix(pattern) if locations.is_local(pattern) else ""
+    matches = re.compile(FileSystem.translate_pattern(pattern.removeprefix(literal))).match
+    return lambda path: path.startswith(literal) and matches(path, len(literal)) is not None
+
+
+def literal_prefix(pattern: str) -> str:
+    """Returns the front of a local pattern that has no wildcards: whole names, each with the slashes after it.
+
+    Brackets in a name are no wildcards if a file or directory of exactly this name exists.
+    """
+    literal = ""
+    for name in re.findall("[^/]*/*", pattern):
+        if "*" in name or "?" in name or ("[" in name and not os.path.lexists(literal + name)):
+            break
+        literal += name
+    return literal
 
 
 def metadata(path: str) -> FileMetadata:
-    """Returns path, size and time of the last change of one file; raises OSError if there is none."""
+    """Returns path, size and time of the last change of one file.
+
+    Raises:
+      OSError: if there is none.
+      NotARegularFile: if something else is in its place.
+    """
+    if locations.is_local(path):
+        status = _status(path)
+        return FileMetadata(path, status.st_size, status.st_mtime)
     return FileSystems.get_filesystem(path).metadata(path)
 
 
@@ -85,8 +124,54 @@ def create(path: str) -> BinaryIO:
 
 
 def open_stored(path: str) -> BinaryIO:
-    """Opens a file for reading, as stored: a file is not decompressed even if its name ends in .gz. Raises OSError."""
+    """Opens a file for reading, as stored: a file is not decompressed even if its name ends in .gz.
+
+    Raises:
+      OSError: if it cannot be opened.
+      NotARegularFile: if something else is in its place. A pipe or a device would be read without end.
+    """
+    if locations.is_local(path):
+        return _open_regular(path)
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def _open_regular(path: str) -> BinaryIO:
+    _status(path)  # opening is not tried, because some devices do something when they are opened
+    # If a pipe takes the file's place now, O_NONBLOCK opens it without waiting for a writer.
+    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))  # noqa: SIM115
+    try:
+        _check_regular(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _status(path: str) -> os.stat_result:
+    """Returns the status of a local file; raises OSError if there is none, or something else."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a path is text, which need not be UTF-8
+    except FileNotFoundError as error:
+        if os.path.islink(path):  # noqa: PTH114
+            raise FileNotFoundError(f"a link to a file that does not exist: {path!r}") from error
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotARegularFile(f"not a regular file: links in a loop: {path!r}") from error
+        raise
+    _check_regular(path, status)
+    return status
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    if os.path.islink(path):  # noqa: PTH114
+        kind = f"a link to {kind}"
+    elif stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionError(f"a directory that may not be listed: {path!r}")
+    raise NotARegularFile(f"not a regular file: {kind}: {path!r}")
 
 
 def publish(part: str, path: str) -> None:
@@ -127,18 +212,41 @@ def _link(part: str, path: str) -> None:
 
 
 def remove(directory: str) -> None:
-    """Deletes a directory, or all objects under a prefix in a store without directories, if there are any."""
-    with contextlib.suppress(BeamIOError):
-        FileSystems.delete([directory if locations.is_local(directory) else f"{directory}/"])
+    """Deletes a directory, or all objects under a prefix in a store without directories, if there are any.
+
+    If the filesystem refuses, a warning says so, because nothing rests on what only takes room.
+    """
+    try:
+        _delete(directory if locations.is_local(directory) else f"{directory}/", directory)
+    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+        logging.getLogger(__name__).warning("%s could not be deleted: %s", directory, one_line(error))
 
 
 def remove_file(path: str) -> None:
-    """Deletes a file if it exists."""
-    with contextlib.suppress(BeamIOError):
-        FileSystems.delete([path])
+    """Deletes a file if it exists. Raises OSError if the filesystem refuses."""
+    _delete(path, path)
 
 
 def remove_files(paths: Sequence[str]) -> None:
     """Deletes files, those of them that exist."""
     for path in paths:
         remove_file(path)
+
+
+def _delete(pattern: str, path: str) -> None:
+    if locations.is_local(path):
+        _delete_local(path)  # Beam would take brackets in the path for wildcards
+        return
+    try:
+        FileSystems.delete([pattern])
+    except BeamIOError as error:
+        if FileSystems.exists(path):
+            raise OSError(f"{path} cannot be deleted: {one_line(error)}") from error
+
+
+def _delete_local(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+            shutil.rmtree(path)
+        else:
+            os.remove(path)  # noqa: PTH107

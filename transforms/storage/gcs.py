@@ -6,8 +6,10 @@ An object is read in the generation that was listed. If that generation is gone,
 import base64
 import contextlib
 import functools
+import io
 import os
-from typing import BinaryIO, NamedTuple
+import sys
+from typing import Any, BinaryIO, NamedTuple
 
 import google_crc32c
 import requests.adapters
@@ -110,18 +112,41 @@ def stored(blob: storage.Blob) -> Stored:
     return Stored(str(blob.generation), blob.size or 0, blob.crc32c or "")
 
 
-def read(path: str, generation: str, billing_project: str | None) -> bytes:
+def read(path: str, generation: str, billing_project: str | None, limit: int = sys.maxsize) -> bytes:
     """Returns the bytes of an object as stored, by one request. The client compares them with the server's checksum.
+
+    If the server sends more than `limit` bytes, these are the first `limit`.
 
     Raises:
       FileNotFoundError: if there is no such object in this generation. If it cannot be read, the client's own errors.
     """
     blob = _blob(path, generation, billing_project)
+    content = _Limited(limit)
     try:
-        content: bytes = blob.download_as_bytes(raw_download=True, timeout=TIMEOUT, retry=RETRY)
+        blob.download_to_file(content, raw_download=True, timeout=TIMEOUT, retry=RETRY)
+    except _LimitReached:
+        pass
     except NotFound as error:
         raise _not_found(path, generation) from error
-    return content
+    return content.getvalue()
+
+
+class _LimitReached(Exception):
+    """A download that is stopped. It is no OSError, which the client would take for a broken connection."""
+
+
+class _Limited(io.BytesIO):
+    """A buffer that takes `limit` bytes."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self._limit = limit
+
+    def write(self, content: Any) -> int:
+        written = super().write(content[: self._limit - self.tell()])
+        if written < len(content):
+            raise _LimitReached
+        return written
 
 
 def open_stored(path: str, generation: str, billing_project: str | None) -> BinaryIO:
@@ -177,7 +202,7 @@ def client() -> storage.Client:
 
 def _blob(path: str, generation: str | None, billing_project: str | None) -> storage.Blob:
     name = split(path)[1]
-    if not name:
+    if name in ("", ".", ".."):  # Cloud Storage has no such names, and a URL that ends in one means another resource
         raise ValueError(f"{path!r}: expected gs://BUCKET/NAME of an object")
     return bucket(path, billing_project).blob(name, generation=int(generation) if generation else None)
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from google.api_core.exceptions import Forbidden
+
 from transforms.storage import files, gcs, locations, name_ranges
 
 # Ranges of names per pattern. With a million names, each has about 16 pages.
@@ -36,10 +38,15 @@ class Listed(NamedTuple):
 def ranges(pattern: str, billing_project: str | None) -> list[Range]:
     """Returns ranges of about equal size that cover a pattern; a single one if all its objects fit on a page.
 
+    A pattern with brackets that is the name of an object means this object.
+
     Raises:
       ValueError: if the pattern has no bucket. If it cannot be listed, the client's own errors.
     """
     bucket = gcs.bucket(pattern, billing_project)
+    if _is_object(pattern, billing_project):
+        name = gcs.split(pattern)[1]
+        return [Range(pattern, name, f"{name}\0")]
     prefix = _prefix(pattern)
 
     def first_at_or_after(name: str) -> str | None:
@@ -77,8 +84,20 @@ def match_range(name_range: Range, billing_project: str | None) -> Iterator[List
         path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
         # A server without support for ranges returns all names.
         in_range = start <= blob.name and (not end or blob.name < end)
-        if in_range and matches(path) and not (blob.name.endswith("/") and not blob.size):
+        if in_range and (path == pattern or matches(path)) and not (blob.name.endswith("/") and not blob.size):
             yield Listed(path, gcs.stored(blob))
+
+
+def _is_object(pattern: str, billing_project: str | None) -> bool:
+    """Returns whether a pattern with brackets is the name of an object. With other wildcards it would match itself."""
+    name = gcs.split(pattern)[1]
+    if "[" not in name or "*" in name or "?" in name:
+        return False
+    try:
+        gcs.describe(pattern, billing_project)
+    except (FileNotFoundError, Forbidden):  # who may list may not always read
+        return False
+    return True
 
 
 def _prefix(pattern: str) -> str:

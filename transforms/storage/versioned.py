@@ -1,9 +1,10 @@
 """Reading the listed version of a file on any filesystem: an `ImageRef` is described, read or opened."""
 
 import dataclasses
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from google.api_core.exceptions import NotFound
@@ -34,20 +35,31 @@ def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
     return dataclasses.replace(ref, version=files.version(metadata), size=metadata.size_in_bytes)
 
 
-def read(ref: ImageRef, billing_project: str | None) -> tuple[bytes, str]:
+def read(ref: ImageRef, billing_project: str | None, max_bytes: int) -> tuple[bytes, str]:
     """Returns the bytes that were listed, and their checksum.
+
+    Args:
+      ref: of the file.
+      billing_project: the project that pays for requests to buckets with requester pays.
+      max_bytes: if the size is unknown, this many are read at most, and one more.
 
     Raises:
       ChangedSinceListed: if they no longer exist. If they cannot be read, the errors of the filesystem's client.
     """
     path = keys.uri(ref.key)
+    # A file may have more bytes than its listed size: it grows, or its size means nothing, as in /proc.
+    limit = (ref.size if ref.size >= 0 else max_bytes) + 1
     try:
-        content = gcs.read(path, ref.version, billing_project) if locations.is_gcs(path) else files.read(path)
-    except FileNotFoundError as error:
-        raise _gone(ref) from error
+        if locations.is_gcs(path):
+            content = gcs.read(path, ref.version, billing_project, limit)
+        else:
+            with files.open_stored(path) as file:
+                content = file.read(limit) or b""
+    except (FileNotFoundError, files.NotARegularFile) as error:
+        raise _gone(ref, error) from error
     crc32c = gcs.crc32c(content)
     if ref.size >= 0:
-        _check(ref, "size", ref.size, len(content))
+        _check(ref, "size", ref.size, len(content) if len(content) < limit else "more")
     if ref.crc32c:
         _check(ref, "crc32c", ref.crc32c, crc32c)
     _check_version(ref)
@@ -57,6 +69,8 @@ def read(ref: ImageRef, billing_project: str | None) -> tuple[bytes, str]:
 @contextmanager
 def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
     """Yields a file to read from front to end. If it changes meanwhile, the end of the block raises an error.
+
+    A local file ends at its listed size, because a file that grows may have no end.
 
     Raises:
       ChangedSinceListed: if it has changed since it was listed. If it cannot be read, the errors of the filesystem's
@@ -69,11 +83,34 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
         else:
             _check_version(ref)
             file = files.open_stored(path)
+            if ref.size >= 0 and locations.is_local(path):
+                file = io.BufferedReader(_Front(file, ref.size))
         with file:
             yield file
-    except (FileNotFoundError, NotFound) as error:
-        raise _gone(ref) from error
+    except (FileNotFoundError, NotFound, files.NotARegularFile) as error:
+        raise _gone(ref, error) from error
     _check_version(ref)
+
+
+class _Front(io.RawIOBase):
+    """The first `size` bytes of a file."""
+
+    def __init__(self, file: BinaryIO, size: int):
+        self._file = file
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read(min(len(buffer), self._left)) or b""
+        buffer[: len(content)] = content
+        self._left -= len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _check_version(ref: ImageRef) -> None:
@@ -82,8 +119,8 @@ def _check_version(ref: ImageRef) -> None:
     if ref.version and locations.is_local(path):
         try:
             version = files.version(_metadata(path))
-        except FileNotFoundError as error:
-            raise _gone(ref) from error
+        except (FileNotFoundError, files.NotARegularFile) as error:
+            raise _gone(ref, error) from error
         _check(ref, "version", ref.version, version)
 
 
@@ -100,5 +137,12 @@ def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:
         raise ChangedSinceListed(f"{keys.uri(ref.key)}: expected {name} {expected} as listed, found {actual}")
 
 
-def _gone(ref: ImageRef) -> ChangedSinceListed:
-    return ChangedSinceListed(f"{keys.uri(ref.key)}: expected version {ref.version or 'any'} as listed, found nothing")
+def _gone(ref: ImageRef, error: Exception) -> Exception:
+    """Returns the error for a file that is not there, or no file any more. What never was one stays as it is."""
+    is_no_file = isinstance(error, files.NotARegularFile)
+    if is_no_file and not ref.version:
+        return error
+    instead = "no regular file" if is_no_file else "nothing"
+    return ChangedSinceListed(
+        f"{keys.uri(ref.key)}: expected version {ref.version or 'any'} as listed, found {instead}"
+    )

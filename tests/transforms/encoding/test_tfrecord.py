@@ -39,7 +39,7 @@ def test_a_record_is_read_at_its_offset():
 @pytest.mark.parametrize("cut", [1, 4, 11, 12, 15, 19])
 def test_truncated(cut):
     framed = tfrecord.frame(b"abcd")
-    with pytest.raises(ValueError, match="checksum"):
+    with pytest.raises(ValueError, match="checksum|truncated"):
         list(tfrecord.read(io.BytesIO(framed[:cut]), 2**20))
 
 
@@ -55,3 +55,54 @@ def test_a_record_longer_than_allowed_is_not_read():
     framed = tfrecord.frame(bytes(1000))
     with pytest.raises(ValueError, match="a record of 1000 bytes: expected at most 999"):
         list(tfrecord.read(io.BytesIO(framed), 999))
+
+
+def file_of(*framed):
+    return io.BytesIO(b"".join(framed))
+
+
+def flipped(framed, position):
+    return framed[:position] + bytes([framed[position] ^ 1]) + framed[position + 1 :]
+
+
+@pytest.mark.parametrize("position", [12, 15, 16, 19], ids=["first byte", "last byte", "checksum", "its end"])
+def test_broken_data_costs_one_record(position):
+    one, two, three = map(tfrecord.frame, (b"abcd", b"efgh", b"ijkl"))
+    first, broken, last = tfrecord.records(file_of(one, flipped(two, position), three), 100)
+    assert (first, last) == (b"abcd", b"ijkl")
+    assert isinstance(broken, tfrecord.BrokenRecord)
+
+
+def test_a_record_that_is_too_long_costs_one_record(monkeypatch):
+    monkeypatch.setattr(tfrecord, "_SKIPPED_AT_ONCE", 64)
+    one, two, three = map(tfrecord.frame, (b"abcd", bytes(1000), b"ijkl"))
+    first, long, last = tfrecord.records(file_of(one, two, three), 999)
+    assert (first, last) == (b"abcd", b"ijkl")
+    assert isinstance(long, tfrecord.BrokenRecord)
+    with pytest.raises(tfrecord.BrokenFile, match="truncated"):
+        list(tfrecord.records(file_of(one, two[:500]), 999))
+
+
+@pytest.mark.parametrize("position", [0, 7, 8, 11])
+def test_a_broken_length_ends_the_file(position):
+    one, two = map(tfrecord.frame, (b"abcd", b"efgh"))
+    records = tfrecord.records(file_of(one, flipped(two, position), one), 100)
+    assert next(records) == b"abcd"
+    with pytest.raises(tfrecord.BrokenFile):
+        next(records)
+
+
+def test_an_unfinished_file_is_read_up_to_its_last_whole_record():
+    framed = b"".join(map(tfrecord.frame, RECORDS))
+    ends = [sum(map(tfrecord.framed_bytes, RECORDS[:count])) for count in range(len(RECORDS) + 1)]
+    for cut in range(len(framed) + 1):
+        whole = sum(end <= cut for end in ends) - 1
+        assert list(tfrecord.read_whole(io.BytesIO(framed[:cut]), 2**20)) == RECORDS[:whole], cut
+
+
+def test_an_unfinished_file_is_read_up_to_what_is_broken():
+    one, two = map(tfrecord.frame, (b"abcd", b"efgh"))
+    for position in range(len(two)):
+        assert list(tfrecord.read_whole(file_of(one, flipped(two, position), one), 100)) == [b"abcd"]
+    assert list(tfrecord.read_whole(file_of(one, tfrecord.frame(bytes(101)), one), 100)) == [b"abcd"]
+    assert list(tfrecord.read_whole(file_of(one, bytes(1000)), 100)) == [b"abcd"]  # a filesystem's zeros after a crash

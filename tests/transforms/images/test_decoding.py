@@ -174,6 +174,13 @@ def test_half_transparent_red_over_white():
     assert np.abs(decoded(encoded)[5, 5].astype(int) - (255, 127, 127)).max() <= 1
 
 
+def test_a_palette_that_is_missing():
+    palette = data.encoded(data.quadrants().convert("P"), "PNG")
+    at, end = palette.index(b"PLTE") - 4, palette.index(b"IDAT") - 4
+    with pytest.raises(decoding.CorruptImage, match="indices into a palette, and there is none"):
+        decoded(palette[:at] + palette[end:])
+
+
 def test_hidden_colour_does_not_bleed_in_when_resized():
     pixels = np.zeros((60, 80, 4), np.uint8)
     pixels[..., 1] = 255  # a transparent green ...
@@ -219,6 +226,16 @@ def test_profile_of_cmyk():
     for inks, expected in (((255, 255, 255, 0), 255), ((0, 0, 0, 255), 0), ((90, 0, 0, 255), 0)):
         cmyk = data.encoded(Image.new("CMYK", (80, 60), inks), "TIFF", icc_profile=profile)
         assert np.abs(decoded(cmyk).astype(int) - expected).max() <= 1
+
+
+def test_large_profiles_are_applied_but_few_are_kept():
+    good = data.swapped_profile()
+    for size, applied in ((100_000, True), (4 << 20, True), ((4 << 20) + 4, False)):
+        profile = size.to_bytes(4) + good[4:] + bytes(size - len(good))
+        red = corners(decoded(data.encoded(data.quadrants(), "TIFF", icc_profile=profile)))[0]
+        assert np.abs(np.subtract(red, (0, 255, 0) if applied else (255, 0, 0))).max() <= 3
+    for cache, bytes_ in ((decoding._small_profile, 64 << 10), (decoding._large_profile, 4 << 20)):
+        assert cache.cache_parameters()["maxsize"] * bytes_ <= 16 << 20
 
 
 def test_profile_for_other_channels_is_ignored():
@@ -311,8 +328,8 @@ def test_a_large_jpeg_is_decoded_at_reduced_size(monkeypatch, by, stored, size, 
         simplejpeg = pytest.importorskip("simplejpeg", reason="no wheel of simplejpeg here")
         decode_jpeg = simplejpeg.decode_jpeg
 
-        def decode(*args):
-            pixels = decode_jpeg(*args)
+        def decode(*args, **options):
+            pixels = decode_jpeg(*args, **options)
             sizes.append(pixels.shape[:2])
             return pixels
 
@@ -321,9 +338,19 @@ def test_a_large_jpeg_is_decoded_at_reduced_size(monkeypatch, by, stored, size, 
     assert sizes == [reduced]
 
 
-def test_unknown_resize_mode():
-    with pytest.raises(decoding.ImageError, match="stretch, crop, pad"):
-        decoded(data.jpeg(), resize_mode="fill")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"resize_mode": "fill"}, "resize_mode='fill': expected one of stretch, crop, pad"),
+        ({"size": (0, 8)}, r"size=\(0, 8\): expected \(height, width\) in pixels"),
+        ({"size": (8,)}, r"size=\(8,\): expected \(height, width\) in pixels"),
+    ],
+)
+def test_a_wrong_argument_is_not_the_images_fault(arguments, message):
+    for encoded in (data.jpeg(), b""):
+        with pytest.raises(ValueError, match=message) as raised:
+            decoded(encoded, **arguments)
+        assert not isinstance(raised.value, decoding.ImageError)
 
 
 @pytest.mark.parametrize("name", data.broken_images())
@@ -423,5 +450,6 @@ def test_decoding_leaves_no_file_open(monkeypatch, image_format, max_pixels):
     monkeypatch.setattr(decoding.Image, "open", open_image)
     with contextlib.suppress(decoding.TooManyPixels):
         decoded(data.encoded(data.photograph(0), image_format), max_pixels=max_pixels)
-    (image,) = opened
-    assert image.fp is None  # let go of, whoever still holds the image
+    # A PNG is refused before it is opened.
+    assert len(opened) == (0 if image_format == "PNG" and max_pixels == 10 else 1)
+    assert all(image.fp is None for image in opened)  # let go of, whoever still holds the image

@@ -91,7 +91,7 @@ def test_a_header_that_two_parsers_read_differently_is_pillows(monkeypatch):
     assert fast_jpeg.decode(encoded, (400, 300), (400, 300), (0, 0, 400, 300), (64, 64)) is not None
     # Nothing is decoded, however large the other parser says that the image is.
     with monkeypatch.context() as patch:
-        patch.setattr(fast_jpeg.simplejpeg, "decode_jpeg", lambda *args: pytest.fail("pixels were decoded"))
+        patch.setattr(fast_jpeg.simplejpeg, "decode_jpeg", lambda *args, **options: pytest.fail("pixels were decoded"))
         for stored in ((100, 100), (400, 301), (401, 300), (300, 400)):
             assert fast_jpeg.decode(encoded, stored, stored, (0, 0, 100, 100), (64, 64)) is None
     # Two frame headers: the larger one must not get past the bound by hiding behind the smaller.
@@ -110,5 +110,5 @@ def test_pixels_of_another_size_than_the_box_is_for_are_not_taken(monkeypatch):
     encoded = data.encoded(data.photograph(6, 300, 400), "JPEG", quality=90)
     args = encoded, (400, 300), (200, 150), (0, 0, 200, 150), (64, 64)
     assert fast_jpeg.decode(*args) is not None
-    monkeypatch.setattr(fast_jpeg.simplejpeg, "decode_jpeg", lambda *args: np.zeros((151, 200, 3), np.uint8))
+    monkeypatch.setattr(fast_jpeg.simplejpeg, "decode_jpeg", lambda *args, **options: np.zeros((151, 200, 3), np.uint8))
     assert fast_jpeg.decode(*args) is None

@@ -50,6 +50,20 @@ def test_each_request_is_billed(server):
     assert all(query["userProject"] == ["payer"] for query in server.queries())
 
 
+def test_no_more_than_the_limit_is_read(server):
+    stored = upload("a.jpg", bytes(10**6))
+    assert gcs.read("gs://photos/a.jpg", stored.generation, None, 10**6 + 1) == bytes(10**6)
+    assert gcs.read("gs://photos/a.jpg", stored.generation, None, 1000) == bytes(1000)
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_no_object_has_makes_no_request(server, name):
+    for call in (gcs.describe, lambda path, project: gcs.read(path, "7", project)):
+        with pytest.raises(ValueError, match="expected gs://BUCKET/NAME of an object"):
+            call(f"gs://photos/{name}", None)
+    assert server.requests == []
+
+
 def test_nothing_there(server):
     with pytest.raises(FileNotFoundError, match="gs://photos/a.jpg: no such object$"):
         gcs.describe("gs://photos/a.jpg", None)

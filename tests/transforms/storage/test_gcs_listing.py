@@ -81,3 +81,10 @@ def test_what_consoles_make_for_directories_is_no_image(paging):
 def test_no_such_bucket(server):
     with pytest.raises(Exception, match="404"):
         gcs_listing.ranges("gs://nowhere/*", None)
+
+
+def test_a_name_with_brackets_is_a_name_where_it_exists(server):
+    upload(["a[1].jpg", "a1.jpg", "b1.jpg"])
+    assert [path for path, _ in listed(gcs_listing.ranges("gs://photos/a[1].jpg", None))] == ["gs://photos/a[1].jpg"]
+    assert [path for path, _ in listed(gcs_listing.ranges("gs://photos/b[1].jpg", None))] == ["gs://photos/b1.jpg"]
+    assert "gs://photos/a[1].jpg" in [path for path, _ in gcs_listing.match("gs://photos/a[1].jpg", None)]

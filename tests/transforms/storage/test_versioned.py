@@ -1,5 +1,6 @@
 """transforms.storage.versioned: a ref is described where it must be, and gives what was listed or an error."""
 
+import io
 import os
 
 import pytest
@@ -42,14 +43,14 @@ def test_an_unlisted_object_is_described_first(server):
 
 @pytest.mark.parametrize("facts", [{}, {"version": ""}, {"size": -1}, {"crc32c": gcs.crc32c(b"one")}])
 def test_what_was_listed_is_read_with_its_checksum(path, facts):
-    assert versioned.read(listed(path, **facts), None) == (b"one", gcs.crc32c(b"one"))
+    assert versioned.read(listed(path, **facts), None, 100) == (b"one", gcs.crc32c(b"one"))
 
 
 def test_other_bytes_of_the_same_size_and_time_are_told_by_their_checksum(path):
     path.write_bytes(b"two")
     os.utime(path, (1, 1))
     with pytest.raises(ChangedSinceListed, match="a.jpg: expected crc32c .+ as listed, found .+"):
-        versioned.read(listed(path, crc32c=gcs.crc32c(b"one")), None)
+        versioned.read(listed(path, crc32c=gcs.crc32c(b"one")), None, 100)
 
 
 def test_a_changed_file_is_not_even_opened(path):
@@ -66,7 +67,7 @@ def test_a_file_that_is_gone(tmp_path, version):
     ref = listed(tmp_path / "gone.jpg", version=version)
     said = f"gone.jpg: expected version {version or 'any'} as listed, found nothing"
     with pytest.raises(ChangedSinceListed, match=said):
-        versioned.read(ref, None)
+        versioned.read(ref, None, 100)
     with pytest.raises(ChangedSinceListed, match=said), versioned.opened(ref, None):
         pytest.fail("opened")
 
@@ -82,3 +83,59 @@ def test_an_error_of_who_reads_is_passed_on(path):
         path.unlink()
         raise ValueError("no tar")
     assert type(error.value) is ValueError and file.closed
+
+
+def test_no_more_than_one_byte_beyond_the_listed_size_is_read(path, monkeypatch):
+    sizes = []
+    open_stored = versioned.files.open_stored
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(versioned.files, "open_stored", lambda path: Counting(open_stored(path).read() * 1000))
+    with pytest.raises(ChangedSinceListed, match="expected size 3 as listed, found more"):
+        versioned.read(listed(path), None, 100)
+    content, _ = versioned.read(listed(path, size=-1), None, 100)
+    assert sizes == [4, 101] and len(content) == 101
+
+
+def test_a_file_whose_size_means_nothing_is_not_read_to_its_end():
+    mounts = ImageRef(b"/proc/self/mounts")
+    described = versioned.described(mounts, None)
+    assert described.size == 0
+    with pytest.raises(ChangedSinceListed, match="expected size 0 as listed, found more"):
+        versioned.read(described, None, 100)
+
+
+@pytest.mark.parametrize("change", ["grows", "shrinks"])
+def test_a_file_that_changes_while_it_is_read_from_front_to_end(path, change):
+    path.write_bytes(bytes(10**6))
+    os.utime(path, (1, 1))
+    ref = listed(path, version="1000000-1.000000", size=10**6)
+    read = 0
+    with pytest.raises(ChangedSinceListed), versioned.opened(ref, None) as file:
+        while content := file.read(1000):
+            read += len(content)
+            if change == "grows":
+                with path.open("ab") as end:
+                    end.write(bytes(2000))
+            elif read == 1000:
+                os.truncate(path, 300_000)
+    assert read == 10**6 if change == "grows" else read <= 10**6
+
+
+def test_a_file_that_a_pipe_has_replaced_has_changed(path):
+    ref = listed(path)
+    path.unlink()
+    os.mkfifo(path)
+    message = "a.jpg: expected version 3-1.000000 as listed, found no regular file"
+    with pytest.raises(ChangedSinceListed, match=message):
+        versioned.read(ref, None, 100)
+    with pytest.raises(ChangedSinceListed, match=message), versioned.opened(ref, None):
+        pytest.fail("opened")
+    never_listed = ImageRef(ref.key)
+    for call in (versioned.described, lambda ref, project: versioned.read(ref, project, 100)):
+        with pytest.raises(versioned.files.NotARegularFile, match="a named pipe"):
+            call(never_listed, None)

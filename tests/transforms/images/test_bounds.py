@@ -1,0 +1,80 @@
+"""transforms.images.bounds: metadata costs no more than its file is worth, and good metadata is read as ever."""
+
+import io
+import struct
+
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from tests import data_generation as data
+from tests import hostile_images as hostile
+from transforms.images import bounds
+
+
+def load(block: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+    stream = io.BytesIO(block)
+    directory = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if block[2] == 43 else 8))
+    stream.seek(directory.next)
+    directory.load(stream)
+    return directory
+
+
+def big_tiff(entries: list[tuple[int, int, int, int]], rest: bytes = b"") -> bytes:
+    table = b"".join(struct.pack("<HHQQ", *entry) for entry in entries)
+    return b"II\x2b\0" + struct.pack("<HHQQ", 8, 0, 16, len(entries)) + table + bytes(8) + rest
+
+
+def test_a_good_directory_is_read():
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "maker", 6
+    assert load(exif.tobytes()[6:])[0x010F] == "maker"
+    encoded = data.encoded(data.photograph(0), "TIFF", exif=exif, compression="tiff_lzw")
+    with Image.open(io.BytesIO(encoded)) as image:
+        image.load()
+        assert image.size == (96, 128)
+
+
+@pytest.mark.parametrize("make", [hostile.directory, big_tiff], ids=["classic", "big"])
+def test_entries_that_share_more_than_the_file_are_refused(make):
+    block = bytes(100_000)
+    assert load(make([(tag, 7, 90_000, 8) for tag in range(1)], block))
+    with pytest.raises(ValueError, match=r"a directory of tags claims 270000 bytes of \d+, with 0 numbers"):
+        load(make([(tag, 7, 90_000, 8) for tag in range(3)], block))
+
+
+@pytest.mark.parametrize("make", [hostile.directory, big_tiff], ids=["classic", "big"])
+def test_too_many_numbers_are_refused(make):
+    with pytest.raises(ValueError, match="with 600000 numbers"):
+        load(make([(273, 3, 600_000, 64)], bytes(1_300_000)))
+    assert load(make([(273, 7, 600_000, 64)], bytes(1_300_000)))  # mere bytes
+
+
+def test_a_directory_of_more_entries_than_the_file_holds_is_cut_short():
+    block = b"II\x2b\0" + struct.pack("<HHQQ", 8, 0, 16, 2**63) + struct.pack("<HHQQ", 256, 4, 1, 8)
+    with pytest.warns(UserWarning, match="Corrupt EXIF data"):
+        assert dict(load(block)) == {256: 8}
+
+
+@pytest.mark.parametrize(("kind", "value"), [(3, "HH"), (4, "L")], ids=["short", "long"])
+@pytest.mark.parametrize("order", [b"II*\0", b"MM\0*"], ids=["little-endian", "big-endian"])
+def test_a_tile_is_measured(order, kind, value):
+    endian = "<" if order.startswith(b"I") else ">"
+
+    def block(*entries: tuple[int, int]) -> bytes:
+        table = b"".join(
+            struct.pack(f"{endian}HHL{value}", tag, kind, 1, side, *[0] * (len(value) - 1)) for tag, side in entries
+        )
+        return order + struct.pack(f"{endian}LH", 8, len(entries)) + table + bytes(4)
+
+    assert load(block((322, 8192), (323, 8192)))[322] == 8192
+    with pytest.raises(ValueError, match="a tile has 8192x8193 pixels"):
+        load(block((322, 8192), (322, 16), (323, 8193)))  # the larger of two entries of a tag counts
+
+
+def test_a_file_is_read_so_often_and_no_more():
+    stream = bounds.file_of(b"GIF89a" + bytes(100))
+    with pytest.raises(ValueError, match="too many parts"):
+        for _ in range(10**6):
+            stream.read(1)
+    stream = bounds.file_of(data.jpeg())
+    assert type(stream) is io.BytesIO

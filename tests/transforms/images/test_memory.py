@@ -1,0 +1,184 @@
+"""transforms.images.memory: estimates hold, large images take turns, small ones never wait, nobody is starved."""
+
+import io
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests import data_generation as data
+from tests import hostile_images as hostile
+from transforms.images import decoding, memory
+
+ROOT = Path(__file__).parents[3]
+
+
+def estimate(image: Image.Image, image_format: str, **options: object) -> float:
+    """Returns the estimated bytes for each pixel of a file that is resized to one pixel."""
+    encoded = data.encoded(image, image_format, **options)
+    with Image.open(io.BytesIO(encoded)) as opened:
+        whole = (0.0, 0.0, opened.width, opened.height)
+        bytes_ = memory.decoding_bytes(opened, encoded, opened.size, whole, (1, 1))
+    return (bytes_ - 4 * opened.height - 16 * (opened.width + opened.height) - 20) / (image.width * image.height)
+
+
+def test_estimates_follow_what_is_held():
+    rgb = data.photograph(0, 160, 160)
+    assert estimate(rgb, "PNG") == 4
+    assert estimate(rgb.convert("L"), "PNG") == 1
+    assert estimate(rgb.convert("RGBA"), "PNG") == 8  # the picture, and a copy for the resize
+    assert estimate(rgb.convert("LA"), "PNG") == 12  # a copy in RGBA besides
+    assert estimate(rgb, "PNG", transparency=(0, 0, 0)) == 12
+    assert estimate(rgb, "JPEG") == 9
+    assert estimate(rgb, "JPEG", progressive=True) == 9 + 3  # coefficients of 4:2:0
+    assert estimate(rgb, "JPEG", progressive=True, subsampling=0) == 9 + 6
+    assert estimate(rgb.convert("CMYK"), "JPEG", progressive=True, subsampling=0) == 9 + 8
+    assert estimate(rgb, "WEBP") > estimate(rgb, "PNG")
+
+
+def test_a_sequential_jpeg_in_several_scans_holds_its_coefficients():
+    one = data.encoded(data.photograph(0, 160, 160), "JPEG")
+    at = one.index(b"\xff\xda")
+    # The first scan is of the first component alone. Its header is shorter, and so a comment keeps the length.
+    several = one[:at] + b"\xff\xfe\0\x04\0\0" + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + one[at + 14 :]
+    sizes = []
+    for encoded in (one, several):
+        with Image.open(io.BytesIO(encoded)) as image:
+            sizes.append(memory.decoding_bytes(image, encoded, image.size, (0, 0, 160, 160), (1, 1)))
+    assert sizes[1] - sizes[0] == 3 * 160 * 160
+
+
+def take(budget: memory.Budget, size: int) -> tuple[threading.Thread, threading.Event, threading.Event]:
+    """Starts a thread that takes from the budget. Returns it, whether it has its turn, and what ends the turn."""
+    has, end = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with memory.Turn(budget) as turn:
+            turn.wait(size)
+            has.set()
+            assert end.wait(60)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, has, end
+
+
+def wait_for_queue(budget: memory.Budget, count: int) -> None:
+    """Waits until as many requests are in the queue."""
+    pause = threading.Event()
+    for _ in range(6000):
+        with budget._changed:
+            if len(budget._queue) == count:
+                return
+        pause.wait(0.01)
+    pytest.fail(f"expected {count} requests in the queue")
+
+
+def test_large_requests_take_turns_in_their_order():
+    budget = memory.Budget(6400)
+    first, has_first, end_first = take(budget, 4000)
+    assert has_first.wait(60)
+    second, has_second, end_second = take(budget, 100_000)  # more than there is: once it is alone
+    wait_for_queue(budget, 1)
+    third, has_third, end_third = take(budget, 200)  # fits already, but does not overtake
+    wait_for_queue(budget, 2)
+    assert not has_second.is_set() and not has_third.is_set()
+    with memory.Turn(budget) as turn:
+        turn.wait(budget.free_of_charge)  # a small one does not wait, whoever else does
+    end_first.set()
+    assert has_second.wait(60) and not has_third.is_set()
+    end_second.set()
+    assert has_third.wait(60)
+    end_third.set()
+    for thread in (first, second, third):
+        thread.join(60)
+    assert budget._available == 6400 and not budget._queue
+
+
+def test_a_turn_ends_with_an_error_too():
+    budget = memory.Budget(6400)
+    for _ in range(3):
+        with pytest.raises(RuntimeError), memory.Turn(budget) as turn:
+            turn.wait(6400)
+            turn.wait(6400)  # it has its turn
+            raise RuntimeError
+    assert budget._available == 6400 and not budget._queue
+
+
+def test_small_images_ask_for_nothing_that_counts(monkeypatch):
+    large = Image.new("RGB", (3200, 2400))
+    monkeypatch.setattr(memory.BUDGET, "take", lambda size: pytest.fail("a small image waited"))
+    decoding.decode(data.encoded(large, "JPEG"), (224, 224))
+    decoding.decode(data.encoded(data.photograph(0, 480, 640), "PNG"), (224, 224))
+    with pytest.raises(pytest.fail.Exception, match="waited"):
+        decoding.decode(data.encoded(large, "PNG"), (224, 224))
+
+
+def test_an_image_that_does_not_fit_is_tried_alone(monkeypatch):
+    tries = []
+
+    def open_image(*args, **options):
+        tries.append(memory.BUDGET._available)
+        raise MemoryError
+
+    monkeypatch.setattr(decoding.Image, "open", open_image)
+    with pytest.raises(decoding.OutOfMemory, match="not enough memory to decode the image, not even alone"):
+        decoding.decode(data.jpeg(), (8, 8))
+    assert tries == [memory.DECODING_BYTES, 0]
+    assert memory.BUDGET._available == memory.DECODING_BYTES
+
+
+def test_an_image_that_fits_alone_is_decoded(monkeypatch):
+    opened, right = [], Image.open
+
+    def open_image(*args, **options):
+        opened.append(args)
+        if len(opened) == 1:
+            raise MemoryError
+        return right(*args, **options)
+
+    monkeypatch.setattr(decoding.Image, "open", open_image)
+    assert decoding.decode(data.jpeg(), (8, 8)).pixels.shape == (8, 8, 3)
+
+
+# Decodes all files of a directory by so many threads, and prints the growth of the peak memory in bytes.
+DECODE = """
+import concurrent.futures, json, resource, sys
+from pathlib import Path
+from PIL import Image
+from transforms.images import decoding, memory
+
+directory, threads, budget = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+memory.BUDGET = memory.Budget(budget)
+files = [path.read_bytes() for path in sorted(Path(directory).iterdir())]
+Image.init()
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    results = list(pool.map(lambda file: decoding.decode(file, (224, 224)).pixels.mean(), files))
+print(json.dumps({"decoded": len(results), "bytes": peak() - before}))
+"""
+
+
+def peak_of_decoding(directory: Path, threads: int, budget: int) -> dict[str, int]:
+    arguments = [sys.executable, "-c", DECODE, directory, str(threads), str(budget)]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_many_threads_with_large_images_stay_within_the_budget(tmp_path):
+    images = hostile.large_images(2400)
+    for copy in range(4):
+        for name, encoded in images.items():
+            (tmp_path / f"{copy}_{name}").write_bytes(encoded)
+    budget = 128 << 20
+    result = peak_of_decoding(tmp_path, 16, budget)
+    assert result["decoded"] == 16
+    # Without turns they take 0.8 GB. glibc keeps some of the freed memory for each of the 16 threads: measured 0.33 GB.
+    assert result["bytes"] < budget + 16 * (20 << 20)

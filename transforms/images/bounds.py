@@ -1,0 +1,99 @@
+"""Bounds on what metadata may cost: a small file can make Pillow read gigabytes before its first pixel.
+
+- A directory of tags, in a TIFF and in EXIF, has up to 65,535 entries, and each may point at the whole file. Pillow
+  copies the data of every entry, and makes a Python object of every number in those that it looks at.
+- A TIFF of a few pixels may have a tile of gigabytes.
+- A GIF has its comments in blocks of 255 bytes. Pillow appends them one by one, each time to a copy of all before.
+- A PNG may consist of millions of chunks without content. Pillow keeps each.
+"""
+
+import io
+import math
+import struct
+from typing import IO
+
+from PIL import TiffImagePlugin
+
+# Numbers in one directory. A TIFF of 100,000 rows in strips of one row has as many offsets and as many sizes.
+_MAX_NUMBERS = 1 << 19
+
+# Bytes that the entries of one directory may have beyond the size of the file: some share their data.
+_SHARED_BYTES = 64 << 10
+
+# The tags TileWidth and TileLength, and the most pixels of a tile, whatever the size of the image.
+_TILE = (322, 323)
+_MAX_TILE_PIXELS = 1 << 26
+
+# Types whose values Pillow leaves as bytes: BYTE, ASCII, UNDEFINED (TIFF 6.0, section 2).
+_BYTES_TYPES = (1, 2, 7)
+
+# The beginning of a file → how often Pillow may read from it. A block of a GIF takes two reads, a chunk of a PNG four.
+_MAX_READS = {b"GIF8": 20_000, b"\x89PNG": 500_000}
+
+_UNBOUNDED_LOAD = TiffImagePlugin.ImageFileDirectory_v2.load
+
+
+def file_of(encoded: bytes) -> io.BytesIO:
+    """Returns a file of the bytes that raises ValueError when it is read too often for its format."""
+    most = _MAX_READS.get(encoded[:4])
+    return io.BytesIO(encoded) if most is None else _BoundedFile(encoded, most)
+
+
+def bound_directories() -> None:
+    """Makes Pillow check each directory of tags before it reads the tags' data.
+
+    It has no hook for that. Pillow raises the ValueError over a TIFF, and ignores it over EXIF.
+    """
+    TiffImagePlugin.ImageFileDirectory_v2.load = _bounded_load  # type: ignore[method-assign,assignment]
+
+
+class _BoundedFile(io.BytesIO):
+    def __init__(self, encoded: bytes, most: int):
+        super().__init__(encoded)
+        self._left = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("the metadata consists of too many parts")
+        return super().read(size)
+
+
+def _bounded_load(directory: TiffImagePlugin.ImageFileDirectory_v2, fp: IO[bytes]) -> None:
+    start = fp.tell()
+    _check_directory(fp, directory._endian, directory._bigtiff)
+    fp.seek(start)
+    _UNBOUNDED_LOAD(directory, fp)
+
+
+def _check_directory(fp: IO[bytes], endian: str, bigtiff: bool) -> None:
+    """Raises ValueError if the directory at a file's position has more bytes than the file, or too many numbers.
+
+    An entry is a tag, a type, the number of its values, and the position of their data, or the data if that is short.
+    """
+    start = fp.tell()
+    end = fp.seek(0, io.SEEK_END)
+    fp.seek(start)
+    head, entry, inline = ("Q", "HHQQ", 8) if bigtiff else ("H", "HHLL", 4)
+    head_size, entry_size = struct.calcsize(endian + head), struct.calcsize(endian + entry)
+    counted = fp.read(head_size)
+    if len(counted) < head_size:
+        return
+    (count,) = struct.unpack(endian + head, counted)
+    table = fp.read(min(count * entry_size, end))
+    bytes_ = numbers = 0
+    sides = dict.fromkeys(_TILE, 0)
+    for tag, kind, values, offset in struct.iter_unpack(endian + entry, table[: len(table) // entry_size * entry_size]):
+        unit = TiffImagePlugin.ImageFileDirectory_v2._load_dispatch.get(kind, (0, None))[0]
+        size = values * unit
+        if tag in _TILE:
+            value = offset >> 8 * (inline - unit) if endian == ">" else offset & (1 << 8 * unit) - 1
+            sides[tag] = max(sides[tag], value)  # libtiff takes the first entry of a tag, and Pillow the last
+        if size <= inline or offset + size > end:
+            continue  # Pillow stops at the data that ends beyond the file
+        bytes_ += size
+        numbers += 0 if kind in _BYTES_TYPES else values
+    if bytes_ > end + _SHARED_BYTES or numbers > _MAX_NUMBERS:
+        raise ValueError(f"a directory of tags claims {bytes_} bytes of {end}, with {numbers} numbers")
+    if math.prod(sides.values()) > _MAX_TILE_PIXELS:
+        raise ValueError(f"a tile has {sides[_TILE[0]]}x{sides[_TILE[1]]} pixels, expected {_MAX_TILE_PIXELS} at most")

@@ -1,0 +1,147 @@
+"""The memory that decoding takes: an estimate for each image, and turns for large ones.
+
+Small images are decoded by all threads at once. Large images share a budget, so that a process whose every thread meets
+a large image needs no more memory than the budget.
+"""
+
+import contextlib
+import ctypes
+import threading
+from collections import deque
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+# Bytes that the large images of a process may take at once.
+DECODING_BYTES = 1 << 30
+
+# Bytes a pixel besides Pillow's own copy of the picture, at their peak. Measured with Pillow 12.3 and pillow_heif 1.8
+# on 4000×4000 pixels; a TIFF may be a single strip, and AVIF and HEIC may have 12 bits a sample.
+_DECODER = {"WEBP": 13, "AVIF": 12, "HEIF": 12, "TIFF": 5, "BMP": 2}
+
+# Bytes a pixel that decoding.py's conversions take besides: a mode, its converted copy, a copy for the resize.
+_CONVERSION = {"L": 0, "RGB": 0, "CMYK": 0, "1": 1, "RGBA": 4, "I": 12}
+_OTHER_CONVERSION = 8
+
+# simplejpeg's array, its copy as bytes, and the resizer's.
+_FAST_JPEG = 9
+
+# A PNG with several frames, for whose canvas Pillow needs memory as soon as it is opened.
+ANIMATED_PNG = 24
+
+# The finished picture: resized, turned, in sRGB, over white, as an array.
+_RESULT = 20
+
+
+class Budget:
+    """Bytes that several threads share. Whoever comes first is served first, so that a large request is not starved.
+
+    Attributes:
+      total: the most bytes that are taken at once. A larger request is served once it is alone.
+      free_of_charge: a request of so many bytes, 1/64 of the total, neither waits nor counts.
+    """
+
+    def __init__(self, total: int):
+        self.total = total
+        self.free_of_charge = total // 64
+        self._available = total
+        self._queue: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        """Waits until `size` bytes, at most the total, are available to this thread, and takes them."""
+        request = object()
+        with self._changed:
+            self._queue.append(request)
+            try:
+                self._changed.wait_for(lambda: self._queue[0] is request and self._available >= size)
+                self._available -= size
+            finally:
+                self._queue.remove(request)
+                self._changed.notify_all()
+
+    def give_back(self, size: int) -> None:
+        if size >= self.total // 16:  # it takes tens of milliseconds
+            _return_freed_memory()
+        with self._changed:
+            self._available += size
+            self._changed.notify_all()
+
+
+class Turn:
+    """A context for decoding one image: `wait` takes bytes of a budget, and the end of the context gives them back."""
+
+    def __init__(self, budget: Budget):
+        self._budget = budget
+        self._taken = 0
+
+    def __enter__(self) -> "Turn":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._taken:
+            self._budget.give_back(self._taken)
+
+    def wait(self, size: int) -> None:
+        """Waits for the turn of an image that needs `size` bytes. Returns at once if it is small, or has its turn."""
+        if size > self._budget.free_of_charge and not self._taken:
+            size = min(size, self._budget.total)
+            self._budget.take(size)
+            self._taken = size
+
+
+def _return_freed_memory() -> None:
+    """Returns freed memory to the system. glibc keeps up to 64 MiB for each thread, which no other thread can use."""
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+BUDGET = Budget(DECODING_BYTES)
+
+
+def decoding_bytes(
+    image: Image.Image,
+    encoded: bytes,
+    stored: tuple[int, int],
+    box: tuple[float, float, float, float],
+    inner: tuple[int, int],
+) -> int:
+    """Returns an upper estimate of the bytes that it takes to decode an image and to resize it.
+
+    Args:
+      image: an image of which the header alone was read. A JPEG has its draft.
+      encoded: the bytes of its file.
+      stored: its (width, height) in the file.
+      box: (left, top, right, bottom) of the part to use, in pixels of the image or its draft.
+      inner: the (width, height) to resize that part to.
+    """
+    pixels = image.width * image.height
+    if isinstance(image, JpegImageFile):
+        decoded = _coefficient_bytes(image, encoded, stored) + _FAST_JPEG * pixels
+    else:
+        converted = _CONVERSION.get(image.mode, _OTHER_CONVERSION)
+        if "transparency" in image.info:
+            converted = _OTHER_CONVERSION
+        sample = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+        decoded = pixels * (sample + max(_DECODER.get(str(image.format), 0), converted))
+    # Pillow resizes along the rows first. Its weights are two doubles for each pixel of an axis.
+    rows = 4 * inner[0] * int(box[3] - box[1])
+    return decoded + rows + 16 * (image.width + image.height) + _RESULT * inner[0] * inner[1]
+
+
+def _coefficient_bytes(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> int:
+    """Returns the bytes that libjpeg holds for a picture in several scans: its coefficients, 2 each, in full size."""
+    samplings = [(across, down) for _, across, down, _ in image.layer]
+    if _is_one_scan(image, encoded):
+        return 0
+    per_pixel = sum(across * down for across, down in samplings)
+    largest = max(across for across, _ in samplings) * max(down for _, down in samplings)
+    return 2 * stored[0] * stored[1] * per_pixel // max(1, largest)
+
+
+def _is_one_scan(image: JpegImageFile, encoded: bytes) -> bool:
+    """Returns whether a JPEG is sequential, with all components in one scan. Pillow has read on to the first scan."""
+    if image.info.get("progressive") or image.format != "JPEG" or image.fp is None:
+        return False
+    start = image.fp.tell() - 8 - 2 * image.layers
+    return encoded[max(0, start) : start + 2] == b"\xff\xda"
