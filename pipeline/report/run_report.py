@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from pipeline import presets
 from pipeline.options import EmbedConfig
 from pipeline.report.tally import Tally
 from pipeline.report.verdict import Measured, phases, verdict
+from transforms import failures, write_tfrecord
 from transforms.cores import usable_cores
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
@@ -42,6 +44,8 @@ class RunReport:
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
       device: the device that the model ran on; "" if it did not run.
+      files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, and
+        the schema. Empty without --output.
     """
 
     run_id: str
@@ -60,13 +64,18 @@ class RunReport:
     verdict: str
     phases: dict[str, float] = dataclasses.field(default_factory=dict)
     device: str = ""
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
+        fields = dataclasses.asdict(self)
+        return json.dumps(fields | {"checksum": _checksum(fields)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "RunReport":
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        fields.pop("checksum", None)  # `pipeline.verify` checks it
+        return cls(**fields)
 
     @property
     def failure_rate(self) -> float:
@@ -98,7 +107,39 @@ def write(output: str, report: RunReport) -> None:
     files.write(path(output, report.run_id), report.to_json().encode())
 
 
-def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: datetime.datetime) -> RunReport:
+def file_digests(output: str, run_id: str) -> dict[str, str]:
+    """Returns the field `files` of a run whose files are complete. It reads them, and no file of embeddings.
+
+    A TFRecord has a checksum for each record, and the report counts the records.
+    """
+    paths = [f"{output}/{write_tfrecord.SCHEMA}", f"{failures.directory(output, run_id)}/part-*"]
+    return {
+        file.path.removeprefix(f"{output}/"): _sha256(file.path)
+        for path in paths
+        for file in sorted(files.match(path), key=lambda file: file.path)
+    }
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with files.open_stored(path) as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _checksum(fields: Mapping[str, Any]) -> str:
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def compose(
+    config: EmbedConfig,
+    model: ModelSpec,
+    tally: Tally,
+    finished_at: datetime.datetime,
+    file_digests: Mapping[str, str] | None = None,
+) -> RunReport:
     """Returns the report of a run.
 
     Args:
@@ -106,6 +147,7 @@ def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: da
       model: the model that it embedded with.
       tally: of all workers. Without --output it has no `records`, `lines` and `shards`.
       finished_at: when the last file was complete.
+      file_digests: of the run's files, as the function of that name returns them.
 
     Raises:
       RuntimeError: if an image is unaccounted for. Such a report is not written.
@@ -142,6 +184,7 @@ def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: da
         verdict=verdict(measured),
         phases={phase: round(seconds, 3) for phase, seconds in phases(stages, elapsed).items()},
         device=device,
+        files=dict(file_digests or {}),
     )
 
 

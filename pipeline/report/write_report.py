@@ -54,7 +54,10 @@ class _Compose(beam.DoFn):
         self._model = model
 
     def process(self, _: bytes, tally: Tally) -> Iterable[RunReport]:
-        yield run_report.compose(self._config, self._model, tally, finished_at=datetime.datetime.now(datetime.UTC))
+        output, run_id = self._config.output, self._config.run_id
+        # Here and not where the report is written, because the table gets the report too.
+        digests = run_report.file_digests(output, run_id) if output else {}
+        yield run_report.compose(self._config, self._model, tally, datetime.datetime.now(datetime.UTC), digests)
 
 
 @dataclasses.dataclass(eq=False)
