@@ -33,7 +33,7 @@ def parser(module: str, description: str, examples: str) -> Parser:
     return command_parser
 
 
-def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Namespace], str]) -> int:
+def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Namespace], str | tuple[str, int]]) -> int:
     """Runs a command and returns its exit code.
 
     A ValueError or OSError is the user's to fix: it becomes one line on stderr and exit code 2.
@@ -41,7 +41,7 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
     Args:
       flags: the parser of the command.
       argv: the arguments; None for those of this process.
-      work: takes the parsed flags and returns the text to print.
+      work: takes the parsed flags and returns the text to print, or that text and the exit code, DONE or FAILED.
     """
     name = flags.prog.rpartition(".")[2]
     try:
@@ -51,14 +51,15 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
         return WRONG
     with console(args.verbose) as terminal:
         try:
-            message, code = work(args), DONE
+            result = work(args)
+            message, code = result if isinstance(result, tuple) else (result, DONE)
         except (ValueError, OSError) as error:
             traceback.print_exc()
             message, code = one_line(error), WRONG
         except KeyboardInterrupt:
             message, code = "interrupted: nothing half-done is left", INTERRUPTED
         discard(terminal)
-        if code:
+        if code in (WRONG, INTERRUPTED):
             terminal.screen.write(f"{name}: {message}\n")
         else:
             print(message)

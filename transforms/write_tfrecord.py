@@ -75,9 +75,14 @@ def directory(output: str, run_id: str) -> str:
     return f"{output}/embeddings/{run_id}"
 
 
+def schema(model: ModelFields) -> bytes:
+    """Returns the content of `schema.pbtxt`."""
+    return examples.schema_text(model).encode()
+
+
 def write_schema(output: str, model: ModelFields) -> None:
     """Writes `<output>/schema.pbtxt`."""
-    files.write(f"{output}/{SCHEMA}", examples.schema_text(model).encode())
+    files.write(f"{output}/{SCHEMA}", schema(model))
 
 
 def _make_ready(output: str, model: ModelFields, before_naming: Callable[[], None] | None) -> None:

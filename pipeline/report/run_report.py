@@ -2,21 +2,23 @@
 
 import dataclasses
 import datetime
+import hashlib
 import json
 import typing
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import presets
 from pipeline.options import EmbedConfig
 from pipeline.report.tally import Tally
 from pipeline.report.verdict import Measured, phases, verdict
+from transforms import failures, shards, write_tfrecord
 from transforms.cores import usable_cores
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
-from transforms.records import StageSeconds
+from transforms.records import Shard, StageSeconds
 from transforms.storage import files
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
@@ -55,6 +57,8 @@ class RunReport:
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
+      files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, and
+        the schema. Empty without --output.
     """
 
     run_id: str
@@ -74,9 +78,12 @@ class RunReport:
     phases: dict[str, float] = dataclasses.field(default_factory=dict)
     device: str = ""
     attempts: dict[str, int] = dataclasses.field(default_factory=dict)
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
+        fields = dataclasses.asdict(self)
+        return json.dumps(fields | {"checksum": _checksum(fields)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "the text") -> "RunReport":
@@ -146,7 +153,41 @@ def write(output: str, report: RunReport) -> None:
     files.write(path(output, report.run_id), report.to_json().encode())
 
 
-def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: datetime.datetime) -> RunReport:
+def file_digests(output: str, run_id: str, schema: bytes, failure_parts: Sequence[Shard]) -> dict[str, str]:
+    """Returns the field `files` of a run whose files have no final names yet. It reads no file of embeddings.
+
+    A TFRecord has a checksum for each record, and the report counts the records.
+
+    Args:
+      output, run_id: of the run.
+      schema: the content of `schema.pbtxt`.
+      failure_parts: the complete parts that become the files of failures.
+    """
+    named = shards.number(failure_parts, failures.directory(output, run_id), failures.SUFFIX)
+    of_failures = {shard.path.removeprefix(f"{output}/"): _sha256(part) for part, shard in named}
+    return {write_tfrecord.SCHEMA: hashlib.sha256(schema).hexdigest()} | of_failures
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with files.open_stored(path) as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _checksum(fields: Mapping[str, Any]) -> str:
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def compose(
+    config: EmbedConfig,
+    model: ModelSpec,
+    tally: Tally,
+    finished_at: datetime.datetime,
+    file_digests: Mapping[str, str] | None = None,
+) -> RunReport:
     """Returns the report of a run.
 
     Args:
@@ -154,6 +195,7 @@ def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: da
       model: the model that it embedded with.
       tally: of all workers. Without --output it has no `records`, `lines` and `shards`.
       finished_at: when the last file was complete.
+      file_digests: of the run's files, as the function of that name returns them.
 
     Raises:
       RuntimeError: if an image is unaccounted for. Such a report is not written.
@@ -192,6 +234,7 @@ def compose(config: EmbedConfig, model: ModelSpec, tally: Tally, finished_at: da
         phases={phase: round(seconds, 3) for phase, seconds in phases(stages, elapsed).items()},
         device=device,
         attempts=_attempts(config, counts, tally),
+        files=dict(file_digests or {}),
     )
 
 

@@ -15,6 +15,7 @@ from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from pipeline.report.tally import SumTallies, Tally
+from transforms import write_tfrecord
 from transforms.models.spec import ModelSpec
 from transforms.records import Failure, Shard, StageSeconds
 
@@ -47,7 +48,12 @@ class ComposeReport(beam.PTransform):
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds, self.origins)
-        compose = beam.ParDo(_Compose(self.config, self.model), beam.pvalue.AsSingleton(tally, default_value=Tally()))
+        lines = dict(self.written).get("lines")
+        compose = beam.ParDo(
+            _Compose(self.config, self.model),
+            beam.pvalue.AsSingleton(tally, default_value=Tally()),
+            beam.pvalue.AsList(lines) if lines else (),
+        )
         return root | "Once" >> beam.Impulse() | "Compose" >> compose
 
 
@@ -56,8 +62,12 @@ class _Compose(beam.DoFn):
         self._config = config
         self._model = model
 
-    def process(self, _: bytes, tally: Tally) -> Iterable[RunReport]:
-        yield run_report.compose(self._config, self._model, tally, finished_at=datetime.datetime.now(datetime.UTC))
+    def process(self, _: bytes, tally: Tally, failure_parts: Sequence[Shard]) -> Iterable[RunReport]:
+        config, digests = self._config, {}
+        if config.output:
+            schema = write_tfrecord.schema(self._model.fields(config.top_classes))
+            digests = run_report.file_digests(config.output, config.run_id, schema, failure_parts)
+        yield run_report.compose(config, self._model, tally, datetime.datetime.now(datetime.UTC), digests)
 
 
 @dataclasses.dataclass(eq=False)

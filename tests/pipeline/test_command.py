@@ -22,6 +22,11 @@ def test_what_the_work_returns_is_printed(capfd, log_directory):
     assert capfd.readouterr() == ("3 images\n", "") and not list(log_directory.iterdir())
 
 
+def test_work_that_ends_in_a_failure_prints_its_text(capfd, log_directory):
+    assert run([], lambda args: ("7 images, 2 of them broken", command.FAILED)) == command.FAILED == 1
+    assert capfd.readouterr() == ("7 images, 2 of them broken\n", "") and not list(log_directory.iterdir())
+
+
 @pytest.mark.parametrize("argv", [["--most=all"], ["--mos=3"], ["stray"]], ids=" ".join)
 def test_a_wrong_flag_is_one_line_and_nothing_is_done(capfd, argv):
     def work(_):

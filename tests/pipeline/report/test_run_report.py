@@ -1,5 +1,6 @@
 """pipeline.report.run_report: the equation holds, or nothing is written."""
 
+import hashlib
 import json
 
 import pytest
@@ -97,7 +98,7 @@ def test_reading_shards_is_not_concurrent(model):
 
 def test_a_report_of_an_earlier_version(model):
     report = json.loads(compose(model).to_json())
-    del report["phases"], report["device"], report["attempts"]
+    del report["phases"], report["device"], report["attempts"], report["files"], report["checksum"]
     again = run_report.RunReport.from_json(json.dumps(report))
     assert (again.device, again.attempts) == ("", {})
 
@@ -140,6 +141,29 @@ def test_round_trip(model, tmp_path):
     assert again.to_json() == report.to_json()
     assert (again.counts, again.model["image_size"], again.failure_rate) == (report.counts, [224, 224], 0.15)
     assert run_report.read(str(tmp_path), "other") is None
+
+
+def test_the_checksum_covers_all_other_fields(model):
+    fields = json.loads(compose(model).to_json())
+    checksum = fields.pop("checksum")
+    assert hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest() == checksum
+    fields["verdict"] += "."
+    assert json.loads(run_report.RunReport(**fields).to_json())["checksum"] != checksum
+
+
+def test_digests_of_the_files_that_have_no_checksums(tmp_path):
+    contents = {
+        "schema.pbtxt": b"schema",
+        "failures/r/part-00000-of-00002.jsonl": b"0" * 2**20,
+        "failures/r/part-00001-of-00002.jsonl": b"",
+    }
+    for name in (*contents, "failures/other/part-00000-of-00001.jsonl", "embeddings/r/part-00000-of-00001.tfrecord"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents.get(name, b"of no interest"))
+    assert run_report.file_digests(str(tmp_path), "r") == {
+        name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
+    }
 
 
 def test_failure_rate(model):

@@ -1,6 +1,7 @@
 """pipeline.report.write_report: a pipeline composes the report of its own elements and writes it, or fails."""
 
 import dataclasses
+import hashlib
 
 import apache_beam as beam
 import pytest
@@ -66,6 +67,7 @@ def composed(model, config, **changes):
 
 
 def test_counted_in_the_pipeline(model, tmp_path):
+    (tmp_path / "schema.pbtxt").write_bytes(b"schema")
     config = configured("--input=x", f"--output={tmp_path}")
     report = composed(model, config)
     assert report.counts == {"listed": 52, "embedded": 30, "reused": 9, "duplicate": 0, "failed": 5, "skipped": 8}
@@ -77,6 +79,7 @@ def test_counted_in_the_pipeline(model, tmp_path):
         # A batch took as long as its four images together.
         "embed": {"number": 4, "mean_ms": 500.0, "longest_ms": 500.0, "from_s": 7.0, "to_s": 9.0, "batch_size": 4.0},
     }
+    assert report.files == {"schema.pbtxt": hashlib.sha256(b"schema").hexdigest()}
     assert run_report.read(str(tmp_path), "r").to_json() == report.to_json()
 
 

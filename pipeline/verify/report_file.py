@@ -1,0 +1,182 @@
+"""The report of a run, read without the code that wrote it: its checksum, its fields, and whether its numbers agree."""
+
+import datetime
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MAX_BYTES = 64 * 2**20
+COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
+
+# Numbers in a report are rounded to thousandths.
+_ROUNDING = 0.0005
+_HEX = re.compile("[0-9a-f]{64}")
+
+
+class Invalid(ValueError):
+    """A report that cannot be used, because fields are missing or have other types."""
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """Returns the fields of a report, in their order.
+
+    Raises:
+      Invalid: with everything that keeps the report from being used.
+    """
+    try:
+        fields = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"not a JSON document: {error}") from error
+    problems = list(_wrong_types(fields))
+    if problems:
+        raise Invalid("; ".join(problems))
+    return dict(fields)
+
+
+def damage(content: bytes, fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the differences between a report and what the run wrote."""
+    stored = fields.get("checksum")
+    if stored is None:
+        yield "no checksum: expected the field `checksum`, as every run writes it"
+    elif stored != checksum(fields):
+        yield "the checksum does not match"
+    # So that no byte is free, not even of the white space: the file has the one form in which a run writes its fields.
+    if (json.dumps(fields, indent=2) + "\n").encode() != content:
+        yield "not in the form in which a run writes it"
+
+
+def checksum(fields: Mapping[str, Any]) -> str:
+    """Returns the checksum of a report: the SHA-256 of all other fields as JSON, with sorted names and no spaces."""
+    content = {name: value for name, value in fields.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
+    """Yields what cannot be true in a report.
+
+    Args:
+      fields: as `parse` returns them.
+      run_id: of the run whose report this is.
+    """
+    counts = fields["counts"]
+    if fields["run_id"] != run_id:
+        yield f"it is of the run {fields['run_id']!r}"
+    total = sum(counts[name] for name in COUNTS[1:])
+    if counts["listed"] != total:
+        yield f"{counts['listed']} images are listed, and their outcomes add up to {total}"
+    by_error = sum(images for errors in fields["failures"].values() for images in errors.values())
+    if counts["failed"] != by_error:
+        yield f"{counts['failed']} images failed, and by error {by_error}"
+    vectors, of_attempts = (
+        counts["embedded"] + counts["reused"] + counts["duplicate"],
+        sum(fields.get("attempts", {}).values()),
+    )
+    if fields.get("attempts") and vectors != of_attempts:
+        yield f"{vectors} vectors, and {of_attempts} of all attempts"
+    yield from _of_times(fields)
+
+
+def _of_times(fields: Mapping[str, Any]) -> Iterator[str]:
+    elapsed, seconds, timings = fields["elapsed_seconds"], fields["seconds"], fields["timings"]
+    started, finished = (datetime.datetime.fromisoformat(fields[name]) for name in ("started_at", "finished_at"))
+    if not _near((finished - started).total_seconds(), elapsed, 0.002):  # each is cut to milliseconds
+        yield f"{elapsed} seconds elapsed from {fields['started_at']} to {fields['finished_at']}"
+    embedded, rate = fields["counts"]["embedded"], fields["images_per_second"]
+    # The rate is that of the last attempt, and the counts are of all.
+    if elapsed > _ROUNDING and len(fields.get("attempts", {})) <= 1:
+        slowest, fastest = embedded / (elapsed + _ROUNDING), embedded / (elapsed - _ROUNDING)
+        if not slowest - 2 * _ROUNDING <= rate <= fastest + 2 * _ROUNDING:
+            yield f"{rate} images per second, with {embedded} images embedded in {elapsed} seconds"
+    phases = fields["phases"]
+    if phases and not _near(math.fsum(phases.values()), elapsed, _ROUNDING * (len(phases) + 2)):
+        yield f"the phases add up to {math.fsum(phases.values()):.3f} seconds, {elapsed} elapsed"
+    if seconds.keys() != timings.keys():
+        yield f"seconds of the stages {', '.join(seconds)}, and timings of {', '.join(timings)}"
+    for stage in seconds.keys() & timings.keys():
+        timing = timings[stage]
+        sum_of_times = timing["number"] * timing["mean_ms"] / 1e3
+        if not _near(seconds[stage], sum_of_times, _ROUNDING * (2 + timing["number"] / 1e3)):
+            yield f"{seconds[stage]} seconds of {stage}, and {timing['number']} times {timing['mean_ms']} ms"
+        if timing["longest_ms"] < timing["mean_ms"] - 2 * _ROUNDING or timing["to_s"] < timing["from_s"]:
+            yield f"the times of {stage} contradict each other: {timing}"
+
+
+def _near(a: float, b: float, tolerance: float) -> bool:
+    return abs(a - b) <= tolerance + 1e-9 * max(abs(a), abs(b))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return datetime.datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def _maps(is_value: Any) -> Any:
+    return lambda value: isinstance(value, dict) and all(map(is_value, value.values()))
+
+
+def _is_model(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(_is_text(value.get(name)) for name in ("name", "format", "location", "signature", "precision"))
+        and all(isinstance(value.get(name), list) for name in ("tags", "image_size"))
+        and _is_count(value.get("dimension"))
+        and value["dimension"] > 0
+        and bool(_HEX.fullmatch(str(value.get("digest"))))
+        and len(value["image_size"]) == 2
+        and all(map(_is_count, value["image_size"]))
+        and all(map(_is_text, value["tags"]))
+    )
+
+
+def _is_timing(value: Any) -> bool:
+    numbers = ("number", "mean_ms", "longest_ms", "from_s", "to_s")
+    return isinstance(value, dict) and all(_is_number(value.get(name)) for name in numbers)
+
+
+_FIELDS = {
+    "run_id": _is_text,
+    "started_at": _is_time,
+    "finished_at": _is_time,
+    "counts": lambda value: _maps(_is_count)(value) and value.keys() >= set(COUNTS),
+    "pruned": _is_count,
+    "failures": _maps(_maps(_is_count)),
+    "inputs": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "model": _is_model,
+    "shards": _is_count,
+    "seconds": _maps(_is_number),
+    "timings": _maps(_is_timing),
+    "elapsed_seconds": _is_number,
+    "images_per_second": _is_number,
+    "verdict": _is_text,
+    "phases": _maps(_is_number),
+    "device": _is_text,
+    "files": _maps(_is_text),
+}
+
+
+def _wrong_types(fields: Any) -> Iterator[str]:
+    if not isinstance(fields, dict):
+        yield "not a JSON object"
+        return
+    for name, is_valid in _FIELDS.items():
+        if name not in fields:
+            yield f"no field {name}"
+        elif not is_valid(fields[name]):
+            yield f"the field {name} has another type or form than expected"

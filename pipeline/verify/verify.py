@@ -1,0 +1,256 @@
+"""The command that reads the output of runs again, and lists what is wrong with it.
+
+It reads with code that shares none of the writer's. Only a sample's images are read, decoded and embedded by the stages
+themselves, because these are compared with the records.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline import command, flags
+from pipeline.parser import add_billing_project
+from transforms.formats import INPUT_FORMATS, SHARD_FORMATS
+from transforms.one_line import one_line
+from transforms.run_id import check_run_id
+
+if TYPE_CHECKING:
+    from pipeline.verify.findings import Findings
+    from pipeline.verify.identities import ContentVectors
+    from pipeline.verify.input_images import Image
+    from pipeline.verify.record_file import Record
+    from pipeline.verify.run_files import RunFiles
+
+_EXAMPLES = """\
+  # all runs in a directory: records, failures, reports
+  python -m pipeline.verify --output vectors
+
+  # a nightly run, its rows, and that no image of the bucket is lost; 100 images are embedded again
+  python -m pipeline.verify --output gs://bucket/vectors --output_table project:dataset.images \\
+      --input 'gs://bucket/photos/**' --sample 100 --json
+
+exit code: 0 nothing is wrong; 1 something is, and is listed; 2 a flag is wrong, or there is no run.
+"""
+# Equal bytes with different vectors are compared in rounds of so many contents, which bounds the memory for vectors.
+_CONTENTS_PER_ROUND = 16_384
+_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.json", re.DOTALL)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    return command.run(_parser(), argv, _work)
+
+
+def _parser() -> command.Parser:
+    parser = command.parser("verify", "Reads the output of runs again, and lists what is wrong with it.", _EXAMPLES)
+    parser.add_argument("--output", metavar="DIR", help="the directory that runs wrote to, local or gs://")
+    parser.add_argument(
+        "--output_table",
+        metavar="PROJECT:DATASET.TABLE",
+        type=flags.table,
+        help="check the rows of the runs in this table against their reports too",
+    )
+    parser.add_argument("--run_id", metavar="NAME", help="check one run (default: every run in the output)")
+    parser.add_argument(
+        "--input",
+        action="append",
+        metavar="PATTERN",
+        help="check that every image that is listed has a record or a failure; as --input of run_pipeline.py",
+    )
+    parser.add_argument(
+        "--input_format",
+        choices=INPUT_FORMATS,
+        default="images",
+        help="format of the files that --input matches (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sample",
+        type=flags.positive,
+        default=0,
+        metavar="N",
+        help="read, decode and embed N images again, and compare them with their records. Images in shards need "
+        "--input and --input_format (default: none)",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    add_billing_project(parser)
+    return parser
+
+
+def _work(args: argparse.Namespace) -> tuple[str, int]:
+    if not args.output and not args.output_table:
+        raise ValueError("nothing to verify: give --output DIR or --output_table PROJECT:DATASET.TABLE")
+    for flag, is_set in (("input", args.input), ("sample", args.sample)):
+        if is_set and not args.output:
+            raise ValueError(f"--{flag} is compared with records: give --output DIR too")
+    if args.input_format != "images" and not args.input:
+        raise ValueError(f"--input_format {args.input_format} applies to --input: give it too")
+    if args.output and re.search(r"[*?\[]", args.output):
+        raise ValueError(f"--output {args.output!r}: expected a directory, without the wildcards * ? [")
+    if args.run_id is not None:
+        try:
+            check_run_id(args.run_id)
+        except ValueError as error:
+            raise ValueError(f"--run_id {error}") from error
+    findings = verify(
+        flags.absolute(args.output) if args.output else None,
+        table=args.output_table,
+        run_id=args.run_id,
+        inputs=[flags.pattern(text) for text in args.input or ()],
+        input_format=args.input_format,
+        sample_size=args.sample,
+        billing_project=args.billing_project,
+    )
+    text = json.dumps(findings.document(), indent=2) if args.json else findings.text()
+    return text, command.FAILED if findings.total else command.DONE
+
+
+def verify(
+    output: str | None,
+    *,
+    table: str | None = None,
+    run_id: str | None = None,
+    inputs: Sequence[str] = (),
+    input_format: str = "images",
+    sample_size: int = 0,
+    billing_project: str | None = None,
+) -> "Findings":
+    """Returns the findings about one run, or all runs, of an output; the arguments are as the flags.
+
+    Raises:
+      ValueError: if there is no run, or the images of `inputs` cannot be listed.
+      OSError: if the output cannot be listed; in cloud storage, an error of the filesystem's client.
+    """
+    from pipeline.verify.findings import Findings
+
+    findings = Findings()
+    reports: Mapping[str, dict[str, Any]] = {}
+    if output:
+        reports = _verify_files(output, run_id, inputs, input_format, sample_size, billing_project, findings)
+    if table:
+        from pipeline.verify import table_rows
+
+        if not output:
+            reports = table_rows.reports(table, run_id, findings)
+            if not reports and not findings.total:
+                raise ValueError(f"--output_table {table!r} has no run{f' {run_id!r}' if run_id else ''}")
+        for checked_id, report in reports.items():
+            table_rows.check(table, checked_id, report, findings)
+    return findings
+
+
+def _verify_files(
+    output: str,
+    run_id: str | None,
+    inputs: Sequence[str],
+    input_format: str,
+    sample_size: int,
+    billing_project: str | None,
+    findings: "Findings",
+) -> dict[str, dict[str, Any]]:
+    """Checks the files of an output, and returns run id → report of the runs that have a usable one."""
+    from pipeline.verify import input_images
+    from pipeline.verify.findings import counted
+    from pipeline.verify.identities import ContentVectors, Identities, identity
+    from pipeline.verify.run_files import RunFiles
+    from pipeline.verify.sample import Sample
+    from pipeline.verify.sample import check as check_sample
+    from pipeline.verify.stored import Stored
+
+    try:
+        stored = Stored(output)
+    except Exception as error:
+        raise ValueError(f"--output {output!r} cannot be listed: {one_line(error)}") from error
+    if not stored.names:
+        raise ValueError(f"--output {output!r} has no run: expected a directory that runs wrote to")
+    with findings.check(f"{counted(len(stored.names), 'file')} in the output, each of a run"):
+        run_ids = _runs(stored.names, findings)
+    columns = _columns(stored, findings)
+    chosen = run_ids if run_id is None else {run_id}
+    runs = [RunFiles(stored, name, columns) for name in sorted(chosen)]
+    contents, recorded, versions, sample = ContentVectors(), Identities(), Identities(), Sample(sample_size)
+
+    def take(record: "Record") -> None:
+        if inputs:
+            recorded.add(identity(record.key))
+            versions.add(identity(record.key, record.version))
+        sample.offer(record)
+
+    def listing() -> Iterator["Image"]:
+        return input_images.images(inputs, input_format, billing_project)
+
+    for run in runs:
+        run.check(contents, take, findings)
+    runs.sort(key=lambda run: run.report["started_at"] if run.report else "")
+    with findings.check("equal bytes have equal vectors, in all runs that were checked"):
+        _compare_contents(runs, contents, findings)
+    if inputs and runs:
+        digests = {run.digest for run in runs}
+        for name in run_ids - chosen:
+            for record in RunFiles(stored, name, columns).records():
+                if record.model_digest in digests:
+                    recorded.add(identity(record.key))
+                    versions.add(identity(record.key, record.version))
+        input_images.check(listing, runs, recorded, versions, findings)
+    if sample_size:
+        models = {run.digest: run.report["model"] for run in runs if run.report}
+        of_shards = listing if input_format in SHARD_FORMATS else None
+        check_sample(sample, models, of_shards, billing_project, findings)
+    return {run.run_id: run.report for run in runs if run.report}
+
+
+def _runs(names: Sequence[str], findings: "Findings") -> set[str]:
+    """Returns the names of all runs that have a complete file, and reports files that belong to no run."""
+    from pipeline.verify.stored import SCHEMA
+
+    runs: set[str] = set()
+    unfinished: set[str] = set()
+    for name in names:
+        of_run = _OF_RUN.fullmatch(name)
+        try:
+            if of_run:
+                check_run_id(run_id := of_run[1] or of_run[2])
+                (unfinished if "/." in name else runs).add(run_id)
+        except ValueError:
+            of_run = None
+        if not of_run and name != SCHEMA:
+            findings.problem("a stray file", name)
+    for run_id in sorted(unfinished - runs):
+        findings.note("an unfinished run", run_id)
+    if not runs and SCHEMA in names and not unfinished:
+        findings.problem("a file without a run", SCHEMA)
+    return runs
+
+
+def _columns(stored: Any, findings: "Findings") -> Mapping[str, tuple[str, int | None]]:
+    from pipeline.verify import schema_file
+    from pipeline.verify.stored import SCHEMA
+
+    with findings.check(f"{SCHEMA}: the features of a record") as check:
+        try:
+            columns = schema_file.columns(stored.read(SCHEMA, schema_file.MAX_BYTES))
+        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this file's
+            findings.problem("the schema is broken", f"{SCHEMA}: {one_line(error)}")
+            return schema_file.COLUMNS
+        check.text = f"{SCHEMA}: {len(columns)} features of a record"
+        return columns
+
+
+def _compare_contents(runs: Sequence["RunFiles"], contents: "ContentVectors", findings: "Findings") -> None:
+    """Compares vectors of equal bytes that are not equal: a shard's images are embedded anew in each batch."""
+    from pipeline.verify.run_files import content_of
+    from pipeline.verify.sample import COSINE, similarity
+
+    conflicts = contents.conflicts()
+    for start in range(0, len(conflicts), _CONTENTS_PER_ROUND):
+        of_round = set(conflicts[start : start + _CONTENTS_PER_ROUND])
+        firsts: dict[bytes, Record] = {}
+        for run in runs:
+            for record in run.records():
+                if (content := content_of(record)) not in of_round:
+                    continue
+                first = firsts.setdefault(content, record)
+                if (cosine := similarity(record.vector, first.vector)) < COSINE:
+                    pair = " and ".join(key.decode("utf-8", "backslashreplace") for key in (first.key, record.key))
+                    findings.problem("equal bytes have different vectors", f"{pair}: cosine {cosine:.6f}")

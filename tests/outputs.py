@@ -1,0 +1,89 @@
+"""Outputs of runs that never ran: records, failures and reports, written by hand, in their proper places."""
+
+import datetime
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import options
+from pipeline.report import run_report
+from pipeline.report.tally import Tally
+from transforms import failures as failure_lines
+from transforms import write_tfrecord
+from transforms.encoding import examples, tfrecord
+from transforms.models.spec import ModelSpec
+from transforms.records import Embedding, Failure, ImageInfo, ImageRef
+
+MODEL = ModelSpec(
+    name="tiny",
+    format="tf2",
+    location="/models/tiny",
+    signature="",
+    tags=(),
+    dimension=4,
+    image_size=(8, 8),
+    digest="d" * 64,
+)
+
+
+def embedding(key: bytes, seed: int, version: str = "1", **changes: object) -> Embedding:
+    """Returns the vector of an image whose content is a seed; `changes` are fields of its ImageInfo."""
+    ref = ImageRef(key, version, size=100 + seed, crc32c="AAAAAA==")
+    facts = {"sha256": f"{seed:064x}", "format": "jpeg", "height": 8, "width": 8} | changes
+    return Embedding(ImageInfo(ref, **facts), np.random.default_rng(seed).normal(size=4).astype(np.float32))
+
+
+def failure(key: bytes) -> Failure:
+    return Failure(key, "decode", "CorruptImage", "broken", False)
+
+
+def write_run(
+    output: Path,
+    embeddings: Sequence[Embedding],
+    failures: Sequence[Failure] = (),
+    *,
+    run_id: str = "r",
+    skipped: int = 0,
+    shards: int = 1,
+    model: ModelSpec = MODEL,
+) -> Path:
+    """Writes all files of a run, and returns the output."""
+    config, _ = options.parse(["--input=/x", f"--output={output}", "--run_id", run_id])
+    encoded = examples.encode_embeddings(embeddings, model.fields()) if embeddings else []
+    records = [tfrecord.frame(record) for record in encoded]
+    for i in range(shards):
+        _write(
+            Path(write_tfrecord.directory(str(output), run_id), f"part-{i:05d}-of-{shards:05d}.tfrecord"),
+            b"".join(records[i::shards]),
+        )
+    if failures:
+        lines = "".join(f"{failure_lines.to_json(failed, run_id)}\n" for failed in failures)
+        _write(Path(failure_lines.directory(str(output), run_id), "part-00000-of-00001.jsonl"), lines.encode())
+    write_tfrecord.write_schema(str(output), model.fields())
+    counts = {
+        "listed": len(embeddings) + len(failures) + skipped,
+        "embedded": len(embeddings),
+        "failed": len(failures),
+        "skipped": skipped,
+        "records": len(embeddings),
+        "lines": len(failures),
+        "shards": shards,
+    }
+    tally = Tally(Counter(counts), Counter((failed.stage, failed.error) for failed in failures))
+    finished_at = config.started_at + datetime.timedelta(seconds=3)
+    report = run_report.compose(config, model, tally, finished_at, file_digests(output, run_id))
+    run_report.write(str(output), report)
+    return output
+
+
+def file_digests(output: Path, run_id: str) -> dict[str, str]:
+    """Returns the digests of a run's files as they are now, as its report states them."""
+    parts = [Shard(str(path), 0) for path in Path(failure_lines.directory(str(output), run_id)).glob("part-*")]
+    return run_report.file_digests(str(output), run_id, (output / write_tfrecord.SCHEMA).read_bytes(), parts)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

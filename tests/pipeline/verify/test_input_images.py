@@ -1,0 +1,118 @@
+"""pipeline.verify.input_images: what is listed, and whether it has its place."""
+
+import pytest
+
+from pipeline.verify import input_images, schema_file
+from pipeline.verify.findings import Findings
+from pipeline.verify.identities import ContentVectors, Identities, identity
+from pipeline.verify.input_images import Image
+from pipeline.verify.run_files import RunFiles
+from pipeline.verify.stored import Stored
+from tests import data_generation as data
+from tests import outputs
+from tests.outputs import embedding, failure
+
+
+def keys(path, input_format="images"):
+    return [image.key for image in input_images.images([str(path)], input_format, None)]
+
+
+# Listing.
+
+
+def test_images(tmp_path):
+    for name in ("a.jpg", "caf\udce9.jpg"):
+        (tmp_path / name).write_bytes(b"image")
+    listed = sorted(input_images.images([f"{tmp_path}/*"], "images", None))
+    assert [image.key for image in listed] == [bytes(tmp_path) + name for name in (b"/a.jpg", b"/caf\xe9.jpg")]
+    assert all(image.version.startswith(b"5-") and image.encoded is None for image in listed)
+
+
+def test_lists(tmp_path):
+    (tmp_path / "list.csv").write_text("uri,size\n/a.jpg,1\n,2\nb.jpg,3\n")
+    own = bytes(tmp_path)
+    assert keys(tmp_path / "list.csv", "list") == [b"/a.jpg", own + b"/list.csv#1", own + b"/b.jpg"]
+
+
+def test_shards(tmp_path):
+    tar = data.write_tar(tmp_path / "a.tar", {"x.png": b"x", "y.txt": b"y"})
+    (image,) = input_images.images([str(tar)], "tar", None)
+    assert (image.key, image.encoded) == (bytes(tar) + b"#x.png", b"x")
+    records = [data.image_example(b"x", b"own"), b"none", data.image_example(b"z")]
+    shard = data.write_tfrecords(tmp_path / "a.tfrecord", records)
+    assert keys(shard, "tfrecord") == [b"own", bytes(shard) + b"#1", bytes(shard) + b"#2"]
+
+
+@pytest.mark.parametrize("input_format", ["tar", "tfrecord"])
+def test_a_shard_that_is_broken_stands_for_itself(tmp_path, input_format):
+    (tmp_path / "shard").write_bytes(b"this is no shard")
+    assert keys(tmp_path / "shard", input_format) == [bytes(tmp_path / "shard")]
+
+
+def test_nothing_to_list(tmp_path):
+    with pytest.raises(ValueError, match="matches nothing"):
+        keys(tmp_path / "none*")
+    with pytest.raises(ValueError, match="cannot be listed"):
+        keys("gs://")
+
+
+# Places.
+
+
+def check(runs, listed):
+    """Returns the problems and notes about listed images, `(key, version)`, by kind.
+
+    Args:
+      runs: of the output; all but the last are not checked.
+      listed: the images.
+    """
+    findings, recorded, versions = Findings(), Identities(), Identities()
+
+    def take(record):
+        recorded.add(identity(record.key))
+        versions.add(identity(record.key, record.version))
+
+    for run in runs:
+        run.check(ContentVectors(), take, Findings())
+    input_images.check(lambda: [Image(*image) for image in listed], runs[-1:], recorded, versions, findings)
+    return {kind: items.first for kind, items in (findings.problems | findings.notes).items()}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    outputs.write_run(tmp_path, [embedding(b"/a", 1), embedding(b"/b", 2), embedding(b"/c", 3)], run_id="1")
+    outputs.write_run(tmp_path, [embedding(b"/c", 4, "2"), embedding(b"/d", 5)], [failure(b"/x")], run_id="2")
+    stored = Stored(str(tmp_path))
+    return [RunFiles(stored, run_id, schema_file.COLUMNS) for run_id in ("1", "2")]
+
+
+ALL = [(b"/a", b"1"), (b"/b", b"1"), (b"/c", b"2"), (b"/d", b"1"), (b"/x", b"1")]
+
+
+def test_each_image_has_its_place(runs):
+    assert check(runs, ALL) == {}
+
+
+def test_images_of_lists_have_no_version(runs):
+    assert check(runs, [(key, None) for key, _ in ALL]) == {}
+
+
+def test_images_that_are_nowhere(runs):
+    lost = [(b"/%d" % i, b"1") for i in range(3)]
+    assert check(runs, [*ALL, *lost, (b"/other", None)]) == {
+        "an image of the input has no record and no failure": ["/0", "/1", "/2", "/other"]
+    }
+
+
+def test_an_image_that_was_skipped_and_should_not_have_been(runs):
+    assert check(runs, [*ALL[1:], (b"/a", b"2")]) == {
+        "an image of the input has a record of another version only": ["/a"]
+    }
+
+
+def test_an_image_that_changed_after_the_run(runs):
+    assert check(runs, [*ALL[:3], ALL[4], (b"/d", b"2")]) == {"an image of the input has changed since the run": ["/d"]}
+
+
+def test_a_record_of_an_image_that_is_not_listed(runs):
+    assert check(runs, ALL[:3]) == {"a record of an image that is not in the input": ["/d"]}

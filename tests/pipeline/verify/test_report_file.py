@@ -1,0 +1,119 @@
+"""pipeline.verify.report_file: a report that a run writes is believed, and one that cannot be true is not."""
+
+import json
+
+import pytest
+
+from pipeline.verify import report_file
+from tests.reporting import compose
+
+
+@pytest.fixture(scope="module")
+def content(model) -> bytes:
+    return compose(model).to_json().encode()
+
+
+@pytest.fixture
+def fields(content) -> dict:
+    return json.loads(content)
+
+
+def test_a_report_of_the_writer(content):
+    fields = report_file.parse(content)
+    assert list(report_file.damage(content, fields)) == []
+    assert list(report_file.contradictions(fields, "r")) == []
+
+
+def test_a_report_of_a_run_without_images(model):
+    nothing = compose(
+        model, counted=dict.fromkeys(("listed", *report_file.COUNTS, "records", "lines"), 0), failures={}, times=[]
+    )
+    fields = report_file.parse(nothing.to_json().encode())
+    assert list(report_file.contradictions(fields, "r")) == []
+
+
+def test_the_checksum_as_the_documents_define_it(fields):
+    import hashlib
+
+    stored = fields.pop("checksum")
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest() == stored
+
+
+def test_another_form_of_the_same_content_is_damage(content, fields):
+    for other in (json.dumps(fields), json.dumps(fields, indent=2), content.decode().replace("  ", "\t", 1)):
+        assert list(report_file.damage(other.encode(), report_file.parse(other.encode()))) == [
+            "not in the form in which a run writes it"
+        ]
+
+
+def test_a_checksum_that_does_not_match(fields):
+    fields["verdict"] += "!"
+    changed = (json.dumps(fields, indent=2) + "\n").encode()
+    assert list(report_file.damage(changed, fields)) == ["the checksum does not match"]
+    del fields["checksum"]
+    changed = (json.dumps(fields, indent=2) + "\n").encode()
+    assert list(report_file.damage(changed, fields)) == [
+        "no checksum: expected the field `checksum`, as every run writes it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "contradiction"),
+    [
+        ({"run_id": "other"}, "it is of the run 'other'"),
+        ({"elapsed_seconds": 3.6}, "3.6 seconds elapsed from"),
+        ({"images_per_second": 2.1}, "2.1 images per second, with 7 images embedded in 3.5 seconds"),
+        ({"phases": {"work": 3.4}}, "the phases add up to 3.400 seconds, 3.5 elapsed"),
+        ({"seconds": {"decode": 2.0}}, "seconds of the stages decode, and timings of decode, embed"),
+        ({"seconds": {"decode": 2.1, "embed": 6.0}}, "2.1 seconds of decode, and 10 times 200.0 ms"),
+        ({"failures": {"decode": {"CorruptImage": 4}}}, "3 images failed, and by error 4"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, dict) else "",
+)
+def test_numbers_that_contradict_each_other(fields, change, contradiction):
+    first, *_ = report_file.contradictions(fields | change, "r")
+    assert first.startswith(contradiction)
+
+
+def test_an_equation_that_does_not_hold(fields):
+    fields["counts"]["skipped"] += 1
+    (contradiction,) = report_file.contradictions(fields, "r")
+    assert contradiction == "20 images are listed, and their outcomes add up to 21"
+
+
+def test_a_stage_whose_times_contradict_each_other(fields):
+    fields["timings"]["decode"]["longest_ms"] = 199.0
+    (contradiction,) = report_file.contradictions(fields, "r")
+    assert contradiction.startswith("the times of decode contradict each other")
+
+
+def test_fields_that_are_missing(fields):
+    for name in [name for name in fields if name != "checksum"]:
+        rest = {other: value for other, value in fields.items() if other != name}
+        with pytest.raises(report_file.Invalid, match=f"no field {name}"):
+            report_file.parse(json.dumps(rest).encode())
+
+
+@pytest.mark.parametrize("value", [None, True, -1, "x", [], [1], {"x": None}, {"x": {"x": -1}}, 1e999], ids=repr)
+def test_fields_of_another_type(fields, value):
+    """Every field refuses most of these values; whatever is let through does not break what reads the report."""
+    for name in fields:
+        try:
+            parsed = report_file.parse(json.dumps(fields | {name: value}).encode())
+        except report_file.Invalid as error:
+            assert f"the field {name} has another type or form" in str(error)
+        else:
+            list(report_file.contradictions(parsed, "r"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[]", b"null", b"[" * 100_000, b'{"run_id": 1' + b"0" * 5000 + b"}"]
+)
+def test_no_report(content):
+    with pytest.raises(report_file.Invalid):
+        report_file.parse(content)
+
+
+def test_a_report_of_a_later_version_may_have_more(fields):
+    assert report_file.parse(json.dumps(fields | {"attempts": [1]}).encode())["attempts"] == [1]

@@ -1,0 +1,176 @@
+"""pipeline.verify.run_files: names, records and failures of one run, against its report."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.report import run_report
+from pipeline.verify import schema_file
+from pipeline.verify.findings import Findings
+from pipeline.verify.identities import ContentVectors
+from pipeline.verify.run_files import RunFiles
+from pipeline.verify.stored import Stored
+from tests import outputs
+from tests.outputs import embedding, failure
+from transforms.encoding import examples
+
+COLUMNS = schema_file.columns(examples.schema_text(outputs.MODEL.fields()).encode())
+SHARD = "embeddings/r/part-00000-of-00002.tfrecord"
+LINES = "failures/r/part-00000-of-00001.jsonl"
+
+
+@pytest.fixture
+def output(tmp_path) -> Path:
+    images = [embedding(b"/%d.jpg" % i, i) for i in range(5)]
+    return outputs.write_run(tmp_path, images, [failure(b"/x.jpg"), failure(b"/caf\xe9")], shards=2)
+
+
+def check(output, run_id="r"):
+    """Returns the findings, and the keys of the good records."""
+    findings, records = Findings(), []
+    run = RunFiles(Stored(str(output)), run_id, COLUMNS)
+    run.check(ContentVectors(), records.append, findings)
+    assert [record.key for record in run.records()] == [record.key for record in records]
+    return findings, sorted(record.key for record in records)
+
+
+def problems(output, run_id="r"):
+    return {kind: items.first for kind, items in check(output, run_id)[0].problems.items()}
+
+
+def reseal(output):
+    """Lets the report have the digests of the files as they are now."""
+    report = run_report.read(str(output), "r")
+    report.files.clear()
+    report.files.update(file_digests(output, "r"))
+    run_report.write(str(output), report)
+
+
+def test_a_clean_run(output):
+    findings, keys = check(output)
+    assert keys == [b"/%d.jpg" % i for i in range(5)]
+    assert (findings.total, findings.notes) == (0, {})
+    assert [check.text for check in findings.checks] == [
+        "run r: report: its checksum, and 7 images listed = 5 embedded + 0 reused + 0 duplicate + 2 failed + 0 skipped",
+        "run r: 5 records in 2 files: checksums, features, vectors of 4 finite components, one per key",
+        "run r: 2 failures in 1 file: fields, one per key",
+    ]
+
+
+def test_a_vector_of_zeros_is_worth_knowing(tmp_path):
+    zeros = embedding(b"/black.jpg", 1)
+    zeros.vector[:] = 0
+    findings, _ = check(outputs.write_run(tmp_path, [zeros]))
+    assert findings.total == 0
+    assert findings.notes["a vector of zeros, which has no direction to compare"].first == ["/black.jpg"]
+
+
+def test_a_broken_record_costs_itself(output):
+    content = bytearray((output / SHARD).read_bytes())
+    content[20] ^= 1
+    (output / SHARD).write_bytes(content)
+    findings, keys = check(output)
+    assert len(keys) == 4
+    assert {kind: items.first for kind, items in findings.problems.items()} == {
+        "a record is broken": [f"{SHARD} at byte 0: the checksum of a record's bytes does not match"]
+    }
+
+
+def test_a_record_too_few(output):
+    content = (output / SHARD).read_bytes()
+    (output / SHARD).write_bytes(content[: len(content) // 3 * 2])
+    assert problems(output) == {
+        "the number of records differs from the report's": ["embeddings/r/: 4, expected 5"],
+    }
+
+
+def test_files_that_are_missing_and_files_too_many(output):
+    (output / "embeddings/r/.parts").mkdir()
+    shutil.copy(output / SHARD, output / "embeddings/r/.parts/half.tfrecord")
+    shutil.copy(output / SHARD, output / "embeddings/r/part-0-of-2.tfrecord")
+    shutil.copy(output / LINES, output / "failures/r/part-00001-of-00002.jsonl")
+    (output / SHARD).rename(output / "embeddings/r/part-00002-of-00002.tfrecord")
+    kinds = problems(output)
+    assert kinds["an unfinished file of a finished run"] == ["embeddings/r/.parts/half.tfrecord"]
+    assert kinds["a stray file"] == ["embeddings/r/part-0-of-2.tfrecord"]
+    assert kinds["files of a run are missing"] == [
+        "embeddings/r/part-…-of-00002: 1 of 2",
+        "failures/r/part-…-of-00001: 1 of 1",
+        "failures/r/part-…-of-00002: 1 of 2",
+    ]
+    assert kinds["a file is not in the report"] == ["failures/r/part-00001-of-00002.jsonl"]
+
+
+def test_a_run_that_is_not_finished_may_have_parts(output):
+    (output / "embeddings/r/.parts").mkdir()
+    shutil.copy(output / SHARD, output / "embeddings/r/.parts/half.tfrecord")
+    (output / "runs/r.json").unlink()
+    assert list(problems(output)) == ["a run without a report: it is unfinished, or the report was deleted"]
+
+
+def test_keys_that_occur_twice(tmp_path):
+    images = [embedding(key, i) for i, key in enumerate((b"/a", b"/b", b"/a", b"/c", b"/a"))]
+    output = outputs.write_run(tmp_path, images, [failure(b"/c"), failure(b"/d"), failure(b"/d")])
+    findings, _ = check(output)
+    assert [check.problems for check in findings.checks] == [0, 1, 2]
+    assert problems(output) == {
+        "a key has several records in one run": ["run r: /a"],
+        "a key has several failures in one run": ["run r: /d"],
+        "a key has a record and a failure in one run": ["run r: /c"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"key": 7}, "expected the field key of type str"),
+        ({"retryable": "no"}, "expected the field retryable of type bool"),
+        ({"run_id": "s"}, "it is of the run 's'"),
+        ({"key": "\ud800"}, "'utf-8' codec can't encode"),
+    ],
+    ids=repr,
+)
+def test_a_failure_of_another_form(output, change, problem):
+    first, second = (output / LINES).read_text().splitlines()
+    (output / LINES).write_text(f"{json.dumps(json.loads(first) | change)}\n{second}\n")
+    reseal(output)
+    (broken,) = problems(output)["a failure is broken"]
+    assert broken.startswith(f"{LINES} in line 1: {problem}")
+
+
+@pytest.mark.parametrize("lines", ["", "[]\n", "{}\n", "{\n", '{"key": "a"}', "[" * 100_000 + "\n"], ids=range(6))
+def test_lines_that_are_no_failures(output, lines):
+    (output / LINES).write_text(lines)
+    assert {"a file has changed since the run wrote it"} <= problems(output).keys()
+    reseal(output)
+    assert "the number of failures differs from the report's" in problems(output)
+
+
+def test_failures_of_another_error(output):
+    (output / LINES).write_text((output / LINES).read_text().replace("CorruptImage", "EmptyImage", 1))
+    reseal(output)
+    assert problems(output) == {
+        "the number of failures differs from the report's": [
+            "failures/r/: 1 CorruptImage of the stage decode, expected 2",
+            "failures/r/: 1 EmptyImage of the stage decode, expected 0",
+        ]
+    }
+
+
+def test_a_report_that_cannot_be_used_costs_only_the_comparison(output):
+    (output / "runs/r.json").write_text("{}")
+    findings, keys = check(output)
+    assert len(keys) == 5 and list(findings.problems) == ["a report is broken"]
+    (output / "runs/r.json").unlink()
+    (output / "runs/r.json").mkdir()
+    assert list(problems(output)) == ["a run without a report: it is unfinished, or the report was deleted"]
+
+
+def test_records_of_another_model_than_the_reports(output):
+    report = run_report.read(str(output), "r")
+    report.model["digest"] = "e" * 64
+    run_report.write(str(output), report)
+    findings, keys = check(output)
+    assert keys == [] and findings.problems["a record is broken"].count == 5

@@ -1,0 +1,120 @@
+"""pipeline.verify.sample: which records are drawn, and what is compared."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+
+from pipeline.verify.findings import Findings
+from pipeline.verify.record_file import Record
+from pipeline.verify.sample import Sample, check, similarity
+from tests import data_generation as data
+from transforms.images import decoding
+from transforms.models.engines import loading
+
+pytestmark = pytest.mark.slow
+
+
+def record(key: bytes, encoded: bytes = b"", version: str = "", digest: str = "", vector=(1.0, 0.0)) -> Record:
+    sha256 = hashlib.sha256(encoded).hexdigest().encode()
+    return Record(key, version.encode(), sha256, len(encoded), digest.encode(), np.array(vector, np.float32))
+
+
+# Drawing.
+
+
+def test_a_sample_depends_on_the_keys_alone():
+    records = [record(b"/%d" % i) for i in range(500)]
+    samples = []
+    for order in (records, records[::-1]):
+        sample = Sample(20)
+        for drawn in order:
+            sample.offer(drawn)
+        samples.append(sorted(sample.records))
+    assert samples[0] == samples[1] and len(samples[0]) == 20
+    another = Sample(20, seed=1)
+    for drawn in records:
+        another.offer(drawn)
+    assert sorted(another.records) != samples[0]
+
+
+def test_a_sample_of_few_and_of_none():
+    for size in (0, 5):
+        sample = Sample(size)
+        for drawn in (record(b"/a", version="1"), record(b"/b"), record(b"/a", version="2")):
+            sample.offer(drawn)
+        assert {key: drawn.version for key, drawn in sample.records.items()} == (
+            {b"/a": b"2", b"/b": b""} if size else {}
+        )
+
+
+def test_cosines():
+    assert similarity([1, 2], [2, 4]) == pytest.approx(1.0)
+    assert similarity([1, 0], [0, 1]) == similarity([0, 0], [0, 1]) == similarity([1], [1, 0]) == 0.0
+    assert similarity([0, 0], [0, 0]) == 1.0
+
+
+# Comparing.
+
+
+@pytest.fixture
+def photo(tmp_path, model):
+    """An image and its record, as the bundled model gives it."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded := data.jpeg(3))
+    pixels = decoding.decode(encoded, model.image_size).pixels
+    (vector,) = loading.load(model)(pixels[None])
+    stat = path.stat()
+    return path, record(bytes(path), encoded, f"{stat.st_size}-{stat.st_mtime:.6f}", model.digest, vector)
+
+
+def outcome(model, *records, **facts):
+    sample = Sample(len(records))
+    for drawn in records:
+        sample.offer(drawn)
+    findings = Findings()
+    check(sample, {model.digest.encode(): model.facts() | facts}, None, None, findings)
+    return {kind: items.first for kind, items in (findings.problems | findings.notes).items()}
+
+
+def test_the_recorded_vector(model, photo):
+    _, drawn = photo
+    assert outcome(model, drawn) == {}
+
+
+def test_another_vector(model, photo):
+    path, drawn = photo
+    other = drawn._replace(vector=drawn.vector + np.arange(len(drawn.vector), dtype=np.float32) / 1000)
+    ((kind, (item,)),) = outcome(model, other).items()
+    assert kind == "an image of the sample has another vector" and item.startswith(f"{path}: cosine 0.")
+
+
+def test_other_bytes(model, photo):
+    path, drawn = photo
+    assert outcome(model, drawn._replace(sha256=b"0" * 64)) == {
+        "an image of the sample has another SHA-256": [str(path)],
+        "the sample proves nothing": ["none of its 1 images could be compared"],
+    }
+
+
+def test_an_image_that_changed_and_one_that_is_gone(model, photo, tmp_path):
+    path, drawn = photo
+    second = tmp_path / "b.jpg"
+    second.write_bytes(path.read_bytes())
+    stat = second.stat()
+    unchanged = drawn._replace(key=bytes(second), version=f"{stat.st_size}-{stat.st_mtime:.6f}".encode())
+    path.write_bytes(data.jpeg(4))
+    assert outcome(model, drawn, unchanged) == {"an image of the sample has changed since the run": [str(path)]}
+    path.unlink()
+    kinds = outcome(model, drawn)
+    assert list(kinds) == ["the sample proves nothing", "an image of the sample cannot be read now"]
+
+
+def test_another_model(model, photo):
+    _, drawn = photo
+    kinds = outcome(model, drawn, name="inception_none")
+    assert list(kinds) == ["the model of the sample cannot be used", "the sample proves nothing"]
+    other = dataclasses.replace(model, digest="0" * 64)
+    kinds = outcome(other, drawn._replace(model_digest=b"0" * 64))
+    assert "'efficientnet_lite0' is another model now" in kinds["the model of the sample cannot be used"][0]
