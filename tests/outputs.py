@@ -14,7 +14,7 @@ from transforms import failures as failure_lines
 from transforms import write_tfrecord
 from transforms.encoding import examples, tfrecord
 from transforms.models.spec import ModelSpec
-from transforms.records import Embedding, Failure, ImageInfo, ImageRef
+from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Shard
 
 MODEL = ModelSpec(
     name="tiny",

@@ -12,7 +12,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from transforms import counters
 from transforms.models.engines import device
-from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
+from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, InferenceError, OutOfDeviceMemory
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.spec import ModelSpec
 from transforms.records import DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
@@ -32,16 +32,16 @@ class NonFiniteVector(ValueError):
 
 
 class Prediction(NamedTuple):
-    """The vector of an image, float32 (dimension,), and this image's share of the times of its batch."""
+    """The vector of an image, float32 (dimension,), or the model's error, and its share of the times of its batch."""
 
     info: ImageInfo
-    vector: npt.NDArray[np.float32]
+    vector: npt.NDArray[np.float32] | InferenceError
     seconds: tuple[StageSeconds, ...]
 
 
 def image_seconds(call: "ModelCall", seconds: float) -> tuple[StageSeconds, ...]:
     """Returns the times of each image of a batch: equal shares of the model's `seconds`, and of the waits before it."""
-    share = 1 / len(call.vectors)
+    share = 1 / (len(call.vectors) + len(call.errors))
     times = [StageSeconds.of(STAGE, seconds * share, calls=share, device=call.device)]
     for stage, waited in ((WAIT, call.waited), (LOAD, call.loading)):
         if waited > _SHORTEST_WAIT_SECONDS:
@@ -98,13 +98,17 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
         call = model.timed(pixels)
         # Measured here, so that it includes the transport to and from a model that several processes share.
         seconds = time.perf_counter() - start - call.waited - call.loading
-        expected = (len(batch), self._spec.dimension)
+        expected = (len(batch) - len(call.errors), self._spec.dimension)
         if call.vectors.shape != expected:
             raise ValueError(
                 f"model {self._spec.name!r} gave vectors of shape {call.vectors.shape}: expected {expected}"
             )
         shares = image_seconds(call, seconds)
-        return [Prediction(image.info, vector, shares) for image, vector in zip(batch, call.vectors, strict=True)]
+        vectors = iter(call.vectors)
+        return [
+            Prediction(image.info, call.errors[index] if index in call.errors else next(vectors), shares)
+            for index, image in enumerate(batch)
+        ]
 
     def share_model_across_processes(self) -> bool:
         return self._shared
@@ -175,9 +179,16 @@ class _Check(beam.DoFn):
     def process(self, prediction: Prediction) -> Iterable[Embedding]:
         for seconds in prediction.seconds:
             yield beam.pvalue.TaggedOutput(SECONDS, seconds)
-        if np.isfinite(prediction.vector).all():
+        vector = prediction.vector
+        if isinstance(vector, InferenceError):
+            retryable = isinstance(vector, OutOfDeviceMemory)  # another device may have enough
+            yield _failure(prediction.info, vector, retryable)
+        elif np.isfinite(vector).all():
             counters.inc(counters.IMAGES_EMBEDDED)
-            yield Embedding(prediction.info, prediction.vector)
+            yield Embedding(prediction.info, vector)
         else:
-            error = NonFiniteVector("the model gave NaN or infinite components for this image")
-            yield beam.pvalue.TaggedOutput(FAILURES, Failure.of(prediction.info.ref.key, STAGE, error))
+            yield _failure(prediction.info, NonFiniteVector("the model gave NaN or infinite components for this image"))
+
+
+def _failure(info: ImageInfo, error: Exception, retryable: bool = False) -> beam.pvalue.TaggedOutput:
+    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(info.ref.key, STAGE, error, retryable))

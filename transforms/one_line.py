@@ -1,6 +1,15 @@
 """An error as one line of text for people."""
 
+import re
+
 MAX_CHARACTERS = 2000
+
+# Parts of an error of TensorFlow's that name nodes of the graph, and lines that tell where the graph was built.
+_TENSORFLOW_NODE = re.compile(r"\[\[\{\{.*?\}\}\]\]|\{\{(?:function_)?node .*?\}\}|\[Op:[^\]]*\]")
+_TENSORFLOW_PLACE = re.compile(
+    r"Graph execution error:|Detected at node .*|<stack traces unavailable>|\d+ root error\(s\) found\.|"
+    r'File ".*", line \d+, in \S+'
+)
 
 
 def one_line(error: BaseException, max_characters: int = MAX_CHARACTERS) -> str:
@@ -8,15 +17,15 @@ def one_line(error: BaseException, max_characters: int = MAX_CHARACTERS) -> str:
 
     Beam's filesystems and urllib wrap the error that matters, so the message of the wrapped error is used. If a message
     quotes the traceback of another process, its last line has the error. A line that ends in a colon is joined with the
-    next one.
+    next one. Nodes of a TensorFlow graph are left out.
 
     Args:
       error: any exception.
       max_characters: a longer line is cut, and ends in an ellipsis.
     """
     cause = _cause(error)
-    lines = [" ".join(line.split()) for line in str(cause).splitlines()]
-    lines = [line for line in lines if line]
+    lines = [" ".join(_TENSORFLOW_NODE.sub("", line).split()) for line in str(cause).splitlines()]
+    lines = [line for line in lines if line and not _TENSORFLOW_PLACE.fullmatch(line)]
     if any("Traceback (most recent call last)" in line for line in lines):
         message = lines[-1]
     else:

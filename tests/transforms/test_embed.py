@@ -1,5 +1,6 @@
 """transforms.embed: the handler's contract, vectors equal to a direct call's, and a vector that is none."""
 
+import concurrent.futures
 import pickle
 
 import apache_beam as beam
@@ -9,14 +10,23 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.utils.multi_process_shared import MultiProcessShared
 
 from tests import data_generation as data
 from transforms import counters, embed
 from transforms.embed import EmbeddingModelHandler, EmbedImages, Prediction, image_seconds
 from transforms.images import decoding
 from transforms.models.engines import device, loading
+from transforms.models.engines.fixed_batches import (
+    BatchResult,
+    FixedBatches,
+    InferenceError,
+    ModelFailure,
+    OutOfDeviceMemory,
+)
+from transforms.models.engines.lazy import LazyModel
 from transforms.models.engines.loading import ModelCall
-from transforms.records import DecodedImage, ImageInfo, ImageRef
+from transforms.records import DecodedImage, Failure, ImageInfo, ImageRef
 from transforms.stage import StageOutput, with_stage_outputs
 
 pytestmark = pytest.mark.slow
@@ -82,7 +92,8 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_fails_before_any_image(model)
 
 
 def test_waiting_and_loading_are_counted_by_image(model):
-    call = ModelCall(np.ones((2, 4), np.float32), waited=0.25, loading=3.0, device="GPU NVIDIA L4")
+    errors = {0: InferenceError("too bright")}  # its time counts too
+    call = ModelCall(np.ones((1, 4), np.float32), errors, waited=0.25, loading=3.0, device="GPU NVIDIA L4")
     info = ImageInfo(ImageRef(b"a", "v"), "s", "jpeg", 1, 1)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         predictions = pipeline | beam.Create([Prediction(info, np.ones(4, np.float32), image_seconds(call, 0.5))])
@@ -101,8 +112,62 @@ def test_a_model_of_another_dimension_fails_the_job(model):
     handler = EmbeddingModelHandler(model)
     with pytest.raises(ValueError, match=r"gave vectors of shape \(2, 7\): expected \(2, 1280\)"):
         handler.run_inference(
-            decoded(2), loading.EmbeddingModel(lambda pixels: np.zeros((len(pixels), 7), np.float32), 1)
+            decoded(2),
+            loading.EmbeddingModel(lambda pixels: BatchResult(np.zeros((len(pixels), 7), np.float32), {}), 1),
         )
+
+
+def dark_only(pixels):
+    """A model of 1280 dimensions, whose components are the first byte, and that raises over 9."""
+    if (pixels == 9).any():
+        raise InferenceError("InvalidArgumentError: too bright")
+    return np.repeat(pixels[:, 0, 0, :1], 1280, axis=1).astype(np.float32)
+
+
+def numbered(count):
+    """Returns images of one value each, from 0 to `count` - 1, which is their key too."""
+    info = [ImageInfo(ImageRef(b"%d" % value, "v"), "s", "png", 2, 2) for value in range(count)]
+    return [DecodedImage(info[value], np.full((2, 2, 3), value, np.uint8)) for value in range(count)]
+
+
+@pytest.fixture
+def raises_over_nine(model, monkeypatch):
+    """The model's description; loading it gives `dark_only`."""
+    monkeypatch.setattr(loading, "load", lambda *_: loading.EmbeddingModel(FixedBatches(dark_only, 8), 1))
+    return model
+
+
+@pytest.mark.parametrize("share", [False, True], ids=["threads share the model", "processes share the model"])
+def test_an_image_on_which_the_model_raises_is_a_failure_and_the_others_are_embedded(raises_over_nine, share):
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        images = pipeline | beam.Create(numbered(20), reshuffle=False)
+        outputs = images | EmbedImages(raises_over_nine, batch_size=32, share_model_across_processes=share)
+        vectors = outputs.main | "Vectors" >> beam.Map(lambda e: (e.info.ref.key, e.vector.min(), e.vector.max()))
+        expected = [(b"%d" % value, value, value) for value in range(20) if value != 9]
+        assert_that(vectors, equal_to(expected), label="vectors")
+        failure = Failure(b"9", "embed", "InferenceError", "InvalidArgumentError: too bright", False)
+        assert_that(outputs.failures, equal_to([failure]), label="failures")
+
+
+def test_another_device_may_have_memory_for_an_image_that_did_not_fit():
+    prediction = Prediction(numbered(1)[0].info, OutOfDeviceMemory("ResourceExhaustedError: OOM"), ())
+    (output,) = embed._Check().process(prediction)
+    assert output.value == Failure(b"0", "embed", "OutOfDeviceMemory", "ResourceExhaustedError: OOM", True)
+
+
+def test_a_model_that_fails_arrives_as_such_from_another_process():
+    def load():
+        return LazyModel(lambda: loading.EmbeddingModel(broken, 1))
+
+    def broken(pixels):
+        raise ModelFailure("the model fails on every image, a black one too: lost")
+
+    shared = MultiProcessShared(load, tag="test_a_model_that_fails", always_proxy=True)
+    model = shared.acquire()
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        error = threads.submit(model.timed, np.zeros((1, 2, 2, 3), np.uint8)).exception(60)
+    shared.release(model)
+    assert type(error) is ModelFailure and str(error) == "the model fails on every image, a black one too: lost"
 
 
 def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():

@@ -15,6 +15,32 @@ ValueError: the model is gone [while running 'EmbedImages']
 """
 
 
+TENSORFLOW = """Graph execution error:
+
+Detected at node Call/assert_less/Assert defined at (most recent call last):
+  File "threading.py", line 1002, in _bootstrap
+
+  File "loading.py", line 7, in <module>
+
+assertion failed: [too bright]
+\t [[{{node Call/assert_less/Assert}}]] [Op:__inference_pruned_205]"""
+
+TENSORFLOW_PYTHON = """Graph execution error:
+
+Detected at node PyFunc defined at (most recent call last):
+<stack traces unavailable>
+KeyError: 'no such thing'
+Traceback (most recent call last):
+
+  File "script_ops.py", line 269, in __call__
+    ret = func(*args)
+
+KeyError: 'no such thing'
+
+
+\t [[{{node PyFunc}}]] [Op:__inference_pyf_212]"""
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -37,6 +63,12 @@ ValueError: the model is gone [while running 'EmbedImages']
             "<RPC that terminated with: status = UNAVAILABLE",
         ),
         (RuntimeError("failed:"), "failed:"),
+        (RuntimeError(TENSORFLOW), "assertion failed: [too bright]"),
+        (
+            RuntimeError("{{function_node __inference_f_9}} too bright\n\t [[{{node a/b}}]] [Op:__inference_f]"),
+            "too bright",
+        ),
+        (RuntimeError(TENSORFLOW_PYTHON), "KeyError: 'no such thing'"),
     ],
 )
 def test_one_line(error, said):

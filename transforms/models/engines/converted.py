@@ -5,8 +5,9 @@ import functools
 import numpy as np
 
 from transforms.models import handles
-from transforms.models.engines import cache, openvino_engine
+from transforms.models.engines import cache, mosaics, openvino_engine
 from transforms.models.spec import ModelSpec
+from transforms.one_line import one_line
 
 # The largest distance between the vectors of OpenVINO and TensorFlow, relative to their length, both in float32.
 _MAX_RELATIVE_ERROR = 1e-3
@@ -37,8 +38,10 @@ def _network(spec: ModelSpec, files_state: object) -> "openvino_engine.openvino.
     try:
         converted = openvino_engine.read(frozen.graph(opened.function))
         _check_agrees(converted, opened, spec.image_size)
-    except Exception as error:
-        raise NotConvertible(str(error)) from error
+    except (MemoryError, OSError):  # the machine's fault, and not the model's
+        raise
+    except Exception as error:  # either library raises anything; nothing of the attempt is used afterwards
+        raise NotConvertible(one_line(error)) from error
     cache.write_network(entry, converted)
     # OpenVINO maps a network that it reads from a file: only the weights in use are in memory.
     return cache.read_network(entry) or converted
@@ -48,9 +51,7 @@ def _check_agrees(
     network: "openvino_engine.openvino.Model", opened: openvino_engine.Run, image_size: tuple[int, int]
 ) -> None:
     """Raises ValueError if a network returns other vectors than TensorFlow."""
-    height, width = image_size
-    coarse = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    pixels = coarse[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
+    pixels = mosaics.mosaics(2, image_size)
     expected = opened(pixels)
     actual = openvino_engine.compile_network(network, image_size, len(pixels), "float32", 1)(pixels)
     error = np.linalg.norm(actual - expected, axis=1)

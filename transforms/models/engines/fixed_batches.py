@@ -1,7 +1,11 @@
-"""Any number of images → calls with one batch shape. An engine compiles for a shape once, then only runs the model."""
+"""Any number of images → calls with one batch shape. An engine compiles for a shape once, then only runs the model.
+
+A call that fails is split until each image that causes it stands alone.
+"""
 
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,21 +16,49 @@ Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
 
 
-class OutOfDeviceMemory(RuntimeError):
+class InferenceError(RuntimeError):
+    """An engine raises over the pixels of a call. The message has the class and the first line of the engine's error.
+
+    It travels between processes that share a model, which not every engine's own error can.
+    """
+
+
+class OutOfDeviceMemory(InferenceError):
     """A batch does not fit into the memory of the device."""
 
 
-class FixedBatches:
-    """Calls a model with batches of one size, and pads the last batch. Thread-safe.
+class ModelFailure(RuntimeError):
+    """A model that does not work, whatever the image is. It fails the job."""
 
-    The size is halved whenever a batch does not fit into the memory of the device.
+
+class BatchResult(NamedTuple):
+    """The vectors of some images, and the errors of the others.
+
+    Attributes:
+      vectors: float32 (n - len(errors), dimension), of the images without an error, in their order.
+      errors: by the index of the image, from 0 to n - 1.
+    """
+
+    vectors: Vectors
+    errors: dict[int, InferenceError]
+
+
+class FixedBatches:
+    """Calls a model with batches of one size, and pads smaller ones with black images. Thread-safe.
+
+    The size is halved for good whenever a batch does not fit into the memory of the device.
+
+    A batch that fails is split in halves until each image that causes it stands alone: at most 2·log₂(batch size)
+    further calls per such image. One more call, with black images, tells whether the model still works. If it does, the
+    error is the image's, and otherwise the model's.
     """
 
     def __init__(self, run: Callable[[Pixels], Vectors], batch_size: int):
         """Wraps a model.
 
         Args:
-          run: uint8 (n, height, width, 3) → float32 (n, dimension). Raises OutOfDeviceMemory where n is too large.
+          run: uint8 (n, height, width, 3) → float32 (n, dimension). It embeds black images. Raises OutOfDeviceMemory
+            where n is too large, and InferenceError where it fails on an image. Any other error fails the job.
           batch_size: the first n to try.
         """
         self._run = run
@@ -38,29 +70,43 @@ class FixedBatches:
         """The current number of images per call of the model."""
         return self._batch_size
 
-    def __call__(self, pixels: Pixels) -> Vectors:
-        """Images, uint8 (n, height, width, 3) → vectors, float32 (n, dimension).
+    def __call__(self, pixels: Pixels) -> BatchResult:
+        """Embeds images, uint8 (n, height, width, 3).
 
         Raises:
-          OutOfDeviceMemory: if not even one image fits.
+          ModelFailure: if the model fails on a black image, which it embedded when it was loaded.
         """
-        outputs: list[Vectors] = []
-        done = 0
-        while done < len(pixels):
+        vectors: list[Vectors] = []
+        errors: dict[int, InferenceError] = {}
+        ranges = [(0, len(pixels))]  # to embed, the next one last
+        while ranges:
+            start, stop = ranges.pop()
             batch_size = self._batch_size
-            batch = pixels[done : done + batch_size]
-            try:
-                vectors = self._run(_pad(batch, batch_size))
-            except OutOfDeviceMemory:
-                self._halve(batch_size)
+            count = stop - start
+            if count > batch_size:
+                ranges += [(start + batch_size, stop), (start, start + batch_size)]
                 continue
-            outputs.append(vectors[: len(batch)])
-            done += len(batch)
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+            try:
+                vectors.append(self._run(_pad(pixels[start:stop], batch_size))[:count])
+            except InferenceError as error:
+                if isinstance(error, OutOfDeviceMemory) and batch_size > 1:
+                    self._halve(batch_size)
+                    ranges.append((start, stop))
+                elif count > 1:
+                    middle = start + count // 2
+                    ranges += [(middle, stop), (start, middle)]
+                else:
+                    errors[start] = error
+                    vectors.append(self._embed_black(pixels.shape[1:], batch_size)[:0])
+        return BatchResult(vectors[0] if len(vectors) == 1 else np.concatenate(vectors), errors)
+
+    def _embed_black(self, image_shape: tuple[int, ...], batch_size: int) -> Vectors:
+        try:
+            return self._run(np.zeros((batch_size, *image_shape), np.uint8))
+        except InferenceError as error:
+            raise ModelFailure(f"the model fails on every image, a black one too: {error}") from error
 
     def _halve(self, too_large: int) -> None:
-        if too_large == 1:
-            raise OutOfDeviceMemory("not even one image at a time fits into the memory of the device")
         with self._lock:  # another thread may have halved it already
             self._batch_size = min(self._batch_size, too_large // 2)
 
@@ -68,6 +114,6 @@ class FixedBatches:
 def _pad(batch: Pixels, batch_size: int) -> Pixels:
     if len(batch) == batch_size:
         return batch
-    padded = np.zeros((batch_size, *batch.shape[1:]), np.uint8)
+    padded = np.zeros((batch_size, *batch.shape[1:]), np.uint8)  # the model is known to embed black images
     padded[: len(batch)] = batch
     return padded

@@ -15,24 +15,37 @@ import numpy as np
 
 from transforms.cores import usable_cores
 from transforms.models import handles
-from transforms.models.engines import device, openvino_engine
-from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, FixedBatches, Pixels, Vectors
+from transforms.models.engines import device, mosaics, openvino_engine
+from transforms.models.engines.fixed_batches import (
+    BATCH_SIZE_DEFAULT,
+    BatchResult,
+    FixedBatches,
+    InferenceError,
+    ModelFailure,
+    Pixels,
+    Vectors,
+)
 from transforms.models.spec import ModelSpec
 
 _LOG = logging.getLogger(__name__)
+
+# So many failures without one vector make a model suspect.
+_SUSPECT_FAILURES = 32
 
 
 class ModelCall(NamedTuple):
     """The result of a call of a model for a batch of images, and the seconds before the computation began.
 
     Attributes:
-      vectors: float32 (n, dimension).
+      vectors: float32 (n - len(errors), dimension), of the images without an error, in their order.
+      errors: by the index of the image in the batch.
       waited: seconds that the call waited while other threads used the model.
       device: name of the device, see `device.name`.
       loading: seconds that the call waited for the model to be loaded; 0.0 if it was loaded before.
     """
 
     vectors: Vectors
+    errors: dict[int, InferenceError]
     waited: float
     device: str
     loading: float = 0.0
@@ -41,28 +54,67 @@ class ModelCall(NamedTuple):
 class EmbeddingModel:
     """A model as the pipeline calls it. Thread-safe."""
 
-    def __init__(self, embed: Callable[[Pixels], Vectors], calls_at_once: int):
+    def __init__(self, embed: Callable[[Pixels], BatchResult], calls_at_once: int):
         """Wraps a compiled model.
 
         Args:
-          embed: uint8 (n, height, width, 3) → float32 (n, dimension), for any n.
+          embed: embeds uint8 (n, height, width, 3), for any n.
           calls_at_once: how many threads may call `embed` at a time; the others wait.
         """
         self.calls_at_once = calls_at_once
         self._embed = embed
         self._device = device.name()
         self._turns = threading.Semaphore(calls_at_once)
+        self._counting = threading.Lock()
+        self._embedded = self._failed = 0
 
     def __call__(self, pixels: Pixels) -> Vectors:
-        """Images, uint8 (n, height, width, 3) → vectors, float32 (n, dimension)."""
-        return self.timed(pixels).vectors
+        """Images, uint8 (n, height, width, 3) → vectors, float32 (n, dimension).
+
+        Raises:
+          ValueError: if the model fails on one of the images, or on all.
+        """
+        try:
+            with self._turns:
+                result = self._embed(pixels)
+        except ModelFailure as error:
+            raise ValueError(str(error)) from error
+        for index, culprit in result.errors.items():
+            raise ValueError(f"the model fails on image {index} of {len(pixels)}: {culprit}") from culprit
+        return result.vectors
 
     def timed(self, pixels: Pixels) -> ModelCall:
-        """Returns the vectors of the images, uint8 (n, height, width, 3), with the timing of the call."""
+        """Returns the vectors and errors of the images, uint8 (n, height, width, 3), with the timing of the call.
+
+        Raises:
+          ModelFailure: if the model fails on a black image too. Also if it has embedded no image yet, has failed on 32
+            or more, and fails on a mosaic of random colours too.
+        """
         start = time.perf_counter()
         with self._turns:
             waited = time.perf_counter() - start
-            return ModelCall(self._embed(pixels), waited, self._device)
+            vectors, errors = self._embed(pixels)
+        if self._is_suspect(len(vectors), len(errors)):
+            *_, last = errors.values()
+            self._check_embeds_a_mosaic(pixels.shape[1:3], last)
+        return ModelCall(vectors, errors, waited, self._device)
+
+    def _is_suspect(self, embedded: int, failed: int) -> bool:
+        """Counts the images of a call, and returns whether the model may be what fails, and not the images."""
+        with self._counting:
+            self._embedded += embedded
+            self._failed += failed
+            return not self._embedded and failed > 0 and self._failed >= _SUSPECT_FAILURES
+
+    def _check_embeds_a_mosaic(self, image_size: tuple[int, int], last: InferenceError) -> None:
+        try:
+            self(mosaics.mosaics(1, image_size))
+        except ValueError as error:
+            raise ModelFailure(
+                f"the model fails on every image, {self._failed} so far and a mosaic of random colours: {last}"
+            ) from error
+        with self._counting:
+            self._embedded += 1  # it works, so the images are at fault
 
 
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from transforms.models import catalog
-from transforms.models.engines.fixed_batches import Pixels, Vectors
+from transforms.models.engines.fixed_batches import InferenceError, Pixels, Vectors
 
 try:
     import openvino
@@ -87,11 +87,18 @@ def compile_network(
       precision: one of `precisions()`.
       calls_at_once: threads that call the function at a time. Each call uses one thread of the CPU.
 
+    The function raises InferenceError for OpenVINO's errors.
+
     Raises:
+      ValueError: if shapes inside the network depend on the pixels.
       Exception: OpenVINO's, if it cannot compile the network.
     """
     network = network.clone()
     network.reshape([batch_size, *image_size, 3])
+    if network.is_dynamic():
+        # Tried with OpenVINO 2026.4: after an error over such shapes, the compiled network fails on every later batch,
+        # and if it has one stream it returns the vectors of an earlier batch without an error.
+        raise ValueError("shapes inside the network depend on the pixels: expected one shape per tensor")
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
         "NUM_STREAMS": str(calls_at_once),
@@ -105,7 +112,11 @@ def compile_network(
         request = getattr(requests, "request", None)
         if request is None:
             request = requests.request = on_cpu.create_infer_request()
-        request.infer([pixels], share_inputs=True)
+        try:
+            request.infer([pixels], share_inputs=True)
+        except RuntimeError as error:  # its first lines have places in OpenVINO's source, and its last one the reason
+            reason = str(error).strip().splitlines()[-1:]
+            raise InferenceError(": ".join([type(error).__name__, *reason])) from error
         return np.array(request.get_output_tensor(0).data, np.float32)
 
     return run

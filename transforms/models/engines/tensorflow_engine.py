@@ -1,6 +1,6 @@
 """Runs a model with TensorFlow, on a GPU, or on the CPU where OpenVINO cannot run it."""
 
-import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -8,14 +8,19 @@ import tensorflow as tf
 
 from transforms.cores import usable_cores
 from transforms.models.engines import device, frozen
-from transforms.models.engines.fixed_batches import OutOfDeviceMemory, Pixels, Vectors
+from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory, Pixels, Vectors
+from transforms.one_line import one_line
+
+_LOG = logging.getLogger(__name__)
 
 # The GPU copies one batch while it computes another.
 _GPU_CALLS_AT_ONCE = 2
 
 
 def compile_function(function: Any, precision: str) -> Callable[[Pixels], Vectors]:
-    """Returns a function, uint8 (n, height, width, 3) → float32 (n, dimension), that raises OutOfDeviceMemory.
+    """Returns a function, uint8 (n, height, width, 3) → float32 (n, dimension).
+
+    The function raises InferenceError, of which OutOfDeviceMemory is one, for the errors of TensorFlow's operations.
 
     Args:
       function: a concrete function of TensorFlow from pixels to vectors. It is frozen where possible.
@@ -23,14 +28,19 @@ def compile_function(function: Any, precision: str) -> Callable[[Pixels], Vector
         mixed precision" considers safe (https://www.tensorflow.org/guide/graph_optimization).
     """
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "float16"})
-    with contextlib.suppress(Exception):  # a function that cannot be frozen runs unchanged
+    try:
         function = frozen.function(function)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - TensorFlow's internals raise anything; they copy, and leave `function` as it is
+        _LOG.warning("the model runs with variables because it cannot be frozen: %s", one_line(error))
 
     def run(pixels: Pixels) -> Vectors:
         try:
             output = function(tf.constant(pixels))
-        except tf.errors.ResourceExhaustedError as error:
-            raise OutOfDeviceMemory(str(error)) from error
+        except tf.errors.OpError as error:
+            kind = OutOfDeviceMemory if isinstance(error, tf.errors.ResourceExhaustedError) else InferenceError
+            raise kind(f"{type(error).__name__}: {one_line(error)}") from error
         vectors: Vectors = (output[0] if isinstance(output, list) else output).numpy()
         return vectors
 

@@ -66,6 +66,16 @@ def test_what_openvino_does_not_read_is_not_convertible(spec, monkeypatch):
         converted.network(spec)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device")], ids=repr)
+def test_a_fault_of_the_machine_does_not_mean_that_the_model_is_not_convertible(spec, monkeypatch, error):
+    def read(graph):
+        raise error
+
+    monkeypatch.setattr(openvino_engine, "read", read)
+    with pytest.raises(type(error)):
+        converted.network(spec)
+
+
 def test_what_tensorflow_does_not_open_is_another_error(spec, tmp_path):
     (tmp_path / "m" / "saved_model.pb").write_bytes(b"no model")
     with pytest.raises(ValueError, match="is not a SavedModel") as error:

@@ -7,12 +7,13 @@ import pytest
 
 from tests.clocks import Clock
 from transforms.models.engines import lazy
+from transforms.models.engines.fixed_batches import BatchResult
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.engines.loading import EmbeddingModel
 
 
 def plus_one():
-    return EmbeddingModel(lambda pixels: pixels + np.float32(1), 4)
+    return EmbeddingModel(lambda pixels: BatchResult(pixels + np.float32(1), {}), 4)
 
 
 def test_nothing_is_loaded_before_it_is_needed():

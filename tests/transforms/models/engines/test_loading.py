@@ -11,6 +11,7 @@ import tensorflow as tf
 from tests.clocks import Clock
 from transforms.models import catalog, resolve
 from transforms.models.engines import converted, loading, opening, openvino_engine
+from transforms.models.engines.fixed_batches import BatchResult, FixedBatches, InferenceError, ModelFailure
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,19 @@ def test_what_openvino_does_not_take_tensorflow_runs(tmp_path, nothing_kept, cap
             loading.load(dataclasses.replace(found, precision="bfloat16"))
 
 
+def test_a_model_whose_shapes_depend_on_the_pixels_goes_on_after_an_image_on_which_it_raises(tmp_path, nothing_kept):
+    def none_bright(means):  # only no vector at all has the shape that is asked for
+        return means + tf.reduce_sum(tf.reshape(tf.boolean_mask(means, means[:, 0] > 0.9), [0]))
+
+    spec = _saved(tmp_path / "m", _Means(none_bright))
+    dark = np.full((3, 16, 16, 3), 51, np.uint8)
+    model = loading.load(spec)
+    for _ in range(2):
+        vectors, errors, *_ = model.timed(np.concatenate([dark, np.full_like(dark[:1], 255)]))
+        np.testing.assert_allclose(vectors, np.full((3, 3), 0.2), atol=1e-6)
+        assert list(errors) == [3]
+
+
 @pytest.mark.parametrize("wrong", [lambda vectors: vectors * 1.01, lambda vectors: vectors * np.nan])
 def test_an_engine_that_gives_other_vectors_is_not_used(tmp_path, nothing_kept, monkeypatch, caplog, wrong):
     right = openvino_engine.compile_network
@@ -117,7 +131,7 @@ def test_who_waits_for_a_turn_is_told_how_long(monkeypatch):
             running.set()
             clock.wait_for_reads(3)  # twice by the first, once by the second: it has come
             clock.now = 5.0
-        return np.zeros((len(pixels), 4), np.float32)
+        return BatchResult(np.zeros((len(pixels), 4), np.float32), {})
 
     model = loading.EmbeddingModel(run, calls_at_once=1)
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
@@ -125,6 +139,71 @@ def test_who_waits_for_a_turn_is_told_how_long(monkeypatch):
         assert running.wait(60)
         assert model.timed(np.zeros((1, 2, 2, 3), np.uint8)).waited == 5.0
         assert first.result().waited == 0.0
+
+
+def dark_only(pixels):
+    """A model that raises over images that are not black."""
+    if pixels.any():
+        raise InferenceError("InvalidArgumentError: too bright")
+    return np.zeros((len(pixels), 4), np.float32)
+
+
+def images(*values):
+    return np.stack([np.full((2, 2, 3), value, np.uint8) for value in values])
+
+
+def test_a_model_that_embeds_neither_an_image_nor_a_mosaic_fails_the_job():
+    model = loading.EmbeddingModel(FixedBatches(dark_only, 8), calls_at_once=1)
+    model(images(0))  # a call that warms the model up proves nothing
+    assert sorted(model.timed(images(*[9] * 31)).errors) == list(range(31))
+    for count in (32, 33):  # again, if the bundle is tried again
+        message = (
+            f"the model fails on every image, {count} so far and a mosaic of random colours: InvalidArgumentError: "
+        )
+        with pytest.raises(ModelFailure, match=message):
+            model.timed(images(9))
+
+
+def test_images_are_at_fault_if_the_model_embeds_a_mosaic():
+    calls = []
+
+    def not_nine(pixels):
+        calls.append(1)
+        if (pixels == 9).all(axis=(1, 2, 3)).any():
+            raise InferenceError("InvalidArgumentError: nine")
+        return np.zeros((len(pixels), 4), np.float32)
+
+    model = loading.EmbeddingModel(FixedBatches(not_nine, 1), calls_at_once=1)
+    for _ in range(3):
+        assert len(model.timed(images(*[9] * 40)).errors) == 40
+    assert len(calls) == 3 * 80 + 1  # each image and a black one, and the mosaic once
+
+
+@pytest.mark.parametrize("values", [[9], [9] * 100 + [0]], ids=["one image", "one good image after a hundred"])
+def test_a_model_that_has_not_failed_on_all_of_many_images_works(values):
+    model = loading.EmbeddingModel(FixedBatches(dark_only, 8), calls_at_once=1)
+    call = model.timed(images(*values))
+    assert len(call.vectors) == values.count(0) and len(call.errors) == values.count(9)
+
+
+def test_a_model_that_has_embedded_an_image_may_fail_on_any_number_of_others():
+    model = loading.EmbeddingModel(FixedBatches(dark_only, 8), calls_at_once=1)
+    model.timed(images(9, 0))
+    for _ in range(5):
+        assert len(model.timed(images(*[9] * 32)).errors) == 32
+
+
+def test_without_timing_an_image_on_which_the_model_raises_is_an_error():
+    model = loading.EmbeddingModel(FixedBatches(dark_only, 8), calls_at_once=1)
+    with pytest.raises(ValueError, match="the model fails on image 2 of 3: InvalidArgumentError: too bright"):
+        model(images(0, 0, 9))
+
+    def broken(pixels):
+        raise InferenceError("InternalError: no kernel")
+
+    model = loading.EmbeddingModel(FixedBatches(broken, 8), calls_at_once=1)
+    with pytest.raises(ValueError, match="the model fails on every image, a black one too: InternalError: no kernel"):
+        model(images(0))
 
 
 def test_every_known_name_has_a_loader():

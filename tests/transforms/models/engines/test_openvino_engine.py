@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from transforms.models.engines import openvino_engine
+from transforms.models.engines.fixed_batches import InferenceError
 
 openvino = pytest.importorskip("openvino")
 ops = pytest.importorskip("openvino.opset8")
@@ -39,9 +40,20 @@ def test_a_call_leaves_the_vectors_of_the_last_alone():
     np.testing.assert_allclose(first, PIXELS[:1].mean(axis=(1, 2)), rtol=1e-6)
 
 
-def test_another_shape_than_compiled_is_an_error():
-    with pytest.raises(RuntimeError, match="incompatible"):
-        compiled(means_network(), 4)(PIXELS[:1])
+def test_an_error_is_told_in_one_line_and_the_next_batch_is_embedded():
+    run = compiled(means_network(), 4)
+    with pytest.raises(InferenceError, match=r"\ARuntimeError: .*incompatible.*\Z") as error:
+        run(PIXELS[:1])
+    assert ".cpp" not in str(error.value)
+    np.testing.assert_allclose(run(PIXELS), PIXELS.mean(axis=(1, 2)), rtol=1e-6)  # sums of 30 integers
+
+
+def test_a_network_whose_shapes_depend_on_the_pixels_is_refused():
+    images = ops.parameter([-1, -1, -1, 3], np.uint8, name="images")
+    bright = ops.non_zero(ops.greater(images, ops.constant(np.uint8(200))))
+    network = openvino.Model([ops.reduce_sum(ops.convert(bright, np.float32), np.array([1]))], [images])
+    with pytest.raises(ValueError, match="shapes inside the network depend on the pixels"):
+        compiled(network, 4)
 
 
 @pytest.mark.parametrize(("weights", "images"), [(10_000_000, 8), (10_000_001, 1)])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from transforms.models.engines import device, tensorflow_engine
-from transforms.models.engines.fixed_batches import OutOfDeviceMemory
+from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 4, 3, 3), np.uint8)
 
@@ -33,9 +33,10 @@ def test_a_function_becomes_one_of_constants(function, scale):
         np.testing.assert_allclose(vectors, 2.0 * pixels.mean(axis=(1, 2)), rtol=1e-6)  # float32 sums of 12 terms
 
 
-def test_what_cannot_be_frozen_runs_as_it_is():
+def test_what_cannot_be_frozen_runs_as_it_is(caplog):
     run = tensorflow_engine.compile_function(lambda pixels: tf.reduce_max(pixels, axis=[1, 2]), "float32")
     np.testing.assert_array_equal(run(PIXELS), PIXELS.max(axis=(1, 2)))
+    assert "the model runs with variables because it cannot be frozen: " in caplog.text
 
 
 def test_only_float16_is_mixed(function):
@@ -51,10 +52,38 @@ def test_a_device_without_memory_is_told_from_other_errors():
 
         return tensorflow_engine.compile_function(function, "float32")
 
-    with pytest.raises(OutOfDeviceMemory, match="OOM when allocating"):
+    with pytest.raises(OutOfDeviceMemory, match="^ResourceExhaustedError: OOM when allocating tensor$"):
         failing(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))(PIXELS)
-    with pytest.raises(tf.errors.InternalError, match="no kernel"):
+    with pytest.raises(InferenceError, match="^InternalError: no kernel$") as error:
         failing(tf.errors.InternalError(None, None, "no kernel"))(PIXELS)
+    assert not isinstance(error.value, OutOfDeviceMemory)
+    with pytest.raises(MemoryError):
+        failing(MemoryError())(PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (lambda x: tf.gather(tf.zeros(10), tf.cast(tf.reduce_max(x), tf.int32)), "indices = 255 is not in [0, 10)"),
+        (lambda x: 7 // tf.cast(255 - tf.reduce_max(x), tf.int32), "Integer division by zero"),
+    ],
+    ids=["gather", "division"],
+)
+def test_an_error_over_pixels_names_no_node_of_the_graph(operation, message):
+    function = tf.function(operation, input_signature=[tf.TensorSpec((None, 4, 3, 3), tf.uint8)], autograph=False)
+    run = tensorflow_engine.compile_function(function.get_concrete_function(), "float32")
+    with pytest.raises(InferenceError) as error:
+        run(np.full((1, 4, 3, 3), 255, np.uint8))
+    assert str(error.value) == f"InvalidArgumentError: {message}"
+
+
+def test_too_little_memory_to_freeze_a_function_is_not_taken_for_one_that_cannot_be_frozen(function, monkeypatch):
+    def freeze(function):
+        raise MemoryError
+
+    monkeypatch.setattr(tensorflow_engine.frozen, "function", freeze)
+    with pytest.raises(MemoryError):
+        tensorflow_engine.compile_function(function, "float32")
 
 
 @pytest.mark.parametrize(("has_gpu", "calls"), [(True, 2), (False, 5)])
