@@ -12,9 +12,8 @@ from pipeline.verify.findings import Findings
 from pipeline.verify.identities import ContentVectors
 from pipeline.verify.run_files import RunFiles
 from pipeline.verify.stored import Stored
-from tests.outputs import file_digests
 from tests import outputs
-from tests.outputs import embedding, failure
+from tests.outputs import embedding, failure, file_digests
 from transforms.encoding import examples
 
 COLUMNS = schema_file.columns(examples.schema_text(outputs.MODEL.fields()).encode())
