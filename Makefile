@@ -36,6 +36,12 @@ FUZZ_SEED ?= 0
 fuzz: $(VENV)/test
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz --seconds=$(FUZZ_SECONDS) --seed=$(FUZZ_SEED) $(FUZZ)
 
+# Makes each fault that we know how to make, and prints what happened: the table of docs/reliability.md. About half an hour;
+# with TORTURE=--quick five minutes.
+.PHONY: torture
+torture: $(VENV)/test
+	$(BIN)/python -m tests.torture $(TORTURE)
+
 # Known vulnerabilities of the image's locked versions. Without a network it says so in one line, and succeeds: pip-audit
 # writes its table only if it was answered.
 .PHONY: audit

@@ -70,11 +70,8 @@ def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
     by_error = sum(images for errors in fields["failures"].values() for images in errors.values())
     if counts["failed"] != by_error:
         yield f"{counts['failed']} images failed, and by error {by_error}"
-    vectors, of_attempts = (
-        counts["embedded"] + counts["reused"] + counts["duplicate"],
-        sum(fields.get("attempts", {}).values()),
-    )
-    if fields.get("attempts") and vectors != of_attempts:
+    vectors, of_attempts = counts["embedded"] + counts["reused"] + counts["duplicate"], sum(fields["attempts"].values())
+    if vectors != of_attempts:
         yield f"{vectors} vectors, and {of_attempts} of all attempts"
     yield from _of_times(fields)
 
@@ -86,7 +83,7 @@ def _of_times(fields: Mapping[str, Any]) -> Iterator[str]:
         yield f"{elapsed} seconds elapsed from {fields['started_at']} to {fields['finished_at']}"
     embedded, rate = fields["counts"]["embedded"], fields["images_per_second"]
     # The rate is that of the last attempt, and the counts are of all.
-    if elapsed > _ROUNDING and len(fields.get("attempts", {})) <= 1:
+    if elapsed > _ROUNDING and len(fields["attempts"]) == 1:
         slowest, fastest = embedded / (elapsed + _ROUNDING), embedded / (elapsed - _ROUNDING)
         if not slowest - 2 * _ROUNDING <= rate <= fastest + 2 * _ROUNDING:
             yield f"{rate} images per second, with {embedded} images embedded in {elapsed} seconds"
@@ -168,6 +165,7 @@ _FIELDS = {
     "phases": _maps(_is_number),
     "device": _is_text,
     "files": _maps(_is_text),
+    "attempts": _maps(_is_count),
 }
 
 

@@ -4,6 +4,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests import data_generation as data
@@ -32,28 +33,30 @@ def run(scratch: Path, images: int = 2000, kills: int = 10, seed: int = 0) -> Ou
     """Kills a job of some images several times, each time at a random moment, and lets it finish. Raises Broken."""
     photos, output, log = scratch / "photos", scratch / "out", scratch / "embedded"
     data.write_images(photos, images, height=48, width=64)
-    moments = random.Random(seed)
+    chance = random.Random(seed)
     command = [sys.executable, "-c", _COUNTING, log, "--input", photos, "--output", output, "--run_id", "killed"]
-    killed = 0
-    while killed < kills:
+    # Each attempt is killed once so many images are embedded, and a moment later.
+    for number in sorted(chance.sample(range(images - 200), kills)):
         process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        try:
-            process.wait(moments.uniform(3, 12))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            killed += 1
-            continue
-        break
+        while _embedded(log) < number:
+            check(process.poll() is None, f"the run ended before image {number}")
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 1))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     last = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
     check(last.returncode == 0, last.stderr)
     keys = [row["image/key"] for row in read_rows(output, "killed")]
     check(len(keys) == len(set(keys)) == images, f"{len(keys)} records of {len(set(keys))} keys, expected {images}")
     check(not list(output.rglob(".parts")), "parts are left behind")
-    twice = sum(map(int, log.read_text().split())) - images
+    twice = _embedded(log) - images
     return Outcome(
         f"SIGKILL at random moments of a job of {images:,} images",
         "`tests.torture.kills`, the same command after each",
-        killed,
+        kills,
         f"{images:,} distinct keys; {twice} images embedded twice in all",
     )
+
+
+def _embedded(log: Path) -> int:
+    return sum(map(int, log.read_text().split())) if log.exists() else 0

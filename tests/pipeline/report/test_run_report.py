@@ -9,7 +9,7 @@ from pipeline import options
 from pipeline.report import run_report
 from tests.reporting import COUNTED, compose, configured
 from transforms.cores import usable_cores
-from transforms.records import StageSeconds
+from transforms.records import Shard, StageSeconds
 
 
 def test_what_it_holds(model):
@@ -161,7 +161,8 @@ def test_digests_of_the_files_that_have_no_checksums(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(contents.get(name, b"of no interest"))
-    assert run_report.file_digests(str(tmp_path), "r") == {
+    parts = [Shard(str(path), 0) for path in (tmp_path / "failures" / "r").iterdir()]
+    assert run_report.file_digests(str(tmp_path), "r", b"schema", parts) == {
         name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
     }
 

@@ -69,7 +69,7 @@ def test_files_without_embeddings(tmp_path):
         read(garbage)
     broken = tmp_path / "broken"
     broken.write_bytes(data.write_tfrecords(tmp_path / "whole", embeddings([b"1"], [[1, 1]])).read_bytes()[:-3])
-    with pytest.raises(ValueError, match="broken': a truncated or broken TFRecord"):
+    with pytest.raises(ValueError, match="broken': a truncated TFRecord file"):
         read(broken)
 
 
