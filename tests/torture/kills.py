@@ -49,12 +49,15 @@ def run(scratch: Path, images: int = 2000, kills: int = 10, seed: int = 0) -> Ou
     keys = [row["image/key"] for row in read_rows(output, "killed")]
     check(len(keys) == len(set(keys)) == images, f"{len(keys)} records of {len(set(keys))} keys, expected {images}")
     check(not list(output.rglob(".parts")), "parts are left behind")
+    verify = [sys.executable, "-m", "pipeline.verify", "--output", str(output), "--input", str(photos)]
+    verified = subprocess.run(verify, cwd=ROOT, capture_output=True, text=True, check=False)
+    check(verified.returncode == 0, verified.stdout)
     twice = _embedded(log) - images
     return Outcome(
         f"SIGKILL at random moments of a job of {images:,} images",
         "`tests.torture.kills`, the same command after each",
         kills,
-        f"{images:,} distinct keys; {twice} images embedded twice in all",
+        f"{images:,} distinct keys, `pipeline.verify` finds nothing; {twice} images embedded twice in all",
     )
 
 
