@@ -174,8 +174,11 @@ def wrote(config: EmbedConfig, report: RunReport) -> bool:
 
 
 def started_at(label: str) -> str:
-    """Returns the start of an attempt as reports state it."""
-    return _timestamp(datetime.datetime.fromisoformat(label))
+    """Returns the start of an attempt as reports state it; "" if the text is no label."""
+    try:
+        return _timestamp(datetime.datetime.fromisoformat(label))
+    except ValueError:
+        return ""
 
 
 def _started_at(report: str) -> str | None:

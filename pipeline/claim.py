@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline import attempt as attempts
 from pipeline.attempt import CLAIM_SUFFIX, Attempt
 from pipeline.options import EmbedConfig
+from pipeline.report.run_report import RunReport
 from transforms.models.spec import ModelSpec
 from transforms.storage import contested, files
 
@@ -147,12 +149,22 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
         raise _held(attempt.run_id, contested.read(place)) from None
 
 
-def clean_up(attempt: Attempt) -> None:
-    """Removes what a complete run has left: it was killed after its report was written, and before its last step."""
+def clean_up(attempt: Attempt, finished: RunReport) -> None:
+    """Removes what a complete run has left if it was killed after its report was written, and before its last step.
+
+    The claim and the parts of a later attempt stay, such as one with --overwrite.
+
+    Args:
+      attempt: at the same run.
+      finished: the report of the run.
+    """
     place = path(attempt.place, attempt.run_id)
-    if contested.read(place):
-        attempt.remove_parts()
-        files.remove_file(place)
+    present = contested.read(place)
+    claim = Claim.of_bytes(present.content) if present else None
+    if present and claim and attempts.started_at(claim.attempt) == finished.started_at:
+        attempt.remove_parts(after=claim.attempt)
+        with contextlib.suppress(contested.Lost):
+            contested.remove(place, present.state)
 
 
 def unfinished(place: str, config: EmbedConfig, model: ModelSpec, say: Callable[[str], object]) -> str | None:

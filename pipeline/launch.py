@@ -59,18 +59,16 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         model = precision.resolved(config, runners.is_local(beam_options))
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
-        temp_location = runners.temp_location(beam_options, config) if config.output_table else None
-        config = _of_unfinished_run(config, model, temp_location, terminal)
-        attempt = attempts.of(config, temp_location)
-        publication, claim_state = None, None
-        if finished := check.finished(config, model):
-            _add_missing_report(config, finished)
-            claim.clean_up(attempt)
+        if finished := check.finished(config, model) if config.is_named else None:
+            _finish(config, finished)
         else:
+            temp_location = runners.temp_location(beam_options, config) if config.output_table else None
+            config = _of_unfinished_run(config, model, temp_location, terminal)
+            attempt = attempts.of(config, temp_location)
             check.check_output(config, model)
             if temp_location:
                 check.check_temp_location(config, temp_location)
-            claim_state = claim.look(attempt, terminal.screen.write)
+            publication, claim_state = None, claim.look(attempt, terminal.screen.write)
             if temp_location and config.output_table:
                 publication = publish.prepare(
                     config.output_table, config.run_id, model.digest, temp_location, config.make_latest
@@ -188,12 +186,16 @@ def _show(config: EmbedConfig, beam_args: Sequence[str], beam_options: "Pipeline
     return DONE
 
 
-def _add_missing_report(config: EmbedConfig, published: "RunReport") -> None:
-    """Writes the report file of a run that published its rows, and was killed before it wrote the file."""
+def _finish(config: EmbedConfig, published: "RunReport") -> None:
+    """Writes the report file of a run that published its rows, and does what else is left of its last step."""
+    from pipeline import attempt, claim
     from pipeline.report import run_report
 
-    if config.output and not run_report.read(config.output, config.run_id):
+    if not config.output:
+        return
+    if not run_report.read(config.output, config.run_id):
         run_report.write(config.output, published)
+    claim.clean_up(attempt.of(config), published)
 
 
 def _report(config: EmbedConfig) -> "RunReport | None":

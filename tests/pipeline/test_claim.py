@@ -1,6 +1,7 @@
 """pipeline.claim: one process at a run, and a run that a dead one has left goes on."""
 
 import dataclasses
+import datetime
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -254,3 +256,24 @@ def test_an_attempt_with_a_claim_travels_to_workers(own):
     claimed = dataclasses.replace(own, claim=str(path(own)))
     assert pickle.loads(pickle.dumps(claimed)) == claimed  # noqa: S301 - made here
     assert json.loads(json.dumps(claimed.label)) == own.label
+
+
+def test_what_a_complete_run_has_left_goes_and_what_a_later_attempt_has_stays(tmp_path):
+    stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
+    finished = SimpleNamespace(started_at="2026-01-01T00:00:00.000+00:00")
+    parts = tmp_path / "embeddings" / "r" / ".parts"
+    for is_own in (True, False):
+        own, later = stored.label, "20260102T000000.000Z"
+        parts.mkdir(parents=True)
+        (parts / f"{own if is_own else later}-embedded-x.tfrecord").write_bytes(b"")
+        place = Path(claim.path(str(tmp_path), "r"))
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(claim.Claim("r", own if is_own else later, {}, "host", "").to_bytes())
+        claim.clean_up(stored, finished)
+        assert (place.exists(), parts.exists()) == (not is_own, not is_own)
+
+
+def test_without_a_claim_nothing_is_cleaned_up(tmp_path):
+    stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
+    claim.clean_up(stored, SimpleNamespace(started_at="2026-01-01T00:00:00.000+00:00"))
+    assert list(tmp_path.iterdir()) == []
