@@ -26,7 +26,7 @@ def report(run_id="r", started_at=T0, pruned=0, **counts) -> RunReport:
         pruned=pruned,
         failures={},
         inputs=["gs://b/**"],
-        model={"name": "m", "digest": DIGEST, "dimension": 2},
+        model={"name": "m", "digest": DIGEST, "dimension": 2, "image_size": [8, 8]},
         shards=0,
         seconds={},
         timings={},
@@ -44,7 +44,7 @@ class Table:
         self.publication = self.staged()
 
     def staged(self) -> Publication:
-        self.publication = publish.prepare(self.name, DIGEST, "gs://temp/loads", False)
+        self.publication = publish.prepare(self.name, "nightly", DIGEST, "gs://temp/loads", False)
         files.write(f"{self.publication.temp_location}/rows", b"were loaded from here")
         return self.publication
 
