@@ -162,7 +162,9 @@ def _interrupted(
         interruption.store([parts.save_all, attempt.remove_journals, holder.leave])
         embedded = counters.of_process().get(counters.IMAGES_EMBEDDED, 0)
         stored = parts.saved(write_tfrecord.SUFFIX)
-        work = f"{embedded} images embedded, {stored} vectors stored in {attempt.vectors}; " if embedded else ""
+        # Worker processes of their own count for themselves.
+        work = f"{embedded} images embedded, {stored} vectors" if embedded else "all vectors so far are"
+        work = f"{work} stored in {attempt.vectors}; "
         text = f"interrupted: {work}{go_on}"
     else:
         text = f"interrupted: a job on a cluster goes on; if it does not, {go_on}"
