@@ -63,11 +63,11 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             _finish(config, finished)
         else:
             temp_location = runners.temp_location(beam_options, config) if config.output_table else None
-            config = _of_unfinished_run(config, model, temp_location, terminal)
-            attempt = attempts.of(config, temp_location)
             check.check_output(config, model)
             if temp_location:
                 check.check_temp_location(config, temp_location)
+            config = _of_unfinished_run(config, model, temp_location, terminal)
+            attempt = attempts.of(config, temp_location)
             publication, claim_state = None, claim.look(attempt, terminal.screen.write)
             if temp_location and config.output_table:
                 publication = publish.prepare(

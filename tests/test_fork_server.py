@@ -33,5 +33,5 @@ def test_exit_code_and_streams_are_those_of_a_process(server, tmp_path):
 def test_after_a_run_that_took_too_long_there_is_another(server, tmp_path):
     with pytest.raises(subprocess.TimeoutExpired):
         server.run(["--output", str(tmp_path / "out")], 0.5)
-    assert not list(tmp_path.glob("out/runs/*"))
+    assert not list(tmp_path.glob("out/runs/*.json"))
     assert server.run(["--help"], 60).returncode == 0
