@@ -71,6 +71,6 @@ def test_a_bucket_that_cannot_be_reached(tmp_path, flag, server):
     assert time.monotonic() - start < 40
     assert run.code == 2
     (line,) = run.stderr.splitlines()
-    verb = "listed" if flag == "--input" else "read"
+    verb = "listed" if flag == "--input" else "written"
     assert f"{flag} '{flags[1]}' cannot be {verb}: no connection to 127.0.0.1:{port} (" in line
     assert line.endswith("check the network or STORAGE_EMULATOR_HOST")

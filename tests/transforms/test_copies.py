@@ -176,9 +176,9 @@ def test_what_cannot_be_read_is_a_failure_and_keeps_no_twin_waiting():
 @pytest.mark.parametrize("by_crc32c", [True, False])
 @pytest.mark.parametrize("entries", [[], [known(b"/x", b"55")]], ids=["first run", "nothing new"])
 def test_nothing_to_embed(entries, by_crc32c):
-    assert find({}, entries, by_crc32c) == dict.fromkeys(
-        ("to_embed", "reused", "resumed", "copies", "failures", "read"), []
-    )
+    assert find({}, entries, by_crc32c) == {
+        name: [] for name in ("to_embed", "reused", "resumed", "copies", "failures", "read")
+    }
 
 
 def test_by_sha256():

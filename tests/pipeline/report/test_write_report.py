@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
@@ -11,6 +12,7 @@ from pipeline.report import run_report
 from pipeline.report.write_report import ComposeReport, WriteReport
 from tests.collecting import collect
 from tests.reporting import configured
+from transforms import write_tfrecord
 from transforms.records import Failure, Shard, StageSeconds
 
 pytestmark = pytest.mark.slow
@@ -67,7 +69,6 @@ def composed(model, config, **changes):
 
 
 def test_counted_in_the_pipeline(model, tmp_path):
-    (tmp_path / "schema.pbtxt").write_bytes(b"schema")
     config = configured("--input=x", f"--output={tmp_path}")
     report = composed(model, config)
     assert report.counts == {"listed": 52, "embedded": 30, "reused": 9, "duplicate": 0, "failed": 5, "skipped": 8}
@@ -79,7 +80,10 @@ def test_counted_in_the_pipeline(model, tmp_path):
         # A batch took as long as its four images together.
         "embed": {"number": 4, "mean_ms": 500.0, "longest_ms": 500.0, "from_s": 7.0, "to_s": 9.0, "batch_size": 4.0},
     }
-    assert report.files == {"schema.pbtxt": hashlib.sha256(b"schema").hexdigest()}
+    assert report.files == {
+        "schema.pbtxt": hashlib.sha256(write_tfrecord.schema(model.fields())).hexdigest(),
+        "failures/r/part-00000-of-00001.jsonl": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    }
     assert run_report.read(str(tmp_path), "r").to_json() == report.to_json()
 
 
