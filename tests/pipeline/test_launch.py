@@ -156,7 +156,10 @@ def test_an_interruption_ends_the_process_at_once(start, instead, leaves, photos
         start(photos, "--run_id=night")
     assert left.value.args == (code,)
     printed = capfd.readouterr()
-    line = r"\nrun_pipeline\.py: interrupted: all vectors so far are stored in .*; to go on: python run_pipeline\.py --output=.* --run_id=night\n"
+    line = (
+        r"\nrun_pipeline\.py: interrupted: all vectors so far are stored in .*; "
+        r"to go on: python run_pipeline\.py --output=.* --run_id=night\n"
+    )
     assert printed.out == "" and re.fullmatch(line, printed.err), printed.err
 
 
