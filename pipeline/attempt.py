@@ -93,11 +93,10 @@ class Attempt:
         """Raises OSError if another process has taken over the run or completed it, or the claim is gone."""
         if self.claim is None:
             return
-        present = contested.read(self.claim)
         report = run_report.path(self.output, self.run_id) if self.output else None
-        if report and _started_at(report) == _timestamp(self.started_at):
+        if report and _started_at(report) == run_report.timestamp(self.started_at):
             return  # a runner repeats the last step of a run that is complete
-        if present is None or json.loads(present.content)["attempt"] != self.label:
+        if self._own_claim(self.claim) is None:
             raise OSError(
                 f"run_id={self.run_id!r}: the claim {self.claim} is not this attempt's any more, so it names no file: "
                 "has another process taken over the run, or was the output removed?"
@@ -114,7 +113,7 @@ class Attempt:
         report = run_report.path(self.output, self.run_id)
         started_at = _started_at(report)
         # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
-        if started_at is None or started_at >= _timestamp(self.started_at):
+        if started_at is None or started_at >= run_report.timestamp(self.started_at):
             return
         files.remove_file(report)
         if files.match(report):
@@ -127,10 +126,14 @@ class Attempt:
         self.remove_parts(after=self.label)
         if self.claim is None:
             return
-        present = contested.read(self.claim)
-        if present and json.loads(present.content)["attempt"] == self.label:
+        if own := self._own_claim(self.claim):
             with contextlib.suppress(contested.Lost):
-                contested.remove(self.claim, present.state)
+                contested.remove(self.claim, own.state)
+
+    def _own_claim(self, claim: str) -> contested.Content | None:
+        """Returns the content of a claim, or None if it is gone or another attempt's."""
+        present = contested.read(claim)
+        return present if present and json.loads(present.content)["attempt"] == self.label else None
 
     def remove_parts(self, after: str | None = None) -> None:
         """Removes the parts of all attempts, except of those that began after the attempt `after`."""
@@ -170,13 +173,13 @@ def remove_abandoned(attempt: Attempt) -> None:
 
 def wrote(config: EmbedConfig, report: RunReport) -> bool:
     """Returns whether this attempt at the run wrote a report, and not an earlier attempt of the same name."""
-    return report.started_at == _timestamp(config.started_at)
+    return report.started_at == run_report.timestamp(config.started_at)
 
 
 def started_at(label: str) -> str:
     """Returns the start of an attempt as reports state it; "" if the text is no label."""
     try:
-        return _timestamp(datetime.datetime.fromisoformat(label))
+        return run_report.timestamp(datetime.datetime.fromisoformat(label))
     except ValueError:
         return ""
 
@@ -191,7 +194,3 @@ def _started_at(report: str) -> str | None:
         if files.match(report):
             raise
         return None
-
-
-def _timestamp(moment: datetime.datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")  # the format of `started_at` in a report

@@ -9,6 +9,7 @@ name until the run is finished. Files of earlier attempts under final names are 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -93,8 +94,10 @@ class WriteParts(Stage):
 
 class _WriteParts(beam.DoFn):
     def __init__(self, settings: WriteParts, label: Label | None):
-        self._open = _OpenWriter(
-            f"{settings.directory}/{_PARTS}",
+        # A PartWriter does not travel to workers. Its arguments do.
+        self._open = functools.partial(
+            PartWriter,
+            parts(settings.directory),
             label,
             settings.suffix,
             settings.encode,
@@ -122,21 +125,6 @@ class _WriteParts(beam.DoFn):
         if seconds:
             yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds))
         yield from closed
-
-
-@dataclasses.dataclass(frozen=True)
-class _OpenWriter:
-    """The arguments of a PartWriter, which itself does not travel to workers."""
-
-    directory: str
-    label: Label | None
-    suffix: str
-    encode: Encode
-    max_bytes: int
-    max_seconds: float
-
-    def __call__(self) -> PartWriter:
-        return PartWriter(self.directory, self.label, self.suffix, self.encode, self.max_bytes, self.max_seconds)
 
 
 @dataclasses.dataclass(eq=False)
@@ -212,17 +200,17 @@ def parts(directory: str) -> str:
 
 def unnamed(directory: str, limit: int | None = None) -> list[str]:
     """Returns the paths of the parts in a directory of shards."""
-    return [file.path for file in files.match(f"{directory}/{_PARTS}/*", limit)]
+    return [file.path for file in files.match(f"{parts(directory)}/*", limit)]
 
 
 def remove_parts(directory: str, *, after: str | None = None) -> None:
     """Removes the parts from a directory of shards, except those of attempts that began after the attempt `after`."""
-    parts = unnamed(directory)
-    later = [path for path in parts if after and (label := Label.of(path)) and label.attempt > after]
+    paths = unnamed(directory)
+    later = {path for path in paths if after and (label := Label.of(path)) and label.attempt > after}
     if later:
-        files.remove_files([path for path in parts if path not in set(later)])
+        files.remove_files([path for path in paths if path not in later])
     else:
-        files.remove(f"{directory}/{_PARTS}")
+        files.remove(parts(directory))
 
 
 def _name_and_clean(

@@ -126,6 +126,11 @@ class RunReport:
         )
 
 
+def timestamp(moment: datetime.datetime) -> str:
+    """Returns a moment as reports state it."""
+    return moment.isoformat(timespec="milliseconds")
+
+
 def path(output: str, run_id: str) -> str:
     """Returns the path of a run's report."""
     return f"{output}/runs/{run_id}.json"
@@ -218,8 +223,8 @@ def compose(
     )
     return RunReport(
         run_id=config.run_id,
-        started_at=config.started_at.isoformat(timespec="milliseconds"),
-        finished_at=finished_at.isoformat(timespec="milliseconds"),
+        started_at=timestamp(config.started_at),
+        finished_at=timestamp(finished_at),
         counts=counts,
         pruned=tally.counts.get("pruned", 0),
         failures=_failures_by_stage(tally.failures),
@@ -241,9 +246,9 @@ def compose(
 def _attempts(config: EmbedConfig, counts: Mapping[str, int], tally: Tally) -> dict[str, int]:
     vectors: Counter[str] = Counter()
     for (attempt, _), images in sorted(tally.origins.items()):
-        vectors[datetime.datetime.fromisoformat(attempt).isoformat(timespec="milliseconds")] += images
+        vectors[timestamp(datetime.datetime.fromisoformat(attempt))] += images
     own = counts["embedded"] + counts["reused"] + counts["duplicate"] - sum(vectors.values())
-    return dict(vectors) | {config.started_at.isoformat(timespec="milliseconds"): own}
+    return dict(vectors) | {timestamp(config.started_at): own}
 
 
 def _wrong_fields(facts: Any, expected: Mapping[str, Any], optional: typing.Collection[str] = ()) -> list[str]:
