@@ -1,7 +1,6 @@
 """pipeline.fetch_vectors: vectors of earlier runs, and no wrong one when a file or a row has changed since."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import apache_beam as beam
@@ -26,27 +25,12 @@ from tests.earlier_runs import (
     make_table,
     read_ledger,
     write,
-    write_runs,
 )
 from transforms import counters
 from transforms.encoding import examples
 from transforms.records import ImageRef, Known, Reuse
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A directory that three runs have written to, the last with another model."""
-    directory = tmp_path_factory.mktemp("written")
-    write_runs(directory)
-    return directory
-
-
-@pytest.fixture
-def output(written, tmp_path):
-    """The same, for this test alone."""
-    return shutil.copytree(written, tmp_path / "output")
 
 
 def renamed(known):

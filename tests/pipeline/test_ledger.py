@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import shutil
 from pathlib import Path
 
 import apache_beam as beam
@@ -31,7 +30,6 @@ from tests.earlier_runs import (
     make_table,
     read_ledger,
     write,
-    write_runs,
 )
 from transforms import counters, table_name
 from transforms.encoding import examples, tfrecord
@@ -40,20 +38,6 @@ from transforms.records import Failure, ImageRef
 from transforms.write_bigquery import failure_row
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A directory that three runs have written to, the last with another model."""
-    directory = tmp_path_factory.mktemp("written")
-    write_runs(directory)
-    return directory
-
-
-@pytest.fixture
-def output(written, tmp_path):
-    """The same, for this test alone."""
-    return shutil.copytree(written, tmp_path / "output")
 
 
 def read_retryable(output=None, patterns=(), table=None, run_id="now"):
