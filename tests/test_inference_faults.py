@@ -76,7 +76,7 @@ def test_a_model_that_fails_on_every_image_fails_the_job_in_one_line(flags, tmp_
     lines = [line for line in run.stderr.splitlines() if line.startswith("run_pipeline.py: ")]
     assert len(lines) == 1 and lines[0].startswith("run_pipeline.py: the job failed: the model fails on every image, ")
     check_plain(lines[0])
-    assert run.failures == [] and not list((tmp_path / "out").glob("runs/*"))
+    assert run.failures == [] and not list((tmp_path / "out").glob("runs/*.json"))
 
 
 def test_a_model_that_fails_on_a_black_image_is_refused(flags, tmp_path):
