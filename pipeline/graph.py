@@ -25,7 +25,7 @@ from transforms.formats import SHARD_FORMATS
 from transforms.list import DescribeImages, ListImages
 from transforms.models.spec import ModelSpec
 from transforms.read import ListMembers, ReadImages
-from transforms.records import DecodedImage, Embedding, EncodedImage, Failure, ImageRef, Known
+from transforms.records import DecodedBlock, Embedding, EncodedBlock, Failure, ImageRef, Known
 from transforms.stage import StageOutput, WriteOutput
 from transforms.storage import files, locations
 from transforms.write_bigquery import RunColumns, WriteBigQuery
@@ -141,8 +141,15 @@ def _decode(
     model: ModelSpec,
     accelerator: str | None,
     attempt: Attempt,
-) -> tuple[StageOutput[EncodedImage], StageOutput[DecodedImage]]:
-    decode = DecodeImages(model.image_size, config.resize_mode, config.max_pixels, attempt.journals, attempt.quarantine)
+) -> tuple[StageOutput[EncodedBlock], StageOutput[DecodedBlock]]:
+    decode = DecodeImages(
+        model.image_size,
+        config.resize_mode,
+        config.max_pixels,
+        attempt.journals,
+        attempt.quarantine,
+        config.batch_size,
+    )
     if accelerator and not config.runs_on.separate_gpu_stage:
         read, decode = (stage.with_resource_hints(accelerator=accelerator) for stage in (read, decode))
     encoded = refs | "ReadImages" >> read
@@ -150,14 +157,14 @@ def _decode(
 
 
 def _embed(
-    images: beam.PCollection[DecodedImage],
+    blocks: beam.PCollection[DecodedBlock],
     config: EmbedConfig,
     model: ModelSpec,
     share_model_across_processes: bool,
     accelerator: str | None,
 ) -> StageOutput[Embedding]:
     own_stage = bool(accelerator) and config.runs_on.separate_gpu_stage
-    embedded = images | "EmbedImages" >> EmbedImages(
+    embedded = blocks | "EmbedImages" >> EmbedImages(
         model, config.batch_size, share_model_across_processes, accelerator, own_stage
     )
     if own_stage:  # so that workers without a GPU write the vectors
@@ -167,8 +174,8 @@ def _embed(
 
 def _copy(
     new: NewOutput,
-    encoded: StageOutput[EncodedImage],
-    decoded: StageOutput[DecodedImage],
+    encoded: StageOutput[EncodedBlock],
+    decoded: StageOutput[DecodedBlock],
     embedded: StageOutput[Embedding],
 ) -> StageOutput[Embedding]:
     """Gives each copy the vector, or the failure, of the image that was embedded in its place."""
@@ -180,7 +187,7 @@ def _copy(
 def _accounts(
     listed: StageOutput[ImageRef],
     new: NewOutput | None,
-    encoded: StageOutput[EncodedImage],
+    encoded: StageOutput[EncodedBlock],
     vectors: Named,
     failures: beam.PCollection[Failure],
     gone: beam.PCollection[Known] | None,

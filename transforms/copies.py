@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from transforms import counters
-from transforms.records import Copy, Embedding, EncodedImage, Failure, ImageRef, Known, Reuse, StageSeconds
+from transforms.records import (
+    Copy,
+    Embedding,
+    EncodedBlock,
+    EncodedImage,
+    Failure,
+    ImageRef,
+    Known,
+    Reuse,
+    StageSeconds,
+)
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 
 # The report times reading for digests as a stage of its own, apart from reading for pixels.
@@ -83,7 +93,9 @@ class FindCopies(Stage):
         suspected = grouped | "Suspect" >> beam.ParDo(_Suspect()).with_outputs(_SUSPECTS, main=_UNIQUE)
         read = suspected[_SUSPECTS] | "ReadForDigest" >> self.read
         same_digest = {
-            "refs": read.main | "Digest" >> beam.Map(by_sha256).with_output_types(tuple[str, ImageRef]),
+            "refs": read.main
+            | "Images" >> beam.FlatMap(_images)
+            | "Digest" >> beam.Map(by_sha256).with_output_types(tuple[str, ImageRef]),
             "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, Known]),
         } | "SameDigest" >> beam.CoGroupByKey()
         matched = same_digest | "Match" >> beam.ParDo(_Match()).with_outputs(_REUSED, _RESUMED, _COPIES, main=_FIRSTS)
@@ -190,6 +202,10 @@ class _Copy(beam.DoFn):
             elif failure:
                 yield beam.pvalue.TaggedOutput(FAILURES, dataclasses.replace(failure, key=ref.key))
             # One of the two exists. Otherwise the counts of the report would not add up, which fails the job.
+
+
+def _images(block: EncodedBlock) -> tuple[EncodedImage, ...]:
+    return block.images
 
 
 def _by_listed(ref: ImageRef, by_crc32c: bool) -> tuple[str, ImageRef]:

@@ -1,17 +1,20 @@
-"""Decoding: `EncodedImage`s → `DecodedImage`s in the model's size."""
+"""Decoding: `EncodedBlock`s → `DecodedBlock`s in the model's size."""
 
 import contextlib
 import dataclasses
 import hashlib
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import apache_beam as beam
 
 from transforms import counters, journal
+from transforms.blocks import Blocks
 from transforms.images import decoding
-from transforms.records import DecodedImage, EncodedImage, Failure, ImageInfo, StageSeconds
+from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
+from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageInfo, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
 STAGE = "decode"
@@ -19,16 +22,16 @@ STAGE = "decode"
 
 @dataclasses.dataclass(eq=False)
 class DecodeImages(Stage):
-    """EncodedImage → StageOutput of DecodedImage.
+    """EncodedBlock → StageOutput of DecodedBlock.
 
     >>> from pathlib import Path
     >>> from pipeline.options import SAMPLES
-    >>> from transforms.records import ImageRef
+    >>> from transforms.records import EncodedImage, ImageRef
     >>> cat = Path(SAMPLES).with_name("cat.jpg").read_bytes()
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
-    ...     encoded = pipeline | beam.Create([EncodedImage(ImageRef(b"cat.jpg"), cat)])
-    ...     _ = (encoded | DecodeImages((224, 224))).main | beam.Map(lambda image: print(image.pixels.shape))
-    (224, 224, 3)
+    ...     encoded = pipeline | beam.Create([EncodedBlock((EncodedImage(ImageRef(b"cat.jpg"), cat),))])
+    ...     _ = (encoded | DecodeImages((224, 224))).main | beam.Map(lambda block: print(block.pixels.shape))
+    (1, 224, 224, 3)
 
     Attributes:
       size: (height, width) of the model's input, in pixels.
@@ -36,6 +39,7 @@ class DecodeImages(Stage):
       max_pixels: the most pixels that an image's header may announce.
       journals: the first half of the paths of local files that name the images being decoded; None for no such files.
       quarantine: keys of images that are not decoded, because they have killed a process more than once.
+      batch_size: images of a block, which the model gets at once. The last block of a bundle may have fewer.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -46,16 +50,19 @@ class DecodeImages(Stage):
     max_pixels: int = decoding.MAX_PIXELS_DEFAULT
     journals: str | None = None
     quarantine: frozenset[bytes] = frozenset()
+    batch_size: int = BATCH_SIZE_DEFAULT
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"size={self.size!r}: expected (height, width) in pixels, such as (224, 224)")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
         if self.max_pixels < 1:
             raise ValueError(f"max_pixels={self.max_pixels!r}: expected a number from 1")
         if self.resize_mode not in decoding.RESIZE_MODES:
             raise ValueError(f"resize_mode={self.resize_mode!r}: expected one of {', '.join(decoding.RESIZE_MODES)}")
 
-    def expand(self, encoded: beam.PCollection[EncodedImage]) -> StageOutput[DecodedImage]:
+    def expand(self, encoded: beam.PCollection[EncodedBlock]) -> StageOutput[DecodedBlock]:
         decode = _Decode(self)
         return StageOutput.of(encoded | "Decode" >> with_stage_outputs(decode))
 
@@ -67,6 +74,7 @@ class KilledTheProcess(Exception):
 class _Decode(beam.DoFn):
     def __init__(self, settings: DecodeImages):
         self._size = settings.size
+        self._batch_size = settings.batch_size
         self._resize_mode = settings.resize_mode
         self._max_pixels = settings.max_pixels
         self._journals = settings.journals
@@ -76,21 +84,37 @@ class _Decode(beam.DoFn):
         # Beam runs an instance of a DoFn in one thread at a time.
         path = f"{self._journals}{uuid.uuid4().hex}{journal.SUFFIX}" if self._journals else None
         self._journal = journal.Journal(path) if path else None
+        self._blocks = Blocks(self._size, self._batch_size)
 
-    def process(self, image: EncodedImage) -> Iterable[DecodedImage]:
-        start = time.perf_counter()
-        decoded = self._decode(image)
-        # Measured before the first yield, because the next stage runs inside it.
-        seconds = StageSeconds.of(STAGE, time.perf_counter() - start)
-        counters.observe(counters.DECODE_MICROSECONDS, seconds.seconds)
-        yield beam.pvalue.TaggedOutput(SECONDS, seconds)
-        if isinstance(decoded, Failure):
-            yield beam.pvalue.TaggedOutput(FAILURES, decoded)
-        else:
-            counters.inc(counters.IMAGES_DECODED)
-            yield decoded
+    def start_bundle(self) -> None:
+        self._blocks.forget()
 
-    def _decode(self, image: EncodedImage) -> DecodedImage | Failure:
+    def process(
+        self, encoded: EncodedBlock, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterable[Any]:
+        total = longest = 0.0
+        decoded = 0
+        for image in encoded.images:
+            start = time.perf_counter()
+            info = self._decode(image)
+            # Measured before a yield, because the next stage runs inside it.
+            seconds = time.perf_counter() - start
+            counters.observe(counters.DECODE_MICROSECONDS, seconds)
+            total, longest = total + seconds, max(longest, seconds)
+            if isinstance(info, Failure):
+                yield beam.pvalue.TaggedOutput(FAILURES, info)
+            else:
+                decoded += 1
+                yield from self._blocks.add(info, timestamp, window)
+        if decoded:
+            counters.inc(counters.IMAGES_DECODED, decoded)
+        busy = StageSeconds.of(STAGE, total, items=len(encoded), longest=longest)
+        yield beam.pvalue.TaggedOutput(SECONDS, busy)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self._blocks.finish()
+
+    def _decode(self, image: EncodedImage) -> ImageInfo | Failure:
         key = image.ref.key
         if key[: journal.KEY_BYTES] in self._quarantine:
             error = KilledTheProcess("each time when a process of this run died, it was decoding this image")
@@ -98,12 +122,13 @@ class _Decode(beam.DoFn):
         with self._journal.at(key) if self._journal else contextlib.nullcontext():
             return self._decoded(image)
 
-    def _decoded(self, image: EncodedImage) -> DecodedImage | Failure:
+    def _decoded(self, image: EncodedImage) -> ImageInfo | Failure:
+        """Decodes an image into the next place of the block."""
         try:
             decoded = decoding.decode(image.encoded, self._size, self._resize_mode, self._max_pixels)
         except decoding.ImageError as error:
             # On a machine with more memory, another try may help.
             return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
+        self._blocks.next_pixels[:] = decoded.pixels
         sha256 = hashlib.sha256(image.encoded).hexdigest()
-        info = ImageInfo(image.ref, sha256=sha256, format=decoded.format, height=decoded.height, width=decoded.width)
-        return DecodedImage(info, decoded.pixels)
+        return ImageInfo(image.ref, sha256=sha256, format=decoded.format, height=decoded.height, width=decoded.width)

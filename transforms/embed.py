@@ -1,8 +1,8 @@
-"""Embedding: `DecodedImage`s → `Embedding`s, by RunInference with one model that all threads share."""
+"""Embedding: `DecodedBlock`s → `Embedding`s, by RunInference with one model that all threads share."""
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apache_beam as beam
@@ -11,11 +11,12 @@ import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from transforms import counters
+from transforms.blocks import Blocks
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, InferenceError, OutOfDeviceMemory
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.spec import ModelSpec
-from transforms.records import DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
+from transforms.records import DecodedBlock, DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
 if TYPE_CHECKING:  # at run time it would import TensorFlow, which only a worker needs, and only once it embeds
@@ -32,25 +33,34 @@ class NonFiniteVector(ValueError):
 
 
 class Prediction(NamedTuple):
-    """The vector of an image, float32 (dimension,), or the model's error, and its share of the times of its batch."""
+    """The result of one call of the model.
 
-    info: ImageInfo
-    vector: npt.NDArray[np.float32] | InferenceError
+    Attributes:
+      infos: of the images of the call.
+      vectors: float32 (n - len(errors), dimension), of the images without an error, in their order.
+      errors: the model's, by the index of the image.
+      seconds: of the model, and of the waits before it.
+    """
+
+    infos: tuple[ImageInfo, ...]
+    vectors: npt.NDArray[np.float32]
+    errors: dict[int, InferenceError]
     seconds: tuple[StageSeconds, ...]
 
 
-def image_seconds(call: "ModelCall", seconds: float) -> tuple[StageSeconds, ...]:
-    """Returns the times of each image of a batch: equal shares of the model's `seconds`, and of the waits before it."""
-    share = 1 / (len(call.vectors) + len(call.errors))
-    times = [StageSeconds.of(STAGE, seconds * share, calls=share, device=call.device)]
+def call_seconds(call: "ModelCall", images: int, seconds: float) -> tuple[StageSeconds, ...]:
+    """Returns the times of one call for `images` images: the `seconds` of the model, and the waits before it."""
+    times = [StageSeconds.of(STAGE, seconds, items=images, calls=1, device=call.device)]
     for stage, waited in ((WAIT, call.waited), (LOAD, call.loading)):
         if waited > _SHORTEST_WAIT_SECONDS:
-            times.append(StageSeconds.of(stage, waited * share, calls=share))
+            times.append(StageSeconds.of(stage, waited, items=images, calls=1))
     return tuple(times)
 
 
-class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
-    """Adapts a model to Beam's contract: batches of uint8 images in, vectors out. The pixels are dropped.
+class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
+    """Adapts a model to Beam's contract: blocks of uint8 images in, vectors out. The pixels are dropped.
+
+    Beam makes no batches, because a block is one.
 
     Beam's own TensorFlow handlers load models through Keras, whose version 3 cannot open a SavedModel directory.
     """
@@ -72,7 +82,7 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
             batches through a socket. Otherwise the threads of each process share one.
           needs_gpu: whether a worker without a GPU fails. Otherwise it embeds on the CPU.
         """
-        super().__init__(max_batch_size=batch_size, min_batch_size=batch_size)
+        super().__init__()
         self._spec = spec
         self._batch_size = batch_size
         self._shared = share_model_across_processes
@@ -87,15 +97,17 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
 
         return loading.load(self._spec, self._batch_size)
 
+    def should_skip_batching(self) -> bool:
+        return True
+
     def run_inference(
         self,
-        batch: Sequence[DecodedImage],
+        batch: DecodedBlock,
         model: LazyModel,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[Prediction]:
-        pixels = np.stack([image.pixels for image in batch])
         start = time.perf_counter()
-        call = model.timed(pixels)
+        call = model.timed(batch.pixels)
         # Measured here, so that it includes the transport to and from a model that several processes share.
         seconds = time.perf_counter() - start - call.waited - call.loading
         expected = (len(batch) - len(call.errors), self._spec.dimension)
@@ -103,19 +115,14 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
             raise ValueError(
                 f"model {self._spec.name!r} gave vectors of shape {call.vectors.shape}: expected {expected}"
             )
-        shares = image_seconds(call, seconds)
-        vectors = iter(call.vectors)
-        return [
-            Prediction(image.info, call.errors[index] if index in call.errors else next(vectors), shares)
-            for index, image in enumerate(batch)
-        ]
+        return [Prediction(batch.infos, call.vectors, call.errors, call_seconds(call, len(batch), seconds))]
 
     def share_model_across_processes(self) -> bool:
         return self._shared
 
-    def get_num_bytes(self, batch: Sequence[DecodedImage]) -> int:
-        """Returns the bytes of a batch's pixels, for Beam's metric. Beam's default would pickle every batch."""
-        return sum(image.pixels.nbytes for image in batch)
+    def get_num_bytes(self, batch: DecodedBlock) -> int:
+        """Returns the bytes of a block's pixels, for Beam's metric. Beam's default would pickle every block."""
+        return batch.pixels.nbytes
 
     def get_metrics_namespace(self) -> str:
         """Returns the namespace of Beam's own distributions of batch sizes and seconds per batch."""
@@ -124,21 +131,21 @@ class EmbeddingModelHandler(ModelHandler[DecodedImage, Prediction, LazyModel]):
 
 @dataclasses.dataclass(eq=False)
 class EmbedImages(Stage):
-    """DecodedImage → StageOutput of Embedding.
+    """DecodedBlock → StageOutput of Embedding.
 
     >>> import numpy as np
     >>> from transforms.models.resolve import resolve
     >>> from transforms.records import ImageRef
-    >>> black = np.zeros((224, 224, 3), np.uint8)
-    >>> image = DecodedImage(ImageInfo(ImageRef(b"black.png"), "", "png", 224, 224), black)
+    >>> info = ImageInfo(ImageRef(b"black.png"), "", "png", 224, 224)
+    >>> black = DecodedBlock((info,), np.zeros((1, 224, 224, 3), np.uint8))
     >>> embed = EmbedImages(resolve("efficientnet_lite0"))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
-    ...     _ = (pipeline | beam.Create([image]) | embed).main | beam.Map(lambda e: print(e.vector.shape))
+    ...     _ = (pipeline | beam.Create([black]) | embed).main | beam.Map(lambda e: print(e.vector.shape))
     (1280,)
 
     Attributes:
       spec: the model; images come in its image size.
-      batch_size: images per call of the model.
+      batch_size: the most images per call of the model.
       share_model_across_processes: see EmbeddingModelHandler.
       accelerator: a resource hint for inference alone.
       own_stage: whether inference is a stage of its own, so that only inference runs on the workers with the
@@ -160,34 +167,76 @@ class EmbedImages(Stage):
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
 
-    def expand(self, images: beam.PCollection[DecodedImage]) -> StageOutput[Embedding]:
+    def expand(self, blocks: beam.PCollection[DecodedBlock]) -> StageOutput[Embedding]:
         handler = EmbeddingModelHandler(
             self.spec,
             batch_size=self.batch_size,
             share_model_across_processes=self.share_model_across_processes,
             needs_gpu=bool(self.accelerator),
         )
-        infer = RunInference(handler)
+        infer: beam.PTransform = RunInference(handler)
+        gather: beam.PTransform = beam.ParDo(_Gather(self.spec.image_size, self.batch_size))
         if self.accelerator:
-            infer = infer.with_resource_hints(accelerator=self.accelerator)
+            infer, gather = (step.with_resource_hints(accelerator=self.accelerator) for step in (infer, gather))
         if self.own_stage:
-            images |= "ToAccelerator" >> beam.Reshuffle()
-        return StageOutput.of(images | "RunInference" >> infer | "Check" >> with_stage_outputs(_Check()))
+            images = blocks | "ToAccelerator" >> _OneByOne()
+            blocks = images | "Blocks" >> gather.with_output_types(DecodedBlock)
+        return StageOutput.of(blocks | "RunInference" >> infer | "Check" >> with_stage_outputs(_Check()))
+
+
+class _OneByOne(beam.PTransform):
+    """Sends the images of blocks to other workers. A block would be a large element for a shuffle."""
+
+    def expand(self, blocks: beam.PCollection[DecodedBlock]) -> beam.PCollection[DecodedImage]:
+        images = blocks | "Images" >> beam.FlatMap(_images).with_output_types(DecodedImage)
+        return images | "Reshuffle" >> beam.Reshuffle()
+
+
+def _images(block: DecodedBlock) -> Iterator[DecodedImage]:
+    return map(DecodedImage, block.infos, block.pixels)
+
+
+class _Gather(beam.DoFn):
+    """Images that were sent one by one → blocks."""
+
+    def __init__(self, size: tuple[int, int], batch_size: int):
+        self._size = size
+        self._batch_size = batch_size
+
+    def setup(self) -> None:
+        self._blocks = Blocks(self._size, self._batch_size)
+
+    def start_bundle(self) -> None:
+        self._blocks.forget()
+
+    def process(
+        self, image: DecodedImage, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterable[DecodedBlock]:
+        self._blocks.next_pixels[:] = image.pixels
+        yield from self._blocks.add(image.info, timestamp, window)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self._blocks.finish()
 
 
 class _Check(beam.DoFn):
     def process(self, prediction: Prediction) -> Iterable[Embedding]:
         for seconds in prediction.seconds:
             yield beam.pvalue.TaggedOutput(SECONDS, seconds)
-        vector = prediction.vector
-        if isinstance(vector, InferenceError):
-            retryable = isinstance(vector, OutOfDeviceMemory)  # another device may have enough
-            yield _failure(prediction.info, vector, retryable)
-        elif np.isfinite(vector).all():
-            counters.inc(counters.IMAGES_EMBEDDED)
-            yield Embedding(prediction.info, vector)
-        else:
-            yield _failure(prediction.info, NonFiniteVector("the model gave NaN or infinite components for this image"))
+        finite: npt.NDArray[np.bool_] = np.all(np.isfinite(prediction.vectors), axis=1)
+        if embedded := int(finite.sum()):
+            counters.inc(counters.IMAGES_EMBEDDED, embedded)
+        vectors = zip(prediction.vectors, finite, strict=True)
+        for index, info in enumerate(prediction.infos):
+            if error := prediction.errors.get(index):
+                retryable = isinstance(error, OutOfDeviceMemory)  # another device may have enough
+                yield _failure(info, error, retryable)
+                continue
+            vector, is_finite = next(vectors)
+            if is_finite:
+                yield Embedding(info, vector)
+            else:
+                yield _failure(info, NonFiniteVector("the model gave NaN or infinite components for this image"))
 
 
 def _failure(info: ImageInfo, error: Exception, retryable: bool = False) -> beam.pvalue.TaggedOutput:

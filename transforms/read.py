@@ -1,14 +1,13 @@
-"""Reading: `ImageRef`s → `EncodedImage`s, from files, TFRecords of tf.Examples, or tar shards in webdataset layout.
+"""Reading: `ImageRef`s → `EncodedBlock`s, from files, TFRecords of tf.Examples, or tar shards in webdataset layout.
 
 The key of an image in a shard is `<URI of the shard>#<member or record number>`, unless the record has its own.
 """
 
 import dataclasses
 import functools
-import itertools
 import tarfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -18,15 +17,20 @@ from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.encoding import compressed, examples, tar, tfrecord
 from transforms.formats import SHARD_FORMATS, check_input_format
-from transforms.records import EncodedImage, Failure, ImageRef, StageSeconds
+from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import files, gcs, versioned
+from transforms.storage import files, gcs, locations, versioned
 
 STAGE = "read"
 
 # The most bytes of one encoded image that a worker reads into memory. It is far above the size of any photograph, and
 # limits the objects that strangers put into a bucket.
 MAX_ENCODED_BYTES = 256 * 2**20
+
+# Images that are read by one call from a disk, and blocks of images in shards. A call costs as much time as reading a
+# small file does. A large image is a block of its own.
+_BLOCK_IMAGES = 16
+_BLOCK_BYTES = 1 << 20
 
 # The members of a tar shard that are images. Webdataset's other members (.json, .cls, .txt) are not listed.
 _TAR_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
@@ -129,7 +133,7 @@ _SHARD_READERS: dict[str, Callable[..., Iterator[EncodedImage | Failure]]] = {
 
 @dataclasses.dataclass(eq=False)
 class ReadImages(Stage):
-    """ImageRef → StageOutput of EncodedImage.
+    """ImageRef → StageOutput of EncodedBlock.
 
     A shard that is broken in the middle yields the images before the break, and one failure under the shard's own key.
     A TFRecord whose length holds costs itself alone.
@@ -141,7 +145,7 @@ class ReadImages(Stage):
     >>> cat = str(Path(SAMPLES).with_name("cat.jpg"))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(cat))])
-    ...     _ = (refs | ReadImages()).main | beam.Map(lambda image: print(image.encoded[6:10]))
+    ...     _ = (refs | ReadImages()).main | beam.Map(lambda block: print(block.images[0].encoded[6:10]))
     b'JFIF'
 
     Attributes:
@@ -164,7 +168,7 @@ class ReadImages(Stage):
         check_input_format(self.input_format)
         in_flight.check_concurrency(self.read_concurrency)
 
-    def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[EncodedImage]:
+    def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[EncodedBlock]:
         read: beam.DoFn
         if self.input_format in SHARD_FORMATS:
             read = _ReadShard(self.input_format, self.billing_project)
@@ -180,41 +184,80 @@ class ReadImages(Stage):
 
 
 class _ReadFile(DoInFlight):
+    """One call reads several files from a disk, or one file from elsewhere."""
+
     def __init__(self, read_concurrency: int, billing_project: str | None):
         super().__init__(STAGE, read_concurrency)
         self._billing_project = billing_project
 
-    def call(self, ref: ImageRef) -> EncodedImage | Failure:
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._refs: list[ImageRef] = []
+        self._bytes = 0
+        self._at: tuple[Any, Any] = (None, None)
+
+    def process(
+        self, ref: ImageRef, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        if self._refs and window != self._at[1]:
+            yield from self._start()
+        self._refs.append(ref)
+        self._bytes += self._size(ref)
+        self._at = timestamp, window
+        is_full = len(self._refs) == _BLOCK_IMAGES or self._bytes >= _BLOCK_BYTES
+        if is_full or not locations.is_local(keys.uri(ref.key)):
+            yield from self._start()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._refs:
+            yield from self._start()
+        yield from super().finish_bundle()
+
+    def _start(self) -> Iterator[Any]:
+        refs, self._refs, self._bytes = self._refs, [], 0
+        return super().process(refs, *self._at)
+
+    def call(self, refs: Sequence[ImageRef]) -> list[EncodedImage | Failure]:
+        return [self._read(ref) for ref in refs]
+
+    def _read(self, ref: ImageRef) -> EncodedImage | Failure:
         try:
             return read_file(ref, self._billing_project)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
             return _failure(ref, error)
 
-    def size(self, ref: ImageRef) -> int:
+    def size(self, refs: Sequence[ImageRef]) -> int:
+        return sum(map(self._size, refs))
+
+    def _size(self, ref: ImageRef) -> int:
         return ref.size if ref.size >= 0 else MAX_ENCODED_BYTES
 
-    def outputs(self, image: EncodedImage | Failure) -> Iterator[Any]:
-        yield _output(image)
+    def items(self, images: Sequence[EncodedImage | Failure]) -> int:
+        return len(images)
+
+    def outputs(self, images: Sequence[EncodedImage | Failure]) -> Iterator[Any]:
+        return _outputs(images)
 
 
 class _ReadShard(beam.DoFn):
     def __init__(self, input_format: str, billing_project: str | None):
         self._reader = functools.partial(_SHARD_READERS[input_format], billing_project=billing_project)
 
-    def process(self, ref: ImageRef) -> Iterable[EncodedImage]:
+    def process(self, ref: ImageRef) -> Iterable[EncodedBlock]:
         return self.read(ref, done=())
 
-    def read(self, ref: ImageRef, done: Collection[int]) -> Iterable[EncodedImage]:
-        images = self.images(ref)
-        for number in itertools.count():
+    def read(self, ref: ImageRef, done: Collection[int]) -> Iterable[EncodedBlock]:
+        images = enumerate(self.images(ref))
+        while True:
             start = time.perf_counter()
-            image = next(images, None)
-            if image is None:
+            block, passed_over = _next_block(images, done)
+            if not block and not passed_over:
                 return
-            yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
-            if number not in done:
-                counters.inc(counters.IMAGES_LISTED)
-                yield _output(image)
+            seconds = time.perf_counter() - start
+            items = len(block) + passed_over
+            yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds, items=items))
+            counters.inc(counters.IMAGES_LISTED, len(block))
+            yield from _outputs(block)
 
     def images(self, ref: ImageRef) -> Iterator[EncodedImage | Failure]:
         try:
@@ -229,7 +272,7 @@ class _ReadRest(beam.DoFn):
     def __init__(self, read: _ReadShard):
         self._read = read
 
-    def process(self, group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterable[EncodedImage]:
+    def process(self, group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterable[EncodedBlock]:
         _, same_shard = group
         done = set(same_shard["done"])
         for ref in same_shard["refs"]:
@@ -276,9 +319,30 @@ def _failure(ref: ImageRef, error: Exception) -> Failure:
     return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, (ValueError, tarfile.TarError)))
 
 
-def _output(image: EncodedImage | Failure) -> Any:
-    if isinstance(image, Failure):
-        return beam.pvalue.TaggedOutput(FAILURES, image)
-    counters.inc(counters.IMAGES_READ)
-    counters.inc(counters.BYTES_READ, len(image.encoded))
-    return image
+def _next_block(
+    images: Iterator[tuple[int, EncodedImage | Failure]], done: Collection[int]
+) -> tuple[list[EncodedImage | Failure], int]:
+    """Returns the next images of a shard, and the number of images before and between them that are done."""
+    block: list[EncodedImage | Failure] = []
+    passed_over = block_bytes = 0
+    for number, image in images:
+        if number in done:
+            passed_over += 1
+            continue
+        block.append(image)
+        if isinstance(image, EncodedImage):
+            block_bytes += len(image.encoded)
+        if len(block) == _BLOCK_IMAGES or block_bytes >= _BLOCK_BYTES:
+            break
+    return block, passed_over
+
+
+def _outputs(images: Sequence[EncodedImage | Failure]) -> Iterator[Any]:
+    read = tuple(image for image in images if isinstance(image, EncodedImage))
+    for image in images:
+        if isinstance(image, Failure):
+            yield beam.pvalue.TaggedOutput(FAILURES, image)
+    if read:
+        counters.inc(counters.IMAGES_READ, len(read))
+        counters.inc(counters.BYTES_READ, sum(len(image.encoded) for image in read))
+        yield EncodedBlock(read)

@@ -1,6 +1,8 @@
 """The elements that travel between the stages: one frozen dataclass an edge, each with its coder.
 
-    list → ImageRef → read → EncodedImage → decode → DecodedImage → embed → Embedding → write → Shard
+    list → ImageRef → read → EncodedBlock → decode → DecodedBlock → embed → Embedding → write → Shard
+
+A block holds several images, because an element costs a worker more time than the pixels of a small image do.
 
 Between list and read, the records of earlier runs (`Known`) show which images need no inference. These leave the main
 path as `Reuse` and `Copy`. Each stage also outputs a `Failure` for each image that it could not process, and
@@ -86,6 +88,16 @@ class EncodedImage:
 
 
 @dataclasses.dataclass(frozen=True)
+class EncodedBlock:
+    """Images as stored, which were read together."""
+
+    images: tuple[EncodedImage, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclasses.dataclass(frozen=True)
 class ImageInfo:
     """Facts about an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels."""
 
@@ -102,6 +114,17 @@ class DecodedImage:
 
     info: ImageInfo
     pixels: npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecodedBlock:
+    """Images that the model gets at once: `pixels`, uint8 (len(infos), height, width, 3) in the model's size."""
+
+    infos: tuple[ImageInfo, ...]
+    pixels: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.infos)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,13 +177,30 @@ class StageSeconds:
 
     @classmethod
     def of(
-        cls, stage: str, seconds: float, *, calls: float = 1.0, device: str = "", ended: float | None = None
+        cls,
+        stage: str,
+        seconds: float,
+        *,
+        items: int = 1,
+        calls: float | None = None,
+        longest: float | None = None,
+        device: str = "",
+        ended: float | None = None,
     ) -> "StageSeconds":
-        """Returns the time of one item that ended just now, or at `ended` in seconds since 1970."""
-        if ended is None:
-            ended = time.time()
-        started = ended - seconds / calls  # each item of a shared call lasts as long as the whole call
-        return cls(stage, device, 1, seconds, seconds, calls, started, ended)
+        """Returns the time of items that ended just now, or at `ended` in seconds since 1970.
+
+        Args:
+          stage, seconds, items, device: see the attributes.
+          calls: by default one for each item. Items of one call last as long as the whole call.
+          longest: by default all items took the same time.
+          ended: when the last call ended.
+        """
+        calls = float(items) if calls is None else calls
+        ended = time.time() if ended is None else ended
+        started = ended - seconds / min(calls, 1.0)
+        return cls(
+            stage, device, items, seconds, seconds / items if longest is None else longest, calls, started, ended
+        )
 
     def merge(self, other: "StageSeconds") -> "StageSeconds":
         """Returns the sum of two times of one stage."""
@@ -243,8 +283,10 @@ _FIELD_CODERS: dict[Any, coders.Coder] = {
     npt.NDArray[np.uint8]: _ArrayCoder(np.uint8),
     npt.NDArray[np.float32]: _ArrayCoder(np.float32),
 }
-for _part in (ImageRef, Known, ImageInfo):
+for _part in (ImageRef, Known, ImageInfo, EncodedImage):
     _FIELD_CODERS[_part] = RecordCoder(_part)
+_FIELD_CODERS[tuple[EncodedImage, ...]] = coders.TupleSequenceCoder(RecordCoder(EncodedImage))
+_FIELD_CODERS[tuple[ImageInfo, ...]] = coders.TupleSequenceCoder(RecordCoder(ImageInfo))
 
 for _record in (
     ImageRef,
@@ -252,8 +294,10 @@ for _record in (
     Reuse,
     Copy,
     EncodedImage,
+    EncodedBlock,
     ImageInfo,
     DecodedImage,
+    DecodedBlock,
     Embedding,
     Failure,
     StageSeconds,

@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.records import Failure, Shard, StageSeconds
+from transforms.records import EncodedBlock, Failure, Shard, StageSeconds
 
 
 @dataclasses.dataclass
@@ -109,8 +109,8 @@ class _Sum(beam.DoFn):
         yield GlobalWindows.windowed_value(self._tally)
 
 
-def _add_element(tally: Tally, _: Any, name: str) -> None:
-    tally.counts[name] += 1
+def _add_element(tally: Tally, element: Any, name: str) -> None:
+    tally.counts[name] += len(element) if isinstance(element, EncodedBlock) else 1
 
 
 def _add_shard(tally: Tally, shard: Shard, name: str) -> None:

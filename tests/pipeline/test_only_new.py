@@ -14,6 +14,7 @@ from transforms.copies import of_copy
 from transforms.records import (
     Copy,
     Embedding,
+    EncodedBlock,
     EncodedImage,
     Failure,
     ImageInfo,
@@ -63,7 +64,7 @@ class _Read(beam.PTransform):
 class _ReadBytes(beam.DoFn):
     def process(self, ref: ImageRef):
         if content := BYTES[ref.key]:
-            yield EncodedImage(ImageRef(ref.key, ref.version, len(content)), content)
+            yield EncodedBlock((EncodedImage(ImageRef(ref.key, ref.version, len(content)), content),))
         else:
             yield beam.pvalue.TaggedOutput(FAILURES, Failure.of(ref.key, "read", OSError("gone")))
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of("read", 0.5, ended=7.0))

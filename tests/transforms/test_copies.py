@@ -16,6 +16,7 @@ from transforms.copies import CopyVectors, FindCopies, by_sha256, of_copy
 from transforms.records import (
     Copy,
     Embedding,
+    EncodedBlock,
     EncodedImage,
     Failure,
     ImageInfo,
@@ -62,15 +63,14 @@ class _Read(beam.DoFn):
     def __init__(self, contents):
         self._contents = contents
 
-    def process(self, ref: ImageRef) -> Iterable[EncodedImage]:
+    def process(self, ref: ImageRef) -> Iterable[EncodedBlock]:
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(keys.uri(ref.key), 1.0))
         content = self._contents[ref.key]
         if content == UNREADABLE:
             yield beam.pvalue.TaggedOutput(FAILURES, Failure(ref.key, "read", "OSError", "no", True))
         else:
-            yield EncodedImage(
-                ImageRef(ref.key, ref.version or "as read", len(content), checksum(content), ref.has_copies), content
-            )
+            read = ImageRef(ref.key, ref.version or "as read", len(content), checksum(content), ref.has_copies)
+            yield EncodedBlock((EncodedImage(read, content),))
 
 
 def find(contents, entries=(), by_crc32c=True, refs=None):

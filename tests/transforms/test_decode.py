@@ -14,7 +14,13 @@ from PIL import ImageFile
 from tests import data_generation as data
 from transforms import counters
 from transforms.decode import DecodeImages
-from transforms.records import EncodedImage, ImageInfo, ImageRef
+from transforms.images import decoding
+from transforms.records import EncodedBlock, EncodedImage, ImageInfo, ImageRef
+
+
+def block(seeds):
+    contents = [(b"k%d" % seed, data.jpeg(seed)) for seed in seeds]
+    return EncodedBlock(tuple(EncodedImage(ImageRef(key, "v", len(content)), content) for key, content in contents))
 
 
 def test_good_and_bad_images():
@@ -25,23 +31,22 @@ def test_good_and_bad_images():
         for name, (content, _) in data.broken_images().items()
     ]
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        outputs = pipeline | beam.Create(images) | DecodeImages((20, 30))
-        infos = outputs.main | "Infos" >> beam.Map(lambda image: (image.info, image.pixels.shape, image.pixels.dtype))
+        outputs = pipeline | beam.Create([EncodedBlock(tuple(images))]) | DecodeImages((20, 30))
+        infos = outputs.main | "Infos" >> beam.Map(lambda block: (block.infos, block.pixels.shape, block.pixels.dtype))
         failures = outputs.failures | "Failures" >> beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
-        seconds = outputs.seconds | "Seconds" >> beam.Map(lambda busy: busy.stage)
+        seconds = outputs.seconds | "Seconds" >> beam.Map(lambda busy: (busy.stage, busy.items, busy.calls))
         info = ImageInfo(
             ImageRef(b"good", "v1", len(good), "4waSgw==", True), hashlib.sha256(good).hexdigest(), "jpeg", 40, 60
         )
-        assert_that(infos, equal_to([(info, (20, 30, 3), np.dtype(np.uint8))]), label="infos")
+        assert_that(infos, equal_to([((info,), (1, 20, 30, 3), np.dtype(np.uint8))]), label="infos")
         expected = [(name.encode(), "decode", error, False) for name, (_, error) in data.broken_images().items()]
         assert_that(failures, equal_to(expected), label="failures")
-        assert_that(seconds, equal_to(["decode"] * len(images)), label="seconds")
+        assert_that(seconds, equal_to([("decode", len(images), len(images))]), label="seconds")
 
 
 def test_how_long_each_image_took_is_a_distribution():
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        images = [EncodedImage(ImageRef(b"k%d" % i, "v", len(data.jpeg(i))), data.jpeg(i)) for i in range(5)]
-        _ = pipeline | beam.Create(images) | DecodeImages((8, 8))
+        _ = pipeline | beam.Create([block(range(3)), block(range(3, 5))]) | DecodeImages((8, 8))
     wanted = MetricsFilter().with_namespace(counters.NAMESPACE).with_name(counters.DECODE_MICROSECONDS)
     (found,) = pipeline.result.metrics().query(wanted)["distributions"]
     assert found.committed.count == 5 and 0 < found.committed.min <= found.committed.max < 5e6
@@ -54,20 +59,33 @@ def test_an_image_that_does_not_fit_into_memory_may_be_tried_again(monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         content = data.encoded(data.photograph(0), "PNG")
-        outputs = pipeline | beam.Create([EncodedImage(ImageRef(b"k"), content)]) | DecodeImages((8, 8))
+        outputs = (
+            pipeline | beam.Create([EncodedBlock((EncodedImage(ImageRef(b"k"), content),))]) | DecodeImages((8, 8))
+        )
         failures = outputs.failures | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
         assert_that(failures, equal_to([(b"k", "decode", "OutOfMemory", True)]))
 
 
 def test_options_reach_the_decoder():
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        outputs = (
-            pipeline
-            | beam.Create([EncodedImage(ImageRef(b"k", "v", len(data.jpeg())), data.jpeg())])
-            | DecodeImages((8, 8), "pad", 5)
-        )
+        outputs = pipeline | beam.Create([block([0])]) | DecodeImages((8, 8), "pad", 5)
         errors = outputs.failures | beam.Map(lambda failure: failure.error)
         assert_that(errors, equal_to(["TooManyPixels"]))
+
+
+def test_blocks_are_full_whatever_fails_between_the_images():
+    broken = EncodedBlock((EncodedImage(ImageRef(b"broken"), b"no image"),))
+    blocks = [block(range(3)), broken, block(range(3, 6)), block(range(6, 7))]
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create(blocks, reshuffle=False) | DecodeImages((8, 8), batch_size=4)
+
+        def check(decoded):
+            assert [len(block) for block in decoded] == [4, 3]
+            assert [info.ref.key for block in decoded for info in block.infos] == [b"k%d" % i for i in range(7)]
+            for seed, pixels in enumerate(pixels for block in decoded for pixels in block.pixels):
+                np.testing.assert_array_equal(pixels, decoding.decode(data.jpeg(seed), (8, 8)).pixels)
+
+        assert_that(outputs.main, check)
 
 
 def test_a_wrong_mode_is_told_at_construction():

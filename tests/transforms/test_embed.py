@@ -1,6 +1,7 @@
 """transforms.embed: the handler's contract, vectors equal to a direct call's, and a vector that is none."""
 
 import concurrent.futures
+import dataclasses
 import pickle
 
 import apache_beam as beam
@@ -14,7 +15,7 @@ from apache_beam.utils.multi_process_shared import MultiProcessShared
 
 from tests import data_generation as data
 from transforms import counters, embed
-from transforms.embed import EmbeddingModelHandler, EmbedImages, Prediction, image_seconds
+from transforms.embed import EmbeddingModelHandler, EmbedImages, Prediction, call_seconds
 from transforms.images import decoding
 from transforms.models.engines import device, loading
 from transforms.models.engines.fixed_batches import (
@@ -26,55 +27,54 @@ from transforms.models.engines.fixed_batches import (
 )
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.engines.loading import ModelCall
-from transforms.records import DecodedImage, Failure, ImageInfo, ImageRef
+from transforms.records import DecodedBlock, Failure, ImageInfo, ImageRef
 from transforms.stage import StageOutput, with_stage_outputs
 
 pytestmark = pytest.mark.slow
 
 
+def info(key):
+    return ImageInfo(ImageRef(key, "v"), "s", "jpeg", 1, 1)
+
+
 def decoded(count, size=(224, 224)):
-    return [
-        DecodedImage(
-            ImageInfo(ImageRef(b"%d" % seed, "v"), "s", "jpeg", 1, 1), decoding.decode(data.jpeg(seed), size).pixels
-        )
-        for seed in range(count)
-    ]
+    infos = tuple(info(b"%d" % seed) for seed in range(count))
+    return DecodedBlock(infos, np.stack([decoding.decode(data.jpeg(seed), size).pixels for seed in range(count)]))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_vectors_equal_a_direct_call(model, batch_size):
-    given = decoded(7)
-    direct = loading.load(model)(np.stack([image.pixels for image in given]))
+    block = decoded(7)
+    direct = loading.load(model)(block.pixels)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        outputs = pipeline | beam.Create(given) | EmbedImages(model, batch_size)
+        outputs = pipeline | beam.Create([block]) | EmbedImages(model, batch_size)
 
         def check(embeddings):
             found = {embedding.info.ref.key: embedding.vector for embedding in embeddings}
-            assert sorted(found) == [image.info.ref.key for image in given]
-            for image, vector in zip(given, direct, strict=True):
+            assert sorted(found) == [info.ref.key for info in block.infos]
+            for info, vector in zip(block.infos, direct, strict=True):
                 # float32 sums in another order, in batches of another size
-                np.testing.assert_allclose(found[image.info.ref.key], vector, rtol=0, atol=2e-5 * np.abs(direct).max())
+                np.testing.assert_allclose(found[info.ref.key], vector, rtol=0, atol=2e-5 * np.abs(direct).max())
 
         assert_that(outputs.main, check)
 
 
-def test_the_handler_drops_the_pixels_and_batches_as_told(model):
+def test_the_handler_drops_the_pixels_and_takes_a_block_as_a_batch(model):
     handler = EmbeddingModelHandler(model, batch_size=5)
-    assert handler.batch_elements_kwargs() == {"min_batch_size": 5, "max_batch_size": 5}
-    assert not handler.share_model_across_processes()
-    predictions = handler.run_inference(decoded(2), handler.load_model())
-    assert [(p.info.ref.key, p.vector.shape, p.vector.dtype) for p in predictions] == [
-        (b"0", (1280,), np.float32),
-        (b"1", (1280,), np.float32),
-    ]
-    times = {time.stage: time for time in predictions[0].seconds}
-    assert 0 < times["embed"].seconds < 60 and times["embed"].calls == 1 / 2 and times["load"].seconds > 0
+    assert handler.should_skip_batching() and not handler.share_model_across_processes()
+    block = decoded(2)
+    (prediction,) = handler.run_inference(block, handler.load_model())
+    assert prediction.infos == block.infos and prediction.errors == {}
+    assert (prediction.vectors.shape, prediction.vectors.dtype) == ((2, 1280), np.float32)
+    times = {time.stage: time for time in prediction.seconds}
+    assert 0 < times["embed"].seconds < 60 and (times["embed"].items, times["embed"].calls) == (2, 1)
+    assert times["load"].seconds > 0
     assert times["embed"].device in ("CPU", device.name())
 
 
 def test_sizes_and_times_of_batches_are_distributions_among_our_metrics(model):
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | beam.Create(decoded(7), reshuffle=False) | EmbedImages(model, 3)
+        _ = pipeline | beam.Create([decoded(4), decoded(3)], reshuffle=False) | EmbedImages(model, 3)
     found = pipeline.result.metrics().query(MetricsFilter().with_namespace(counters.NAMESPACE))["distributions"]
     by_name = {metric.key.metric.name: metric.committed for metric in found}
     assert by_name["inference_request_batch_size"].sum == 7
@@ -94,14 +94,13 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_fails_before_any_image(model)
 def test_waiting_and_loading_are_counted_by_image(model):
     errors = {0: InferenceError("too bright")}  # its time counts too
     call = ModelCall(np.ones((1, 4), np.float32), errors, waited=0.25, loading=3.0, device="GPU NVIDIA L4")
-    info = ImageInfo(ImageRef(b"a", "v"), "s", "jpeg", 1, 1)
+    both = Prediction((info(b"a"), info(b"b")), call.vectors, call.errors, call_seconds(call, 2, 0.5))
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        predictions = pipeline | beam.Create([Prediction(info, np.ones(4, np.float32), image_seconds(call, 0.5))])
+        predictions = pipeline | beam.Create([both])
         outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check()))
-        found = outputs.seconds | beam.Map(lambda busy: (busy.stage, busy.seconds, busy.calls, busy.device))
-        assert_that(
-            found, equal_to([("embed", 0.25, 0.5, "GPU NVIDIA L4"), ("wait", 0.125, 0.5, ""), ("load", 1.5, 0.5, "")])
-        )
+        times = outputs.seconds | beam.Map(lambda busy: (busy.stage, busy.items, busy.seconds, busy.calls, busy.device))
+        expected = [("embed", 2, 0.5, 1, "GPU NVIDIA L4"), ("wait", 2, 0.25, 1, ""), ("load", 2, 3.0, 1, "")]
+        assert_that(times, equal_to(expected))
 
 
 def test_what_travels_is_small(model):
@@ -126,8 +125,8 @@ def dark_only(pixels):
 
 def numbered(count):
     """Returns images of one value each, from 0 to `count` - 1, which is their key too."""
-    info = [ImageInfo(ImageRef(b"%d" % value, "v"), "s", "png", 2, 2) for value in range(count)]
-    return [DecodedImage(info[value], np.full((2, 2, 3), value, np.uint8)) for value in range(count)]
+    infos = tuple(ImageInfo(ImageRef(b"%d" % value, "v"), "s", "png", 2, 2) for value in range(count))
+    return DecodedBlock(infos, np.stack([np.full((2, 2, 3), value, np.uint8) for value in range(count)]))
 
 
 @pytest.fixture
@@ -140,8 +139,8 @@ def raises_over_nine(model, monkeypatch):
 @pytest.mark.parametrize("share", [False, True], ids=["threads share the model", "processes share the model"])
 def test_an_image_on_which_the_model_raises_is_a_failure_and_the_others_are_embedded(raises_over_nine, share):
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        images = pipeline | beam.Create(numbered(20), reshuffle=False)
-        outputs = images | EmbedImages(raises_over_nine, batch_size=32, share_model_across_processes=share)
+        blocks = pipeline | beam.Create([numbered(20)])
+        outputs = blocks | EmbedImages(raises_over_nine, batch_size=32, share_model_across_processes=share)
         vectors = outputs.main | "Vectors" >> beam.Map(lambda e: (e.info.ref.key, e.vector.min(), e.vector.max()))
         expected = [(b"%d" % value, value, value) for value in range(20) if value != 9]
         assert_that(vectors, equal_to(expected), label="vectors")
@@ -150,7 +149,8 @@ def test_an_image_on_which_the_model_raises_is_a_failure_and_the_others_are_embe
 
 
 def test_another_device_may_have_memory_for_an_image_that_did_not_fit():
-    prediction = Prediction(numbered(1)[0].info, OutOfDeviceMemory("ResourceExhaustedError: OOM"), ())
+    error = OutOfDeviceMemory("ResourceExhaustedError: OOM")
+    prediction = Prediction(numbered(1).infos, np.empty((0, 4), np.float32), {0: error}, ())
     (output,) = embed._Check().process(prediction)
     assert output.value == Failure(b"0", "embed", "OutOfDeviceMemory", "ResourceExhaustedError: OOM", True)
 
@@ -171,12 +171,24 @@ def test_a_model_that_fails_arrives_as_such_from_another_process():
 
 
 def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():
-    good, bad = np.ones(4, np.float32), np.array([1, np.nan, 1, 1], np.float32)
-    info = ImageInfo(ImageRef(b"good", "v"), "s", "jpeg", 1, 1), ImageInfo(ImageRef(b"bad", "v"), "s", "jpeg", 1, 1)
+    infos = info(b"raises"), info(b"good"), info(b"bad")
+    vectors = np.array([[1, 1, 1, 1], [1, np.nan, 1, 1]], np.float32)
+    prediction = Prediction(infos, vectors, {0: InferenceError("too bright")}, ())
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        predictions = pipeline | beam.Create([Prediction(info[0], good, ()), Prediction(info[1], bad, ())])
+        predictions = pipeline | beam.Create([prediction])
         outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check()))
         keys = outputs.main | "Keys" >> beam.Map(lambda embedding: embedding.info.ref.key)
         failed = outputs.failures | "Failed" >> beam.Map(lambda failure: (failure.key, failure.stage, failure.error))
         assert_that(keys, equal_to([b"good"]), label="keys")
-        assert_that(failed, equal_to([(b"bad", "embed", "NonFiniteVector")]), label="failed")
+        expected = [(b"raises", "embed", "InferenceError"), (b"bad", "embed", "NonFiniteVector")]
+        assert_that(failed, equal_to(expected), label="failed")
+
+
+def test_images_cross_to_a_stage_of_its_own_one_by_one(raises_over_nine):
+    embed_apart = EmbedImages(dataclasses.replace(raises_over_nine, image_size=(2, 2)), batch_size=3, own_stage=True)
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create([numbered(4), numbered(1)], reshuffle=False) | embed_apart
+        keys = outputs.main | "Keys" >> beam.Map(lambda e: (e.info.ref.key, e.vector.max()))
+        items = outputs.seconds | beam.Filter(lambda busy: busy.stage == "embed") | beam.Map(lambda busy: busy.items)
+        assert_that(keys, equal_to([(b"0", 0), (b"0", 0), (b"1", 1), (b"2", 2), (b"3", 3)]), label="keys")
+        assert_that(items, equal_to([3, 2]), label="items")

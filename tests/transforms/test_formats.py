@@ -34,7 +34,10 @@ def test_each_is_listed_and_read(tmp_path, input_format):
     def build(root: beam.Pipeline):
         listed = root | ListImages((str(tmp_path / "in"),), input_format, None, 1)
         read = listed.main | ReadImages(input_format, 1, None)
-        return {"images": read.main, "failures": (listed.failures, read.failures) | beam.Flatten()}
+        return {
+            "images": read.main | beam.FlatMap(lambda block: block.images),
+            "failures": (listed.failures, read.failures) | beam.Flatten(),
+        }
 
     outputs, _ = collect(build)
     assert [each.encoded for each in outputs["images"]] == [content] and outputs["failures"] == []

@@ -20,7 +20,7 @@ from transforms import read
 from transforms.concurrent import in_flight
 from transforms.encoding import compressed, tfrecord
 from transforms.read import ReadImages
-from transforms.records import EncodedImage, ImageRef
+from transforms.records import EncodedBlock, EncodedImage, ImageRef
 from transforms.storage import files, gcs
 from transforms.storage.versioned import ChangedSinceListed
 
@@ -30,11 +30,15 @@ def ref(path):
     return ImageRef(os.fsencode(path), files.version(metadata), metadata.size_in_bytes)
 
 
+def pairs(block):
+    return [(image.ref.key, image.encoded) for image in block.images]
+
+
 def check(refs, input_format, images, failures=()):
     """Asserts what ReadImages gives: {key: bytes} of the images, and (key, error, retryable) of the failures."""
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create(refs) | ReadImages(input_format)
-        found = outputs.main | beam.Map(lambda image: (image.ref.key, image.encoded))
+        found = outputs.main | beam.FlatMap(pairs)
         failed = outputs.failures | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))
         assert_that(found, equal_to([(os.fsencode(k), v) for k, v in images.items()]), label="images")
         assert_that(failed, equal_to([(os.fsencode(k), e, r) for k, e, r in failures]), label="failures")
@@ -299,6 +303,33 @@ def test_what_is_no_regular_file(tmp_path, input_format):
     check([ImageRef(key) for key in keys], input_format, {}, [(key, "NotARegularFile", False) for key in keys])
 
 
+def test_files_of_a_disk_are_read_in_blocks(tmp_path):
+    sizes = [10] * 20 + [read._BLOCK_BYTES - 5] + [10] * 3
+    for i, size in enumerate(sizes):
+        (tmp_path / f"{i:02}.jpg").write_bytes(bytes(size))
+    refs = [ref(tmp_path / f"{i:02}.jpg") for i in range(len(sizes))] + [ImageRef(b"/gone.jpg", "1", 3)]
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create(refs, reshuffle=False) | ReadImages()
+        lengths = outputs.main | beam.Map(len)
+        items = outputs.seconds | "Items" >> beam.Map(lambda busy: (busy.stage, busy.items))
+        # A block is full after sixteen images, or after a mebibyte. The failure is no part of a block.
+        assert_that(lengths, equal_to([16, 5, 3]), label="lengths")
+        assert_that(items, equal_to([("read", 16), ("read", 5), ("read", 4)]), label="items")
+
+
+@pytest.mark.parametrize("input_format", ["tar", "tfrecord"])
+def test_images_of_a_shard_come_in_blocks(tmp_path, input_format):
+    contents = [b"%d" % i for i in range(20)]
+    if input_format == "tar":
+        shard = data.write_tar(tmp_path / "shard", {f"{i:02}.jpg": content for i, content in enumerate(contents)})
+    else:
+        shard = data.write_tfrecords(tmp_path / "shard", [example(image__encoded=content) for content in contents])
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create([ref(shard)]) | ReadImages(input_format)
+        assert_that(outputs.main | beam.Map(len), equal_to([16, 4]), label="lengths")
+        assert_that(outputs.main | beam.FlatMap(pairs) | beam.Values(), equal_to(contents), label="images")
+
+
 def test_too_little_memory_is_a_failure_of_a_plain_text(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(b"one")
 
@@ -340,12 +371,12 @@ def test_objects_are_read_by_one_request_each_and_many_at_once(server):
     server.requests.clear()
     server.delay, server.largest_at_once = 0.05, 0
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        images = (pipeline | beam.Create(refs) | ReadImages("images", 8, "payer")).main
+        blocks = (pipeline | beam.Create(refs) | ReadImages("images", 8, "payer")).main
         expected = [
             EncodedImage(ImageRef(r.key, r.version, len(b"%d" % i * 1000), r.crc32c, r.has_copies), b"%d" % i * 1000)
             for i, r in enumerate(refs)
         ]
-        assert_that(images, equal_to(expected))
+        assert_that(blocks, equal_to([EncodedBlock((image,)) for image in expected]))
     assert [method for method, _ in server.requests] == ["GET"] * 40
     assert sorted(query["generation"][0] for query in server.queries()) == sorted(r.version for r in refs)
     assert all(query["userProject"] == ["payer"] for query in server.queries())
@@ -391,7 +422,7 @@ def test_an_object_of_another_generation(paging, tmp_path, write):
             ImageRef(f"gs://photos/shard#{name}".encode(), second.version, len(b"one"), gcs.crc32c(b"one")), b"one"
         )
         failed = outputs.failures | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))
-        assert_that(outputs.main, equal_to([expected]), label="images")
+        assert_that(outputs.main, equal_to([EncodedBlock((expected,))]), label="images")
         assert_that(failed, equal_to([(b"gs://photos/shard", "ChangedSinceListed", True)]), label="failures")
     assert {query["generation"][0] for query in paging.queries()} == {first.version, second.version}
     assert all(query["userProject"] == ["payer"] for query in paging.queries())

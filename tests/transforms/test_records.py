@@ -22,8 +22,10 @@ EXAMPLES = [
     records.Reuse(REF, KNOWN),
     records.Copy(REF, b"/first/\x80"),
     records.EncodedImage(records.ImageRef(b"k", "v", len(b"\0\xff" * 9), "AAAAAA==", True), b"\0\xff" * 9),
+    records.EncodedBlock((records.EncodedImage(REF, b"one"), records.EncodedImage(REF, b""))),
     INFO,
     records.DecodedImage(INFO, np.arange(24, dtype=np.uint8).reshape(2, 4, 3)),
+    records.DecodedBlock((INFO, INFO), np.arange(48, dtype=np.uint8).reshape(2, 2, 4, 3)),
     records.Embedding(INFO, np.array([1.5, -0.0, 3e-38], np.float32)),
     records.Failure(b"\xc3", "read", "OSError", "ü" * 3, True),
     records.StageSeconds.of("embed", 0.25),
@@ -63,6 +65,12 @@ def test_the_time_of_one_item_ends_now_and_lasts_as_long_as_its_call():
     # An image of a batch of four, in a call of two seconds.
     image = records.StageSeconds.of("embed", 0.5, calls=0.25, device="CPU", ended=100.0)
     assert (image.started, image.ended, image.longest) == (98.0, 100.0, 0.5)
+    # All images of that batch.
+    batch = records.StageSeconds.of("embed", 2.0, items=4, calls=1, device="CPU", ended=100.0)
+    assert (batch.started, batch.ended, batch.items, batch.calls, batch.longest) == (98.0, 100.0, 4, 1, 0.5)
+    # Four images one after the other.
+    several = records.StageSeconds.of("decode", 2.0, items=4, longest=1.5, ended=100.0)
+    assert (several.started, several.items, several.calls, several.longest) == (98.0, 4, 4.0, 1.5)
 
 
 def test_a_sum_of_times():

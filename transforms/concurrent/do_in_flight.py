@@ -35,6 +35,10 @@ class DoInFlight(beam.DoFn, abc.ABC):
     def outputs(self, result: Any) -> Iterable[Any]:
         """Yields the outputs for a result, tagged unless they are the main output. Runs in the bundle's thread."""
 
+    def items(self, result: Any) -> int:
+        """Returns the number of items in a result, for the StageSeconds."""
+        return 1
+
     def setup(self) -> None:
         self._in_flight: InFlight[tuple[Any, Any]] = InFlight(self._concurrency)
 
@@ -62,7 +66,7 @@ class DoInFlight(beam.DoFn, abc.ABC):
         start = time.perf_counter()
         (timestamp, window), result = self._in_flight.take()
         # Measured before the first yield, because the next stage runs inside it.
-        waited = StageSeconds.of(self._stage, time.perf_counter() - start)
+        waited = StageSeconds.of(self._stage, time.perf_counter() - start, items=self.items(result))
         for output in (beam.pvalue.TaggedOutput(SECONDS, waited), *self.outputs(result)):
             is_tagged = isinstance(output, beam.pvalue.TaggedOutput)
             value = WindowedValue(output.value if is_tagged else output, timestamp, (window,))
