@@ -26,7 +26,7 @@ def text(results: dict) -> str:
         lines += ["", *_model_table(model)]
     if start_up := results.get("start_up"):
         cells = [(name, _spread(measures.spread(seconds)), "") for name, seconds in start_up.items()]
-        lines += ["", "start-up, seconds, median (least–greatest); to the first vector: `first batch` above", ""]
+        lines += ["", "start-up, seconds, median (least–greatest)", ""]
         lines += aligned(cells)
     if memory_runs := results.get("memory"):
         lines += ["", "peak memory, efficientnet_lite0, photographs of 640×480", "", *aligned(_memory(memory_runs))]

@@ -28,6 +28,19 @@ def test_without_a_runner_it_is_one_process_with_a_thread_a_core():
 _BOTH = threading.Barrier(2)
 
 
+def test_each_view_of_the_options_is_made_once_and_shows_what_is_set_later():
+    """Beam parses the flags again for each view that it makes, and asks for a thousand of them for a graph."""
+    of_job = beam_options("--direct_num_workers=1")
+    view = of_job.view_as(DirectOptions)
+    assert of_job.view_as(DirectOptions) is view
+    view.direct_num_workers = 3
+    assert of_job.get_all_options()["direct_num_workers"] == 3
+    copy = beam.Pipeline(options=of_job)._options  # Beam copies them for each pipeline
+    copy.view_as(DirectOptions).direct_num_workers = 4
+    assert view.direct_num_workers == 3
+    assert copy.get_all_options()["direct_num_workers"] == 4
+
+
 def _meet(_):
     _BOTH.wait(30)
 

@@ -118,7 +118,7 @@ class EmbeddingModel:
 
 
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:
-    """Returns the model of a spec, warmed up, on the GPU where there is one.
+    """Returns the model of a spec, on the GPU where there is one. Its first call takes no longer than the next ones.
 
     A second call with the same arguments returns the same object.
 
@@ -145,11 +145,8 @@ def _load(spec: ModelSpec, precision: str, batch_size: int, files_state: object)
     if precision not in (supported := precisions()):
         raise ValueError(f"precision={precision!r}: this machine computes in {', '.join(supported)}")
     if device.has_gpu() or openvino_engine.openvino is None:
-        model = _tensorflow_model(spec, precision, batch_size)
-    else:
-        model = _openvino_model(spec, precision, batch_size)
-    model(np.zeros((1, *spec.image_size, 3), np.uint8))  # the first call also optimizes the graph
-    return model
+        return _tensorflow_model(spec, precision, batch_size)
+    return _openvino_model(spec, precision, batch_size)
 
 
 def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
@@ -175,4 +172,6 @@ def _tensorflow_model(spec: ModelSpec, precision: str, batch_size: int) -> Embed
     from transforms.models.engines import opening, tensorflow_engine
 
     run = tensorflow_engine.compile_function(opening.open_model(spec).function, precision)
-    return EmbeddingModel(FixedBatches(run, batch_size), tensorflow_engine.calls_at_once())
+    model = EmbeddingModel(FixedBatches(run, batch_size), tensorflow_engine.calls_at_once())
+    model(np.zeros((1, *spec.image_size, 3), np.uint8))  # the first call also optimizes the graph
+    return model

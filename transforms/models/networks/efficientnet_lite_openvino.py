@@ -37,19 +37,24 @@ def _conv(
     x: openvino.Node, weights: Mapping[str, np.ndarray], name: str, stride: int = 1, activation: bool = True
 ) -> openvino.Node:
     kernel, bias = _folded(weights, name)
-    y = ops.convolution(x, kernel.transpose(3, 2, 0, 1).copy(), [stride, stride], **_SAME)
+    y = ops.convolution(x, _constant(kernel.transpose(3, 2, 0, 1)), [stride, stride], **_SAME)
     return _biased(y, bias, activation)
 
 
 def _depthwise(x: openvino.Node, weights: Mapping[str, np.ndarray], name: str, stride: int) -> openvino.Node:
     kernel, bias = _folded(weights, name)
-    y = ops.group_convolution(x, kernel.transpose(2, 3, 0, 1)[:, None].copy(), [stride, stride], **_SAME)
+    y = ops.group_convolution(x, _constant(kernel.transpose(2, 3, 0, 1)[:, None]), [stride, stride], **_SAME)
     return _biased(y, bias, activation=True)
 
 
 def _biased(x: openvino.Node, bias: np.ndarray, activation: bool) -> openvino.Node:
-    y = ops.add(x, bias.reshape(1, -1, 1, 1))
+    y = ops.add(x, _constant(bias.reshape(1, -1, 1, 1)))
     return ops.clamp(y, 0.0, 6.0) if activation else y
+
+
+def _constant(values: np.ndarray) -> openvino.Node:
+    """Returns the node of an array. OpenVINO would make a list of its numbers first, for each array that is no node."""
+    return openvino.op.Constant(np.ascontiguousarray(values))
 
 
 def _folded(weights: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
