@@ -31,11 +31,12 @@ from pipeline.claim import Claim
 from pipeline.report.run_report import RunReport
 from pipeline.report.summary import summary
 from tests import data_generation as data
+from tests import jpeg_files
 from tests.fuzz import repairs, seeds
 from transforms import journal, keys, read
 from transforms import list as listing
 from transforms.encoding import compressed, examples, tfrecord
-from transforms.images import decoding, fast_jpeg
+from transforms.images import decoding, fast_jpeg, jpeg_header
 from transforms.models import class_names
 from transforms.models import notes as model_notes
 from transforms.parts import Label
@@ -140,6 +141,13 @@ def _decoded(encoded: bytes, size: tuple[int, int], mode: str) -> npt.NDArray[np
     with Image.open(io.BytesIO(encoded), formats=decoding._OPENED) as image:
         image.load()
     return decoded.pixels
+
+
+def jpeg_headers(content: bytes) -> None:
+    """Reads a JPEG's header. Pillow, which opens all files that are not plain, reads the same in it."""
+    header = jpeg_header.parse(content)
+    if header is not None and header.size[0] * header.size[1] <= _MAX_PIXELS:
+        assert header == jpeg_files.header_by_pillow(content)
 
 
 @functools.cache
@@ -337,6 +345,7 @@ def all_targets() -> dict[str, Target]:
             )
             for name in formats
         },
+        "jpeg_headers": Target(jpeg_headers, lambda: list(jpeg_files.plain().values())),
         "metadata": Target(metadata, seeds.blocks),
         "tar": Target(tar, seeds.tars, repairs.tar),
         "tfrecords": Target(tfrecords, seeds.tfrecords, repairs.tfrecords),

@@ -8,7 +8,7 @@ import functools
 import io
 import math
 import traceback
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ try:
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
-from transforms.images import bounds, fast_jpeg, memory
+from transforms.images import bounds, fast_jpeg, jpeg_header, memory
 
 bounds.bound_directories()
 
@@ -106,6 +106,9 @@ class OutOfMemory(ImageError):
     """The image does not fit into this machine's memory, not even while no other large image is decoded."""
 
 
+_Out: TypeAlias = npt.NDArray[np.uint8] | None
+
+
 class DecodedPixels(NamedTuple):
     """Pixels, uint8 (height, width, 3) in the requested size; format, height and width of the image as stored."""
 
@@ -120,6 +123,7 @@ def decode(
     size: tuple[int, int],
     resize_mode: str = "stretch",
     max_pixels: int = MAX_PIXELS_DEFAULT,
+    out: npt.NDArray[np.uint8] | None = None,
 ) -> DecodedPixels:
     """Decodes one image to RGB and resizes it, antialiased bilinear.
 
@@ -131,6 +135,8 @@ def decode(
       resize_mode: `stretch` to the size (TF-Hub's convention), `crop` the centre in the size's proportions, or `pad`
         with black around it, as tf.image.resize_with_pad does.
       max_pixels: the most pixels that the header may announce; checked before any pixel is decoded.
+      out: the array to write the pixels into, C-contiguous uint8 (height, width, 3), such as one image of a batch. It
+        becomes the `pixels` of the result. After an error its content is undefined.
 
     Raises:
       ImageError: one of its subclasses. Any other error that Pillow raises over a broken image becomes CorruptImage.
@@ -140,13 +146,15 @@ def decode(
         raise ValueError(f"resize_mode={resize_mode!r}: expected one of {', '.join(RESIZE_MODES)}")
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size={size!r}: expected (height, width) in pixels, such as (224, 224)")
+    if out is not None and not (out.shape == (*size, 3) and out.dtype == np.uint8 and out.flags.c_contiguous):
+        raise ValueError(f"out={out.dtype} {out.shape}: expected C-contiguous uint8 {(*size, 3)}")
     if not encoded:
         raise EmptyImage("empty object: expected an encoded image")
     try:
         try:
-            return _in_turn(encoded, size, resize_mode, max_pixels)
+            return _in_turn(encoded, size, resize_mode, max_pixels, out)
         except MemoryError:  # perhaps because of the other images that are being decoded
-            return _alone(encoded, size, resize_mode, max_pixels)
+            return _alone(encoded, size, resize_mode, max_pixels, out)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -160,22 +168,30 @@ def decode(
         raise CorruptImage(f"{type(error).__name__}: {error}") from error
 
 
-def _in_turn(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int) -> DecodedPixels:
+def _in_turn(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, out: _Out) -> DecodedPixels:
     with memory.Turn(memory.BUDGET) as turn:
         try:
-            return _open(encoded, size, resize_mode, max_pixels, turn)
+            return _open(encoded, size, resize_mode, max_pixels, out, turn)
         except Exception as error:
             traceback.clear_frames(error.__traceback__)  # they hold pixels, which must not outlive the turn
             raise
 
 
-def _alone(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int) -> DecodedPixels:
+def _alone(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, out: _Out) -> DecodedPixels:
     with memory.Turn(memory.BUDGET) as turn:
         turn.wait(memory.BUDGET.total)
-        return _open(encoded, size, resize_mode, max_pixels, turn)
+        return _open(encoded, size, resize_mode, max_pixels, out, turn)
 
 
-def _open(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, turn: memory.Turn) -> DecodedPixels:
+def _open(
+    encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, out: _Out, turn: memory.Turn
+) -> DecodedPixels:
+    header = jpeg_header.parse(encoded)
+    # Of a larger image, Pillow says that it may be a decompression bomb.
+    if header is not None and header.size[0] * header.size[1] <= MAX_PIXELS_DEFAULT:
+        decoded = _decode_plain_jpeg(header, encoded, size, resize_mode, max_pixels, out, turn)
+        if decoded is not None:
+            return decoded
     # Another library in this process may have set it. Pillow would then fill what is missing with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     if (png_size := _png_size(encoded)) is not None:
@@ -183,7 +199,35 @@ def _open(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: i
         if b"acTL" in encoded:
             turn.wait(memory.ANIMATED_PNG * png_size[0] * png_size[1])
     with Image.open(bounds.file_of(encoded), formats=_OPENED) as image:
-        return _decode(image, encoded, size, resize_mode, max_pixels, turn)
+        return _decode(image, encoded, size, resize_mode, max_pixels, out, turn, is_plain_jpeg=header is not None)
+
+
+def _decode_plain_jpeg(
+    header: jpeg_header.Header,
+    encoded: bytes,
+    size: tuple[int, int],
+    resize_mode: str,
+    max_pixels: int,
+    out: _Out,
+    turn: memory.Turn,
+) -> DecodedPixels | None:
+    """Decodes a JPEG without Pillow's parser. Returns None if Pillow has to decode it or report its error."""
+    _check_size(header.size, max_pixels)
+    target = _as_stored((size[1], size[0]), header.orientation)
+    reduced = _reduced(header.size, target, resize_mode)
+    box, inner = _geometry(reduced, target, resize_mode)
+    turn.wait(memory.jpeg_bytes(header.size, header.samplings, header.is_one_scan, reduced, box, inner))
+    has_profile = header.icc_profile is not None and _profile(header.icc_profile) is not None
+    is_finished = header.orientation not in _UPRIGHT and not has_profile
+    pixels = fast_jpeg.decode(
+        encoded, header.size, reduced, box, inner, out if is_finished and inner == target else None
+    )
+    if pixels is None:
+        return None
+    if not is_finished:
+        image = _turned(Image.fromarray(pixels), header.orientation)
+        pixels = np.asarray(_over_white(image, header.icc_profile))
+    return DecodedPixels(_placed(pixels, size, out), FORMATS["JPEG"], header.size[1], header.size[0])
 
 
 def _decode(
@@ -192,7 +236,9 @@ def _decode(
     size: tuple[int, int],
     resize_mode: str,
     max_pixels: int,
+    out: _Out,
     turn: memory.Turn,
+    is_plain_jpeg: bool,
 ) -> DecodedPixels:
     width, height = _stored_size(image)
     _check_size((width, height), max_pixels)
@@ -205,7 +251,7 @@ def _decode(
     box, inner = _geometry(image.size, _as_stored(upright, orientation), resize_mode)
     turn.wait(memory.decoding_bytes(image, encoded, (width, height), box, inner))
     fast = None
-    if is_jpeg and image.mode == "RGB":
+    if is_jpeg and image.mode == "RGB" and not is_plain_jpeg:  # of a plain one it was tried
         fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner)
     if fast is None:
         image.load()
@@ -216,14 +262,26 @@ def _decode(
         pixels = _resized(pixels, box, inner)
     else:
         pixels = Image.fromarray(fast)
-    if orientation in _UPRIGHT:
-        pixels = pixels.transpose(_UPRIGHT[orientation])
-    pixels = _over_white(pixels, image.info.get("icc_profile"))
-    if pixels.size != upright:
-        padded = Image.new("RGB", upright)
-        padded.paste(pixels, ((upright[0] - pixels.width) // 2, (upright[1] - pixels.height) // 2))
-        pixels = padded
-    return DecodedPixels(np.asarray(pixels), FORMATS[str(image.format)], height, width)
+    pixels = _over_white(_turned(pixels, orientation), image.info.get("icc_profile"))
+    return DecodedPixels(_placed(np.asarray(pixels), size, out), FORMATS[str(image.format)], height, width)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _placed(pixels: npt.NDArray[np.uint8], size: tuple[int, int], out: _Out) -> npt.NDArray[np.uint8]:
+    """Returns the pixels in an array of the (height, width), with black around them: in `out` if there is one."""
+    height, width, _ = pixels.shape
+    if pixels is out or (out is None and (height, width) == size):
+        return pixels
+    if out is None:
+        out = np.zeros((*size, 3), np.uint8)
+    elif (height, width) != size:
+        out[...] = 0
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    out[top : top + height, left : left + width] = pixels
+    return out
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -261,9 +319,21 @@ def _orientation(image: Image.Image) -> int:
 
 def _draft(image: Image.Image, target: tuple[int, int], resize_mode: str) -> None:
     """Lets a JPEG decode at a reduced size, at least `_DRAFT_GAP` times the size that the resize needs."""
-    (left, top, right, bottom), inner = _geometry(image.size, target, resize_mode)
+    image.draft("RGB", _draft_size(image.size, target, resize_mode))
+
+
+def _reduced(stored: tuple[int, int], target: tuple[int, int], resize_mode: str) -> tuple[int, int]:
+    """Returns the (width, height) to which `_draft` reduces a JPEG."""
+    least = _draft_size(stored, target, resize_mode)
+    scale = min(stored[0] // least[0], stored[1] // least[1])
+    reduction = next((reduction for reduction in (8, 4, 2) if scale >= reduction), 1)
+    return -(-stored[0] // reduction), -(-stored[1] // reduction)
+
+
+def _draft_size(stored: tuple[int, int], target: tuple[int, int], resize_mode: str) -> tuple[int, int]:
+    (left, top, right, bottom), inner = _geometry(stored, target, resize_mode)
     scale = _DRAFT_GAP * max(inner[0] / (right - left), inner[1] / (bottom - top))
-    image.draft("RGB", (max(1, math.ceil(image.width * scale)), max(1, math.ceil(image.height * scale))))
+    return max(1, math.ceil(stored[0] * scale)), max(1, math.ceil(stored[1] * scale))
 
 
 def _geometry(

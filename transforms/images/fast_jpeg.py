@@ -22,48 +22,65 @@ def decode(
     reduced: tuple[int, int],
     box: tuple[float, float, float, float],
     size: tuple[int, int],
+    out: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8] | None:
     """Decodes a JPEG and resizes it, antialiased bilinear. Orientation and colour profile are not applied.
 
     Args:
       encoded: the bytes of a file.
-      stored: the (width, height) in its header according to Pillow, in pixels.
+      stored: the (width, height) in its header according to the caller's parser, in pixels.
       reduced: the (width, height) to decode it at: all of that, or a half, a quarter or an eighth of it, rounded up.
       box: (left, top, right, bottom) of the part to use, in pixels of the reduced image.
       size: (width, height) of the result, in pixels.
+      out: a C-contiguous array of the result's shape to write it into, whose content is undefined after None.
 
     Returns:
-      RGB, uint8 (height, width, 3). None if Pillow has to decode the image or report its error: the file is broken, its
-      colours are not YCbCr, or a package is missing.
+      RGB, uint8 (height, width, 3), in `out` if there is one. None if Pillow has to decode the image or report its
+      error: the file is broken, its colours are not YCbCr, or a package is missing.
     """
     if simplejpeg is None:
         return None
+    is_whole = box == (0, 0, *reduced)
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
-        # The limit on pixels was checked against the size from Pillow's parser, so this parser must agree with it.
+        # The limit on pixels was checked against the size from another parser, so this parser must agree with it.
         if (width, height) != stored or colours != "YCbCr":
             return None
         reduction = round(width / reduced[0])
+        buffer = out if is_whole and size == reduced else None
         # strict: without it, what is missing of a truncated file is grey.
-        pixels = simplejpeg.decode_jpeg(encoded, "RGB", False, False, reduced[1], reduced[0], reduction, strict=True)
+        pixels = simplejpeg.decode_jpeg(
+            encoded, "RGB", False, False, reduced[1], reduced[0], reduction, buffer=buffer, strict=True
+        )
     except ValueError:
         return None
-    return _resized(pixels, box, size) if pixels.shape[1::-1] == reduced else None
+    if pixels.shape[1::-1] != reduced:
+        return None
+    if not is_whole or size != reduced:
+        pixels = _resized(pixels, None if is_whole else box, size)
+    if out is None or buffer is not None:
+        return pixels
+    out[...] = pixels
+    return out
 
 
 def _resized(
-    pixels: npt.NDArray[np.uint8], box: tuple[float, float, float, float], size: tuple[int, int]
+    pixels: npt.NDArray[np.uint8], box: tuple[float, float, float, float] | None, size: tuple[int, int]
 ) -> npt.NDArray[np.uint8]:
+    """Resizes the part of an image in the box, or all of it."""
     height, width, _ = pixels.shape
-    left, top, right, bottom = box
     source = cykooz_resizer.ImageData(width, height, cykooz_resizer.PixelType.U8x3, pixels.tobytes())
     target = cykooz_resizer.ImageData(*size, cykooz_resizer.PixelType.U8x3)
-    crop = cykooz_resizer.CropBox(left, top, right - left, bottom - top)
-    options = cykooz_resizer.ResizeOptions(_bilinear(), use_alpha=False, crop_box=crop)
+    options = _bilinear()
+    if box is not None:
+        left, top, right, bottom = box
+        options = options.copy()
+        options.crop_box = cykooz_resizer.CropBox(left, top, right - left, bottom - top)
     cykooz_resizer.Resizer().resize(source, target, options)
     return np.frombuffer(target.get_buffer(), np.uint8).reshape(size[1], size[0], 3)
 
 
 @functools.cache
-def _bilinear() -> "cykooz_resizer.ResizeAlg":
-    return cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear)
+def _bilinear() -> "cykooz_resizer.ResizeOptions":
+    algorithm = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear)
+    return cykooz_resizer.ResizeOptions(algorithm, use_alpha=False)

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -115,25 +116,47 @@ def decoding_bytes(
       box: (left, top, right, bottom) of the part to use, in pixels of the image or its draft.
       inner: the (width, height) to resize that part to.
     """
-    pixels = image.width * image.height
     if isinstance(image, JpegImageFile):
-        decoded = _coefficient_bytes(image, encoded, stored) + _FAST_JPEG * pixels
-    else:
-        converted = _CONVERSION.get(image.mode, _OTHER_CONVERSION)
-        if "transparency" in image.info:
-            converted = _OTHER_CONVERSION
-        sample = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
-        decoded = pixels * (sample + max(_DECODER.get(str(image.format), 0), converted))
+        samplings = [(across, down) for _, across, down, _ in image.layer]
+        return jpeg_bytes(stored, samplings, _is_one_scan(image, encoded), image.size, box, inner)
+    converted = _CONVERSION.get(image.mode, _OTHER_CONVERSION)
+    if "transparency" in image.info:
+        converted = _OTHER_CONVERSION
+    sample = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+    pixel = sample + max(_DECODER.get(str(image.format), 0), converted)
+    return pixel * image.width * image.height + _resizing_bytes(image.size, box, inner)
+
+
+def jpeg_bytes(
+    stored: tuple[int, int],
+    samplings: Sequence[tuple[int, int]],
+    is_one_scan: bool,
+    reduced: tuple[int, int],
+    box: tuple[float, float, float, float],
+    inner: tuple[int, int],
+) -> int:
+    """Returns the same estimate for a JPEG.
+
+    Args:
+      stored: its (width, height) in the file.
+      samplings: (across, down) of each component.
+      is_one_scan: whether it is sequential, with all components in one scan.
+      reduced: the (width, height) that it is decoded at.
+      box: (left, top, right, bottom) of the part to use, in pixels of the reduced image.
+      inner: the (width, height) to resize that part to.
+    """
+    coefficients = 0 if is_one_scan else _coefficient_bytes(stored, samplings)
+    return coefficients + _FAST_JPEG * reduced[0] * reduced[1] + _resizing_bytes(reduced, box, inner)
+
+
+def _resizing_bytes(size: tuple[int, int], box: tuple[float, float, float, float], inner: tuple[int, int]) -> int:
     # Pillow resizes along the rows first. Its weights are two doubles for each pixel of an axis.
     rows = 4 * inner[0] * int(box[3] - box[1])
-    return decoded + rows + 16 * (image.width + image.height) + _RESULT * inner[0] * inner[1]
+    return rows + 16 * (size[0] + size[1]) + _RESULT * inner[0] * inner[1]
 
 
-def _coefficient_bytes(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> int:
+def _coefficient_bytes(stored: tuple[int, int], samplings: Sequence[tuple[int, int]]) -> int:
     """Returns the bytes that libjpeg holds for a picture in several scans: its coefficients, 2 each, in full size."""
-    samplings = [(across, down) for _, across, down, _ in image.layer]
-    if _is_one_scan(image, encoded):
-        return 0
     per_pixel = sum(across * down for across, down in samplings)
     largest = max(across for across, _ in samplings) * max(down for _, down in samplings)
     return 2 * stored[0] * stored[1] * per_pixel // max(1, largest)

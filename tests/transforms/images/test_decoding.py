@@ -1,14 +1,17 @@
 """transforms.images.decoding: each way in which a naive decoder goes wrong, and each way in which a file is broken."""
 
 import contextlib
+import io
 import random
+import re
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from tests import data_generation as data
-from transforms.images import decoding, fast_jpeg
+from tests import jpeg_files
+from transforms.images import decoding, fast_jpeg, jpeg_header
 
 SIZE = (60, 80)
 
@@ -449,7 +452,94 @@ def test_decoding_leaves_no_file_open(monkeypatch, image_format, max_pixels):
 
     monkeypatch.setattr(decoding.Image, "open", open_image)
     with contextlib.suppress(decoding.TooManyPixels):
-        decoded(data.encoded(data.photograph(0), image_format), max_pixels=max_pixels)
+        # Grey, because a JPEG in colour is decoded without Pillow.
+        decoded(data.encoded(data.photograph(0).convert("L"), image_format), max_pixels=max_pixels)
     # A PNG is refused before it is opened.
     assert len(opened) == (0 if image_format == "PNG" and max_pixels == 10 else 1)
     assert all(image.fp is None for image in opened)  # let go of, whoever still holds the image
+
+
+def outcome(*args: object) -> tuple[object, ...]:
+    """Returns all that decoding says of an image, or the class and message of its error."""
+    try:
+        result = decoding.decode(*args)
+    except decoding.ImageError as error:
+        return type(error), re.sub("0x[0-9a-f]+", "", str(error))  # the address of Pillow's file
+    return result.pixels.tobytes(), *result[1:]
+
+
+def outcome_by_pillows_parser(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[object, ...]:
+    with monkeypatch.context() as patch:
+        patch.setattr(jpeg_header, "parse", lambda encoded: None)
+        return outcome(*args)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+def test_no_jpeg_is_decoded_otherwise_for_its_header_being_plain(monkeypatch, resize_mode):
+    for encoded in [*jpeg_files.plain().values(), *jpeg_files.strange().values()]:
+        for args in (
+            (encoded, (48, 64), resize_mode),
+            (encoded, (7, 5), resize_mode),
+            (encoded, (8, 8), resize_mode, 99),
+        ):
+            assert outcome(*args) == outcome_by_pillows_parser(monkeypatch, *args)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_no_mutated_jpeg_is_decoded_otherwise_for_its_header_being_plain(monkeypatch):
+    rng, files = random.Random(0), [*jpeg_files.plain().values(), *jpeg_files.strange().values()]
+    decoded_ = 0
+    for _ in range(4000):
+        encoded, size = jpeg_files.mutated(rng.choice(files), rng), rng.choice(((48, 64), (8, 8), (60, 20)))
+        args = encoded, size, rng.choice(decoding.RESIZE_MODES), 1 << 20
+        result = outcome(*args)
+        decoded_ += len(result) > 2
+        assert result == outcome_by_pillows_parser(monkeypatch, *args), encoded.hex()
+    assert decoded_ > 500
+
+
+@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("stored", [(480, 640), (1201, 1603), (50, 37), (997, 300), (1, 700)])
+def test_a_jpeg_is_reduced_as_pillow_drafts_it(stored, resize_mode):
+    encoded = data.encoded(data.photograph(0, *stored), "JPEG")
+    for target in ((224, 224), (1, 1), (299, 40), (16, 448), (2000, 2000)):
+        with Image.open(io.BytesIO(encoded)) as image:
+            decoding._draft(image, target, resize_mode)
+            assert decoding._reduced(stored[::-1], target, resize_mode) == image.size
+
+
+@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("name", ["plain", "turned", "in another space", "grey", "PNG"])
+def test_pixels_are_written_into_an_image_of_a_batch(name, resize_mode):
+    picture = data.photograph(1, 60, 80)
+    encoded = {
+        "plain": data.encoded(picture),
+        "turned": turned(picture, 6, "JPEG"),
+        "in another space": data.encoded(picture, icc_profile=data.swapped_profile()),
+        "grey": data.encoded(picture.convert("L")),
+        "PNG": data.encoded(picture, "PNG"),
+    }[name]
+    for size in (SIZE, (20, 50)):
+        expected = decoding.decode(encoded, size, resize_mode)
+        batch = np.full((3, *size, 3), 7, np.uint8)
+        result = decoding.decode(encoded, size, resize_mode, out=batch[1])
+        assert result.pixels.base is batch and result[1:] == expected[1:]
+        assert np.array_equal(batch[1], expected.pixels)
+        assert (batch[[0, 2]] == 7).all()
+
+
+def test_a_jpeg_of_the_right_size_is_decoded_without_a_copy(monkeypatch):
+    monkeypatch.setattr(fast_jpeg, "_resized", lambda *args: pytest.fail("nothing is to be resized"))
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    assert decoding.decode(data.jpeg(0, *SIZE), SIZE, out=pixels).pixels is pixels and pixels.any()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [np.zeros((*SIZE, 4), np.uint8), np.zeros((*SIZE, 3), np.int8), np.zeros((3, *SIZE), np.uint8).transpose(1, 2, 0)],
+)
+def test_an_array_that_pixels_do_not_fit_is_refused(out):
+    with pytest.raises(ValueError, match=r"out=.*expected C-contiguous uint8 \(60, 80, 3\)"):
+        decoding.decode(data.jpeg(), SIZE, out=out)

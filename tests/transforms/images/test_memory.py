@@ -1,5 +1,6 @@
 """transforms.images.memory: estimates hold, large images take turns, small ones never wait, nobody is starved."""
 
+import contextlib
 import io
 import json
 import subprocess
@@ -12,7 +13,8 @@ from PIL import Image
 
 from tests import data_generation as data
 from tests import hostile_images as hostile
-from transforms.images import decoding, memory
+from tests import jpeg_files
+from transforms.images import decoding, fast_jpeg, jpeg_header, memory
 
 ROOT = Path(__file__).parents[3]
 
@@ -127,7 +129,7 @@ def test_an_image_that_does_not_fit_is_tried_alone(monkeypatch):
 
     monkeypatch.setattr(decoding.Image, "open", open_image)
     with pytest.raises(decoding.OutOfMemory, match="not enough memory to decode the image, not even alone"):
-        decoding.decode(data.jpeg(), (8, 8))
+        decoding.decode(data.encoded(data.photograph(0), "PNG"), (8, 8))
     assert tries == [memory.DECODING_BYTES, 0]
     assert memory.BUDGET._available == memory.DECODING_BYTES
 
@@ -142,7 +144,37 @@ def test_an_image_that_fits_alone_is_decoded(monkeypatch):
         return right(*args, **options)
 
     monkeypatch.setattr(decoding.Image, "open", open_image)
+    assert decoding.decode(data.encoded(data.photograph(0), "PNG"), (8, 8)).pixels.shape == (8, 8, 3)
+    assert len(opened) == 2
+
+
+def test_a_jpeg_that_fits_alone_is_decoded(monkeypatch):
+    tries, right = [], fast_jpeg.decode
+
+    def decode(*args):
+        tries.append(memory.BUDGET._available)
+        if len(tries) == 1:
+            raise MemoryError
+        return right(*args)
+
+    monkeypatch.setattr(fast_jpeg, "decode", decode)
     assert decoding.decode(data.jpeg(), (8, 8)).pixels.shape == (8, 8, 3)
+    assert tries == [memory.DECODING_BYTES, 0]
+
+
+@pytest.mark.parametrize("name", ["base", "progressive", "one component in the first scan", "chroma at half width"])
+@pytest.mark.parametrize("header_is_plain", [True, False])
+def test_a_jpeg_asks_for_the_same_turn_whoever_reads_its_header(monkeypatch, name, header_is_plain):
+    requests, encoded = [], jpeg_files.plain()[name]
+    monkeypatch.setattr(memory.Turn, "wait", lambda turn, size: requests.append(size))
+    if not header_is_plain:
+        monkeypatch.setattr(jpeg_header, "parse", lambda encoded: None)
+    with contextlib.suppress(decoding.CorruptImage):
+        decoding.decode(encoded, (8, 8))
+    with Image.open(io.BytesIO(encoded)) as image:
+        stored = image.size
+        decoding._draft(image, (8, 8), "stretch")
+        assert requests[0] == memory.decoding_bytes(image, encoded, stored, (0.0, 0.0, *image.size), (8, 8))
 
 
 # Decodes all files of a directory by so many threads, and prints the growth of the peak memory in bytes.

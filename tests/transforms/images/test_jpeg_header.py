@@ -1,0 +1,51 @@
+"""transforms.images.jpeg_header: Pillow reads the same from a header that is plain, and reads all others alone."""
+
+import random
+
+import pytest
+
+from tests import data_generation as data
+from tests import jpeg_files
+from transforms.images import decoding, jpeg_header
+
+
+@pytest.mark.parametrize("name", jpeg_files.plain())
+def test_plain_headers_say_the_same_to_pillow(name):
+    encoded = jpeg_files.plain()[name]
+    header = jpeg_header.parse(encoded)
+    assert header is not None and header == jpeg_files.header_by_pillow(encoded)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", jpeg_files.strange())
+def test_all_others_are_left_to_pillow(name):
+    assert jpeg_header.parse(jpeg_files.strange()[name]) is None
+
+
+def test_what_a_header_says():
+    exif = jpeg_files.oriented(">", 6)
+    profile = data.swapped_profile()
+    encoded = data.encoded(data.photograph(0, 30, 50), "JPEG", exif=exif[4:], icc_profile=profile)
+    assert jpeg_header.parse(encoded) == ((50, 30), 6, profile, [(2, 2), (1, 1), (1, 1)], True)
+
+
+def test_a_header_is_read_however_many_segments_and_profiles_it_has():
+    base = jpeg_files.plain()["base"]
+    comments = jpeg_files.segment(0xFE, bytes(10)) * 1000
+    profile = bytes(range(256)) * 1000
+    parts = jpeg_files.profile(profile, range(1, 256), 255)
+    header = jpeg_header.parse(base[:2] + comments + parts + base[2:])
+    assert header is not None and header.icc_profile == profile
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_mutation_of_a_header_is_read_otherwise_than_by_pillow():
+    rng, files = random.Random(0), [*jpeg_files.plain().values(), *jpeg_files.strange().values()]
+    plain = 0
+    for _ in range(6000):
+        encoded = jpeg_files.mutated(rng.choice(files), rng)
+        header = jpeg_header.parse(encoded)
+        if header is not None and header.size[0] * header.size[1] <= decoding.MAX_PIXELS_DEFAULT:
+            plain += 1
+            assert header == jpeg_files.header_by_pillow(encoded), encoded.hex()
+    assert plain > 1000
