@@ -125,10 +125,11 @@ class _Decode(beam.DoFn):
     def _decoded(self, image: EncodedImage) -> ImageInfo | Failure:
         """Decodes an image into the next place of the block."""
         try:
-            decoded = decoding.decode(image.encoded, self._size, self._resize_mode, self._max_pixels)
+            decoded = decoding.decode(
+                image.encoded, self._size, self._resize_mode, self._max_pixels, out=self._blocks.next_pixels
+            )
         except decoding.ImageError as error:
             # On a machine with more memory, another try may help.
             return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
-        self._blocks.next_pixels[:] = decoded.pixels
         sha256 = hashlib.sha256(image.encoded).hexdigest()
         return ImageInfo(image.ref, sha256=sha256, format=decoded.format, height=decoded.height, width=decoded.width)
