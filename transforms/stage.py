@@ -5,6 +5,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import apache_beam as beam
 from apache_beam.typehints.decorators import IOTypeHints, get_type_hints
 
+from transforms import record_coders  # noqa: F401 - registers the coders of what the stages output
 from transforms.records import Failure, Shard, StageSeconds
 
 ElementT = TypeVar("ElementT")

@@ -63,7 +63,7 @@ class Budget:
 
     def give_back(self, size: int) -> None:
         if size >= self.total // 16:  # it takes tens of milliseconds
-            _return_freed_memory()
+            return_freed_memory()
         with self._changed:
             self._available += size
             self._changed.notify_all()
@@ -91,7 +91,7 @@ class Turn:
             self._taken = size
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Returns freed memory to the system. glibc keeps up to 64 MiB for each thread, which no other thread can use."""
     with contextlib.suppress(AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,83 @@
+"""A job of a decoder process, its settings and its results: all that the two sides say to each other."""
+
+import dataclasses
+import math
+
+from transforms.records import Failure, ImageInfo, ImageRef
+
+# A message costs some 0.2 ms, so a job has many small images. Several jobs wait in each process, so that it goes on
+# while the worker is busy.
+_JOB_IMAGES = 64
+_JOB_BYTES = 2 << 20
+SLOTS = 3
+# Messages to a process fit into the buffer of its socket, so that a process that hangs keeps nobody waiting.
+JOB_KEY_BYTES = 16 << 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Of all decoder processes of a worker.
+
+    Attributes:
+      processes: how many there are.
+      size: (height, width) of the pixels.
+      resize_mode, max_pixels: see `images.decoding.decode`.
+      read_concurrency: how many files a process has in flight that do not lie on this machine.
+      billing_project: the project that pays for requests to buckets with requester pays.
+      timeout: seconds that decoding one image may take.
+    """
+
+    processes: int
+    size: tuple[int, int]
+    resize_mode: str
+    max_pixels: int
+    read_concurrency: int
+    billing_project: str | None
+    timeout: float
+
+    @property
+    def job_images(self) -> int:
+        """The most images of one job."""
+        return max(1, min(_JOB_IMAGES, _JOB_BYTES // (math.prod(self.size) * 3)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """An image that was read: its bytes are in the inbox of the job's slot."""
+
+    ref: ImageRef
+    offset: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Images for one process.
+
+    Attributes:
+      number: of the job.
+      slot: the place for the pixels.
+      images: to read and decode, or to decode alone.
+      failed: the failures of images that are not tried again, by their index.
+    """
+
+    number: int
+    slot: int
+    images: tuple[ImageRef | Stored, ...]
+    failed: dict[int, Failure]
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """The results of the images of a job, in order. The pixels of image i lie at i in the job's slot.
+
+    Attributes:
+      number: of the job.
+      results: of the images.
+      read, decode: seconds that each image took to be read and to be decoded. A step that was not taken is None.
+    """
+
+    number: int
+    results: tuple[ImageInfo | Failure, ...]
+    read: tuple[float | None, ...]
+    decode: tuple[float | None, ...]

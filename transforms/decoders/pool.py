@@ -1,0 +1,239 @@
+"""The decoder processes of a worker, which all its threads share."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import connection
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import transforms
+from transforms.decoders.job import SLOTS, Done, Job, Settings, Stored
+from transforms.decoders.shared_memory import SharedMemory, create
+from transforms.records import EncodedImage, Failure, ImageRef
+
+_STAGE = "decode"
+# How often a thread that waits looks for a process that hangs.
+_LOOK_SECONDS = 0.5
+# A process that has jobs and decodes none of their images for so long hangs in reading, or was stopped.
+_SILENT_SECONDS = 600.0
+# So many processes may die one after the other without a result between them.
+_MOST_DEATHS = 5
+# An image whose decoding has ended so many processes is a failure. Something else may have ended the first.
+_DEATHS_OF_AN_IMAGE = 2
+
+
+class KilledTheProcess(Exception):
+    """An image that was being decoded each time when a process died, twice or more often."""
+
+
+class TookTooLong(Exception):
+    """An image whose decoding was stopped after a time that is enough for any image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """The results of a job, and its pixels, uint8 (images, height, width, 3)."""
+
+    done: Done
+    pixels: npt.NDArray[np.uint8]
+
+
+class Pool:
+    """Starts the processes, replaces those that die or hang, and gives them jobs. Thread-safe.
+
+    No thread of its own waits for the processes, because it would wait for Python's lock for each result. Each thread
+    that needs a result receives all results that have come, also those of the other threads.
+    """
+
+    def __init__(self, settings: Settings):
+        """Starts the processes."""
+        self.settings = settings
+        self._changed = threading.Condition()
+        self._job = 0
+        self._receiving = False
+        self._again: deque[_Task] = deque()  # tasks of processes that have died
+        self._deaths = 0
+        self._users: set[User] = set()
+        self._turns = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the pool
+        self._processes = [self._start() for _ in range(settings.processes)]
+
+    def user(self) -> "User":
+        """Returns a user for one thread. The last user to leave ends the processes."""
+        user = User(self, self._changed)
+        with self._changed:
+            self._users.add(user)
+        return user
+
+    def leave(self, user: "User") -> bool:
+        """Drops the jobs of a user, and returns whether the processes were ended because there is no other."""
+        user.forget()
+        with self._changed:
+            self._users.discard(user)
+            if self._users:
+                return False
+            for process in self._processes:
+                process.end()
+            self._turns.close()
+            return True
+
+    # Whoever calls the methods below holds the lock `_changed`.
+
+    @property
+    def share(self) -> int:
+        """The number of jobs that each user may have under way."""
+        return max(1, SLOTS * len(self._processes) // max(1, len(self._users)))
+
+    def send(self, task: "_Task") -> bool:
+        """Gives a task to the process that has the fewest. Returns whether one has a place for it."""
+        process = max(self._processes, key=lambda process: len(process.free))
+        if not process.free:
+            return False
+        self._job += 1
+        try:
+            process.send(self._job, task)
+        except OSError:  # it is dead, which the next one who waits sees
+            pass
+        return True
+
+    def release(self, process: "_Process", slot: int) -> None:
+        """Takes back a place whose pixels were copied."""
+        process.free.append(slot)
+        self._send_again()
+        self._changed.notify_all()
+
+    def wait(self, is_enough: Callable[[], bool]) -> None:
+        """Waits until a condition holds, and receives what comes meanwhile."""
+        while not is_enough():
+            if self._receiving:
+                self._changed.wait(_LOOK_SECONDS)
+                continue
+            by_connection = {process.connection: process for process in self._processes}
+            self._receiving = True
+            self._changed.release()
+            try:
+                ready = connection.wait(list(by_connection), _LOOK_SECONDS)
+            finally:
+                self._changed.acquire()
+                self._receiving = False
+            for each in ready:
+                self._receive(by_connection[each])  # type: ignore[index]
+            self._end_what_hangs()
+            self._changed.notify_all()
+
+    def _receive(self, process: "_Process") -> None:
+        try:
+            while process.connection.poll():
+                done = process.connection.recv()
+                process.heard = time.monotonic()
+                if done is not None:  # the first message says that the process has started
+                    self._deaths = 0
+                    slot, task = process.tasks.pop(done.number)
+                    if not task.user.take(process, slot, done, task):
+                        self.release(process, slot)
+        except (EOFError, OSError):
+            self._replace(process, process.shared.at_work())
+
+    def _end_what_hangs(self) -> None:
+        for process in list(self._processes):
+            at_work = process.shared.at_work()
+            if at_work and at_work.seconds > self.settings.timeout:
+                self._replace(process, at_work, TookTooLong(f"decoding took more than {self.settings.timeout:g} s"))
+            elif process.tasks and not at_work and time.monotonic() - process.heard > _SILENT_SECONDS:
+                self._replace(process, None)
+
+    def _replace(self, process: "_Process", at_work: AtWork | None, error: Exception | None = None) -> None:
+        """Starts a process in place of another one, whose images are read and decoded again."""
+        exit_code = process.end()
+        self._deaths += 1
+        if self._deaths > _MOST_DEATHS:
+            raise RuntimeError(
+                f"{_MOST_DEATHS} decoder processes ended one after the other, the last one with exit code {exit_code}: "
+                "expected them to decode; --decode_processes 0 does without them"
+            )
+        for number, (_, task) in process.tasks.items():
+            if at_work and at_work.job == number:
+                task.blame(at_work.image, error)
+            self._again.append(task)
+        self._processes[self._processes.index(process)] = self._start()
+        self._send_again()
+
+    def _send_again(self) -> None:
+        while self._again and self.send(self._again[0]):
+            self._again.popleft()
+
+    def _start(self) -> "_Process":
+        # The system ends a process with the thread that has started it, so that thread must stay.
+        return _starter().submit(_Process, self.settings, self._turns.fileno()).result()
+
+
+class User:
+    """The jobs of one thread. Its results come in any order."""
+
+    def __init__(self, pool: Pool, changed: threading.Condition):
+        """See `Pool.user`."""
+        self._pool = pool
+        self._changed = changed
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops all jobs, because the bundle that they belong to has failed."""
+        with self._changed:
+            for process, slot, _ in getattr(self, "_results", ()):
+                self._pool.release(process, slot)
+            self._tasks: set[_Task] = set()
+            self._results: deque[tuple[_Process, int, Done]] = deque()
+
+    def submit(self, images: Sequence[ImageRef | EncodedImage]) -> Iterator[Decoded]:
+        """Starts a job of at most `settings.job_images` images. Yields results that have come meanwhile.
+
+        The pixels of a result are valid until the next one is taken.
+        """
+        task = _Task(self, tuple(images))
+        while True:
+            with self._changed:
+                self._pool.wait(lambda: bool(self._results) or len(self._tasks) < self._pool.share)
+                if not self._results:
+                    if self._pool.send(task):
+                        self._tasks.add(task)
+                        return
+                    self._changed.wait(_LOOK_SECONDS)
+            yield from self.ready()
+
+    def ready(self) -> Iterator[Decoded]:
+        """Yields the results that have come."""
+        while self._results:
+            with self._changed:
+                process, slot, done = self._results.popleft()
+            try:
+                yield Decoded(done, process.shared.pixels[slot])
+            finally:
+                with self._changed:
+                    self._pool.release(process, slot)
+
+    def rest(self) -> Iterator[Decoded]:
+        """Yields the results of all jobs."""
+        while self._tasks or self._results:
+            with self._changed:
+                self._pool.wait(lambda: bool(self._results))
+            yield from self.ready()
+
+    def take(self, process: "_Process", slot: int, done: Done, task: "_Task") -> bool:
+        """Takes a result, unless its job was dropped."""
+        if task not in self._tasks:
+            return False
+        self._tasks.remove(task)
+        self._results.append((process, slot, done))
+        return True

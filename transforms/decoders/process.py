@@ -1,0 +1,166 @@
+"""A decoder process: reads and decodes the images of one job after the other. `pool.py` starts it."""
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from transforms import keys
+from transforms.decoders.job import SLOTS, Done, Job, Settings, Stored
+from transforms.decoders.shared_memory import SharedMemory
+from transforms.images import decoding, memory
+from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
+from transforms.storage import locations, read_image
+
+_DECODE = "decode"
+
+# Address space beyond that at the start. The largest image of `max_pixels` needs 1.5 GB, in the worst of the formats.
+_MEMORY_BYTES = 4 << 30
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+Read = tuple[EncodedImage | Failure, float]
+Reads = list[Future[Read] | None]
+
+
+class _Turns(memory.Budget):
+    """Large images take turns with those of other processes: one at a time, besides small ones."""
+
+    def __init__(self, total: int, lock: int, state: SharedMemory):
+        super().__init__(total)
+        self._lock = lock
+        self._state = state
+
+    def take(self, size: int) -> None:
+        if size >= self.total:
+            with self._state.waiting():
+                fcntl.lockf(self._lock, fcntl.LOCK_EX)
+
+    def give_back(self, size: int) -> None:
+        memory.return_freed_memory()
+        if size >= self.total:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+
+def main(connection: int, shared: int, inboxes: list[int], lock: int, parent: int, settings: Settings) -> None:
+    """Works until the connection is closed.
+
+    Args:
+      connection, shared, inboxes, lock: descriptors of the connection to the worker, of the shared memory, of a file for
+        each slot with images that were read, and of a file by which large images take turns.
+      parent: the id of the worker's process.
+      settings: of the worker.
+    """
+    _end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends this process
+    _limit_memory()
+    state = SharedMemory(shared, SLOTS, settings.job_images, settings.size)
+    memory.BUDGET = _Turns(memory.DECODING_BYTES // settings.processes, lock, state)
+    decoder = _Decoder(settings, state, inboxes)
+    with Connection(connection) as worker:
+        jobs: queue.SimpleQueue[tuple[Job, Reads]] = queue.SimpleQueue()
+        threading.Thread(target=_receive, args=(worker, jobs, decoder), daemon=True).start()
+        worker.send(None)  # ready
+        while True:
+            worker.send(decoder.done(*jobs.get()))
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the worker ends, even while a decoder hangs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _limit_memory() -> None:
+    with contextlib.suppress(OSError, ValueError):  # a machine without /proc, or with a lower limit
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + _MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _receive(worker: Connection, jobs: "queue.SimpleQueue[tuple[Job, Reads]]", decoder: "_Decoder") -> None:
+    """Takes jobs, and starts to read what comes from elsewhere, while the other thread decodes."""
+    try:
+        while True:
+            job = worker.recv()
+            jobs.put((job, decoder.start(job)))
+    except (EOFError, OSError):
+        os._exit(0)  # the worker has ended
+
+
+class _Decoder:
+    def __init__(self, settings: Settings, state: SharedMemory, inboxes: Sequence[int]):
+        self._settings = settings
+        self._state = state
+        self._inboxes = inboxes
+        self._readers = ThreadPoolExecutor(settings.read_concurrency, thread_name_prefix="read")
+
+    def start(self, job: Job) -> Reads:
+        """Starts to read what does not lie on this machine. None for any other image."""
+        return [
+            self._readers.submit(self._read, image)
+            if index not in job.failed and isinstance(image, ImageRef) and not locations.is_local(keys.uri(image.key))
+            else None
+            for index, image in enumerate(job.images)
+        ]
+
+    def done(self, job: Job, reads: Reads) -> Done:
+        done = [self._result(job, index, started) for index, started in enumerate(reads)]
+        results, read, decode = zip(*done, strict=True)
+        return Done(job.number, results, read, decode)
+
+    def _result(
+        self, job: Job, index: int, started: Future[Read] | None
+    ) -> tuple[ImageInfo | Failure, float | None, float | None]:
+        if failure := job.failed.get(index):
+            return failure, None, None
+        image = job.images[index]
+        if isinstance(image, Stored):
+            content = os.pread(self._inboxes[job.slot], image.length, image.offset)
+            encoded, read_seconds = EncodedImage(image.ref, content), None
+        else:
+            encoded, read_seconds = started.result() if started else self._read(image)
+        if isinstance(encoded, Failure):
+            return encoded, read_seconds, None
+        self._state.begin(job.number, index)
+        start = time.perf_counter()
+        decoded = self._decode(encoded, job.slot, index)
+        seconds = time.perf_counter() - start
+        self._state.end()
+        return decoded, read_seconds, seconds
+
+    def _read(self, ref: ImageRef) -> Read:
+        start = time.perf_counter()
+        return read_image.read_or_failure(ref, self._settings.billing_project), time.perf_counter() - start
+
+    def _decode(self, image: EncodedImage, slot: int, index: int) -> ImageInfo | Failure:
+        settings = self._settings
+        place = self._state.pixels[slot, index]
+        try:
+            decoded = decoding.decode(
+                image.encoded, settings.size, settings.resize_mode, settings.max_pixels, out=place
+            )
+        except decoding.ImageError as error:
+            return Failure.of(image.ref.key, _DECODE, error, retryable=isinstance(error, decoding.OutOfMemory))
+        sha256 = hashlib.sha256(image.encoded).hexdigest()
+        return ImageInfo(image.ref, sha256, decoded.format, decoded.height, decoded.width)
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    settings = arguments.pop("settings")
+    main(**arguments, settings=Settings(**settings | {"size": tuple(settings["size"])}))

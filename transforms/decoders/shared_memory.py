@@ -1,0 +1,75 @@
+"""Memory that a worker and a decoder process share: the process's state, and places for the pixels of its jobs.
+
+It is an anonymous file, and not /dev/shm, which has 64 MB in a container. It goes with the last process that has it.
+"""
+
+import contextlib
+import mmap
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+_HEADER_BYTES = 4096
+# Values of the state: the number of the job, the index of the image in it, and since when it is being decoded.
+_JOB, _IMAGE, _SINCE = range(3)
+_NONE = -1.0
+
+
+class SharedMemory:
+    """Both processes open it with the same arguments.
+
+    Attributes:
+      pixels: uint8 (slots, images, height, width, 3).
+    """
+
+    def __init__(self, descriptor: int, slots: int, images: int, size: tuple[int, int]):
+        """Maps the memory of a descriptor from `create`."""
+        shape = (slots, images, *size, 3)
+        length = _length(shape)
+        if os.fstat(descriptor).st_size < length:
+            os.ftruncate(descriptor, length)
+        memory = mmap.mmap(descriptor, length)
+        self._state = np.frombuffer(memory, np.float64, 3)
+        self.pixels: npt.NDArray[np.uint8] = np.frombuffer(
+            memory, np.uint8, length - _HEADER_BYTES, _HEADER_BYTES
+        ).reshape(shape)
+
+    def begin(self, job: int, image: int) -> None:
+        """Says that the decoding of an image begins."""
+        self._state[_SINCE] = time.monotonic()
+        self._state[_JOB] = job
+        self._state[_IMAGE] = image
+
+    def end(self) -> None:
+        """Says that no image is being decoded."""
+        self._state[_IMAGE] = _NONE
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Says that the image waits for its turn, and is not being decoded, while the `with` block runs."""
+        image = self._state[_IMAGE]
+        self.end()
+        yield
+        self._state[_SINCE] = time.monotonic()
+        self._state[_IMAGE] = image
+
+    def at_work(self) -> tuple[int, int, float] | None:
+        """Returns (job, index of the image, seconds so far) of the image that is being decoded, or None."""
+        job, image, since = self._state
+        return None if image == _NONE else (int(job), int(image), time.monotonic() - since)
+
+
+def create() -> int:
+    """Returns a descriptor of new memory, which a child process can inherit."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("decoder", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _length(shape: tuple[int, ...]) -> int:
+    return _HEADER_BYTES + int(np.prod(shape, dtype=np.int64))
