@@ -187,8 +187,9 @@ def _open(
     encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, out: _Out, turn: memory.Turn
 ) -> DecodedPixels:
     header = jpeg_header.parse(encoded)
-    # Of a larger image, Pillow says that it may be a decompression bomb.
-    if header is not None and header.size[0] * header.size[1] <= MAX_PIXELS_DEFAULT:
+    if header is not None and math.prod(header.size) > MAX_PIXELS_DEFAULT:
+        header = None  # for Pillow to warn of it or to refuse it
+    if header is not None:
         decoded = _decode_plain_jpeg(header, encoded, size, resize_mode, max_pixels, out, turn)
         if decoded is not None:
             return decoded

@@ -500,6 +500,17 @@ def test_no_mutated_jpeg_is_decoded_otherwise_for_its_header_being_plain(monkeyp
     assert decoded_ > 500
 
 
+def test_a_jpeg_that_pillow_warns_of_is_opened_by_pillow(monkeypatch):
+    encoded = jpeg_files.plain()["base"]
+    expected = outcome(encoded, SIZE)
+    opened, right = [], Image.open
+    monkeypatch.setattr(decoding.Image, "open", lambda *args, **options: opened.append(args) or right(*args, **options))
+    monkeypatch.setattr(decoding, "MAX_PIXELS_DEFAULT", 48 * 64 - 1)
+    assert outcome(encoded, SIZE, "stretch", 1 << 20) == expected and len(opened) == 1
+    monkeypatch.setattr(decoding, "MAX_PIXELS_DEFAULT", 48 * 64)
+    assert outcome(encoded, SIZE, "stretch", 1 << 20) == expected and len(opened) == 1
+
+
 @pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
 @pytest.mark.parametrize("stored", [(480, 640), (1201, 1603), (50, 37), (997, 300), (1, 700)])
 def test_a_jpeg_is_reduced_as_pillow_drafts_it(stored, resize_mode):
