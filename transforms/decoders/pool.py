@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 import transforms
 from transforms.decoders.job import SLOTS, Done, Job, Settings, Stored
-from transforms.decoders.shared_memory import SharedMemory, create
+from transforms.decoders.shared_memory import AtWork, SharedMemory, create
 from transforms.records import EncodedImage, Failure, ImageRef
 
 _STAGE = "decode"
@@ -237,3 +237,125 @@ class User:
         self._tasks.remove(task)
         self._results.append((process, slot, done))
         return True
+
+
+class _Task:
+    """The images of a job, and what is known of those that have ended a process."""
+
+    def __init__(self, user: User, images: tuple[ImageRef | EncodedImage, ...]):
+        self.user = user
+        self.images = images
+        self.failed: dict[int, Failure] = {}
+        self._deaths: Counter[int] = Counter()
+
+    def blame(self, image: int, error: Exception | None) -> None:
+        """Counts the end of a process against an image. With an error, the image is a failure."""
+        self._deaths[image] += 1
+        if error is None and self._deaths[image] >= _DEATHS_OF_AN_IMAGE:
+            error = KilledTheProcess("each time when a decoder process died, it was decoding this image")
+        if error:
+            key = _ref(self.images[image]).key
+            # A machine that is less busy may be fast enough.
+            self.failed[image] = Failure.of(key, _STAGE, error, retryable=isinstance(error, TookTooLong))
+
+
+class _Process:
+    """A decoder process, seen from the worker.
+
+    Attributes:
+      connection: for jobs and their results.
+      shared: the memory with the pixels.
+      free: the slots without a job, and without pixels that are still needed.
+      tasks: (slot, task) by the number of each job that is not done.
+      heard: when it last answered, or was given its first job.
+    """
+
+    def __init__(self, settings: Settings, turns: int):
+        self.connection, its_end = connection.Pipe()
+        memory, inboxes = create(), [create() for _ in range(SLOTS)]
+        self._inboxes = inboxes
+        self.shared = SharedMemory(memory, SLOTS, settings.job_images, settings.size)
+        self.free = list(range(SLOTS))
+        self.tasks: dict[int, tuple[int, _Task]] = {}
+        self.heard = time.monotonic()
+        arguments = {
+            "connection": its_end.fileno(),
+            "shared": memory,
+            "inboxes": inboxes,
+            "turns": turns,
+            "parent": os.getpid(),
+            "settings": dataclasses.asdict(settings),
+        }
+        paths = [str(Path(transforms.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        # One thread is enough for the libraries that would start one for each core.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "transforms.decoders.process", json.dumps(arguments)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(its_end.fileno(), memory, *inboxes, turns),
+            env=environment,
+        )
+        its_end.close()
+        os.close(memory)  # it stays mapped
+
+    def send(self, number: int, task: _Task) -> None:
+        """Gives it a job. Raises OSError if it is dead."""
+        slot = self.free.pop()
+        if not self.tasks:
+            self.heard = time.monotonic()
+        self.tasks[number] = slot, task
+        self.connection.send(Job(number, slot, tuple(self._stored(task.images, slot)), task.failed))
+
+    def _stored(self, images: Sequence[ImageRef | EncodedImage], slot: int) -> Iterator[ImageRef | Stored]:
+        """Puts the bytes of images that were read into the inbox of a slot."""
+        inbox, offset = self._inboxes[slot], 0
+        os.ftruncate(inbox, 0)
+        for image in images:
+            if isinstance(image, ImageRef):
+                yield image
+            else:
+                yield Stored(image.ref, offset, len(image.encoded))
+                offset += os.pwrite(inbox, image.encoded, offset)
+
+    def end(self) -> int:
+        """Ends it, and returns its exit code."""
+        self._process.kill()
+        exit_code = self._process.wait()
+        self.connection.close()
+        while self._inboxes:
+            os.close(self._inboxes.pop())
+        return exit_code
+
+
+def _ref(image: ImageRef | EncodedImage) -> ImageRef:
+    return image if isinstance(image, ImageRef) else image.ref
+
+
+_pools: dict[Settings, Pool] = {}
+_pooling = threading.Lock()
+
+
+@contextlib.contextmanager
+def _pool(settings: Settings) -> Iterator[Pool]:
+    with _pooling:
+        if settings not in _pools:
+            _pools[settings] = Pool(settings)
+        yield _pools[settings]
+
+
+def join(settings: Settings) -> User:
+    """Returns a user of this process's pool with these settings."""
+    with _pool(settings) as pool:
+        return pool.user()
+
+
+def leave(settings: Settings, user: User) -> None:
+    """Ends the use of a pool. Its processes end with the last user."""
+    with _pool(settings) as pool:
+        if pool.leave(user):
+            del _pools[settings]
+
+
+@functools.cache
+def _starter() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="start-decoders")

@@ -54,11 +54,11 @@ class _Turns(memory.Budget):
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
 
-def main(connection: int, shared: int, inboxes: list[int], lock: int, parent: int, settings: Settings) -> None:
+def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: int, settings: Settings) -> None:
     """Works until the connection is closed.
 
     Args:
-      connection, shared, inboxes, lock: descriptors of the connection to the worker, of the shared memory, of a file for
+      connection, shared, inboxes, turns: descriptors of the connection to the worker, of the shared memory, of a file for
         each slot with images that were read, and of a file by which large images take turns.
       parent: the id of the worker's process.
       settings: of the worker.
@@ -67,7 +67,7 @@ def main(connection: int, shared: int, inboxes: list[int], lock: int, parent: in
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends this process
     _limit_memory()
     state = SharedMemory(shared, SLOTS, settings.job_images, settings.size)
-    memory.BUDGET = _Turns(memory.DECODING_BYTES // settings.processes, lock, state)
+    memory.BUDGET = _Turns(memory.DECODING_BYTES // settings.processes, turns, state)
     decoder = _Decoder(settings, state, inboxes)
     with Connection(connection) as worker:
         jobs: queue.SimpleQueue[tuple[Job, Reads]] = queue.SimpleQueue()

@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,14 @@ _HEADER_BYTES = 4096
 # Values of the state: the number of the job, the index of the image in it, and since when it is being decoded.
 _JOB, _IMAGE, _SINCE = range(3)
 _NONE = -1.0
+
+
+class AtWork(NamedTuple):
+    """The image that a process decodes: the number of the job, the index of the image in it, and the seconds so far."""
+
+    job: int
+    image: int
+    seconds: float
 
 
 class SharedMemory:
@@ -30,10 +39,11 @@ class SharedMemory:
         """Maps the memory of a descriptor from `create`."""
         shape = (slots, images, *size, 3)
         length = _length(shape)
-        if os.fstat(descriptor).st_size < length:
+        if os.fstat(descriptor).st_size < length:  # the worker opens it first
             os.ftruncate(descriptor, length)
+            os.pwrite(descriptor, np.float64(_NONE).tobytes(), _IMAGE * 8)
         memory = mmap.mmap(descriptor, length)
-        self._state = np.frombuffer(memory, np.float64, 3)
+        self._state: npt.NDArray[np.float64] = np.frombuffer(memory, np.float64, 3)
         self.pixels: npt.NDArray[np.uint8] = np.frombuffer(
             memory, np.uint8, length - _HEADER_BYTES, _HEADER_BYTES
         ).reshape(shape)
@@ -57,10 +67,10 @@ class SharedMemory:
         self._state[_SINCE] = time.monotonic()
         self._state[_IMAGE] = image
 
-    def at_work(self) -> tuple[int, int, float] | None:
-        """Returns (job, index of the image, seconds so far) of the image that is being decoded, or None."""
+    def at_work(self) -> AtWork | None:
+        """Returns the image that is being decoded, or None."""
         job, image, since = self._state
-        return None if image == _NONE else (int(job), int(image), time.monotonic() - since)
+        return None if image == _NONE else AtWork(int(job), int(image), time.monotonic() - since)
 
 
 def create() -> int:
