@@ -8,15 +8,15 @@ import posixpath
 import uuid
 from pathlib import Path
 
+from pipeline import warehouse
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from pipeline.warehouse import publish, tables
-from transforms import shards, write_tfrecord
+from transforms import shards, storage, write_tfrecord
 from transforms.encoding import examples
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
-from transforms.storage import files, gcs_listing, gcs_reachable, local_listing, locations
+from transforms.storage import files, local_listing, locations
 
 
 def check_inputs(config: EmbedConfig) -> None:
@@ -40,7 +40,7 @@ def check_inputs(config: EmbedConfig) -> None:
 
 def _matches_something(pattern: str, billing_project: str | None) -> bool:
     if locations.is_gcs(pattern):
-        return next(gcs_listing.match(pattern, billing_project), None) is not None
+        return next(storage.gcs_listing.match(pattern, billing_project), None) is not None
     if locations.is_local(pattern):
         return next(local_listing.match(pattern), None) is not None
     return bool(files.match(pattern, limit=1))
@@ -49,7 +49,7 @@ def _matches_something(pattern: str, billing_project: str | None) -> bool:
 def _check_reachable(path: str, billing_project: str | None) -> None:
     """Raises an error if the server does not answer within seconds. Later requests are patient, as workers' are."""
     if locations.is_gcs(path):
-        gcs_reachable.check(path, billing_project)
+        storage.gcs_reachable.check(path, billing_project)
 
 
 def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
@@ -61,8 +61,8 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     if config.overwrite:
         return None
     if config.output_table:
-        with tables.explained(config.output_table):
-            report = publish.published(config.output_table, config.run_id)
+        with warehouse.tables.explained(config.output_table):
+            report = warehouse.publish.published(config.output_table, config.run_id)
         if report and config.output and not _has_files_of(config.output, report):
             report = None
     else:

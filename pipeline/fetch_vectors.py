@@ -8,8 +8,8 @@ from typing import BinaryIO
 import apache_beam as beam
 import numpy as np
 
+from pipeline import warehouse
 from pipeline.ledger import MAX_RECORD_BYTES
-from pipeline.warehouse import tables
 from transforms import counters, keys
 from transforms.copies import of_copy
 from transforms.encoding import examples, tfrecord
@@ -128,7 +128,7 @@ class _FetchRows(beam.DoFn):
 
     def process(self, batch: Sequence[Reuse]) -> Iterable[Embedding]:
         texts = sorted({keys.text(reuse.known.key) for reuse in batch})
-        rows = tables.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=texts)
+        rows = warehouse.tables.query(self._table, _VECTORS.format(table=self._table), digest=self._digest, keys=texts)
         by_sha256 = {row["sha256"]: row for row in rows}
         for reuse in batch:
             row = by_sha256.get(reuse.known.sha256)

@@ -3,9 +3,12 @@
 list → only new → read → decode → embed → copy → write → compose report → publish → name files → write report
 """
 
+from typing import TYPE_CHECKING
+
 import apache_beam as beam
 
 from pipeline import attempt as attempts
+from pipeline import warehouse
 from pipeline.attempt import RESUMED, Attempt
 from pipeline.fetch_vectors import FetchVectors
 from pipeline.ledger import ReadLedger, ReadRetryable
@@ -14,7 +17,6 @@ from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
 from pipeline.report.write_report import ComposeReport, WriteReport
 from pipeline.resume import ReadUnfinished, ResumeShards
-from pipeline.warehouse.publish import Publication, PublishRows
 from transforms import failures as failure_files
 from transforms import keys, table_name, write_tfrecord
 from transforms.copies import CopyVectors
@@ -30,6 +32,9 @@ from transforms.stage import StageOutput, WriteOutput
 from transforms.storage import files, locations
 from transforms.write_bigquery import RunColumns, WriteBigQuery
 
+if TYPE_CHECKING:
+    from pipeline.warehouse.publish import Publication
+
 Named = list[tuple[str, beam.PCollection]]
 
 
@@ -37,7 +42,7 @@ def build(
     root: beam.Pipeline,
     config: EmbedConfig,
     model: ModelSpec,
-    publication: Publication | None,
+    publication: "Publication | None",
     *,
     share_model_across_processes: bool,
     accelerator: str | None = None,
@@ -96,7 +101,7 @@ def build(
     )
     if publication:
         loads = _load_rows(vectors, failures, gone, config, model, publication)
-        report |= "Publish" >> PublishRows(publication, loads, attempt.check_claim)
+        report |= "Publish" >> warehouse.publish.PublishRows(publication, loads, attempt.check_claim)
     if config.output:
         fields, parts = model.fields(config.top_classes), (written["records"].shards, written["lines"].shards)
         report |= "NameFiles" >> NameFiles(attempt, fields, *parts)
@@ -226,7 +231,7 @@ def _load_rows(
     gone: beam.PCollection[Known] | None,
     config: EmbedConfig,
     model: ModelSpec,
-    publication: Publication,
+    publication: "Publication",
 ) -> list[beam.PCollection]:
     """Returns a collection for each load; its elements are the load jobs that have ended."""
     staging = publication.staging

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import interruption, options
+from pipeline import interruption, options, warehouse
 from pipeline.command import DONE, FAILED, WRONG
 from pipeline.console import Console, console, discard
 from pipeline.options import EmbedConfig
@@ -67,7 +67,6 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
     from pipeline import check, claim, precision, runners
     from pipeline.report import run_report
     from pipeline.report.summary import summary
-    from pipeline.warehouse import publish
 
     try:
         beam_options = runners.beam_options(beam_args, known_flags(), config.runs_on)
@@ -88,7 +87,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             attempt = attempts.of(config, temp_location)
             publication, claim_state = None, claim.look(attempt, terminal.screen.write)
             if temp_location and config.output_table:
-                publication = publish.prepare(
+                publication = warehouse.publish.prepare(
                     config.output_table, config.run_id, model.digest, temp_location, config.make_latest
                 )
             attempt, holder = _begin(attempt, config, model, claim_state, terminal)
@@ -222,12 +221,11 @@ def _report(config: EmbedConfig) -> "RunReport | None":
     """Returns the report of this attempt at the run; None if there is none yet. An earlier attempt's does not count."""
     from pipeline import attempt
     from pipeline.report import run_report
-    from pipeline.warehouse import publish
 
     if config.output:
         report = run_report.read(config.output, config.run_id)
     else:
-        report = publish.published(config.output_table or "", config.run_id)
+        report = warehouse.publish.published(config.output_table or "", config.run_id)
     return report if report and attempt.wrote(config, report) else None
 
 

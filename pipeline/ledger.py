@@ -12,7 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.warehouse import tables
+from pipeline import warehouse
 from transforms import counters, failures, keys, table_name, write_tfrecord
 from transforms.encoding import examples, tfrecord
 from transforms.records import ImageRef, Known
@@ -147,13 +147,13 @@ def known_records(
 
 def _ranges(table: str, digest: str, run_id: str) -> Iterator[tuple[str, str, str, int]]:
     """Yields the parts of one query's result: (project, job, location, first row)."""
-    result = tables.start(table, _KNOWN.format(table=table), digest=digest, run_id=run_id)
+    result = warehouse.tables.start(table, _KNOWN.format(table=table), digest=digest, run_id=run_id)
     for first in range(0, result.total, _ROWS_PER_PART):
         yield result.project, result.job, result.location, first
 
 
 def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
-    for row in tables.rows(*part, _ROWS_PER_PART):
+    for row in warehouse.tables.rows(*part, _ROWS_PER_PART):
         yield Known(
             key=keys.of_text(row["key"]),
             version=row["version"],
@@ -165,7 +165,7 @@ def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
 
 
 def _failed_rows(table: str) -> Iterator[tuple[bytes, tuple[float, bool]]]:
-    for row in tables.query(table, _LATEST_FAILURES.format(table=table_name.failures(table))):
+    for row in warehouse.tables.query(table, _LATEST_FAILURES.format(table=table_name.failures(table))):
         yield keys.of_text(row["key"]), (0.0, row["retryable"])
 
 

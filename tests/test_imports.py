@@ -154,6 +154,38 @@ def test_what_an_import_brings_along(modules, absent):
     assert done.stdout.strip() == "[]"
 
 
+_LOCAL_RUN = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith({absent!r}):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+from pipeline.launch import main
+sys.exit(main(["--output", {output!r}]))
+"""
+
+
+@pytest.mark.slow
+def test_a_local_run_needs_no_client_of_google_and_no_tensorflow(tmp_path):
+    """Beam imports Google's clients where they are installed, so `sys.modules` does not tell."""
+    absent = (
+        "google.api_core",
+        "google.auth",
+        "google.cloud",
+        "kagglehub",
+        "tensorflow.",
+        "tensorflow_hub",
+        "tf_keras",
+    )
+    code = _LOCAL_RUN.format(absent=absent, output=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "13 images listed = 13 embedded + 0 failed" in done.stdout
+
+
 @pytest.mark.slow
 def test_the_models_that_need_no_beam_include_training():
     code = "import sys, transforms.models.slim.reusable, transforms.models.training.classifier; "

@@ -16,13 +16,13 @@ from typing import Any, BinaryIO, cast
 import apache_beam as beam
 from apache_beam.io.filesystem import FileMetadata
 
-from transforms import counters, keys
+from transforms import counters, keys, storage
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS, check_input_format
 from transforms.records import Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import files, gcs_listing, local_listing, locations, versioned
+from transforms.storage import files, local_listing, locations, versioned
 
 STAGE = "list"
 
@@ -237,11 +237,11 @@ class _Divide(beam.DoFn):
         start = time.perf_counter()
         # Only Cloud Storage can list a range of names.
         if locations.is_gcs(pattern):
-            ranges = gcs_listing.ranges(pattern, self._billing_project)
+            ranges = [(*each,) for each in storage.gcs_listing.ranges(pattern, self._billing_project)]
         else:
-            ranges = [gcs_listing.Range(pattern, "", "")]
+            ranges = [(pattern, "", "")]
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
-        yield from map(tuple, ranges)
+        yield from ranges
 
 
 class _Match(beam.DoFn):
@@ -249,7 +249,7 @@ class _Match(beam.DoFn):
         self._billing_project = billing_project
 
     def process(self, name_range: tuple[str, str, str]) -> Iterable[ImageRef]:
-        refs, seconds = self._refs(gcs_listing.Range(*name_range)), 0.0
+        refs, seconds = self._refs(*name_range), 0.0
         while True:
             start = time.perf_counter()
             ref = next(refs, None)
@@ -259,12 +259,13 @@ class _Match(beam.DoFn):
             yield ref
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds))
 
-    def _refs(self, name_range: gcs_listing.Range) -> Iterator[ImageRef]:
-        if locations.is_gcs(name_range.pattern):
-            for path, stored in gcs_listing.match_range(name_range, self._billing_project):
+    def _refs(self, pattern: str, start: str, end: str) -> Iterator[ImageRef]:
+        if locations.is_gcs(pattern):
+            name_range = storage.gcs_listing.Range(pattern, start, end)
+            for path, stored in storage.gcs_listing.match_range(name_range, self._billing_project):
                 yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
         else:
-            for path, metadata in self._files(name_range.pattern):
+            for path, metadata in self._files(pattern):
                 if metadata:
                     yield ImageRef(keys.of_uri(path), files.version(metadata), metadata.size_in_bytes)
                 else:

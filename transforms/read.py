@@ -19,7 +19,7 @@ from transforms.encoding import compressed, examples, tar, tfrecord
 from transforms.formats import SHARD_FORMATS, check_input_format
 from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import files, gcs, locations, versioned
+from transforms.storage import files, locations, versioned
 
 STAGE = "read"
 
@@ -117,7 +117,7 @@ def _tar_kind(member: tarfile.TarInfo) -> str:
 
 
 def _member(key: bytes, shard: ImageRef, encoded: bytes) -> EncodedImage:
-    return EncodedImage(ImageRef(key, shard.version, len(encoded), gcs.crc32c(encoded)), encoded)
+    return EncodedImage(ImageRef(key, shard.version, len(encoded), versioned.crc32c(encoded)), encoded)
 
 
 def _check_size(size: int) -> None:

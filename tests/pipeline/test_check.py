@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipeline import check, options
+from pipeline import check, options, warehouse
 from pipeline.report import run_report
 from pipeline.report.run_report import COUNTS, RunReport
 from tests.cloud_storage import clients_of
@@ -93,7 +93,7 @@ def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, 
     complete = reported(config, model.digest, shards=0)
     run_report.write(config.output, complete)
     rows = {}
-    monkeypatch.setattr(check.publish, "published", lambda table, run_id: rows.get((table, run_id)))
+    monkeypatch.setattr(warehouse.publish, "published", lambda table, run_id: rows.get((table, run_id)))
     assert check.finished(config, model) is None  # files alone do not do
     rows["p1.d.t", "night"] = complete
     assert check.finished(config, model) == complete

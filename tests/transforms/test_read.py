@@ -21,7 +21,7 @@ from transforms.concurrent import in_flight
 from transforms.encoding import compressed, tfrecord
 from transforms.read import ReadImages
 from transforms.records import EncodedBlock, EncodedImage, ImageRef
-from transforms.storage import files, gcs
+from transforms.storage import files, gcs, versioned
 from transforms.storage.versioned import ChangedSinceListed
 
 
@@ -96,7 +96,7 @@ def test_a_shard_that_changes_while_it_is_read(tmp_path, input_format, change):
 def test_an_unlisted_version_is_looked_up(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"one")
     known = ref(tmp_path / "a.jpg")
-    expected = EncodedImage(ImageRef(known.key, known.version, len(b"one"), gcs.crc32c(b"one")), b"one")
+    expected = EncodedImage(ImageRef(known.key, known.version, len(b"one"), versioned.crc32c(b"one")), b"one")
     assert read.read_file(ImageRef(known.key, "", -1)) == expected
 
 
@@ -117,7 +117,7 @@ def test_too_many_bytes_are_not_read(tmp_path, monkeypatch):
         read.read_file(ref(tmp_path / "a.jpg"))
     shard = data.write_tar(tmp_path / "s.tar", {"large.jpg": bytes(11), "small.jpg": b"x"})
     large, small = read.read_tar(ref(shard))
-    assert small.ref.crc32c == gcs.crc32c(b"x")
+    assert small.ref.crc32c == versioned.crc32c(b"x")
     assert (large.key, large.error) == (os.fsencode(f"{shard}#large.jpg"), "TooManyBytes")
     assert small.encoded == b"x"
 
@@ -419,7 +419,8 @@ def test_an_object_of_another_generation(paging, tmp_path, write):
         shards = "tar" if write is data.write_tar else "tfrecord"
         outputs = pipeline | beam.Create([first, second]) | ReadImages(shards, billing_project="payer")
         expected = EncodedImage(
-            ImageRef(f"gs://photos/shard#{name}".encode(), second.version, len(b"one"), gcs.crc32c(b"one")), b"one"
+            ImageRef(f"gs://photos/shard#{name}".encode(), second.version, 3, versioned.crc32c(b"one")),
+            b"one",
         )
         failed = outputs.failures | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))
         assert_that(outputs.main, equal_to([EncodedBlock((expected,))]), label="images")

@@ -1,1 +1,19 @@
-"""Storage: local files, other filesystems through Beam, and Cloud Storage through its own client."""
+"""Storage: local files, other filesystems through Beam, and Cloud Storage through its own client.
+
+The modules that import this client are imported at their first use as `storage.gcs` and so on. So a job on local files
+does without the client.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transforms.storage import gcs, gcs_listing, gcs_reachable
+
+__all__ = ["gcs", "gcs_listing", "gcs_reachable"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from transforms.storage import files, gcs, locations
+from transforms import storage
+from transforms.storage import files, locations
 
 
 class Content(NamedTuple):
@@ -31,8 +32,8 @@ def read(path: str) -> Content | None:
     """Returns a file's content and state, or None if there is no such file. Raises OSError."""
     if locations.is_gcs(path):
         try:
-            state = gcs.describe(path, None).generation
-            return Content(gcs.read(path, state, None), state)
+            state = storage.gcs.describe(path, None).generation
+            return Content(storage.gcs.read(path, state, None), state)
         except FileNotFoundError:
             return None
     if locations.is_local(path):
@@ -73,7 +74,7 @@ def remove(path: str, state: str) -> None:
       OSError: if it cannot be removed.
     """
     if locations.is_gcs(path):
-        gcs.remove(path, state)
+        storage.gcs.remove(path, state)
         return
     with _locked(path):
         _check(path, state)
@@ -88,8 +89,8 @@ def _check(path: str, state: str | None) -> None:
 
 def _write_object(path: str, content: bytes, state: str | None) -> str:
     try:
-        return gcs.write(path, content, if_generation_match=int(state or 0))
-    except gcs.PreconditionFailed as error:
+        return storage.gcs.write(path, content, if_generation_match=int(state or 0))
+    except storage.gcs.PreconditionFailed as error:
         # The reply to a first request may have been lost, and the second one meets the result of the first.
         present = read(path)
         if present is not None and present.content == content:

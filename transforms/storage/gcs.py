@@ -3,15 +3,14 @@
 An object is read in the generation that was listed. If that generation is gone, reading raises an error.
 """
 
-import base64
 import contextlib
 import functools
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-import google_crc32c
 import requests.adapters
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.api_core.page_iterator import HTTPIterator
@@ -149,11 +148,19 @@ class _Limited(io.BytesIO):
         return written
 
 
-def open_stored(path: str, generation: str, billing_project: str | None) -> BinaryIO:
-    """Opens an object to be read from front to end, as stored. If the object is gone, reading raises NotFound."""
+@contextlib.contextmanager
+def open_stored(path: str, generation: str, billing_project: str | None) -> Iterator[BinaryIO]:
+    """Yields an object to be read from front to end, as stored.
+
+    Raises:
+      FileNotFoundError: if the object is gone when the block reads it. If it cannot be read, the client's own errors.
+    """
     blob = _blob(path, generation, billing_project)
-    file: BinaryIO = blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY)
-    return file
+    try:
+        with blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY) as file:
+            yield file
+    except NotFound as error:
+        raise _not_found(path, generation) from error
 
 
 def write(path: str, content: bytes, *, if_generation_match: int) -> str:
@@ -176,11 +183,6 @@ def remove(path: str, generation: str) -> None:
     """Removes an object if it has this generation; another one stays. If the request fails, the client's own errors."""
     with contextlib.suppress(NotFound, PreconditionFailed):
         _blob(path, None, None).delete(if_generation_match=int(generation), timeout=TIMEOUT, retry=RETRY)
-
-
-def crc32c(content: bytes) -> str:
-    """Returns the checksum of bytes in Cloud Storage's format."""
-    return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
 
 
 @functools.cache

@@ -1,17 +1,18 @@
 """Reading the listed version of a file on any filesystem: an `ImageRef` is described, read or opened."""
 
+import base64
 import dataclasses
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO
 
+import google_crc32c
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
-from google.api_core.exceptions import NotFound
 
-from transforms import keys
+from transforms import keys, storage
 from transforms.records import ImageRef
-from transforms.storage import files, gcs, locations
+from transforms.storage import files, locations
 
 
 class ChangedSinceListed(OSError):
@@ -29,7 +30,7 @@ def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
         return ref
     path = keys.uri(ref.key)
     if locations.is_gcs(path):
-        stored = gcs.describe(path, billing_project)
+        stored = storage.gcs.describe(path, billing_project)
         return dataclasses.replace(ref, version=stored.generation, size=stored.size, crc32c=stored.crc32c)
     metadata = _metadata(path)
     return dataclasses.replace(ref, version=files.version(metadata), size=metadata.size_in_bytes)
@@ -51,19 +52,24 @@ def read(ref: ImageRef, billing_project: str | None, max_bytes: int) -> tuple[by
     limit = (ref.size if ref.size >= 0 else max_bytes) + 1
     try:
         if locations.is_gcs(path):
-            content = gcs.read(path, ref.version, billing_project, limit)
+            content = storage.gcs.read(path, ref.version, billing_project, limit)
         else:
             with files.open_stored(path) as file:
                 content = file.read(limit) or b""
     except (FileNotFoundError, files.NotARegularFile) as error:
         raise _gone(ref, error) from error
-    crc32c = gcs.crc32c(content)
+    checksum = crc32c(content)
     if ref.size >= 0:
         _check(ref, "size", ref.size, len(content) if len(content) < limit else "more")
     if ref.crc32c:
-        _check(ref, "crc32c", ref.crc32c, crc32c)
+        _check(ref, "crc32c", ref.crc32c, checksum)
     _check_version(ref)
-    return content, crc32c
+    return content, checksum
+
+
+def crc32c(content: bytes) -> str:
+    """Returns the checksum of bytes in Cloud Storage's format."""
+    return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
 
 
 @contextmanager
@@ -78,16 +84,17 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
     """
     path = keys.uri(ref.key)
     try:
+        file: BinaryIO | AbstractContextManager[BinaryIO]
         if locations.is_gcs(path):
-            file = gcs.open_stored(path, ref.version, billing_project)
+            file = storage.gcs.open_stored(path, ref.version, billing_project)
         else:
             _check_version(ref)
             file = files.open_stored(path)
             if ref.size >= 0 and locations.is_local(path):
                 file = io.BufferedReader(_Front(file, ref.size))
-        with file:
-            yield file
-    except (FileNotFoundError, NotFound, files.NotARegularFile) as error:
+        with file as content:
+            yield content
+    except (FileNotFoundError, files.NotARegularFile) as error:
         raise _gone(ref, error) from error
     _check_version(ref)
 

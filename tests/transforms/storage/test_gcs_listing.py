@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from transforms.storage import files, gcs, gcs_listing
+from transforms.storage import files, gcs, gcs_listing, versioned
 
 
 def upload(names, content=b"x"):
@@ -30,7 +30,7 @@ def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
     sizes = [len(listed([one])) for one in ranges]
     assert max(sizes) <= 4 * sum(sizes) / len(sizes)
     assert probes < 400
-    assert all(stored.size == 1 and stored.crc32c == gcs.crc32c(b"x") for _, stored in found)
+    assert all(stored.size == 1 and stored.crc32c == versioned.crc32c(b"x") for _, stored in found)
     assert gcs.read(found[0].path, found[0].stored.generation, None) == b"x"
     queries = paging.queries("/b/photos/o")
     billed = [query for query in queries if "userProject" in query]
