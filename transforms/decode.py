@@ -12,12 +12,13 @@ import apache_beam as beam
 
 from transforms import counters, journal
 from transforms.blocks import Blocks
+from transforms.decoders import pool
 from transforms.images import decoding
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageInfo, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
-STAGE = "decode"
+STAGE = pool.STAGE
 
 
 @dataclasses.dataclass(eq=False)
@@ -53,22 +54,13 @@ class DecodeImages(Stage):
     batch_size: int = BATCH_SIZE_DEFAULT
 
     def __post_init__(self) -> None:
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size={self.size!r}: expected (height, width) in pixels, such as (224, 224)")
+        decoding.check_settings(self.size, self.resize_mode, self.max_pixels)
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
-        if self.max_pixels < 1:
-            raise ValueError(f"max_pixels={self.max_pixels!r}: expected a number from 1")
-        if self.resize_mode not in decoding.RESIZE_MODES:
-            raise ValueError(f"resize_mode={self.resize_mode!r}: expected one of {', '.join(decoding.RESIZE_MODES)}")
 
     def expand(self, encoded: beam.PCollection[EncodedBlock]) -> StageOutput[DecodedBlock]:
         decode = _Decode(self)
         return StageOutput.of(encoded | "Decode" >> with_stage_outputs(decode))
-
-
-class KilledTheProcess(Exception):
-    """An image that was being decoded each time when a process died, twice or more often."""
 
 
 class _Decode(beam.DoFn):
@@ -117,7 +109,7 @@ class _Decode(beam.DoFn):
     def _decode(self, image: EncodedImage) -> ImageInfo | Failure:
         key = image.ref.key
         if key[: journal.KEY_BYTES] in self._quarantine:
-            error = KilledTheProcess("each time when a process of this run died, it was decoding this image")
+            error = pool.KilledTheProcess("each time when a process of this run died, it was decoding this image")
             return Failure.of(key, STAGE, error)
         with self._journal.at(key) if self._journal else contextlib.nullcontext():
             return self._decoded(image)

@@ -19,13 +19,9 @@ from transforms.encoding import compressed, examples, tar, tfrecord
 from transforms.formats import SHARD_FORMATS, check_input_format
 from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import files, locations, versioned
+from transforms.storage import local, locations, read_image, versioned
 
-STAGE = "read"
-
-# The most bytes of one encoded image that a worker reads into memory. It is far above the size of any photograph, and
-# limits the objects that strangers put into a bucket.
-MAX_ENCODED_BYTES = 256 * 2**20
+STAGE = read_image.STAGE
 
 # Images that are read by one call from a disk, and blocks of images in shards. A call costs as much time as reading a
 # small file does. A large image is a block of its own.
@@ -34,23 +30,6 @@ _BLOCK_BYTES = 1 << 20
 
 # The members of a tar shard that are images. Webdataset's other members (.json, .cls, .txt) are not listed.
 _TAR_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
-
-
-class TooManyBytes(ValueError):
-    """An object larger than MAX_ENCODED_BYTES."""
-
-
-def read_file(ref: ImageRef, billing_project: str | None = None) -> EncodedImage:
-    """Reads one file. If the ref has no version, the filesystem is asked for it first.
-
-    Raises:
-      OSError: if the file cannot be read, or has changed since it was listed.
-      ValueError: if it is too large.
-    """
-    ref = versioned.described(ref, billing_project)
-    _check_size(ref.size)
-    encoded, crc32c = versioned.read(ref, billing_project, MAX_ENCODED_BYTES)
-    return EncodedImage(dataclasses.replace(ref, size=len(encoded), crc32c=crc32c), encoded)
 
 
 def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:
@@ -63,7 +42,7 @@ def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator
       ValueError: if it is broken.
     """
     with versioned.opened(ref, billing_project) as file:
-        records = tfrecord.records(compressed.expanded(file, tfrecord.is_framed), MAX_ENCODED_BYTES)
+        records = tfrecord.records(compressed.expanded(file, tfrecord.is_framed), read_image.MAX_ENCODED_BYTES)
         keys_before: set[bytes] = set()
         for number, record in enumerate(records):
             record_key = ref.key + b"#%d" % number
@@ -101,10 +80,10 @@ def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[Enco
             keys_before.add(key)
             try:
                 if not member.isreg():
-                    raise files.NotARegularFile(f"not a regular file: {_tar_kind(member)}")
-                _check_size(member.size)
+                    raise local.NotARegularFile(f"not a regular file: {_tar_kind(member)}")
+                read_image.check_size(member.size)
                 encoded = content()
-            except (TooManyBytes, tar.TooManyParts, files.NotARegularFile) as error:
+            except (read_image.TooManyBytes, tar.TooManyParts, local.NotARegularFile) as error:
                 yield Failure.of(key, STAGE, error)
             else:
                 yield _member(key, ref, encoded)
@@ -118,11 +97,6 @@ def _tar_kind(member: tarfile.TarInfo) -> str:
 
 def _member(key: bytes, shard: ImageRef, encoded: bytes) -> EncodedImage:
     return EncodedImage(ImageRef(key, shard.version, len(encoded), versioned.crc32c(encoded)), encoded)
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_ENCODED_BYTES:
-        raise TooManyBytes(f"{size} bytes: expected an image of at most {MAX_ENCODED_BYTES}")
 
 
 _SHARD_READERS: dict[str, Callable[..., Iterator[EncodedImage | Failure]]] = {
@@ -218,19 +192,13 @@ class _ReadFile(DoInFlight):
         return super().process(refs, *self._at)
 
     def call(self, refs: Sequence[ImageRef]) -> list[EncodedImage | Failure]:
-        return [self._read(ref) for ref in refs]
-
-    def _read(self, ref: ImageRef) -> EncodedImage | Failure:
-        try:
-            return read_file(ref, self._billing_project)
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
-            return _failure(ref, error)
+        return [read_image.read_or_failure(ref, self._billing_project) for ref in refs]
 
     def size(self, refs: Sequence[ImageRef]) -> int:
         return sum(map(self._size, refs))
 
     def _size(self, ref: ImageRef) -> int:
-        return ref.size if ref.size >= 0 else MAX_ENCODED_BYTES
+        return ref.size if ref.size >= 0 else read_image.MAX_ENCODED_BYTES
 
     def items(self, images: Sequence[EncodedImage | Failure]) -> int:
         return len(images)
@@ -263,7 +231,7 @@ class _ReadShard(beam.DoFn):
         try:
             yield from self._reader(ref)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
-            yield _failure(ref, error)
+            yield read_image.failure(ref, error)
 
 
 class _ReadRest(beam.DoFn):
@@ -311,12 +279,6 @@ def _members(ref: ImageRef, read: _ReadShard) -> Iterator[tuple[ImageRef, tuple[
 
 def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:
     return ref.key, ref
-
-
-def _failure(ref: ImageRef, error: Exception) -> Failure:
-    if isinstance(error, MemoryError):  # its own text is empty, and another worker or time may have more
-        error = MemoryError(f"too little memory to read {keys.text(ref.key)}: expected room for {ref.size} bytes")
-    return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, (ValueError, tarfile.TarError)))
 
 
 def _next_block(

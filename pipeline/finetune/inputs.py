@@ -12,8 +12,8 @@ from transforms.encoding import vectors
 from transforms.encoding.vectors import Vectors
 from transforms.models.training import training_set
 from transforms.one_line import one_line
-from transforms.read import MAX_ENCODED_BYTES, TooManyBytes
 from transforms.storage import files
+from transforms.storage.read_image import MAX_ENCODED_BYTES, TooManyBytes
 
 # A file under its final name is complete. Unfinished files lie in directories whose names begin with a dot.
 _SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.tfrecord")

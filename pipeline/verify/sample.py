@@ -17,8 +17,8 @@ from transforms import keys
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec, in_precision
 from transforms.one_line import one_line
-from transforms.read import read_file
 from transforms.records import ImageRef
+from transforms.storage import read_image
 
 SEED = 0
 # Other batches and other threads change the last bits of a float32, and those of bfloat16 sooner.
@@ -134,7 +134,7 @@ def _in_files(
 ) -> Iterator[tuple[bytes, bytes, bytes]]:
     for key in sorted(records):
         try:
-            image = read_file(ImageRef(key), billing_project)
+            image = read_image.read(ImageRef(key), billing_project)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this image's
             findings.note("an image of the sample cannot be read now", f"{keys.text(key)}: {one_line(error)}")
         else:

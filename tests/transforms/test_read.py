@@ -21,7 +21,7 @@ from transforms.concurrent import in_flight
 from transforms.encoding import compressed, tfrecord
 from transforms.read import ReadImages
 from transforms.records import EncodedBlock, EncodedImage, ImageRef
-from transforms.storage import files, gcs, versioned
+from transforms.storage import files, gcs, read_image, versioned
 from transforms.storage.versioned import ChangedSinceListed
 
 
@@ -62,10 +62,10 @@ def test_a_file_that_changed_since_it_was_listed(tmp_path):
     listed = ref(path)
     os.utime(path, (2, 2))
     with pytest.raises(ChangedSinceListed, match="a.jpg: expected version 3-1.000000 as listed, found 3-2.000000"):
-        read.read_file(listed)
+        read_image.read(listed)
     path.write_bytes(b"three")
     with pytest.raises(ChangedSinceListed, match="expected size 3 as listed, found more"):
-        read.read_file(listed)
+        read_image.read(listed)
     shard = data.write_tar(tmp_path / "s.tar", {"1.jpg": b"one"})
     listed = ref(shard)
     os.utime(shard, (1, 1))
@@ -97,7 +97,7 @@ def test_an_unlisted_version_is_looked_up(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"one")
     known = ref(tmp_path / "a.jpg")
     expected = EncodedImage(ImageRef(known.key, known.version, len(b"one"), versioned.crc32c(b"one")), b"one")
-    assert read.read_file(ImageRef(known.key, "", -1)) == expected
+    assert read_image.read(ImageRef(known.key, "", -1)) == expected
 
 
 def test_a_uri_of_a_list_that_is_not_there(tmp_path):
@@ -111,10 +111,10 @@ def test_a_uri_of_a_list_that_is_not_there(tmp_path):
 
 
 def test_too_many_bytes_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(read, "MAX_ENCODED_BYTES", 10)
+    monkeypatch.setattr(read_image, "MAX_ENCODED_BYTES", 10)
     (tmp_path / "a.jpg").write_bytes(bytes(11))
-    with pytest.raises(read.TooManyBytes, match="11 bytes: expected an image of at most 10"):
-        read.read_file(ref(tmp_path / "a.jpg"))
+    with pytest.raises(read_image.TooManyBytes, match="11 bytes: expected an image of at most 10"):
+        read_image.read(ref(tmp_path / "a.jpg"))
     shard = data.write_tar(tmp_path / "s.tar", {"large.jpg": bytes(11), "small.jpg": b"x"})
     large, small = read.read_tar(ref(shard))
     assert small.ref.crc32c == versioned.crc32c(b"x")
@@ -333,10 +333,10 @@ def test_images_of_a_shard_come_in_blocks(tmp_path, input_format):
 def test_too_little_memory_is_a_failure_of_a_plain_text(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(b"one")
 
-    def read_file(ref, billing_project):
+    def raises(ref, billing_project):
         raise MemoryError
 
-    monkeypatch.setattr(read, "read_file", read_file)
+    monkeypatch.setattr(read_image, "read", raises)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         failed = (pipeline | beam.Create([ref(tmp_path / "a.jpg")]) | ReadImages()).failures
         messages = failed | beam.Map(lambda failure: (failure.error, failure.message, failure.retryable))
@@ -400,9 +400,9 @@ def test_objects_that_changed_or_are_gone(server):
     changed = [(r.key, "ChangedSinceListed", True) for r in (longer, other, gone)]
     check([longer, other, gone, same], "images", {same.key: b"one"}, changed)
     with pytest.raises(ChangedSinceListed, match="gs://photos/other: expected crc32c [^ ]+== as listed, found [^ ]+=="):
-        read.read_file(other)
+        read_image.read(other)
     with pytest.raises(ChangedSinceListed, match=f"gone: expected version {gone.version} as listed, found nothing"):
-        read.read_file(gone)
+        read_image.read(gone)
 
 
 @pytest.mark.parametrize("write", [data.write_tar, data.write_tfrecords], ids=["tar", "tfrecord"])

@@ -75,9 +75,11 @@ class Done:
       number: of the job.
       results: of the images.
       read, decode: seconds that each image took to be read and to be decoded. A step that was not taken is None.
+      bytes_read: of all images that were read.
     """
 
     number: int
     results: tuple[ImageInfo | Failure, ...]
     read: tuple[float | None, ...]
     decode: tuple[float | None, ...]
+    bytes_read: int

@@ -24,7 +24,7 @@ from transforms.decoders.job import SLOTS, Done, Job, Settings, Stored
 from transforms.decoders.shared_memory import AtWork, SharedMemory, create
 from transforms.records import EncodedImage, Failure, ImageRef
 
-_STAGE = "decode"
+STAGE = "decode"
 # How often a thread that waits looks for a process that hangs.
 _LOOK_SECONDS = 0.5
 # A process that has jobs and decodes none of their images for so long hangs in reading, or was stopped.
@@ -102,10 +102,8 @@ class Pool:
         if not process.free:
             return False
         self._job += 1
-        try:
+        with contextlib.suppress(OSError):  # it is dead, which the next one who waits sees
             process.send(self._job, task)
-        except OSError:  # it is dead, which the next one who waits sees
-            pass
         return True
 
     def release(self, process: "_Process", slot: int) -> None:
@@ -256,7 +254,7 @@ class _Task:
         if error:
             key = _ref(self.images[image]).key
             # A machine that is less busy may be fast enough.
-            self.failed[image] = Failure.of(key, _STAGE, error, retryable=isinstance(error, TookTooLong))
+            self.failed[image] = Failure.of(key, STAGE, error, retryable=isinstance(error, TookTooLong))
 
 
 class _Process:
@@ -289,7 +287,7 @@ class _Process:
         paths = [str(Path(transforms.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         # One thread is enough for the libraries that would start one for each core.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - this Python with a module of this package
             [sys.executable, "-m", "transforms.decoders.process", json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
             pass_fds=(its_end.fileno(), memory, *inboxes, turns),

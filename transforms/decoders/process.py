@@ -58,8 +58,8 @@ def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: i
     """Works until the connection is closed.
 
     Args:
-      connection, shared, inboxes, turns: descriptors of the connection to the worker, of the shared memory, of a file for
-        each slot with images that were read, and of a file by which large images take turns.
+      connection, shared, inboxes, turns: descriptors of the connection to the worker, of the shared memory, of files
+        with images that were read, one for each slot, and of a file by which large images take turns.
       parent: the id of the worker's process.
       settings: of the worker.
     """
@@ -107,6 +107,7 @@ class _Decoder:
         self._settings = settings
         self._state = state
         self._inboxes = inboxes
+        self._bytes_read = 0
         self._readers = ThreadPoolExecutor(settings.read_concurrency, thread_name_prefix="read")
 
     def start(self, job: Job) -> Reads:
@@ -119,9 +120,10 @@ class _Decoder:
         ]
 
     def done(self, job: Job, reads: Reads) -> Done:
+        self._bytes_read = 0
         done = [self._result(job, index, started) for index, started in enumerate(reads)]
         results, read, decode = zip(*done, strict=True)
-        return Done(job.number, results, read, decode)
+        return Done(job.number, results, read, decode, self._bytes_read)
 
     def _result(
         self, job: Job, index: int, started: Future[Read] | None
@@ -131,11 +133,14 @@ class _Decoder:
         image = job.images[index]
         if isinstance(image, Stored):
             content = os.pread(self._inboxes[job.slot], image.length, image.offset)
-            encoded, read_seconds = EncodedImage(image.ref, content), None
+            encoded: EncodedImage | Failure = EncodedImage(image.ref, content)
+            read_seconds: float | None = None
         else:
             encoded, read_seconds = started.result() if started else self._read(image)
         if isinstance(encoded, Failure):
             return encoded, read_seconds, None
+        if read_seconds is not None:
+            self._bytes_read += len(encoded.encoded)
         self._state.begin(job.number, index)
         start = time.perf_counter()
         decoded = self._decode(encoded, job.slot, index)

@@ -118,6 +118,16 @@ class DecodedPixels(NamedTuple):
     width: int
 
 
+def check_settings(size: tuple[int, int], resize_mode: str, max_pixels: int) -> None:
+    """Raises ValueError unless these are valid arguments of `decode`."""
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size={size!r}: expected (height, width) in pixels, such as (224, 224)")
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels={max_pixels!r}: expected a number from 1")
+    if resize_mode not in RESIZE_MODES:
+        raise ValueError(f"resize_mode={resize_mode!r}: expected one of {', '.join(RESIZE_MODES)}")
+
+
 def decode(
     encoded: bytes,
     size: tuple[int, int],

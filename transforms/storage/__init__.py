@@ -1,16 +1,16 @@
 """Storage: local files, other filesystems through Beam, and Cloud Storage through its own client.
 
-The modules that import this client are imported at their first use as `storage.gcs` and so on. So a job on local files
-does without the client.
+The modules that import this client, and the one that imports Beam, are imported at their first use as `storage.gcs` and
+so on. So a job on local files does without the client, and a decoder process without Beam.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transforms.storage import gcs, gcs_listing, gcs_reachable
+    from transforms.storage import files, gcs, gcs_listing, gcs_reachable
 
-__all__ = ["gcs", "gcs_listing", "gcs_reachable"]
+__all__ = ["files", "gcs", "gcs_listing", "gcs_reachable"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,11 @@
 """Files, local or in cloud storage, through Beam's filesystems: globs, versions, whole files, publishing by rename."""
 
 import contextlib
-import errno
 import logging
 import os
 import posixpath
 import re
 import shutil
-import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,19 +15,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.one_line import one_line
-from transforms.storage import locations
-
-_KINDS = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a directory",
-}
-
-
-class NotARegularFile(OSError, ValueError):
-    """Something else in place of a file, which is not read: a pipe, socket, device or directory, or a link to one."""
+from transforms.storage import local, locations
 
 
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
@@ -76,14 +62,28 @@ def metadata(path: str) -> FileMetadata:
       NotARegularFile: if something else is in its place.
     """
     if locations.is_local(path):
-        status = _status(path)
+        status = local.status(path)
         return FileMetadata(path, status.st_size, status.st_mtime)
     return FileSystems.get_filesystem(path).metadata(path)
 
 
+def described(path: str) -> tuple[str, int]:
+    """Returns the version and the size of one file.
+
+    Raises:
+      OSError: if there is none. If the request fails, the errors of the filesystem's client.
+    """
+    try:
+        of_file = metadata(path)
+    except BeamIOError as error:  # it has the filesystem's error in a dict, or no details if there is no such path
+        details = error.exception_details or {path: FileNotFoundError(str(error))}
+        raise next(iter(details.values())) from error
+    return version(of_file), of_file.size_in_bytes
+
+
 def version(metadata: FileMetadata) -> str:
     """Returns size (bytes) and mtime (s), which tell two contents of one file apart without reading them."""
-    return f"{metadata.size_in_bytes}-{metadata.last_updated_in_seconds:.6f}"
+    return local.version(metadata.size_in_bytes, metadata.last_updated_in_seconds)
 
 
 def read(path: str) -> bytes:
@@ -131,47 +131,8 @@ def open_stored(path: str) -> BinaryIO:
       NotARegularFile: if something else is in its place. A pipe or a device would be read without end.
     """
     if locations.is_local(path):
-        return _open_regular(path)
+        return local.open_regular(path)
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-def _open_regular(path: str) -> BinaryIO:
-    _status(path)  # opening is not tried, because some devices do something when they are opened
-    # If a pipe takes the file's place now, O_NONBLOCK opens it without waiting for a writer.
-    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))  # noqa: SIM115
-    try:
-        _check_regular(path, os.fstat(file.fileno()))
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _status(path: str) -> os.stat_result:
-    """Returns the status of a local file; raises OSError if there is none, or something else."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a path is text, which need not be UTF-8
-    except FileNotFoundError as error:
-        if os.path.islink(path):  # noqa: PTH114
-            raise FileNotFoundError(f"a link to a file that does not exist: {path!r}") from error
-        raise
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise NotARegularFile(f"not a regular file: links in a loop: {path!r}") from error
-        raise
-    _check_regular(path, status)
-    return status
-
-
-def _check_regular(path: str, status: os.stat_result) -> None:
-    if stat.S_ISREG(status.st_mode):
-        return
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-    if os.path.islink(path):  # noqa: PTH114
-        kind = f"a link to {kind}"
-    elif stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
-        raise PermissionError(f"a directory that may not be listed: {path!r}")
-    raise NotARegularFile(f"not a regular file: {kind}: {path!r}")
 
 
 def publish(part: str, path: str) -> None:

@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO
 
 import google_crc32c
-from apache_beam.io.filesystem import BeamIOError, FileMetadata
 
 from transforms import keys, storage
 from transforms.records import ImageRef
-from transforms.storage import files, locations
+from transforms.storage import local, locations
 
 
 class ChangedSinceListed(OSError):
@@ -32,8 +31,8 @@ def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
     if locations.is_gcs(path):
         stored = storage.gcs.describe(path, billing_project)
         return dataclasses.replace(ref, version=stored.generation, size=stored.size, crc32c=stored.crc32c)
-    metadata = _metadata(path)
-    return dataclasses.replace(ref, version=files.version(metadata), size=metadata.size_in_bytes)
+    version, size = _described(path)
+    return dataclasses.replace(ref, version=version, size=size)
 
 
 def read(ref: ImageRef, billing_project: str | None, max_bytes: int) -> tuple[bytes, str]:
@@ -54,9 +53,9 @@ def read(ref: ImageRef, billing_project: str | None, max_bytes: int) -> tuple[by
         if locations.is_gcs(path):
             content = storage.gcs.read(path, ref.version, billing_project, limit)
         else:
-            with files.open_stored(path) as file:
+            with _open_stored(path) as file:
                 content = file.read(limit) or b""
-    except (FileNotFoundError, files.NotARegularFile) as error:
+    except (FileNotFoundError, local.NotARegularFile) as error:
         raise _gone(ref, error) from error
     checksum = crc32c(content)
     if ref.size >= 0:
@@ -89,12 +88,12 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
             file = storage.gcs.open_stored(path, ref.version, billing_project)
         else:
             _check_version(ref)
-            file = files.open_stored(path)
+            file = _open_stored(path)
             if ref.size >= 0 and locations.is_local(path):
                 file = io.BufferedReader(_Front(file, ref.size))
         with file as content:
             yield content
-    except (FileNotFoundError, files.NotARegularFile) as error:
+    except (FileNotFoundError, local.NotARegularFile) as error:
         raise _gone(ref, error) from error
     _check_version(ref)
 
@@ -125,18 +124,22 @@ def _check_version(ref: ImageRef) -> None:
     path = keys.uri(ref.key)
     if ref.version and locations.is_local(path):
         try:
-            version = files.version(_metadata(path))
-        except (FileNotFoundError, files.NotARegularFile) as error:
+            version, _ = _described(path)
+        except (FileNotFoundError, local.NotARegularFile) as error:
             raise _gone(ref, error) from error
         _check(ref, "version", ref.version, version)
 
 
-def _metadata(path: str) -> FileMetadata:
-    try:
-        return files.metadata(path)
-    except BeamIOError as error:  # it has the filesystem's error in a dict, or no details if there is no such path
-        details = error.exception_details or {path: FileNotFoundError(str(error))}
-        raise next(iter(details.values())) from error
+def _described(path: str) -> tuple[str, int]:
+    """Returns the version and the size of a file that is not in Cloud Storage."""
+    if not locations.is_local(path):
+        return storage.files.described(path)
+    status = local.status(path)
+    return local.version(status.st_size, status.st_mtime), status.st_size
+
+
+def _open_stored(path: str) -> BinaryIO:
+    return local.open_regular(path) if locations.is_local(path) else storage.files.open_stored(path)
 
 
 def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:
@@ -146,7 +149,7 @@ def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:
 
 def _gone(ref: ImageRef, error: Exception) -> Exception:
     """Returns the error for a file that is not there, or no file any more. What never was one stays as it is."""
-    is_no_file = isinstance(error, files.NotARegularFile)
+    is_no_file = isinstance(error, local.NotARegularFile)
     if is_no_file and not ref.version:
         return error
     instead = "no regular file" if is_no_file else "nothing"

@@ -8,10 +8,10 @@ import pytest
 
 from pipeline.finetune import inputs
 from tests import data_generation as data
-from transforms import read
 from transforms.encoding import examples
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, ImageInfo, ImageRef
+from transforms.storage import read_image
 
 
 def write_files(root, *names):
@@ -75,7 +75,7 @@ def test_an_image_far_too_large_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "1.jpg").write_bytes(bytes(10))
     assert inputs.read_image(os.fsencode(tmp_path / "1.jpg")) == bytes(10)
     (tmp_path / "1.jpg").write_bytes(bytes(11))
-    with pytest.raises(read.TooManyBytes, match="at most 10 bytes"):
+    with pytest.raises(read_image.TooManyBytes, match="at most 10 bytes"):
         inputs.read_image(os.fsencode(tmp_path / "1.jpg"))
 
 

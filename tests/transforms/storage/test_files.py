@@ -10,7 +10,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.storage import files
+from transforms.storage import files, local
 
 
 def test_write_replaces_a_file_and_leaves_nothing_else(tmp_path):
@@ -134,7 +134,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, name, kind
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")
         error = within(5, lambda: call(name))
-    assert isinstance(error, files.NotARegularFile)
+    assert isinstance(error, local.NotARegularFile)
     assert f"not a regular file: {kind}: '{name}'" in str(error)
 
 
@@ -148,17 +148,17 @@ def test_a_link_to_nothing_says_so(tmp_path):
 def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"one")
-    status, opening = files._status, files.os.open
+    status, opening = local.status, files.os.open
 
     def swap(name, flags):
         path.unlink()
         os.mkfifo(path)
         return opening(name, flags)
 
-    monkeypatch.setattr(files.os, "open", swap)
+    monkeypatch.setattr(os, "open", swap)
     assert status(str(path))
     error = within(5, lambda: files.read(str(path)))
-    assert isinstance(error, files.NotARegularFile)
+    assert isinstance(error, local.NotARegularFile)
     assert "a named pipe" in str(error)
 
 

@@ -137,7 +137,7 @@ def test_a_file_that_a_pipe_has_replaced_has_changed(path):
         pytest.fail("opened")
     never_listed = ImageRef(ref.key)
     for call in (versioned.described, lambda ref, project: versioned.read(ref, project, 100)):
-        with pytest.raises(versioned.files.NotARegularFile, match="a named pipe"):
+        with pytest.raises(versioned.local.NotARegularFile, match="a named pipe"):
             call(never_listed, None)
 
 

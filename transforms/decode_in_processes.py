@@ -1,0 +1,174 @@
+"""Decoding in processes: `ImageRef`s or `EncodedBlock`s → `DecodedBlock`s, without Python's lock of the worker."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms import counters, journal
+from transforms.blocks import Blocks
+from transforms.concurrent import in_flight
+from transforms.cores import usable_cores
+from transforms.decoders import pool
+from transforms.decoders.job import JOB_KEY_BYTES, Done, Settings
+from transforms.images import decoding
+from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
+from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
+from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
+from transforms.storage import read_image
+
+STAGE = pool.STAGE
+# The number of processes that stands for one for each core of the worker.
+ONE_A_CORE = -1
+TIMEOUT_DEFAULT = 60.0
+
+
+@dataclasses.dataclass(eq=False)
+class DecodeInProcesses(Stage):
+    """ImageRef or EncodedBlock → StageOutput of DecodedBlock.
+
+    The processes read and decode the images of refs, and decode the images of blocks. Each worker process has some, and
+    all its threads share them. An image that ends a process or takes too long is a Failure. The process is replaced.
+
+    >>> from pathlib import Path
+    >>> from pipeline.options import SAMPLES
+    >>> from transforms import keys
+    >>> cat = ImageRef(keys.of_uri(str(Path(SAMPLES).with_name("cat.jpg"))))
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     decoded = pipeline | beam.Create([cat]) | DecodeInProcesses((224, 224), processes=1)
+    ...     _ = decoded.main | beam.Map(lambda block: print(block.pixels.shape))
+    (1, 224, 224, 3)
+
+    Attributes:
+      size, resize_mode, max_pixels, quarantine, batch_size: see DecodeImages.
+      processes: of each worker process; ONE_A_CORE for as many as the worker has cores.
+      timeout: seconds that decoding one image may take.
+      read_concurrency, billing_project: see ReadImages. The processes of a worker share the number of files in flight.
+
+    Raises:
+      ValueError: if an attribute is invalid.
+    """
+
+    size: tuple[int, int]
+    resize_mode: str = "stretch"
+    max_pixels: int = decoding.MAX_PIXELS_DEFAULT
+    quarantine: frozenset[bytes] = frozenset()
+    batch_size: int = BATCH_SIZE_DEFAULT
+    processes: int = ONE_A_CORE
+    timeout: float = TIMEOUT_DEFAULT
+    read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
+    billing_project: str | None = None
+
+    def __post_init__(self) -> None:
+        decoding.check_settings(self.size, self.resize_mode, self.max_pixels)
+        in_flight.check_concurrency(self.read_concurrency)
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
+        if self.processes < 1 and self.processes != ONE_A_CORE:
+            raise ValueError(f"processes={self.processes!r}: expected a number from 1, or {ONE_A_CORE} for one a core")
+        if self.timeout <= 0:
+            raise ValueError(f"timeout={self.timeout!r}: expected a number of seconds above 0")
+
+    def expand(self, images: beam.PCollection) -> StageOutput[DecodedBlock]:
+        return StageOutput.of(images | "Decode" >> with_stage_outputs(_Decode(self)))
+
+
+class _Decode(beam.DoFn):
+    def __init__(self, attributes: DecodeInProcesses):
+        self._attributes = attributes
+
+    def setup(self) -> None:
+        attributes = self._attributes
+        processes = usable_cores() if attributes.processes == ONE_A_CORE else attributes.processes
+        self._settings = Settings(
+            processes,
+            attributes.size,
+            attributes.resize_mode,
+            attributes.max_pixels,
+            max(1, attributes.read_concurrency // processes),
+            attributes.billing_project,
+            attributes.timeout,
+        )
+        self._blocks = Blocks(attributes.size, attributes.batch_size)
+        self._user = pool.join(self._settings)
+        self._forget()
+
+    def start_bundle(self) -> None:
+        self._forget()
+
+    def teardown(self) -> None:
+        pool.leave(self._settings, self._user)
+
+    def _forget(self) -> None:
+        self._blocks.forget()
+        self._user.forget()
+        self._images: list[ImageRef | EncodedImage] = []
+        self._key_bytes = 0
+        self._at: tuple[Any, Any] = (None, None)
+
+    def process(
+        self,
+        element: ImageRef | EncodedBlock,
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterable[Any]:
+        if window != self._at[1]:
+            yield from self._rest()
+            self._at = timestamp, window
+        for image in element.images if isinstance(element, EncodedBlock) else (element,):
+            key = image.key if isinstance(image, ImageRef) else image.ref.key
+            if key[: journal.KEY_BYTES] in self._attributes.quarantine:
+                error = pool.KilledTheProcess("each time when a process of this run died, it was decoding this image")
+                yield self._tagged(FAILURES, Failure.of(key, STAGE, error))
+                continue
+            self._images.append(image)
+            self._key_bytes += len(key)
+            if len(self._images) == self._settings.job_images or self._key_bytes >= JOB_KEY_BYTES:
+                yield from self._submit()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self._rest()
+
+    def _submit(self) -> Iterator[Any]:
+        images, self._images, self._key_bytes = self._images, [], 0
+        for decoded in self._user.submit(images):
+            yield from self._outputs(decoded)
+
+    def _rest(self) -> Iterator[Any]:
+        if self._images:
+            yield from self._submit()
+        for decoded in self._user.rest():
+            yield from self._outputs(decoded)
+        yield from self._blocks.finish()
+
+    def _outputs(self, decoded: pool.Decoded) -> Iterator[Any]:
+        done = decoded.done
+        self._count(done)
+        for stage, times in ((read_image.STAGE, done.read), (STAGE, done.decode)):
+            seconds = [time for time in times if time is not None]
+            if seconds:
+                busy = StageSeconds.of(stage, sum(seconds), items=len(seconds), longest=max(seconds))
+                yield self._tagged(SECONDS, busy)
+        for index, result in enumerate(done.results):
+            if isinstance(result, Failure):
+                yield self._tagged(FAILURES, result)
+            else:
+                self._blocks.next_pixels[:] = decoded.pixels[index]
+                yield from self._blocks.add(result, *self._at)
+
+    def _count(self, done: Done) -> None:
+        for time in done.decode:
+            if time is not None:
+                counters.observe(counters.DECODE_MICROSECONDS, time)
+        not_read = sum(isinstance(result, Failure) and result.stage == read_image.STAGE for result in done.results)
+        if read := sum(time is not None for time in done.read) - not_read:
+            counters.inc(counters.IMAGES_READ, read)
+            counters.inc(counters.BYTES_READ, done.bytes_read)
+        if images := sum(not isinstance(result, Failure) for result in done.results):
+            counters.inc(counters.IMAGES_DECODED, images)
+
+    def _tagged(self, tag: str, value: Any) -> beam.pvalue.TaggedOutput:
+        timestamp, window = self._at
+        return beam.pvalue.TaggedOutput(tag, WindowedValue(value, timestamp, (window,)))

@@ -1,0 +1,63 @@
+"""Files of this machine, and what may be in the place of one. No Beam."""
+
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
+
+
+class NotARegularFile(OSError, ValueError):
+    """Something else in place of a file, which is not read: a pipe, socket, device or directory, or a link to one."""
+
+
+def version(size: int, modified: float) -> str:
+    """Returns size (bytes) and mtime (s), which tell two contents of one file apart without reading them."""
+    return f"{size}-{modified:.6f}"
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Opens a file for reading. Raises OSError if it cannot be opened, and NotARegularFile if it is something else."""
+    status(path)  # opening is not tried, because some devices do something when they are opened
+    # If a pipe takes the file's place now, O_NONBLOCK opens it without waiting for a writer.
+    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))  # noqa: SIM115
+    try:
+        _check_regular(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def status(path: str) -> os.stat_result:
+    """Returns the status of a local file; raises OSError if there is none, or something else."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a path is text, which need not be UTF-8
+    except FileNotFoundError as error:
+        if os.path.islink(path):  # noqa: PTH114
+            raise FileNotFoundError(f"a link to a file that does not exist: {path!r}") from error
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotARegularFile(f"not a regular file: links in a loop: {path!r}") from error
+        raise
+    _check_regular(path, status)
+    return status
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    if os.path.islink(path):  # noqa: PTH114
+        kind = f"a link to {kind}"
+    elif stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionError(f"a directory that may not be listed: {path!r}")
+    raise NotARegularFile(f"not a regular file: {kind}: {path!r}")
