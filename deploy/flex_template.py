@@ -28,6 +28,7 @@ REGEXES = {
     "max_pixels": r"[1-9][0-9]*",
     "top_classes": r"[1-9][0-9]*",
     "read_concurrency": r"[1-9][0-9]*",
+    "decode_processes": r"[0-9]+|cores",
     "image_size": r"[0-9]{1,5}x[0-9]{1,5}",
     "max_failure_rate": r"[01]?\.?[0-9]*([eE]-?[0-9]+)?",
     "billing_project": r"[a-z][a-z0-9.:-]+",

@@ -3,6 +3,7 @@
 list → only new → read → decode → embed → copy → write → compose report → publish → name files → write report
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import apache_beam as beam
@@ -21,6 +22,7 @@ from transforms import failures as failure_files
 from transforms import keys, table_name, write_tfrecord
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
+from transforms.decode_in_processes import DecodeInProcesses
 from transforms.embed import EmbedImages
 from transforms.failures import GatherFailures
 from transforms.formats import SHARD_FORMATS
@@ -72,13 +74,15 @@ def build(
         members = ListMembers(config.input_format, config.billing_project)
         of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members)
 
+    refs = new.to_embed if new else listed.main
     read = _read(config, of_shards.done if of_shards else None)
-    encoded, decoded = _decode(new.to_embed if new else listed.main, read, config, model, accelerator, attempt)
+    encoded, decoded = _decode(refs, read, config, model, accelerator, attempt)
     embedded = _embed(decoded.main, config, model, share_model_across_processes, accelerator)
-    stages: list[StageOutput | NewOutput] = [listed, encoded, decoded, embedded]
+    to_vectors = [stage for stage in (encoded, decoded, embedded) if stage]
+    stages: list[StageOutput | NewOutput] = [listed, *to_vectors]
     vectors: Named = [("embedded", embedded.main)]
     if new:
-        copied = _copy(new, encoded, decoded, embedded)
+        copied = _copy(new, to_vectors, embedded)
         stages += [new, copied]
         vectors += [("reused", new.reused), ("duplicate", copied.main)]
         if new.resumed_copies:
@@ -146,17 +150,34 @@ def _decode(
     model: ModelSpec,
     accelerator: str | None,
     attempt: Attempt,
-) -> tuple[StageOutput[EncodedBlock], StageOutput[DecodedBlock]]:
-    decode = DecodeImages(
-        model.image_size,
-        config.resize_mode,
-        config.max_pixels,
-        attempt.journals,
-        attempt.quarantine,
-        config.batch_size,
-    )
+) -> tuple[StageOutput[EncodedBlock] | None, StageOutput[DecodedBlock]]:
+    """Returns the outputs of reading and of decoding. Decoder processes read files too, so these have no reading."""
+    decode: beam.PTransform
+    if config.decode_processes:
+        decode = DecodeInProcesses(
+            model.image_size,
+            config.resize_mode,
+            config.max_pixels,
+            attempt.quarantine,
+            config.batch_size,
+            config.decode_processes,
+            config.decode_timeout,
+            config.read_concurrency,
+            config.billing_project,
+        )
+    else:
+        decode = DecodeImages(
+            model.image_size,
+            config.resize_mode,
+            config.max_pixels,
+            attempt.journals,
+            attempt.quarantine,
+            config.batch_size,
+        )
     if accelerator and not config.runs_on.separate_gpu_stage:
         read, decode = (stage.with_resource_hints(accelerator=accelerator) for stage in (read, decode))
+    if config.decode_processes and config.input_format not in SHARD_FORMATS:
+        return None, refs | "DecodeImages" >> decode
     encoded = refs | "ReadImages" >> read
     return encoded, encoded.main | "DecodeImages" >> decode
 
@@ -178,13 +199,10 @@ def _embed(
 
 
 def _copy(
-    new: NewOutput,
-    encoded: StageOutput[EncodedBlock],
-    decoded: StageOutput[DecodedBlock],
-    embedded: StageOutput[Embedding],
+    new: NewOutput, to_vectors: Sequence[StageOutput], embedded: StageOutput[Embedding]
 ) -> StageOutput[Embedding]:
     """Gives each copy the vector, or the failure, of the image that was embedded in its place."""
-    of_firsts = (encoded.failures, decoded.failures, embedded.failures) | "FailuresOfFirsts" >> beam.Flatten()
+    of_firsts = tuple(stage.failures for stage in to_vectors) | "FailuresOfFirsts" >> beam.Flatten()
     inputs = {"embeddings": embedded.main, "failures": of_firsts, "copies": new.copies}
     return inputs | "CopyVectors" >> CopyVectors()
 
@@ -192,7 +210,7 @@ def _copy(
 def _accounts(
     listed: StageOutput[ImageRef],
     new: NewOutput | None,
-    encoded: StageOutput[EncodedBlock],
+    encoded: StageOutput[EncodedBlock] | None,
     vectors: Named,
     failures: beam.PCollection[Failure],
     gone: beam.PCollection[Known] | None,
@@ -200,7 +218,8 @@ def _accounts(
     """Returns the collections that the report counts, by their names in it. A name may occur several times."""
     # Reading a shard lists its images. A shard that cannot be read counts as listed too, by its failure.
     resumed = [collection for name, collection in vectors if name == RESUMED]
-    images = [listed.main] if new else [encoded.main, encoded.failures, *resumed]
+    of_shards = [encoded.main, encoded.failures] if encoded else []
+    images = [listed.main] if new else [*of_shards, *resumed]
     counted: Named = [("listed", collection) for collection in (*images, listed.failures)]
     # Resumed vectors count under the outcome that they had in their first attempt.
     counted += [*((name, collection) for name, collection in vectors if name != RESUMED), ("failed", failures)]

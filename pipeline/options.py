@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline import flags, presets
 from pipeline.parser import SAMPLES_OUTPUT, build_parser
+from transforms.decoders.job import ONE_A_CORE
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 
@@ -69,6 +70,8 @@ class EmbedConfig:
     max_failure_rate: float
     top_classes: int
     read_concurrency: int
+    decode_processes: int
+    decode_timeout: float
     billing_project: str | None
     verbose: bool
     started_at: datetime.datetime
@@ -120,6 +123,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         max_failure_rate=args.max_failure_rate,
         top_classes=args.top_classes,
         read_concurrency=args.read_concurrency,
+        decode_processes=_decode_processes(args),
+        decode_timeout=args.decode_timeout,
         billing_project=args.billing_project,
         verbose=args.verbose,
         started_at=datetime.datetime.now(datetime.UTC),
@@ -134,6 +139,13 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         dry_run=_dry_run(args),
     )
     return config, beam_args
+
+
+def _decode_processes(args: argparse.Namespace) -> int:
+    if args.decode_processes is not None:
+        return int(args.decode_processes)
+    processes = presets.decode_processes(args.preset)
+    return ONE_A_CORE if processes == presets.CORES else int(processes)
 
 
 def _dry_run(args: argparse.Namespace) -> DryRun | None:

@@ -5,10 +5,12 @@ It imports no Beam, so that `--help` answers at once.
 
 import argparse
 import math
+from collections.abc import Callable
 
 from pipeline import flags, presets
 from pipeline.command import Parser
 from transforms.concurrent import in_flight
+from transforms.decoders.job import ONE_A_CORE, TIMEOUT_DEFAULT
 from transforms.formats import INPUT_FORMATS
 from transforms.images import decoding
 from transforms.models import catalog
@@ -107,7 +109,7 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
         "--batch_size",
         type=flags.positive,
         metavar="N",
-        help=f"images per call of the model (default: {_batch_sizes()})",
+        help=f"images per call of the model (default: {_by_preset(presets.batch_size)})",
     )
     group.add_argument(
         "--precision",
@@ -150,6 +152,22 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
         help="images that a worker process reads at once, with any number of threads. Reading from a bucket is nearly "
         f"all waiting. At most {in_flight.CONCURRENCY_MAX} (default: %(default)s, about 7 times as fast as one at a "
         "time if a request takes 20 ms)",
+    )
+    group.add_argument(
+        "--decode_processes",
+        type=_decode_processes,
+        metavar="N",
+        help="processes of a worker that read and decode images for its threads, which share Python's lock and decode "
+        f"little more than one of them does. {presets.CORES}: one for each core of the worker (default: "
+        f"{_by_preset(presets.decode_processes)})",
+    )
+    group.add_argument(
+        "--decode_timeout",
+        type=_seconds,
+        default=TIMEOUT_DEFAULT,
+        metavar="SECONDS",
+        help="with --decode_processes, decoding an image that takes longer is stopped, and the image is a failure "
+        "(default: %(default)g)",
     )
     add_billing_project(group)
 
@@ -337,14 +355,11 @@ def add_batch_size(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _batch_sizes() -> str:
-    """Returns the default batch size, and the presets that have another one, in words."""
-    exceptions = [
-        f"{size} with --preset {preset}"
-        for preset in presets.PRESETS
-        if (size := presets.batch_size(preset)) != BATCH_SIZE_DEFAULT
-    ]
-    return ", or ".join([str(BATCH_SIZE_DEFAULT), *exceptions])
+def _by_preset(value: Callable[[str], object]) -> str:
+    """Returns the value of the first preset, and the presets that have another one, in words."""
+    usual = value(presets.PRESETS[0])
+    exceptions = [f"{other} with --preset {preset}" for preset in presets.PRESETS if (other := value(preset)) != usual]
+    return ", or ".join([str(usual), *exceptions])
 
 
 def _run_id(text: str) -> str:
@@ -369,6 +384,14 @@ def _read_concurrency(text: str) -> int:
     if (requests := flags.positive(text)) > in_flight.CONCURRENCY_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {in_flight.CONCURRENCY_MAX}")
     return requests
+
+
+def _decode_processes(text: str) -> int:
+    if text == presets.CORES:
+        return ONE_A_CORE
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0, or {presets.CORES}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -21,8 +21,9 @@ SETUP_FILE = str(_SETUP) if _SETUP.is_file() else None
 ONE_PROCESS = "no_use_multiple_sdk_containers"
 VCPUS = "one for each vCPU"
 GPU_DEFAULT = "nvidia-l4"
+CORES = "cores"  # a number of decoder processes: one for each core of a worker
 
-# None leaves a flag at the default of Beam or Dataflow. All flags but the last two are Beam's.
+# None leaves a flag at the default of Beam or Dataflow. All flags but the last three are Beam's.
 # fmt: off
 PRESETS = ("local", "flink", "dataflow", "dataflow-gpu")
 _TABLE: dict[str, tuple[str | int | None, ...]] = {
@@ -48,10 +49,12 @@ _TABLE: dict[str, tuple[str | int | None, ...]] = {
     "experiments":                      (None,              None,              None,            ONE_PROCESS),
     "number_of_worker_harness_threads": (None,              None,              None,            VCPUS),
     "batch_size":                       (BATCH_SIZE_DEFAULT, BATCH_SIZE_DEFAULT, BATCH_SIZE_DEFAULT, 64),
+    # Many vCPUs feed a GPU. Threads decode little more than one of them does, because they share Python's lock.
+    "decode_processes":                 (0,                 0,                 0,               CORES),
     "gpu":                              (None,              None,              None,            GPU_DEFAULT),
 }
 # fmt: on
-OWN = ("batch_size", "gpu")
+OWN = ("batch_size", "decode_processes", "gpu")
 
 
 def settings(preset: str) -> dict[str, str | int]:
@@ -63,6 +66,11 @@ def settings(preset: str) -> dict[str, str | int]:
 def batch_size(preset: str) -> int:
     """Returns the number of images per call of the model in one preset."""
     return int(settings(preset)["batch_size"])
+
+
+def decode_processes(preset: str) -> str:
+    """Returns the number of decoder processes of a worker in one preset, or CORES."""
+    return str(settings(preset)["decode_processes"])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pipeline import job_server, presets
 from pipeline.command import Parser
 from pipeline.options import EmbedConfig, RunsOn
 from pipeline.presets import DATAFLOW, LOCAL_RUNNER, ONE_PROCESS, VCPUS, Accelerator
+from transforms.decoders.job import ONE_A_CORE
 from transforms.models.spec import ModelSpec
 from transforms.storage import locations
 
@@ -177,6 +178,9 @@ def _own_settings(config: EmbedConfig, options: PipelineOptions) -> Iterator[Set
     preset = f"preset {runs_on.preset}"
     is_default = config.batch_size == presets.batch_size(runs_on.preset)
     yield Setting("batch_size", str(config.batch_size), preset if is_default else "flag")
+    default = presets.decode_processes(runs_on.preset)
+    processes = presets.CORES if config.decode_processes == ONE_A_CORE else str(config.decode_processes)
+    yield Setting("decode_processes", processes, preset if processes == default else "flag")
     gpus = accelerator(options, runs_on)
     if gpus is None:
         return

@@ -22,6 +22,7 @@ STAGES = {f"transforms.{module}" for module in transforms._MODULES.values()} - {
 MAY_IMPORT = {
     "transforms.images": (),
     "transforms.concurrent": (),
+    "transforms.decoders": ("transforms.images", "transforms.storage"),
     "transforms.storage": ("transforms.concurrent",),
     "transforms.models": ("transforms.images", "transforms.storage"),
     "transforms.encoding": ("transforms.models",),

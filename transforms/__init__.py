@@ -14,6 +14,7 @@ _MODULES = {
     "FindCopies": "copies",
     "ReadImages": "read",
     "DecodeImages": "decode",
+    "DecodeInProcesses": "decode_in_processes",
     "EmbedImages": "embed",
     "CopyVectors": "copies",
     "WriteTFRecords": "write_tfrecord",

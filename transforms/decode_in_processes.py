@@ -12,7 +12,7 @@ from transforms.blocks import Blocks
 from transforms.concurrent import in_flight
 from transforms.cores import usable_cores
 from transforms.decoders import pool
-from transforms.decoders.job import JOB_KEY_BYTES, Done, Settings
+from transforms.decoders.job import JOB_KEY_BYTES, ONE_A_CORE, TIMEOUT_DEFAULT, Done, Settings
 from transforms.images import decoding
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
@@ -20,9 +20,6 @@ from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_o
 from transforms.storage import read_image
 
 STAGE = pool.STAGE
-# The number of processes that stands for one for each core of the worker.
-ONE_A_CORE = -1
-TIMEOUT_DEFAULT = 60.0
 
 
 @dataclasses.dataclass(eq=False)
@@ -106,7 +103,7 @@ class _Decode(beam.DoFn):
         self._user.forget()
         self._images: list[ImageRef | EncodedImage] = []
         self._key_bytes = 0
-        self._at: tuple[Any, Any] = (None, None)
+        self._at: tuple[Any, Any] | None = None
 
     def process(
         self,
@@ -114,7 +111,7 @@ class _Decode(beam.DoFn):
         timestamp: Any = beam.DoFn.TimestampParam,
         window: Any = beam.DoFn.WindowParam,
     ) -> Iterable[Any]:
-        if window != self._at[1]:
+        if self._at is None or window != self._at[1]:
             yield from self._rest()
             self._at = timestamp, window
         for image in element.images if isinstance(element, EncodedBlock) else (element,):
@@ -156,7 +153,7 @@ class _Decode(beam.DoFn):
                 yield self._tagged(FAILURES, result)
             else:
                 self._blocks.next_pixels[:] = decoded.pixels[index]
-                yield from self._blocks.add(result, *self._at)
+                yield from self._blocks.add(result, *self._place)
 
     def _count(self, done: Done) -> None:
         for time in done.decode:
@@ -169,6 +166,12 @@ class _Decode(beam.DoFn):
         if images := sum(not isinstance(result, Failure) for result in done.results):
             counters.inc(counters.IMAGES_DECODED, images)
 
+    @property
+    def _place(self) -> tuple[Any, Any]:
+        """The timestamp and the window of the images under way."""
+        assert self._at is not None  # noqa: S101 - there is an image under way
+        return self._at
+
     def _tagged(self, tag: str, value: Any) -> beam.pvalue.TaggedOutput:
-        timestamp, window = self._at
+        timestamp, window = self._place
         return beam.pvalue.TaggedOutput(tag, WindowedValue(value, timestamp, (window,)))

@@ -5,6 +5,10 @@ import math
 
 from transforms.records import Failure, ImageInfo, ImageRef
 
+# The number of processes that stands for one for each core of the worker.
+ONE_A_CORE = -1
+TIMEOUT_DEFAULT = 60.0
+
 # A message costs some 0.2 ms, so a job has many small images. Several jobs wait in each process, so that it goes on
 # while the worker is busy.
 _JOB_IMAGES = 64
