@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests import formula_weights, slim_checkpoints
+from tests import formula_weights, quick_beam, slim_checkpoints
 from tests.emulators import bigquery_emulator, storage_emulator
 from transforms.models import catalog
 from transforms.models.slim import checkpoint
@@ -41,6 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # What a shell starts in the background ignores interruptions, and so would the commands that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    quick_beam.install()
     if not hasattr(config, "workerinput"):  # not a worker: the process that starts them, or the only one
         directory = tempfile.TemporaryDirectory(prefix="image-embeddings-tests-")
         config.add_cleanup(directory.cleanup)

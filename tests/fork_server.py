@@ -1,12 +1,13 @@
-"""A process that has imported Beam and the command, and forks for each run: two seconds of CPU less than a start.
+"""A process that has imported Beam and the command, and forks for each run: four seconds of CPU less than a start.
 
-A run is as good as one in a fresh process: the server has read the same environment and has called nothing. Its
-imports leave no threads but those of OpenBLAS and jemalloc, which handle forks themselves. A run differs from a fresh
-process in its start, so tests of start-up, signals, imports and logs start the command itself.
+A run is as good as one in a fresh process: the server has read the same environment, and has called nothing but
+`tests.quick_beam`. Its imports leave no threads but those of OpenBLAS and jemalloc, which handle forks themselves. A
+run differs from a fresh process in its start, so tests of start-up, signals, imports and logs start the command itself.
 """
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -123,7 +124,11 @@ def _serve(connection: socket.socket) -> int:
     import apache_beam  # noqa: F401 - with `graph`, all that a run imports before it knows its model
 
     from pipeline import graph, launch  # noqa: F401
+    from tests import quick_beam
 
+    quick_beam.install()
+    gc.collect()
+    gc.freeze()  # the collector of a run need not look at what the server has imported
     if threading.active_count() > 1 or "tensorflow" in sys.modules:
         raise RuntimeError(f"not fit to fork: {threading.enumerate()}, tensorflow={'tensorflow' in sys.modules}")
     for flags, descriptors in _requests(connection):
