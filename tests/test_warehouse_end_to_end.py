@@ -14,7 +14,7 @@ from google.cloud import bigquery, storage
 from tests import data_generation as data
 from tests import fork_server
 from tests.faults import Faults, Hold, fault_proxy
-from tests.running import ROOT, command, read_rows
+from tests.running import command, read_rows
 
 
 class Warehouse:
@@ -71,15 +71,8 @@ class Warehouse:
         """Runs the command to whatever end."""
         return fork_server.run(self.flags(table, *flags), self.environment | (env or {}), timeout=400)
 
-    def start(self, table: str, *flags: str, env: dict[str, str] | None = None) -> subprocess.Popen:
-        return subprocess.Popen(
-            command(*self.flags(table, *flags)),
-            cwd=ROOT,
-            env=self.environment | (env or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, table: str, *flags: str, env: dict[str, str]) -> fork_server.Forked:
+        return fork_server.start(self.flags(table, *flags), self.environment | env)
 
     @contextlib.contextmanager
     def held(self, server: str, hold: Hold) -> Iterator[dict[str, str]]:
@@ -112,7 +105,7 @@ def check_equal(rows: dict[str, dict], expected: dict[str, dict]) -> None:
         assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.999999  # float32, in batches of other sizes
 
 
-def wait_until_held(hold: Hold, run: subprocess.Popen) -> None:
+def wait_until_held(hold: Hold, run: fork_server.Forked) -> None:
     """Waits until a run stands at a hold."""
     while not hold.reached.wait(0.1):
         assert run.poll() is None, run.communicate()
@@ -388,7 +381,7 @@ def test_two_runs_at_once(copy_after):
         for hold in holds:
             hold.released.set()
         for run in both:
-            _, stderr = run.communicate(timeout=400)
+            _, stderr = run.communicate(400)
             assert run.returncode == 0, stderr
     check_equal(warehouse.rows("images"), warehouse.rows("scratch"))
     assert len(warehouse.query("SELECT run_id FROM images_runs")) == 3
