@@ -28,7 +28,7 @@ _SHARED = "BEAM_IMAGE_EMBEDDINGS_TESTS"
 # What takes seconds to make, and so makes slow tests: servers, environments, distributions, large models.
 _SLOW_FIXTURES = {
     *("cloud", "server", "paging", "storage_url", "bigquery_url", "bigquery_runs"),
-    *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2", "inception_resnet_v2_classifier"),
+    *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2"),
 }
 
 
@@ -153,12 +153,6 @@ def _imported(network: str, version: int, *heads: str) -> dict[str, ImportReport
 def inception_resnet_v2() -> ImportReport:
     """The feature vectors of Inception-ResNet V2, from a checkpoint in the V1 format, as it was released."""
     return _imported("inception_resnet_v2", slim_checkpoints.V1, checkpoint.FEATURE_VECTOR)[checkpoint.FEATURE_VECTOR]
-
-
-@pytest.fixture(scope="session")
-def inception_resnet_v2_classifier() -> ImportReport:
-    """The classifier of Inception-ResNet V2, from a checkpoint in the V2 format."""
-    return _imported("inception_resnet_v2", slim_checkpoints.V2, checkpoint.CLASSIFICATION)[checkpoint.CLASSIFICATION]
 
 
 @pytest.fixture(scope="session")
