@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests import formula_weights, slim_checkpoints
+from tests import formula_weights, quick_beam, slim_checkpoints
 from tests.emulators import bigquery_emulator, storage_emulator
 from transforms.models import catalog
 from transforms.models.slim import checkpoint
@@ -28,7 +28,7 @@ _SHARED = "BEAM_IMAGE_EMBEDDINGS_TESTS"
 # What takes seconds to make, and so makes slow tests: servers, environments, distributions, large models.
 _SLOW_FIXTURES = {
     *("cloud", "server", "paging", "storage_url", "bigquery_url", "bigquery_runs"),
-    *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2", "inception_resnet_v2_classifier"),
+    *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2"),
 }
 
 
@@ -41,6 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # What a shell starts in the background ignores interruptions, and so would the commands that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    quick_beam.install()
     if not hasattr(config, "workerinput"):  # not a worker: the process that starts them, or the only one
         directory = tempfile.TemporaryDirectory(prefix="image-embeddings-tests-")
         config.add_cleanup(directory.cleanup)
@@ -152,12 +153,6 @@ def _imported(network: str, version: int, *heads: str) -> dict[str, ImportReport
 def inception_resnet_v2() -> ImportReport:
     """The feature vectors of Inception-ResNet V2, from a checkpoint in the V1 format, as it was released."""
     return _imported("inception_resnet_v2", slim_checkpoints.V1, checkpoint.FEATURE_VECTOR)[checkpoint.FEATURE_VECTOR]
-
-
-@pytest.fixture(scope="session")
-def inception_resnet_v2_classifier() -> ImportReport:
-    """The classifier of Inception-ResNet V2, from a checkpoint in the V2 format."""
-    return _imported("inception_resnet_v2", slim_checkpoints.V2, checkpoint.CLASSIFICATION)[checkpoint.CLASSIFICATION]
 
 
 @pytest.fixture(scope="session")

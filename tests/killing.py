@@ -1,12 +1,13 @@
 """The command as a process that is really killed, and what it had stored by then."""
 
 import contextlib
-import signal
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from tests import fork_server
 from tests.running import ROOT, command
 from transforms.encoding import examples, tfrecord
 
@@ -27,7 +28,7 @@ def stored(output: Path) -> list[bytes]:
     return [identity.key for identity in examples.decode_identities(records)]
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
+def wait_for(condition: Callable[[], object], process: subprocess.Popen | fork_server.Forked) -> None:
     """Waits until a condition holds, while a process lives."""
     deadline = time.monotonic() + TIMEOUT
     while not condition():
@@ -36,10 +37,10 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None
 
 
 @contextlib.contextmanager
-def started(log: Path, *flags: object, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen]:
-    """Starts the command, with stderr in a file, and kills it at the end of the block."""
+def started(log: Path, *flags: object) -> Iterator[subprocess.Popen]:
+    """Starts the command as a user does, with stderr in a file, and kills it at the end of the block."""
     with log.open("w") as file:
-        process = subprocess.Popen(command(*FLAGS, *flags), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=file)
+        process = subprocess.Popen(command(*FLAGS, *flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file)
     try:
         yield process
     finally:
@@ -47,10 +48,19 @@ def started(log: Path, *flags: object, env: Mapping[str, str] | None = None) -> 
         process.wait()
 
 
+@contextlib.contextmanager
+def forked(*flags: object, env: Mapping[str, str] | None = None) -> Iterator[fork_server.Forked]:
+    """Starts the command by a fork server, and kills it at the end of the block."""
+    process = fork_server.start([*FLAGS, *map(str, flags)], os.environ if env is None else env)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(TIMEOUT)
+
+
 def kill(output: Path, *flags: object, at: int) -> list[bytes]:
     """Kills the command once `at` vectors are stored or more, and returns the keys of those that are."""
-    with started(output.parent / "log", "--output", output, *flags) as process:
+    with forked("--output", output, *flags) as process:
         wait_for(lambda: len(stored(output)) >= at, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
     return stored(output)

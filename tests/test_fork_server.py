@@ -1,6 +1,7 @@
 """tests.fork_server: a forked run is a run of the command."""
 
 import os
+import signal
 import socket
 import subprocess
 
@@ -35,3 +36,16 @@ def test_after_a_run_that_took_too_long_there_is_another(server, tmp_path):
         server.run(["--output", str(tmp_path / "out")], 0.5)
     assert not list(tmp_path.glob("out/runs/*.json"))
     assert server.run(["--help"], 60).returncode == 0
+
+
+def test_runs_at_once_of_which_one_is_killed(server, tmp_path):
+    killed, other = (server.start(["--output", str(tmp_path / name)]) for name in ("a", "b"))
+    assert (killed.poll(), other.poll()) == (None, None) and killed.pid != other.pid
+    with pytest.raises(subprocess.TimeoutExpired):
+        killed.wait(0.01)
+    killed.kill()
+    assert killed.wait(60) == -signal.SIGKILL
+    killed.kill()  # no process, or another's by now
+    stdout, stderr = other.communicate(240)
+    assert other.poll() == 0, stderr
+    assert "images listed" in stdout

@@ -22,7 +22,8 @@ import pytest
 from google.cloud import bigquery, storage
 
 from tests import data_generation as data
-from tests.killing import FLAGS, TIMEOUT, kill, started, stored, wait_for
+from tests import fork_server
+from tests.killing import FLAGS, TIMEOUT, forked, kill, started, stored, wait_for
 from tests.running import ROOT, Run, command, read_rows, run_pipeline
 
 pytestmark = pytest.mark.slow
@@ -250,7 +251,7 @@ def test_the_run_that_is_replaced_stays_until_its_successor_is_complete(photos, 
     before = kill(output, "--input", photos / "0*.jpg", *NAMED, "--overwrite", at=IMAGES // 2)
     assert (len(old), report(output)) == (10, old_report)
     assert_same_vectors(vectors(output), old)
-    with started(tmp_path / "log", "--output", output, "--input", photos / "0*.jpg", *NAMED, "--overwrite") as process:
+    with forked("--output", output, "--input", photos / "0*.jpg", *NAMED, "--overwrite") as process:
         while process.poll() is None:
             # A reader that takes the report first, and then the shards that it counts.
             with contextlib.suppress(FileNotFoundError):  # for the moment in which files are named there is no report
@@ -258,7 +259,7 @@ def test_the_run_that_is_replaced_stays_until_its_successor_is_complete(photos, 
                     shards = list(output.glob("embeddings/r/part-*"))
                     assert len(shards) >= old_report["shards"]
             time.sleep(0.05)
-        assert process.wait() == 0
+        assert process.returncode == 0
     taken_over, own = attempts(output)
     assert (taken_over, taken_over + own) == (len(before), IMAGES)
     assert len(vectors(output)) == IMAGES
@@ -315,12 +316,12 @@ def test_of_two_processes_at_one_run_one_wins(tmp_path):
     data.write_images(tmp_path / "photos", 120, height=60, width=80)
     output = tmp_path / "out"
     flags = "--input", tmp_path / "photos", "--output", output, *NAMED
-    logs = [tmp_path / "log-0", tmp_path / "log-1"]
-    with started(logs[0], *flags) as first, started(logs[1], *flags) as second:
-        codes = [process.wait(TIMEOUT) for process in (first, second)]
-    assert sorted(codes) == [0, 2], [log.read_text() for log in logs]
+    with forked(*flags) as first, forked(*flags) as second:
+        errors = [process.communicate(TIMEOUT)[1] for process in (first, second)]
+    codes = [process.returncode for process in (first, second)]
+    assert sorted(codes) == [0, 2], errors
     winner = (first, second)[codes.index(0)]
-    assert logs[codes.index(2)].read_text() == (
+    assert errors[codes.index(2)] == (
         f"run_pipeline.py: --run_id 'r': process {winner.pid} on {os.uname().nodename} is at this run; "
         "wait for it, or give another --run_id\n"
     )
@@ -333,7 +334,7 @@ def test_a_second_process_leaves_the_parts_of_the_first(tmp_path):
     data.write_images(tmp_path / "photos", 200, height=60, width=80)
     output = tmp_path / "out"
     flags = "--input", tmp_path / "photos", "--output", output
-    with started(tmp_path / "log", *flags, *NAMED) as first:
+    with forked(*flags, *NAMED) as first:
         wait_for(lambda: len(stored(output)) >= 40, first)
         for more in (NAMED, (*NAMED, "--no_resume"), (*NAMED, "--overwrite")):
             second = run_pipeline(output, *flags, *more)
@@ -418,10 +419,8 @@ def test_in_a_bucket_parts_are_closed_in_time(cloud, tmp_path):
     output = cloud.buckets / "resume" / "out"
     environment = os.environ | cloud.environment
     flags = "--output", "gs://resume/out", "--input", tmp_path / "photos", *NAMED, "--checkpoint_seconds", "1"
-    with started(tmp_path / "log", *flags, env=environment) as process:
+    with forked(*flags, env=environment) as process:
         wait_for(lambda: len(stored(output)) >= 150, process)
-        process.kill()
-        process.wait()
     before = stored(output)
     run = run_pipeline(output, *FLAGS, *flags, env=environment, timeout=TIMEOUT)
     assert run.code == 0, run.stderr
@@ -468,14 +467,12 @@ def test_a_table_without_an_output_goes_on_from_its_temporary_parts(cloud, tmp_p
     def parts() -> list[bytes]:
         return [key for directory in place.glob("*") for key in stored(directory)] if place.exists() else []
 
-    with started(tmp_path / "log", *flags, *NAMED, env=environment) as process:
+    with forked(*flags, *NAMED, env=environment) as process:
         wait_for(lambda: len(parts()) >= 100, process)
-        process.kill()
-        process.wait()
     before = len(parts())
     assert not list(bq.query("SELECT key FROM resumed.images").result())  # no row before the transaction
 
-    done = subprocess.run(command(*FLAGS, *flags, *NAMED), cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = fork_server.run([*FLAGS, *flags, *NAMED], environment, TIMEOUT)
     assert done.returncode == 0, done.stderr
     (row,) = bq.query("SELECT report FROM resumed.images_runs").result()
     published = json.loads(row["report"])

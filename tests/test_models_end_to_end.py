@@ -40,13 +40,12 @@ def check_vectors(run, paths, direct, tolerance):
 
 
 def test_inception_resnet_v2_on_photographs(inception_resnet_v2, tmp_path):
-    paths = data.write_images(tmp_path / "photos", 24, height=120, width=160)
+    paths = data.write_images(tmp_path / "photos", 8, height=120, width=160)
     run = run_pipeline(tmp_path / "out", "--input", tmp_path / "photos", "--model", inception_resnet_v2.output)
     model = run.report["model"]
     assert (model["format"], model["dimension"], model["image_size"]) == ("tf2", 1536, [299, 299])  # noted at import
     network = hub.load(str(inception_resnet_v2.output))
-    batches = [in_unit_range(pixels(paths[i : i + 12], (299, 299))) for i in range(0, 24, 12)]
-    direct = np.concatenate([network(batch).numpy() for batch in batches])
+    direct = network(in_unit_range(pixels(paths, (299, 299)))).numpy()
     check_vectors(run, paths, direct, 1e-4)  # float32, in batches of other sizes
 
 
@@ -58,9 +57,10 @@ def test_inception_v2(inception_v2, tmp_path):
     check_vectors(run, SAMPLES, layer(in_unit_range(pixels(SAMPLES, (224, 224)))).numpy(), 1e-4)
 
 
-def check_classifier(directory, size, tmp_path):
+def test_inception_v2_as_a_classifier(inception_v2, tmp_path):
+    directory = inception_v2[checkpoint.CLASSIFICATION].output
     run = run_pipeline(tmp_path / "out", "--model", directory)
-    logits = hub.load(str(directory))(in_unit_range(pixels(SAMPLES, size))).numpy()
+    logits = hub.load(str(directory))(in_unit_range(pixels(SAMPLES, (224, 224)))).numpy()
     assert logits.shape[1] == 1001
     check_vectors(run, SAMPLES, logits, 1e-4)
     rows = {row["image/key"]: row for row in run.rows}
@@ -71,31 +71,29 @@ def check_classifier(directory, size, tmp_path):
         np.testing.assert_allclose(record["label/score"], np.sort(tf.nn.softmax(row))[::-1][:5], rtol=1e-3)
 
 
-def test_inception_v2_as_a_classifier(inception_v2, tmp_path):
-    check_classifier(inception_v2[checkpoint.CLASSIFICATION].output, (224, 224), tmp_path)
+# Names, and modules of their format: those of these names are not to be had without a network.
+CACHED = {
+    "inception_resnet_v2/3": "feature_vector_3",
+    "inception_resnet_v2/1": "feature_vector_1",
+    "inception_v2": "feature_vector_1",
+    "inception_resnet_v2/classification/3": "classification_3",
+}
 
 
-def test_inception_resnet_v2_as_a_classifier(inception_resnet_v2_classifier, tmp_path):
-    check_classifier(inception_resnet_v2_classifier.output, (299, 299), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "module"),
-    [
-        ("inception_resnet_v2/3", "feature_vector_3"),
-        ("inception_resnet_v2/1", "feature_vector_1"),
-        ("inception_v2", "feature_vector_1"),
-        ("inception_resnet_v2/classification/3", "classification_3"),
-    ],
-)
-def test_names_find_what_tensorflow_hub_has_cached(tmp_path, name, module):
-    """The modules of these names are not to be had without a network; modules of their format stand in the cache."""
+@pytest.fixture(scope="module")
+def hub_cache(tmp_path_factory):
     from transforms.models import catalog
 
-    cached = tmp_path / "cache" / hashlib.sha1(catalog.HUB[name].handle.encode()).hexdigest()  # noqa: S324 - as hub does
-    shutil.copytree(GOLDEN / module, cached)
-    env = os.environ | {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
-    run = run_pipeline(tmp_path / "out", "--model", name, env=env, fresh=True)
+    directory = tmp_path_factory.mktemp("hub")
+    for name, module in CACHED.items():
+        digest = hashlib.sha1(catalog.HUB[name].handle.encode()).hexdigest()  # noqa: S324 - as hub does
+        shutil.copytree(GOLDEN / module, directory / digest)
+    return directory
+
+
+@pytest.mark.parametrize(("name", "module"), CACHED.items(), ids=CACHED)
+def test_names_find_what_tensorflow_hub_has_cached(hub_cache, tmp_path, name, module):
+    run = run_pipeline(tmp_path / "out", "--model", name, env=os.environ | {"TFHUB_CACHE_DIR": str(hub_cache)})
     assert run.code == 0, run.stderr
     assert run.report["model"]["name"] == name and run.report["model"]["format"] == "tf1_hub"
     signature = hub.load(str(GOLDEN / module)).signatures["default"]
