@@ -91,20 +91,17 @@ class Pool:
 
     # Whoever calls the methods below holds the lock `_changed`.
 
-    @property
-    def share(self) -> int:
-        """The number of jobs that each user may have under way."""
-        return max(1, SLOTS * len(self._processes) // max(1, len(self._users)))
+    def has_room(self, under_way: int) -> bool:
+        """Returns whether a user that has so many jobs under way may send another one."""
+        share = max(1, SLOTS * len(self._processes) // len(self._users))
+        return under_way < share and any(process.free for process in self._processes)
 
-    def send(self, task: "_Task") -> bool:
-        """Gives a task to the process that has the fewest. Returns whether one has a place for it."""
+    def send(self, task: "_Task") -> None:
+        """Gives a task to the process that has the fewest. One has a place for it."""
         process = max(self._processes, key=lambda process: len(process.free))
-        if not process.free:
-            return False
         self._job += 1
         with contextlib.suppress(OSError):  # it is dead, which the next one who waits sees
             process.send(self._job, task)
-        return True
 
     def release(self, process: "_Process", slot: int) -> None:
         """Takes back a place whose pixels were copied."""
@@ -169,8 +166,8 @@ class Pool:
         self._send_again()
 
     def _send_again(self) -> None:
-        while self._again and self.send(self._again[0]):
-            self._again.popleft()
+        while self._again and any(process.free for process in self._processes):
+            self.send(self._again.popleft())
 
     def _start(self) -> "_Process":
         # The system ends a process with the thread that has started it, so that thread must stay.
@@ -202,12 +199,11 @@ class User:
         task = _Task(self, tuple(images))
         while True:
             with self._changed:
-                self._pool.wait(lambda: bool(self._results) or len(self._tasks) < self._pool.share)
+                self._pool.wait(lambda: bool(self._results) or self._pool.has_room(len(self._tasks)))
                 if not self._results:
-                    if self._pool.send(task):
-                        self._tasks.add(task)
-                        return
-                    self._changed.wait(_LOOK_SECONDS)
+                    self._tasks.add(task)
+                    self._pool.send(task)
+                    return
             yield from self.ready()
 
     def ready(self) -> Iterator[Decoded]:

@@ -1,0 +1,243 @@
+"""transforms.decoders.pool: each image has one result, whatever becomes of the processes that decode."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tests import data_generation as data
+from transforms.decoders import pool
+from transforms.decoders.job import SLOTS, Settings
+from transforms.images import decoding
+from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = Settings(2, (24, 32), "stretch", decoding.MAX_PIXELS_DEFAULT, 4, None, timeout=60.0)
+# What a decoder process does at its start: images that end in a word make it hang, crash, or ask for too much memory.
+HOSTILE = """
+import ctypes, time
+from transforms.images import decoding
+
+decode = decoding.decode
+
+def hostile(encoded, *args, **kwargs):
+    if encoded.endswith(b"hang"):
+        time.sleep(3600)
+    if encoded.endswith(b"hold"):  # hangs in C, with Python's lock
+        ctypes.PyDLL(None).sleep(3600)
+    if encoded.endswith(b"crash"):
+        ctypes.string_at(0)
+    if encoded.endswith(b"memory"):
+        try:
+            bytearray(8 << 30)
+        except MemoryError as error:
+            raise decoding.OutOfMemory("too much") from error
+    return decode(encoded, *args, **kwargs)
+
+decoding.decode = hostile
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """Lets processes start with HOSTILE."""
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(HOSTILE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"))
+
+
+@pytest.fixture
+def joined():
+    """Returns a function that joins a pool; all leave at the end."""
+    users = []
+
+    def join(settings=SETTINGS):
+        users.append((settings, pool.join(settings)))
+        return users[-1][1]
+
+    yield join
+    for settings, user in users:
+        pool.leave(settings, user)
+
+
+def files(directory, count, *words):
+    """Returns the refs of photographs, and of others that end in a word each."""
+    directory.mkdir(exist_ok=True)
+    contents = {f"{seed}.jpg": data.jpeg(seed, 30, 40) for seed in range(count)}
+    contents |= {f"{word}.jpg": data.jpeg(99, 30, 40) + word.encode() for word in words}
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
+    return [ImageRef(os.fsencode(directory / name)) for name in contents]
+
+
+def results(user, images, at_once=7, after=lambda jobs: None):
+    """Returns {name: result or pixels} of all images."""
+    found = {}
+
+    def take(decoded):
+        for index, result in enumerate(decoded.done.results):
+            is_failure = isinstance(result, Failure)
+            key = result.key if is_failure else result.ref.key
+            name = key.rpartition(b"/")[2].decode()
+            assert name not in found
+            found[name] = result if is_failure else (result, decoded.pixels[index].copy())
+
+    for start in range(0, len(images), at_once):
+        for decoded in user.submit(images[start : start + at_once]):
+            take(decoded)
+        after(start // at_once + 1)
+    for decoded in user.rest():
+        take(decoded)
+    return found
+
+
+def check(found, count, **failures):
+    """Asserts that all photographs were decoded as `decode` does it, and that the others are failures."""
+    for seed in range(count):
+        info, pixels = found.pop(f"{seed}.jpg")
+        expected = decoding.decode(data.jpeg(seed, 30, 40), (24, 32))
+        assert isinstance(info, ImageInfo) and (info.format, info.height, info.width) == ("jpeg", 30, 40)
+        np.testing.assert_array_equal(pixels, expected.pixels)
+    assert {name: (failure.stage, failure.error) for name, failure in found.items()} == failures
+
+
+@pytest.mark.parametrize("read", ["by the processes", "before"])
+def test_images_become_what_decode_makes_of_them(tmp_path, joined, read):
+    refs = files(tmp_path / "photos", 50)
+    (tmp_path / "photos" / "3.jpg").write_bytes(data.jpeg(3, 30, 40)[:200])
+    (tmp_path / "photos" / "4.jpg").unlink()
+    if read == "before":
+        del refs[4]
+        refs = [EncodedImage(ref, open(ref.key, "rb").read()) for ref in refs]  # noqa: SIM115
+    found = results(joined(), refs)
+    failures = {"3.jpg": ("decode", "CorruptImage")}
+    assert found.pop("3.jpg").stage == "decode"
+    if read == "by the processes":
+        assert (found["4.jpg"].stage, found.pop("4.jpg").retryable) == ("read", True)
+    for name in ("3.jpg", "4.jpg"):
+        failures.pop(name, None)
+        seed = int(name[0])
+        found[name] = ImageInfo(ImageRef(b""), "", "jpeg", 30, 40), decoding.decode(data.jpeg(seed, 30, 40), (24, 32)).pixels
+    check(found, 50)
+
+
+def test_many_threads_share_the_processes(tmp_path, joined):
+    refs = files(tmp_path / "photos", 60)
+    found = {}
+
+    def run(number):
+        found[number] = results(joined(), refs[number::6], at_once=2)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sum(map(len, found.values())) == 60
+    check({name: result for each in found.values() for name, result in each.items()}, 60)
+
+
+def test_a_process_that_is_killed_costs_no_image(tmp_path, joined):
+    user = joined()
+    killed = []
+
+    def kill(jobs):
+        if jobs % 4 == 0:
+            process = user._pool._processes[jobs % 2]._process
+            killed.append(process.pid)
+            process.kill()
+
+    check(results(user, files(tmp_path / "photos", 100), at_once=3, after=kill), 100)
+    assert len(set(killed)) >= 4
+
+
+def test_a_process_that_was_stopped_costs_no_image(tmp_path, joined, monkeypatch):
+    monkeypatch.setattr(pool, "_SILENT_SECONDS", 1.0)
+    user = joined()
+
+    def stop(jobs):
+        if jobs == 5:
+            os.kill(user._pool._processes[0]._process.pid, signal.SIGSTOP)
+
+    found = results(user, files(tmp_path / "photos", 60), at_once=3, after=stop)
+    # It may have been stopped while it decoded. Then it is not silent, and `timeout` ends it.
+    check(found, 60)
+
+
+@pytest.mark.parametrize("word", ["hang", "hold"])
+def test_an_image_that_hangs_costs_itself_alone(tmp_path, joined, hostile, word):
+    user = joined(dataclasses.replace(SETTINGS, timeout=1.5))
+    found = results(user, files(tmp_path / "photos", 40, word))
+    assert found[f"{word}.jpg"].retryable and "took more than 1.5 s" in found[f"{word}.jpg"].message
+    check(found, 40, **{f"{word}.jpg": ("decode", "TookTooLong")})
+
+
+def test_an_image_that_crashes_a_decoder_costs_itself_alone(tmp_path, joined, hostile):
+    found = results(joined(), files(tmp_path / "photos", 40, "crash", "memory"))
+    check(found, 40, **{"crash.jpg": ("decode", "KilledTheProcess"), "memory.jpg": ("decode", "OutOfMemory")})
+
+
+def test_processes_that_cannot_start_fail_the_bundle(tmp_path, joined, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="5 decoder processes ended one after the other, the last one with exit code 1"):
+        results(joined(), files(tmp_path / "photos", 3))
+
+
+def test_jobs_that_are_dropped_leave_room_for_others(tmp_path, joined):
+    user = joined()
+    refs = files(tmp_path / "photos", 30)
+    for _ in range(3 * SLOTS):
+        for _ in user.submit(refs[:2]):
+            break
+        user.forget()
+    check(results(user, refs), 30)
+
+
+def test_the_processes_end_with_their_last_user(joined):
+    first, second = pool.join(SETTINGS), pool.join(SETTINGS)
+    processes = [each._process for each in first._pool._processes]
+    pool.leave(SETTINGS, first)
+    assert [process.poll() for process in processes] == [None, None]
+    pool.leave(SETTINGS, second)
+    assert [process.poll() for process in processes] == [-signal.SIGKILL] * 2
+
+
+WORKER = """
+import os, sys, time
+from transforms.decoders import pool
+from transforms.decoders.job import Settings
+from transforms.records import ImageRef
+
+user = pool.join(Settings(2, (24, 32), "stretch", 10**8, 4, None, timeout=3600.0))
+list(user.submit([ImageRef(os.fsencode(path)) for path in sys.argv[1:]]))
+print(*(each._process.pid for each in user._pool._processes), flush=True)
+time.sleep(3600)
+"""
+
+
+def test_the_processes_end_with_the_worker_whatever_happens(tmp_path, hostile):
+    """One of them is idle, and one hangs in C with Python's lock."""
+    (ref,) = files(tmp_path / "photos", 0, "hold")
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, ref.key], stdout=subprocess.PIPE, text=True)
+    pids = [int(text) for text in worker.stdout.readline().split()]
+    time.sleep(1.0)
+    worker.kill()
+    worker.wait()
+    end = time.monotonic() + 30
+    while any(is_alive(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert [pid for pid in pids if is_alive(pid)] == []
+
+
+def is_alive(pid):
+    try:
+        return " Z " not in open(f"/proc/{pid}/stat").read()  # noqa: SIM115
+    except FileNotFoundError:
+        return False
