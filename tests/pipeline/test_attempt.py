@@ -3,9 +3,7 @@
 import dataclasses
 import datetime
 import json
-import os
 import pickle
-import time
 
 import pytest
 
@@ -153,22 +151,3 @@ def test_a_claim_that_is_lost_in_between_is_left(config, tmp_path, monkeypatch):
     monkeypatch.setattr(contested, "read", read_and_lose)
     own.finish()
     assert claim.read_text() == "of another process"
-
-
-def test_what_nobody_has_gone_on_with_for_two_weeks_is_removed(config, tmp_path):
-    days = 24 * 3600.0
-    for run_id, age in (("old", 14.1), ("young", 13.9)):
-        for path in (
-            write(tmp_path / "runs" / f"{run_id}.unfinished"),
-            write(tmp_path / "embeddings" / run_id / ".parts" / f"{EARLIER}-embedded-0.tfrecord"),
-            write(tmp_path / "failures" / run_id / ".parts" / f"{EARLIER}-failed-0.jsonl"),
-        ):
-            os.utime(path, (time.time() - age * days,) * 2)
-    write(tmp_path / "embeddings" / "old" / "part-00000-of-00001.tfrecord", "of a run that --overwrite was to replace")
-    attempt.remove_abandoned(attempt.of(config))
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
-        "runs/young.unfinished",
-        f"embeddings/young/.parts/{EARLIER}-embedded-0.tfrecord",
-        f"failures/young/.parts/{EARLIER}-failed-0.jsonl",
-        "embeddings/old/part-00000-of-00001.tfrecord",
-    }

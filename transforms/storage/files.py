@@ -118,6 +118,11 @@ def _whole(path: str) -> Iterator[BinaryIO]:
         raise
 
 
+def is_unfinished(name: str, suffix: str) -> bool:
+    """Returns whether a name is that of a file beside one with this suffix, which `write` or `copy` has to fill."""
+    return re.fullmatch(rf"\..*{re.escape(suffix)}\.[0-9a-f]{{32}}", name, re.DOTALL) is not None
+
+
 def create(path: str) -> BinaryIO:
     """Opens a file for writing, without compression whatever its name. Raises OSError."""
     return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
