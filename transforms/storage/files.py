@@ -51,7 +51,9 @@ def takes_in(pattern: str, path: str) -> bool:
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a glob matches a path, compiled once for many paths."""
     literal = literal_prefix(pattern) if locations.is_local(pattern) else ""
-    matches = re.compile(FileSystem.translate_pattern(pattern.removeprefix(literal))).match
+    # Python warns that `[[` may come to mean something else.
+    translated = FileSystem.translate_pattern(pattern.removeprefix(literal)).replace("[[]", r"\[")
+    matches = re.compile(translated).match
     return lambda path: path.startswith(literal) and matches(path, len(literal)) is not None
 
 
