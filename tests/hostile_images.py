@@ -115,6 +115,11 @@ def gif(before: bytes = b"", size: tuple[int, int] = (8, 8), frame: tuple[int, i
     return whole[:6] + struct.pack("<HH", *size) + whole[10:at] + before + whole[at:]
 
 
+def disposed_gif(size: tuple[int, int], frame: tuple[int, int]) -> bytes:
+    """Returns a GIF whose only frame is to be replaced by its background."""
+    return gif(b"!\xf9\x04\x08\0\0\0\0", size, frame)
+
+
 def profile_with(size: int) -> bytes:
     """Returns an ICC profile that is good but for its size."""
     good = data.swapped_profile()
@@ -179,6 +184,7 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "icc_other_space": (data.encoded(small, "PNG", icc_profile=lab), "decoded"),
         "icc_lookup_table": (data.encoded(small.convert("CMYK"), "TIFF", icc_profile=bytes(grid)), "decoded"),
         "gif_canvas": (gif(size=(65_535, 65_535)), "TooManyPixels"),
+        "gif_disposed": (disposed_gif((8, 8), (5_000, 5_000)), "decoded"),
         "gif_comments": (gif(b"!\xfe" + (b"\xff" + bytes(255)) * 80_000 + b"\0"), "CorruptImage"),
         "gif_frames": (data.encoded(Image.new("L", (8, 8)), "GIF", **many_frames), "decoded"),
         "webp_frames": (data.encoded(Image.new("L", (8, 8)), "WEBP", **many_frames), "decoded"),

@@ -4,6 +4,7 @@
   copies the data of every entry, and makes a Python object of every number in those that it looks at.
 - A TIFF of a few pixels may have a tile of gigabytes.
 - A GIF has its comments in blocks of 255 bytes. Pillow appends them one by one, each time to a copy of all before.
+- The first frame of a GIF may have to be replaced before the second. Pillow allocates the replacement at once.
 - A PNG may consist of millions of chunks without content. Pillow keeps each.
 """
 
@@ -12,7 +13,8 @@ import math
 import struct
 from typing import IO
 
-from PIL import TiffImagePlugin
+from PIL import TiffImagePlugin, UnidentifiedImageError
+from PIL.GifImagePlugin import GifImageFile
 
 # Numbers in one directory. A TIFF of 100,000 rows in strips of one row has as many offsets and as many sizes.
 _MAX_NUMBERS = 1 << 19
@@ -37,6 +39,31 @@ def file_of(encoded: bytes) -> io.BytesIO:
     """Returns a file of the bytes that raises ValueError when it is read too often for its format."""
     most = _MAX_READS.get(encoded[:4])
     return io.BytesIO(encoded) if most is None else _BoundedFile(encoded, most)
+
+
+def open_gif(encoded: bytes) -> GifImageFile:
+    """Returns the first frame of a GIF, as Image.open does. Opening it takes no memory for pixels.
+
+    Raises:
+      UnidentifiedImageError: if it is no GIF.
+      ValueError: if its metadata come in too many parts. DecompressionBombError: if it has too many pixels for Pillow.
+    """
+    try:
+        return _FirstFrame(file_of(encoded))
+    except SyntaxError as error:
+        raise UnidentifiedImageError(str(error)) from error
+
+
+class _FirstFrame(GifImageFile):
+    """A GIF that is not read beyond its first frame, so that it does not matter how the second replaces it."""
+
+    @property
+    def disposal_method(self) -> int:
+        return 0
+
+    @disposal_method.setter
+    def disposal_method(self, method: int) -> None:
+        pass
 
 
 def bound_directories() -> None:

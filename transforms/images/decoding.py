@@ -182,7 +182,8 @@ def _open(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: i
         _check_size(png_size, max_pixels)
         if b"acTL" in encoded:
             turn.wait(memory.ANIMATED_PNG * png_size[0] * png_size[1])
-    with Image.open(bounds.file_of(encoded), formats=_OPENED) as image:
+    is_gif = encoded.startswith(b"GIF8")
+    with bounds.open_gif(encoded) if is_gif else Image.open(bounds.file_of(encoded), formats=_OPENED) as image:
         return _decode(image, encoded, size, resize_mode, max_pixels, turn)
 
 
