@@ -351,8 +351,11 @@ def _profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | Non
 
 
 def _read_profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
+    bounded = bounds.bounded_profile(icc_profile)
+    if bounded is None:
+        return None
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(bounded))
         mode = _PROFILE_MODES[profile.profile.xcolor_space.strip()]
         if "srgb" in ImageCms.getProfileDescription(profile).lower():
             return None
