@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import datetime
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -25,8 +24,6 @@ RESUMED = "resumed"
 _DECODING = "decoding"
 
 CLAIM_SUFFIX = ".unfinished"
-
-_ABANDONED_SECONDS = 14 * 24 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,16 +156,6 @@ def of(config: EmbedConfig, temp_location: str | None = None) -> Attempt:
     """
     place = config.output or f"{temp_location}/{config.output_table}"
     return Attempt(config.run_id, config.started_at, place, config.output)
-
-
-def remove_abandoned(attempt: Attempt) -> None:
-    """Removes what unfinished runs in the same place have left, if nobody has gone on with them for two weeks."""
-    old = time.time() - _ABANDONED_SECONDS
-    for claim in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}"):
-        if claim.last_updated_in_seconds < old:
-            run_id = claim.path.rpartition("/")[2].removesuffix(CLAIM_SUFFIX)
-            dataclasses.replace(attempt, run_id=run_id).remove_parts()
-            files.remove_file(claim.path)
 
 
 def wrote(config: EmbedConfig, report: RunReport) -> bool:

@@ -40,6 +40,7 @@ def check_inputs(config: EmbedConfig) -> None:
 
 def _matches_something(pattern: str, billing_project: str | None) -> bool:
     if locations.is_gcs(pattern):
+        storage.gcs_listing.check_brackets(pattern, billing_project)
         return next(storage.gcs_listing.match(pattern, billing_project), None) is not None
     if locations.is_local(pattern):
         return next(local_listing.match(pattern), None) is not None

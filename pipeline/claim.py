@@ -11,6 +11,7 @@ before it gives files their names, and changes nothing if the claim is another's
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import re
 import socket
@@ -25,12 +26,16 @@ from pipeline.attempt import CLAIM_SUFFIX, Attempt
 from pipeline.options import EmbedConfig
 from pipeline.report.run_report import RunReport
 from transforms.models.spec import ModelSpec
+from transforms.one_line import one_line
 from transforms.storage import contested, files
 
 # Cloud Storage allows one write per second and object.
 _BEAT_SECONDS = 10.0
 # A process that did not rewrite its claim for this long is dead.
 _SILENT_SECONDS = 2.5 * _BEAT_SECONDS
+
+# A run that nobody has gone on with for so long is not gone on with.
+_ABANDONED_SECONDS = 14 * 24 * 3600.0
 
 _PROCESS_ID = re.compile("[0-9]{1,10}")
 
@@ -165,6 +170,38 @@ def clean_up(attempt: Attempt, finished: RunReport) -> None:
         attempt.remove_parts(after=claim.attempt)
         with contextlib.suppress(contested.Lost):
             contested.remove(place, present.state)
+
+
+def remove_leftovers(attempt: Attempt) -> None:
+    """Removes what dead processes have left in the same place, and nobody will go on with.
+
+    These are the parts and the claims of runs that nobody has gone on with for two weeks, and claims that were being
+    written. If that fails, a warning says so, because nothing rests on what only takes room.
+
+    Args:
+      attempt: at another run, whose claim it holds.
+    """
+    try:
+        contested.remove_unfinished(path(attempt.place, attempt.run_id))
+        old = time.time() - _ABANDONED_SECONDS
+        for metadata in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}"):
+            if metadata.last_updated_in_seconds < old:
+                _remove_abandoned(attempt, metadata.path)
+    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+        logging.getLogger(__name__).warning("leftovers in %s could not be removed: %s", attempt.place, one_line(error))
+
+
+def _remove_abandoned(attempt: Attempt, claim_path: str) -> None:
+    """Takes the claim to a run, so that nobody goes on with it meanwhile, and removes its parts and then the claim."""
+    run_id = claim_path.rpartition("/")[2].removesuffix(CLAIM_SUFFIX)
+    own = Claim(run_id, attempt.label, {}, socket.gethostname(), _process(os.getpid()))
+    present = contested.read(claim_path)
+    if present is None:
+        return
+    with contextlib.suppress(contested.Lost):
+        state = contested.write(claim_path, own.to_bytes(), present.state)
+        dataclasses.replace(attempt, run_id=run_id).remove_parts()
+        contested.remove(claim_path, state)
 
 
 def unfinished(place: str, config: EmbedConfig, model: ModelSpec, say: Callable[[str], object]) -> str | None:

@@ -117,7 +117,6 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         return FAILED
     holder.end()
     if finished := _report(config):
-        attempts.remove_abandoned(attempt)
         print(summary(finished, config))
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
@@ -145,12 +144,16 @@ def _of_unfinished_run(
 def _begin(
     attempt: "Attempt", config: EmbedConfig, model: ModelSpec, claim_state: str | None, terminal: Console
 ) -> "tuple[Attempt, Holder]":
-    """Takes the claim to the run, and looks at what earlier attempts have left. From here on, the run is begun."""
+    """Takes the claim to the run, and looks at what earlier attempts have left. From here on, the run is begun.
+
+    Leftovers of other runs are removed here and not at the end, which the launcher of a job on a cluster does not see.
+    """
     from pipeline import claim
     from transforms import keys
 
     holder = claim.take(attempt, config, model, claim_state)
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
+    claim.remove_leftovers(attempt)
     if not config.resume:
         attempt.remove_parts()
     attempt.remove_repetitions()

@@ -4,7 +4,7 @@ import io
 import struct
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +79,8 @@ def broken_images() -> Mapping[str, tuple[bytes, str]]:
     }
 
 
-def _profile(space: bytes, connection: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
-    """Returns an ICC profile (version 2) of a colour space, with the tags that say how to get to the connection space.
+def profile(space: bytes, connection: bytes, tags: list[tuple[bytes, bytes]], version: int = 0x02100000) -> bytes:
+    """Returns an ICC profile of a colour space, with the tags that say how to get to the connection space.
 
     See ICC.1:2001-04. White is D50, as it asks.
     """
@@ -100,7 +100,7 @@ def _profile(space: bytes, connection: bytes, tags: list[tuple[bytes, bytes]]) -
         data += content
     size = start + len(data)
     kind = b"prtr" if space == b"CMYK" else b"mntr"
-    header = struct.pack(">I4sI4s4s4s", size, b"none", 0x02100000, kind, space, connection) + bytes(12)
+    header = struct.pack(">I4sI4s4s4s", size, b"none", version, kind, space, connection) + bytes(12)
     header += b"acsp" + bytes(28) + struct.pack(">iii", 63190, 65536, 54061)
     return header.ljust(128, b"\0") + table + data
 
@@ -112,16 +112,24 @@ def _xyz(x: float, y: float, z: float) -> bytes:
 _LINEAR = b"curv\0\0\0\0" + struct.pack(">I", 0)
 
 
-def _rgb_profile(red: bytes, green: bytes, blue: bytes, curve: bytes) -> bytes:
+def _rgb_profile(
+    red: bytes,
+    green: bytes,
+    blue: bytes,
+    curve: bytes,
+    more_tags: Sequence[tuple[bytes, bytes]] = (),
+    version: int = 0x02100000,
+) -> bytes:
     columns = [(b"rXYZ", red), (b"gXYZ", green), (b"bXYZ", blue)]
-    return _profile(b"RGB ", b"XYZ ", [*columns, *((name, curve) for name in (b"rTRC", b"gTRC", b"bTRC"))])
+    curves = [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    return profile(b"RGB ", b"XYZ ", [*columns, *curves, *more_tags], version)
 
 
 # sRGB's primaries, adapted to D50.
 _RED, _GREEN, _BLUE = _xyz(0.4360, 0.2225, 0.0139), _xyz(0.3851, 0.7169, 0.0971), _xyz(0.1431, 0.0606, 0.7139)
 
 
-def swapped_profile() -> bytes:
+def swapped_profile(more_tags: Sequence[tuple[bytes, bytes]] = (), version: int = 0x02100000) -> bytes:
     """Returns an ICC profile of an RGB space whose red and green primaries are swapped.
 
     The primaries are sRGB's, so that a conversion to sRGB swaps the channels.
@@ -130,7 +138,7 @@ def swapped_profile() -> bytes:
     steps = np.linspace(0, 1, 256)
     linear = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)
     curve = b"curv\0\0\0\0" + struct.pack(">I", 256) + (linear * 65535).round().astype(">u2").tobytes()
-    return _rgb_profile(_GREEN, _RED, _BLUE, curve)
+    return _rgb_profile(_GREEN, _RED, _BLUE, curve, more_tags, version)
 
 
 def linear_rgb_profile() -> bytes:
@@ -140,7 +148,7 @@ def linear_rgb_profile() -> bytes:
 
 def linear_grey_profile() -> bytes:
     """Returns an ICC profile of grey samples that are proportional to light."""
-    return _profile(b"GRAY", b"XYZ ", [(b"kTRC", _LINEAR)])
+    return profile(b"GRAY", b"XYZ ", [(b"kTRC", _LINEAR)])
 
 
 def black_ink_profile() -> bytes:
@@ -150,7 +158,7 @@ def black_ink_profile() -> bytes:
     # L*, a* and b* in 8 bits at the 16 corners; black is the last ink, which varies first.
     corners = bytes([255, 128, 128, 0, 128, 128]) * 8
     lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + straight * 4 + corners + straight * 3
-    return _profile(b"CMYK", b"Lab ", [(b"A2B0", lut)])
+    return profile(b"CMYK", b"Lab ", [(b"A2B0", lut)])
 
 
 def write_images(directory: Path, count: int, start: int = 0, **size: int) -> list[Path]:

@@ -115,10 +115,52 @@ def gif(before: bytes = b"", size: tuple[int, int] = (8, 8), frame: tuple[int, i
     return whole[:6] + struct.pack("<HH", *size) + whole[10:at] + before + whole[at:]
 
 
+def disposed_gif(size: tuple[int, int], frame: tuple[int, int]) -> bytes:
+    """Returns a GIF whose only frame is to be replaced by its background."""
+    return gif(b"!\xf9\x04\x08\0\0\0\0", size, frame)
+
+
 def profile_with(size: int) -> bytes:
     """Returns an ICC profile that is good but for its size."""
     good = data.swapped_profile()
     return struct.pack(">I", size) + good[4:] + bytes(size - len(good))
+
+
+def lookup_table(kind: bytes, points: int, outputs: int = 3) -> bytes:
+    """Returns the tag of a lookup table of three inputs that has hardly any of its points."""
+    if kind == b"mAB ":
+        grid = bytes([points] * 3).ljust(16, b"\0") + b"\2\0\0\0"
+        curves = (b"curv" + bytes(8)) * 3
+        return (
+            kind + bytes(4) + bytes([3, outputs, 0, 0]) + struct.pack(">5I", 32, 0, 0, 68, 88) + curves + grid + curves
+        )
+    head = (
+        kind + bytes(4) + bytes([3, outputs, points, 0]) + struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    )
+    entries = struct.pack(">4H", 2, 2, 0, 65535) if kind == b"mft2" else bytes(range(256))
+    return head + entries + bytes(1000)
+
+
+def floating_point_table(steps: int) -> bytes:
+    """Returns the tag of a table of so many steps, which share their data: three curves each."""
+    curve = (
+        b"curf" + bytes(4) + struct.pack(">HHf", 2, 0, 0) + (b"parf" + bytes(8) + struct.pack(">4f", 1, 1, 0, 0)) * 2
+    )
+    step = b"cvst" + bytes(4) + struct.pack(">HH", 3, 3) + struct.pack(">II", 36, len(curve)) * 3 + curve
+    at = 16 + 8 * steps
+    return b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, steps) + struct.pack(">II", at, len(step)) * steps + step
+
+
+def profiles() -> dict[str, bytes]:
+    """Returns profiles for RGB that LittleCMS needs hundreds of megabytes to read."""
+    profiles = {
+        f"points_{kind.decode().strip()}": data.profile(
+            b"RGB ", b"Lab ", [(b"A2B0", lookup_table(kind, 250, 15))], version
+        )
+        for kind, version in ((b"mft1", 2 << 24), (b"mft2", 2 << 24), (b"mAB ", 4 << 24))
+    }
+    profiles["steps"] = data.swapped_profile([(b"D2B0", floating_point_table(20_000))], 0x04300000)
+    return profiles
 
 
 def bombs() -> dict[str, tuple[bytes, str]]:
@@ -153,6 +195,7 @@ def bombs() -> dict[str, tuple[bytes, str]]:
     upside_down[22:26] = struct.pack("<i", -small.height)
     endless = bytearray(data.encoded(small, "BMP"))
     endless[18:26] = struct.pack("<ii", 2**31 - 1, 2**31 - 1)
+    with_profiles = {f"icc_{name}": data.encoded(small, "TIFF", icc_profile=icc) for name, icc in profiles().items()}
     tile = {"_322": 40_000, "_323": 40_000, "_259": 8}
     return {
         "png_header": (png(size=(2**31 - 1, 2**31 - 1), pixels=b""), "TooManyPixels"),
@@ -178,7 +221,9 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "icc_large": (data.encoded(small, "WEBP", icc_profile=profile_with(8 << 20)), "decoded"),
         "icc_other_space": (data.encoded(small, "PNG", icc_profile=lab), "decoded"),
         "icc_lookup_table": (data.encoded(small.convert("CMYK"), "TIFF", icc_profile=bytes(grid)), "decoded"),
+        **{name: (image, "decoded") for name, image in with_profiles.items()},
         "gif_canvas": (gif(size=(65_535, 65_535)), "TooManyPixels"),
+        "gif_disposed": (disposed_gif((8, 8), (5_000, 5_000)), "decoded"),
         "gif_comments": (gif(b"!\xfe" + (b"\xff" + bytes(255)) * 80_000 + b"\0"), "CorruptImage"),
         "gif_frames": (data.encoded(Image.new("L", (8, 8)), "GIF", **many_frames), "decoded"),
         "webp_frames": (data.encoded(Image.new("L", (8, 8)), "WEBP", **many_frames), "decoded"),

@@ -3,12 +3,17 @@ r"""Keys: the bytes of the URI under which an image was listed, and the texts th
 Names of files need not be valid UTF-8, so a key is bytes. Two texts represent it without loss:
 
 - the URI as filesystems, lists and JSON files spell it, where a byte that is not UTF-8 is a lone surrogate (PEP 383);
-- the text for columns of a table and for messages, which is valid UTF-8 and writes such a byte as `\xNN`.
+- the text for columns of a table and for messages, which is valid UTF-8 and writes such a byte as `\xNN`. A key that
+  has these four characters of its own would be read as that byte, so the backslash is then written as `\x5c`.
 """
 
 import re
 
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+_ESCAPED_OR_BACKSLASH = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
+_BACKSLASH = b"\\x5c"
+# Backslashes of a key's own that a reader of its text would take for the start of an escape.
+_MISLEADING = re.compile(rb"\\(?=x(?:5c|[89a-f][0-9a-f]))")
 
 
 def of_uri(uri: str) -> bytes:
@@ -31,7 +36,10 @@ def text(key: bytes) -> str:
     >>> print(text(b"gs://bucket/caf\xe9.jpg"))
     gs://bucket/caf\xe9.jpg
     """
-    return key.decode("utf-8", "backslashreplace")
+    plain = _plain(key)
+    if _BACKSLASH not in key and _of_plain(plain) == key:
+        return plain
+    return _plain(_MISLEADING.sub(lambda _: _BACKSLASH, key))
 
 
 def of_text(column: str) -> bytes:
@@ -40,6 +48,22 @@ def of_text(column: str) -> bytes:
     >>> of_text(r"gs://bucket/caf\xe9.jpg")
     b'gs://bucket/caf\xe9.jpg'
     """
-    unescaped = _ESCAPED.sub(lambda escape: bytes.fromhex(escape[1].decode()), column.encode())
+    if _BACKSLASH in column.encode():
+        unescaped = _unescaped(_ESCAPED_OR_BACKSLASH, column)
+        if text(unescaped) == column:
+            return unescaped
+    return _of_plain(column)
+
+
+def _plain(key: bytes) -> str:
+    return key.decode("utf-8", "backslashreplace")
+
+
+def _of_plain(column: str) -> bytes:
+    unescaped = _unescaped(_ESCAPED, column)
     # Otherwise the backslashes are the key's own.
-    return unescaped if text(unescaped) == column else column.encode()
+    return unescaped if _plain(unescaped) == column else column.encode()
+
+
+def _unescaped(escapes: re.Pattern[bytes], column: str) -> bytes:
+    return escapes.sub(lambda escape: bytes.fromhex(escape[1].decode()), column.encode())

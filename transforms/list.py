@@ -108,10 +108,14 @@ def lines_of(file: BinaryIO) -> Iterator[str]:
         yield line
 
 
-def _check_remote(uri: str, list_uri: str) -> None:
-    """Raises an error if a list in a bucket names anything but an object."""
+def may_name(uri: str, list_uri: str) -> bool:
+    """Returns whether a list may name a URI: one in a bucket names objects alone."""
     scheme = _SCHEME.match(uri)
-    if not locations.is_local(list_uri) and (not scheme or scheme[1].lower() == "file"):
+    return locations.is_local(list_uri) or bool(scheme and scheme[1].lower() != "file")
+
+
+def _check_remote(uri: str, list_uri: str) -> None:
+    if not may_name(uri, list_uri):
         raise LocalPathInRemoteList(
             f"{uri!r}: a list that is not local names objects, not files of the worker: expected gs://BUCKET/NAME, "
             "or a name relative to the list"

@@ -12,11 +12,15 @@ from transforms.encoding import vectors
 from transforms.encoding.vectors import Vectors
 from transforms.models.training import training_set
 from transforms.one_line import one_line
+from transforms.records import ImageRef
 from transforms.storage import files
-from transforms.storage.read_image import MAX_ENCODED_BYTES, TooManyBytes
+from transforms.storage.read_image import read as read_one
 
 # A file under its final name is complete. Unfinished files lie in directories whose names begin with a dot.
 _SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.tfrecord")
+
+# The key of an image in a tar or TFRecord file, as a run records it.
+_IN_A_SHARD = re.compile(rb".*\.(tar|tgz|tfrecords?)[^/#]*#.+", re.DOTALL | re.IGNORECASE)
 
 
 class LabelledVectors(NamedTuple):
@@ -41,28 +45,29 @@ def read_image(key: bytes) -> bytes:
     """Returns the bytes of an encoded image.
 
     Raises:
-      OSError: if the file cannot be read.
-      TooManyBytes: if it has more than MAX_ENCODED_BYTES, which no photograph has.
+      OSError: if the file cannot be read. For an object, the errors of the client of Cloud Storage.
+      TooManyBytes: if it has more bytes than any photograph.
     """
-    with files.open_stored(keys.uri(key)) as file:
-        content = file.read(MAX_ENCODED_BYTES + 1)
-    if len(content) > MAX_ENCODED_BYTES:
-        raise TooManyBytes(f"expected an image of at most {MAX_ENCODED_BYTES} bytes")
-    return content
+    return read_one(ImageRef(key)).encoded
 
 
 def image_labels(patterns: Sequence[str]) -> dict[bytes, str]:
     """Returns key → label of the images that patterns match or CSVs name.
 
     Raises:
-      ValueError: if a pattern matches nothing or cannot be listed, if a CSV is malformed, or if an image has two
-        labels.
+      ValueError: if a pattern matches nothing or cannot be listed, if a CSV is malformed or names an image in a shard,
+        or if an image has two labels.
     """
     labels: dict[bytes, str] = {}
     for pattern in patterns:
         paths = _match(pattern, "--train")
         if pattern.lower().endswith(".csv"):
             labelled = [pair for path in paths for pair in _csv_labels(path, "--train").items()]
+            if in_shard := next((image for image, _ in labelled if _IN_A_SHARD.fullmatch(image)), None):
+                raise ValueError(
+                    f"--train {pattern!r}: {keys.uri(in_shard)!r} is in a tar or TFRecord file: expected files of one "
+                    "image; give the vectors of a run by --embeddings, and this file by --labels"
+                )
         else:
             labelled = [(image, training_set.folder_label(image)) for image in map(keys.of_uri, paths)]
         for image, label in labelled:

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from apache_beam.io.filesystem import FileMetadata
+
 from pipeline.verify.findings import Findings, counted
 from pipeline.verify.identities import Identities, identity
 from pipeline.verify.run_files import RunFiles
 from transforms import keys
 from transforms.formats import SHARD_FORMATS
-from transforms.list import uris_in
+from transforms.list import lines_of, may_name, uris_in
 from transforms.one_line import one_line
 from transforms.read import read_tar, read_tfrecord
 from transforms.records import EncodedImage, ImageRef
-from transforms.storage import files, gcs_listing, locations, versioned
+from transforms.storage import files, gcs_listing, local_listing, locations, versioned
 
 _READERS = {"tfrecord": read_tfrecord, "tar": read_tar}
 
@@ -54,8 +56,16 @@ def _match(pattern: str, billing_project: str | None) -> Iterator[ImageRef]:
         for path, stored in gcs_listing.match(pattern, billing_project):
             yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
     else:
-        for metadata in files.match(pattern):
-            yield ImageRef(keys.of_uri(metadata.path), files.version(metadata), metadata.size_in_bytes)
+        listed = local_listing.match(pattern) if locations.is_local(pattern) else _elsewhere(pattern)
+        for path, metadata in listed:
+            if metadata:
+                yield ImageRef(keys.of_uri(path), files.version(metadata), metadata.size_in_bytes)
+            else:
+                yield ImageRef(keys.of_uri(path))  # no file, which is a failure of the run
+
+
+def _elsewhere(pattern: str) -> Iterator[tuple[str, FileMetadata | None]]:
+    return ((metadata.path, metadata) for metadata in files.match(pattern))
 
 
 def _images(ref: ImageRef, input_format: str, billing_project: str | None) -> Iterator[Image]:
@@ -81,9 +91,10 @@ def _in_shard(ref: ImageRef, input_format: str, billing_project: str | None) -> 
 def _in_list(ref: ImageRef, billing_project: str | None) -> Iterator[Image]:
     try:
         with versioned.opened(ref, billing_project) as file:
-            lines = (line.decode("utf-8", "surrogateescape") for line in file)
-            for number, uri in enumerate(uris_in(lines, keys.uri(ref.key))):
-                yield Image(keys.of_uri(uri) if uri else ref.key + b"#%d" % number, None)
+            list_uri = keys.uri(ref.key)
+            for number, uri in enumerate(uris_in(lines_of(file), list_uri)):
+                is_image = uri and may_name(uri, list_uri)
+                yield Image(keys.of_uri(uri) if is_image else ref.key + b"#%d" % number, None)
     except Exception:  # noqa: BLE001 - a list that cannot be read is a failure of its own, under its own key
         yield Image(ref.key, None)
 

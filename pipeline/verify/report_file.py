@@ -13,6 +13,8 @@ COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 
 # Numbers in a report are rounded to thousandths.
 _ROUNDING = 0.0005
+# Far above any number in a report. Products and sums of such numbers are finite.
+_MAX_NUMBER = 1e100
 _HEX = re.compile("[0-9a-f]{64}")
 
 
@@ -106,7 +108,7 @@ def _near(a: float, b: float, tolerance: float) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER
 
 
 def _is_count(value: Any) -> bool:
@@ -114,7 +116,11 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    """Returns whether a value is text that stands for bytes: UTF-8, or else lone surrogates as in names of files."""
+    try:
+        return isinstance(value, str) and value.encode("utf-8", "surrogateescape") is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_time(value: Any) -> bool:
@@ -128,14 +134,19 @@ def _maps(is_value: Any) -> Any:
     return lambda value: isinstance(value, dict) and all(map(is_value, value.values()))
 
 
+_MODEL_TEXTS = ("name", "format", "location", "signature", "precision", "digest")
+
+
 def _is_model(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and all(_is_text(value.get(name)) for name in ("name", "format", "location", "signature", "precision"))
+        and all(
+            _is_text(value.get(name)) for name in ("name", "format", "location", "signature", "precision", "digest")
+        )
         and all(isinstance(value.get(name), list) for name in ("tags", "image_size"))
         and _is_count(value.get("dimension"))
         and value["dimension"] > 0
-        and bool(_HEX.fullmatch(str(value.get("digest"))))
+        and bool(_HEX.fullmatch(value["digest"]))
         and len(value["image_size"]) == 2
         and all(map(_is_count, value["image_size"]))
         and all(map(_is_text, value["tags"]))

@@ -89,9 +89,8 @@ class RunFiles:
             return Expected(self._columns)
         kind, _ = self._columns[VECTOR]
         model = self.report["model"]
-        return Expected(
-            {**self._columns, VECTOR: (kind, model["dimension"])}, model["name"].encode(), model["digest"].encode()
-        )
+        name = model["name"].encode("utf-8", "surrogateescape")
+        return Expected({**self._columns, VECTOR: (kind, model["dimension"])}, name, model["digest"].encode())
 
     def _check_report(self, check: Check, findings: Findings) -> None:
         name = f"runs/{self.run_id}.json"

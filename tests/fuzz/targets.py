@@ -307,8 +307,7 @@ def claim(content: bytes) -> None:
 
 def key_texts(content: bytes) -> None:
     assert keys.of_uri(keys.uri(content)) == content
-    column = keys.text(content)
-    assert keys.text(keys.of_text(column)) == column
+    assert keys.of_text(keys.text(content)) == content
 
 
 def names(content: bytes) -> None:

@@ -3,13 +3,13 @@
 import dataclasses
 import datetime
 import json
-import os
 import pickle
-import time
+from pathlib import Path
 
 import pytest
 
 from pipeline import attempt, options
+from transforms import journal
 from transforms.parts import Label
 from transforms.storage import contested, files
 
@@ -155,20 +155,53 @@ def test_a_claim_that_is_lost_in_between_is_left(config, tmp_path, monkeypatch):
     assert claim.read_text() == "of another process"
 
 
-def test_what_nobody_has_gone_on_with_for_two_weeks_is_removed(config, tmp_path):
-    days = 24 * 3600.0
-    for run_id, age in (("old", 14.1), ("young", 13.9)):
-        for path in (
-            write(tmp_path / "runs" / f"{run_id}.unfinished"),
-            write(tmp_path / "embeddings" / run_id / ".parts" / f"{EARLIER}-embedded-0.tfrecord"),
-            write(tmp_path / "failures" / run_id / ".parts" / f"{EARLIER}-failed-0.jsonl"),
-        ):
-            os.utime(path, (time.time() - age * days,) * 2)
-    write(tmp_path / "embeddings" / "old" / "part-00000-of-00001.tfrecord", "of a run that --overwrite was to replace")
-    attempt.remove_abandoned(attempt.of(config))
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
-        "runs/young.unfinished",
-        f"embeddings/young/.parts/{EARLIER}-embedded-0.tfrecord",
-        f"failures/young/.parts/{EARLIER}-failed-0.jsonl",
-        "embeddings/old/part-00000-of-00001.tfrecord",
-    }
+def journals(own, *keys, started_at=None):
+    """Leaves the journals of an attempt that died, one for each thread, which was at an image or (None) at none."""
+    own = dataclasses.replace(own, started_at=started_at or own.started_at)
+    for number, key in enumerate(keys):
+        left = journal.Journal(f"{own.journals}{number}{journal.SUFFIX}")
+        if key is None:
+            with left.at(b"one that is done"):
+                pass
+        else:
+            left.at(key)
+
+
+def test_deaths_are_counted_once_an_attempt(config, parts):
+    own = attempt.of(config)
+    for seconds in (3, 2, 1):
+        began = OWN - datetime.timedelta(seconds=seconds)
+        journals(own, b"/a.jpg", b"/a.jpg", None, *([b"/caf\xe9.jpg"] if seconds > 1 else []), started_at=began)
+    journals(own, b"/own.jpg")
+    journals(own, b"/later.jpg", started_at=OWN + datetime.timedelta(seconds=1))
+    assert own.deaths() == {b"/a.jpg": 3, b"/caf\xe9.jpg": 2}
+    assert list(own.earlier_parts()) == [str(parts[f"{EARLIER}-embedded-0.tfrecord"])]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"\xff\xff/a.jpg"], ids=["empty", "half a length", "half a key"])
+def test_a_journal_that_is_broken_off(config, content):
+    own = dataclasses.replace(attempt.of(config), started_at=OWN - datetime.timedelta(seconds=1))
+    journals(own, b"/a.jpg")
+    (path,) = Path(own.vectors, ".parts").iterdir()
+    path.write_bytes(content)
+    assert attempt.of(config).deaths() == ({b"/a.jpg": 1} if b"a" in content else {})
+
+
+def test_in_a_bucket_there_are_no_journals(config):
+    own = dataclasses.replace(attempt.of(config), place="gs://b/out")
+    assert own.journals is None and own.deaths() == {}
+    own.remove_journals()
+
+
+def test_an_attempt_that_no_image_ends_removes_its_journals(config, parts):
+    own = attempt.of(config)
+    journals(own, b"/a.jpg", None)
+    journals(own, b"/b.jpg", started_at=OWN - datetime.timedelta(seconds=1))
+    own.remove_journals()
+    assert own.deaths() == {b"/b.jpg": 1}
+    assert len(list(Path(own.vectors, ".parts").iterdir())) == len(parts) + 1
+
+
+def test_parts_that_repeat_earlier_ones_are_removed(config, parts):
+    attempt.of(config).remove_repetitions()
+    assert {name for name, path in parts.items() if not path.exists()} == {f"{EARLIER}-resumed-0.tfrecord"}

@@ -7,11 +7,11 @@ import pytest
 from pipeline import check, options, warehouse
 from pipeline.report import run_report
 from pipeline.report.run_report import COUNTS, RunReport
-from tests.cloud_storage import clients_of
+from tests.cloud_storage import clients_of, paging_server
 from tests.emulators import free_port
 from transforms import write_tfrecord
 from transforms.models.spec import ModelFields
-from transforms.storage import files
+from transforms.storage import files, gcs
 
 
 @pytest.fixture
@@ -163,6 +163,17 @@ def test_brackets_in_a_directory_that_exists_are_part_of_its_name(tmp_path):
     (tmp_path / "photos [1]").mkdir()
     (tmp_path / "photos [1]" / "a.jpg").write_bytes(b"x")
     check.check_inputs(configured(tmp_path / "out", f"--input={tmp_path}/photos [1]"))
+
+
+@pytest.mark.slow
+def test_brackets_in_a_directory_of_a_bucket_are_refused_with_what_means_it(tmp_path, monkeypatch):
+    with paging_server() as url, clients_of(monkeypatch, url):
+        bucket = gcs.client().create_bucket("photos")
+        for name in ("dir[1]/a.jpg", "dir1/a.jpg"):
+            bucket.blob(name).upload_from_string(b"x")
+        with pytest.raises(ValueError, match=r"^--input 'gs://photos/dir\[1\]/\*\*' cannot be listed: .*dir\[\[\]1\]/"):
+            check.check_inputs(configured(tmp_path / "out", "--input=gs://photos/dir[1]/"))
+        check.check_inputs(configured(tmp_path / "out", "--input=gs://photos/dir[[]1]/"))
 
 
 @pytest.mark.slow  # a closed port is tried again for seconds

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import attempt, claim, options
+from tests.running import ROOT
 from transforms.storage import contested
 
 FLAGS = "--input=/photos/*.jpg", "--run_id=r"
@@ -277,3 +278,78 @@ def test_without_a_claim_nothing_is_cleaned_up(tmp_path):
     stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
     claim.clean_up(stored, SimpleNamespace(started_at="2026-01-01T00:00:00.000+00:00"))
     assert list(tmp_path.iterdir()) == []
+
+
+def write(path, age=0.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    os.utime(path, (time.time() - age * 24 * 3600,) * 2)
+    return path
+
+
+def names(root):
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_what_nobody_has_gone_on_with_for_two_weeks_is_removed(held, own, tmp_path):
+    part = "20261121T010203.455Z-embedded-0.tfrecord"
+    for run_id, age in (("old", 14.1), ("young", 13.9)):
+        write(tmp_path / "runs" / f"{run_id}.unfinished", age)
+        write(tmp_path / "embeddings" / run_id / ".parts" / part, age)
+        write(tmp_path / "failures" / run_id / ".parts" / part, age)
+    write(tmp_path / "embeddings" / "r" / ".parts" / part, 99)  # its claim is held
+    write(tmp_path / "embeddings" / "old" / "part-00000-of-00001.tfrecord", 99)  # was to be replaced by --overwrite
+    claim.remove_leftovers(own)
+    assert names(tmp_path) == {
+        "runs/r.unfinished",
+        f"embeddings/r/.parts/{part}",
+        "runs/young.unfinished",
+        f"embeddings/young/.parts/{part}",
+        f"failures/young/.parts/{part}",
+        "embeddings/old/part-00000-of-00001.tfrecord",
+    }
+
+
+def test_a_run_that_another_process_goes_on_with_meanwhile_keeps_its_parts(held, own, tmp_path, monkeypatch):
+    place = write(tmp_path / "runs" / "old.unfinished", 15)
+    part = write(tmp_path / "embeddings" / "old" / ".parts" / "20261121T010203.455Z-embedded-0.tfrecord", 15)
+    read = contested.read
+
+    def read_and_lose(path):
+        present = read(path)
+        place.write_text("of another process")
+        return present
+
+    monkeypatch.setattr(contested, "read", read_and_lose)
+    claim.remove_leftovers(own)
+    assert part.exists() and place.read_text() == "of another process"
+
+
+# Writes claims until it is killed, and waits for that in the middle of one.
+WRITE = """
+import os, sys
+from transforms.storage import contested, files
+state = contested.write(sys.argv[1], b"before", None)
+files.publish = lambda part, path: print("written", flush=True) or input()
+contested.write(sys.argv[1], b"after", state)
+"""
+
+
+@pytest.mark.slow
+def test_a_claim_that_was_being_written_when_its_process_was_killed_is_removed(held, own, tmp_path):
+    argv = [sys.executable, "-c", WRITE, str(tmp_path / "runs" / "killed.unfinished")]
+    process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "written\n"
+    process.kill()
+    process.communicate()
+    (left,) = names(tmp_path) - {"runs/r.unfinished", "runs/killed.unfinished"}
+    assert left.startswith("runs/.killed.unfinished.")
+    report = write(tmp_path / "runs" / f".r.json.{'0' * 32}")  # is written without the lock, maybe now
+    claim.remove_leftovers(own)
+    assert names(tmp_path) == {"runs/r.unfinished", "runs/killed.unfinished", f"runs/{report.name}"}
+
+
+def test_leftovers_that_cannot_be_removed_do_not_stop_a_run(held, own, monkeypatch, caplog):
+    monkeypatch.setattr(contested, "remove_unfinished", lambda path: os.listdir("/nowhere"))
+    claim.remove_leftovers(own)
+    assert f"leftovers in {own.place} could not be removed: [Errno 2]" in caplog.text

@@ -1,6 +1,7 @@
 """pipeline.launch: exit codes and what is said, in this process; test_end_to_end.py starts the command itself."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -202,3 +203,15 @@ def test_explaining_runs_nothing(start, instead, tmp_path):
     run = start("--input=nowhere/*.jpg", "--explain")
     assert (run.code, run.stderr) == (0, "") and run.stdout.startswith("runner ")
     assert not Path(run.output).exists() and logs(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_job_that_is_only_submitted_removes_what_nobody_goes_on_with(start, photos, tmp_path, instead):
+    claim = tmp_path / "out" / "runs" / "old.unfinished"
+    claim.parent.mkdir(parents=True)
+    claim.write_text("{}")
+    os.utime(claim, (1, 1))
+    instead(lambda pipeline: pipeline | beam.Create([1]))
+    done = start(photos, "--run_id=r")
+    assert done.code == 0 and "the job was submitted" in done.stdout
+    assert not claim.exists()

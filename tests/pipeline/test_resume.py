@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import hashlib
 from pathlib import Path
 
 import apache_beam as beam
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 
 from pipeline import attempt, options
-from pipeline.resume import ReadUnfinished, TakeOver
+from pipeline.resume import ReadUnfinished, ResumeShards, TakeOver
+from tests import data_generation as data
 from tests.collecting import collect
 from tests.earlier_runs import DIGEST, FIRST, MODEL, OTHER_MODEL, OTHERS, SECOND, identities
 from transforms import counters, write_tfrecord
 from transforms.copies import of_copy
 from transforms.parts import Label
-from transforms.records import ImageRef, Reuse
+from transforms.read import ListMembers
+from transforms.records import Embedding, ImageInfo, ImageRef, Reuse
+from transforms.storage import gcs, versioned
 
 pytestmark = pytest.mark.slow
 
@@ -115,3 +119,40 @@ def test_a_part_that_was_there_and_is_not_fails_the_job(own, loss):
         other.replace(part)
     with pytest.raises(Exception, match="the record of an earlier attempt is gone .*is another process at this run"):
         take_over(reuses)
+
+
+def test_images_in_shards_are_taken_over_by_their_place(own, tmp_path):
+    """Those of another version are left, and so is a record whose image is in no shard any more."""
+    tar = data.write_tar(tmp_path / "a.tar", {"x.png": b"x", "note.txt": b"", "y.png": b"y", "z.png": b"z"})
+    records = data.write_tfrecords(tmp_path / "b.tfrecord", [b"no example", data.image_example(b"own", b"/own.jpg")])
+    shards = {name: versioned.described(ImageRef(bytes(path)), None) for name, path in (("tar", tar), ("rec", records))}
+
+    def of_member(key, version, content):
+        ref = ImageRef(key, version, len(content), gcs.crc32c(content))
+        return Embedding(ImageInfo(ref, hashlib.sha256(content).hexdigest(), "png", 3, 4), FIRST[0].vector)
+
+    x, y, z, gone = (
+        of_member(bytes(tar) + b"#" + name, version, name[:1])
+        for name, version in (
+            (b"x.png", shards["tar"].version),
+            (b"y.png", "1-1.0"),
+            (b"z.png", shards["tar"].version),
+            (b"gone.png", shards["tar"].version),
+        )
+    )
+    in_record = of_member(b"/own.jpg", shards["rec"].version, b"own")
+    write(own, Label(LABELS[0], "embedded"), [x, y, gone, in_record])
+    write(own, Label(own.label, "embedded"), [z])  # this attempt's
+
+    def resume(input_format, shard):
+        def build(root):
+            refs = root | beam.Create([shard])
+            outputs = refs | ResumeShards(ReadUnfinished(own, DIGEST), ListMembers(input_format))
+            return {"done": outputs.done, **outputs.resumed._asdict()}
+
+        outputs, _ = collect(build)
+        assert outputs["origins"] == [(LABELS[0], "embedded")] * len(outputs["done"])
+        return outputs["done"], [embedding.info for embedding in outputs["embeddings"]]
+
+    assert resume("tar", shards["tar"]) == ([(bytes(tar), 0)], [x.info])
+    assert resume("tfrecord", shards["rec"]) == ([(bytes(records), 1)], [in_record.info])

@@ -24,6 +24,9 @@ def test_keys_survive_names_that_are_not_utf_8():
         (b"/new\nline\t\x00", "/new\nline\t\x00"),
         (b"\xed\xa0\x80", "\\xed\\xa0\\x80"),  # half of a surrogate pair, as some Java writes it
         (b"", ""),
+        (rb"/literal \xe9.jpg", r"/literal \x5cxe9.jpg"),
+        (rb"/literal \x5cxe9.jpg", r"/literal \x5cx5cxe9.jpg"),
+        (b"/literal \\xe9, byte \xe9", r"/literal \x5cxe9, byte \xe9"),
     ],
 )
 def test_keys_as_text_and_back(key, expected):
@@ -36,3 +39,16 @@ def test_any_bytes_come_back_from_text():
     for _ in range(300):
         key = rng.integers(0, 256, 12, np.uint8).tobytes()
         assert keys.of_text(keys.text(key)) == key
+
+
+def test_pieces_of_escapes_come_back_from_text_and_no_two_keys_share_one():
+    pieces = [b"\\", b"x", b"5c", b"e9", b"c3", b"\xe9", b"\\xe9", b"\\x5c", b"a", "é".encode()]
+    rng = np.random.default_rng(0)
+    many = {b"".join(pieces[i] for i in rng.integers(0, len(pieces), rng.integers(0, 7))) for _ in range(3000)}
+    assert {keys.of_text(keys.text(key)) for key in many} == many
+    assert all(keys.of_text(keys.text(key)) == key for key in many)
+
+
+@pytest.mark.parametrize("column", [r"gs://b/\x5c.jpg", r"/spelled \xc3\xa9.jpg", r"C:\photos\x5cold.jpg"])
+def test_texts_that_earlier_versions_wrote_are_read(column):
+    assert keys.of_text(column) == column.encode()

@@ -4,6 +4,9 @@
   copies the data of every entry, and makes a Python object of every number in those that it looks at.
 - A TIFF of a few pixels may have a tile of gigabytes.
 - A GIF has its comments in blocks of 255 bytes. Pillow appends them one by one, each time to a copy of all before.
+- The first frame of a GIF may have to be replaced before the second. Pillow allocates the replacement at once.
+- A colour profile may claim a lookup table of 512 MB, which LittleCMS allocates before it reads the table. Tables of
+  floating point may consist of a million steps, for each of which it computes 4096 values.
 - A PNG may consist of millions of chunks without content. Pillow keeps each.
 """
 
@@ -12,7 +15,8 @@ import math
 import struct
 from typing import IO
 
-from PIL import TiffImagePlugin
+from PIL import TiffImagePlugin, UnidentifiedImageError
+from PIL.GifImagePlugin import GifImageFile
 
 # Numbers in one directory. A TIFF of 100,000 rows in strips of one row has as many offsets and as many sizes.
 _MAX_NUMBERS = 1 << 19
@@ -27,6 +31,12 @@ _MAX_TILE_PIXELS = 1 << 26
 # Types whose values Pillow leaves as bytes: BYTE, ASCII, UNDEFINED (TIFF 6.0, section 2).
 _BYTES_TYPES = (1, 2, 7)
 
+# The tags that LittleCMS reads of a profile at most, its MAX_TABLE_TAG.
+_MAX_PROFILE_TAGS = 100
+
+# The tags of floating-point tables in a colour profile. All profiles that have them have others too (ICC.1, section 8).
+_FLOATING_POINT = (b"D2B", b"B2D")
+
 # The beginning of a file → how often Pillow may read from it. A block of a GIF takes two reads, a chunk of a PNG four.
 _MAX_READS = {b"GIF8": 20_000, b"\x89PNG": 500_000}
 
@@ -37,6 +47,31 @@ def file_of(encoded: bytes) -> io.BytesIO:
     """Returns a file of the bytes that raises ValueError when it is read too often for its format."""
     most = _MAX_READS.get(encoded[:4])
     return io.BytesIO(encoded) if most is None else _BoundedFile(encoded, most)
+
+
+def open_gif(encoded: bytes) -> GifImageFile:
+    """Returns the first frame of a GIF, as Image.open does. Opening it takes no memory for pixels.
+
+    Raises:
+      UnidentifiedImageError: if it is no GIF.
+      ValueError: if its metadata come in too many parts. DecompressionBombError: if it has too many pixels for Pillow.
+    """
+    try:
+        return _FirstFrame(file_of(encoded))
+    except SyntaxError as error:
+        raise UnidentifiedImageError(str(error)) from error
+
+
+class _FirstFrame(GifImageFile):
+    """A GIF that is not read beyond its first frame, so that it does not matter how the second replaces it."""
+
+    @property
+    def disposal_method(self) -> int:
+        return 0
+
+    @disposal_method.setter
+    def disposal_method(self, method: int) -> None:
+        pass
 
 
 def bound_directories() -> None:
@@ -97,3 +132,36 @@ def _check_directory(fp: IO[bytes], endian: str, bigtiff: bool) -> None:
         raise ValueError(f"a directory of tags claims {bytes_} bytes of {end}, with {numbers} numbers")
     if math.prod(sides.values()) > _MAX_TILE_PIXELS:
         raise ValueError(f"a tile has {sides[_TILE[0]]}x{sides[_TILE[1]]} pixels, expected {_MAX_TILE_PIXELS} at most")
+
+
+def bounded_profile(profile: bytes) -> bytes | None:
+    """Returns a colour profile without floating-point tables, which is read in a time and memory that its size allows.
+
+    None if a lookup table claims more points than it has bytes, or there are more tags than LittleCMS reads. It refuses
+    these too, but the table after it has allocated it.
+    """
+    bounded = bytearray(profile)
+    (count,) = struct.unpack_from(">I", profile.ljust(132, b"\0"), 128)
+    if count > _MAX_PROFILE_TAGS or len(profile) < 132 + 12 * count:
+        return None
+    for number in range(count):
+        entry = 132 + 12 * number
+        tag, start, size = struct.unpack_from(">4sII", profile, entry)
+        if tag.startswith(_FLOATING_POINT):
+            bounded[entry : entry + 4] = tag.lower()  # a name that nobody looks for
+        elif _points_bytes(profile[start : start + size]) > size:
+            return None
+    return bytes(bounded)
+
+
+def _points_bytes(table: bytes) -> int:
+    """Returns the bytes that the points of a lookup table claim (ICC.1, sections 10.10 to 10.12); 0 for another tag."""
+    kind, inputs, outputs, grid = table[:4], *table[8:11].ljust(3, b"\0")
+    if kind in (b"mft1", b"mft2"):
+        return grid**inputs * outputs * (1 if kind == b"mft1" else 2)
+    if kind in (b"mAB ", b"mBA ") and len(table) >= 32:
+        (start,) = struct.unpack_from(">I", table, 24)
+        points = table[start : start + 17]
+        if start and len(points) == 17:
+            return math.prod(points[: min(inputs, 16)]) * outputs * max(1, points[16])
+    return 0

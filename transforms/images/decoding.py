@@ -209,7 +209,8 @@ def _open(
         _check_size(png_size, max_pixels)
         if b"acTL" in encoded:
             turn.wait(memory.ANIMATED_PNG * png_size[0] * png_size[1])
-    with Image.open(bounds.file_of(encoded), formats=_OPENED) as image:
+    is_gif = encoded.startswith(b"GIF8")
+    with bounds.open_gif(encoded) if is_gif else Image.open(bounds.file_of(encoded), formats=_OPENED) as image:
         return _decode(image, encoded, size, resize_mode, max_pixels, out, turn, is_plain_jpeg=header is not None)
 
 
@@ -431,8 +432,11 @@ def _profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | Non
 
 
 def _read_profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
+    bounded = bounds.bounded_profile(icc_profile)
+    if bounded is None:
+        return None
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(bounded))
         mode = _PROFILE_MODES[profile.profile.xcolor_space.strip()]
         if "srgb" in ImageCms.getProfileDescription(profile).lower():
             return None

@@ -81,6 +81,23 @@ def remove(path: str, state: str) -> None:
         files.remove_file(path)
 
 
+def remove_unfinished(path: str) -> None:
+    """Removes what processes have left that were killed while they wrote this local file, or one of its suffix beside.
+
+    Whoever writes such a file holds the lock of the directory. So whatever is unfinished under that lock stays so.
+    Without locks nothing is removed, and in Cloud Storage there is nothing.
+
+    Raises:
+      OSError: if the filesystem refuses.
+    """
+    if not locations.is_local(path):
+        return
+    with _locked(path) as is_locked:
+        if is_locked:
+            directory, suffix = Path(path).parent, Path(path).suffix
+            files.remove_files([str(file) for file in directory.iterdir() if files.is_unfinished(file.name, suffix)])
+
+
 def _check(path: str, state: str | None) -> None:
     present = read(path)
     if (present.state if present else None) != state:
@@ -104,10 +121,10 @@ def _local_state(path: str) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
-    """Holds the lock of a local file's directory, where the filesystem has locks."""
+def _locked(path: str) -> Iterator[bool]:
+    """Holds the lock of a local file's directory, where the filesystem has locks, and yields whether it does."""
     if not locations.is_local(path):
-        yield
+        yield False
         return
     directory = Path(path).parent
     directory.mkdir(parents=True, exist_ok=True)
@@ -115,9 +132,11 @@ def _locked(path: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            is_locked = True
         except OSError as error:
             if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
                 raise
-        yield
+            is_locked = False
+        yield is_locked
     finally:
         os.close(descriptor)

@@ -37,7 +37,9 @@ def takes_in(pattern: str, path: str) -> bool:
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a glob matches a path, compiled once for many paths."""
     literal = literal_prefix(pattern) if locations.is_local(pattern) else ""
-    matches = re.compile(FileSystem.translate_pattern(pattern.removeprefix(literal))).match
+    # Python warns that `[[` may come to mean something else.
+    translated = FileSystem.translate_pattern(pattern.removeprefix(literal)).replace("[[]", r"\[")
+    matches = re.compile(translated).match
     return lambda path: path.startswith(literal) and matches(path, len(literal)) is not None
 
 
@@ -116,6 +118,11 @@ def _whole(path: str) -> Iterator[BinaryIO]:
     except BaseException:
         remove_file(part)
         raise
+
+
+def is_unfinished(name: str, suffix: str) -> bool:
+    """Returns whether a name is that of a file beside one with this suffix, which `write` or `copy` has to fill."""
+    return re.fullmatch(rf"\..*{re.escape(suffix)}\.[0-9a-f]{{32}}", name, re.DOTALL) is not None
 
 
 def create(path: str) -> BinaryIO:

@@ -1,6 +1,7 @@
 """Listing Cloud Storage: a pattern → ranges of names that many workers list at once."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -15,6 +16,8 @@ RANGES = 64
 PAGE_SIZE = 1000  # the most objects that Cloud Storage returns per request
 
 _NAMES = "items(name),nextPageToken"
+
+_LITERAL = re.compile(r"([^*?\[]|\[\[\])*", re.DOTALL)
 
 # Probes in flight while names are divided into ranges.
 _PROBES = 16
@@ -45,8 +48,7 @@ def ranges(pattern: str, billing_project: str | None) -> list[Range]:
     """
     bucket = gcs.bucket(pattern, billing_project)
     if _is_object(pattern, billing_project):
-        name = gcs.split(pattern)[1]
-        return [Range(pattern, name, f"{name}\0")]
+        return [_of_object(pattern)]
     prefix = _prefix(pattern)
 
     def first_at_or_after(name: str) -> str | None:
@@ -70,7 +72,8 @@ def match(pattern: str, billing_project: str | None) -> Iterator[Listed]:
     Raises:
       ValueError: if the pattern has no bucket. If it cannot be listed, the client's own errors.
     """
-    return match_range(Range(pattern, "", ""), billing_project)
+    whole = _of_object(pattern) if _is_object(pattern, billing_project) else Range(pattern, "", "")
+    return match_range(whole, billing_project)
 
 
 def match_range(name_range: Range, billing_project: str | None) -> Iterator[Listed]:
@@ -88,6 +91,35 @@ def match_range(name_range: Range, billing_project: str | None) -> Iterator[List
             yield Listed(path, gcs.stored(blob))
 
 
+def check_brackets(pattern: str, billing_project: str | None) -> None:
+    """Refuses a pattern in which brackets are wildcards, although a directory of exactly this name exists.
+
+    Each worker, and each later run that looks for its own images, would have to ask for it again.
+
+    Raises:
+      ValueError: if there is such a directory, with a pattern that means it. If it cannot be listed, the client's own
+        errors.
+    """
+    bucket, (*directories, last) = gcs.bucket(pattern, billing_project), gcs.split(pattern)[1].split("/")
+    for number, directory in enumerate(directories):
+        if "*" in directory or "?" in directory:
+            return
+        if "[" in directory.replace("[[]", ""):
+            prefix = "/".join([*directories[:number], directory, ""]).replace("[[]", "[")
+            if next(iter(gcs.blobs(bucket, prefix, _NAMES, max_results=1)), None) is None:
+                return
+            directories[number] = directory.replace("[", "[[]")
+            meant = f"{locations.GCS_SCHEME}{bucket.name}/{'/'.join([*directories, last])}"
+            raise ValueError(
+                f"brackets are wildcards here, and there is a directory {prefix!r}: expected {meant!r}, which means it"
+            )
+
+
+def _of_object(pattern: str) -> Range:
+    name = gcs.split(pattern)[1]
+    return Range(pattern, name, f"{name}\0")
+
+
 def _is_object(pattern: str, billing_project: str | None) -> bool:
     """Returns whether a pattern with brackets is the name of an object. With other wildcards it would match itself."""
     name = gcs.split(pattern)[1]
@@ -101,6 +133,6 @@ def _is_object(pattern: str, billing_project: str | None) -> bool:
 
 
 def _prefix(pattern: str) -> str:
-    """Returns the prefix of all names that match."""
-    name = gcs.split(pattern)[1]
-    return name[: next((i for i, character in enumerate(name) if character in "*?["), len(name))]
+    """Returns the prefix of all names that match. `[[]` matches a bracket."""
+    literal = _LITERAL.match(gcs.split(pattern)[1])
+    return literal[0].replace("[[]", "[") if literal else ""

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from pipeline.finetune import inputs
+from tests import cloud_storage
 from tests import data_generation as data
 from transforms.encoding import examples
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, ImageInfo, ImageRef
-from transforms.storage import read_image
+from transforms.storage import gcs, read_image
 
 
 def write_files(root, *names):
@@ -71,12 +72,29 @@ def test_wrong_patterns(tmp_path, pattern, message):
 
 
 def test_an_image_far_too_large_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "MAX_ENCODED_BYTES", 10)
+    monkeypatch.setattr(read_image, "MAX_ENCODED_BYTES", 10)
     (tmp_path / "1.jpg").write_bytes(bytes(10))
     assert inputs.read_image(os.fsencode(tmp_path / "1.jpg")) == bytes(10)
     (tmp_path / "1.jpg").write_bytes(bytes(11))
-    with pytest.raises(read_image.TooManyBytes, match="at most 10 bytes"):
+    with pytest.raises(read_image.TooManyBytes, match="at most 10"):
         inputs.read_image(os.fsencode(tmp_path / "1.jpg"))
+
+
+@pytest.mark.slow
+def test_an_image_in_a_bucket_is_read_in_the_version_that_was_described(monkeypatch):
+    with cloud_storage.paging_server() as url, cloud_storage.proxy(url) as server:
+        with cloud_storage.clients_of(monkeypatch, server.url):
+            gcs.client().create_bucket("photos").blob("cat/a.jpg").upload_from_string(b"one")
+            server.requests.clear()
+            assert inputs.read_image(b"gs://photos/cat/a.jpg") == b"one"
+        assert ["generation" in query for query in server.queries("/download/")] == [True]
+
+
+@pytest.mark.parametrize("uri", ["a.tar#cat.jpg", "gs://b/a.tar.gz#cat/1.jpg", "a.TFRecord-00000-of-00002#7"])
+def test_an_image_in_a_shard_is_refused(tmp_path, uri):
+    (tmp_path / "labels.csv").write_text(f"uri,label\n{uri},cat\n")
+    with pytest.raises(ValueError, match=r"is in a tar or TFRecord file: expected files of one image; .*--embeddings"):
+        inputs.image_labels([f"{tmp_path}/labels.csv"])
 
 
 def test_embeddings_by_folder(tmp_path):

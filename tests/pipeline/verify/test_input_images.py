@@ -1,5 +1,7 @@
 """pipeline.verify.input_images: what is listed, and whether it has its place."""
 
+import os
+
 import pytest
 
 from pipeline.verify import input_images, schema_file
@@ -8,9 +10,10 @@ from pipeline.verify.identities import ContentVectors, Identities, identity
 from pipeline.verify.input_images import Image
 from pipeline.verify.run_files import RunFiles
 from pipeline.verify.stored import Stored
+from tests import cloud_storage, outputs
 from tests import data_generation as data
-from tests import outputs
 from tests.outputs import embedding, failure
+from transforms.storage import gcs
 
 
 def keys(path, input_format="images"):
@@ -32,6 +35,30 @@ def test_lists(tmp_path):
     (tmp_path / "list.csv").write_text("uri,size\n/a.jpg,1\n,2\nb.jpg,3\n")
     own = bytes(tmp_path)
     assert keys(tmp_path / "list.csv", "list") == [b"/a.jpg", own + b"/list.csv#1", own + b"/b.jpg"]
+
+
+def test_whatever_a_run_lists_on_a_disk_is_listed(tmp_path):
+    """What is no file becomes a failure of the run, and brackets mean the directory of that name."""
+    place = tmp_path / "photos [1]"
+    place.mkdir()
+    (place / "a.jpg").write_bytes(b"image")
+    os.mkfifo(place / "pipe.jpg")
+    (place / "nothing.jpg").symlink_to("gone")
+    assert sorted(keys(f"{place}/**")) == [bytes(place / name) for name in ("a.jpg", "nothing.jpg", "pipe.jpg")]
+    assert keys(place / "pipe.jpg", "list") == [bytes(place / "pipe.jpg")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_of_spreadsheets(tmp_path, encoding):
+    (tmp_path / "list.csv").write_text("uri,size\r\n/é.jpg,1\r\n", encoding, newline="")
+    assert keys(tmp_path / "list.csv", "list") == ["/é.jpg".encode()]
+
+
+@pytest.mark.slow
+def test_a_local_path_in_a_remote_list_stands_for_its_row(monkeypatch):
+    with cloud_storage.paging_server() as url, cloud_storage.clients_of(monkeypatch, url):
+        gcs.client().create_bucket("lists").blob("l.txt").upload_from_string("gs://b/a.jpg\n/etc/passwd\nb.jpg\n")
+        assert keys("gs://lists/l.txt", "list") == [b"gs://b/a.jpg", b"gs://lists/l.txt#1", b"gs://lists/b.jpg"]
 
 
 def test_shards(tmp_path):

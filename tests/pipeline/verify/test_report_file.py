@@ -117,3 +117,30 @@ def test_no_report(content):
 
 def test_a_report_of_a_later_version_may_have_more(fields):
     assert report_file.parse(json.dumps(fields | {"more": [1]}).encode())["more"] == [1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"elapsed_seconds": 10**400},
+        {"elapsed_seconds": 1e308},
+        {"phases": {"a": 1.7e308, "b": 1.7e308}},
+        {"verdict": "half a pair \ud800"},
+    ],
+    ids=["no float", "large float", "overflowing sum", "no text"],
+)
+def test_values_that_nothing_can_be_computed_with(fields, change):
+    with pytest.raises(report_file.Invalid, match="has another type or form than expected"):
+        report_file.parse(json.dumps(fields | change).encode())
+
+
+@pytest.mark.parametrize("change", [{"digest": int("1" * 64)}, {"name": "\ud800"}], ids=["number", "half a pair"])
+def test_a_model_that_is_none(fields, change):
+    fields["model"] |= change
+    with pytest.raises(report_file.Invalid, match="the field model has another type or form than expected"):
+        report_file.parse(json.dumps(fields).encode())
+
+
+def test_names_that_are_not_utf_8_are_names(fields):
+    fields["model"]["name"] = "/models/caf\udce9"
+    assert report_file.parse(json.dumps(fields).encode())["model"]["name"] == "/models/caf\udce9"

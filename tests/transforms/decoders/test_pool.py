@@ -124,7 +124,10 @@ def test_images_become_what_decode_makes_of_them(tmp_path, joined, read):
     for name in ("3.jpg", "4.jpg"):
         failures.pop(name, None)
         seed = int(name[0])
-        found[name] = ImageInfo(ImageRef(b""), "", "jpeg", 30, 40), decoding.decode(data.jpeg(seed, 30, 40), (24, 32)).pixels
+        found[name] = (
+            ImageInfo(ImageRef(b""), "", "jpeg", 30, 40),
+            decoding.decode(data.jpeg(seed, 30, 40), (24, 32)).pixels,
+        )
     check(found, 50)
 
 
@@ -186,7 +189,9 @@ def test_an_image_that_crashes_a_decoder_costs_itself_alone(tmp_path, joined, ho
 
 def test_processes_that_cannot_start_fail_the_bundle(tmp_path, joined, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="5 decoder processes ended one after the other, the last one with exit code 1"):
+    with pytest.raises(
+        RuntimeError, match="5 decoder processes ended one after the other, the last one with exit code 1"
+    ):
         results(joined(), files(tmp_path / "photos", 3))
 
 
@@ -238,6 +243,6 @@ def test_the_processes_end_with_the_worker_whatever_happens(tmp_path, hostile):
 
 def is_alive(pid):
     try:
-        return " Z " not in open(f"/proc/{pid}/stat").read()  # noqa: SIM115
+        return " Z " not in open(f"/proc/{pid}/stat").read()
     except FileNotFoundError:
         return False

@@ -8,7 +8,7 @@ from PIL import Image, TiffImagePlugin
 
 from tests import data_generation as data
 from tests import hostile_images as hostile
-from transforms.images import bounds
+from transforms.images import bounds, decoding
 
 
 def load(block: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
@@ -78,3 +78,33 @@ def test_a_file_is_read_so_often_and_no_more():
             stream.read(1)
     stream = bounds.file_of(data.jpeg())
     assert type(stream) is io.BytesIO
+
+
+@pytest.mark.parametrize("kind", [b"mft1", b"mft2", b"mAB "])
+def test_a_lookup_table_without_its_points_is_refused(kind):
+    def bounded(points):
+        return bounds.bounded_profile(data.profile(b"RGB ", b"Lab ", [(b"A2B0", hostile.lookup_table(kind, points))]))
+
+    assert bounded(2) is not None
+    assert bounded(20) is None  # 20³ points of three outputs
+
+
+def test_a_floating_point_table_is_hidden_and_the_others_are_used():
+    good = data.swapped_profile()
+    assert bounds.bounded_profile(good) == good
+    with_table = data.swapped_profile([(b"D2B0", hostile.floating_point_table(2))], 0x04300000)
+    assert bounds.bounded_profile(with_table) == with_table.replace(b"D2B0", b"d2b0")
+    red = data.encoded(Image.new("RGB", (8, 8), "red"), "PNG", icc_profile=with_table)
+    pixel = decoding.decode(red, (1, 1)).pixels[0, 0]
+    assert pixel[1] > 250 > 5 > pixel[0]  # red is green in this profile
+
+
+@pytest.mark.parametrize("profile", [b"", b"acsp", data.swapped_profile()[:140]], ids=["empty", "short", "cut"])
+def test_a_profile_that_is_none(profile):
+    assert bounds.bounded_profile(profile) in (None, profile)
+
+
+def test_many_tags_that_share_their_data_are_not_read():
+    count = 300_000
+    tags = struct.pack(">I", count) + b"A2B0" * 3 * count
+    assert bounds.bounded_profile(bytes(128) + tags) is None

@@ -444,13 +444,17 @@ def test_mutated_bytes_raise_nothing_but_image_errors(image_format):
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF"])
 @pytest.mark.parametrize("max_pixels", [10**6, 10], ids=["decoded", "refused"])
 def test_decoding_leaves_no_file_open(monkeypatch, image_format, max_pixels):
-    opened, right = [], Image.open
+    opened = []
 
-    def open_image(stream, **options):
-        opened.append(right(stream, **options))
-        return opened[-1]
+    def keep(function):
+        def open_image(*args, **options):
+            opened.append(function(*args, **options))
+            return opened[-1]
 
-    monkeypatch.setattr(decoding.Image, "open", open_image)
+        return open_image
+
+    monkeypatch.setattr(decoding.Image, "open", keep(Image.open))
+    monkeypatch.setattr(decoding.bounds, "open_gif", keep(decoding.bounds.open_gif))
     with contextlib.suppress(decoding.TooManyPixels):
         # Grey, because a JPEG in colour is decoded without Pillow.
         decoded(data.encoded(data.photograph(0).convert("L"), image_format), max_pixels=max_pixels)

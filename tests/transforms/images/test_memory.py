@@ -120,6 +120,24 @@ def test_small_images_ask_for_nothing_that_counts(monkeypatch):
         decoding.decode(data.encoded(large, "PNG"), (224, 224))
 
 
+def test_a_gif_takes_no_memory_before_its_turn(monkeypatch):
+    """Pillow allocates what replaces the first frame as soon as it opens the file."""
+    gif = hostile.disposed_gif((8, 8), (3000, 2000))
+    steps, fill = [], Image.core.fill
+    monkeypatch.setattr(memory.BUDGET, "take", steps.append)
+    monkeypatch.setattr(memory.BUDGET, "give_back", lambda size: None)
+    monkeypatch.setattr(Image.core, "fill", lambda *arguments: steps.append(arguments) or fill(*arguments))
+    with Image.open(io.BytesIO(gif)):
+        assert steps.pop() == ("P", (3000, 2000), 0)
+    monkeypatch.setattr(memory.BUDGET, "free_of_charge", 3000 * 2000)
+    decoding.decode(gif, (8, 8))
+    assert steps and isinstance(steps[0], int) and steps[0] > 3000 * 2000
+    steps.clear()
+    with pytest.raises(decoding.TooManyPixels):
+        decoding.decode(gif, (8, 8), max_pixels=5_999_999)
+    assert not steps
+
+
 def test_an_image_that_does_not_fit_is_tried_alone(monkeypatch):
     tries = []
 

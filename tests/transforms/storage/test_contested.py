@@ -163,3 +163,17 @@ def test_a_disk_without_locks_and_one_that_fails(tmp_path, monkeypatch, number, 
         with pytest.raises(OSError, match="Input/output error"):
             contested.write(path, b"2", state)
     assert Path(path).read_bytes() == (b"2" if is_written else b"1")
+
+
+def test_without_a_lock_what_another_process_may_be_writing_stays(tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    left = tmp_path / f".r.unfinished.{'0' * 32}"
+    left.write_bytes(b"")
+    with monkeypatch.context() as without_locks:
+        without_locks.setattr(fcntl, "flock", flock)
+        contested.remove_unfinished(str(tmp_path / "s.unfinished"))
+        assert left.exists()
+    contested.remove_unfinished(str(tmp_path / "s.unfinished"))
+    assert not left.exists()

@@ -1,5 +1,6 @@
 """transforms.storage.gcs_listing: what a pattern matches, each object in one range."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -87,4 +88,22 @@ def test_a_name_with_brackets_is_a_name_where_it_exists(server):
     upload(["a[1].jpg", "a1.jpg", "b1.jpg"])
     assert [path for path, _ in listed(gcs_listing.ranges("gs://photos/a[1].jpg", None))] == ["gs://photos/a[1].jpg"]
     assert [path for path, _ in listed(gcs_listing.ranges("gs://photos/b[1].jpg", None))] == ["gs://photos/b1.jpg"]
-    assert "gs://photos/a[1].jpg" in [path for path, _ in gcs_listing.match("gs://photos/a[1].jpg", None)]
+    assert [path for path, _ in gcs_listing.match("gs://photos/a[1].jpg", None)] == ["gs://photos/a[1].jpg"]
+
+
+def test_a_directory_with_brackets_is_refused_with_the_pattern_that_means_it(server):
+    upload(["dir[1]/b[2]/a.jpg", "dir1/b2/c.jpg", "e1/d.jpg"])
+    meant = "gs://photos/dir[[]1]/b[2]/**"
+    with pytest.raises(ValueError, match=r"a directory 'dir\[1\]/': expected '" + re.escape(meant)):
+        gcs_listing.check_brackets("gs://photos/dir[1]/b[2]/**", None)
+    with pytest.raises(ValueError, match=r"a directory 'dir\[1\]/b\[2\]/'") as raised:
+        gcs_listing.check_brackets(meant, None)
+    meant = "gs://photos/dir[[]1]/b[[]2]/**"
+    assert repr(meant) in str(raised.value)
+    server.requests.clear()
+    gcs_listing.check_brackets(meant, None)
+    assert [path for path, _ in gcs_listing.match(meant, None)] == ["gs://photos/dir[1]/b[2]/a.jpg"]
+    assert files.takes_in(meant, "gs://photos/dir[1]/b[2]/a.jpg")
+    assert all(query["prefix"] == ["dir[1]/b[2]/"] for query in server.queries())
+    for pattern in ("gs://photos/e[1]/*", "gs://photos/**/dir[1]/*", "gs://photos/e1/d.jpg", "gs://photos/e[12].jpg"):
+        gcs_listing.check_brackets(pattern, None)
