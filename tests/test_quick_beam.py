@@ -25,7 +25,9 @@ def test_it_is_installed():
 
 
 @pytest.mark.parametrize(
-    "function", [_Plain().process, _Plain.process, _Other().process, len, lambda a, *, b=1: a], ids=str
+    "function",
+    [_Plain().process, _Plain.process, _Other().process, len, lambda a, *, b=1: a],
+    ids=["method", "function", "method of another class", "builtin", "lambda"],
 )
 def test_arguments_and_defaults_are_those_of_the_signature(function):
     parameters = inspect.signature(function).parameters.values()
