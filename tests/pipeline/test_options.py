@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import options
+from transforms.decoders.job import ONE_A_CORE
 from transforms.images import decoding
 
 
@@ -37,7 +38,8 @@ def test_everything_given(tmp_path):
         "--max_failure_rate 0.25 --verbose "
         "--model_signature image_feature_vector --model_tags train "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
-        "--billing_project payer --no_resume --checkpoint_seconds 7.5 --runner=FlinkRunner --parallelism 4".split()
+        "--billing_project payer --no_resume --checkpoint_seconds 7.5 --decode_processes cores "
+        "--decode_timeout 5 --runner=FlinkRunner --parallelism 4".split()
     )
     assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
     given = dataclasses.asdict(config)
@@ -68,9 +70,24 @@ def test_everything_given(tmp_path):
         "max_failure_rate": 0.25,
         "top_classes": 3,
         "read_concurrency": 64,
+        "decode_processes": ONE_A_CORE,
+        "decode_timeout": 5.0,
         "billing_project": "payer",
         "verbose": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("flags", "processes"),
+    [
+        ("", 0),
+        ("--decode_processes 3", 3),
+        ("--preset dataflow-gpu", ONE_A_CORE),
+        ("--preset dataflow-gpu --decode_processes 0", 0),
+    ],
+)
+def test_a_preset_may_have_decoder_processes(flags, processes):
+    assert options.parse(flags.split())[0].decode_processes == processes
 
 
 def test_a_run_goes_on_unless_it_is_told_not_to():
@@ -178,6 +195,8 @@ def test_run_ids_are_new_each_time():
         ("--output_table P1:d.t", "expected PROJECT:DATASET.TABLE"),
         ("--read_concurrency 0", "argument --read_concurrency: '0': expected a whole number from 1"),
         ("--read_concurrency 257", "argument --read_concurrency: '257': expected at most 256"),
+        ("--decode_processes all", "argument --decode_processes: 'all': expected a whole number from 0, or cores"),
+        ("--decode_timeout 0", "argument --decode_timeout: '0': expected a number of seconds from 1"),
         ("--output_table p1:d.t --prune=yes", "argument --prune: 'yes': expected true or false"),
         ("--billing_project", "argument --billing_project: expected one argument"),
         ("--output a[1]", "expected a directory, without the wildcards"),

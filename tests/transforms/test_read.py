@@ -93,13 +93,6 @@ def test_a_shard_that_changes_while_it_is_read(tmp_path, input_format, change):
         next(images)
 
 
-def test_an_unlisted_version_is_looked_up(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"one")
-    known = ref(tmp_path / "a.jpg")
-    expected = EncodedImage(ImageRef(known.key, known.version, len(b"one"), versioned.crc32c(b"one")), b"one")
-    assert read_image.read(ImageRef(known.key, "", -1)) == expected
-
-
 def test_a_uri_of_a_list_that_is_not_there(tmp_path):
     gone, elsewhere = os.fsencode(tmp_path / "gone.jpg"), b"nowhere://x/y.jpg"
     check(

@@ -87,14 +87,14 @@ def test_an_error_of_who_reads_is_passed_on(path):
 
 def test_no_more_than_one_byte_beyond_the_listed_size_is_read(path, monkeypatch):
     sizes = []
-    open_stored = versioned.files.open_stored
+    open_regular = versioned.local.open_regular
 
     class Counting(io.BytesIO):
         def read(self, size=-1):
             sizes.append(size)
             return super().read(size)
 
-    monkeypatch.setattr(versioned.files, "open_stored", lambda path: Counting(open_stored(path).read() * 1000))
+    monkeypatch.setattr(versioned.local, "open_regular", lambda path: Counting(open_regular(path).read() * 1000))
     with pytest.raises(ChangedSinceListed, match="expected size 3 as listed, found more"):
         versioned.read(listed(path), None, 100)
     content, _ = versioned.read(listed(path, size=-1), None, 100)

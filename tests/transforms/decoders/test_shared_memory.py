@@ -1,0 +1,46 @@
+"""transforms.decoders.shared_memory: what one process writes, the other one sees."""
+
+import os
+
+import numpy as np
+import pytest
+
+from transforms.decoders import shared_memory
+from transforms.decoders.shared_memory import SharedMemory
+
+
+@pytest.fixture
+def both():
+    """Returns the memory of a worker, and of its decoder process."""
+    descriptor = shared_memory.create()
+    both = [SharedMemory(descriptor, 2, 3, (4, 5)) for _ in range(2)]
+    os.close(descriptor)
+    return both
+
+
+def test_pixels(both):
+    worker, decoder = both
+    assert worker.pixels.shape == (2, 3, 4, 5, 3) and worker.pixels.dtype == np.uint8
+    decoder.pixels[1, 2] = 7
+    assert worker.pixels.sum() == worker.pixels[1, 2].sum() == 7 * 60
+
+
+def test_the_image_at_work(both):
+    worker, decoder = both
+    assert worker.at_work() is None
+    decoder.begin(3, 1)
+    job, image, seconds = worker.at_work()
+    assert (job, image) == (3, 1) and 0 <= seconds < 60
+    with decoder.waiting():
+        assert worker.at_work() is None
+    assert worker.at_work()[:2] == (3, 1)
+    decoder.end()
+    assert worker.at_work() is None
+
+
+def test_without_memfd(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    descriptor = shared_memory.create()
+    SharedMemory(descriptor, 1, 1, (1, 1)).pixels[:] = 9
+    assert SharedMemory(descriptor, 1, 1, (1, 1)).pixels.sum() == 27
+    os.close(descriptor)
