@@ -114,7 +114,7 @@ def compile_network(
             request = requests.request = on_cpu.create_infer_request()
         try:
             # `infer([pixels])` takes 50 µs longer, in which it looks for the input and makes a dict of the output.
-            request.set_input_tensor(openvino.Tensor(pixels, shared_memory=True))
+            request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(pixels), shared_memory=True))
             request.infer()
         except RuntimeError as error:  # its first lines have places in OpenVINO's source, and its last one the reason
             reason = str(error).strip().splitlines()[-1:]
