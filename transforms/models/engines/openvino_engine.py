@@ -112,9 +112,10 @@ def compile_network(
         request = getattr(requests, "request", None)
         if request is None:
             request = requests.request = on_cpu.create_infer_request()
+        pixels = np.ascontiguousarray(pixels)  # referred to until the end, because the tensor is but a view of it
         try:
             # `infer([pixels])` takes 50 µs longer, in which it looks for the input and makes a dict of the output.
-            request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(pixels), shared_memory=True))
+            request.set_input_tensor(openvino.Tensor(pixels, shared_memory=True))
             request.infer()
         except RuntimeError as error:  # its first lines have places in OpenVINO's source, and its last one the reason
             reason = str(error).strip().splitlines()[-1:]
