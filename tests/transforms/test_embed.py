@@ -112,7 +112,7 @@ def test_a_model_of_another_dimension_fails_the_job(model):
     with pytest.raises(ValueError, match=r"gave vectors of shape \(2, 7\): expected \(2, 1280\)"):
         handler.run_inference(
             decoded(2),
-            loading.EmbeddingModel(lambda pixels: BatchResult(np.zeros((len(pixels), 7), np.float32), {}), 1),
+            loading.EmbeddingModel([lambda pixels: BatchResult(np.zeros((len(pixels), 7), np.float32), {})], 1),
         )
 
 
@@ -132,7 +132,7 @@ def numbered(count):
 @pytest.fixture
 def raises_over_nine(model, monkeypatch):
     """The model's description; loading it gives `dark_only`."""
-    monkeypatch.setattr(loading, "load", lambda *_: loading.EmbeddingModel(FixedBatches(dark_only, 8), 1))
+    monkeypatch.setattr(loading, "load", lambda *_: loading.EmbeddingModel([FixedBatches(dark_only, 8)], 1))
     return model
 
 
@@ -157,7 +157,7 @@ def test_another_device_may_have_memory_for_an_image_that_did_not_fit():
 
 def test_a_model_that_fails_arrives_as_such_from_another_process():
     def load():
-        return LazyModel(lambda: loading.EmbeddingModel(broken, 1))
+        return LazyModel(lambda: loading.EmbeddingModel([broken], 1))
 
     def broken(pixels):
         raise ModelFailure("the model fails on every image, a black one too: lost")

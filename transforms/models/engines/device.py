@@ -33,6 +33,15 @@ def name() -> str:
     return f"GPU {details.get('device_name', '')}".rstrip()
 
 
+def gpus() -> list[str | None]:
+    """Returns TensorFlow's names of the GPUs."""
+    if not has_gpu():
+        return []
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_logical_devices("GPU")]
+
+
 def check_gpu(expected: bool) -> None:
     """Checks that TensorFlow has a GPU where one is expected. Otherwise the run would silently use the CPU.
 

@@ -4,11 +4,13 @@ TensorFlow takes seconds to import, and is imported only where it opens or runs 
 a model whose network is in the cache do not need it.
 """
 
+import contextlib
 import functools
 import logging
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,9 @@ from transforms.models.engines.fixed_batches import (
 from transforms.models.spec import ModelSpec
 
 _LOG = logging.getLogger(__name__)
+
+# Embeds images, uint8 (n, height, width, 3), for any n.
+Embed = Callable[[Pixels], BatchResult]
 
 # So many failures without one vector make a model suspect.
 _SUSPECT_FAILURES = 32
@@ -54,17 +59,19 @@ class ModelCall(NamedTuple):
 class EmbeddingModel:
     """A model as the pipeline calls it. Thread-safe."""
 
-    def __init__(self, embed: Callable[[Pixels], BatchResult], calls_at_once: int):
+    def __init__(self, on_devices: Sequence[Embed], calls_at_once: int):
         """Wraps a compiled model.
 
         Args:
-          embed: embeds uint8 (n, height, width, 3), for any n.
-          calls_at_once: how many threads may call `embed` at a time; the others wait.
+          on_devices: the model on each device. A call goes to the device that has been free for the longest time.
+          calls_at_once: how many threads may call the model on one device at a time; the others wait.
         """
-        self.calls_at_once = calls_at_once
-        self._embed = embed
+        self.calls_at_once = len(on_devices) * calls_at_once
+        self._free: queue.SimpleQueue[Embed] = queue.SimpleQueue()
+        for _ in range(calls_at_once):
+            for embed in on_devices:
+                self._free.put(embed)
         self._device = device.name()
-        self._turns = threading.Semaphore(calls_at_once)
         self._counting = threading.Lock()
         self._embedded = self._failed = 0
 
@@ -75,8 +82,8 @@ class EmbeddingModel:
           ValueError: if the model fails on one of the images, or on all.
         """
         try:
-            with self._turns:
-                result = self._embed(pixels)
+            with self._turn() as embed:
+                result = embed(pixels)
         except ModelFailure as error:
             raise ValueError(str(error)) from error
         for index, culprit in result.errors.items():
@@ -91,13 +98,22 @@ class EmbeddingModel:
             or more, and fails on a mosaic of random colours too.
         """
         start = time.perf_counter()
-        with self._turns:
+        with self._turn() as embed:
             waited = time.perf_counter() - start
-            vectors, errors = self._embed(pixels)
+            vectors, errors = embed(pixels)
         if self._is_suspect(len(vectors), len(errors)):
             *_, last = errors.values()
             self._check_embeds_a_mosaic(pixels.shape[1:3], last)
         return ModelCall(vectors, errors, waited, self._device)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[Embed]:
+        """Waits for a device that is free, and yields the model on it."""
+        embed = self._free.get()
+        try:
+            yield embed
+        finally:
+            self._free.put(embed)
 
     def _is_suspect(self, embedded: int, failed: int) -> bool:
         """Counts the images of a call, and returns whether the model may be what fails, and not the images."""
@@ -165,13 +181,15 @@ def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> Embeddi
     batch_size = min(batch_size, openvino_engine.images_per_call(network))
     calls = usable_cores()
     run = openvino_engine.compile_network(network, spec.image_size, batch_size, precision, calls)
-    return EmbeddingModel(FixedBatches(run, batch_size), calls)
+    return EmbeddingModel([FixedBatches(run, batch_size)], calls)
 
 
 def _tensorflow_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
     from transforms.models.engines import opening, tensorflow_engine
 
-    run = tensorflow_engine.compile_function(opening.open_model(spec).function, precision)
-    model = EmbeddingModel(FixedBatches(run, batch_size), tensorflow_engine.calls_at_once())
-    model(np.zeros((1, *spec.image_size, 3), np.uint8))  # the first call also optimizes the graph
+    devices = device.gpus() or [None]
+    runs = tensorflow_engine.compile_function(opening.open_model(spec).function, precision, devices)
+    model = EmbeddingModel([FixedBatches(run, batch_size) for run in runs], tensorflow_engine.calls_at_once())
+    for _ in devices:  # the first call on a device also optimizes the graph
+        model(np.zeros((1, *spec.image_size, 3), np.uint8))
     return model

@@ -112,7 +112,8 @@ def compile_network(
         request = getattr(requests, "request", None)
         if request is None:
             request = requests.request = on_cpu.create_infer_request()
-        pixels = np.ascontiguousarray(pixels)  # referred to until the end, because the tensor is but a view of it
+        # A tensor is a view of an array, which must be contiguous, writable, and referred to until the end.
+        pixels = np.require(pixels, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"])
         try:
             # `infer([pixels])` takes 50 µs longer, in which it looks for the input and makes a dict of the output.
             request.set_input_tensor(openvino.Tensor(pixels, shared_memory=True))

@@ -1,7 +1,8 @@
 """Runs a model with TensorFlow, on a GPU, or on the CPU where OpenVINO cannot run it."""
 
+import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,15 +18,18 @@ _LOG = logging.getLogger(__name__)
 _GPU_CALLS_AT_ONCE = 2
 
 
-def compile_function(function: Any, precision: str) -> Callable[[Pixels], Vectors]:
-    """Returns a function, uint8 (n, height, width, 3) → float32 (n, dimension).
+def compile_function(
+    function: Any, precision: str, devices: Sequence[str | None] = (None,)
+) -> list[Callable[[Pixels], Vectors]]:
+    """Returns a function for each device, uint8 (n, height, width, 3) → float32 (n, dimension).
 
-    The function raises InferenceError, of which OutOfDeviceMemory is one, for the errors of TensorFlow's operations.
+    Each raises InferenceError, of which OutOfDeviceMemory is one, for the errors of TensorFlow's operations.
 
     Args:
       function: a concrete function of TensorFlow from pixels to vectors. It is frozen where possible.
       precision: `float32`, or on a GPU `float16`. TensorFlow then computes in float16 those operations that its "auto
         mixed precision" considers safe (https://www.tensorflow.org/guide/graph_optimization).
+      devices: TensorFlow's names of devices, each of which gets a copy of the model; None for TensorFlow's own choice.
     """
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "float16"})
     try:
@@ -35,18 +39,19 @@ def compile_function(function: Any, precision: str) -> Callable[[Pixels], Vector
     except Exception as error:  # noqa: BLE001 - TensorFlow's internals raise anything; they copy, and leave `function` as it is
         _LOG.warning("the model runs with variables because it cannot be frozen: %s", one_line(error))
 
-    def run(pixels: Pixels) -> Vectors:
+    def run(pixels: Pixels, device: str | None) -> Vectors:
         try:
-            output = function(tf.constant(pixels))
+            with tf.device(device):
+                output = function(tf.constant(pixels))
         except tf.errors.OpError as error:
             kind = OutOfDeviceMemory if isinstance(error, tf.errors.ResourceExhaustedError) else InferenceError
             raise kind(f"{type(error).__name__}: {one_line(error)}") from error
         vectors: Vectors = (output[0] if isinstance(output, list) else output).numpy()
         return vectors
 
-    return run
+    return [functools.partial(run, device=device) for device in devices]
 
 
 def calls_at_once() -> int:
-    """Returns the number of concurrent calls that keeps the device busy."""
+    """Returns the number of concurrent calls that keeps one device busy."""
     return _GPU_CALLS_AT_ONCE if device.has_gpu() else usable_cores()

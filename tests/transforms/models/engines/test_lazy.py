@@ -13,7 +13,7 @@ from transforms.models.engines.loading import EmbeddingModel
 
 
 def plus_one():
-    return EmbeddingModel(lambda pixels: BatchResult(pixels + np.float32(1), {}), 4)
+    return EmbeddingModel([lambda pixels: BatchResult(pixels + np.float32(1), {})], 4)
 
 
 def test_nothing_is_loaded_before_it_is_needed():

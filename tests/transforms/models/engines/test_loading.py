@@ -133,12 +133,39 @@ def test_who_waits_for_a_turn_is_told_how_long(monkeypatch):
             clock.now = 5.0
         return BatchResult(np.zeros((len(pixels), 4), np.float32), {})
 
-    model = loading.EmbeddingModel(run, calls_at_once=1)
+    model = loading.EmbeddingModel([run], calls_at_once=1)
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
         first = threads.submit(model.timed, np.zeros((1, 2, 2, 3), np.uint8))
         assert running.wait(60)
         assert model.timed(np.zeros((1, 2, 2, 3), np.uint8)).waited == 5.0
         assert first.result().waited == 0.0
+
+
+def test_batches_go_to_whichever_device_is_free():
+    """One device is busy until the other one has taken all other batches."""
+    others_done, slow_began = threading.Event(), threading.Event()
+    taken = {"slow": 0, "quick": 0}
+
+    def slow(pixels):
+        taken["slow"] += 1
+        slow_began.set()
+        assert others_done.wait(60)
+        return BatchResult(np.zeros((len(pixels), 4), np.float32), {})
+
+    def quick(pixels):
+        taken["quick"] += 1
+        return BatchResult(np.zeros((len(pixels), 4), np.float32), {})
+
+    model = loading.EmbeddingModel([slow, quick], calls_at_once=1)
+    assert model.calls_at_once == 2
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        first = threads.submit(model.timed, np.zeros((1, 2, 2, 3), np.uint8))
+        assert slow_began.wait(60)
+        for _ in range(5):
+            model.timed(np.zeros((1, 2, 2, 3), np.uint8))
+        others_done.set()
+        first.result(60)
+    assert taken == {"slow": 1, "quick": 5}
 
 
 def dark_only(pixels):
@@ -153,7 +180,7 @@ def images(*values):
 
 
 def test_a_model_that_embeds_neither_an_image_nor_a_mosaic_fails_the_job():
-    model = loading.EmbeddingModel(FixedBatches(dark_only, 8), calls_at_once=1)
+    model = loading.EmbeddingModel([FixedBatches(dark_only, 8)], calls_at_once=1)
     model(images(0))  # a call that warms the model up proves nothing
     assert sorted(model.timed(images(*[9] * 31)).errors) == list(range(31))
     for count in (32, 33):  # again, if the bundle is tried again
@@ -173,7 +200,7 @@ def test_images_are_at_fault_if_the_model_embeds_a_mosaic():
             raise InferenceError("InvalidArgumentError: nine")
         return np.zeros((len(pixels), 4), np.float32)
 
-    model = loading.EmbeddingModel(FixedBatches(not_nine, 1), calls_at_once=1)
+    model = loading.EmbeddingModel([FixedBatches(not_nine, 1)], calls_at_once=1)
     for _ in range(3):
         assert len(model.timed(images(*[9] * 40)).errors) == 40
     assert len(calls) == 3 * 80 + 1  # each image and a black one, and the mosaic once
@@ -181,27 +208,27 @@ def test_images_are_at_fault_if_the_model_embeds_a_mosaic():
 
 @pytest.mark.parametrize("values", [[9], [9] * 100 + [0]], ids=["one image", "one good image after a hundred"])
 def test_a_model_that_has_not_failed_on_all_of_many_images_works(values):
-    model = loading.EmbeddingModel(FixedBatches(dark_only, 8), calls_at_once=1)
+    model = loading.EmbeddingModel([FixedBatches(dark_only, 8)], calls_at_once=1)
     call = model.timed(images(*values))
     assert len(call.vectors) == values.count(0) and len(call.errors) == values.count(9)
 
 
 def test_a_model_that_has_embedded_an_image_may_fail_on_any_number_of_others():
-    model = loading.EmbeddingModel(FixedBatches(dark_only, 8), calls_at_once=1)
+    model = loading.EmbeddingModel([FixedBatches(dark_only, 8)], calls_at_once=1)
     model.timed(images(9, 0))
     for _ in range(5):
         assert len(model.timed(images(*[9] * 32)).errors) == 32
 
 
 def test_without_timing_an_image_on_which_the_model_raises_is_an_error():
-    model = loading.EmbeddingModel(FixedBatches(dark_only, 8), calls_at_once=1)
+    model = loading.EmbeddingModel([FixedBatches(dark_only, 8)], calls_at_once=1)
     with pytest.raises(ValueError, match="the model fails on image 2 of 3: InvalidArgumentError: too bright"):
         model(images(0, 0, 9))
 
     def broken(pixels):
         raise InferenceError("InternalError: no kernel")
 
-    model = loading.EmbeddingModel(FixedBatches(broken, 8), calls_at_once=1)
+    model = loading.EmbeddingModel([FixedBatches(broken, 8)], calls_at_once=1)
     with pytest.raises(ValueError, match="the model fails on every image, a black one too: InternalError: no kernel"):
         model(images(0))
 

@@ -40,6 +40,15 @@ def test_a_call_leaves_the_vectors_of_the_last_alone():
     np.testing.assert_allclose(first, PIXELS[:1].mean(axis=(1, 2)), rtol=1e-6)
 
 
+def test_pixels_that_are_no_array_of_their_own():
+    """Those that come from another process may not be written, and those of a slice may have gaps."""
+    run = compiled(means_network(), 4)
+    from_bytes = np.frombuffer(PIXELS.tobytes(), np.uint8).reshape(PIXELS.shape)
+    with_gaps = np.repeat(PIXELS, 2, axis=0)[::2]
+    for pixels in (from_bytes, with_gaps, PIXELS.swapaxes(1, 2).copy().swapaxes(1, 2)):
+        np.testing.assert_allclose(run(pixels), PIXELS.mean(axis=(1, 2)), rtol=1e-6)  # sums of 30 integers
+
+
 def test_an_error_is_told_in_one_line_and_the_next_batch_is_embedded():
     run = compiled(means_network(), 4)
     with pytest.raises(InferenceError, match=r"\ARuntimeError: .*incompatible.*\Z") as error:

@@ -1,9 +1,13 @@
 """transforms.models.engines.tensorflow_engine: functions are frozen where they can be, and errors told apart."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.running import ROOT
 from transforms.models.engines import device, tensorflow_engine
 from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory
 
@@ -25,7 +29,7 @@ def function(scale):
 
 
 def test_a_function_becomes_one_of_constants(function, scale):
-    run = tensorflow_engine.compile_function(function, "float32")
+    (run,) = tensorflow_engine.compile_function(function, "float32")
     scale.assign(3.0)
     for pixels in (PIXELS, PIXELS[:1]):
         vectors = run(pixels)
@@ -34,7 +38,7 @@ def test_a_function_becomes_one_of_constants(function, scale):
 
 
 def test_what_cannot_be_frozen_runs_as_it_is(caplog):
-    run = tensorflow_engine.compile_function(lambda pixels: tf.reduce_max(pixels, axis=[1, 2]), "float32")
+    (run,) = tensorflow_engine.compile_function(lambda pixels: tf.reduce_max(pixels, axis=[1, 2]), "float32")
     np.testing.assert_array_equal(run(PIXELS), PIXELS.max(axis=(1, 2)))
     assert "the model runs with variables because it cannot be frozen: " in caplog.text
 
@@ -50,7 +54,8 @@ def test_a_device_without_memory_is_told_from_other_errors():
         def function(pixels):
             raise error
 
-        return tensorflow_engine.compile_function(function, "float32")
+        (run,) = tensorflow_engine.compile_function(function, "float32")
+        return run
 
     with pytest.raises(OutOfDeviceMemory, match="^ResourceExhaustedError: OOM when allocating tensor$"):
         failing(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))(PIXELS)
@@ -71,7 +76,7 @@ def test_a_device_without_memory_is_told_from_other_errors():
 )
 def test_an_error_over_pixels_names_no_node_of_the_graph(operation, message):
     function = tf.function(operation, input_signature=[tf.TensorSpec((None, 4, 3, 3), tf.uint8)], autograph=False)
-    run = tensorflow_engine.compile_function(function.get_concrete_function(), "float32")
+    (run,) = tensorflow_engine.compile_function(function.get_concrete_function(), "float32")
     with pytest.raises(InferenceError) as error:
         run(np.full((1, 4, 3, 3), 255, np.uint8))
     assert str(error.value) == f"InvalidArgumentError: {message}"
@@ -91,3 +96,38 @@ def test_as_many_calls_as_keep_the_device_busy(monkeypatch, has_gpu, calls):
     monkeypatch.setattr(device, "has_gpu", lambda: has_gpu)
     monkeypatch.setattr(tensorflow_engine, "usable_cores", lambda: 5)
     assert tensorflow_engine.calls_at_once() == calls
+
+
+TWO_DEVICES = """
+import numpy as np
+import tensorflow as tf
+from transforms.models.engines import tensorflow_engine
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+weight = tf.Variable(2.0)
+ran_on = []
+
+@tf.function(input_signature=[tf.TensorSpec((None, 4, 3, 3), tf.uint8)])
+def means(pixels):
+    return weight * tf.reduce_mean(tf.cast(pixels, tf.float32), axis=[1, 2])
+
+def recorded(pixels):
+    output = frozen(pixels)
+    ran_on.append((pixels.device[-5:], output[0].device[-5:]))
+    return output
+
+function = means.get_concrete_function()
+frozen = tensorflow_engine.frozen.function(function)
+tensorflow_engine.frozen.function = lambda function: function
+runs = tensorflow_engine.compile_function(recorded, "float32", ["/device:CPU:0", "/device:CPU:1"])
+print([run(np.full((2, 4, 3, 3), 3, np.uint8)).tolist() for run in (*runs, *runs)], ran_on)
+"""
+
+
+@pytest.mark.slow
+def test_each_device_computes_for_itself():
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES], cwd=ROOT, capture_output=True, text=True, check=False)
+    vectors = [[[6.0] * 3] * 2] * 4
+    ran_on = [("CPU:0", "CPU:0"), ("CPU:1", "CPU:1")] * 2
+    assert done.stdout == f"{vectors} {ran_on}\n", done.stderr
