@@ -53,7 +53,7 @@ class FetchVectors(Stage):
         else:
             batches = reuses | "ByShard" >> GroupByShard()
             fetch = _FetchRecords(self.digest)
-        return StageOutput.of(batches | "Fetch" >> with_stage_outputs(fetch))
+        return StageOutput.of(batches | "Fetch" >> with_stage_outputs(fetch, Embedding))
 
 
 class GroupByShard(beam.PTransform):

@@ -28,7 +28,7 @@ from transforms.failures import GatherFailures
 from transforms.formats import SHARD_FORMATS
 from transforms.list import DescribeImages, ListImages
 from transforms.models.spec import ModelSpec
-from transforms.read import ListMembers, ReadImages
+from transforms.read import DigestImages, ListMembers, ReadImages
 from transforms.records import DecodedBlock, Embedding, EncodedBlock, Failure, ImageRef, Known
 from transforms.stage import StageOutput, WriteOutput
 from transforms.storage import files, locations
@@ -49,6 +49,7 @@ def build(
     share_model_across_processes: bool,
     accelerator: str | None = None,
     attempt: Attempt | None = None,
+    has_ledger: bool = True,
 ) -> None:
     """Builds the whole job on a pipeline.
 
@@ -61,6 +62,7 @@ def build(
       accelerator: a resource hint for the workers of inference. Reading and decoding get it too, which keeps them in
         one stage with inference, unless `--separate_gpu_stage` separates them.
       attempt: the attempt at the run; by default one that takes over nothing.
+      has_ledger: whether earlier runs may have embedded some of the images. Without them there is nothing to join.
     """
     if attempt is None:
         attempt = attempts.of(config, publication.temp_location if publication else None)
@@ -69,7 +71,7 @@ def build(
     new, of_shards = None, None
     # A run knows nothing about the images in a shard before it reads the shard, so it reads every shard each time.
     if config.input_format not in SHARD_FORMATS:
-        new = listed.main | "OnlyNew" >> _only_new(config, model, unfinished)
+        new = listed.main | "OnlyNew" >> _only_new(config, model, unfinished, has_ledger)
     elif unfinished:
         members = ListMembers(config.input_format, config.billing_project)
         of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members)
@@ -91,7 +93,9 @@ def build(
     if resumed:
         vectors.append((RESUMED, resumed.embeddings))
     failures = tuple(stage.failures for stage in stages) | "Failures" >> GatherFailures()
-    gone = new.gone | "WithinInput" >> beam.Filter(_within, config.inputs) if new and config.prune else None
+    gone = (
+        new.gone | "WithinInput" >> beam.Filter(_within, config.inputs) if new and new.gone and config.prune else None
+    )
 
     written = _write_parts(vectors, failures, config, model, attempt)
     report = root | "ComposeReport" >> ComposeReport(
@@ -125,14 +129,14 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
     return retryable | "ListImages" >> describe
 
 
-def _only_new(config: EmbedConfig, model: ModelSpec, unfinished: ReadUnfinished | None) -> OnlyNew:
+def _only_new(config: EmbedConfig, model: ModelSpec, unfinished: ReadUnfinished | None, has_ledger: bool) -> OnlyNew:
     from_cloud_storage = all(locations.is_gcs(pattern) for pattern in config.inputs)
     ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
     return OnlyNew(
-        None if config.reprocess and not config.prune else ledger,
+        ledger if has_ledger and (config.prune or not config.reprocess) else None,
         unfinished,
         FetchVectors(config.output_table, model.digest),
-        _read(config),
+        DigestImages(config.read_concurrency, config.billing_project),
         by_crc32c=from_cloud_storage and config.input_format == "images" and not config.retry_failed,
         reprocess=config.reprocess,
     )
@@ -223,7 +227,7 @@ def _accounts(
     counted: Named = [("listed", collection) for collection in (*images, listed.failures)]
     # Resumed vectors count under the outcome that they had in their first attempt.
     counted += [*((name, collection) for name, collection in vectors if name != RESUMED), ("failed", failures)]
-    if new:
+    if new and new.skipped:
         counted.append(("skipped", new.skipped))
     if gone:
         counted.append(("pruned", gone))

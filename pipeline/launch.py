@@ -242,7 +242,7 @@ def _execute(
 ) -> None:
     import apache_beam as beam
 
-    from pipeline import graph, runners
+    from pipeline import graph, ledger, runners
     from pipeline.progress import Progress
     from transforms import counters, parts
 
@@ -263,6 +263,7 @@ def _execute(
         share_model_across_processes=runners.shares_model_across_processes(beam_options),
         accelerator=accelerator.hint if accelerator else None,
         attempt=attempt,
+        has_ledger=ledger.may_have_records(config.output_table, config.output, config.run_id),
     )
     with Progress(count, terminal.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
         result = pipeline.run()

@@ -64,6 +64,18 @@ class ReadLedger(beam.PTransform):
         return parts | "Spread" >> beam.Reshuffle() | "Read" >> read.with_output_types(Known)
 
 
+def may_have_records(table: str | None, output: str | None, run_id: str) -> bool:
+    """Returns whether there may be records of earlier runs. A table may have some; files are looked for.
+
+    Raises:
+      OSError: if the files cannot be listed.
+    """
+    if table or not output:
+        return True
+    own = write_tfrecord.directory(output, run_id)
+    return any(True for _ in _shards(f"{write_tfrecord.directory(output, '*')}/part-*.tfrecord", own))
+
+
 @dataclasses.dataclass(eq=False)
 class ReadRetryable(beam.PTransform):
     """Pipeline → ImageRef without version, of every image whose latest failure in an earlier run is retryable.

@@ -22,8 +22,8 @@ class NewOutput(NamedTuple):
 
     Attributes:
       to_embed: refs of images to read, decode and embed.
-      skipped: refs of images whose record is up to date.
-      gone: the Known of every key that the listing no longer has.
+      skipped: refs of images whose record is up to date; None if no earlier run may have one.
+      gone: the Known of every key that the listing no longer has; None likewise.
       reused: embeddings of images whose bytes an earlier run embedded.
       copies: images that get the vector of another image in `to_embed`.
       resumed: vectors of unfinished attempts at this run; None if there is no such attempt.
@@ -32,8 +32,8 @@ class NewOutput(NamedTuple):
     """
 
     to_embed: beam.PCollection[ImageRef]
-    skipped: beam.PCollection[ImageRef]
-    gone: beam.PCollection[Known]
+    skipped: beam.PCollection[ImageRef] | None
+    gone: beam.PCollection[Known] | None
     reused: beam.PCollection[Embedding]
     copies: beam.PCollection[Copy]
     resumed: Resumed | None
@@ -50,7 +50,7 @@ class OnlyNew(Stage):
       ledger: root → Known; None if the run ignores earlier runs.
       unfinished: root → Known of earlier attempts at this run; None if they left nothing.
       vectors: Reuse → StageOutput of Embedding.
-      read: ImageRef → StageOutput of EncodedImage, for images that may equal another one.
+      digest: ImageRef → StageOutput of (SHA-256, ImageRef), for images that may equal another one.
       by_crc32c: whether the listing has the CRC32C of every image. It always has the size.
       reprocess: whether to embed images that the ledger knows.
     """
@@ -58,7 +58,7 @@ class OnlyNew(Stage):
     ledger: ReadLedger | None
     unfinished: ReadUnfinished | None
     vectors: FetchVectors
-    read: beam.PTransform
+    digest: beam.PTransform
     by_crc32c: bool
     reprocess: bool
 
@@ -67,22 +67,24 @@ class OnlyNew(Stage):
         of_runs = refs.pipeline | "ReadLedger" >> self.ledger if self.ledger else nothing
         of_attempts = refs.pipeline | "ReadUnfinished" >> self.unfinished if self.unfinished else None
 
-        known = _both("Known", of_runs, of_attempts)
-        listed = {"refs": refs, "known": known} | "SkipKnown" >> SkipKnown(self.reprocess)
+        listed = None
+        if self.ledger or self.unfinished:
+            known = _both("Known", of_runs, of_attempts)
+            listed = {"refs": refs, "known": known} | "SkipKnown" >> SkipKnown(self.reprocess)
         to_match = {
-            "refs": listed.new,
+            "refs": listed.new if listed else refs,
             "known": _both("KnownToMatch", nothing if self.reprocess else of_runs, of_attempts),
         }
-        copies = to_match | "FindCopies" >> FindCopies(self.read, self.by_crc32c)
+        copies = to_match | "FindCopies" >> FindCopies(self.digest, self.by_crc32c)
         reused = copies.reused | "FetchVectors" >> self.vectors
         resumed, resumed_copies = None, None
-        if self.unfinished:
+        if self.unfinished and listed:
             resumed = listed.resumed | "TakeOver" >> TakeOver(self.unfinished.digest)
             resumed_copies = copies.resumed | "TakeOverForCopies" >> TakeOver(self.unfinished.digest)
         return NewOutput(
             to_embed=copies.to_embed,
-            skipped=listed.skipped,
-            gone=listed.gone,
+            skipped=listed.skipped if listed else None,
+            gone=listed.gone if listed else None,
             reused=reused.main,
             copies=copies.copies,
             resumed=resumed,

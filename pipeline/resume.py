@@ -69,7 +69,10 @@ class TakeOver(Stage):
         outputs = (
             reuses
             | "ByPart" >> GroupByShard()
-            | "TakeOver" >> beam.ParDo(_TakeOver(self.digest)).with_outputs(_ORIGINS, main=MAIN)
+            | "TakeOver"
+            >> beam.ParDo(_TakeOver(self.digest))
+            .with_output_types(Embedding, **{_ORIGINS: tuple[str, str]})
+            .with_outputs(_ORIGINS, main=MAIN)
         )
         return Resumed(outputs[MAIN], outputs[_ORIGINS])
 

@@ -6,18 +6,16 @@ no bytes cross a shuffle.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 
 from transforms import counters
+from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import (
     Copy,
     Embedding,
-    EncodedBlock,
-    EncodedImage,
     Failure,
     ImageRef,
     Known,
@@ -59,53 +57,52 @@ class FindCopies(Stage):
     >>> from pathlib import Path
     >>> from pipeline.options import SAMPLES
     >>> from transforms.list import ListImages
-    >>> from transforms.read import ReadImages
+    >>> from transforms.read import DigestImages
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     listed = pipeline | ListImages((SAMPLES,))
     ...     known = pipeline | "Known" >> beam.Create([]).with_output_types(Known)
-    ...     output = {"refs": listed.main, "known": known} | FindCopies(ReadImages())
+    ...     output = {"refs": listed.main, "known": known} | FindCopies(DigestImages())
     ...     _ = output.to_embed | beam.combiners.Count.Globally() | beam.Map(print)
     13
 
     Attributes:
-      read: ImageRef → StageOutput of EncodedImage; applied to images that may have a twin.
+      digest: ImageRef → StageOutput of (SHA-256 in hex, ImageRef); applied to images that may have a twin.
       by_crc32c: whether every ref has a CRC32C. Every ref has a size.
 
     Raises:
-      ValueError: if `read` is not a PTransform.
+      ValueError: if `digest` is not a PTransform.
     """
 
-    read: beam.PTransform
+    digest: beam.PTransform
     by_crc32c: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.read, beam.PTransform):
-            raise ValueError(f"read={self.read!r}: expected a PTransform, such as ReadImages()")  # noqa: TRY004 - as everywhere
+        if not isinstance(self.digest, beam.PTransform):
+            raise ValueError(f"digest={self.digest!r}: expected a PTransform, such as DigestImages()")  # noqa: TRY004 - as everywhere
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> CopiesOutput:
         refs, known = inputs["refs"], inputs["known"]
         grouped = {
-            "refs": refs
-            | "RefsByListed" >> beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[str, ImageRef]),
+            "refs": refs | "RefsByListed" >> beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[str, bytes]),
             "known": known
             | "KnownByListed" >> beam.Map(_known_by_listed, self.by_crc32c).with_output_types(tuple[str, bool]),
         } | "SameListed" >> beam.CoGroupByKey()
-        suspected = grouped | "Suspect" >> beam.ParDo(_Suspect()).with_outputs(_SUSPECTS, main=_UNIQUE)
-        read = suspected[_SUSPECTS] | "ReadForDigest" >> self.read
+        suspect = beam.ParDo(_Suspect()).with_output_types(ImageRef, **{_SUSPECTS: ImageRef})
+        suspected = grouped | "Suspect" >> suspect.with_outputs(_SUSPECTS, main=_UNIQUE)
+        digests = suspected[_SUSPECTS] | "ReadForDigest" >> self.digest
         same_digest = {
-            "refs": read.main
-            | "Images" >> beam.FlatMap(_images)
-            | "Digest" >> beam.Map(by_sha256).with_output_types(tuple[str, ImageRef]),
-            "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, Known]),
+            "refs": digests.main | "RefsByDigest" >> beam.Map(_by_sha256).with_output_types(tuple[str, bytes]),
+            "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, bytes]),
         } | "SameDigest" >> beam.CoGroupByKey()
-        matched = same_digest | "Match" >> beam.ParDo(_Match()).with_outputs(_REUSED, _RESUMED, _COPIES, main=_FIRSTS)
+        match = beam.ParDo(_Match()).with_output_types(ImageRef, **{_REUSED: Reuse, _RESUMED: Reuse, _COPIES: Copy})
+        matched = same_digest | "Match" >> match.with_outputs(_REUSED, _RESUMED, _COPIES, main=_FIRSTS)
         return CopiesOutput(
             to_embed=(suspected[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
             reused=matched[_REUSED],
             resumed=matched[_RESUMED],
             copies=matched[_COPIES],
-            failures=read.failures,
-            seconds=read.seconds,
+            failures=digests.failures,
+            seconds=digests.seconds,
         )
 
 
@@ -133,18 +130,12 @@ class CopyVectors(Stage):
         grouped = {
             "embeddings": inputs["embeddings"]
             | "WithCopies" >> beam.Filter(_has_copies)
-            | "EmbeddingsByKey" >> beam.Map(_embedding_by_key).with_output_types(tuple[bytes, Embedding]),
+            | "EmbeddingsByKey" >> beam.Map(_embedding_by_key).with_output_types(tuple[bytes, bytes]),
             "failures": inputs["failures"]
-            | "FailuresByKey" >> beam.Map(_failure_by_key).with_output_types(tuple[bytes, Failure]),
-            "copies": inputs["copies"]
-            | "CopiesByKey" >> beam.Map(_copy_by_key).with_output_types(tuple[bytes, ImageRef]),
+            | "FailuresByKey" >> beam.Map(_failure_by_key).with_output_types(tuple[bytes, bytes]),
+            "copies": inputs["copies"] | "CopiesByKey" >> beam.Map(_copy_by_key).with_output_types(tuple[bytes, bytes]),
         } | "SameFirst" >> beam.CoGroupByKey()
-        return StageOutput.of(grouped | "Copy" >> with_stage_outputs(_Copy()))
-
-
-def by_sha256(image: EncodedImage) -> tuple[str, ImageRef]:
-    """Returns the digest of an image's bytes, in hex, and its ref."""
-    return hashlib.sha256(image.encoded).hexdigest(), dataclasses.replace(image.ref, has_copies=False)
+        return StageOutput.of(grouped | "Copy" >> with_stage_outputs(_Copy(), Embedding))
 
 
 def of_copy(embedding: Embedding, ref: ImageRef) -> Embedding:
@@ -161,30 +152,30 @@ class _Suspect(beam.DoFn):
         if first is None:
             return
         if second is None and not any(True for _ in same_listed["known"]):
-            yield first
+            yield of_bytes(ImageRef, first)
             return
         for ref in same_listed["refs"]:
-            yield beam.pvalue.TaggedOutput(_SUSPECTS, ref)
+            yield beam.pvalue.TaggedOutput(_SUSPECTS, of_bytes(ImageRef, ref))
 
 
 class _Match(beam.DoFn):
     def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[Any]:
         _, same_digest = group
         # Records of earlier runs come first, as they would if this run had not been interrupted.
-        known = max(
-            same_digest["known"], key=lambda entry: (not entry.attempt, entry.written_at, entry.key), default=None
-        )
+        entries = (of_bytes(Known, entry) for entry in same_digest["known"])
+        known = max(entries, key=lambda entry: (not entry.attempt, entry.written_at, entry.key), default=None)
+        refs = [of_bytes(ImageRef, ref) for ref in same_digest["refs"]]
         if known:
             tag = _RESUMED if known.attempt else _REUSED
-            for ref in same_digest["refs"]:
+            for ref in refs:
                 yield beam.pvalue.TaggedOutput(tag, Reuse(ref, known))
             return
         # By key, so that a bundle that runs again chooses the same image.
-        first = min(same_digest["refs"], key=lambda ref: ref.key, default=None)
+        first = min(refs, key=lambda ref: ref.key, default=None)
         if first is None:
             return
         has_copies = False
-        for ref in same_digest["refs"]:
+        for ref in refs:
             if ref.key != first.key:
                 has_copies = True
                 yield beam.pvalue.TaggedOutput(_COPIES, Copy(ref, first.key))
@@ -194,8 +185,11 @@ class _Match(beam.DoFn):
 class _Copy(beam.DoFn):
     def process(self, group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterable[Embedding]:
         _, same_first = group
-        embedding, failure = next(iter(same_first["embeddings"]), None), next(iter(same_first["failures"]), None)
-        for ref in same_first["copies"]:
+        embeddings = [of_bytes(Embedding, embedding) for embedding in same_first["embeddings"]]
+        failures = [of_bytes(Failure, failure) for failure in same_first["failures"]]
+        embedding, failure = next(iter(embeddings), None), next(iter(failures), None)
+        for encoded in same_first["copies"]:
+            ref = of_bytes(ImageRef, encoded)
             if embedding:
                 counters.inc(counters.IMAGES_DUPLICATE)
                 yield of_copy(embedding, ref)
@@ -204,12 +198,8 @@ class _Copy(beam.DoFn):
             # One of the two exists. Otherwise the counts of the report would not add up, which fails the job.
 
 
-def _images(block: EncodedBlock) -> tuple[EncodedImage, ...]:
-    return block.images
-
-
-def _by_listed(ref: ImageRef, by_crc32c: bool) -> tuple[str, ImageRef]:
-    return _listed_text(ref.size, ref.crc32c, by_crc32c), ref
+def _by_listed(ref: ImageRef, by_crc32c: bool) -> tuple[str, bytes]:
+    return _listed_text(ref.size, ref.crc32c, by_crc32c), to_bytes(ref)
 
 
 def _known_by_listed(known: Known, by_crc32c: bool) -> tuple[str, bool]:
@@ -220,21 +210,25 @@ def _listed_text(size: int, crc32c: str, by_crc32c: bool) -> str:
     return f"{size}-{crc32c}" if by_crc32c else f"{size}"
 
 
-def _known_by_sha256(known: Known) -> tuple[str, Known]:
-    return known.sha256, known
+def _by_sha256(digest: tuple[str, ImageRef]) -> tuple[str, bytes]:
+    return digest[0], to_bytes(digest[1])
+
+
+def _known_by_sha256(known: Known) -> tuple[str, bytes]:
+    return known.sha256, to_bytes(known)
 
 
 def _has_copies(embedding: Embedding) -> bool:
     return embedding.info.ref.has_copies
 
 
-def _embedding_by_key(embedding: Embedding) -> tuple[bytes, Embedding]:
-    return embedding.info.ref.key, embedding
+def _embedding_by_key(embedding: Embedding) -> tuple[bytes, bytes]:
+    return embedding.info.ref.key, to_bytes(embedding)
 
 
-def _failure_by_key(failure: Failure) -> tuple[bytes, Failure]:
-    return failure.key, failure
+def _failure_by_key(failure: Failure) -> tuple[bytes, bytes]:
+    return failure.key, to_bytes(failure)
 
 
-def _copy_by_key(copy: Copy) -> tuple[bytes, ImageRef]:
-    return copy.of, copy.ref
+def _copy_by_key(copy: Copy) -> tuple[bytes, bytes]:
+    return copy.of, to_bytes(copy.ref)

@@ -60,7 +60,7 @@ class DecodeImages(Stage):
 
     def expand(self, encoded: beam.PCollection[EncodedBlock]) -> StageOutput[DecodedBlock]:
         decode = _Decode(self)
-        return StageOutput.of(encoded | "Decode" >> with_stage_outputs(decode))
+        return StageOutput.of(encoded | "Decode" >> with_stage_outputs(decode, DecodedBlock))
 
 
 class _Decode(beam.DoFn):

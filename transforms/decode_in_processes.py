@@ -69,7 +69,7 @@ class DecodeInProcesses(Stage):
             raise ValueError(f"timeout={self.timeout!r}: expected a number of seconds above 0")
 
     def expand(self, images: beam.PCollection) -> StageOutput[DecodedBlock]:
-        return StageOutput.of(images | "Decode" >> with_stage_outputs(_Decode(self)))
+        return StageOutput.of(images | "Decode" >> with_stage_outputs(_Decode(self), DecodedBlock))
 
 
 class _Decode(beam.DoFn):

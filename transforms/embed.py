@@ -181,7 +181,7 @@ class EmbedImages(Stage):
         if self.own_stage:
             images = blocks | "ToAccelerator" >> _OneByOne()
             blocks = images | "Blocks" >> gather.with_output_types(DecodedBlock)
-        return StageOutput.of(blocks | "RunInference" >> infer | "Check" >> with_stage_outputs(_Check()))
+        return StageOutput.of(blocks | "RunInference" >> infer | "Check" >> with_stage_outputs(_Check(), Embedding))
 
 
 class _OneByOne(beam.PTransform):

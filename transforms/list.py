@@ -20,6 +20,7 @@ from transforms import counters, keys, storage
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS, check_input_format
+from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import files, local_listing, locations, versioned
@@ -161,25 +162,30 @@ class ListImages(Stage):
         ranges = (
             root
             | "Patterns" >> beam.Create(self.patterns)
-            | "Divide" >> beam.ParDo(_Divide(self.billing_project)).with_outputs(SECONDS, main="ranges")
+            | "Divide"
+            >> beam.ParDo(_Divide(self.billing_project))
+            .with_output_types(tuple[str, str, str], **{SECONDS: StageSeconds})
+            .with_outputs(SECONDS, main="ranges")
         )
         matched = StageOutput.of(
             ranges["ranges"]
             | "ToAllWorkers" >> beam.Reshuffle()
-            | "Match" >> with_stage_outputs(_Match(self.billing_project))
+            | "Match" >> with_stage_outputs(_Match(self.billing_project), ImageRef)
         )
         refs, failures, seconds = matched.main, [matched.failures], [ranges[SECONDS], matched.seconds]
         if self.input_format == "list":
-            in_lists = StageOutput.of(refs | "ReadLists" >> with_stage_outputs(_ReadList(self.billing_project)))
+            in_lists = StageOutput.of(
+                refs | "ReadLists" >> with_stage_outputs(_ReadList(self.billing_project), ImageRef)
+            )
             refs = in_lists.main
             failures.append(in_lists.failures)
             seconds.append(in_lists.seconds)
         # Grouping also lets a runner spread the images of one range over all of its workers.
         first = StageOutput.of(
             refs
-            | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, ImageRef])
+            | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, bytes])
             | "GroupByKey" >> beam.GroupByKey()
-            | "First" >> with_stage_outputs(_First(are_described=self.input_format != "list"))
+            | "First" >> with_stage_outputs(_First(are_described=self.input_format != "list"), ImageRef)
         )
         refs = first.main
         failures.append(first.failures)
@@ -230,7 +236,7 @@ class DescribeImages(Stage):
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[ImageRef]:
         describe = _Describe(self.read_concurrency, self.billing_project, self.may_still_come)
-        return StageOutput.of(refs | "Describe" >> with_stage_outputs(describe))
+        return StageOutput.of(refs | "Describe" >> with_stage_outputs(describe, ImageRef))
 
 
 class _Divide(beam.DoFn):
@@ -324,8 +330,8 @@ class _Describe(DoInFlight):
         yield beam.pvalue.TaggedOutput(FAILURES, described) if isinstance(described, Failure) else described
 
 
-def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:
-    return ref.key, ref
+def _by_key(ref: ImageRef) -> tuple[bytes, bytes]:
+    return ref.key, to_bytes(ref)
 
 
 class _First(beam.DoFn):
@@ -334,9 +340,9 @@ class _First(beam.DoFn):
     def __init__(self, are_described: bool):
         self._are_described = are_described
 
-    def process(self, group: tuple[bytes, Iterable[ImageRef]]) -> Iterable[ImageRef]:
+    def process(self, group: tuple[bytes, Iterable[bytes]]) -> Iterable[ImageRef]:
         key, refs = group
-        ref = next(iter(refs))
+        ref = of_bytes(ImageRef, next(iter(refs)))
         if self._are_described and not ref.version:
             try:
                 ref = versioned.described(ref, None)

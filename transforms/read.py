@@ -5,6 +5,7 @@ The key of an image in a shard is `<URI of the shard>#<member or record number>`
 
 import dataclasses
 import functools
+import hashlib
 import tarfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -151,10 +152,10 @@ class ReadImages(Stage):
                     "refs": refs | "ByKey" >> beam.Map(_by_key),
                     "done": self.done,
                 } | "Done" >> beam.CoGroupByKey()
-                return StageOutput.of(by_key | "ReadRest" >> with_stage_outputs(_ReadRest(read)))
+                return StageOutput.of(by_key | "ReadRest" >> with_stage_outputs(_ReadRest(read), EncodedBlock))
         else:
             read = _ReadFile(self.read_concurrency, self.billing_project)
-        return StageOutput.of(refs | "Read" >> with_stage_outputs(read))
+        return StageOutput.of(refs | "Read" >> with_stage_outputs(read, EncodedBlock))
 
 
 class _ReadFile(DoInFlight):
@@ -245,6 +246,42 @@ class _ReadRest(beam.DoFn):
         done = set(same_shard["done"])
         for ref in same_shard["refs"]:
             yield from self._read.read(ref, done)
+
+
+@dataclasses.dataclass(eq=False)
+class DigestImages(Stage):
+    """ImageRef of a file → StageOutput of (SHA-256 of its bytes in hex, ImageRef with size and checksum).
+
+    Attributes: see ReadImages.
+
+    Raises:
+      ValueError: if an attribute is invalid.
+    """
+
+    read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
+    billing_project: str | None = None
+
+    def __post_init__(self) -> None:
+        in_flight.check_concurrency(self.read_concurrency)
+
+    def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[tuple[str, ImageRef]]:
+        digest = _DigestFile(self.read_concurrency, self.billing_project)
+        return StageOutput.of(refs | "Digest" >> with_stage_outputs(digest, tuple[str, ImageRef]))
+
+
+class _DigestFile(_ReadFile):
+    def call(self, refs: Sequence[ImageRef]) -> list[Any]:
+        return [_digest(image) for image in super().call(refs)]
+
+    def outputs(self, digests: Sequence[Any]) -> Iterator[Any]:
+        for digest in digests:
+            yield beam.pvalue.TaggedOutput(FAILURES, digest) if isinstance(digest, Failure) else digest
+
+
+def _digest(image: EncodedImage | Failure) -> tuple[str, ImageRef] | Failure:
+    if isinstance(image, Failure):
+        return image
+    return hashlib.sha256(image.encoded).hexdigest(), dataclasses.replace(image.ref, has_copies=False)
 
 
 @dataclasses.dataclass(eq=False)

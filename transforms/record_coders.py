@@ -1,8 +1,12 @@
-"""The coders of the records, registered for their types when this module is imported."""
+"""The coders of the records, registered for their types when this module is imported.
+
+Beam's joins pickle records, and the local runner holds what it groups as objects. So what is joined are bytes, a fifth
+of the size: `to_bytes` and `of_bytes`.
+"""
 
 import dataclasses
 import typing
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +27,8 @@ from transforms.records import (
     Shard,
     StageSeconds,
 )
+
+RecordT = TypeVar("RecordT")
 
 
 class _ArrayCoder(coders.Coder):
@@ -85,19 +91,34 @@ for _part in (ImageRef, Known, ImageInfo, EncodedImage):
 _FIELD_CODERS[tuple[EncodedImage, ...]] = coders.TupleSequenceCoder(RecordCoder(EncodedImage))
 _FIELD_CODERS[tuple[ImageInfo, ...]] = coders.TupleSequenceCoder(RecordCoder(ImageInfo))
 
-for _record in (
-    ImageRef,
-    Known,
-    Reuse,
-    Copy,
-    EncodedImage,
-    EncodedBlock,
-    ImageInfo,
-    DecodedImage,
-    DecodedBlock,
-    Embedding,
-    Failure,
-    StageSeconds,
-    Shard,
-):
+_CODERS: dict[type, RecordCoder] = {
+    record: RecordCoder(record)
+    for record in (
+        ImageRef,
+        Known,
+        Reuse,
+        Copy,
+        EncodedImage,
+        EncodedBlock,
+        ImageInfo,
+        DecodedImage,
+        DecodedBlock,
+        Embedding,
+        Failure,
+        StageSeconds,
+        Shard,
+    )
+}
+for _record in _CODERS:
     coders.registry.register_coder(_record, RecordCoder)
+
+
+def to_bytes(record: Any) -> bytes:
+    """Returns a record as its coder encodes it."""
+    return _CODERS[type(record)].encode(record)
+
+
+def of_bytes(record: type[RecordT], encoded: bytes) -> RecordT:
+    """Returns the record of a type that `to_bytes` encoded."""
+    decoded: RecordT = _CODERS[record].decode(encoded)
+    return decoded

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ImageRef:
     """The place of an image, or of a shard of images.
 
@@ -36,7 +36,7 @@ class ImageRef:
     has_copies: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Known:
     """The record that an earlier run, or an unfinished attempt at this run, wrote for an image with this run's model.
 
@@ -60,7 +60,7 @@ class Known:
     attempt: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Reuse:
     """An image whose vector an earlier run, or an unfinished attempt, has stored; maybe under another key."""
 
@@ -68,7 +68,7 @@ class Reuse:
     known: Known
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Copy:
     """An image with the same bytes as another of this run, whose key is `of`."""
 
@@ -76,7 +76,7 @@ class Copy:
     of: bytes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class EncodedImage:
     """An image as stored: the bytes of a JPEG, PNG, …; `ref` has their number and their checksum."""
 
@@ -84,7 +84,7 @@ class EncodedImage:
     encoded: bytes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class EncodedBlock:
     """Images as stored, which were read together."""
 
@@ -94,7 +94,7 @@ class EncodedBlock:
         return len(self.images)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ImageInfo:
     """Facts about an image: `sha256` of the encoded bytes (hex), `height` and `width` as stored, in pixels."""
 
@@ -105,7 +105,7 @@ class ImageInfo:
     width: int
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class DecodedImage:
     """An image ready for the model: `pixels`, uint8 (height, width, 3) in the model's size."""
 
@@ -113,7 +113,7 @@ class DecodedImage:
     pixels: npt.NDArray[np.uint8]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class DecodedBlock:
     """Images that the model gets at once: `pixels`, uint8 (len(infos), height, width, 3) in the model's size."""
 
@@ -124,7 +124,7 @@ class DecodedBlock:
         return len(self.infos)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Embedding:
     """The vector of an image, float32 (dimension,)."""
 
@@ -132,7 +132,7 @@ class Embedding:
     vector: npt.NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
     """An image without a vector: the stage in which it failed, the error, and whether another try may help."""
 
@@ -148,7 +148,7 @@ class Failure:
         return cls(key, stage, type(error).__name__, str(error)[:500], retryable)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class StageSeconds:
     """How long workers' threads were busy in a stage, for one item (an image, a file, a list) or for several.
 
@@ -217,7 +217,7 @@ class StageSeconds:
         return dataclasses.replace(self, started=self.started - start, ended=self.ended - start)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Shard:
     """A file of records, complete under `path`."""
 

@@ -84,7 +84,11 @@ class WriteParts(Stage):
     def expand(self, collections: tuple[beam.PCollection, ...]) -> WriteOutput:
         labels = self.labels or (None,) * len(collections)
         written = [
-            records | f"WriteParts{i}" >> beam.ParDo(_WriteParts(self, label)).with_outputs(SECONDS, main="parts")
+            records
+            | f"WriteParts{i}"
+            >> beam.ParDo(_WriteParts(self, label))
+            .with_output_types(Shard, **{SECONDS: StageSeconds})
+            .with_outputs(SECONDS, main="parts")
             for i, (records, label) in enumerate(zip(collections, labels, strict=True))
         ]
         parts = [outputs["parts"] for outputs in written] | "Parts" >> beam.Flatten()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from transforms import counters
+from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import ImageRef, Known, Reuse
 from transforms.stage import Stage
 
@@ -73,13 +74,16 @@ class SkipKnown(Stage):
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> SkipOutput:
         keyed = {
-            "refs": inputs["refs"] | "RefsByKey" >> beam.Map(_ref_by_key).with_output_types(tuple[bytes, ImageRef]),
-            "known": inputs["known"] | "KnownByKey" >> beam.Map(_known_by_key).with_output_types(tuple[bytes, Known]),
+            "refs": inputs["refs"] | "RefsByKey" >> beam.Map(_ref_by_key).with_output_types(tuple[bytes, bytes]),
+            "known": inputs["known"] | "KnownByKey" >> beam.Map(_known_by_key).with_output_types(tuple[bytes, bytes]),
         }
         outputs = (
             keyed
             | "SameKey" >> beam.CoGroupByKey()
-            | "Skip" >> beam.ParDo(_Skip(self.reprocess)).with_outputs(_SKIPPED, _RESUMED, _GONE, main=_NEW)
+            | "Skip"
+            >> beam.ParDo(_Skip(self.reprocess))
+            .with_output_types(ImageRef, **{_SKIPPED: ImageRef, _RESUMED: Reuse, _GONE: Known})
+            .with_outputs(_SKIPPED, _RESUMED, _GONE, main=_NEW)
         )
         return SkipOutput(outputs[_NEW], outputs[_SKIPPED], outputs[_RESUMED], outputs[_GONE])
 
@@ -92,13 +96,15 @@ class _Skip(beam.DoFn):
         _, same_key = group
         known: list[Known] = []
         unfinished: list[Known] = []
-        for entry in same_key["known"]:
+        for encoded in same_key["known"]:
+            entry = of_bytes(Known, encoded)
             (unfinished if entry.attempt else known).append(entry)
         listed = False
-        for ref in same_key["refs"]:
+        for encoded in same_key["refs"]:
+            ref = of_bytes(ImageRef, encoded)
             listed = True
-            if entry := first_current(ref, unfinished):
-                yield beam.pvalue.TaggedOutput(_RESUMED, Reuse(ref, entry))
+            if current := first_current(ref, unfinished):
+                yield beam.pvalue.TaggedOutput(_RESUMED, Reuse(ref, current))
             elif not self._reprocess and is_current(ref, known):
                 counters.inc(counters.IMAGES_SKIPPED)
                 yield beam.pvalue.TaggedOutput(_SKIPPED, ref)
@@ -109,9 +115,9 @@ class _Skip(beam.DoFn):
                 yield beam.pvalue.TaggedOutput(_GONE, entry)
 
 
-def _ref_by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:
-    return ref.key, ref
+def _ref_by_key(ref: ImageRef) -> tuple[bytes, bytes]:
+    return ref.key, to_bytes(ref)
 
 
-def _known_by_key(known: Known) -> tuple[bytes, Known]:
-    return known.key, known
+def _known_by_key(known: Known) -> tuple[bytes, bytes]:
+    return known.key, to_bytes(known)

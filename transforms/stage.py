@@ -63,9 +63,15 @@ class WriteOutput(NamedTuple):
     seconds: beam.PCollection[StageSeconds]
 
 
-def with_stage_outputs(do_fn: beam.DoFn) -> beam.PTransform:
-    """Returns the ParDo of a DoFn that tags failures as FAILURES and times as SECONDS; see `StageOutput.of`."""
-    return beam.ParDo(do_fn).with_outputs(FAILURES, SECONDS, main=MAIN)
+def with_stage_outputs(do_fn: beam.DoFn, main: Any) -> beam.PTransform:
+    """Returns the ParDo of a DoFn that tags failures as FAILURES and times as SECONDS; see `StageOutput.of`.
+
+    Args:
+      do_fn: the DoFn.
+      main: the type of its main output. Elements without a type are pickled wherever they cross to another stage.
+    """
+    typed = beam.ParDo(do_fn).with_output_types(main, **{FAILURES: Failure, SECONDS: StageSeconds})
+    return typed.with_outputs(FAILURES, SECONDS, main=MAIN)
 
 
 def _of_collection(hint: Any) -> Any:

@@ -15,14 +15,21 @@ from transforms.records import StageSeconds
 from transforms.shards import STAGE as WRITE
 
 # The phases of a run. Two more, listing and reading for digests, have the names of their stages.
-START_UP, WORK, FINISH = "start_up", "work", "finish"
+START_UP, COMPARE, WORK, FINISH = "start_up", "compare", "work", "finish"
 
 # The share of the batch size that the mean batch has at least if the batch size is a limit. Smaller batches are cut by
 # the ends of bundles, and a larger batch size would not help.
 _FULL_BATCH_SHARE = 0.9
 # With less than half a thread at work on average, no stage can be the limit of a run.
 _MIN_BUSY_THREADS = 0.5
-_ACTIVITIES = {START_UP: "starting", LIST: "listing", DIGEST: "reading", WORK: "reading", FINISH: "finishing"}
+_ACTIVITIES = {
+    START_UP: "starting",
+    LIST: "listing",
+    COMPARE: "comparing the images with earlier runs and each other",
+    DIGEST: "reading",
+    WORK: "reading",
+    FINISH: "finishing",
+}
 _TWICE_THE_CORES = "twice the cores (for about twice the images a second)"
 
 
@@ -67,9 +74,10 @@ class Measured:
 def phases(stages: Mapping[str, StageSeconds], elapsed: float) -> dict[str, float]:
     """Returns the phases of a run and their seconds, which add up to `elapsed`.
 
-    LIST and DIGEST come first. DIGEST reads files for digests that show which images are equal. WORK begins with
-    reading the first image and ends with the model's last call, without the time for loading the model. FINISH follows
-    it. START_UP is the rest of the time before WORK, and the time for loading the model.
+    START_UP lasts until listing begins, or the first other work, and has the time for loading the model. LIST follows.
+    DIGEST reads files for digests that show which images are equal. COMPARE is the rest of the time before WORK, in
+    which the runner joins the listing with earlier runs, and images of one size with each other. WORK begins with
+    reading the first image and ends with the model's last call, without the time for loading the model. FINISH follows.
     """
     before = [(stage, stages[stage]) for stage in (LIST, DIGEST) if stage in stages]
     at_work = [stages[stage] for stage in (READ, DECODE, EMBED) if stage in stages]
@@ -85,8 +93,17 @@ def phases(stages: Mapping[str, StageSeconds], elapsed: float) -> dict[str, floa
     load = stages.get(LOAD)
     # A worker loads the model at its first batch, while all its threads wait.
     loading = min(load.seconds / load.calls, end - begin) if load else 0.0
-    start_up = begin - sum(listing.values()) + loading
-    return {START_UP: start_up, **listing, WORK: end - begin - loading, FINISH: elapsed - end}
+    launch = min([begin, *(max(0.0, time.started) for _, time in before)])
+    compare = max(0.0, begin - launch - sum(listing.values()))
+    start_up = begin - compare - sum(listing.values()) + loading
+    return {
+        START_UP: start_up,
+        LIST: listing[LIST],
+        COMPARE: compare,
+        DIGEST: listing[DIGEST],
+        WORK: end - begin - loading,
+        FINISH: elapsed - end,
+    }
 
 
 def verdict(run: Measured) -> str:
@@ -104,6 +121,8 @@ def verdict(run: Measured) -> str:
         return f"start-up-bound: {share}; more images in one run would share it"
     if phase == LIST:
         return f"list-bound: {part} went into listing; a narrower --input, or --input_format list, would help"
+    if phase == COMPARE:
+        return f"compare-bound: {part} went into {_ACTIVITIES[COMPARE]}; a runner with more workers would help"
     if phase == DIGEST:
         faster = _any_of([*_more_in_flight(run, 0.5), "workers nearer to the storage"])
         return f"digest-bound: {part} went into reading files to find equal ones; {faster}"

@@ -7,6 +7,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import PipelineVisitor
+from apache_beam.typehints import typehints
 
 from pipeline import attempt as attempts
 from pipeline import graph, options
@@ -152,3 +153,45 @@ def test_vectors_leave_the_accelerator_before_they_are_written(built):
 )
 def test_only_what_an_input_matches_is_pruned(key, patterns, expected):
     assert graph._within(Known(key, "7", "ab" * 32, 10, "AAAAAA==", 1.0), patterns) is expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags", [(), ("--input_format=tar",), ("--decode_processes=2",)], ids=["files", "tar", "processes"]
+)
+def test_no_record_is_pickled(model, flags):
+    """The coder of a collection without a type pickles the records that cross to another stage."""
+    config, _ = options.parse(["--input=/photos/**", OUTPUT, *flags])
+    pipeline = beam.Pipeline("FnApiRunner")
+    attempt = dataclasses.replace(attempts.of(config), continues=True)
+    graph.build(pipeline, config, model, None, share_model_across_processes=False, attempt=attempt)
+    untyped = _Untyped()
+    pipeline.visit(untyped)
+    # Reports and tallies are few, and predictions cross to no other stage.
+    of_the_job = ("ComposeReport/", "NameFiles/", "WriteReport/", "EmbedImages/RunInference/")
+    inside_of_beam = (
+        "CoGroupByKeyImpl/",
+        "ReshufflePerKey/",
+        "/SameKey",
+        "/SameListed",
+        "/SameDigest",
+        "/SameFirst",
+        "/Done",
+    )
+    own = {
+        name
+        for name in untyped.names
+        if not name.startswith(of_the_job) and not any(part in name for part in inside_of_beam)
+    }
+    assert own == set()
+
+
+class _Untyped(PipelineVisitor):
+    """The names of the transforms that have an output whose elements have any type."""
+
+    def __init__(self):
+        self.names = set()
+
+    def visit_transform(self, transform_node):
+        if any(output.element_type is typehints.Any for output in transform_node.outputs.values()):
+            self.names.add(transform_node.full_label)

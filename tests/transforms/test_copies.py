@@ -12,12 +12,10 @@ import pytest
 
 from tests.collecting import collect
 from transforms import counters, keys
-from transforms.copies import CopyVectors, FindCopies, by_sha256, of_copy
+from transforms.copies import CopyVectors, FindCopies, of_copy
 from transforms.records import (
     Copy,
     Embedding,
-    EncodedBlock,
-    EncodedImage,
     Failure,
     ImageInfo,
     ImageRef,
@@ -56,21 +54,20 @@ class Read(beam.PTransform):
     contents: dict[bytes, bytes]
 
     def expand(self, refs):
-        return StageOutput.of(refs | with_stage_outputs(_Read(self.contents)))
+        return StageOutput.of(refs | with_stage_outputs(_Read(self.contents), tuple[str, ImageRef]))
 
 
 class _Read(beam.DoFn):
     def __init__(self, contents):
         self._contents = contents
 
-    def process(self, ref: ImageRef) -> Iterable[EncodedBlock]:
-        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(keys.uri(ref.key), 1.0))
+    def process(self, ref: ImageRef) -> Iterable[tuple[str, ImageRef]]:
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(keys.text(ref.key), 1.0))
         content = self._contents[ref.key]
         if content == UNREADABLE:
             yield beam.pvalue.TaggedOutput(FAILURES, Failure(ref.key, "read", "OSError", "no", True))
         else:
-            read = ImageRef(ref.key, ref.version or "as read", len(content), checksum(content), ref.has_copies)
-            yield EncodedBlock((EncodedImage(read, content),))
+            yield sha256(content), ImageRef(ref.key, ref.version or "as read", len(content), checksum(content))
 
 
 def find(contents, entries=(), by_crc32c=True, refs=None):
@@ -86,7 +83,7 @@ def find(contents, entries=(), by_crc32c=True, refs=None):
         return found._asdict()
 
     found, _ = collect(build)
-    found["read"] = sorted(keys.of_uri(busy.stage) for busy in found.pop("seconds"))
+    found["read"] = sorted(keys.of_text(busy.stage) for busy in found.pop("seconds"))
     return {
         tag: sorted(elements, key=lambda element: getattr(getattr(element, "ref", element), "key", element))
         for tag, elements in found.items()
@@ -179,12 +176,6 @@ def test_nothing_to_embed(entries, by_crc32c):
     assert find({}, entries, by_crc32c) == {
         name: [] for name in ("to_embed", "reused", "resumed", "copies", "failures", "read")
     }
-
-
-def test_by_sha256():
-    for content in (b"bytes", bytes(2**20) + b"tail"):
-        image = EncodedImage(ImageRef(b"/a", "7", len(content), "crc", True), content)
-        assert by_sha256(image) == (sha256(content), ImageRef(b"/a", "7", len(content), "crc"))
 
 
 INFO = ImageInfo(ImageRef(b"/first", "7", 9, "crc", True), "ab" * 32, "png", 30, 40)

@@ -27,7 +27,7 @@ from transforms.models.engines.fixed_batches import (
 )
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.engines.loading import ModelCall
-from transforms.records import DecodedBlock, Failure, ImageInfo, ImageRef
+from transforms.records import DecodedBlock, Embedding, Failure, ImageInfo, ImageRef
 from transforms.stage import StageOutput, with_stage_outputs
 
 pytestmark = pytest.mark.slow
@@ -97,7 +97,7 @@ def test_waiting_and_loading_are_counted_by_image(model):
     both = Prediction((info(b"a"), info(b"b")), call.vectors, call.errors, call_seconds(call, 2, 0.5))
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         predictions = pipeline | beam.Create([both])
-        outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check()))
+        outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check(), Embedding))
         times = outputs.seconds | beam.Map(lambda busy: (busy.stage, busy.items, busy.seconds, busy.calls, busy.device))
         expected = [("embed", 2, 0.5, 1, "GPU NVIDIA L4"), ("wait", 2, 0.25, 1, ""), ("load", 2, 3.0, 1, "")]
         assert_that(times, equal_to(expected))
@@ -176,7 +176,7 @@ def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():
     prediction = Prediction(infos, vectors, {0: InferenceError("too bright")}, ())
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         predictions = pipeline | beam.Create([prediction])
-        outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check()))
+        outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check(), Embedding))
         keys = outputs.main | "Keys" >> beam.Map(lambda embedding: embedding.info.ref.key)
         failed = outputs.failures | "Failed" >> beam.Map(lambda failure: (failure.key, failure.stage, failure.error))
         assert_that(keys, equal_to([b"good"]), label="keys")

@@ -8,7 +8,7 @@ import pytest
 from apache_beam import coders
 
 from transforms import records
-from transforms.record_coders import RecordCoder
+from transforms.record_coders import RecordCoder, of_bytes, to_bytes
 
 INFO = records.ImageInfo(
     records.ImageRef(b"gs://b/\xff\xfe.jpg", "7-1.5", 2**33, "AAAAAA==", True), "ab" * 32, "jpeg", 480, 640
@@ -43,6 +43,11 @@ def test_round_trip_through_the_registered_coder(record):
     assert isinstance(coder, RecordCoder) and coder.is_deterministic()
     coder = pickle.loads(pickle.dumps(coder))  # noqa: S301 - as Beam ships coders to workers
     assert fields(coder.decode(coder.encode(record))) == fields(record)
+
+
+@pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
+def test_round_trip_through_bytes(record):
+    assert fields(of_bytes(type(record), to_bytes(record))) == fields(record)
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)

@@ -9,24 +9,28 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.typehints.decorators import TypeCheckError
 
-from transforms.records import Failure
+from transforms.records import Failure, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
+
+
+def _odd(number):
+    return Failure.of(b"%d" % number, "halve", ValueError("odd"))
 
 
 class _Halve(beam.DoFn):
     """Even numbers go on as their halves; odd ones are failures; each takes a second."""
 
     def process(self, number):
-        yield beam.pvalue.TaggedOutput(SECONDS, 1.0)
+        yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of("halve", 1.0, ended=7.0))
         if number % 2:
-            yield beam.pvalue.TaggedOutput(FAILURES, f"{number} is odd")
+            yield beam.pvalue.TaggedOutput(FAILURES, _odd(number))
         else:
             yield number // 2
 
 
 class _Halves(Stage):
     def expand(self, numbers: beam.PCollection[int]) -> StageOutput[int]:
-        return StageOutput.of(numbers | with_stage_outputs(_Halve()))
+        return StageOutput.of(numbers | with_stage_outputs(_Halve(), int))
 
 
 class _Doubled(Stage):
@@ -43,8 +47,8 @@ def test_each_output_of_a_stage_has_its_name():
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create([3, 4, 6]) | _Halves()
         assert_that(outputs.main, equal_to([2, 3]), label="main")
-        assert_that(outputs.failures, equal_to(["3 is odd"]), label="failures")
-        assert_that(outputs.seconds, equal_to([1.0, 1.0, 1.0]), label="seconds")
+        assert_that(outputs.failures, equal_to([_odd(3)]), label="failures")
+        assert_that(outputs.seconds, equal_to([StageSeconds.of("halve", 1.0, ended=7.0)] * 3), label="seconds")
 
 
 def test_types_of_single_collections_are_checked():

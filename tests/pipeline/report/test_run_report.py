@@ -31,7 +31,14 @@ def test_what_it_holds(model):
             "batch_size": 4.0,
         },
     }
-    assert report["phases"] == {"start_up": 0.75, "list": 0.0, "digest": 0.0, "work": 2.5, "finish": 0.25}
+    assert report["phases"] == {
+        "start_up": 0.75,
+        "list": 0.0,
+        "compare": 0.0,
+        "digest": 0.0,
+        "work": 2.5,
+        "finish": 0.25,
+    }
     assert report["device"] == "CPU"
     assert report["model"] == {
         "name": "efficientnet_lite0",

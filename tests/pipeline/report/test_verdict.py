@@ -126,7 +126,7 @@ CASES = {
     ),
     "start-up": (
         run({"embed": 5.0}, stages={"list": busy(0.1, 3.0, 3.1), "embed": busy(0.9, 6.0, 6.9)}, elapsed=8.5),
-        "start-up-bound: 5.9 s of 8.5 s went into starting and loading the model; more images in one run would share "
+        "start-up-bound: 3.0 s of 8.5 s went into starting and loading the model; more images in one run would share "
         "it",
     ),
     "loading": (
@@ -172,6 +172,11 @@ CASES = {
         ),
         "digest-bound: 60.0 s of 91.0 s went into reading files to find equal ones; --read_concurrency 32 or workers "
         "nearer to the storage would help",
+    ),
+    "joins": (
+        run({}, stages={"list": busy(1.0, 4.0, 5.0), "embed": busy(40.0, 65.0, 90.0)}, elapsed=91.0),
+        "compare-bound: 60.0 s of 91.0 s went into comparing the images with earlier runs and each other; a runner "
+        "with more workers would help",
     ),
     "finish": (
         run({}, stages={"embed": busy(3.0, 6.0, 8.0)}, elapsed=20.0),
@@ -219,9 +224,17 @@ def test_phases_add_up():
         "embed": busy(9.0, 15.0, 72.0),
         "write": busy(9.0, 15.0, 74.0),
     }
-    assert phases(stages, 75.0) == {"start_up": 8.0, "list": 2.0, "digest": 4.0, "work": 58.0, "finish": 3.0}
+    assert phases(stages, 75.0) == {
+        "start_up": 3.0,
+        "list": 2.0,
+        "compare": 5.0,
+        "digest": 4.0,
+        "work": 58.0,
+        "finish": 3.0,
+    }
     stages["load"] = busy(33.0, 12.5, 16.0, items=11)
-    assert phases(stages, 75.0) == {"start_up": 11.0, "list": 2.0, "digest": 4.0, "work": 55.0, "finish": 3.0}
+    with_loading = phases(stages, 75.0)
+    assert (with_loading["start_up"], with_loading["compare"], with_loading["work"]) == (6.0, 5.0, 55.0)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +259,11 @@ def test_phases_add_up_where_clocks_differ_and_stages_overlap(stages):
 
 def test_a_phase_ends_where_images_are_worked_on():
     stages = {"list": busy(1.0, 1.0, 8.0), "embed": busy(1.0, 4.0, 9.0)}
-    assert phases(stages, 10.0) == {"start_up": 1.0, "list": 3.0, "digest": 0.0, "work": 5.0, "finish": 1.0}
+    assert phases(stages, 10.0) == {
+        "start_up": 1.0,
+        "list": 3.0,
+        "compare": 0.0,
+        "digest": 0.0,
+        "work": 5.0,
+        "finish": 1.0,
+    }
