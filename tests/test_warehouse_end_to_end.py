@@ -98,6 +98,11 @@ class Warehouse:
         assert len({row["key"] for row in found}) == len(found)
         return {row["key"].rpartition("/photos/")[2]: row for row in found}
 
+    def remove(self) -> None:
+        """Removes the tables and what lies in the temporary bucket, and leaves the bucket of images."""
+        self._bq.delete_dataset(self._dataset, delete_contents=True)
+        self.temp.delete_blobs(list(self.temp.list_blobs()))
+
     def tables(self) -> set[str]:
         return {table.table_id for table in self._bq.list_tables(self._dataset)}
 

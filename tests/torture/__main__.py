@@ -48,8 +48,7 @@ def _tortures(scratch: Path, quick: bool) -> Iterator[tuple[str, Callable[[], li
         with _cloud(directory("cloud")) as cloud:
             outcomes = [history.run(cloud, rounds=2 if quick else 6)]
             with sweep.prepared(cloud) as prepared:
-                for kind in sweep.KINDS:
-                    outcomes.append(prepared.run(kind, _QUICK_EVERY if quick else 1))
+                outcomes += prepared.run(_QUICK_EVERY if quick else 1)
             return outcomes
 
     yield "cloud", of_cloud
