@@ -44,21 +44,23 @@ def _tortures(scratch: Path, quick: bool) -> Iterator[tuple[str, Callable[[], li
     if disks.can_mount():
         yield "disks", lambda: disks.run(directory("disks"))
 
-    def of_cloud() -> list[Outcome]:
-        with _cloud(directory("cloud")) as cloud:
-            outcomes = [history.run(cloud, rounds=2 if quick else 6)]
-            with sweep.prepared(cloud) as prepared:
-                outcomes += prepared.run(_QUICK_EVERY if quick else 1)
-            return outcomes
+    def of_history() -> list[Outcome]:
+        with _cloud(directory("history")) as cloud:
+            return [history.run(cloud, rounds=2 if quick else 6)]
 
-    yield "cloud", of_cloud
+    def of_sweep() -> list[Outcome]:
+        with _cloud(directory("sweep")) as cloud, sweep.prepared(cloud) as prepared:
+            return prepared.run(_QUICK_EVERY if quick else 1)
+
+    yield "history", of_history
+    yield "sweep", of_sweep
     yield "soak", lambda: [soak.run(directory("soak"), 5000 if quick else 50_000)]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="five minutes in place of half an hour")
-    parser.add_argument("--only", metavar="NAME", help="one of kills, disks, cloud, soak (default: all)")
+    parser.add_argument("--only", metavar="NAME", help="one of kills, disks, history, sweep, soak (default: all)")
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:

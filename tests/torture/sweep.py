@@ -138,7 +138,9 @@ class Sweep:
         tried: Counter[str] = Counter()
         broken = []
         with concurrent.futures.ThreadPoolExecutor(self._lanes.qsize()) as pool:
-            for met, problem in pool.map(self._try, nights):
+            for number, (met, problem) in enumerate(pool.map(self._try, nights), 1):
+                if number % 10 == 0:
+                    sys.stderr.write(f"sweep: {number} of {len(nights)} nights\n")
                 tried.update(met)
                 broken += [problem] if problem else []
         check(not broken, "\n".join(broken))
