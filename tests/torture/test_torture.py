@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_kills(tmp_path):
-    assert kills.run(tmp_path, images=400, kills=3, seed=1).tried == 3
+    assert kills.run(tmp_path, images=300, kills=3, seed=1).tried == 3
 
 
 def test_history(cloud):
@@ -17,8 +17,8 @@ def test_history(cloud):
 
 def test_sweep(cloud):
     with sweep.prepared(cloud) as prepared:
-        tried = {outcome.fault: outcome.tried for outcome in prepared.run(every=30)}
-    assert tried.keys() == set(sweep.KINDS.values()) and min(tried.values()) >= 4
+        tried = {outcome.fault: outcome.tried for outcome in prepared.run(every=60)}
+    assert tried.keys() == set(sweep.KINDS.values()) and min(tried.values()) >= 2
 
 
 def test_soak(tmp_path):
