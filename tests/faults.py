@@ -34,6 +34,7 @@ _HOP_BY_HOP = {"connection", "expect", "host", "keep-alive", "proxy-connection",
 _REFUSALS = {
     "unavailable": (503, "backendError", "We encountered an internal error. Please try again."),
     "too_many": (429, "rateLimitExceeded", "Exceeded rate limits: too many requests."),
+    "repeated": (409, "duplicate", "Already Exists: the job of this id."),
     "unmet": (412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."),
 }
 
@@ -239,6 +240,7 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.hold = hold
         self.preconditions = preconditions
         self.changing = threading.Lock()
+        self.lost: dict[str | None, tuple[int, list[tuple[str, str]], bytes]] = {}
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
 
@@ -327,7 +329,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         os.close(self.connection.detach())
 
     def _forward_if_met(self, lose_reply: bool) -> None:
-        """Forwards a request, or refuses a change of an object that has not the generation that it names."""
+        """Forwards a request, unless it is a repetition or names a generation that its object does not have."""
+        if lost := self.server.lost.get(self._recognized()):
+            self._reply_to_repetition(*lost)
+            return
         url = urllib.parse.urlsplit(self.path)
         expected = dict(urllib.parse.parse_qsl(url.query)).get("ifGenerationMatch")
         if not self.server.preconditions or expected is None or self.command not in ("POST", "DELETE"):
@@ -342,6 +347,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._forward(lose_reply)
             else:
                 self._refuse("unmet")
+
+    def _recognized(self) -> str | None:
+        """Returns the name by which the services, unlike their emulators, recognize a request that is made again."""
+        if self.command == "PUT" and "upload_id=" in self.path:
+            return self.path
+        if self.command == "POST" and urllib.parse.urlsplit(self.path).path.endswith("/jobs"):
+            job = re.search(rb'"jobId": ?"([^"]*)"', self._small)
+            return job[1].decode() if job else None
+        return None
+
+    def _reply_to_repetition(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Replies that an upload is complete, or that a job of that id exists."""
+        if self.command == "POST":
+            self._refuse("repeated")
+            return
+        self._note(status)
+        self._reply_whole(status, headers, body)
 
     def _generation(self, path: str) -> str:
         """Returns the generation of an object in the target, "0" if there is none."""
@@ -361,7 +383,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._reply_whole(502, [("Content-Type", "text/plain")], f"the target is gone: {error!r}".encode())
                 return
             if lose_reply:
-                reply.read()
+                body = reply.read()
+                if reply.status < 400 and (request := self._recognized()):
+                    self.server.lost[request] = reply.status, _end_to_end(reply.headers), body
                 self._note("lost_reply")
                 self._reset()
             else:

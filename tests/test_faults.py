@@ -432,3 +432,26 @@ def test_a_lost_reply_took_effect_in_bigquery(bigquery_url):
         with pytest.raises(google.api_core.exceptions.Conflict):
             _bigquery(proxy.url).create_table(table)
         assert [each.outcome for each in proxy.log] == ["lost_reply", 409]
+
+
+def test_a_job_whose_reply_was_lost_is_not_done_again(bigquery_url):
+    _bigquery(bigquery_url).create_dataset("twice")
+    _bigquery(bigquery_url).create_table(bigquery.Table("test.twice.rows", [bigquery.SchemaField("number", "INT64")]))
+    insert = "INSERT INTO twice.rows (number) VALUES (1)"
+    with fault_proxy(bigquery_url, rates=Faults(lost_reply=1), in_a_row=1, paths="^POST .*/jobs") as proxy:
+        with pytest.raises(google.api_core.exceptions.Conflict):  # as BigQuery says where a job of that id exists
+            for _ in range(2):
+                with contextlib.suppress(requests.exceptions.ConnectionError):
+                    _bigquery(proxy.url).query(insert, job_id="once", job_id_prefix=None, retry=None, job_retry=None)
+        assert [each.outcome for each in proxy.log if each.method == "POST"] == ["lost_reply", "repeated"]
+    (row,) = _bigquery(bigquery_url).query_and_wait("SELECT COUNT(*) AS count FROM twice.rows")
+    assert row.count == 1
+
+
+def test_an_upload_whose_reply_was_lost_is_complete(storage_url):
+    bucket = _storage(storage_url).create_bucket("complete")
+    with fault_proxy(storage_url, rates=Faults(lost_reply=1), in_a_row=1, paths="^PUT") as proxy:
+        with _storage(proxy.url).bucket("complete").blob("a").open("wb") as file:
+            file.write(b"x")
+        assert [each.outcome for each in proxy.log if each.method == "PUT"] == ["lost_reply", 200]
+    assert bucket.blob("a").download_as_bytes() == b"x"

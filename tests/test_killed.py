@@ -344,20 +344,6 @@ def test_a_second_process_leaves_the_parts_of_the_first(tmp_path):
     assert_nothing_is_left(output)
 
 
-def test_ten_kills_in_a_row(tmp_path):
-    paths = data.write_images(tmp_path / "photos", 800, height=60, width=80)
-    output = tmp_path / "out"
-    embedded: list[bytes] = []
-    for _ in range(10):
-        embedded = kill(output, "--input", tmp_path / "photos", *NAMED, at=len(embedded) + 12)
-        assert len(set(embedded)) == len(embedded)
-    go_on(output, "--input", tmp_path / "photos", *NAMED)
-    assert vectors(output).keys() == {os.fsencode(path) for path in paths}
-    assert counts(output) == {"listed": 800, "embedded": 800}
-    assert sum(attempts(output)[:-1]) == len(embedded) and len(attempts(output)) == 11
-    assert_nothing_is_left(output)
-
-
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
     """A filesystem of its own with few megabytes."""

@@ -143,16 +143,31 @@ def test_an_attempt_checks_its_claim(config, tmp_path):
 
 def test_a_claim_that_is_lost_in_between_is_left(config, tmp_path, monkeypatch):
     own, claim = claimed(config, tmp_path)
-    read = contested.read
+    read, of_another = contested.read, json.dumps({"attempt": LATER})
 
     def read_and_lose(path):
         present = read(path)
-        claim.write_text("of another process")
+        claim.write_text(of_another)
         return present
 
     monkeypatch.setattr(contested, "read", read_and_lose)
     own.finish()
-    assert claim.read_text() == "of another process"
+    assert claim.read_text() == of_another
+
+
+def test_a_claim_that_shows_a_sign_of_life_in_between_goes(config, tmp_path, monkeypatch):
+    own, path = claimed(config, tmp_path)
+    remove = contested.remove
+
+    def after_a_beat(claim, state):
+        monkeypatch.setattr(contested, "remove", remove)
+        present = contested.read(claim)
+        contested.write(claim, present.content + b" ", present.state)
+        remove(claim, state)
+
+    monkeypatch.setattr(contested, "remove", after_a_beat)
+    own.finish()
+    assert contested.remove is remove and not path.exists()
 
 
 def journals(own, *keys, started_at=None):

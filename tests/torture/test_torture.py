@@ -1,0 +1,25 @@
+"""tests.torture: a short part of each torture but that of disks, which needs root."""
+
+import pytest
+
+from tests.torture import history, kills, soak, sweep
+
+pytestmark = pytest.mark.slow
+
+
+def test_kills(tmp_path):
+    assert kills.run(tmp_path, images=300, kills=3, seed=1).tried == 3
+
+
+def test_history(cloud):
+    assert history.run(cloud, rounds=2, seed=1).tried == 4
+
+
+def test_sweep(cloud):
+    with sweep.prepared(cloud) as prepared:
+        tried = {outcome.fault: outcome.tried for outcome in prepared.run(every=60)}
+    assert tried.keys() == set(sweep.KINDS.values()) and min(tried.values()) >= 2
+
+
+def test_soak(tmp_path):
+    assert soak.run(tmp_path, images=5000).tried == 5000
