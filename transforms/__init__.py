@@ -12,6 +12,7 @@ _MODULES = {
     "DescribeImages": "list",
     "SkipKnown": "skip",
     "FindCopies": "copies",
+    "DigestImages": "read",
     "ReadImages": "read",
     "DecodeImages": "decode",
     "DecodeInProcesses": "decode_in_processes",

@@ -252,6 +252,14 @@ class _ReadRest(beam.DoFn):
 class DigestImages(Stage):
     """ImageRef of a file → StageOutput of (SHA-256 of its bytes in hex, ImageRef with size and checksum).
 
+    >>> from pathlib import Path
+    >>> from pipeline.options import SAMPLES
+    >>> cat = str(Path(SAMPLES).with_name("cat.jpg"))
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(cat))])
+    ...     _ = (refs | DigestImages()).main | beam.Map(lambda digest: print(len(digest[0]), digest[1].size))
+    64 25529
+
     Attributes: see ReadImages.
 
     Raises:
