@@ -111,6 +111,13 @@ class _Decode(beam.DoFn):
         timestamp: Any = beam.DoFn.TimestampParam,
         window: Any = beam.DoFn.WindowParam,
     ) -> Iterable[Any]:
+        try:
+            yield from self._process(element, timestamp, window)
+        except BaseException:  # also when Beam drops this generator, because a stage after it has failed
+            self._forget()
+            raise
+
+    def _process(self, element: ImageRef | EncodedBlock, timestamp: Any, window: Any) -> Iterator[Any]:
         if self._at is None or window != self._at[1]:
             yield from self._rest()
             self._at = timestamp, window
@@ -126,7 +133,11 @@ class _Decode(beam.DoFn):
                 yield from self._submit()
 
     def finish_bundle(self) -> Iterator[Any]:
-        yield from self._rest()
+        try:
+            yield from self._rest()
+        except BaseException:
+            self._forget()
+            raise
 
     def _submit(self) -> Iterator[Any]:
         images, self._images, self._key_bytes = self._images, [], 0

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ STAGE = "decode"
 _LOOK_SECONDS = 0.5
 # A process that has jobs and decodes none of their images for so long hangs in reading, or was stopped.
 _SILENT_SECONDS = 600.0
-# So many processes may die one after the other without a result between them.
+# So many processes may die one after the other without a result, or an image that is to blame, between them.
 _MOST_DEATHS = 5
 # An image whose decoding has ended so many processes is a failure. Something else may have ended the first.
 _DEATHS_OF_AN_IMAGE = 2
@@ -66,7 +67,8 @@ class Pool:
         self._receiving = False
         self._again: deque[_Task] = deque()  # tasks of processes that have died
         self._deaths = 0
-        self._users: set[User] = set()
+        self._error: RuntimeError | None = None
+        self._users: weakref.WeakSet[User] = weakref.WeakSet()
         self._turns = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the pool
         self._processes = [self._start() for _ in range(settings.processes)]
 
@@ -112,6 +114,8 @@ class Pool:
     def wait(self, is_enough: Callable[[], bool]) -> None:
         """Waits until a condition holds, and receives what comes meanwhile."""
         while not is_enough():
+            if self._error:
+                raise self._error
             if self._receiving:
                 self._changed.wait(_LOOK_SECONDS)
                 continue
@@ -136,7 +140,8 @@ class Pool:
                 if done is not None:  # the first message says that the process has started
                     self._deaths = 0
                     slot, task = process.tasks.pop(done.number)
-                    if not task.user.take(process, slot, done, task):
+                    user = task.user()
+                    if user is None or not user.take(process, slot, done, task):
                         self.release(process, slot)
         except (EOFError, OSError):
             self._replace(process, process.shared.at_work())
@@ -152,12 +157,13 @@ class Pool:
     def _replace(self, process: "_Process", at_work: AtWork | None, error: Exception | None = None) -> None:
         """Starts a process in place of another one, whose images are read and decoded again."""
         exit_code = process.end()
-        self._deaths += 1
+        self._deaths = 0 if at_work else self._deaths + 1
         if self._deaths > _MOST_DEATHS:
-            raise RuntimeError(
+            self._error = RuntimeError(
                 f"{_MOST_DEATHS} decoder processes ended one after the other, the last one with exit code {exit_code}: "
                 "expected them to decode; --decode_processes 0 does without them"
             )
+            raise self._error
         for number, (_, task) in process.tasks.items():
             if at_work and at_work.job == number:
                 task.blame(at_work.image, error)
@@ -190,6 +196,9 @@ class User:
                 self._pool.release(process, slot)
             self._tasks: set[_Task] = set()
             self._results: deque[tuple[_Process, int, Done]] = deque()
+
+    def __del__(self) -> None:
+        self.forget()  # a bundle that failed may have left results, whose places others need
 
     def submit(self, images: Sequence[ImageRef | EncodedImage]) -> Iterator[Decoded]:
         """Starts a job of at most `settings.job_images` images. Yields results that have come meanwhile.
@@ -237,7 +246,7 @@ class _Task:
     """The images of a job, and what is known of those that have ended a process."""
 
     def __init__(self, user: User, images: tuple[ImageRef | EncodedImage, ...]):
-        self.user = user
+        self.user = weakref.ref(user)  # the results of a user that is gone are dropped
         self.images = images
         self.failed: dict[int, Failure] = {}
         self._deaths: Counter[int] = Counter()

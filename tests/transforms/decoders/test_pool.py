@@ -187,12 +187,23 @@ def test_an_image_that_crashes_a_decoder_costs_itself_alone(tmp_path, joined, ho
     check(found, 40, **{"crash.jpg": ("decode", "KilledTheProcess"), "memory.jpg": ("decode", "OutOfMemory")})
 
 
+def test_many_images_that_crash_a_decoder_in_one_job(tmp_path, joined, hostile):
+    refs = files(tmp_path / "photos", 10)
+    for name in "abcd":
+        (tmp_path / "photos" / f"{name}.jpg").write_bytes(data.jpeg(99, 30, 40) + b"crash")
+        refs.append(ImageRef(os.fsencode(tmp_path / "photos" / f"{name}.jpg")))
+    found = results(joined(), refs, at_once=14)
+    check(found, 10, **{f"{name}.jpg": ("decode", "KilledTheProcess") for name in "abcd"})
+
+
 def test_processes_that_cannot_start_fail_the_bundle(tmp_path, joined, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(
         RuntimeError, match="5 decoder processes ended one after the other, the last one with exit code 1"
     ):
-        results(joined(), files(tmp_path / "photos", 3))
+        results(user := joined(), files(tmp_path / "photos", 3))
+    with pytest.raises(RuntimeError, match="decoder processes ended one after the other"):  # the bundle runs again
+        results(user, files(tmp_path / "photos", 3))
 
 
 def test_jobs_that_are_dropped_leave_room_for_others(tmp_path, joined):
@@ -203,6 +214,18 @@ def test_jobs_that_are_dropped_leave_room_for_others(tmp_path, joined):
             break
         user.forget()
     check(results(user, refs), 30)
+
+
+def test_a_user_that_is_gone_leaves_its_places_to_others(tmp_path, joined):
+    refs = files(tmp_path / "photos", 30)
+    first, user = joined(), joined()
+    for _ in range(3 * SLOTS):
+        lost = pool.join(SETTINGS)
+        for _ in lost.submit(refs[:2]):
+            break
+        del lost
+    check(results(user, refs), 30)
+    assert first is not user
 
 
 def test_the_processes_end_with_their_last_user(joined):
