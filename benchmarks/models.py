@@ -11,8 +11,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from benchmarks import photographs
 
 ROOT = Path(__file__).parents[1]
+CACHE_DEFAULT = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "beam-image-embeddings" / "benchmarks"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Model:
       batch_size: images per call.
       images: the default number of photographs.
       handle: the value of `run_pipeline.py --model`; None for the path of the SavedModel.
+      photograph_size: (width, height) of all photographs in pixels; None for those of two sizes.
     """
 
     name: str
@@ -34,6 +41,7 @@ class Model:
     batch_size: int
     images: int
     handle: str | None = None
+    photograph_size: tuple[int, int] | None = None
 
 
 MODELS = {
@@ -44,6 +52,12 @@ MODELS = {
         Model("inception_resnet_v2", (299, 299), 1536, 16, 256),
     )
 }
+
+# A model that takes next to no time, for photographs that take little: the cost of all that surrounds a model.
+AVERAGES = Model("averages", (64, 64), 48, 32, 20_000, photograph_size=photographs.THUMBNAIL)
+# The same for simulated devices: enough for the fastest, and half a minute of the slowest.
+OF_DEVICES = dataclasses.replace(AVERAGES, images=10_000)
+_SIDE = 16  # of the squares whose colours it averages
 
 
 def make(model: Model, cache: Path) -> Path:
@@ -78,16 +92,26 @@ def write(name: str, directory: Path) -> None:
 
     from transforms.models.engines import opening
 
-    network = opening.load_efficientnet_lite0(name)
-    images = tf.TensorSpec((None, *MODELS[name].image_size, 3), tf.float32, name="images")
+    if name == AVERAGES.name:
+        model, network, call = AVERAGES, tf.Module(), _averages
+    else:
+        model = MODELS[name]
+        network = call = opening.load_efficientnet_lite0(name)
+    images = tf.TensorSpec((None, *model.image_size, 3), tf.float32, name="images")
 
     @tf.function(input_signature=[images], autograph=False)
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"default": network(images)}
+        return {"default": call(images)}
 
     partial = directory.with_suffix(".partial")
     tf.saved_model.save(network, str(partial), signatures={"serving_default": serve})
     partial.rename(directory)
+
+
+def _averages(images: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.reshape(tf.nn.avg_pool2d(images, _SIDE, _SIDE, "VALID"), (-1, AVERAGES.dimension))
 
 
 if __name__ == "__main__":
