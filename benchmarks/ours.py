@@ -8,6 +8,7 @@ try a model do not count, and a batch counts its images without padding.
 import functools
 import importlib.machinery
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,39 +16,49 @@ from typing import Any
 from benchmarks.peers import contract
 from pipeline.launch import main
 
-_MODULE = "transforms.embed"
+
+def after_import(name: str, change: Callable[[ModuleType], None]) -> None:
+    """Calls a function with a module once it has been imported, so that the function can replace parts of it."""
+    sys.meta_path.insert(0, _AfterImport(name, change))
 
 
-class _BatchRecorder:
-    """An import hook that wraps the handler when its module is imported, and so records its batches."""
+def record_batches(output: Path) -> None:
+    """Makes the command record its batches in its output directory."""
 
-    def __init__(self, output: Path):
-        self._output = output
-
-    def find_spec(self, name: str, path: Any, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        if name != _MODULE:
-            return None
-        spec: Any = importlib.machinery.PathFinder.find_spec(name, path)
-        execute = spec.loader.exec_module
-
-        def execute_and_wrap(module: ModuleType) -> None:
-            execute(module)
-            self._wrap(module)
-
-        spec.loader.exec_module = execute_and_wrap
-        return spec
-
-    def _wrap(self, module: ModuleType) -> None:
+    def wrap(module: ModuleType) -> None:
         infer = module.EmbeddingModelHandler.run_inference
 
         @functools.wraps(infer)
         def recorded(handler: object, batch: list, *args: object, **kwargs: object) -> list:
-            with contract.batch(self._output, len(batch)):
+            with contract.batch(output, len(batch)):
                 return list(infer(handler, batch, *args, **kwargs))
 
         module.EmbeddingModelHandler.run_inference = recorded
 
+    after_import("transforms.embed", wrap)
+
+
+class _AfterImport:
+    """An import hook that calls a function with one module after its import."""
+
+    def __init__(self, name: str, change: Callable[[ModuleType], None]):
+        self._name = name
+        self._change = change
+
+    def find_spec(self, name: str, path: Any, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        if name != self._name:
+            return None
+        spec: Any = importlib.machinery.PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+
+        def execute_and_change(module: ModuleType) -> None:
+            execute(module)
+            self._change(module)
+
+        spec.loader.exec_module = execute_and_change
+        return spec
+
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, _BatchRecorder(Path(sys.argv[1])))
+    record_batches(Path(sys.argv[1]))
     sys.exit(main(sys.argv[2:]))
