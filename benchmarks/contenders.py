@@ -26,6 +26,8 @@ class Contender:
       roof: the name of the contender that is this one's roof.
       writes_vectors: whether it does the whole job, and not a part of it.
       is_first: whether it starts without the results that earlier runs of this project cached about the model.
+      cores: the number of cores that it may use; None for all of this machine.
+      device_rate: images per second of the simulated device that it has; None without one.
     """
 
     name: str
@@ -37,9 +39,21 @@ class Contender:
     roof: str = "loop"
     writes_vectors: bool = True
     is_first: bool = False
+    cores: int | None = None
+    device_rate: int | None = None
+
+    @property
+    def directory(self) -> str:
+        """The name of a directory for its output."""
+        device = f"-device-{self.device_rate}" if self.device_rate else ""
+        return f"{self.name}{device}{f'-cores-{self.cores}' if self.cores else ''}"
 
     def command(self, photographs: Path, saved_model: Path, model: Model, output: Path, cache: Path) -> list[str]:
         """Returns the command, which runs from this project's root."""
+        limit = machine.on_cores(self.cores) if self.cores else []
+        return [*limit, *self._command(photographs, saved_model, model, output, cache)]
+
+    def _command(self, photographs: Path, saved_model: Path, model: Model, output: Path, cache: Path) -> list[str]:
         python = environments.python(self.environment, cache)
         if self.kind == OURS:
             paths = ("--input", photographs, "--output", output, "--model", model.handle or saved_model)

@@ -30,6 +30,11 @@ def has_bfloat16() -> bool:
     return bool(_BFLOAT16 & set((_cpu("flags") or _cpu("Features")).split()))
 
 
+def on_cores(number: int) -> list[str]:
+    """Returns the beginning of a command that may use so many of this process's cores."""
+    return ["taskset", "--cpu-list", ",".join(map(str, sorted(os.sched_getaffinity(0))[:number]))]
+
+
 def versions() -> dict[str, str]:
     """Returns the versions of Python, of this project's libraries and of the libraries of its peers."""
     peers = [requirement.split("==") for requirement, *_ in environments.REQUIREMENTS.values()]

@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import datetime
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,17 +17,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contenders, environments, machine, memory, models, photographs, rounds, start_up, table
+from benchmarks import (
+    contenders,
+    environments,
+    machine,
+    memory,
+    models,
+    photographs,
+    rounds,
+    small_images,
+    start_up,
+    table,
+)
 from benchmarks.contenders import Contender
 from benchmarks.models import MODELS, Model
 
-START_UP, MEMORY = "start_up", "memory"
+SMALL_IMAGES, SIMULATED_DEVICE, START_UP, MEMORY = "small_images", "simulated_device", "start_up", "memory"
 
 _EPILOG = """\
 examples:
   python -m benchmarks.suite --json results.json
   python -m benchmarks.suite --images 300 --runs 1 --only ours plain   a quick test, in two minutes
   python -m benchmarks.suite --models inception_resnet_v2
+  python -m benchmarks.suite --only small_images simulated_device
 
 Rates are images per second, times are seconds, memory is MiB.
 """
@@ -37,7 +48,7 @@ Rates are images per second, times are seconds, memory is MiB.
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures, prints the table, and returns the exit code: 1 if a run failed, 2 if an environment cannot be made."""
     available = contenders.available()
-    names = [*(contender.name for contender in available), START_UP, MEMORY]
+    names = [*(contender.name for contender in available), SMALL_IMAGES, SIMULATED_DEVICE, START_UP, MEMORY]
     args = _parser(names).parse_args(argv)
     selected = args.only or names
     selection = [contender for contender in available if contender.name in selected]
@@ -60,6 +71,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=scratch) as outputs:
             results["models"].append(_measure(MODELS[name], selection, args, Path(outputs)))
         _write(results, args.json)
+    small = {
+        SMALL_IMAGES: (models.AVERAGES, small_images.contenders(args.cores)),
+        SIMULATED_DEVICE: (models.OF_DEVICES, small_images.simulated_devices(args.cores)),
+    }
+    for part, (model, of_part) in small.items():
+        if part in selected:
+            with tempfile.TemporaryDirectory(dir=scratch) as outputs:
+                results[part] = _measure(model, of_part, args, Path(outputs))
+            _write(results, args.json)
     if START_UP in selected:
         results[START_UP] = start_up.measure(args.runs)
         _write(results, args.json)
@@ -68,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         results[MEMORY] += memory.by_batch_size(memory.BATCH_SIZES, scratch)
         _write(results, args.json)
     print(table.text(results))
-    return int(any(run["error"] for model in results["models"] for row in model["contenders"] for run in row["runs"]))
+    measured = [*results["models"], *(results[part] for part in small if part in results)]
+    return int(any(run["error"] for model in measured for row in model["contenders"] for run in row["runs"]))
 
 
 def _write(results: dict, path: Path | None) -> None:
@@ -81,23 +102,26 @@ def _measure(model: Model, selection: Sequence[Contender], args: argparse.Namesp
     saved_model = models.make(model, args.cache)
     images = args.images or model.images
     inputs = scratch / f"photographs-{model.name}"
-    size = photographs.lay_out(photographs.make(args.cache / "photographs-1", images), inputs)
+    directory = photographs.THUMBNAILS if model.photograph_size else photographs.PHOTOGRAPHS
+    size = photographs.lay_out(photographs.make(args.cache / directory, images, model.photograph_size), inputs)
     if model.handle:  # this project caches nothing about a model in the package
         selection = [contender for contender in selection if not contender.is_first]
     else:
         models.fill_cache(saved_model, contenders.cache_variables(args.cache / "models-cache"))
-    runs: dict[str, list[rounds.Run]] = {contender.name: [] for contender in selection}
+    runs: dict[Contender, list[rounds.Run]] = {contender: [] for contender in selection}
     reference: rounds.Vectors = {}
     for number in range(1, args.runs + 1):
         for contender in selection:
-            output = scratch / f"{model.name}-{contender.name}-{number}"
+            output = scratch / f"{model.name}-{contender.directory}-{number}"
             command = contender.command(inputs, saved_model, model, output, args.cache)
             variables = contender.environment_variables(output, args.cache)
             run = rounds.run(command, variables, output, images, contender.writes_vectors, reference)
-            runs[contender.name].append(run)
+            runs[contender].append(run)
             outcome = run.error or f"{run.seconds:.1f} s, steady state {run.steady_state or 0:.1f} images/s"
             print(
-                f"{model.name}, round {number} of {args.runs}, {contender.name}: {outcome}", file=sys.stderr, flush=True
+                f"{model.name}, round {number} of {args.runs}, {contender.directory}: {outcome}",
+                file=sys.stderr,
+                flush=True,
             )
             if not run.error:  # a failed run's files may explain it
                 shutil.rmtree(output)
@@ -114,7 +138,9 @@ def _measure(model: Model, selection: Sequence[Contender], args: argparse.Namesp
                 "kind": contender.kind,
                 "what": contender.description,
                 "roof": contender.roof,
-                "runs": [dataclasses.asdict(run) for run in runs[contender.name]],
+                "cores": contender.cores,
+                "device_rate": contender.device_rate,
+                "runs": [dataclasses.asdict(run) for run in runs[contender]],
             }
             for contender in selection
         ],
@@ -133,9 +159,17 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         "--images",
         type=int,
         metavar="N",
-        help="photographs, every third 1600x1200 and the others 640x480 (default: "
-        + ", ".join(f"{model.images} for {model.name}" for model in MODELS.values())
+        help="photographs, every third 1600x1200 and the others 640x480; or thumbnails of 64x64 (default: "
+        + ", ".join(f"{model.images} for {model.name}" for model in (*MODELS.values(), models.AVERAGES))
         + ")",
+    )
+    parser.add_argument(
+        "--cores",
+        nargs="+",
+        type=int,
+        default=small_images.cores_default(),
+        metavar="N",
+        help=f"numbers of cores for {SMALL_IMAGES} and {SIMULATED_DEVICE} (default: 1 and 2, where there are so many)",
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all of them")
     parser.add_argument(
@@ -145,9 +179,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cache",
         type=Path,
-        default=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "beam-image-embeddings"
-        / "benchmarks",
+        default=models.CACHE_DEFAULT,
         metavar="DIR",
         help="the directory for photographs (0.4 GB), models (0.3 GB) and environments (4 GB) (default: %(default)s)",
     )

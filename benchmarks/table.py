@@ -8,7 +8,9 @@ from pathlib import Path
 from benchmarks import measures, memory
 from benchmarks.contenders import PEER, ROOF
 from benchmarks.measures import Spread
+from benchmarks.small_images import PEER_NAME
 
+_RATE = "images per second, median (least–greatest)"
 _HEAD = ("", "whole job", "× peer", "× roof", "steady state", "× peer", "× roof", "first batch, s", "cosine", "what")
 
 
@@ -24,6 +26,10 @@ def text(results: dict) -> str:
     ]
     for model in results["models"]:
         lines += ["", *_model_table(model)]
+    if small := results.get("small_images"):
+        lines += ["", *small_images_table(small)]
+    if devices := results.get("simulated_device"):
+        lines += ["", *devices_table(devices)]
     if start_up := results.get("start_up"):
         cells = [(name, _spread(measures.spread(seconds)), "") for name, seconds in start_up.items()]
         lines += ["", "start-up, seconds, median (least–greatest)", ""]
@@ -42,10 +48,7 @@ def _model_table(model: dict) -> list[str]:
         for name, row in rows.items()
     }
     cells = [_HEAD]
-    failures = []
     for name, row in rows.items():
-        if errors := [run["error"] for run in row["runs"] if run["error"]]:
-            failures.append(f"failed: {name}, {len(errors)} of {len(row['runs'])} runs: {errors[0]}")
         line = [name]
         for rate in ("whole_job", "steady_state"):
             peer = measures.fastest(spreads[other][rate] for other in rows if rows[other]["kind"] == PEER)
@@ -56,9 +59,53 @@ def _model_table(model: dict) -> list[str]:
         cells.append(tuple(line))
     title = (
         f"{model['name']}, {model['images']} photographs ({model['bytes'] / 1e6:.0f} MB), batches of "
-        f"{model['batch_size']}, {model['runs']} runs; images per second, median (least–greatest)"
+        f"{model['batch_size']}, {model['runs']} runs; {_RATE}"
     )
-    return [title, "", *aligned(cells), *failures]
+    return [title, "", *aligned(cells), *_failures(model)]
+
+
+def small_images_table(measured: dict) -> list[str]:
+    """Returns the table of contenders on several numbers of cores."""
+    rows = measured["contenders"]
+    rates = {(row["name"], row["cores"]): _steady_state(row) for row in rows}
+    fewest = min(row["cores"] for row in rows)
+    cells: list[tuple[str, ...]] = [("", "cores", "steady state", f"× {PEER_NAME}", f"× {fewest} core", "what")]
+    for row in rows:
+        name, cores = row["name"], row["cores"]
+        own = rates[name, cores]
+        ratios = (_ratio(own, rates.get((PEER_NAME, cores))), _ratio(own, rates.get((name, fewest))))
+        cells.append((name, str(cores), _spread(own), *ratios, row["what"]))
+    title = f"small images: {measured['images']} of 64×64, a model that averages, {measured['runs']} runs; {_RATE}"
+    return [title, "", *aligned(cells), *_failures(measured)]
+
+
+def devices_table(measured: dict) -> list[str]:
+    """Returns the table of this project's command with simulated devices."""
+    rows = measured["contenders"]
+    decoded = {row["cores"]: _steady_state(row) for row in rows if row["device_rate"] is None}
+    cells: list[tuple[str, ...]] = [
+        ("", "device", "cores", "decoded", "reached", "× device", "× decoded", "× the lesser", "what")
+    ]
+    for row in rows:
+        if rate := row["device_rate"]:
+            device, roof, own = Spread(rate, rate, rate), decoded.get(row["cores"]), _steady_state(row)
+            lesser = min((device, roof), key=lambda spread: spread.median) if roof else None
+            ratios = (_ratio(own, other) for other in (device, roof, lesser))
+            cells.append((row["name"], f"{rate}", f"{row['cores']}", _spread(roof), _spread(own), *ratios, row["what"]))
+    title = f"simulated devices: {measured['images']} images of 64×64, {measured['runs']} runs; {_RATE}"
+    return [title, "", *aligned(cells), *_failures(measured)]
+
+
+def _steady_state(row: dict) -> Spread | None:
+    return measures.spread(run["steady_state"] for run in row["runs"])
+
+
+def _failures(measured: dict) -> list[str]:
+    failures = []
+    for row in measured["contenders"]:
+        if errors := [run["error"] for run in row["runs"] if run["error"]]:
+            failures.append(f"failed: {row['name']}, {len(errors)} of {len(row['runs'])} runs: {errors[0]}")
+    return failures
 
 
 def _memory(runs: Sequence[dict]) -> list[tuple[str, ...]]:

@@ -1,19 +1,22 @@
 """`tf.data`: TensorFlow's own threads read, decode and batch, as in its guides.
 
 https://www.tensorflow.org/tutorials/load_data/images, https://www.tensorflow.org/guide/data_performance. The resize is
-antialiased, because the default skips pixels of large images and gives other vectors.
+antialiased, because the default skips pixels of large images and gives other vectors. `--resize 0` leaves it out, for
+photographs of the size of the model.
 """
 
 import contract
 import tensorflow as tf
 
-args = contract.arguments()
+args = contract.arguments(resize=1)
 AUTOTUNE = tf.data.AUTOTUNE
 
 
 def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
-    return path, tf.image.resize(image, args.image_size, antialias=True) / 255
+    if args.resize:
+        return path, tf.image.resize(image, args.image_size, antialias=True) / 255
+    return path, tf.cast(image, tf.float32) / 255
 
 
 model = tf.saved_model.load(args.model)
