@@ -191,7 +191,7 @@ def _own_settings(config: EmbedConfig, options: PipelineOptions) -> Iterator[Set
     if runs_on.separate_gpu_stage:
         yield Setting("accelerator on", "EmbedImages alone", "flag")
     else:
-        yield Setting("accelerator on", "ReadImages, DecodeImages and EmbedImages, fused", preset)
+        yield Setting("accelerator on", "reading, decoding and embedding, fused", preset)
 
 
 def is_dataflow(options: PipelineOptions) -> bool:

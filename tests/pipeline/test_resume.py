@@ -19,7 +19,7 @@ from transforms.copies import of_copy
 from transforms.parts import Label
 from transforms.read import ListMembers
 from transforms.records import Embedding, ImageInfo, ImageRef, Reuse
-from transforms.storage import gcs, versioned
+from transforms.storage import versioned
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +128,7 @@ def test_images_in_shards_are_taken_over_by_their_place(own, tmp_path):
     shards = {name: versioned.described(ImageRef(bytes(path)), None) for name, path in (("tar", tar), ("rec", records))}
 
     def of_member(key, version, content):
-        ref = ImageRef(key, version, len(content), gcs.crc32c(content))
+        ref = ImageRef(key, version, len(content), versioned.crc32c(content))
         return Embedding(ImageInfo(ref, hashlib.sha256(content).hexdigest(), "png", 3, 4), FIRST[0].vector)
 
     x, y, z, gone = (

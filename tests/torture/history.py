@@ -18,7 +18,7 @@ def run(cloud: Cloud, rounds: int = 6, at_once: int = 2, seed: int = 0) -> Outco
     versions: dict[str, int] = {}
     runs = killed = 0
     for number in range(rounds):
-        started = [warehouse.start("images", f"--run_id=r{number}-{i}") for i in range(at_once)]
+        started = [warehouse.start("images", f"--run_id=r{number}-{i}", env={}) for i in range(at_once)]
         runs += at_once
         for i, name in enumerate(chance.sample(names, 8)):
             warehouse.put_images([name], 1000 * (number + 1) + i)

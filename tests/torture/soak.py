@@ -71,7 +71,7 @@ def run(scratch: Path, images: int = 50_000) -> Outcome:
                 samples.append(Sample.of(process.pid))
             except (FileNotFoundError, ProcessLookupError):
                 break
-        time.sleep(0.1)
+        time.sleep(0.05)
     text, _ = process.communicate()
     check(process.returncode == 0, text)
     check(f"{images} images listed = {images} embedded" in text, text)

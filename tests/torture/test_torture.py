@@ -22,4 +22,4 @@ def test_sweep(cloud):
 
 
 def test_soak(tmp_path):
-    assert soak.run(tmp_path, images=5000).tried == 5000
+    assert soak.run(tmp_path, images=20_000).tried == 20_000

@@ -25,6 +25,11 @@ _RESTORE_OPS = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 _SAVERS = "savers"
 
 
+def _named(operation: str) -> str:
+    """Returns an operation's name. In a broken file it may be anything."""
+    return operation if operation.isprintable() else repr(operation)
+
+
 def check(meta_graphs: Collection[Any]) -> None:
     """Checks the graphs of a SavedModel, MetaGraphDefs.
 
@@ -41,8 +46,9 @@ def check(meta_graphs: Collection[Any]) -> None:
             refused |= _refused_in_nodes(graph, library)
         refused |= _refused_in_functions(_functions_run_otherwise(graph), library)
     if refused:
+        operations = ", ".join(map(_named, sorted(refused)))
         raise ValueError(
-            f"the model's graph is refused for its operations {', '.join(sorted(refused))}: a graph may compute, but "
+            f"the model's graph is refused for its operations {operations}: a graph may compute, but "
             "not access files or other machines, print, or run Python or operations of other libraries; export the "
             "model without them, with nothing but its function from images to vectors"
         )

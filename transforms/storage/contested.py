@@ -8,6 +8,7 @@ have won.
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +38,9 @@ def read(path: str) -> Content | None:
         except FileNotFoundError:
             return None
     if locations.is_local(path):
-        with contextlib.suppress(FileNotFoundError):
-            return Content(Path(path).read_bytes(), _local_state(path))
+        with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
+            content = file.read()
+            return Content(content, _local_state(os.fstat(file.fileno()), content))  # even if it is replaced meanwhile
         return None
     return Content(files.read(path), files.version(files.metadata(path))) if files.match(path) else None
 
@@ -115,9 +117,9 @@ def _write_object(path: str, content: bytes, state: str | None) -> str:
         raise Lost(f"{path} was written by another process") from error
 
 
-def _local_state(path: str) -> str:
-    status = os.stat(path)  # noqa: PTH116
-    return f"{status.st_ino}-{status.st_mtime_ns}"
+def _local_state(status: os.stat_result, content: bytes) -> str:
+    """Returns the state of a local file. A file that follows another at once may have its inode and its time."""
+    return f"{status.st_ino}-{status.st_mtime_ns}-{hashlib.sha256(content).hexdigest()}"
 
 
 @contextlib.contextmanager

@@ -54,10 +54,13 @@ def parts(transforms, *steps):
     return [name for name in transforms if name.partition("/")[0] in steps]
 
 
-def test_by_default_one_stage_reads_decodes_and_embeds_on_the_gpu():
-    _, proto = job(*GPU)
+@pytest.mark.parametrize(("flags", "read"), [((), set()), (("--decode_processes=0",), {"ReadImages"})], ids=str)
+def test_by_default_one_stage_reads_decodes_and_embeds_on_the_gpu(flags, read):
+    """Decoder processes read files too."""
+    _, proto = job(*GPU, *flags)
     (stage,) = on_gpu(proto)
-    assert {"ReadImages", "DecodeImages", "EmbedImages"} <= {name.partition("/")[0] for name in stage}
+    steps = {name.partition("/")[0] for name in stage}
+    assert {"DecodeImages", "EmbedImages"} | read <= steps and ("ReadImages" in steps) == bool(read)
     # Nothing of the three runs elsewhere.
     for other in dataflow_job.fused_stages(proto):
         assert other.accelerator or not parts(other.transforms, "ReadImages", "DecodeImages", "EmbedImages")
@@ -71,17 +74,18 @@ def test_separate_it_is_on_inference_alone():
     assert not parts(stage, "ListImages", "OnlyNew", "ReadImages", "DecodeImages", "CopyVectors", "WriteTFRecords")
     plain = [name for other in dataflow_job.fused_stages(proto) if not other.accelerator for name in other.transforms]
     assert not any("RunInference" in name for name in plain)
-    assert all(parts(plain, step) for step in ("ListImages", "ReadImages", "DecodeImages", "WriteTFRecords"))
+    assert all(parts(plain, step) for step in ("ListImages", "DecodeImages", "WriteTFRecords"))
 
 
 @pytest.mark.parametrize(
     ("flags", "hinted"),
     [
-        ([], {"ReadImages", "DecodeImages", "EmbedImages"}),
+        ([], {"DecodeImages", "EmbedImages"}),
+        (["--decode_processes=0"], {"ReadImages", "DecodeImages", "EmbedImages"}),
         (["--separate_gpu_stage"], {"EmbedImages"}),
         (["--runner=FnApiRunner"], set()),
     ],
-    ids=["fused", "separate", "locally"],
+    ids=["fused", "fused, read by threads", "separate", "locally"],
 )
 def test_the_hint_itself(flags, hinted):
     config, beam_options = parsed(*GPU, *flags)
@@ -226,7 +230,7 @@ def test_what_people_read(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert "  GPU    EmbedImages" in lines and "  plain  ReadImages + DecodeImages" in lines
+    assert "  GPU    EmbedImages" in lines and "  plain  DecodeImages" in lines
     for said in (
         "nothing was submitted",
         "at most 10",

@@ -99,6 +99,26 @@ def test_of_many_threads_one_wins(path, exists):
     assert present and present.content == b"%d" % won.index(True)
 
 
+def test_content_and_state_are_of_one_file(tmp_path, monkeypatch):
+    """Another process replaces the file just after it was opened."""
+    path = tmp_path / "claim"
+    contested.write(str(path), b"first", None)
+    fstat = os.fstat
+
+    def replace(descriptor):
+        if path.read_bytes() == b"first":
+            (tmp_path / "other").write_bytes(b"second")
+            (tmp_path / "other").replace(path)
+        return fstat(descriptor)
+
+    monkeypatch.setattr(contested.os, "fstat", replace)
+    content, state = contested.read(str(path))
+    monkeypatch.undo()
+    assert content == b"first"
+    with pytest.raises(contested.Lost):
+        contested.write(str(path), b"third", state)
+
+
 # Counts in a file, from a moment on, and prints how often it has.
 COUNT = """
 import sys, time
