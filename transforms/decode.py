@@ -12,13 +12,13 @@ import apache_beam as beam
 
 from transforms import counters, journal
 from transforms.blocks import Blocks
-from transforms.decoders import pool
+from transforms.decoders import job, pool
 from transforms.images import decoding
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageInfo, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
-STAGE = pool.STAGE
+STAGE = job.STAGE
 
 
 @dataclasses.dataclass(eq=False)
@@ -109,8 +109,7 @@ class _Decode(beam.DoFn):
     def _decode(self, image: EncodedImage) -> ImageInfo | Failure:
         key = image.ref.key
         if key[: journal.KEY_BYTES] in self._quarantine:
-            error = pool.KilledTheProcess("each time when a process of this run died, it was decoding this image")
-            return Failure.of(key, STAGE, error)
+            return pool.quarantined(key)
         with self._journal.at(key) if self._journal else contextlib.nullcontext():
             return self._decoded(image)
 

@@ -12,14 +12,12 @@ from transforms.blocks import Blocks
 from transforms.concurrent import in_flight
 from transforms.cores import usable_cores
 from transforms.decoders import pool
-from transforms.decoders.job import JOB_KEY_BYTES, ONE_A_CORE, TIMEOUT_DEFAULT, Done, Settings
+from transforms.decoders.job import JOB_KEY_BYTES, ONE_A_CORE, STAGE, TIMEOUT_DEFAULT, Done, Settings
 from transforms.images import decoding
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import read_image
-
-STAGE = pool.STAGE
 
 
 @dataclasses.dataclass(eq=False)
@@ -124,8 +122,7 @@ class _Decode(beam.DoFn):
         for image in element.images if isinstance(element, EncodedBlock) else (element,):
             key = image.key if isinstance(image, ImageRef) else image.ref.key
             if key[: journal.KEY_BYTES] in self._attributes.quarantine:
-                error = pool.KilledTheProcess("each time when a process of this run died, it was decoding this image")
-                yield self._tagged(FAILURES, Failure.of(key, STAGE, error))
+                yield self._tagged(FAILURES, pool.quarantined(key))
                 continue
             self._images.append(image)
             self._key_bytes += len(key)

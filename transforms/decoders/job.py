@@ -7,6 +7,7 @@ from transforms.records import Failure, ImageInfo, ImageRef
 
 # The number of processes that stands for one for each core of the worker.
 ONE_A_CORE = -1
+STAGE = "decode"
 TIMEOUT_DEFAULT = 60.0
 
 # A message costs some 0.2 ms, so a job has many small images. Several jobs wait in each process, so that it goes on

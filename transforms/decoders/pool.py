@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 import transforms
-from transforms.decoders.job import SLOTS, Done, Job, Settings, Stored
+from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
 from transforms.decoders.shared_memory import AtWork, SharedMemory, create
 from transforms.records import EncodedImage, Failure, ImageRef
 
-STAGE = "decode"
 # How often a thread that waits looks for a process that hangs.
 _LOOK_SECONDS = 0.5
 # A process that has jobs and decodes none of their images for so long hangs in reading, or was stopped.
@@ -38,6 +37,12 @@ _DEATHS_OF_AN_IMAGE = 2
 
 class KilledTheProcess(Exception):
     """An image that was being decoded each time when a process died, twice or more often."""
+
+
+def quarantined(key: bytes) -> Failure:
+    """Returns the failure of an image that has killed the processes of a run, and is not decoded again."""
+    error = KilledTheProcess("each time when a process of this run died, it was decoding this image")
+    return Failure.of(key, STAGE, error)
 
 
 class TookTooLong(Exception):
@@ -113,9 +118,11 @@ class Pool:
 
     def wait(self, is_enough: Callable[[], bool]) -> None:
         """Waits until a condition holds, and receives what comes meanwhile."""
-        while not is_enough():
+        while True:
             if self._error:
                 raise self._error
+            if is_enough():
+                return
             if self._receiving:
                 self._changed.wait(_LOOK_SECONDS)
                 continue

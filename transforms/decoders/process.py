@@ -18,13 +18,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from transforms import keys
-from transforms.decoders.job import SLOTS, Done, Job, Settings, Stored
+from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
 from transforms.decoders.shared_memory import SharedMemory
 from transforms.images import decoding, memory
 from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
 from transforms.storage import locations, read_image
-
-_DECODE = "decode"
 
 # Address space beyond that at the start. The largest image of `max_pixels` needs 1.5 GB, in the worst of the formats.
 _MEMORY_BYTES = 4 << 30
@@ -160,7 +158,7 @@ class _Decoder:
                 image.encoded, settings.size, settings.resize_mode, settings.max_pixels, out=place
             )
         except decoding.ImageError as error:
-            return Failure.of(image.ref.key, _DECODE, error, retryable=isinstance(error, decoding.OutOfMemory))
+            return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
         sha256 = hashlib.sha256(image.encoded).hexdigest()
         return ImageInfo(image.ref, sha256, decoded.format, decoded.height, decoded.width)
 

@@ -120,12 +120,16 @@ class DecodedPixels(NamedTuple):
 
 def check_settings(size: tuple[int, int], resize_mode: str, max_pixels: int) -> None:
     """Raises ValueError unless these are valid arguments of `decode`."""
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"size={size!r}: expected (height, width) in pixels, such as (224, 224)")
+    _check_target(size, resize_mode)
     if max_pixels < 1:
         raise ValueError(f"max_pixels={max_pixels!r}: expected a number from 1")
+
+
+def _check_target(size: tuple[int, int], resize_mode: str) -> None:
     if resize_mode not in RESIZE_MODES:
         raise ValueError(f"resize_mode={resize_mode!r}: expected one of {', '.join(RESIZE_MODES)}")
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size={size!r}: expected (height, width) in pixels, such as (224, 224)")
 
 
 def decode(
@@ -152,10 +156,7 @@ def decode(
       ImageError: one of its subclasses. Any other error that Pillow raises over a broken image becomes CorruptImage.
       ValueError: if another argument than `encoded` is invalid.
     """
-    if resize_mode not in RESIZE_MODES:
-        raise ValueError(f"resize_mode={resize_mode!r}: expected one of {', '.join(RESIZE_MODES)}")
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"size={size!r}: expected (height, width) in pixels, such as (224, 224)")
+    _check_target(size, resize_mode)
     if out is not None and not (out.shape == (*size, 3) and out.dtype == np.uint8 and out.flags.c_contiguous):
         raise ValueError(f"out={out.dtype} {out.shape}: expected C-contiguous uint8 {(*size, 3)}")
     if not encoded:
