@@ -1,8 +1,6 @@
 """The command that turns images into vectors: see `python run_pipeline.py --help`."""
 
-import sys
-
-from pipeline.launch import main
+from pipeline.launch import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command()

@@ -71,7 +71,7 @@ setup(
     },
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["embed-images = pipeline.launch:main"]},
+    entry_points={"console_scripts": ["embed-images = pipeline.launch:run_command"]},
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

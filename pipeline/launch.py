@@ -8,7 +8,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pipeline import interruption, options, warehouse
 from pipeline.command import DONE, FAILED, WRONG
@@ -27,6 +27,19 @@ if TYPE_CHECKING:
     from pipeline.claim import Holder
     from pipeline.report.run_report import RunReport
     from pipeline.warehouse.publish import Publication
+
+
+def run_command() -> NoReturn:
+    """Runs the command with the arguments of this process, and ends the process.
+
+    The workers of a failed job may still be at work in C++, where Python's exit would abort the process.
+    """
+    code = main()
+    if code == FAILED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        interruption.leave(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

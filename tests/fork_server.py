@@ -186,7 +186,7 @@ def _requests(connection: socket.socket) -> Iterator[tuple[list[str], list[int]]
 
 
 def _serve(connection: socket.socket) -> int:
-    """Forks for each request until the client is gone; in a child, runs the command and returns its exit code."""
+    """Forks for each request until the client is gone; in a child, runs the command."""
     import apache_beam  # noqa: F401 - with `graph`, all that a run imports before it knows its model
 
     from pipeline import graph, launch  # noqa: F401
@@ -209,7 +209,7 @@ def _serve(connection: socket.socket) -> int:
                     os.dup2(descriptor, target)
                     os.close(descriptor)
                 sys.argv = ["run_pipeline.py", *flags]
-                return launch.main()
+                launch.run_command()
             os.write(replies, b"%d\n" % pid)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             with contextlib.suppress(BrokenPipeError):

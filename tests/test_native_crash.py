@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 # Runs the command, and dies by a fault in C when it decodes the deadly image.
 SCRIPT = """
-import ctypes, sys
+import ctypes
 from pipeline import launch
 from transforms.images import decoding
 
@@ -27,7 +27,7 @@ def die(encoded, *args, **kwargs):
     return decode(encoded, *args, **kwargs)
 
 decoding.decode = die
-sys.exit(launch.main(sys.argv[1:]))
+launch.run_command()
 """
 
 

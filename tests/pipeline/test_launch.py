@@ -9,6 +9,7 @@ import apache_beam as beam
 import pytest
 
 from pipeline import check, graph, interruption, launch
+from pipeline.command import DONE, FAILED, WRONG
 from tests import data_generation as data
 from tests.running import Run
 
@@ -137,6 +138,22 @@ def leaves(monkeypatch):
         raise _Left(code)
 
     monkeypatch.setattr(interruption, "leave", leave)
+
+
+def test_a_failed_job_ends_the_process_without_its_worker_threads(leaves, monkeypatch):
+    """Python's exit aborts a process whose threads come back from C++ then: exit code -6, and a second line."""
+    monkeypatch.setattr(launch, "main", lambda: FAILED)
+    with pytest.raises(_Left) as left:
+        launch.run_command()
+    assert left.value.args == (FAILED,)
+
+
+@pytest.mark.parametrize("code", [DONE, WRONG])
+def test_any_other_end_is_that_of_python(leaves, monkeypatch, code):
+    monkeypatch.setattr(launch, "main", lambda: code)
+    with pytest.raises(SystemExit) as left:
+        launch.run_command()
+    assert left.value.code == code
 
 
 @pytest.mark.parametrize(

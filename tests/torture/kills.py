@@ -25,7 +25,7 @@ def count(model, pixels):
     return call
 
 loading.EmbeddingModel.timed = count
-sys.exit(launch.main(sys.argv[1:]))
+launch.run_command()
 """
 
 
