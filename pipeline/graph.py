@@ -106,6 +106,7 @@ def build(
         written=[(name, output.shards) for name, output in written.items()] if config.output else [],
         seconds=[output.seconds for output in (*stages, *written.values())],
         origins=resumed.origins if resumed else None,
+        has_many_processes=share_model_across_processes,
     )
     if publication:
         loads = _load_rows(vectors, failures, gone, config, model, publication)
