@@ -1,7 +1,7 @@
 """The feed of a run: how many images a second its machine could give to a device, from the run's own measurements.
 
-An image takes a core for some time, outside the model, and it takes Python's lock for a part of that. A process holds
-the lock in one thread at a time, so neither more cores nor more threads help beyond one image in that part.
+An image takes a core for some time, outside the model, and it takes Python's lock for a part of that. One thread of a
+process has the lock at a time, so neither more cores nor more threads help beyond one image in that part.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from transforms.decode import STAGE as DECODE
 from transforms.embed import BUNDLE
+from transforms.read import STAGE as READ
 from transforms.records import StageSeconds
 
 
@@ -19,7 +20,8 @@ class Feed:
 
     Attributes:
       core_seconds: of an image, outside the model.
-      lock_seconds: of them, those of the worker's threads outside the decoder, which nearly all hold the lock.
+      lock_seconds: of them, those of the threads with the model, outside the decoder. In nearly all of them a thread
+        has the lock, and it has it for a little longer: in the decoder, and in the call of the model.
       cores: of a machine.
       worker_processes: of a machine; each has a lock of its own.
     """
@@ -47,8 +49,8 @@ class Feed:
         """Returns the feed for people."""
         return (
             f"a device of {self.images_per_second:,.0f} images/s at most: an image takes {_ms(self.core_seconds)} of a "
-            f"core and {_ms(self.lock_seconds)} of Python's lock; {self.core_seconds * 1000:.1f} cores for each 1,000 "
-            "images/s"
+            f"core and at least {_ms(self.lock_seconds)} of Python's lock; {self.core_seconds * 1000:.1f} cores for "
+            "each 1,000 images/s"
         )
 
     def facts(self) -> dict[str, float]:
@@ -87,13 +89,14 @@ def of(
     bundle = stages.get(BUNDLE)
     if bundle is None or bundle.core_seconds <= 0:
         return None
-    threads, decoder = bundle.core_seconds, stages[DECODE].core_seconds if DECODE in stages else 0.0
+    threads = bundle.core_seconds
+    read, decoder = (stages[stage].core_seconds if stage in stages else 0.0 for stage in (READ, DECODE))
     if decodes_elsewhere:
         core, lock = threads, threads
     elif decodes_in_processes:
-        core, lock = threads + decoder, threads
+        core, lock = threads + read + decoder, threads
     else:
-        core, lock = threads, threads - decoder
+        core, lock = threads + read, threads - decoder  # files are read in threads of their own
     lock = max(lock, 1e-9)
     return Feed(core / bundle.items, lock / bundle.items, cores, worker_processes)
 

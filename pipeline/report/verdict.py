@@ -24,8 +24,9 @@ START_UP, COMPARE, WORK, FINISH = "start_up", "compare", "work", "finish"
 _FULL_BATCH_SHARE = 0.9
 # With less than half a thread at work on average, no stage can be the limit of a run.
 _MIN_BUSY_THREADS = 0.5
-# The share of the images that pass through the lock at most, from which on the lock can be the limit.
-_LOCKED_SHARE = 0.5
+# The share of the images that the lock lets pass at most, from which on the lock can be the limit. It is small, because
+# the seconds of the lock are the least that it is held.
+_LOCKED_SHARE = 0.3
 _LOCK = "lock"
 _ACTIVITIES = {
     START_UP: "starting",

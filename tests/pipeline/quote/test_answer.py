@@ -79,7 +79,7 @@ quote for 9,000,000 images of 1,000 bytes: 9.0 GB to read
   python   0.000200 s an image and core, and no two at once in a process: see docs/performance.md
   embed    0.004000 s an image and worker: as given
   feed     a worker with 8 vCPUs could feed a device of 976 images/s at most: an image takes 8.20 ms of a core and \
-0.20 ms of Python's lock; 8.2 cores for each 1,000 images/s; 3 for 250 images/s
+at least 0.20 ms of Python's lock; 8.2 cores for each 1,000 images/s; 3 for 250 images/s
   prices   US dollars, us-central1, 2026-01-01: a source
   without  starting workers and installing drivers, retries, requests to storage; discounts of any kind
 

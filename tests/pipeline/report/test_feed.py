@@ -38,6 +38,12 @@ def test_processes_decode_beside_the_threads():
     assert (measured.core_seconds, measured.lock_seconds) == pytest.approx((0.0016, 0.0002))
 
 
+def test_threads_that_read_take_cores_too():
+    times = stages(threads=10.0, decoder=8.0) | {"read": StageSeconds.of("read", 1.0, items=IMAGES, core_seconds=5.0)}
+    measured = of(times)
+    assert (measured.core_seconds, measured.lock_seconds) == pytest.approx((0.0015, 0.0002))
+
+
 def test_what_other_machines_decode_takes_no_core_here():
     measured = of(stages(threads=2.0, decoder=100.0), elsewhere=True)
     assert (measured.core_seconds, measured.lock_seconds) == pytest.approx((0.0002, 0.0002))
@@ -72,7 +78,7 @@ def test_facts_and_text():
     facts = {"images_per_second": 4761.9, "core_ms": 0.36, "lock_ms": 0.21, "cores": 2, "worker_processes": 1}
     assert measured.facts() == facts
     text = (
-        "a device of 4,762 images/s at most: an image takes 0.36 ms of a core and 0.21 ms of Python's lock; 0.4 cores "
-        "for each 1,000 images/s"
+        "a device of 4,762 images/s at most: an image takes 0.36 ms of a core and at least 0.21 ms of Python's lock; "
+        "0.4 cores for each 1,000 images/s"
     )
     assert measured.text() == Feed.of_facts(facts).text() == text
