@@ -15,9 +15,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import machine, models, photographs
 from benchmarks.gpu import contenders, devices, inputs, measuring, table
@@ -30,8 +30,15 @@ _MINUTES = 9.5
 # A part that loads TensorFlow and a model takes about as long.
 _LEAST_SECONDS = 30.0
 _RATE_IF_UNKNOWN = 500.0  # images a second
+_CPU = "cpu"
 
-Part = tuple[str, str, Callable[[], dict[str, Any]]]  # its list in the results, its name, and what it does
+
+class Part(NamedTuple):
+    """A part of the benchmark: the list in the results that it belongs to, its name, and what measures it."""
+
+    results: str
+    name: str
+    measure: Callable[[], dict[str, Any]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
         ends = began + 60 * args.minutes
         bench = Bench(measured, model, args.cache, Path(directory), tuple(args.size), args.seconds, ends)
+        names = [part.name for part in (*_first_parts(bench, 0), *_parts(bench, 0))]
+        if unknown := sorted(set(args.only or ()) - set(names)):
+            print(f"bench-gpu: only={unknown}: expected some of {', '.join(names)}", file=sys.stderr)
+            return 2
         _measure(bench, args, results)
     results["seconds"] = time.monotonic() - began
     _write(results, args.json)
@@ -70,23 +81,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(bench: Bench, args: argparse.Namespace, results: dict[str, Any]) -> None:
-    def run(part: Part) -> None:
-        _run_part(part, bench, results)
-        _write(results, args.json)
+    def run(parts: Iterable[Part]) -> None:
+        for part in parts:
+            if not args.only or part.name in args.only or part.name == _CPU:
+                _run_part(part, bench, results)
+                _write(results, args.json)
 
-    first = args.images or measuring.DECODED_IMAGES
+    batch_size = bench.model.batch_size
+    first = args.images or inputs.whole_batches(measuring.DECODED_IMAGES, batch_size)
     bench.photographs(first)
-    count = min(measuring.CPU_IMAGES, first)
-    run(("cpu", "cpu", functools.partial(measuring.cpu_vectors, bench, count)))
-    if not bench.reference:  # nothing to compare with
+    run(_first_parts(bench, min(measuring.CPU_IMAGES, first)))
+    if any(part["error"] for part in results["cpu"]):  # nothing to compare with
         return
-    run(("decode", "decode", functools.partial(measuring.decoding, bench)))
-    for precision in PRECISIONS:
-        run(_model_alone(bench, OURS, precision))
-    bench.photographs(args.images or inputs.count_for(_rates(results), bench.seconds, bench.model.batch_size))
-    results["images"] = bench.images
-    for part in _parts(bench):
-        run(part)
+    count = results["images"] = args.images or inputs.count_for(_rates(results), bench.seconds, batch_size)
+    bench.photographs(count)
+    run(_parts(bench, count))
 
 
 def _rates(results: dict[str, Any]) -> list[float]:
@@ -96,35 +105,41 @@ def _rates(results: dict[str, Any]) -> list[float]:
     return [rate for rate in (*alone, *decoding) if rate] or [_RATE_IF_UNKNOWN]
 
 
-def _parts(bench: Bench) -> list[Part]:
-    """Returns the parts after the first ones, the most important ones first."""
-    jobs: list[Part] = [
-        ("whole_jobs", job.name, functools.partial(measuring.whole_job, bench, job))
+def _first_parts(bench: Bench, count: int) -> list[Part]:
+    """Returns the parts that measure how many photographs the others need, and embed so many on the CPU."""
+    return [
+        Part("cpu", _CPU, functools.partial(measuring.cpu_vectors, bench, count)),
+        Part("decode", "decode", functools.partial(measuring.decoding, bench)),
+        *(_model_alone(bench, OURS, precision) for precision in PRECISIONS),
+    ]
+
+
+def _parts(bench: Bench, count: int) -> list[Part]:
+    """Returns the parts over so many photographs, the most important ones first."""
+    jobs = [
+        Part("whole_jobs", job.name, functools.partial(measuring.whole_job, bench, job, count))
         for job in contenders.whole_jobs(bench.devices)
     ]
-    count = min(2 * contenders.TOO_LARGE_BATCH, bench.images)
-    halve = functools.partial(measuring.out_of_memory, bench, count)
-    out_of_memory: Part = ("out_of_memory", "out-of-memory", halve)
+    halve = functools.partial(measuring.out_of_memory, bench, min(2 * contenders.TOO_LARGE_BATCH, count))
     peers = [_model_alone(bench, SAVED_MODEL, precision) for precision in PRECISIONS]
-    return [*jobs[:5], out_of_memory, *jobs[5:], *peers]
+    return [*jobs[:5], Part("out_of_memory", "out-of-memory", halve), *jobs[5:], *peers]
 
 
 def _model_alone(bench: Bench, engine: str, precision: str) -> Part:
     measure = functools.partial(measuring.model_alone, bench, engine, precision)
-    return "models_alone", f"model-{engine.replace('_', '-')}-{precision}", measure
+    return Part("models_alone", f"model-{engine.replace('_', '-')}-{precision}", measure)
 
 
 def _run_part(part: Part, bench: Bench, results: dict[str, Any]) -> None:
-    name_of_list, name, measure = part
     if bench.seconds_left < _LEAST_SECONDS:
-        results["skipped"].append(name)
-        print(f"{name}: skipped, {bench.seconds_left:.0f} s are left", file=sys.stderr, flush=True)
+        results["skipped"].append(part.name)
+        print(f"{part.name}: skipped, {bench.seconds_left:.0f} s are left", file=sys.stderr, flush=True)
         return
     began = time.monotonic()
-    measured = measure()
-    results[name_of_list].append(measured)
+    measured = part.measure()
+    results[part.results].append(measured)
     outcome = measured["error"] or table.outcome(measured)
-    print(f"{name}: {outcome} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+    print(f"{part.name}: {outcome} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
 
 
 def _write(results: dict[str, Any], path: Path | None) -> None:
@@ -137,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to a file, after each part")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the parts, by their names in the log")
     parser.add_argument(
         "--minutes", type=float, default=_MINUTES, metavar="N", help="for all parts together (default: %(default)s)"
     )

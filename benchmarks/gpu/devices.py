@@ -99,8 +99,8 @@ def _reason(tensorflow: str, built_with_cuda: bool, listed: Sequence[str] | None
     if not built_with_cuda:
         return f"{none}, because it is built without CUDA (`nvidia-smi` lists {names})"
     return (
-        f"{none} (`nvidia-smi` lists {names}): CUDA's libraries are missing or do not fit the driver, "
-        "`pip install 'tensorflow[and-cuda]'` installs them"
+        f"{none}, and `nvidia-smi` lists {names}: CUDA's libraries are missing, which `pip install --requirement "
+        "deploy/requirements.in` installs, or do not fit the driver"
     )
 
 

@@ -1,5 +1,6 @@
 """Photographs for a GPU: as many as it takes to keep it busy for some seconds, made from a few pictures."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,15 +14,22 @@ _FEWEST_BATCHES = 20
 
 
 def count_for(rates: Iterable[float], seconds: float, batch_size: int) -> int:
-    """Returns the number of photographs, in whole batches, for a run of so many seconds.
+    """Returns the number of photographs, in whole batches, for a steady state of so many seconds.
+
+    A batch that is not whole would have a shape of its own, which TensorFlow has to prepare for.
 
     Args:
-      rates: images a second of what may limit the run: the least does.
+      rates: images a second of all that may limit the run. The least one does.
       seconds: how long the steady state should take.
       batch_size: images per call of the model.
     """
-    images = min(min(rates) * seconds, MOST)
-    return max(round(images / batch_size), _FEWEST_BATCHES) * batch_size
+    fewest = max(_FEWEST_BATCHES * batch_size, PICTURES)
+    return whole_batches(min(max(min(rates) * seconds, fewest), MOST), batch_size)
+
+
+def whole_batches(images: float, batch_size: int) -> int:
+    """Returns the least number of images in whole batches that is no less than `images`."""
+    return math.ceil(images / batch_size) * batch_size
 
 
 def name(number: int) -> str:

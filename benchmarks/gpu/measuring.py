@@ -82,7 +82,9 @@ class Bench:
             self.images = count
 
     def first(self, count: int) -> Path:
-        """Returns a directory with the first photographs alone."""
+        """Returns a directory with so many of the photographs alone, the first ones."""
+        if count == self.images:
+            return self.inputs
         directory = self.scratch / f"first-{count}"
         if not directory.exists():
             photographs.lay_out([self.inputs / inputs.name(number) for number in range(count)], directory)
@@ -142,7 +144,8 @@ def model_alone(bench: Bench, engine: str, precision: str) -> dict[str, Any]:
             [*map(str, command)], cwd=ROOT, env=environment, capture_output=True, timeout=max(1.0, bench.seconds_left)
         )
     except subprocess.TimeoutExpired as error:
-        return facts | {"error": f"not done after {error.timeout:.0f} s"}
+        log = bench.save_log(f"{name}-{precision}", error.stderr or b"")
+        return facts | {"error": f"not done after {error.timeout:.0f} s ({log})"}
     if done.returncode:
         log = bench.save_log(f"{name}-{precision}", done.stderr)
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it wrote no log"])[-1]
@@ -150,12 +153,12 @@ def model_alone(bench: Bench, engine: str, precision: str) -> dict[str, Any]:
     return facts | json.loads(done.stdout.splitlines()[-1])
 
 
-def whole_job(bench: Bench, job: OnGpu) -> dict[str, Any]:
-    """Measures a contender over all photographs, and how busy the GPU is meanwhile."""
+def whole_job(bench: Bench, job: OnGpu, count: int) -> dict[str, Any]:
+    """Measures a contender over the first photographs, and how busy the GPU is meanwhile."""
     devices = bench.devices
     bus_ids = devices.bus_ids if job.all_devices else devices.bus_ids[:1]
     with utilization.sampled(bus_ids) as samples:
-        run, output = bench.run(job.contender, bench.inputs, bench.images, devices.variables(job.all_devices))
+        run, output = bench.run(job.contender, bench.first(count), count, devices.variables(job.all_devices))
     facts: dict[str, Any] = {
         "name": job.contender.name,
         "kind": job.contender.kind,
