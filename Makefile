@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo flink-demo check test lint format bench memory clean
+.PHONY: demo flink-demo check test lint format bench bench-gpu memory clean
 
 demo: $(VENV)/demo
 	$(BIN)/python run_pipeline.py
@@ -59,6 +59,10 @@ format: $(VENV)/test
 
 bench: $(VENV)/demo
 	$(BIN)/python -m benchmarks.suite $(BENCH)
+
+# Measures a GPU in under ten minutes, where TensorFlow sees one: benchmarks/README.md. Without one it says what it needs.
+bench-gpu: $(VENV)/demo
+	$(BIN)/python -m benchmarks.gpu $(BENCH)
 
 memory: $(VENV)/demo
 	$(BIN)/python -m benchmarks.memory
