@@ -277,6 +277,7 @@ def _execute(
         accelerator=accelerator.hint if accelerator else None,
         attempt=attempt,
         has_ledger=ledger.may_have_records(config.output_table, config.output, config.run_id),
+        in_packs=runners.is_local(beam_options),
     )
     with Progress(count, terminal.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
         result = pipeline.run()

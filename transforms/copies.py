@@ -2,7 +2,7 @@
 
 A listing has the size of each image, and in Cloud Storage its CRC32C. Most images differ from all others in these, and
 are not read here. Only images that may have a twin are read for their SHA-256. The joins carry names and digests, and
-no bytes cross a shuffle.
+no bytes of an image cross a shuffle.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from transforms import counters
+from transforms.packs import FlattenRefs, JoinByKey
 from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import (
     Copy,
@@ -27,7 +28,7 @@ from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 # The report times reading for digests as a stage of its own, apart from reading for pixels.
 STAGE = "digest"
 
-_UNIQUE, _SUSPECTS = "unique", "suspects"
+_UNIQUE, _SUSPECTS, _KNOWN = "unique", "suspects", "known"
 _FIRSTS, _REUSED, _RESUMED, _COPIES = "firsts", "reused", "resumed", "copies"
 
 
@@ -68,6 +69,7 @@ class FindCopies(Stage):
     Attributes:
       digest: ImageRef → StageOutput of (SHA-256 in hex, ImageRef); applied to images that may have a twin.
       by_crc32c: whether every ref has a CRC32C. Every ref has a size.
+      in_packs: see JoinByKey.
 
     Raises:
       ValueError: if `digest` is not a PTransform.
@@ -75,6 +77,7 @@ class FindCopies(Stage):
 
     digest: beam.PTransform
     by_crc32c: bool = False
+    in_packs: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.digest, beam.PTransform):
@@ -82,22 +85,24 @@ class FindCopies(Stage):
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> CopiesOutput:
         refs, known = inputs["refs"], inputs["known"]
-        grouped = {
-            "refs": refs | "RefsByListed" >> beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[str, bytes]),
-            "known": known
-            | "KnownByListed" >> beam.Map(_known_by_listed, self.by_crc32c).with_output_types(tuple[str, bool]),
-        } | "SameListed" >> beam.CoGroupByKey()
-        suspect = beam.ParDo(_Suspect()).with_output_types(ImageRef, **{_SUSPECTS: ImageRef})
-        suspected = grouped | "Suspect" >> suspect.with_outputs(_SUSPECTS, main=_UNIQUE)
+        by_listed = beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[bytes, bytes])
+        same_listed = {
+            "refs": refs | "RefsByListed" >> by_listed,
+            "known": known | "KnownByListed" >> by_listed,
+        } | "SameListed" >> JoinByKey(self.in_packs)
+        suspect = beam.ParDo(_Suspect()).with_output_types(
+            ImageRef, **{_SUSPECTS: ImageRef, _KNOWN: tuple[bytes, bytes]}
+        )
+        suspected = same_listed | "Suspect" >> suspect.with_outputs(_SUSPECTS, _KNOWN, main=_UNIQUE)
         digests = suspected[_SUSPECTS] | "ReadForDigest" >> self.digest
         same_digest = {
-            "refs": digests.main | "RefsByDigest" >> beam.Map(_by_sha256).with_output_types(tuple[str, bytes]),
-            "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, bytes]),
-        } | "SameDigest" >> beam.CoGroupByKey()
+            "refs": digests.main | "RefsByDigest" >> beam.Map(_by_sha256).with_output_types(tuple[bytes, bytes]),
+            "known": suspected[_KNOWN],
+        } | "SameDigest" >> JoinByKey(self.in_packs)
         match = beam.ParDo(_Match()).with_output_types(ImageRef, **{_REUSED: Reuse, _RESUMED: Reuse, _COPIES: Copy})
         matched = same_digest | "Match" >> match.with_outputs(_REUSED, _RESUMED, _COPIES, main=_FIRSTS)
         return CopiesOutput(
-            to_embed=(suspected[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
+            to_embed=(suspected[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> FlattenRefs(self.in_packs),
             reused=matched[_REUSED],
             resumed=matched[_RESUMED],
             copies=matched[_COPIES],
@@ -145,13 +150,17 @@ def of_copy(embedding: Embedding, ref: ImageRef) -> Embedding:
 
 
 class _Suspect(beam.DoFn):
-    def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[ImageRef]:
+    def process(self, group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterable[ImageRef]:
         _, same_listed = group
         refs = iter(same_listed["refs"])
         first, second = next(refs, None), next(refs, None)
         if first is None:
             return
-        if second is None and not any(True for _ in same_listed["known"]):
+        has_known = False
+        for known in same_listed["known"]:
+            has_known = True
+            yield beam.pvalue.TaggedOutput(_KNOWN, (of_bytes(Known, known).sha256.encode(), known))
+        if second is None and not has_known:
             yield of_bytes(ImageRef, first)
             return
         for ref in same_listed["refs"]:
@@ -159,7 +168,7 @@ class _Suspect(beam.DoFn):
 
 
 class _Match(beam.DoFn):
-    def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[Any]:
+    def process(self, group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterable[Any]:
         _, same_digest = group
         # Records of earlier runs come first, as they would if this run had not been interrupted.
         entries = (of_bytes(Known, entry) for entry in same_digest["known"])
@@ -198,24 +207,13 @@ class _Copy(beam.DoFn):
             # One of the two exists. Otherwise the counts of the report would not add up, which fails the job.
 
 
-def _by_listed(ref: ImageRef, by_crc32c: bool) -> tuple[str, bytes]:
-    return _listed_text(ref.size, ref.crc32c, by_crc32c), to_bytes(ref)
+def _by_listed(image: ImageRef | Known, by_crc32c: bool) -> tuple[bytes, bytes]:
+    listed = f"{image.size}-{image.crc32c}" if by_crc32c else f"{image.size}"
+    return listed.encode(), to_bytes(image)
 
 
-def _known_by_listed(known: Known, by_crc32c: bool) -> tuple[str, bool]:
-    return _listed_text(known.size, known.crc32c, by_crc32c), True
-
-
-def _listed_text(size: int, crc32c: str, by_crc32c: bool) -> str:
-    return f"{size}-{crc32c}" if by_crc32c else f"{size}"
-
-
-def _by_sha256(digest: tuple[str, ImageRef]) -> tuple[str, bytes]:
-    return digest[0], to_bytes(digest[1])
-
-
-def _known_by_sha256(known: Known) -> tuple[str, bytes]:
-    return known.sha256, to_bytes(known)
+def _by_sha256(digest: tuple[str, ImageRef]) -> tuple[bytes, bytes]:
+    return digest[0].encode(), to_bytes(digest[1])
 
 
 def _has_copies(embedding: Embedding) -> bool:

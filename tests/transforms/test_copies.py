@@ -70,7 +70,7 @@ class _Read(beam.DoFn):
             yield sha256(content), ImageRef(ref.key, ref.version or "as read", len(content), checksum(content))
 
 
-def find(contents, entries=(), by_crc32c=True, refs=None):
+def find(contents, entries=(), by_crc32c=True, refs=None, in_packs=False):
     """Returns the outputs of FindCopies, each in order, with the keys that were read as "read"."""
     refs = [ref(name, content) for name, content in contents.items()] if refs is None else refs
 
@@ -79,7 +79,7 @@ def find(contents, entries=(), by_crc32c=True, refs=None):
             "refs": root | "Refs" >> beam.Create(refs).with_output_types(ImageRef),
             "known": root | "Known" >> beam.Create(entries).with_output_types(Known),
         }
-        found = inputs | FindCopies(Read(contents), by_crc32c)
+        found = inputs | FindCopies(Read(contents), by_crc32c, in_packs)
         return found._asdict()
 
     found, _ = collect(build)
@@ -109,10 +109,11 @@ def test_without_checksums_those_of_equal_size_are_read():
     assert found["copies"] == [Copy(ref(b"/\xff", b"22", "as read"), b"/b")]
 
 
+@pytest.mark.parametrize("in_packs", [False, True])
 @pytest.mark.parametrize("by_crc32c", [True, False])
-def test_equal_bytes_are_embedded_once(by_crc32c):
+def test_equal_bytes_are_embedded_once(by_crc32c, in_packs):
     contents = {b"/c": b"same", b"/b": b"same", b"/d": b"same", b"/a": b"other"}
-    found = find(contents, by_crc32c=by_crc32c)
+    found = find(contents, by_crc32c=by_crc32c, in_packs=in_packs)
     assert found["read"] == [b"/b", b"/c", b"/d"]
     assert found["to_embed"] == [ref(b"/a", b"other"), ref(b"/b", b"same", has_copies=True)]
     assert found["copies"] == [Copy(ref(name, b"same"), b"/b") for name in (b"/c", b"/d")]
@@ -238,9 +239,10 @@ def test_no_copies_no_vectors():
     assert copy_vectors() == ([], [])
 
 
+@pytest.mark.parametrize("in_packs", [False, True])
 @pytest.mark.parametrize("by_crc32c", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_image_has_one_outcome(seed, by_crc32c):
+def test_every_image_has_one_outcome(seed, by_crc32c, in_packs):
     """Any mixture: each image ends as one of first, reused, copied or failed, with the vector of its own bytes."""
     rng = random.Random(seed)
     pool = [bytes([rng.randrange(65, 70)]) + b"%04d" % i for i in range(25)]  # many checksums are equal
@@ -250,7 +252,8 @@ def test_every_image_has_one_outcome(seed, by_crc32c):
     rng.shuffle(refs)
     unreadable = set(rng.sample(sorted(contents), 6))
     broken = set(rng.sample(pool, 5))
-    found = find({n: UNREADABLE if n in unreadable else c for n, c in contents.items()}, entries, by_crc32c, refs)
+    as_read = {n: UNREADABLE if n in unreadable else c for n, c in contents.items()}
+    found = find(as_read, entries, by_crc32c, refs, in_packs)
 
     of_bytes = {content: np.frombuffer(content, np.uint8).astype(np.float32) for content in pool}
     embeddings, failures = [], []
