@@ -76,7 +76,7 @@ def build(
         new = listed.main | "OnlyNew" >> _only_new(config, model, unfinished, has_ledger, in_packs)
     elif unfinished:
         members = ListMembers(config.input_format, config.billing_project)
-        of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members)
+        of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members, in_packs)
 
     refs = new.to_embed if new else listed.main
     read = _read(config, of_shards.done if of_shards else None)
@@ -137,7 +137,7 @@ def _only_new(
     from_cloud_storage = all(locations.is_gcs(pattern) for pattern in config.inputs)
     ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
     return OnlyNew(
-        ledger if has_ledger and (config.prune or not config.reprocess) else None,
+        ledger if has_ledger and config.reads_ledger else None,
         unfinished,
         FetchVectors(config.output_table, model.digest),
         DigestImages(config.read_concurrency, config.billing_project),
