@@ -1,17 +1,20 @@
 """Copies: equal bytes are embedded once, in this run or in an earlier one, whatever their names.
 
 A listing has the size of each image, and in Cloud Storage its CRC32C. Most images differ from all others in these, and
-are not read here. Only images that may have a twin are read for their SHA-256. The joins carry names and digests, and
-no bytes of an image cross a shuffle.
+are not read here. Of large local files of one size, the first and the last bytes are compared. Only images that may
+still have a twin are read for their SHA-256. The joins carry names and digests, and no bytes of an image cross a
+shuffle.
 """
 
 import dataclasses
-from collections.abc import Iterable
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 
-from transforms import counters
+from transforms import counters, keys
 from transforms.packs import FlattenRefs, JoinByKey
 from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import (
@@ -24,9 +27,14 @@ from transforms.records import (
     StageSeconds,
 )
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
+from transforms.storage import local, locations
 
 # The report times reading for digests as a stage of its own, apart from reading for pixels.
 STAGE = "digest"
+
+# Reading both ends of a smaller file takes as long as reading all of it. Its digest is needed anyway if it has a twin.
+_LARGE_BYTES = 1 << 17
+_END_BYTES = 4096
 
 _UNIQUE, _SUSPECTS, _KNOWN = "unique", "suspects", "known"
 _FIRSTS, _REUSED, _RESUMED, _COPIES = "firsts", "reused", "resumed", "copies"
@@ -152,7 +160,7 @@ def of_copy(embedding: Embedding, ref: ImageRef) -> Embedding:
 class _Suspect(beam.DoFn):
     def process(self, group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterable[ImageRef]:
         _, same_listed = group
-        refs = iter(same_listed["refs"])
+        refs = _decoded(same_listed["refs"])
         first, second = next(refs, None), next(refs, None)
         if first is None:
             return
@@ -161,10 +169,16 @@ class _Suspect(beam.DoFn):
             has_known = True
             yield beam.pvalue.TaggedOutput(_KNOWN, (of_bytes(Known, known).sha256.encode(), known))
         if second is None and not has_known:
-            yield of_bytes(ImageRef, first)
+            yield first
             return
-        for ref in same_listed["refs"]:
-            yield beam.pvalue.TaggedOutput(_SUSPECTS, of_bytes(ImageRef, ref))
+        # The records of earlier runs have no ends to compare with.
+        if has_known or not all(map(_is_large_local_file, _decoded(same_listed["refs"]))):
+            for ref in _decoded(same_listed["refs"]):
+                yield beam.pvalue.TaggedOutput(_SUSPECTS, ref)
+            return
+        for alike in _by_ends(_decoded(same_listed["refs"])):
+            for ref in alike:
+                yield beam.pvalue.TaggedOutput(_SUSPECTS, ref) if len(alike) > 1 else ref
 
 
 class _Match(beam.DoFn):
@@ -205,6 +219,27 @@ class _Copy(beam.DoFn):
             elif failure:
                 yield beam.pvalue.TaggedOutput(FAILURES, dataclasses.replace(failure, key=ref.key))
             # One of the two exists. Otherwise the counts of the report would not add up, which fails the job.
+
+
+def _decoded(refs: Iterable[bytes]) -> Iterator[ImageRef]:
+    return (of_bytes(ImageRef, ref) for ref in refs)
+
+
+def _is_large_local_file(ref: ImageRef) -> bool:
+    return ref.size >= _LARGE_BYTES and locations.is_local(keys.uri(ref.key))
+
+
+def _by_ends(refs: Iterable[ImageRef]) -> Iterator[list[ImageRef]]:
+    """Yields the local files whose first and last bytes are the same, and each file that cannot be read by itself."""
+    by_ends: defaultdict[bytes, list[ImageRef]] = defaultdict(list)
+    for ref in refs:
+        try:
+            ends = local.ends(keys.uri(ref.key), _END_BYTES)
+        except OSError:  # the stage that reads all of it says why
+            yield [ref]
+        else:
+            by_ends[hashlib.sha256(ends).digest()].append(ref)
+    yield from by_ends.values()
 
 
 def _by_listed(image: ImageRef | Known, by_crc32c: bool) -> tuple[bytes, bytes]:

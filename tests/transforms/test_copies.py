@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import random
 import zlib
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.collecting import collect
-from transforms import counters, keys
+from transforms import copies, counters, keys
 from transforms.copies import CopyVectors, FindCopies, of_copy
 from transforms.records import (
     Copy,
@@ -144,6 +145,43 @@ def test_equal_sizes_with_different_tails_are_no_copies(by_crc32c):
     assert [each.key for each in found["to_embed"]] == [b"/a", b"/b"]
     assert [(copy.ref.key, copy.of) for copy in found["copies"]] == [(b"/d", b"/b")]
     assert [reuse.ref.key for reuse in found["reused"]] == [b"/c"]
+
+
+def test_large_local_files_that_differ_at_an_end_are_not_read(tmp_path):
+    size = copies._LARGE_BYTES
+    middle = bytes(size - 2)
+    named = {
+        "a.bmp": b"1" + middle + b"1",
+        "other-begin": b"2" + middle + b"1",
+        "other-end": b"1" + middle + b"2",
+        "twin": b"1" + middle + b"1",
+        "other-middle": b"1" + bytes(size // 2) + b"1" + bytes(size // 2 - 3) + b"1",
+        "smaller": b"1" + middle[:-1] + b"1",
+        "smaller-other": b"2" + middle[:-1] + b"1",
+    }
+    contents = {os.fsencode(tmp_path / name): content for name, content in named.items()}
+    for name, content in named.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "other-end").unlink()  # the stage that reads its pixels says so
+    a, begin, end, twin, middle, smaller, smaller_other = contents
+    found = find(contents, by_crc32c=False)
+    assert found["read"] == sorted([a, twin, middle, smaller, smaller_other])
+    assert [each.key for each in found["to_embed"]] == sorted([a, begin, end, middle, smaller, smaller_other])
+    assert [(copy.ref.key, copy.of) for copy in found["copies"]] == [(twin, a)]
+
+    # The records of earlier runs have no ends to compare with.
+    found = find(contents, [known(b"/old", contents[begin])], by_crc32c=False)
+    assert found["read"] == sorted(contents)
+    assert [reuse.ref.key for reuse in found["reused"]] == [begin]
+
+
+def test_a_local_file_may_have_its_twin_in_a_bucket(tmp_path):
+    content = bytes(copies._LARGE_BYTES)
+    (tmp_path / "a.bmp").write_bytes(content)
+    contents = {os.fsencode(tmp_path / "a.bmp"): content, b"gs://b/a.bmp": content}
+    found = find(contents, by_crc32c=False)
+    assert found["read"] == sorted(contents)
+    assert len(found["to_embed"]) == len(found["copies"]) == 1
 
 
 @pytest.mark.parametrize("by_crc32c", [True, False])
