@@ -276,7 +276,8 @@ def _execute(
         share_model_across_processes=runners.shares_model_across_processes(beam_options),
         accelerator=accelerator.hint if accelerator else None,
         attempt=attempt,
-        has_ledger=ledger.may_have_records(config.output_table, config.output, config.run_id),
+        has_ledger=config.reads_ledger and ledger.may_have_records(config.output_table, config.output, config.run_id),
+        in_packs=runners.is_local(beam_options),
     )
     with Progress(count, terminal.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
         result = pipeline.run()

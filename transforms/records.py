@@ -37,6 +37,15 @@ class ImageRef:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """An image in a shard: the key of the shard, and the number of the image in it."""
+
+    ref: ImageRef
+    shard: bytes
+    number: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Known:
     """The record that an earlier run, or an unfinished attempt at this run, wrote for an image with this run's model.
 
