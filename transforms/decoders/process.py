@@ -29,9 +29,9 @@ _MEMORY_BYTES = 4 << 30
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-# glibc returns freed memory above a threshold at once, and gets it again for the next image, page by page. That takes as
-# long as decoding. These bytes stay instead (malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
-_KEPT_BYTES = {-1: 64 << 20, -3: 32 << 20}
+# glibc returns freed memory above a threshold at once, and gets it again for the next image, page by page. That takes
+# as long as decoding. With these thresholds it stays (malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
+_THRESHOLDS = {-1: 64 << 20, -3: 32 << 20}
 
 Read = tuple[EncodedImage | Failure, float]
 Reads = list[Future[Read] | None]
@@ -98,7 +98,7 @@ def _limit_memory() -> None:
 
 def _keep_memory() -> None:
     with contextlib.suppress(AttributeError):  # another C library
-        for option, size in _KEPT_BYTES.items():
+        for option, size in _THRESHOLDS.items():
             ctypes.CDLL(None).mallopt(option, size)
 
 
