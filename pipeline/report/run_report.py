@@ -58,7 +58,7 @@ class RunReport:
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
       feed: how many images a second a machine could give to its devices, and the measurements for that: see feed.Feed.
-        Empty if nothing was embedded.
+        Empty if fewer than 1,000 images were embedded.
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
       files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, and
