@@ -26,10 +26,11 @@ COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 # A report has a few KB. Its longest parts are the patterns of the inputs.
 MAX_REPORT_BYTES = 16 * 2**20
 
-# The parts of a report's counts and model that this project reads again.
+# The parts of a report's counts, model and feed that this project reads again.
 _READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
+    "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
 }
 
 
@@ -110,7 +111,8 @@ class RunReport:
         optional |= {field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING}
         wrong = _wrong_fields(facts, expected, optional)
         for part, fields in _READ_AGAIN.items():
-            wrong = wrong or [f"{part}.{name}" for name in _wrong_fields(facts[part], fields)]
+            if not wrong and (facts.get(part) or part not in optional):
+                wrong = [f"{part}.{name}" for name in _wrong_fields(facts[part], fields)]
         if wrong:
             raise ValueError(
                 f"{source} is not a run report: missing or of another type than expected: {', '.join(wrong)}"
