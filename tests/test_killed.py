@@ -338,9 +338,11 @@ def test_a_second_process_leaves_the_parts_of_the_first(tmp_path):
     flags = "--input", tmp_path / "photos", "--output", output
     with forked(*flags, *NAMED) as first:
         wait_for(lambda: len(stored(output)) >= 40, first)
+        first.send_signal(signal.SIGSTOP)  # so that it is not done before the others start
         for more in (NAMED, (*NAMED, "--no_resume"), (*NAMED, "--overwrite")):
             second = run_pipeline(output, *flags, *more)
             assert (second.code, second.stderr.count("\n")) == (2, 1), second.stderr
+        first.send_signal(signal.SIGCONT)
         assert first.wait(TIMEOUT) == 0
     assert attempts(output) == [200] and len(vectors(output)) == 200
     assert_nothing_is_left(output)
