@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transforms.cores import usable_cores
-from transforms.models import handles
+from transforms.models import handles, portable
 from transforms.models.engines import device, mosaics, openvino_engine
 from transforms.models.engines.fixed_batches import (
     BATCH_SIZE_DEFAULT,
@@ -59,19 +59,20 @@ class ModelCall(NamedTuple):
 class EmbeddingModel:
     """A model as the pipeline calls it. Thread-safe."""
 
-    def __init__(self, on_devices: Sequence[Embed], calls_at_once: int):
+    def __init__(self, on_devices: Sequence[Embed], calls_at_once: int, device_name: str | None = None):
         """Wraps a compiled model.
 
         Args:
           on_devices: the model on each device. A call goes to the device that has been free for the longest time.
           calls_at_once: how many threads may call the model on one device at a time; the others wait.
+          device_name: for the report; None for the device that TensorFlow would use.
         """
         self.calls_at_once = len(on_devices) * calls_at_once
         self._free: queue.SimpleQueue[Embed] = queue.SimpleQueue()
         for _ in range(calls_at_once):
             for embed in on_devices:
                 self._free.put(embed)
-        self._device = device.name()
+        self._device = device_name or device.name()
         self._counting = threading.Lock()
         self._embedded = self._failed = 0
 
@@ -149,8 +150,12 @@ def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingMode
     return _load(spec.for_opening(), spec.precision, batch_size, handles.files_state(spec.location))
 
 
-def precisions() -> list[str]:
-    """Returns the precisions of this machine: those of the GPU where there is one, else those of the CPU."""
+def precisions(model_format: str = "") -> list[str]:
+    """Returns the precisions of this machine for a format: those of the GPU where there is one, else of the CPU."""
+    if model_format in portable.FORMATS.values():
+        from transforms.models.engines import portable_model
+
+        return portable_model.precisions(model_format)
     if device.has_gpu():
         return ["float32", "float16"]
     return openvino_engine.precisions() or ["float32"]
@@ -158,8 +163,10 @@ def precisions() -> list[str]:
 
 @functools.lru_cache(maxsize=1)  # local workers share the model that the launch loaded
 def _load(spec: ModelSpec, precision: str, batch_size: int, files_state: object) -> EmbeddingModel:
-    if precision not in (supported := precisions()):
+    if precision not in (supported := precisions(spec.format)):
         raise ValueError(f"precision={precision!r}: this machine computes in {', '.join(supported)}")
+    if spec.format in portable.FORMATS.values():
+        return _portable_model(spec, precision, batch_size)
     if device.has_gpu() or openvino_engine.openvino is None:
         return _tensorflow_model(spec, precision, batch_size)
     return _openvino_model(spec, precision, batch_size)
@@ -182,6 +189,15 @@ def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> Embeddi
     calls = usable_cores()
     run = openvino_engine.compile_network(network, spec.image_size, batch_size, precision, calls)
     return EmbeddingModel([FixedBatches(run, batch_size)], calls)
+
+
+def _portable_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
+    from transforms.models.engines import portable_model
+
+    found = portable_model.compile_model(spec, precision, batch_size)
+    model = EmbeddingModel([FixedBatches(found.run, found.images_per_call)], found.calls_at_once, found.device)
+    model(np.zeros((1, *spec.image_size, 3), np.uint8))
+    return model
 
 
 def _tensorflow_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
