@@ -93,7 +93,14 @@ def _model(config: EmbedConfig) -> ModelSpec:
 def _in_float32(config: EmbedConfig) -> ModelSpec:
     """Returns the model. If it is not on this machine, its description comes from the command line alone."""
     if config.model in catalog.BUNDLED:
-        return resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
+        return resolve(
+            config.model,
+            config.image_size,
+            config.resize_mode,
+            config.model_signature,
+            config.model_tags,
+            output=config.model_output,
+        )
     size = config.image_size
     if locations.is_gcs(config.model) and not size:
         raise ValueError(

@@ -27,8 +27,8 @@ def fetch(url: str, directory: Path, max_bytes: int) -> Path:
       max_bytes: the largest size of all files together.
 
     Raises:
-      ValueError: if the files are too large, or a name leads out of the directory. If one cannot be downloaded, urllib's
-        own errors.
+      ValueError: if the files are too large, or a name leads out of the directory. If one cannot be downloaded,
+        urllib's own errors.
     """
     name = urllib.parse.unquote(PurePosixPath(urllib.parse.urlsplit(url).path).name)
     if "/" in name or "\0" in name:

@@ -36,8 +36,8 @@ def local_path(handle: str, billing_project: str | None = None) -> Path:
 
     Args:
       handle: one of these.
-        - A directory or `.tar.gz` of a SavedModel or a portable model, or the file of a `.keras` or portable model, each
-          local or `gs://`. The other files of a portable model come along.
+        - A directory or `.tar.gz` of a SavedModel or a portable model, a `.keras` file, or the main file of a portable
+          model, each local or `gs://`. The other files of a portable model come along.
         - A URL of tfhub.dev or kaggle.com, of an archive, or of the file of a portable model. It is downloaded into
           TFHUB_CACHE_DIR.
         - A short Kaggle handle. kagglehub downloads it into KAGGLEHUB_CACHE.

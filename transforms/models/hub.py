@@ -70,7 +70,10 @@ def read(directory: Path) -> SavedModel:
     path = directory / "saved_model.pb"
     if not path.is_file():
         present = sorted(file.name for file in directory.iterdir())[:5] if directory.is_dir() else []
-        raise ValueError(f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, found {present}")
+        raise ValueError(
+            f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, or one .onnx, .tflite or .xml "
+            f"with its .bin, found {present}"
+        )
     if path.stat().st_size > MAX_GRAPH_BYTES:
         raise ValueError(
             f"{str(path)!r} has {path.stat().st_size} bytes: expected a graph of at most {MAX_GRAPH_BYTES}, with the "

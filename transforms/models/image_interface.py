@@ -59,7 +59,8 @@ def derive(signature: Signature, output: str | None, *, channels_first: bool) ->
         a vector for each image.
     """
     ((name, images),) = signature.inputs.items() if len(signature.inputs) == 1 else (("", TensorInfo("", None)),)
-    expected = f"expected one input, {' or '.join(_INPUT_DTYPES)} of shape [?, 3, height, width] or [?, height, width, 3]"
+    dtypes = " or ".join(_INPUT_DTYPES)
+    expected = f"expected one input, {dtypes}, of shape [?, 3, height, width] or [?, height, width, 3]"
     if images.dtype not in _INPUT_DTYPES or images.shape is None or len(images.shape) != 4:
         raise ValueError(f"not a model of images: it has {signature}; {expected}")
     batch_size, second, third, fourth = images.shape
@@ -74,7 +75,7 @@ def derive(signature: Signature, output: str | None, *, channels_first: bool) ->
 
 def _chosen(outputs: Mapping[str, TensorInfo], output: str | None) -> str:
     if output is None and len(outputs) != 1:
-        raise ValueError(f"the model has {len(outputs)} outputs: give model_output, the name of one of {listed(outputs)}")
+        raise ValueError(f"it has {len(outputs)} outputs: give model_output, the name of one of {listed(outputs)}")
     if output is None:
         (output,) = outputs
     if output not in outputs:

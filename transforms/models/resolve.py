@@ -99,8 +99,8 @@ def _inspect(request: _Request, path: Path, billing_project: str | None) -> Mode
         digest="",
         billing_project=billing_project,
     )
-    if model := portable.find(path):
-        return _inspect_portable(draft, request, path, model)
+    if portable_model := portable.find(path):
+        return _inspect_portable(draft, request, path, portable_model)
     _check_no_output(request.handle, request.output)
     if path.suffix == ".keras":
         _check_no_signature(request.handle, request.signature, request.tags)
@@ -135,7 +135,7 @@ def _inspect_portable(draft: ModelSpec, request: _Request, path: Path, model: "P
         draft = dataclasses.replace(draft, format=model.format, output=output)
         if request.image_size and not interface.takes(request.image_size):
             sizes = "x".join(str(size or "?") for size in (interface.height, interface.width))
-            raise ValueError(f"takes images of {sizes} pixels only, not image_size={_size_text(request.image_size)}")
+            raise ValueError(f"it takes images of {sizes} pixels only, not image_size={_size_text(request.image_size)}")
     except ValueError as error:
         raise ValueError(str(error) if "model=" in str(error) else f"model={request.handle!r}: {error}") from error
     return _complete(draft, request, path, request.image_size or interface.image_size, is_classifier=False)

@@ -59,14 +59,18 @@ class ModelCall(NamedTuple):
 class EmbeddingModel:
     """A model as the pipeline calls it. Thread-safe."""
 
-    def __init__(self, on_devices: Sequence[Embed], calls_at_once: int, device_name: str | None = None):
+    def __init__(
+        self, on_devices: Sequence[Embed], calls_at_once: int, engine: str = "", device_name: str | None = None
+    ):
         """Wraps a compiled model.
 
         Args:
           on_devices: the model on each device. A call goes to the device that has been free for the longest time.
           calls_at_once: how many threads may call the model on one device at a time; the others wait.
+          engine: the name of the library that computes, for people.
           device_name: for the report; None for the device that TensorFlow would use.
         """
+        self.engine = engine
         self.calls_at_once = len(on_devices) * calls_at_once
         self._free: queue.SimpleQueue[Embed] = queue.SimpleQueue()
         for _ in range(calls_at_once):
@@ -188,14 +192,16 @@ def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> Embeddi
     batch_size = min(batch_size, openvino_engine.images_per_call(network))
     calls = usable_cores()
     run = openvino_engine.compile_network(network, spec.image_size, batch_size, precision, calls)
-    return EmbeddingModel([FixedBatches(run, batch_size)], calls)
+    return EmbeddingModel([FixedBatches(run, batch_size)], calls, "OpenVINO")
 
 
 def _portable_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
     from transforms.models.engines import portable_model
 
     found = portable_model.compile_model(spec, precision, batch_size)
-    model = EmbeddingModel([FixedBatches(found.run, found.images_per_call)], found.calls_at_once, found.device)
+    model = EmbeddingModel(
+        [FixedBatches(found.run, found.images_per_call)], found.calls_at_once, found.engine, found.device
+    )
     model(np.zeros((1, *spec.image_size, 3), np.uint8))
     return model
 
@@ -205,7 +211,8 @@ def _tensorflow_model(spec: ModelSpec, precision: str, batch_size: int) -> Embed
 
     devices = device.gpus() or [None]
     runs = tensorflow_engine.compile_function(opening.open_model(spec).function, precision, devices)
-    model = EmbeddingModel([FixedBatches(run, batch_size) for run in runs], tensorflow_engine.calls_at_once())
+    calls = tensorflow_engine.calls_at_once()
+    model = EmbeddingModel([FixedBatches(run, batch_size) for run in runs], calls, "TensorFlow")
     for _ in devices:  # the first call on a device also optimizes the graph
         model(np.zeros((1, *spec.image_size, 3), np.uint8))
     return model

@@ -49,8 +49,8 @@ def check_gpu(model_format: str) -> None:
         raise RuntimeError(f"a GPU was asked for, and {model_format} models run on CPUs only: give a model in ONNX")
     if not has_gpu():
         raise RuntimeError(
-            "a GPU was asked for, and ONNX models need ONNX Runtime for it: install onnxruntime-gpu in the image of the "
-            "workers, in place of onnxruntime"
+            "a GPU was asked for, and ONNX models need ONNX Runtime for it: install onnxruntime-gpu, in place of "
+            "onnxruntime, in the image of the workers"
         )
 
 
@@ -73,16 +73,16 @@ def open_session(file: Path) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors, which are raised too
     try:
-        return onnxruntime.InferenceSession(
-            str(file), options, providers=[_GPU, _CPU] if has_gpu() else [_CPU]
-        )
+        return onnxruntime.InferenceSession(str(file), options, providers=[_GPU, _CPU] if has_gpu() else [_CPU])
     except Exception as error:  # the class differs with the reason
         raise ValueError(f"ONNX Runtime does not take {str(file)!r}: {one_line(error)}") from error
 
 
 def signature(session: Any) -> Signature:
     """Returns the inputs and outputs of a session."""
-    return Signature(*({port.name: _info(port) for port in ports} for ports in (session.get_inputs(), session.get_outputs())))
+    return Signature(
+        *({port.name: _info(port) for port in ports} for ports in (session.get_inputs(), session.get_outputs()))
+    )
 
 
 def compiled(session: Any, interface: ImageInterface) -> Run:

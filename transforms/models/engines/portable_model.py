@@ -153,9 +153,7 @@ def _in_onnx_runtime(model: PortableModel, interface: ImageInterface, batch_size
     return Compiled(run, images, usable_cores(), ONNX_RUNTIME, device.CPU)
 
 
-def _check_agrees(
-    network: "openvino.Model", model: PortableModel, interface: ImageInterface, spec: ModelSpec
-) -> None:
+def _check_agrees(network: "openvino.Model", model: PortableModel, interface: ImageInterface, spec: ModelSpec) -> None:
     """Raises NotRunnable if OpenVINO returns other vectors than ONNX Runtime, where that is installed."""
     if model.format != "onnx" or not onnx_runtime.is_installed():
         return
@@ -170,9 +168,7 @@ def _check_agrees(
         _LOG.warning("OpenVINO's vectors are not compared with ONNX Runtime's: %s", error)
         return
     actual = openvino_engine.compile_network(network, spec.image_size, images, "float32", 1)(pixels)
-    error = np.linalg.norm(actual - expected, axis=1) / np.maximum(np.linalg.norm(expected, axis=1), 1e-30)
-    if not (error <= _MAX_RELATIVE_ERROR[interface.dtype]).all():
-        raise portable_openvino.NotRunnable(
-            f"its vectors differ from ONNX Runtime's by {error.max():.2g} of their length"
-        )
+    distance = np.linalg.norm(actual - expected, axis=1)
+    if not (distance <= _MAX_RELATIVE_ERROR[interface.dtype] * np.linalg.norm(expected, axis=1)).all():
+        raise portable_openvino.NotRunnable(f"its vectors differ from ONNX Runtime's by {distance.max()}")
     cache.mark(entry)

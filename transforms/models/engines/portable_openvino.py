@@ -79,7 +79,9 @@ def adapted(network: "openvino.Model", interface: ImageInterface, image_size: tu
     batch_size = interface.batch_size or -1
     try:
         network.reshape(list(interface.shape(image_size, batch_size)))
-        dimension(_output_shape(network, interface, image_size), interface.batch_size or _TRIAL_IMAGES, interface.output)
+        dimension(
+            _output_shape(network, interface, image_size), interface.batch_size or _TRIAL_IMAGES, interface.output
+        )
     except RuntimeError as error:
         raise NotRunnable(openvino_engine.reason(error)) from error
     images = ops.parameter([batch_size, *image_size, 3], np.uint8, name="images")
