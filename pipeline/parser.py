@@ -101,8 +101,8 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
         default=catalog.DEFAULT,
         metavar="HANDLE",
         help=f"one of {', '.join((*catalog.BUNDLED, *catalog.HUB))}; or a URL of tfhub.dev or kaggle.com, a short "
-        "Kaggle handle, a SavedModel directory, a .tar.gz of one, a .keras file, or an ONNX, OpenVINO IR or TFLite model "
-        "(.onnx, .xml, .tflite, or the directory or .tar.gz with one), local or gs:// "
+        "Kaggle handle, a SavedModel directory, a .keras file, an ONNX, OpenVINO IR or TFLite file (.onnx, .xml, "
+        ".tflite) or a directory with one, or a .tar.gz of such a directory, local or gs:// "
         "(default: %(default)s)",
     )
     add_model_flags(group)

@@ -11,6 +11,10 @@ _OUTPUT_DTYPES = ("float32", "float16", "bfloat16", "float64")
 _CHANNELS = 3
 
 
+class InterfaceError(ValueError):
+    """A network does not map images to vectors, or an output has to be chosen."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageInterface:
     """How a network takes images and gives vectors.
@@ -55,33 +59,33 @@ def derive(signature: Signature, output: str | None, *, channels_first: bool) ->
       channels_first: the layout where no axis, or more than one, has three channels.
 
     Raises:
-      ValueError: if it does not take images alone, has several outputs and none is chosen, or the chosen one cannot be
-        a vector for each image.
+      InterfaceError: if it does not take images alone, has several outputs and none is chosen, or the chosen one cannot
+        be a vector for each image.
     """
     ((name, images),) = signature.inputs.items() if len(signature.inputs) == 1 else (("", TensorInfo("", None)),)
     dtypes = " or ".join(_INPUT_DTYPES)
     expected = f"expected one input, {dtypes}, of shape [?, 3, height, width] or [?, height, width, 3]"
     if images.dtype not in _INPUT_DTYPES or images.shape is None or len(images.shape) != 4:
-        raise ValueError(f"not a model of images: it has {signature}; {expected}")
+        raise InterfaceError(f"not a model of images: it has {signature}; {expected}")
     batch_size, second, third, fourth = images.shape
     is_first, is_last = second == _CHANNELS, fourth == _CHANNELS
     if is_first != is_last:
         channels_first = is_first
     elif (second if channels_first else fourth) not in (None, _CHANNELS):
-        raise ValueError(f"not a model of colour images: its input is {name}: {images}; {expected}")
+        raise InterfaceError(f"not a model of colour images: its input is {name}: {images}; {expected}")
     height, width = (third, fourth) if channels_first else (second, third)
     return ImageInterface(images.dtype, channels_first, batch_size, height, width, _chosen(signature.outputs, output))
 
 
 def _chosen(outputs: Mapping[str, TensorInfo], output: str | None) -> str:
     if output is None and len(outputs) != 1:
-        raise ValueError(f"it has {len(outputs)} outputs: give model_output, the name of one of {listed(outputs)}")
+        raise InterfaceError(f"it has {len(outputs)} outputs: give model_output, the name of one of {listed(outputs)}")
     if output is None:
         (output,) = outputs
     if output not in outputs:
-        raise ValueError(f"model_output={output!r}: expected one of {listed(outputs)}")
+        raise InterfaceError(f"model_output={output!r}: expected one of {listed(outputs)}")
     if outputs[output].dtype not in _OUTPUT_DTYPES:
-        raise ValueError(f"the output is {output}: {outputs[output]}: expected a vector of floats for each image")
+        raise InterfaceError(f"the output is {output}: {outputs[output]}: expected a vector of floats for each image")
     return output
 
 
@@ -94,11 +98,11 @@ def dimension(shape: Sequence[int], images: int, output: str) -> int:
       output: its name, for the message.
 
     Raises:
-      ValueError: if it is not one vector for each image.
+      InterfaceError: if it is not one vector for each image.
     """
     axes = [size for size in shape[1:] if size != 1]
     if len(shape) < 2 or shape[0] != images or len(axes) > 1 or 0 in axes:
-        raise ValueError(
+        raise InterfaceError(
             f"the output {output!r} has the shape {list(shape)} for {images} images: expected one vector for each, "
             f"[{images}, dimension] with any axes of size 1; choose another output, or export the model with its "
             "pooling"

@@ -126,6 +126,7 @@ def _inspect(request: _Request, path: Path, billing_project: str | None) -> Mode
 
 def _inspect_portable(draft: ModelSpec, request: _Request, path: Path, model: "PortableModel") -> ModelSpec:
     from transforms.models.engines import portable_model
+    from transforms.models.image_interface import InterfaceError
 
     _check_no_signature(request.handle, request.signature, request.tags)
     try:
@@ -135,9 +136,11 @@ def _inspect_portable(draft: ModelSpec, request: _Request, path: Path, model: "P
         draft = dataclasses.replace(draft, format=model.format, output=output)
         if request.image_size and not interface.takes(request.image_size):
             sizes = "x".join(str(size or "?") for size in (interface.height, interface.width))
-            raise ValueError(f"it takes images of {sizes} pixels only, not image_size={_size_text(request.image_size)}")
-    except ValueError as error:
-        raise ValueError(str(error) if "model=" in str(error) else f"model={request.handle!r}: {error}") from error
+            raise InterfaceError(
+                f"it takes images of {sizes} pixels only, not image_size={_size_text(request.image_size)}"
+            )
+    except InterfaceError as error:
+        raise ValueError(f"model={request.handle!r}: {error}") from error
     return _complete(draft, request, path, request.image_size or interface.image_size, is_classifier=False)
 
 
@@ -176,6 +179,7 @@ def _dimension(draft: ModelSpec) -> int:
     import numpy as np
 
     from transforms.models import portable
+    from transforms.models.image_interface import InterfaceError
 
     black = np.zeros((2, *draft.image_size, 3), np.uint8)
     try:
@@ -187,6 +191,8 @@ def _dimension(draft: ModelSpec) -> int:
             from transforms.models.engines import opening
 
             vectors = opening.open_model(draft)(black)
+    except InterfaceError as error:
+        raise ValueError(f"model={draft.name!r}: {error}") from error
     except ValueError:
         raise
     # The model's own operations fail by any class of TensorFlow's. No spec is returned or cached, and a caller that

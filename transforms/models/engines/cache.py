@@ -1,8 +1,8 @@
 """A cache on this machine of specs and converted networks, so that later runs with a model do not load TensorFlow.
 
-An entry holds the spec of a model, or its network in OpenVINO's format, or nothing but the fact that two engines agree. Its key includes the digest of the
-model's files, the versions of the libraries and the digest of this package's code. An entry is therefore never out of
-date. Every entry may be deleted at any time.
+An entry holds the spec of a model, or its network in OpenVINO's format, or nothing but the fact that two engines agree.
+Its key includes the digest of the model's files, the versions of the libraries and the digest of this package's code.
+An entry is therefore never out of date. Every entry may be deleted at any time.
 """
 
 import contextlib

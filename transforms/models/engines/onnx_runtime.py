@@ -88,7 +88,7 @@ def signature(session: Any) -> Signature:
 def compiled(session: Any, interface: ImageInterface) -> Run:
     """Returns a function, uint8 (n, height, width, 3) → float32 (n, dimension). Thread-safe.
 
-    The function raises InferenceError for ONNX Runtime's errors, and ValueError if the output is not one vector for
+    The function raises InferenceError for ONNX Runtime's errors, and InterfaceError if the output is not one vector for
     each image.
     """
     name = session.get_inputs()[0].name

@@ -4,7 +4,7 @@ Where ONNX Runtime is installed, the vectors of an ONNX model in OpenVINO are co
 """
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from transforms.cores import usable_cores
 from transforms.models import handles, portable
 from transforms.models.engines import cache, device, mosaics, onnx_runtime, openvino_engine, portable_openvino
 from transforms.models.engines.openvino_engine import Run
-from transforms.models.image_interface import ImageInterface, derive
+from transforms.models.image_interface import ImageInterface, InterfaceError, derive
 from transforms.models.portable import PortableModel
 from transforms.models.spec import ModelSpec
 from transforms.models.tensors import Signature
@@ -79,7 +79,7 @@ def describe(model: PortableModel) -> Description:
         network = portable_openvino.read(model)
     except portable_openvino.NotRunnable as error:
         _check_fallback(model, "float32", error)
-        signature = onnx_runtime.signature(onnx_runtime.open_session(model.main))
+        signature = onnx_runtime.signature(_session(model, error))
         return Description(signature, channels_first, None)
     return Description(portable_openvino.signature(network), channels_first, portable_openvino.parameters(network))
 
@@ -100,7 +100,7 @@ def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
         raise ValueError(f"model={spec.location!r}: expected one file of {', '.join(portable.FORMATS)}")
     interface = describe(model).interface(spec.output or None)
     if model.format == "onnx" and onnx_runtime.has_gpu():
-        return _in_onnx_runtime(model, interface, batch_size)
+        return _in_onnx_runtime(onnx_runtime.open_session(model.main), interface, batch_size)
     if device.has_driver():
         _LOG.warning("the model runs on the CPU: a GPU needs a model in ONNX, and the package onnxruntime-gpu")
     try:
@@ -109,8 +109,11 @@ def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
         _check_agrees(network, model, interface, spec)
     except portable_openvino.NotRunnable as error:
         _check_fallback(model, precision, error)
+        session = _session(model, error)
         _LOG.warning("ONNX Runtime runs this model because OpenVINO cannot: %s", error)
-        return _in_onnx_runtime(model, interface, batch_size)
+        return _in_onnx_runtime(session, interface, batch_size)
+    except InterfaceError as error:
+        raise ValueError(f"model={spec.name!r}: {error}") from error
     return found
 
 
@@ -144,8 +147,15 @@ def _in_openvino(
     return Compiled(run, images, calls, OPENVINO, device.CPU)
 
 
-def _in_onnx_runtime(model: PortableModel, interface: ImageInterface, batch_size: int) -> Compiled:
-    session = onnx_runtime.open_session(model.main)
+def _session(model: PortableModel, error: Exception) -> Any:
+    """Returns the session of a model on which OpenVINO fails with `error`. Raises ValueError if both fail."""
+    try:
+        return onnx_runtime.open_session(model.main)
+    except ValueError as other:
+        raise ValueError(f"model={str(model.main)!r}: OpenVINO cannot run it ({error}), and {other}") from other
+
+
+def _in_onnx_runtime(session: Any, interface: ImageInterface, batch_size: int) -> Compiled:
     run = onnx_runtime.compiled(session, interface)
     if onnx_runtime.has_gpu():
         return Compiled(run, interface.batch_size or batch_size, _GPU_CALLS_AT_ONCE, ONNX_RUNTIME, "GPU, ONNX Runtime")

@@ -71,7 +71,7 @@ def adapted(network: "openvino.Model", interface: ImageInterface, image_size: tu
 
     Raises:
       NotRunnable: if OpenVINO does not take the network for that size.
-      ValueError: if the output is not one vector for each image.
+      InterfaceError: if the output is not one vector for each image.
     """
     from openvino import opset8 as ops
 
