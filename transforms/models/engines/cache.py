@@ -95,13 +95,13 @@ def write_network(entry: Path, network: "openvino.Model") -> None:
     _write_entry(entry, write)
 
 
-def agreement_entry(spec: ModelSpec, reference: str) -> Path:
-    """Returns the path of the entry that is there if OpenVINO returns the vectors of a reference for a model.
+def agreement_entry(spec: ModelSpec) -> Path:
+    """Returns the path of the entry that is there if OpenVINO and ONNX Runtime return the same vectors for a model.
 
-    It reads the model's files for their digest. `reference` is the name and version of the other engine.
+    It reads the model's files for their digest.
     """
     files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
-    return _entry("agreement", files, spec.output, spec.image_size, openvino_engine.identity(), reference)
+    return _entry("agreement", files, spec.output, spec.image_size, openvino_engine.identity())
 
 
 def has(entry: Path) -> bool:
@@ -154,7 +154,7 @@ def _versions() -> list[str]:
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         code.update(file.read_bytes())
     versions = [code.hexdigest()]
-    for library in ("tensorflow", "tf_keras", "keras", "openvino", "onnxruntime"):
+    for library in ("tensorflow", "tf_keras", "keras", "openvino", "onnxruntime", "onnxruntime-gpu"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(importlib.metadata.version(library))
     return versions

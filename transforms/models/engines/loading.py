@@ -199,10 +199,10 @@ def _portable_model(spec: ModelSpec, precision: str, batch_size: int) -> Embeddi
     from transforms.models.engines import portable_model
 
     found = portable_model.compile_model(spec, precision, batch_size)
-    model = EmbeddingModel(
-        [FixedBatches(found.run, found.images_per_call)], found.calls_at_once, found.engine, found.device
-    )
-    model(np.zeros((1, *spec.image_size, 3), np.uint8))
+    embed = FixedBatches(found.run, found.images_per_call)
+    model = EmbeddingModel([embed], found.calls_at_once, found.engine, found.device)
+    if found.engine == portable_model.ONNX_RUNTIME:  # its first call also allocates memory
+        model(np.zeros((1, *spec.image_size, 3), np.uint8))
     return model
 
 

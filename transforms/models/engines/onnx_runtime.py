@@ -54,13 +54,6 @@ def check_gpu(model_format: str) -> None:
         )
 
 
-def version() -> str:
-    """Returns the version of ONNX Runtime."""
-    import onnxruntime
-
-    return f"onnxruntime {onnxruntime.__version__}"
-
-
 def open_session(file: Path) -> Any:
     """Returns the session of an ONNX file, on the GPU where there is one. Each call uses one thread of the CPU.
 

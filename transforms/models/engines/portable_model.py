@@ -74,14 +74,7 @@ def describe(model: PortableModel) -> Description:
     Raises:
       ValueError: if no engine of this machine reads the model. The message names the operations that OpenVINO lacks.
     """
-    channels_first = model.format != "tflite"  # by the conventions of the exporters
-    try:
-        network = portable_openvino.read(model)
-    except portable_openvino.NotRunnable as error:
-        _check_fallback(model, "float32", error)
-        signature = onnx_runtime.signature(_session(model, error))
-        return Description(signature, channels_first, None)
-    return Description(portable_openvino.signature(network), channels_first, portable_openvino.parameters(network))
+    return _open(model).description
 
 
 def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
@@ -98,13 +91,16 @@ def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
     model = portable.find(handles.local_path(spec.location, spec.billing_project))
     if model is None:
         raise ValueError(f"model={spec.location!r}: expected one file of {', '.join(portable.FORMATS)}")
-    interface = describe(model).interface(spec.output or None)
+    description, network = _open(model)
+    interface = description.interface(spec.output or None)
     if model.format == "onnx" and onnx_runtime.has_gpu():
         return _in_onnx_runtime(onnx_runtime.open_session(model.main), interface, batch_size)
     if device.has_driver():
         _LOG.warning("the model runs on the CPU: a GPU needs a model in ONNX, and the package onnxruntime-gpu")
     try:
-        network = portable_openvino.adapted(portable_openvino.read(model), interface, spec.image_size)
+        if isinstance(network, portable_openvino.NotRunnable):
+            raise network
+        network = portable_openvino.adapted(network, interface, spec.image_size)
         found = _in_openvino(network, interface, spec.image_size, precision, batch_size)
         _check_agrees(network, model, interface, spec)
     except portable_openvino.NotRunnable as error:
@@ -122,6 +118,25 @@ def precisions(model_format: str) -> list[str]:
     if model_format == "onnx" and onnx_runtime.has_gpu():
         return ["float32"]
     return openvino_engine.precisions() or ["float32"]
+
+
+class _Opened(NamedTuple):
+    """A model that an engine has read: its facts, and its network in OpenVINO or the reason why there is none."""
+
+    description: Description
+    network: "openvino.Model | portable_openvino.NotRunnable"
+
+
+def _open(model: PortableModel) -> _Opened:
+    channels_first = model.format != "tflite"  # by the conventions of the exporters
+    try:
+        network = portable_openvino.read(model)
+    except portable_openvino.NotRunnable as error:
+        _check_fallback(model, "float32", error)
+        signature = onnx_runtime.signature(_session(model, error))
+        return _Opened(Description(signature, channels_first, None), error)
+    signature = portable_openvino.signature(network)
+    return _Opened(Description(signature, channels_first, portable_openvino.parameters(network)), network)
 
 
 def _check_fallback(model: PortableModel, precision: str, error: Exception) -> None:
@@ -167,7 +182,7 @@ def _check_agrees(network: "openvino.Model", model: PortableModel, interface: Im
     """Raises NotRunnable if OpenVINO returns other vectors than ONNX Runtime, where that is installed."""
     if model.format != "onnx" or not onnx_runtime.is_installed():
         return
-    entry = cache.agreement_entry(spec, onnx_runtime.version())
+    entry = cache.agreement_entry(spec)
     if cache.has(entry):
         return
     images = interface.batch_size or 2

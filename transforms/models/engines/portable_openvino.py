@@ -1,12 +1,10 @@
 """Portable models in OpenVINO: a file → its network → the same network from uint8 images to float32 vectors."""
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transforms.models import handles
 from transforms.models.engines import openvino_engine
 from transforms.models.image_interface import ImageInterface, dimension
 from transforms.models.portable import PortableModel
@@ -30,28 +28,25 @@ def read(model: PortableModel) -> "openvino.Model":
     Raises:
       NotRunnable: if OpenVINO is not installed, or does not take the file.
     """
-    return _read(model.format, model.main, handles.files_state(str(model.main)))
-
-
-@functools.lru_cache(maxsize=1)
-def _read(model_format: str, main: Path, files_state: object) -> "openvino.Model":
     if openvino_engine.openvino is None:
         raise NotRunnable("OpenVINO is not installed")
     from openvino.frontend import FrontEndManager
 
     try:
-        if model_format == "openvino":
-            # For other content OpenVINO would look for a format that fits.
-            with main.open("rb") as content:
-                if not content.read(1024).lstrip().startswith(b"<"):
-                    raise NotRunnable(f"{str(main)!r} is not XML")
-            return openvino_engine.openvino.Core().read_model(main, main.with_suffix(".bin"))
-        frontend = FrontEndManager().load_by_framework(model_format)
-        return frontend.convert(frontend.load(str(main)))
-    except NotRunnable:
-        raise
+        if model.format != "openvino":
+            frontend = FrontEndManager().load_by_framework(model.format)
+            return frontend.convert(frontend.load(str(model.main)))
+        if not _is_xml(model.main):
+            raise ValueError(f"{str(model.main)!r} is not XML")
+        return openvino_engine.openvino.Core().read_model(model.main, model.main.with_suffix(".bin"))
     except Exception as error:  # each frontend has errors of its own
         raise NotRunnable(openvino_engine.reason(error)) from error
+
+
+def _is_xml(file: Path) -> bool:
+    """Returns whether a file begins as XML does. For other content, OpenVINO would look for a format that fits."""
+    with file.open("rb") as content:
+        return content.read(1024).lstrip().startswith(b"<")
 
 
 def signature(network: "openvino.Model") -> Signature:
