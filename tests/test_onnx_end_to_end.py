@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline import options
+from pipeline.verify import verify
 from tests import onnx_models
 from tests.running import run_pipeline, run_refused
 from transforms.images import decoding
@@ -51,3 +52,4 @@ def test_an_output_by_name(tmp_path):
     vectors = run.vectors()
     found = np.stack([vectors[os.fsencode(path)] for path in SAMPLES])
     np.testing.assert_allclose(found, onnx_models.vectors(pixels), atol=1e-6)
+    assert verify.main(["--output", str(tmp_path / "out"), "--sample", "3"]) == 0

@@ -107,7 +107,8 @@ def _in_float32(config: EmbedConfig) -> ModelSpec:
             f"--model {config.model!r} is in Cloud Storage, which a dry run does not read: give --image_size HxW too"
         )
     tags = config.model_tags or ()
-    return ModelSpec(config.model, "tf2", config.model, config.model_signature or "", tags, 0, size or (1, 1), "")
+    signature, output = config.model_signature or "", config.model_output or ""
+    return ModelSpec(config.model, "tf2", config.model, signature, tags, 0, size or (1, 1), "", output=output)
 
 
 def _publication(config: EmbedConfig, options: PipelineOptions) -> Publication | None:

@@ -141,7 +141,9 @@ def test_an_onnx_model_with_its_external_data(tmp_path, capsys):
     source = onnx_models.write(tmp_path / "mine.onnx", external="weights/w.bin")
     (tmp_path / "beside.txt").write_text("no part of it")
     assert stage(source, tmp_path / "m") == 0
-    staged = sorted(path.relative_to(tmp_path / "m").as_posix() for path in (tmp_path / "m").rglob("*") if path.is_file())
+    staged = sorted(
+        path.relative_to(tmp_path / "m").as_posix() for path in (tmp_path / "m").rglob("*") if path.is_file()
+    )
     assert staged == ["assets.extra/image_model.json", "model.onnx", "weights/w.bin"]
     assert resolve(str(tmp_path / "m"), (8, 9)).digest == resolve(str(source), (8, 9)).digest
     assert stage(source, tmp_path / "m") == 0

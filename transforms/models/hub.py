@@ -71,8 +71,8 @@ def read(directory: Path) -> SavedModel:
     if not path.is_file():
         present = sorted(file.name for file in directory.iterdir())[:5] if directory.is_dir() else []
         raise ValueError(
-            f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, or one .onnx, .tflite or .xml "
-            f"with its .bin, found {present}"
+            f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, found {present}, and neither one "
+            ".onnx, one .tflite nor one .xml with its .bin"
         )
     if path.stat().st_size > MAX_GRAPH_BYTES:
         raise ValueError(

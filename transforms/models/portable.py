@@ -63,7 +63,7 @@ def find(path: Path) -> PortableModel | None:
         raise ValueError(f"{str(main)!r} has {size} bytes: expected at most {_MAX_BYTES[model_format]}")
     files = {f"model{main.suffix}": main}
     for name in companions(main):
-        own_name = "model.bin" if model_format == "openvino" else PurePosixPath(name).as_posix()
+        own_name = "model.bin" if model_format == "openvino" else name
         if own_name in files:
             raise ValueError(f"{str(main)!r} has external data in {name!r}: expected another name")
         files[own_name] = _companion(main, name)
@@ -98,7 +98,7 @@ def _external(main: Path, size: int, changed: int) -> tuple[str, ...]:
             raise ValueError(
                 f"{str(main)!r} has external data in {name!r}: expected a file in the directory of the model or below"
             )
-    return tuple(names)
+    return tuple(dict.fromkeys(PurePosixPath(name).as_posix() for name in names))
 
 
 def _main_file(path: Path) -> Path | None:
@@ -122,7 +122,7 @@ def _main_file(path: Path) -> Path | None:
 def _companion(main: Path, name: str) -> Path:
     directory = main.parent.resolve()
     file = directory / name
-    if file.resolve() != directory / PurePosixPath(name):
+    if file.resolve() != file:
         raise ValueError(f"{str(main)!r} has data in {name!r}, which is a link: expected the file itself")
     if not file.is_file():
         raise ValueError(f"{str(main)!r} has data in {name!r}: there is no such file in {str(main.parent)!r}")

@@ -27,6 +27,11 @@ def test_external_data_is_part_of_a_model(tmp_path):
     assert portable.find(file).files == {"model.onnx": file, "weights/m.data": tmp_path / "weights" / "m.data"}
 
 
+def test_a_location_may_have_a_dot(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", external="./w.bin")
+    assert portable.find(file).files == {"model.onnx": file, "w.bin": tmp_path / "w.bin"}
+
+
 def test_an_ir_has_its_weights_beside_it(tmp_path):
     file = write_ir(tmp_path)
     assert portable.find(file).files == {"model.xml": file, "model.bin": tmp_path / "net.bin"}

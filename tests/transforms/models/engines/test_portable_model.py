@@ -1,4 +1,4 @@
-"""transforms.models.engines.portable_model: OpenVINO runs a portable model where it can, and ONNX Runtime the others."""
+"""transforms.models.engines.portable_model: OpenVINO runs portable models, and ONNX Runtime those that it cannot."""
 
 import math
 import subprocess
