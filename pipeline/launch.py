@@ -117,8 +117,10 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         if interrupted := interruption.of(error):
             return _interrupted(interrupted, config, argv, attempt, holder, beam_options, terminal)
         traceback.print_exc()
-        holder.leave()
-        finished = _report(config)
+        if finished := _report(config):
+            claim.end(holder, attempt, finished)
+        else:
+            holder.leave()
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
             print(summary(finished, config))
@@ -128,8 +130,9 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             message = f"the job failed: {one_line(error)}{log}"
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
-    holder.end()
-    if finished := _report(config):
+    finished = _report(config)
+    claim.end(holder, attempt, finished)
+    if finished:
         print(summary(finished, config))
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
@@ -276,7 +279,8 @@ def _execute(
         share_model_across_processes=runners.shares_model_across_processes(beam_options),
         accelerator=accelerator.hint if accelerator else None,
         attempt=attempt,
-        has_ledger=ledger.may_have_records(config.output_table, config.output, config.run_id),
+        has_ledger=config.reads_ledger and ledger.may_have_records(config.output_table, config.output, config.run_id),
+        in_packs=runners.is_local(beam_options),
     )
     with Progress(count, terminal.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
         result = pipeline.run()

@@ -58,7 +58,7 @@ class ReadLedger(beam.PTransform):
             read = beam.FlatMap(_known_rows)
         else:
             own = write_tfrecord.directory(self.output or "", self.run_id)
-            pattern = f"{write_tfrecord.directory(self.output or '', '*')}/part-*.tfrecord"
+            pattern = _pattern(self.output or "", "*")
             parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards, own)
             read = beam.FlatMap(_known_records, self.digest)
         return parts | "Spread" >> beam.Reshuffle() | "Read" >> read.with_output_types(Known)
@@ -72,8 +72,9 @@ def may_have_records(table: str | None, output: str | None, run_id: str) -> bool
     """
     if table or not output:
         return True
-    own = write_tfrecord.directory(output, run_id)
-    return any(True for _ in _shards(f"{write_tfrecord.directory(output, '*')}/part-*.tfrecord", own))
+    own = len(files.match(_pattern(output, run_id)))
+    # One file more shows that there are others. Listing all of them may take many requests.
+    return len(files.match(_pattern(output, "*"), own + 1)) > own
 
 
 @dataclasses.dataclass(eq=False)
@@ -106,6 +107,10 @@ class ReadRetryable(beam.PTransform):
             | "Latest" >> beam.CombinePerKey(max)
             | "Refs" >> beam.FlatMapTuple(_refs).with_output_types(ImageRef)
         )
+
+
+def _pattern(output: str, run_id: str) -> str:
+    return f"{write_tfrecord.directory(output, run_id)}/part-*.tfrecord"
 
 
 def _shards(pattern: str, own: str) -> Iterator[tuple[str, float]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline import flags, presets
 from pipeline.parser import SAMPLES_OUTPUT, build_parser
 from transforms.decoders.job import ONE_A_CORE
+from transforms.formats import SHARD_FORMATS
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 
@@ -78,6 +79,11 @@ class EmbedConfig:
     started_at: datetime.datetime
     runs_on: RunsOn = RunsOn()
     dry_run: DryRun | None = None
+
+    @property
+    def reads_ledger(self) -> bool:
+        """Whether this run asks which images earlier runs have embedded. It cannot ask about images in shards."""
+        return self.input_format not in SHARD_FORMATS and (self.prune or not self.reprocess)
 
 
 def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:

@@ -85,19 +85,25 @@ def _measured(config: EmbedConfig, model: ModelSpec, machine: Machine) -> ModelS
     precisions = machine.precisions
     if config.precision not in (AUTO, *precisions):
         raise ValueError(f"--precision {config.precision}: this machine computes in {', '.join(precisions)}")
+    candidates = precisions if config.precision == AUTO else [config.precision]
+    others = [precision for precision in candidates if precision != model.precision]
+    if not others:
+        return model
     pixels = _samples(model, config.resize_mode)
-    for precision in precisions if config.precision == AUTO else [config.precision]:
-        if precision == model.precision:
-            continue
-        in_float32 = machine.load(model, config.batch_size)
+    # Float32 is measured before another precision is loaded. In TensorFlow that changes how every model of the process
+    # computes.
+    in_float32 = machine.load(model, config.batch_size)
+    expected = in_float32(pixels)
+    if config.precision == AUTO:
+        float32_speed = machine.images_per_second(in_float32, pixels, _MEASURED_SECONDS)
+    for precision in others:
         in_other = machine.load(in_precision(model, precision, None), config.batch_size)
-        cosine = float(_cosines(in_float32(pixels), in_other(pixels)).min())
+        cosine = float(_cosines(expected, in_other(pixels)).min())
         measured_spec = in_precision(model, precision, round(cosine, 6))
         if config.precision != AUTO:
             return measured_spec
         if cosine < LEAST_COSINE:
             continue
-        float32_speed = machine.images_per_second(in_float32, pixels, _MEASURED_SECONDS)
         other_speed = machine.images_per_second(in_other, pixels, _MEASURED_SECONDS)
         if other_speed >= LEAST_SPEED_UP * float32_speed:
             return measured_spec

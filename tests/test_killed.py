@@ -433,7 +433,8 @@ def test_a_signal_stores_the_open_parts_of_a_bucket(cloud, tmp_path):
     kept = len(stored(output))
     pattern = r"interrupted: (\d+) images embedded, (\d+) vectors stored in gs://signal/out/embeddings/r; to go on: "
     shown = re.search(pattern, terminal.text)
-    assert shown and 100 <= kept == int(shown[2]) <= int(shown[1]), terminal.text
+    assert shown and 100 <= int(shown[2]) <= int(shown[1]), terminal.text
+    assert 0 <= kept - int(shown[2]) <= 64  # the workers write on until the process ends
     run = run_pipeline(output, *FLAGS, *flags, env=environment, timeout=TIMEOUT)
     assert run.code == 0, run.stderr
     assert attempts(output) == [kept, 300 - kept]

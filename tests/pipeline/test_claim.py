@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import attempt, claim, options
+from pipeline.report import run_report
 from tests.running import ROOT
 from transforms.storage import contested
 
@@ -150,6 +151,22 @@ def test_a_process_shows_that_it_lives(quick, own, config, model):
     beats = read(own).beats
     time.sleep(0.2)
     assert read(own).beats == beats
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_claim_that_comes_back_after_the_last_step_is_removed_again(quick, own, config, model, complete):
+    """As where the storage checks no states, and a beat follows the removal."""
+    holder = claim.take(own, config, model, None)
+    deadline = time.monotonic() + 30
+    while not holder.has_beaten:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    content = path(own).read_bytes()
+    dataclasses.replace(own, claim=str(path(own))).finish()
+    holder._thread.join(30)
+    path(own).write_bytes(content)
+    claim.end(holder, own, SimpleNamespace(started_at=run_report.timestamp(config.started_at)) if complete else None)
+    assert path(own).exists() == (not complete)
 
 
 @pytest.mark.slow

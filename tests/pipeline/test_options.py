@@ -143,6 +143,22 @@ def test_what_failed_needs_no_input():
     assert config.inputs == ("gs://b/photos/**",)
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], True),
+        (["--input_format=list"], True),
+        (["--input_format=tar"], False),
+        (["--reprocess"], False),
+        (["--reprocess", "--prune"], True),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_whether_a_run_asks_what_earlier_runs_have_embedded(flags, expected):
+    config, _ = options.parse(["--input=gs://b/**", "--output_table=p1:d.t", *flags])
+    assert config.reads_ledger is expected
+
+
 SWITCHES = ("overwrite", "reprocess", "retry_failed", "prune", "make_latest", "verbose")
 
 

@@ -106,6 +106,7 @@ class _Decoder:
         self._state = state
         self._inboxes = inboxes
         self._bytes_read = 0
+        self._core_seconds = time.process_time()
         self._readers = ThreadPoolExecutor(settings.read_concurrency, thread_name_prefix="read")
 
     def start(self, job: Job) -> Reads:
@@ -121,7 +122,8 @@ class _Decoder:
         self._bytes_read = 0
         done = [self._result(job, index, started) for index, started in enumerate(reads)]
         results, read, decode = zip(*done, strict=True)
-        return Done(job.number, results, read, decode, self._bytes_read)
+        before, self._core_seconds = self._core_seconds, time.process_time()
+        return Done(job.number, results, read, decode, self._bytes_read, self._core_seconds - before)
 
     def _result(
         self, job: Job, index: int, started: Future[Read] | None
