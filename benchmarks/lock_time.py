@@ -111,8 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"\nrun_pipeline.py {' '.join(flags)}: {held.bundles * each:.3f} ms an image ({held.bundles:.1f} s in "
             f"bundles; {held.loading:.1f} s of it for loading the model; {held.whole:.1f} s in the whole run)\n"
-            f"  the report of the run: {report.feed['lock_ms']:.3f} ms of the lock, {report.feed['core_ms']:.3f} ms of "
-            f"a core; {report.verdict}\n"
+            f"  the report of the run: {report.feed or 'too few images to tell'}; {report.verdict}\n"
             f"  without loading {(held.bundles - held.loading) * each:.3f} ms; of these, µs an image:"
         )
         for place, seconds in list(held.places.items())[:_PLACES]:

@@ -83,13 +83,9 @@ def peak_mib(*flags: str) -> float:
 def _make(directory: Path, start: int, end: int, size: tuple[int, int] = photographs.SMALL) -> None:
     """Makes the photographs numbered from `start` up to `end`, no two with the same bytes."""
     directory.mkdir(exist_ok=True)
+    pictures = [photographs.encoded(number, size) for number in range(_PICTURES)]
     for number in range(start, end):
-        path = directory / f"{number:05d}.jpg"
-        if number < _PICTURES:
-            path.write_bytes(photographs.encoded(number, size))
-        else:
-            original = directory / f"{number % _PICTURES:05d}.jpg"
-            path.write_bytes(photographs.with_comment(original.read_bytes(), b"%d" % number))
+        (directory / f"{number:05d}.jpg").write_bytes(photographs.numbered(pictures, number))
 
 
 def _measure(scratch: Path, name: str, *flags: str) -> dict:

@@ -80,7 +80,7 @@ def run(
             return Run(time.time() - began, error=f"not done after {timeout:.0f} s")
     result = Run(time.time() - began)
     if code:
-        result.error = f"exit code {code}: {_last_line(log)}"
+        result.error = f"exit code {code}: {last_line(log.read_text(errors='replace'))}"
         return result
     try:
         batches = measures.read_batches(output / contract.BATCHES)
@@ -119,6 +119,7 @@ def _compare(vectors: Vectors, images: int, reference: Vectors) -> tuple[float, 
     return median, least
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+def last_line(log: str) -> str:
+    """Returns the last line of a log, which says why a process failed."""
+    lines = log.strip().splitlines()
     return lines[-1] if lines else "it wrote no log"

@@ -30,14 +30,9 @@ if TYPE_CHECKING:
 
 
 def run_command() -> NoReturn:
-    """Runs the command with the arguments of this process, and ends the process.
-
-    The workers of a failed job may still be at work in C++, where Python's exit would abort the process.
-    """
+    """Runs the command with the arguments of this process, and ends the process."""
     code = main()
-    if code == FAILED:
-        sys.stdout.flush()
-        sys.stderr.flush()
+    if code == FAILED:  # its workers may still be at work
         interruption.leave(code)
     sys.exit(code)
 

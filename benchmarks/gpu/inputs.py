@@ -40,13 +40,9 @@ def name(number: int) -> str:
 def extend(directory: Path, pictures: list[Path], start: int, end: int) -> None:
     """Makes the photographs numbered from `start` up to `end`.
 
-    The first ones are the pictures. The others are copies, each with a comment of its own, because this project embeds
-    equal bytes once. All of them are in the page cache afterwards.
+    They are those of `photographs.numbered`. All of them are in the page cache afterwards.
     """
     directory.mkdir(parents=True, exist_ok=True)
     encoded = [picture.read_bytes() for picture in pictures]
     for number in range(start, end):
-        jpeg = encoded[number % len(encoded)]
-        is_copy = number >= len(encoded)
-        jpeg = photographs.with_comment(jpeg, b"%d" % number) if is_copy else jpeg
-        (directory / name(number)).write_bytes(jpeg)
+        (directory / name(number)).write_bytes(photographs.numbered(encoded, number))

@@ -148,8 +148,8 @@ def model_alone(bench: Bench, engine: str, precision: str) -> dict[str, Any]:
         return facts | {"error": f"not done after {error.timeout:.0f} s ({log})"}
     if done.returncode:
         log = bench.save_log(f"{name}-{precision}", done.stderr)
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it wrote no log"])[-1]
-        return facts | {"error": f"exit code {done.returncode}: {last} ({log})"}
+        last_line = rounds.last_line(done.stderr.decode(errors="replace"))
+        return facts | {"error": f"exit code {done.returncode}: {last_line} ({log})"}
     return facts | json.loads(done.stdout.splitlines()[-1])
 
 

@@ -13,6 +13,9 @@ from transforms.embed import BUNDLE
 from transforms.read import STAGE as READ
 from transforms.records import StageSeconds
 
+# With fewer images, what is loaded once takes a large part of the time.
+_LEAST_IMAGES = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
@@ -78,7 +81,7 @@ def of(
     cores: int,
     worker_processes: int,
 ) -> Feed | None:
-    """Returns the feed of a run; None if it embedded nothing, or if the clocks saw nothing.
+    """Returns the feed of a run; None if it embedded too few images to tell.
 
     Args:
       stages: stage → times.
@@ -87,7 +90,7 @@ def of(
       cores, worker_processes: of a machine that embeds.
     """
     bundle = stages.get(BUNDLE)
-    if bundle is None or bundle.core_seconds <= 0:
+    if bundle is None or bundle.items < _LEAST_IMAGES or bundle.core_seconds <= 0:
         return None
     threads = bundle.core_seconds
     read, decoder = (stages[stage].core_seconds if stage in stages else 0.0 for stage in (READ, DECODE))

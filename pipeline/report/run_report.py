@@ -26,10 +26,11 @@ COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 # A report has a few KB. Its longest parts are the patterns of the inputs.
 MAX_REPORT_BYTES = 16 * 2**20
 
-# The parts of a report's counts and model that this project reads again.
+# The parts of a report's counts, model and feed that this project reads again.
 _READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
+    "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
 }
 
 
@@ -58,7 +59,7 @@ class RunReport:
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
       feed: how many images a second a machine could give to its devices, and the measurements for that: see feed.Feed.
-        Empty if nothing was embedded.
+        Empty if fewer than 1,000 images were embedded.
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
       files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, and
@@ -110,7 +111,8 @@ class RunReport:
         optional |= {field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING}
         wrong = _wrong_fields(facts, expected, optional)
         for part, fields in _READ_AGAIN.items():
-            wrong = wrong or [f"{part}.{name}" for name in _wrong_fields(facts[part], fields)]
+            if not wrong and (facts.get(part) or part not in optional):
+                wrong = [f"{part}.{name}" for name in _wrong_fields(facts[part], fields)]
         if wrong:
             raise ValueError(
                 f"{source} is not a run report: missing or of another type than expected: {', '.join(wrong)}"

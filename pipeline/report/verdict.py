@@ -25,8 +25,8 @@ _FULL_BATCH_SHARE = 0.9
 # With less than half a thread at work on average, no stage can be the limit of a run.
 _MIN_BUSY_THREADS = 0.5
 # The share of the images that the lock lets pass at most, from which on the lock can be the limit. It is small, because
-# the seconds of the lock are the least that it is held.
-_LOCKED_SHARE = 0.3
+# the seconds of the lock are the least that it is held, and threads that take turns lose time.
+_LOCKED_SHARE = 0.2
 _LOCK = "lock"
 _ACTIVITIES = {
     START_UP: "starting",

@@ -56,6 +56,13 @@ def rewrite(own, **fields):
     path(own).write_bytes(dataclasses.replace(read(own), **fields).to_bytes())
 
 
+def wait_until(is_so):
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def silent(text):
     raise AssertionError(f"said {text!r}")
 
@@ -143,10 +150,7 @@ def quick(monkeypatch):
 
 def test_a_process_shows_that_it_lives(quick, own, config, model):
     holder = claim.take(own, config, model, None)
-    deadline = time.monotonic() + 30
-    while read(own).beats < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: read(own).beats >= 3)
     holder.end()
     beats = read(own).beats
     time.sleep(0.2)
@@ -157,10 +161,7 @@ def test_a_process_shows_that_it_lives(quick, own, config, model):
 def test_a_claim_that_comes_back_after_the_last_step_is_removed_again(quick, own, config, model, complete):
     """As where the storage checks no states, and a beat follows the removal."""
     holder = claim.take(own, config, model, None)
-    deadline = time.monotonic() + 30
-    while not holder.has_beaten:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: holder.has_beaten)
     content = path(own).read_bytes()
     dataclasses.replace(own, claim=str(path(own))).finish()
     holder._thread.join(30)

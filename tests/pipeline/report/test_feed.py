@@ -62,8 +62,12 @@ def test_the_cores_of_a_device(rate, cores):
     assert Feed(0.001, 0.0002, 2, 1).cores_for(rate) == cores
 
 
+FEW = StageSeconds.of("bundle", 9.0, items=999, core_seconds=1.0)
+MANY = StageSeconds.of("bundle", 9.0, items=1000)
+
+
 @pytest.mark.parametrize(
-    "times", [{}, {"bundle": StageSeconds.of("bundle", 1.0)}], ids=["nothing embedded", "no clock"]
+    "times", [{}, {"bundle": FEW}, {"bundle": MANY}], ids=["nothing embedded", "few images", "no clock"]
 )
 def test_without_a_measurement_there_is_no_feed(times):
     assert of(times) is None
