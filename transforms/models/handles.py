@@ -193,10 +193,10 @@ def _download_companions(handle: str, main: Path, billing_project: str | None) -
     blobs = {}
     for name in names:
         uri = f"{handle.rpartition('/')[0]}/{name}"
-        found = [blob for blob in gcs_directory.below(uri, billing_project) if f"/{blob.name}".endswith(f"/{name}")]
-        if len(found) != 1:
+        own = [blob for blob in gcs_directory.below(uri, billing_project) if f"/{blob.name}".endswith(f"/{name}")]
+        if len(own) != 1:
             raise FileNotFoundError(f"there is no object {uri!r}")
-        blobs[name] = found[0]
+        blobs[name] = own[0]
 
     def fill(directory: Path) -> None:
         shutil.copyfile(main, directory / main.name)

@@ -69,14 +69,14 @@ def _locations(content: mmap.mmap) -> Iterator[str]:
                 yield values.get(_VALUE, b"").decode()
             continue
         inner = _MESSAGES[message]
-        found = []
+        messages = []
         for field in _fields(content, start, stop):
             visited += 1
             if visited > _MAX_FIELDS:
                 raise _Malformed(f"it has more than {_MAX_FIELDS} fields")
             if field.number in inner:
-                found.append((inner[field.number], field.start, field.stop))
-        waiting += reversed(found)
+                messages.append((inner[field.number], field.start, field.stop))
+        waiting += reversed(messages)
 
 
 def _fields(content: mmap.mmap, start: int, stop: int) -> Iterator[_Field]:

@@ -198,10 +198,10 @@ def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> Embeddi
 def _portable_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
     from transforms.models.engines import portable_model
 
-    found = portable_model.compile_model(spec, precision, batch_size)
-    embed = FixedBatches(found.run, found.images_per_call)
-    model = EmbeddingModel([embed], found.calls_at_once, found.engine, found.device)
-    if found.engine == portable_model.ONNX_RUNTIME:  # its first call also allocates memory
+    compiled = portable_model.compile_model(spec, precision, batch_size)
+    embed = FixedBatches(compiled.run, compiled.images_per_call)
+    model = EmbeddingModel([embed], compiled.calls_at_once, compiled.engine, compiled.device)
+    if compiled.engine == portable_model.ONNX_RUNTIME:  # its first call also allocates memory
         model(np.zeros((1, *spec.image_size, 3), np.uint8))
     return model
 

@@ -101,7 +101,7 @@ def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
         if isinstance(network, portable_openvino.NotRunnable):
             raise network
         network = portable_openvino.adapted(network, interface, spec.image_size)
-        found = _in_openvino(network, interface, spec.image_size, precision, batch_size)
+        compiled = _in_openvino(network, interface, spec.image_size, precision, batch_size)
         _check_agrees(network, model, interface, spec)
     except portable_openvino.NotRunnable as error:
         _check_fallback(model, precision, error)
@@ -110,7 +110,7 @@ def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
         return _in_onnx_runtime(session, interface, batch_size)
     except InterfaceError as error:
         raise ValueError(f"model={spec.name!r}: {error}") from error
-    return found
+    return compiled
 
 
 def precisions(model_format: str) -> list[str]:
