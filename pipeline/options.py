@@ -52,6 +52,7 @@ class EmbedConfig:
     model: str
     model_signature: str | None
     model_tags: tuple[str, ...] | None
+    model_output: str | None
     output: str | None
     output_table: str | None
     run_id: str
@@ -109,6 +110,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         model=args.model,
         model_signature=args.model_signature,
         model_tags=args.model_tags,
+        model_output=args.model_output,
         output=flags.absolute(args.output) if args.output else None,
         output_table=args.output_table,
         run_id=args.run_id or _new_run_id(),

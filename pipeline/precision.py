@@ -35,11 +35,11 @@ class Machine(NamedTuple):
     images_per_second: "Callable[[EmbeddingModel, Any, float], float]"
 
 
-def this_machine() -> Machine:
-    """Returns the machine that this process runs on."""
+def this_machine(model_format: str) -> Machine:
+    """Returns the machine that this process runs on, as it computes models of a format."""
     from transforms.models.engines import loading, throughput
 
-    return Machine(loading.precisions(), loading.load, throughput.images_per_second)
+    return Machine(loading.precisions(model_format), loading.load, throughput.images_per_second)
 
 
 def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None) -> ModelSpec:
@@ -60,10 +60,11 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
         config.model_signature,
         config.model_tags,
         config.billing_project,
+        config.model_output,
     )
     if config.precision == model.precision:
         return model
-    return _measured(config, model, machine or this_machine()) if is_local else unmeasured(config, model)
+    return _measured(config, model, machine or this_machine(model.format)) if is_local else unmeasured(config, model)
 
 
 def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:

@@ -13,6 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import counters
 from transforms.blocks import Blocks
+from transforms.models import portable
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, InferenceError, OutOfDeviceMemory
 from transforms.models.engines.lazy import LazyModel
@@ -94,8 +95,16 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
         self._needs_gpu = needs_gpu
 
     def load_model(self) -> LazyModel:
-        device.check_gpu(self._needs_gpu)
+        self._check_gpu()
         return LazyModel(self._load)
+
+    def _check_gpu(self) -> None:
+        if self._needs_gpu and self._spec.format in portable.FORMATS.values():
+            from transforms.models.engines import onnx_runtime
+
+            onnx_runtime.check_gpu(self._spec.format)
+        else:
+            device.check_gpu(self._needs_gpu)
 
     def _load(self) -> "EmbeddingModel":
         from transforms.models.engines import loading

@@ -148,6 +148,7 @@ def _is_model(value: Any) -> bool:
         and len(value["image_size"]) == 2
         and all(map(_is_count, value["image_size"]))
         and all(map(_is_text, value["tags"]))
+        and _is_text(value.get("output", ""))  # earlier versions did not write it
     )
 
 

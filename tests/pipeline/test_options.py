@@ -36,7 +36,7 @@ def test_everything_given(tmp_path):
         f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
         "--overwrite --batch_size 8 --precision bfloat16 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
         "--max_failure_rate 0.25 --verbose "
-        "--model_signature image_feature_vector --model_tags train "
+        "--model_signature image_feature_vector --model_tags train --model_output pooled "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
         "--billing_project payer --no_resume --checkpoint_seconds 7.5 --decode_processes cores "
         "--decode_timeout 5 --runner=FlinkRunner --parallelism 4".split()
@@ -51,6 +51,7 @@ def test_everything_given(tmp_path):
         "model": "efficientnet_lite0",
         "model_signature": "image_feature_vector",
         "model_tags": ("train",),
+        "model_output": "pooled",
         "output": "gs://b/out",
         "output_table": "my-project.images.all",
         "run_id": "nightly-1",

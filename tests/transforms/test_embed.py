@@ -92,6 +92,12 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_fails_before_any_image(model)
             handler.load_model()
 
 
+def test_a_portable_model_needs_an_engine_for_the_gpu(model):
+    handler = EmbeddingModelHandler(dataclasses.replace(model, format="openvino"), needs_gpu=True)
+    with pytest.raises(RuntimeError, match="openvino models run on CPUs only: give a model in ONNX"):
+        handler.load_model()
+
+
 def test_waiting_and_loading_are_counted_by_image(model):
     errors = {0: InferenceError("too bright")}  # its time counts too
     call = ModelCall(np.ones((1, 4), np.float32), errors, waited=0.25, loading=3.0, device="GPU NVIDIA L4")

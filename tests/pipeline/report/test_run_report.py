@@ -52,6 +52,7 @@ def test_what_it_holds(model):
         "precision": "float32",
         "precision_cosine": 1.0,
         "classes": 0,
+        "output": "",
     }
     assert report["verdict"].startswith(
         "embed-bound: 75% of the threads' time went into the model, 857.1 ms an image on"
