@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from pipeline.attempt import Attempt
 from pipeline.report.run_report import RunReport
-from transforms import failures, shards, write_tfrecord
+from transforms import failures, shards, vector_files
 from transforms.models.spec import ModelFields
 from transforms.records import Shard
 
@@ -49,7 +49,7 @@ class _Name(beam.DoFn):
         place, run_id = self._attempt.place, self._attempt.run_id
         self._attempt.check_claim()
         self._attempt.retire()
-        write_tfrecord.write_schema(place, self._model)
-        shards.name_parts(vector_parts, write_tfrecord.directory(place, run_id), write_tfrecord.SUFFIX)
-        shards.name_parts(failure_parts, failures.directory(place, run_id), failures.SUFFIX)
+        vector_files.write_schema(place, self._model)
+        shards.name_parts(vector_parts, vector_files.directory(place, run_id))
+        shards.name_parts(failure_parts, failures.directory(place, run_id))
         yield report

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline import flags, presets
 from pipeline.parser import SAMPLES_OUTPUT, build_parser
 from transforms.decoders.job import ONE_A_CORE
+from transforms.formats import OUTPUT_FORMATS, VECTOR_TYPES
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 
@@ -75,6 +76,8 @@ class EmbedConfig:
     billing_project: str | None
     verbose: bool
     started_at: datetime.datetime
+    output_formats: tuple[str, ...] = OUTPUT_FORMATS[:1]
+    vector_type: str = VECTOR_TYPES[0]
     runs_on: RunsOn = RunsOn()
     dry_run: DryRun | None = None
 
@@ -128,6 +131,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         billing_project=args.billing_project,
         verbose=args.verbose,
         started_at=datetime.datetime.now(datetime.UTC),
+        output_formats=args.output_format,
+        vector_type=args.vector_type,
         runs_on=RunsOn(
             preset=args.preset,
             explain=args.explain,
@@ -168,6 +173,12 @@ def _check_together(args: argparse.Namespace) -> None:
     for flag, is_set in (("prune", args.prune), ("make_latest", args.make_latest)):
         if is_set and not args.output_table:
             raise ValueError(f"--{flag} applies to a table: give --output_table PROJECT:DATASET.TABLE too")
+    if args.output_format != OUTPUT_FORMATS[:1] and not args.output:
+        raise ValueError("--output_format applies to files: give --output DIR too")
+    if args.vector_type != VECTOR_TYPES[0] and args.output_format != ("parquet",):
+        raise ValueError(
+            f"--vector_type {args.vector_type} applies to Parquet files alone: expected --output_format parquet"
+        )
     if args.prune and (args.input_format != "images" or args.retry_failed):
         raise ValueError(
             "--prune needs a complete listing of the images: expected --input_format images, without --retry_failed"

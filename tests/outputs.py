@@ -11,7 +11,7 @@ from pipeline import options
 from pipeline.report import run_report
 from pipeline.report.tally import Tally
 from transforms import failures as failure_lines
-from transforms import write_tfrecord
+from transforms import vector_files
 from transforms.encoding import examples, tfrecord
 from transforms.models.spec import ModelSpec
 from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Shard
@@ -55,13 +55,13 @@ def write_run(
     records = [tfrecord.frame(record) for record in encoded]
     for i in range(shards):
         _write(
-            Path(write_tfrecord.directory(str(output), run_id), f"part-{i:05d}-of-{shards:05d}.tfrecord"),
+            Path(vector_files.directory(str(output), run_id), f"part-{i:05d}-of-{shards:05d}.tfrecord"),
             b"".join(records[i::shards]),
         )
     if failures:
         lines = "".join(f"{failure_lines.to_json(failed, run_id)}\n" for failed in failures)
         _write(Path(failure_lines.directory(str(output), run_id), "part-00000-of-00001.jsonl"), lines.encode())
-    write_tfrecord.write_schema(str(output), model.fields())
+    vector_files.write_schema(str(output), model.fields())
     counts = {
         "listed": len(embeddings) + len(failures) + skipped,
         "embedded": len(embeddings),
@@ -81,7 +81,7 @@ def write_run(
 def file_digests(output: Path, run_id: str) -> dict[str, str]:
     """Returns the digests of a run's files as they are now, as its report states them."""
     parts = [Shard(str(path), 0) for path in Path(failure_lines.directory(str(output), run_id)).glob("part-*")]
-    return run_report.file_digests(str(output), run_id, (output / write_tfrecord.SCHEMA).read_bytes(), parts)
+    return run_report.file_digests(str(output), run_id, (output / vector_files.SCHEMA).read_bytes(), parts)
 
 
 def _write(path: Path, content: bytes) -> None:

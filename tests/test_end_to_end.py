@@ -18,7 +18,7 @@ from pipeline import options
 from tests import data_generation as data
 from tests.emulators import environment, storage_emulator
 from tests.running import ROOT, Run, run_pipeline, run_refused
-from transforms import write_tfrecord
+from transforms import vector_files
 from transforms.models.spec import ModelFields
 
 pytestmark = pytest.mark.slow
@@ -323,7 +323,7 @@ def test_an_output_inside_the_input(tmp_path):
 
 
 def test_an_output_with_vectors_of_another_dimension(tmp_path):
-    write_tfrecord.write_schema(str(tmp_path / "out"), ModelFields("m", "d", 7))
+    vector_files.write_schema(str(tmp_path / "out"), ModelFields("m", "d", 7))
     run = run_refused(tmp_path / "out")
     assert (
         run.code == 2

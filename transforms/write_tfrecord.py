@@ -8,13 +8,12 @@ import apache_beam as beam
 
 from transforms.encoding import examples, tfrecord
 from transforms.models.spec import ModelFields
-from transforms.parts import Label
+from transforms.parts import Framed, Label
 from transforms.records import Embedding
 from transforms.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
 from transforms.stage import Stage, WriteOutput
-from transforms.storage import files
+from transforms.vector_files import directory, write_schema
 
-SCHEMA = "schema.pbtxt"
 SUFFIX = ".tfrecord"
 
 
@@ -66,23 +65,8 @@ def parts(
     max_seconds: float = MAX_SHARD_SECONDS,
 ) -> WriteParts:
     """Returns the transform that writes a run's parts, without naming them. See WriteParts for `labels`."""
-    encode = functools.partial(_encode, model=model)
-    return WriteParts(directory(output, run_id), SUFFIX, encode, labels, max_seconds=max_seconds)
-
-
-def directory(output: str, run_id: str) -> str:
-    """Returns the directory of a run's shards."""
-    return f"{output}/embeddings/{run_id}"
-
-
-def schema(model: ModelFields) -> bytes:
-    """Returns the content of `schema.pbtxt`."""
-    return examples.schema_text(model).encode()
-
-
-def write_schema(output: str, model: ModelFields) -> None:
-    """Writes `<output>/schema.pbtxt`."""
-    files.write(f"{output}/{SCHEMA}", schema(model))
+    records = Framed(SUFFIX, functools.partial(_encode, model=model))
+    return WriteParts(directory(output, run_id), records, labels, max_seconds=max_seconds)
 
 
 def _make_ready(output: str, model: ModelFields, before_naming: Callable[[], None] | None) -> None:

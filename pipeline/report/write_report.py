@@ -15,7 +15,7 @@ from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from pipeline.report.tally import SumTallies, Tally
-from transforms import write_tfrecord
+from transforms import vector_files
 from transforms.models.spec import ModelSpec
 from transforms.records import Failure, Shard, StageSeconds
 
@@ -33,7 +33,7 @@ class ComposeReport(beam.PTransform):
       model: the model that it embeds with.
       counted: (name in COUNTS or `pruned`, collection whose elements count under it); a name may occur several times.
       failures: all failures.
-      written: (`records` or `lines`, collection of the files that hold them).
+      written: (`lines` or a format of embeddings, collection of the files that hold them).
       seconds: times, in several collections.
       origins: the attempt and the outcome of each vector that an earlier attempt has stored; None if there is none.
     """
@@ -48,11 +48,11 @@ class ComposeReport(beam.PTransform):
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds, self.origins)
-        lines = dict(self.written).get("lines")
+        hashed = [shards for name, shards in self.written if name in ("lines", "parquet")]
         compose = beam.ParDo(
             _Compose(self.config, self.model),
             beam.pvalue.AsSingleton(tally, default_value=Tally()),
-            beam.pvalue.AsList(lines) if lines else (),
+            beam.pvalue.AsList(hashed | "Hashed" >> beam.Flatten()) if hashed else (),
         )
         return root | "Once" >> beam.Impulse() | "Compose" >> compose
 
@@ -62,11 +62,11 @@ class _Compose(beam.DoFn):
         self._config = config
         self._model = model
 
-    def process(self, _: bytes, tally: Tally, failure_parts: Sequence[Shard]) -> Iterable[RunReport]:
+    def process(self, _: bytes, tally: Tally, hashed: Sequence[Shard]) -> Iterable[RunReport]:
         config, digests = self._config, {}
         if config.output:
-            schema = write_tfrecord.schema(self._model.fields(config.top_classes))
-            digests = run_report.file_digests(config.output, config.run_id, schema, failure_parts)
+            schema = vector_files.schema(self._model.fields(config.top_classes))
+            digests = run_report.file_digests(config.run_id, schema, hashed)
         yield run_report.compose(config, self._model, tally, datetime.datetime.now(datetime.UTC), digests)
 
 
