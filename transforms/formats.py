@@ -1,4 +1,4 @@
-"""The formats of the input: single images, lists that name images, or shards of many images. And those of the output."""
+"""The formats of the input, which are single images, lists that name images, and shards of many, and of the output."""
 
 from collections.abc import Sequence
 

@@ -140,9 +140,7 @@ class _Written:
 class PartWriter:
     """Appends records to a part, and opens a new one when a part is closed. Its methods may run in several threads."""
 
-    def __init__(
-        self, directory: str, label: Label | None, part_format: Format, max_bytes: int, max_seconds: float
-    ):
+    def __init__(self, directory: str, label: Label | None, part_format: Format, max_bytes: int, max_seconds: float):
         """Opens no file before the first record.
 
         Args:

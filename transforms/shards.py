@@ -168,7 +168,8 @@ class WriteShards(Stage):
 def name_parts(parts: Sequence[Shard], directory: str) -> list[Shard]:
     """Gives complete parts their final names, and removes all other files with such names. Parts keep their own too.
 
-    Parts may be of several formats. Each format has numbers of its own. Repeating this changes nothing, even if the parts were removed in between.
+    Parts may be of several formats. Each format has numbers of its own. Repeating this changes nothing, even if the
+    parts were removed in between.
 
     Raises:
       OSError: if a part cannot be named.

@@ -96,8 +96,7 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
     ]
     if not paths:
         raise ValueError(
-            f"--embeddings {directory!r}: no part-SSSSS-of-NNNNN.tfrecord or .parquet below it: "
-            "expected at least one"
+            f"--embeddings {directory!r}: no part-SSSSS-of-NNNNN.tfrecord or .parquet below it: expected at least one"
         )
     try:
         embeddings = vectors.read(sorted(one_of_each_run(paths)), files.open_stored)

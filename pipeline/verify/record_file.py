@@ -173,12 +173,12 @@ class Expected(NamedTuple):
 
 
 def parse(record: bytes, expected: Expected) -> Record:
-    """Returns the content of a record.
+    """Returns the content of a serialized record. Raises ValueError with everything that is wrong with it."""
+    return checked(features(record), expected)
 
-    Raises:
-      ValueError: with everything that is wrong with it.
-    """
-    parsed = features(record)
+
+def checked(parsed: Mapping[str, Feature], expected: Expected) -> Record:
+    """Returns the content of a record with these features. Raises ValueError with everything that is wrong with it."""
     problems = list(_problems(parsed, expected))
     if problems:
         key = parsed.get("image/key", Feature("", ()))

@@ -5,9 +5,9 @@ are compressed by zstd, and are not split by bytes (BYTE_STREAM_SPLIT): this sav
 read it for float16.
 """
 
+import bisect
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -25,7 +25,7 @@ from transforms.records import Embedding, ImageInfo, ImageRef
 
 SUFFIX = ".parquet"
 
-# A row group is the unit that is read, and that is in memory while it is written. Range reads of a bucket like some tens
+# A row group is what is read at once, and what is in memory while it is written. Range reads of a bucket like some tens
 # of megabytes.
 ROW_GROUP_BYTES = 32 * 2**20
 
@@ -229,21 +229,19 @@ def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[Stored | Excepti
       file: opened for reading.
       rows: their numbers in the file, ascending.
     """
-    waiting = list(rows)
     try:
         opened = _opened(file, _RECORD)
-        first = 0
-        for group in range(opened.num_row_groups):
-            end = first + opened.metadata.row_group(group).num_rows
-            own = list(itertools.takewhile(lambda row: row < end, waiting))
-            if own:
-                del waiting[: len(own)]
-                yield from _of_group(opened, group, [row - first for row in own])
-            first = end
     except Exception as error:  # noqa: BLE001 - each storage client raises errors of its own
-        yield from (error for _ in waiting)
+        yield from (error for _ in rows)
         return
-    yield from (ValueError(f"no row {row:,}: expected fewer than {first:,}") for row in waiting)
+    first, read = 0, 0
+    for group in range(opened.num_row_groups):
+        after = first + opened.metadata.row_group(group).num_rows
+        end = bisect.bisect_left(rows, after)
+        if end > read:
+            yield from _of_group(opened, group, [row - first for row in rows[read:end]])
+        first, read = after, end
+    yield from (ValueError(f"no row {row:,}: expected fewer than {first:,}") for row in rows[read:])
 
 
 def vectors(file: BinaryIO) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]]:

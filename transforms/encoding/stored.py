@@ -62,9 +62,7 @@ def embeddings(path: str, file: BinaryIO, places: Sequence[int]) -> Iterator[Sto
         yield from _records(file, places[start : start + _RECORDS_PER_DECODE])
 
 
-def vectors(
-    path: str, file: BinaryIO
-) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]]:
+def vectors(path: str, file: BinaryIO) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]]:
     """Yields the keys, the vectors as float32 (n, dimension) and (model, digest) of a file's embeddings, in order.
 
     Raises:

@@ -58,9 +58,7 @@ class _GrowingMatrix:
         self._model: tuple[str, str] | None = None
         self._dimension = 0
 
-    def add(
-        self, keys: Sequence[bytes], vectors: npt.NDArray[np.float32], models: Sequence[tuple[str, str]]
-    ) -> None:
+    def add(self, keys: Sequence[bytes], vectors: npt.NDArray[np.float32], models: Sequence[tuple[str, str]]) -> None:
         """Adds embeddings, one or more. Raises ValueError if they do not match the earlier ones."""
         self._model, self._dimension = self._model or models[0], self._dimension or vectors.shape[1]
         if others := set(models) - {self._model}:
