@@ -14,7 +14,7 @@ import pytest
 
 from tests.running import ROOT
 from transforms import parts
-from transforms.parts import Label, PartWriter
+from transforms.parts import Framed, Label, PartWriter
 from transforms.storage import files
 
 LABEL = Label("20261121T010203.456Z", "embedded")
@@ -25,7 +25,7 @@ def lines(records):
 
 
 def writer(directory, *, encode=lines, label=LABEL, max_bytes=2**20, max_seconds=60.0):
-    return PartWriter(str(directory), label, ".txt", encode, max_bytes, max_seconds)
+    return PartWriter(str(directory), label, Framed(".txt", encode), max_bytes, max_seconds)
 
 
 def content(directory):
@@ -89,8 +89,9 @@ def test_a_record_is_on_the_disk_within_a_second(tmp_path):
 
 CRASH = """
 import sys, time
-from transforms.parts import Label, PartWriter
-own = PartWriter(sys.argv[1], Label("1", "embedded"), ".txt", lambda each: [b"%d\\n" % i for i in each], 2**20, 60.0)
+from transforms.parts import Framed, Label, PartWriter
+numbers = Framed(".txt", lambda each: [b"%d\\n" % i for i in each])
+own = PartWriter(sys.argv[1], Label("1", "embedded"), numbers, 2**20, 60.0)
 for i in range(1000):
     own.add(i)
     print(i, flush=True)
@@ -156,7 +157,7 @@ def test_a_part_in_a_bucket_is_closed_at_an_age(bucket):
 def test_all_that_was_added_is_saved_at_once(bucket, tmp_path):
     parts.reset()
     in_bucket = writer("gs://b/parts")
-    on_disk = PartWriter(str(tmp_path), LABEL, ".log", lines, 2**20, 60.0)
+    on_disk = PartWriter(str(tmp_path), LABEL, Framed(".log", lines), 2**20, 60.0)
     for own in (in_bucket, on_disk):
         for i in range(3):
             own.add(i)

@@ -128,7 +128,7 @@ def test_wrong_embeddings(tmp_path):
         inputs.labelled_vectors(f"{tmp_path}/none", None)
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "part-0.tfrecord").write_bytes(b"")
-    with pytest.raises(ValueError, match="no part-SSSSS-of-NNNNN.tfrecord below it: expected at least one"):
+    with pytest.raises(ValueError, match="no part-SSSSS-of-NNNNN.tfrecord or .parquet below it: expected at least one"):
         inputs.labelled_vectors(f"{tmp_path}/v", None)
     write_embeddings(tmp_path / "v/1/part-00000-of-00001.tfrecord", {b"/cat/1": [1, 2]})
     (tmp_path / "l.csv").write_text("uri,label\n/p/1,cat\n")

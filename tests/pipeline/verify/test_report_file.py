@@ -26,7 +26,7 @@ def test_a_report_of_the_writer(content):
 
 def test_a_report_of_a_run_without_images(model):
     nothing = compose(
-        model, counted=dict.fromkeys(("listed", *report_file.COUNTS, "records", "lines"), 0), failures={}, times=[]
+        model, counted=dict.fromkeys(("listed", *report_file.COUNTS, "tfrecord", "lines"), 0), failures={}, times=[]
     )
     fields = report_file.parse(nothing.to_json().encode())
     assert list(report_file.contradictions(fields, "r")) == []
