@@ -10,8 +10,8 @@ import numpy as np
 from pipeline import warehouse
 from transforms import counters, keys
 from transforms.copies import of_copy
-from transforms.encoding import stored
-from transforms.encoding.stored import Stored
+from transforms.encoding import record_files
+from transforms.encoding.parquet import Stored
 from transforms.one_line import one_line
 from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
@@ -81,7 +81,7 @@ def fetch(shard: str, reuses: Iterable[Reuse], digest: str) -> Iterator[tuple[Re
         return
     with file:
         places = [same[0].known.offset for same in records]
-        for same, record in zip(records, stored.embeddings(shard, file, places), strict=True):
+        for same, record in zip(records, record_files.embeddings(shard, file, places), strict=True):
             embedding = _expected(record, same[0].known, digest)
             yield from ((reuse, embedding) for reuse in same)
 

@@ -13,7 +13,7 @@ import apache_beam as beam
 
 from pipeline import warehouse
 from transforms import counters, failures, keys, table_name, vector_files
-from transforms.encoding import stored
+from transforms.encoding import record_files
 from transforms.encoding.examples import Identity
 from transforms.formats import one_of_each_run
 from transforms.records import ImageRef, Known
@@ -122,7 +122,7 @@ def _known_records(shard: tuple[str, float], digest: str, vector_type: str) -> I
     path, written_at = shard
     try:
         with files.open_stored(path) as file:
-            for place, identity in stored.identities(path, file, vector_type=vector_type):
+            for place, identity in record_files.identities(path, file, vector_type=vector_type):
                 if identity.model_digest == digest:
                     yield known(identity, path, place, written_at)
     except ValueError as error:
@@ -139,7 +139,7 @@ def known(identity: Identity, path: str, place: int, written_at: float, attempt:
     Args:
       identity: of the record.
       path: of the file.
-      place: of the record in it, as `stored.identities` yields it.
+      place: of the record in it, as `record_files.identities` yields it.
       written_at: seconds since 1970.
       attempt: see Known.
     """

@@ -387,12 +387,12 @@ def _run_id(text: str) -> str:
 
 
 def _output_formats(text: str) -> tuple[str, ...]:
-    formats = tuple(dict.fromkeys(text.split(",")))
+    formats = text.split(",")
     if not set(formats) <= set(OUTPUT_FORMATS):
         raise argparse.ArgumentTypeError(
             f"{text!r}: expected {', '.join(OUTPUT_FORMATS)}, or {','.join(OUTPUT_FORMATS)} for both"
         )
-    return formats
+    return tuple(each for each in OUTPUT_FORMATS if each in formats)
 
 
 def _tags(text: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pipeline.fetch_vectors import GroupByShard, fetch
 from pipeline.ledger import known
 from transforms import counters
 from transforms.copies import of_copy
-from transforms.encoding import stored
+from transforms.encoding import record_files
 from transforms.parts import Label
 from transforms.read import ListMembers
 from transforms.records import Embedding, ImageRef, Known, Reuse
@@ -165,6 +165,6 @@ def _parts(_: str, attempt: Attempt) -> Iterator[str]:
 def _known(part: str, digest: str, vector_type: str) -> Iterator[Known]:
     label = Label.of(part)
     with files.open_stored(part) as file:
-        for place, identity in stored.identities(part, file, vector_type=vector_type, may_break_off=True):
+        for place, identity in record_files.identities(part, file, vector_type=vector_type, may_break_off=True):
             if identity.model_digest == digest:
                 yield known(identity, part, place, 0.0, label.attempt if label else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests import fork_server
 from tests.running import ROOT, command
-from transforms.encoding import stored as stored_records
+from transforms.encoding import record_files
 from transforms.vector_files import SUFFIXES
 
 # Small batches, so that records come at a steady rate.
@@ -25,7 +25,7 @@ def stored(output: Path) -> list[bytes]:
         if "-resumed-" in path.name or not path.name.endswith(SUFFIXES):
             continue
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            records += [own.key for _, own in stored_records.identities(path.name, file, may_break_off=True)]
+            records += [own.key for _, own in record_files.identities(path.name, file, may_break_off=True)]
     return records
 
 

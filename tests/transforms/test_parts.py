@@ -1,5 +1,6 @@
 """transforms.parts: records outlive the process that writes them, and errors of the thread that stores them come up."""
 
+import hashlib
 import io
 import os
 import signal
@@ -85,6 +86,58 @@ def test_a_record_is_on_the_disk_within_a_second(tmp_path):
     own.add("two")
     wait_for(lambda: content(tmp_path) == [["one", "two"]])
     assert parts._thread.is_alive()
+
+
+class Sums:
+    """A format whose files hold one number, which is known at their end."""
+
+    suffix, has_tail, is_hashed = ".sum", False, True
+
+    def open(self, file):
+        return _Sum(file)
+
+
+class _Sum:
+    def __init__(self, file):
+        self._file, self._sum = file, 0
+
+    def append(self, records):
+        self._sum += sum(records)
+
+    def finish(self):
+        self._file.write(b"%d" % self._sum)
+
+
+@pytest.mark.slow
+def test_a_part_without_a_tail_is_closed_at_an_age_on_a_disk_too(tmp_path):
+    parts.reset()
+    own = PartWriter(str(tmp_path), LABEL, Sums(), 2**20, max_seconds=1.0)
+    for i in range(100):
+        own.add(i)
+    (path,) = tmp_path.iterdir()
+    assert path.read_text() == "" and parts.saved(".sum") == 0
+    wait_for(lambda: path.read_text() == "4950")
+    wait_for(lambda: parts.saved(".sum") == 100)
+    own.add(7)
+    parts.save_all()  # whatever its age
+    own.add(8)
+    own.close()
+    closed, _ = own.take()
+    assert [shard.records for shard in closed] == [100, 1, 1] and parts.saved(".sum") == 102
+    for shard, content in zip(closed, ("4950", "7", "8"), strict=True):
+        assert Path(shard.path).read_text() == content
+        assert shard.sha256 == hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_framed_records_are_hashed_if_asked_to(tmp_path):
+    for is_hashed in (False, True):
+        own = PartWriter(str(tmp_path), LABEL, Framed(".txt", lines, is_hashed), 2**20, 60.0)
+        for i in range(100):
+            own.add(i)
+        own.close()
+        (shard,), _ = own.take()
+        digest = hashlib.sha256(Path(shard.path).read_bytes()).hexdigest()
+        assert shard.sha256 == (digest if is_hashed else "")
 
 
 CRASH = """

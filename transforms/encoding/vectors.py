@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from transforms.encoding import stored
+from transforms.encoding import record_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read(paths: Iterable[str], open_file: Callable[[str], BinaryIO]) -> Vectors:
     for path in paths:
         with open_file(path) as file:
             try:
-                for batch in stored.vectors(path, file):
+                for batch in record_files.vectors(path, file):
                     matrix.add(*batch)
             except ValueError as error:
                 raise ValueError(f"{path!r}: {error}") from error
