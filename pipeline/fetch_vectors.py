@@ -82,8 +82,7 @@ def fetch(shard: str, reuses: Iterable[Reuse], digest: str) -> Iterator[tuple[Re
     with file:
         places = [same[0].known.offset for same in records]
         for same, record in zip(records, record_files.embeddings(shard, file, places), strict=True):
-            embedding = _expected(record, same[0].known, digest)
-            yield from ((reuse, embedding) for reuse in same)
+            yield from ((reuse, _expected(record, reuse.known, digest)) for reuse in same)
 
 
 def _expected(record: Stored | Exception, known: Known, digest: str) -> Embedding | Exception:
