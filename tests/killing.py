@@ -25,7 +25,8 @@ def stored(output: Path) -> list[bytes]:
         if "-resumed-" in path.name or not path.name.endswith(SUFFIXES):
             continue
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            records += [own.key for _, own in record_files.identities(path.name, file, may_break_off=True)]
+            whole = record_files.identities(path.name, file, vector_type="float16", may_break_off=True)
+            records += [own.key for _, own in whole]
     return records
 
 

@@ -108,13 +108,14 @@ def _descriptor(number: int, file: IO[str]) -> Iterator[None]:
         os.close(original)
 
 
-def read_rows(output: Path, run_id: str = "*") -> list[dict]:
-    """Returns all records below an output directory, or those of one run, without TensorFlow.
+def read_rows(output: Path, run_id: str = "*", suffix: str = "*") -> list[dict]:
+    """Returns all records below an output directory, or those of one run or one format, without TensorFlow.
 
     Those of Parquet files have the names that features have in TFRecords.
     """
     rows = []
-    for path in sorted(output.glob(f"embeddings/{run_id}/part-*-of-*.parquet")):
+    paths = sorted(output.glob(f"embeddings/{run_id}/part-*-of-*.{suffix}"))
+    for path in (path for path in paths if path.suffix == ".parquet"):
         for row in pq.read_table(path).to_pylist():
             model = {"model/name": row.pop("model").encode(), "model/digest": row.pop("model_digest").encode()}
             vector = np.array(row.pop("embedding"), np.float32)
@@ -122,7 +123,7 @@ def read_rows(output: Path, run_id: str = "*") -> list[dict]:
                 f"image/{name}": value.encode() if isinstance(value, str) else value for name, value in row.items()
             }
             rows.append(facts | model | {"embedding": vector})
-    for path in sorted(output.glob(f"embeddings/{run_id}/part-*-of-*.tfrecord")):
+    for path in (path for path in paths if path.suffix == ".tfrecord"):
         with path.open("rb") as file:
             batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(tfrecord.read(file, 2**30)))
         rows += [
