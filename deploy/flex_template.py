@@ -11,11 +11,12 @@ from typing import Any
 
 from pipeline.parser import flags_described
 from transforms import table_name
+from transforms.formats import OUTPUT_FORMATS
 
 NAME = "Image embeddings"
 DESCRIPTION = (
-    "Turns the images of a bucket into vectors, as TFRecords and BigQuery rows. Images that are known already are "
-    "neither read nor embedded again. At least one of output and output_table is needed."
+    "Turns the images of a bucket into vectors, as TFRecords, Parquet files and BigQuery rows. Images that are known "
+    "already are neither read nor embedded again. At least one of output and output_table is needed."
 )
 BUCKET_PATH = r"gs://[^/]+/.+"
 # For flags of which Dataflow takes fewer values than the command, or whose values argparse does not describe.
@@ -36,7 +37,10 @@ REGEXES = {
 # Flags that answer a question at a terminal and start no job.
 LEFT_OUT = ("explain", "dry_run", "images", "image_bytes", "images_per_second", "sample", "prices")
 # The choices of a flag that have a meaning on Dataflow.
-CHOICES = {"preset": ("dataflow", "dataflow-gpu")}
+CHOICES = {
+    "preset": ("dataflow", "dataflow-gpu"),
+    "output_format": (*OUTPUT_FORMATS, ",".join(OUTPUT_FORMATS)),
+}
 # Flags of Beam that are parameters, in addition to the fields of a launch's `environment`.
 BEAM = {
     "sdk_container_image": "Image that workers run (default: the template's own, which has everything that they need).",

@@ -183,9 +183,9 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         "--output_format",
         metavar="FORMAT",
         type=_output_formats,
-        default=OUTPUT_FORMATS[:1],
+        default=OUTPUT_FORMATS[0],
         help=f"format of the files of vectors below --output: {', '.join(OUTPUT_FORMATS)}, or "
-        f"{','.join(OUTPUT_FORMATS)} for both (default: {OUTPUT_FORMATS[0]})",
+        f"{','.join(OUTPUT_FORMATS)} for both (default: %(default)s)",
     )
     group.add_argument(
         "--vector_type",
