@@ -23,6 +23,7 @@ BUCKET_PATH = r"gs://[^/]+/.+"
 REGEXES = {
     "input": r"gs://[^/]+(/.*)?",
     "output": BUCKET_PATH,
+    "output_format": "|".join((*OUTPUT_FORMATS, ",".join(OUTPUT_FORMATS))),
     "output_table": table_name.PATTERN,
     "run_id": r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
     "batch_size": r"[1-9][0-9]*",
@@ -37,10 +38,7 @@ REGEXES = {
 # Flags that answer a question at a terminal and start no job.
 LEFT_OUT = ("explain", "dry_run", "images", "image_bytes", "images_per_second", "sample", "prices")
 # The choices of a flag that have a meaning on Dataflow.
-CHOICES = {
-    "preset": ("dataflow", "dataflow-gpu"),
-    "output_format": (*OUTPUT_FORMATS, ",".join(OUTPUT_FORMATS)),
-}
+CHOICES = {"preset": ("dataflow", "dataflow-gpu")}
 # Flags of Beam that are parameters, in addition to the fields of a launch's `environment`.
 BEAM = {
     "sdk_container_image": "Image that workers run (default: the template's own, which has everything that they need).",
