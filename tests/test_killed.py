@@ -224,7 +224,8 @@ def test_a_signal_closes_parquet_files(tmp_path):
         assert process.wait(30) == 143
     kept = len(stored(output))
     shown = re.search(r"interrupted: (\d+) images embedded, (\d+) vectors stored in ", terminal.text)
-    assert shown and 100 <= kept == int(shown[2]) <= int(shown[1]), terminal.text
+    assert shown and 90 <= int(shown[2]) <= int(shown[1]), terminal.text
+    assert 0 <= kept - int(shown[2]) <= 64  # the workers write on until the process ends
     go_on(*flags[3:4], *flags[:2], *flags[4:])
     assert attempts(output) == [kept, 200 - kept]
     assert_nothing_is_left(output)
