@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo flink-demo check test lint format bench memory clean
+.PHONY: demo flink-demo check test lint format bench bench-gpu memory clean
 
 demo: $(VENV)/demo
 	$(BIN)/python run_pipeline.py
@@ -36,8 +36,8 @@ FUZZ_SEED ?= 0
 fuzz: $(VENV)/test
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz --seconds=$(FUZZ_SECONDS) --seed=$(FUZZ_SEED) $(FUZZ)
 
-# Makes each fault that we know how to make, and prints what happened: the table of docs/reliability.md. About 40 minutes
-# on two cores, with TORTURE=--quick some minutes.
+# Makes each fault that we know how to make, and prints what happened: the table of docs/reliability.md. About half an
+# hour on two cores, with TORTURE=--quick some minutes.
 .PHONY: torture
 torture: $(VENV)/test
 	$(BIN)/python -m tests.torture $(TORTURE)
@@ -59,6 +59,10 @@ format: $(VENV)/test
 
 bench: $(VENV)/demo
 	$(BIN)/python -m benchmarks.suite $(BENCH)
+
+# Measures a GPU in under ten minutes, where TensorFlow sees one: benchmarks/README.md. Without one it says what it needs.
+bench-gpu: $(VENV)/demo
+	$(BIN)/python -m benchmarks.gpu $(BENCH)
 
 memory: $(VENV)/demo
 	$(BIN)/python -m benchmarks.memory

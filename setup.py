@@ -16,19 +16,24 @@ REQUIREMENTS = [
     "tf_keras>=2.21,<2.22",
     # Beam 2.77 requires Pillow below 13. Pillow 12 is the first whose wheels all read AVIF and WebP.
     "pillow>=12,<13",
-    # These three are faster than Pillow and TensorFlow at JPEGs, resizing and inference on CPUs. The last two have no
-    # wheels for Linux on ARM. There, Pillow and TensorFlow do all the work.
+    # These three are faster than Pillow and TensorFlow at JPEGs, resizing and inference on CPUs. cykooz.resizer has no
+    # wheels for Linux on ARM, where Pillow resizes. OpenVINO's need glibc 2.35 there. But tfx-bsl has none for ARM
+    # either, so this package cannot be installed there without a wheel of your own.
     "simplejpeg>=1.9,<2",
     "cykooz.resizer>=4.0.1,<5; platform_machine != 'aarch64'",
-    "openvino>=2026.4,<2027; platform_machine != 'aarch64'",
+    "openvino>=2026.4,<2027",
     "google-cloud-storage>=3.17,<4",
     # tensorflow-hub 0.16.1 imports pkg_resources, which setuptools 82 removed.
     "setuptools<82",
 ]
 EXTRAS = {
     "heic": ["pillow-heif>=1.1"],
+    # ONNX models that OpenVINO cannot run, and the check of those that it can. On GPUs: onnxruntime-gpu in its place.
+    "onnx": ["onnxruntime>=1.20"],
     "test": [
         "pillow-heif>=1.1",
+        "onnx>=1.17",  # writes models
+        "onnxruntime>=1.20",
         "pytest>=8",
         "pytest-xdist>=3.6",
         "gcp-storage-emulator==2026.7.19",

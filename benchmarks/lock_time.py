@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks import contenders, machine, models, photographs, small_images
 from benchmarks.models import AVERAGES, ROOT
+from pipeline.report.run_report import RunReport
 
 _SAMPLES_PER_SECOND = 200
 # Frames of a bundle's work in Beam, and of the first bundle that loads the model.
@@ -64,8 +65,10 @@ def read(profile: Iterable[str], samples_per_second: int = _SAMPLES_PER_SECOND) 
     return LockTime(*(samples / samples_per_second for samples in (whole, bundles, loading)), seconds)
 
 
-def measure(flags: Sequence[str], inputs: Path, saved_model: Path, cache: Path, scratch: Path) -> LockTime:
-    """Returns the times of one run of the command with further flags.
+def measure(
+    flags: Sequence[str], inputs: Path, saved_model: Path, cache: Path, scratch: Path
+) -> tuple[LockTime, RunReport]:
+    """Returns the times of one run of the command with further flags, and its report.
 
     Raises:
       RuntimeError: if py-spy or the command fails.
@@ -76,9 +79,10 @@ def measure(flags: Sequence[str], inputs: Path, saved_model: Path, cache: Path, 
     command = [*sampler, sys.executable, "run_pipeline.py", *paths, "--batch_size", AVERAGES.batch_size, *flags]
     environment = os.environ | contenders.cache_variables(cache / "models-cache")
     done = subprocess.run([*map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode or not any(output.glob("runs/*.json")):
+    reports = list(output.glob("runs/*.json"))
+    if done.returncode or not reports:
         raise RuntimeError(f"py-spy ended with exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
-    return read(profile.read_text().splitlines())
+    return read(profile.read_text().splitlines()), RunReport.from_json(reports[0].read_bytes())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,11 +106,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=scratch) as of_run:
             inputs = Path(of_run, "photographs")
             photographs.lay_out(thumbnails, inputs)
-            held = measure(flags, inputs, saved_model, args.cache, Path(of_run))
+            held, report = measure(flags, inputs, saved_model, args.cache, Path(of_run))
         each = 1000 / args.images
         print(
             f"\nrun_pipeline.py {' '.join(flags)}: {held.bundles * each:.3f} ms an image ({held.bundles:.1f} s in "
             f"bundles; {held.loading:.1f} s of it for loading the model; {held.whole:.1f} s in the whole run)\n"
+            f"  the report of the run: {report.feed or 'too few images to tell'}; {report.verdict}\n"
             f"  without loading {(held.bundles - held.loading) * each:.3f} ms; of these, µs an image:"
         )
         for place, seconds in list(held.places.items())[:_PLACES]:

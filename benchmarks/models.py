@@ -1,8 +1,10 @@
-"""The benchmarks' models, as SavedModels that every contender can load.
+"""The benchmarks' models, as SavedModels that every contender can load, and one in ONNX.
 
 `python -m benchmarks.models NAME DIRECTORY` writes one.
 
-Each has a signature `serving_default`: images, float32 (n, height, width, 3) in [0, 1] → `default`, float32 (n, d).
+A SavedModel has a signature `serving_default`: images, float32 (n, height, width, 3) in [0, 1] → `default`, float32
+(n, d). The directory of the other one has a `model.onnx`: images, float32 (n, 3, height, width) in [0, 1] → float32
+(n, d, 1, 1).
 """
 
 import dataclasses
@@ -53,6 +55,9 @@ MODELS = {
     )
 }
 
+# The network of the package with its weights, as ONNX.
+ONNX = Model("efficientnet_lite0_onnx", (224, 224), 1280, 32, 2400)
+
 # A model that takes next to no time, for photographs that take little: the cost of all that surrounds a model.
 AVERAGES = Model("averages", (64, 64), 48, 32, 20_000, photograph_size=photographs.THUMBNAIL)
 # The same for simulated devices: enough for the fastest, and half a minute of the slowest.
@@ -61,7 +66,7 @@ _SIDE = 16  # of the squares whose colours it averages
 
 
 def make(model: Model, cache: Path) -> Path:
-    """Returns the directory of a model's SavedModel; a process of its own writes it if it does not exist."""
+    """Returns the directory of a model; a process of its own writes it if it does not exist."""
     directory = cache / "models" / model.name
     if not directory.exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +82,15 @@ def fill_cache(saved_model: Path, environment_variables: Mapping[str, str]) -> N
 
 
 def write(name: str, directory: Path) -> None:
-    """Writes a model's SavedModel to a directory, complete or not at all."""
+    """Writes a model to a directory, complete or not at all."""
+    partial = directory.with_suffix(".partial")
+    if name == ONNX.name:
+        from tests import onnx_models
+
+        partial.mkdir()
+        onnx_models.write_bundled(partial / "model.onnx")
+        partial.rename(directory)
+        return
     from transforms.models.slim import reusable
 
     if name == "inception_resnet_v2":
@@ -103,7 +116,6 @@ def write(name: str, directory: Path) -> None:
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"default": call(images)}
 
-    partial = directory.with_suffix(".partial")
     tf.saved_model.save(network, str(partial), signatures={"serving_default": serve})
     partial.rename(directory)
 

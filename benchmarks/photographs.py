@@ -8,7 +8,7 @@ a photograph's bytes. They are JPEGs of quality 85 with chroma at half size, as 
 import functools
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -49,6 +49,12 @@ def with_comment(jpeg: bytes, comment: bytes) -> bytes:
     """Returns the same picture as other bytes, because equal bytes would be embedded only once."""
     segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # ITU-T T.81, B.2.4.5
     return jpeg[:2] + segment + jpeg[2:]
+
+
+def numbered(pictures: Sequence[bytes], number: int) -> bytes:
+    """Returns one of many photographs: a picture, or for a number beyond them a copy with a comment of its own."""
+    picture = pictures[number % len(pictures)]
+    return picture if number < len(pictures) else with_comment(picture, b"%d" % number)
 
 
 def make(directory: Path, count: int, size: tuple[int, int] | None = None) -> list[Path]:

@@ -54,6 +54,7 @@ def run(
     images: int,
     writes_vectors: bool,
     reference: Vectors,
+    timeout: float = _TIMEOUT,
 ) -> Run:
     """Runs a contender, and returns its measurements.
 
@@ -64,6 +65,7 @@ def run(
       images: the number of photographs.
       writes_vectors: whether the contender does the whole job.
       reference: the vectors to compare with; if it is empty, this run's vectors become the reference.
+      timeout: seconds after which the contender is killed.
     """
     output.mkdir(parents=True)
     log = output.with_suffix(".log")
@@ -72,13 +74,13 @@ def run(
         try:
             environment = os.environ | _NO_TELEMETRY | environment_variables
             code = subprocess.run(
-                command, cwd=ROOT, env=environment, stdout=file, stderr=file, timeout=_TIMEOUT
+                command, cwd=ROOT, env=environment, stdout=file, stderr=file, timeout=timeout
             ).returncode
         except subprocess.TimeoutExpired:
-            return Run(time.time() - began, error=f"not done after {_TIMEOUT} s")
+            return Run(time.time() - began, error=f"not done after {timeout:.0f} s")
     result = Run(time.time() - began)
     if code:
-        result.error = f"exit code {code}: {_last_line(log)}"
+        result.error = f"exit code {code}: {last_line(log.read_text(errors='replace'))}"
         return result
     try:
         batches = measures.read_batches(output / contract.BATCHES)
@@ -117,6 +119,7 @@ def _compare(vectors: Vectors, images: int, reference: Vectors) -> tuple[float, 
     return median, least
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+def last_line(log: str) -> str:
+    """Returns the last line of a log, which says why a process failed."""
+    lines = log.strip().splitlines()
     return lines[-1] if lines else "it wrote no log"

@@ -23,6 +23,7 @@ from benchmarks import (
     machine,
     memory,
     models,
+    onnx_contenders,
     photographs,
     rounds,
     small_images,
@@ -32,6 +33,7 @@ from benchmarks import (
 from benchmarks.contenders import Contender
 from benchmarks.models import MODELS, Model
 
+ONNX = "onnx"
 SMALL_IMAGES, SIMULATED_DEVICE, START_UP, MEMORY = "small_images", "simulated_device", "start_up", "memory"
 
 _EPILOG = """\
@@ -48,7 +50,7 @@ Rates are images per second, times are seconds, memory is MiB.
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures, prints the table, and returns the exit code: 1 if a run failed, 2 if an environment cannot be made."""
     available = contenders.available()
-    names = [*(contender.name for contender in available), SMALL_IMAGES, SIMULATED_DEVICE, START_UP, MEMORY]
+    names = [*(contender.name for contender in available), ONNX, SMALL_IMAGES, SIMULATED_DEVICE, START_UP, MEMORY]
     args = _parser(names).parse_args(argv)
     selected = args.only or names
     selection = [contender for contender in available if contender.name in selected]
@@ -71,11 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=scratch) as outputs:
             results["models"].append(_measure(MODELS[name], selection, args, Path(outputs)))
         _write(results, args.json)
-    small = {
+    parts = {
+        ONNX: (models.ONNX, onnx_contenders.contenders()),
         SMALL_IMAGES: (models.AVERAGES, small_images.contenders(args.cores)),
         SIMULATED_DEVICE: (models.OF_DEVICES, small_images.simulated_devices(args.cores)),
     }
-    for part, (model, of_part) in small.items():
+    for part, (model, of_part) in parts.items():
         if part in selected:
             with tempfile.TemporaryDirectory(dir=scratch) as outputs:
                 results[part] = _measure(model, of_part, args, Path(outputs))
@@ -88,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results[MEMORY] += memory.by_batch_size(memory.BATCH_SIZES, scratch)
         _write(results, args.json)
     print(table.text(results))
-    measured = [*results["models"], *(results[part] for part in small if part in results)]
+    measured = [*results["models"], *(results[part] for part in parts if part in results)]
     return int(any(run["error"] for model in measured for row in model["contenders"] for run in row["runs"]))
 
 

@@ -26,6 +26,8 @@ def text(results: dict) -> str:
     ]
     for model in results["models"]:
         lines += ["", *_model_table(model)]
+    if onnx := results.get("onnx"):
+        lines += ["", *_model_table(onnx)]
     if small := results.get("small_images"):
         lines += ["", *small_images_table(small)]
     if devices := results.get("simulated_device"):

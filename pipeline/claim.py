@@ -29,6 +29,8 @@ from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 from transforms.storage import contested, files
 
+_LOG = logging.getLogger(__name__)
+
 # Cloud Storage allows one write per second and object.
 _BEAT_SECONDS = 10.0
 # A process that did not rewrite its claim for this long is dead.
@@ -100,6 +102,11 @@ class Holder:
         with contextlib.suppress(Exception):  # the process ends anyway, which says the same
             contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
 
+    @property
+    def has_beaten(self) -> bool:
+        """Whether the process has rewritten its claim."""
+        return self._claim.beats > 0
+
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT_SECONDS):
             self._claim = dataclasses.replace(self._claim, beats=self._claim.beats + 1)
@@ -154,6 +161,26 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
         raise _held(attempt.run_id, contested.read(place)) from None
 
 
+def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
+    """Ends the holding of a claim after the job has ended well.
+
+    Where the storage checks no states, the process may have rewritten its claim after the last step had removed it.
+    Then the claim is removed again. If that fails, a warning says so, because the run is complete.
+
+    Args:
+      holder: of the claim.
+      attempt: at the run.
+      finished: the report of the run; None if a cluster is still at it.
+    """
+    holder.end()
+    if finished is None or not holder.has_beaten:
+        return
+    try:
+        clean_up(attempt, finished)
+    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+        _LOG.warning("the claim of the complete run in %s could not be removed: %s", attempt.place, one_line(error))
+
+
 def clean_up(attempt: Attempt, finished: RunReport) -> None:
     """Removes what a complete run has left if it was killed after its report was written, and before its last step.
 
@@ -188,7 +215,7 @@ def remove_leftovers(attempt: Attempt) -> None:
             if metadata.last_updated_in_seconds < old:
                 _remove_abandoned(attempt, metadata.path)
     except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
-        logging.getLogger(__name__).warning("leftovers in %s could not be removed: %s", attempt.place, one_line(error))
+        _LOG.warning("leftovers in %s could not be removed: %s", attempt.place, one_line(error))
 
 
 def _remove_abandoned(attempt: Attempt, claim_path: str) -> None:

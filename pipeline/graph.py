@@ -50,6 +50,7 @@ def build(
     accelerator: str | None = None,
     attempt: Attempt | None = None,
     has_ledger: bool = True,
+    in_packs: bool = False,
 ) -> None:
     """Builds the whole job on a pipeline.
 
@@ -63,18 +64,19 @@ def build(
         one stage with inference, unless `--separate_gpu_stage` separates them.
       attempt: the attempt at the run; by default one that takes over nothing.
       has_ledger: whether earlier runs may have embedded some of the images. Without them there is nothing to join.
+      in_packs: whether the runner holds in memory what crosses between stages, see packs.
     """
     if attempt is None:
         attempt = attempts.of(config, publication.temp_location if publication else None)
     unfinished = ReadUnfinished(attempt, model.digest, config.vector_type) if attempt.continues else None
-    listed = _list(root, config)
+    listed = _list(root, config, in_packs)
     new, of_shards = None, None
     # A run knows nothing about the images in a shard before it reads the shard, so it reads every shard each time.
     if config.input_format not in SHARD_FORMATS:
-        new = listed.main | "OnlyNew" >> _only_new(config, model, unfinished, has_ledger)
+        new = listed.main | "OnlyNew" >> _only_new(config, model, unfinished, has_ledger, in_packs)
     elif unfinished:
         members = ListMembers(config.input_format, config.billing_project)
-        of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members)
+        of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members, in_packs)
 
     refs = new.to_embed if new else listed.main
     read = _read(config, of_shards.done if of_shards else None)
@@ -106,6 +108,7 @@ def build(
         written=[(name, output.shards) for name, output in written.items()] if config.output else [],
         seconds=[output.seconds for output in (*stages, *written.values())],
         origins=resumed.origins if resumed else None,
+        has_many_processes=share_model_across_processes,
     )
     if publication:
         loads = _load_rows(vectors, failures, gone, config, model, publication)
@@ -117,10 +120,10 @@ def build(
     _ = report | "WriteReport" >> WriteReport(config, attempt)
 
 
-def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
+def _list(root: beam.Pipeline, config: EmbedConfig, in_packs: bool) -> StageOutput[ImageRef]:
     if not config.retry_failed:
         return root | "ListImages" >> ListImages(
-            config.inputs, config.input_format, config.billing_project, config.read_concurrency
+            config.inputs, config.input_format, config.billing_project, config.read_concurrency, in_packs
         )
     retryable = root | "ReadRetryable" >> ReadRetryable(
         config.output_table, config.output, config.inputs, config.run_id
@@ -130,16 +133,19 @@ def _list(root: beam.Pipeline, config: EmbedConfig) -> StageOutput[ImageRef]:
     return retryable | "ListImages" >> describe
 
 
-def _only_new(config: EmbedConfig, model: ModelSpec, unfinished: ReadUnfinished | None, has_ledger: bool) -> OnlyNew:
+def _only_new(
+    config: EmbedConfig, model: ModelSpec, unfinished: ReadUnfinished | None, has_ledger: bool, in_packs: bool
+) -> OnlyNew:
     from_cloud_storage = all(locations.is_gcs(pattern) for pattern in config.inputs)
     ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id, config.vector_type)
     return OnlyNew(
-        ledger if has_ledger and (config.prune or not config.reprocess) else None,
+        ledger if has_ledger and config.reads_ledger else None,
         unfinished,
         FetchVectors(config.output_table, model.digest),
         DigestImages(config.read_concurrency, config.billing_project),
         by_crc32c=from_cloud_storage and config.input_format == "images" and not config.retry_failed,
         reprocess=config.reprocess,
+        in_packs=in_packs,
     )
 
 

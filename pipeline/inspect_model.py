@@ -43,12 +43,14 @@ def _inspect(flags: argparse.Namespace) -> str:
         flags.model_signature,
         flags.model_tags,
         flags.billing_project,
+        flags.model_output,
     )
     facts: dict[str, Any] = {
         "name": spec.name,
         "format": spec.format,
         "location": spec.location or "in the package",
         **_signatures(spec),
+        **_interface(spec),
         "image_size": "x".join(map(str, spec.image_size)),
         "dimension": spec.dimension,
         **_cost(spec, flags.batch_size),
@@ -83,22 +85,58 @@ def _signatures(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
+def _interface(spec: ModelSpec) -> dict[str, Any]:
+    """Returns the files, inputs and outputs of a portable model; an empty dict for other formats."""
+    from transforms.models import handles, portable
+
+    model = portable.find(handles.local_path(spec.location, spec.billing_project)) if spec.location else None
+    if model is None:
+        return {}
+    from transforms.models.engines import portable_model
+
+    description = portable_model.describe(model)
+    interface = description.interface(spec.output or None)
+    return {
+        "files": [f"{name}, {file.stat().st_size:,} bytes" for name, file in model.files.items()],
+        "input": [f"{name}: {info}" for name, info in description.signature.inputs.items()],
+        "outputs": [f"{name}: {info}" for name, info in description.signature.outputs.items()],
+        "called": interface.output,
+        "images": f"{interface.dtype} {'NCHW' if interface.channels_first else 'NHWC'}, "
+        f"{interface.batch_size or 'any number'} a call",
+    }
+
+
 def _cost(spec: ModelSpec, batch_size: int) -> dict[str, Any]:
-    """Returns the number of parameters, and the speed and memory of batches of black images."""
+    """Returns the number of parameters, the engine, and the speed and memory of batches of black images."""
     import numpy as np
 
-    from transforms.models.engines import loading, opening, throughput
+    from transforms.models.engines import loading, throughput
 
-    parameters = opening.open_model(spec).parameters()
+    parameters = _parameters(spec)
     model = loading.load(spec, batch_size)
     images = np.zeros((batch_size, *spec.image_size, 3), np.uint8)
     before = _peak_mib()
     rate = throughput.images_per_second(model, images, _TIMED_SECONDS)
     return {
         "parameters": parameters,
+        "engine": model.engine,
         "speed": f"{rate:.1f} images/s, {model.calls_at_once} batches of {batch_size} at a time",
         "memory": f"{_peak_mib():.0f} MiB at its peak, {_peak_mib() - before:.0f} of it for the batches",
     }
+
+
+def _parameters(spec: ModelSpec) -> int | str:
+    from transforms.models import handles, portable
+
+    if spec.format in portable.FORMATS.values():
+        from transforms.models.engines import portable_model
+
+        model = portable.find(handles.local_path(spec.location, spec.billing_project))
+        parameters = portable_model.describe(model).parameters if model else None
+        return "unknown, OpenVINO does not read the model" if parameters is None else parameters
+    from transforms.models.engines import opening
+
+    return opening.open_model(spec).parameters()
 
 
 def _peak_mib() -> float:

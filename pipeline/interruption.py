@@ -4,6 +4,7 @@ import contextlib
 import os
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -64,7 +65,13 @@ def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process at once. An ordinary exit would wait for the worker threads."""
+    """Writes what was printed, and ends the process at once.
+
+    An ordinary exit would wait for worker threads, or be aborted by those that come back from C++ meanwhile.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)
 
 

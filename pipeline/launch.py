@@ -30,14 +30,9 @@ if TYPE_CHECKING:
 
 
 def run_command() -> NoReturn:
-    """Runs the command with the arguments of this process, and ends the process.
-
-    The workers of a failed job may still be at work in C++, where Python's exit would abort the process.
-    """
+    """Runs the command with the arguments of this process, and ends the process."""
     code = main()
-    if code == FAILED:
-        sys.stdout.flush()
-        sys.stderr.flush()
+    if code == FAILED:  # its workers may still be at work
         interruption.leave(code)
     sys.exit(code)
 
@@ -117,8 +112,10 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         if interrupted := interruption.of(error):
             return _interrupted(interrupted, config, argv, attempt, holder, beam_options, terminal)
         traceback.print_exc()
-        holder.leave()
-        finished = _report(config)
+        if finished := _report(config):
+            claim.end(holder, attempt, finished)
+        else:
+            holder.leave()
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
             print(summary(finished, config))
@@ -128,8 +125,9 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             message = f"the job failed: {one_line(error)}{log}"
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
-    holder.end()
-    if finished := _report(config):
+    finished = _report(config)
+    claim.end(holder, attempt, finished)
+    if finished:
         print(summary(finished, config))
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
@@ -276,7 +274,8 @@ def _execute(
         share_model_across_processes=runners.shares_model_across_processes(beam_options),
         accelerator=accelerator.hint if accelerator else None,
         attempt=attempt,
-        has_ledger=ledger.may_have_records(config.output_table, config.output, config.run_id),
+        has_ledger=config.reads_ledger and ledger.may_have_records(config.output_table, config.output, config.run_id),
+        in_packs=runners.is_local(beam_options),
     )
     with Progress(count, terminal.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
         result = pipeline.run()

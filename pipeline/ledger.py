@@ -70,7 +70,10 @@ def may_have_records(table: str | None, output: str | None, run_id: str) -> bool
     """
     if table or not output:
         return True
-    return bool(_vectors(output, run_id))
+    pattern = f"{vector_files.directory(output, '*')}/part-*"
+    own = len(files.match(f"{vector_files.directory(output, run_id)}/part-*"))
+    # One file more shows that there are others. Listing all of them may take many requests.
+    return len(files.match(pattern, own + 1)) > own
 
 
 @dataclasses.dataclass(eq=False)

@@ -53,6 +53,7 @@ class OnlyNew(Stage):
       digest: ImageRef → StageOutput of (SHA-256, ImageRef), for images that may equal another one.
       by_crc32c: whether the listing has the CRC32C of every image. It always has the size.
       reprocess: whether to embed images that the ledger knows.
+      in_packs: see JoinByKey.
     """
 
     ledger: ReadLedger | None
@@ -61,6 +62,7 @@ class OnlyNew(Stage):
     digest: beam.PTransform
     by_crc32c: bool
     reprocess: bool
+    in_packs: bool = False
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> NewOutput:
         nothing = refs.pipeline | "NothingKnown" >> beam.Create([]).with_output_types(Known)
@@ -70,12 +72,12 @@ class OnlyNew(Stage):
         listed = None
         if self.ledger or self.unfinished:
             known = _both("Known", of_runs, of_attempts)
-            listed = {"refs": refs, "known": known} | "SkipKnown" >> SkipKnown(self.reprocess)
+            listed = {"refs": refs, "known": known} | "SkipKnown" >> SkipKnown(self.reprocess, self.in_packs)
         to_match = {
             "refs": listed.new if listed else refs,
             "known": _both("KnownToMatch", nothing if self.reprocess else of_runs, of_attempts),
         }
-        copies = to_match | "FindCopies" >> FindCopies(self.digest, self.by_crc32c)
+        copies = to_match | "FindCopies" >> FindCopies(self.digest, self.by_crc32c, self.in_packs)
         reused = copies.reused | "FetchVectors" >> self.vectors
         resumed, resumed_copies = None, None
         if self.unfinished and listed:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import flags, presets
 from pipeline.parser import SAMPLES_OUTPUT, build_parser
 from transforms.decoders.job import ONE_A_CORE
-from transforms.formats import OUTPUT_FORMATS, VECTOR_TYPES
+from transforms.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 
@@ -52,6 +52,7 @@ class EmbedConfig:
     model: str
     model_signature: str | None
     model_tags: tuple[str, ...] | None
+    model_output: str | None
     output: str | None
     output_table: str | None
     run_id: str
@@ -81,6 +82,11 @@ class EmbedConfig:
     runs_on: RunsOn = RunsOn()
     dry_run: DryRun | None = None
 
+    @property
+    def reads_ledger(self) -> bool:
+        """Whether this run asks which images earlier runs have embedded. It cannot ask about images in shards."""
+        return self.input_format not in SHARD_FORMATS and (self.prune or not self.reprocess)
+
 
 def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
     """Parses a command line.
@@ -106,6 +112,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         model=args.model,
         model_signature=args.model_signature,
         model_tags=args.model_tags,
+        model_output=args.model_output,
         output=flags.absolute(args.output) if args.output else None,
         output_table=args.output_table,
         run_id=args.run_id or _new_run_id(),

@@ -101,7 +101,8 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
         default=catalog.DEFAULT,
         metavar="HANDLE",
         help=f"one of {', '.join((*catalog.BUNDLED, *catalog.HUB))}; or a URL of tfhub.dev or kaggle.com, a short "
-        "Kaggle handle, a SavedModel directory, a .tar.gz of one, or a .keras file, local or gs:// "
+        "Kaggle handle, a SavedModel directory, a .keras file, an ONNX, OpenVINO IR or TFLite file (.onnx, .xml, "
+        ".tflite) or a directory with one, or a .tar.gz of such a directory, local or gs:// "
         "(default: %(default)s)",
     )
     add_model_flags(group)
@@ -347,6 +348,12 @@ def add_model_flags(group: argparse._ActionsContainer) -> None:
         metavar="TAG,TAG",
         type=_tags,
         help="graph variant of a TF1 Hub module, as in train (default: none, the variant for inference)",
+    )
+    group.add_argument(
+        "--model_output",
+        metavar="NAME",
+        help="output of an ONNX, OpenVINO IR or TFLite model that holds the vectors, as in pooler_output (default: its "
+        "only output; a model with several needs the flag)",
     )
 
 

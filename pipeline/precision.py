@@ -35,11 +35,11 @@ class Machine(NamedTuple):
     images_per_second: "Callable[[EmbeddingModel, Any, float], float]"
 
 
-def this_machine() -> Machine:
-    """Returns the machine that this process runs on."""
+def this_machine(model_format: str) -> Machine:
+    """Returns the machine that this process runs on, as it computes models of a format."""
     from transforms.models.engines import loading, throughput
 
-    return Machine(loading.precisions(), loading.load, throughput.images_per_second)
+    return Machine(loading.precisions(model_format), loading.load, throughput.images_per_second)
 
 
 def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None) -> ModelSpec:
@@ -60,10 +60,11 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
         config.model_signature,
         config.model_tags,
         config.billing_project,
+        config.model_output,
     )
     if config.precision == model.precision:
         return model
-    return _measured(config, model, machine or this_machine()) if is_local else unmeasured(config, model)
+    return _measured(config, model, machine or this_machine(model.format)) if is_local else unmeasured(config, model)
 
 
 def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:
@@ -84,19 +85,25 @@ def _measured(config: EmbedConfig, model: ModelSpec, machine: Machine) -> ModelS
     precisions = machine.precisions
     if config.precision not in (AUTO, *precisions):
         raise ValueError(f"--precision {config.precision}: this machine computes in {', '.join(precisions)}")
+    candidates = precisions if config.precision == AUTO else [config.precision]
+    others = [precision for precision in candidates if precision != model.precision]
+    if not others:
+        return model
     pixels = _samples(model, config.resize_mode)
-    for precision in precisions if config.precision == AUTO else [config.precision]:
-        if precision == model.precision:
-            continue
-        in_float32 = machine.load(model, config.batch_size)
+    # Float32 is measured before another precision is loaded. In TensorFlow that changes how every model of the process
+    # computes.
+    in_float32 = machine.load(model, config.batch_size)
+    expected = in_float32(pixels)
+    if config.precision == AUTO:
+        float32_speed = machine.images_per_second(in_float32, pixels, _MEASURED_SECONDS)
+    for precision in others:
         in_other = machine.load(in_precision(model, precision, None), config.batch_size)
-        cosine = float(_cosines(in_float32(pixels), in_other(pixels)).min())
+        cosine = float(_cosines(expected, in_other(pixels)).min())
         measured_spec = in_precision(model, precision, round(cosine, 6))
         if config.precision != AUTO:
             return measured_spec
         if cosine < LEAST_COSINE:
             continue
-        float32_speed = machine.images_per_second(in_float32, pixels, _MEASURED_SECONDS)
         other_speed = machine.images_per_second(in_other, pixels, _MEASURED_SECONDS)
         if other_speed >= LEAST_SPEED_UP * float32_speed:
             return measured_spec

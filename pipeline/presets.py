@@ -32,7 +32,8 @@ _TABLE: dict[str, tuple[str | int | None, ...]] = {
     # In one process all threads share one model, and decoding and inference release Python's lock. Beam warns about
     # this mode, but runs one bundle per worker at once all the same. "multi_threading" sends each element through gRPC.
     "direct_running_mode":              ("in_memory",       None,              None,            None),
-    "direct_num_workers":               (usable_cores(),    None,              None,            None),
+    # Two at least: while one waits for a device, the other one decodes the next batch.
+    "direct_num_workers":               (max(2, usable_cores()), None,         None,            None),
     # Each TaskManager has a worker pool beside it: python -m apache_beam.runners.worker.worker_pool_main
     "environment_type":                 (None,              "EXTERNAL",        None,            None),
     "environment_config":               (None,              "localhost:50000", None,            None),

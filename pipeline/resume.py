@@ -18,9 +18,11 @@ from pipeline.ledger import known
 from transforms import counters
 from transforms.copies import of_copy
 from transforms.encoding import record_files
+from transforms.packs import JoinByKey
 from transforms.parts import Label
 from transforms.read import ListMembers
-from transforms.records import Embedding, ImageRef, Known, Reuse
+from transforms.record_coders import of_bytes, to_bytes
+from transforms.records import Embedding, ImageRef, Known, Member, Reuse
 from transforms.skip import first_current
 from transforms.stage import MAIN, Stage
 from transforms.storage import files
@@ -99,36 +101,47 @@ class ResumeShards(Stage):
     """ImageRef of shards → ResumedShards.
 
     The keys of the images in a shard are known once it is read. So a run that goes on reads each shard a second time.
+
+    Attributes:
+      unfinished: the records of earlier attempts.
+      members: lists the images of shards.
+      in_packs: see JoinByKey.
     """
 
     unfinished: ReadUnfinished
     members: ListMembers
+    in_packs: bool = False
 
     def expand(self, shards: beam.PCollection[ImageRef]) -> ResumedShards:
         by_key = {
-            "members": shards | "ListMembers" >> self.members | "MembersByKey" >> beam.Map(_member_by_key),
-            "unfinished": shards.pipeline | "ReadUnfinished" >> self.unfinished | "ByKey" >> beam.Map(_known_by_key),
-        } | "SameKey" >> beam.CoGroupByKey()
+            "members": shards
+            | "ListMembers" >> self.members
+            | "MembersByKey" >> beam.Map(_member_by_key).with_output_types(tuple[bytes, bytes]),
+            "unfinished": shards.pipeline
+            | "ReadUnfinished" >> self.unfinished
+            | "ByKey" >> beam.Map(_known_by_key).with_output_types(tuple[bytes, bytes]),
+        } | "SameKey" >> JoinByKey(self.in_packs)
         stored = by_key | "Stored" >> beam.FlatMap(_stored)
         reuses = stored | "Reuses" >> beam.Map(_first).with_output_types(Reuse)
         done = stored | "Done" >> beam.Map(_second).with_output_types(tuple[bytes, int])
         return ResumedShards(done, reuses | "TakeOver" >> TakeOver(self.unfinished.digest))
 
 
-def _stored(group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterator[tuple[Reuse, tuple[bytes, int]]]:
+def _stored(group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterator[tuple[Reuse, tuple[bytes, int]]]:
     _, same_key = group
-    unfinished = list(same_key["unfinished"])
-    for ref, place in same_key["members"]:
-        if entry := first_current(ref, unfinished):
-            yield Reuse(ref, entry), place
+    unfinished = [of_bytes(Known, encoded) for encoded in same_key["unfinished"]]
+    for encoded in same_key["members"]:
+        member = of_bytes(Member, encoded)
+        if entry := first_current(member.ref, unfinished):
+            yield Reuse(member.ref, entry), (member.shard, member.number)
 
 
-def _member_by_key(member: tuple[ImageRef, tuple[bytes, int]]) -> tuple[bytes, tuple[ImageRef, tuple[bytes, int]]]:
-    return member[0].key, member
+def _member_by_key(member: Member) -> tuple[bytes, bytes]:
+    return member.ref.key, to_bytes(member)
 
 
-def _known_by_key(known: Known) -> tuple[bytes, Known]:
-    return known.key, known
+def _known_by_key(known: Known) -> tuple[bytes, bytes]:
+    return known.key, to_bytes(known)
 
 
 def _first(stored: tuple[Reuse, tuple[bytes, int]]) -> Reuse:

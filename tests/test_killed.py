@@ -388,9 +388,11 @@ def test_a_second_process_leaves_the_parts_of_the_first(tmp_path):
     flags = "--input", tmp_path / "photos", "--output", output
     with forked(*flags, *NAMED) as first:
         wait_for(lambda: len(stored(output)) >= 40, first)
+        first.send_signal(signal.SIGSTOP)  # so that it is not done before the others start
         for more in (NAMED, (*NAMED, "--no_resume"), (*NAMED, "--overwrite")):
             second = run_pipeline(output, *flags, *more)
             assert (second.code, second.stderr.count("\n")) == (2, 1), second.stderr
+        first.send_signal(signal.SIGCONT)
         assert first.wait(TIMEOUT) == 0
     assert attempts(output) == [200] and len(vectors(output)) == 200
     assert_nothing_is_left(output)
@@ -483,7 +485,8 @@ def test_a_signal_stores_the_open_parts_of_a_bucket(cloud, tmp_path):
     kept = len(stored(output))
     pattern = r"interrupted: (\d+) images embedded, (\d+) vectors stored in gs://signal/out/embeddings/r; to go on: "
     shown = re.search(pattern, terminal.text)
-    assert shown and 100 <= kept == int(shown[2]) <= int(shown[1]), terminal.text
+    assert shown and 100 <= int(shown[2]) <= int(shown[1]), terminal.text
+    assert 0 <= kept - int(shown[2]) <= 64  # the workers write on until the process ends
     run = run_pipeline(output, *FLAGS, *flags, env=environment, timeout=TIMEOUT)
     assert run.code == 0, run.stderr
     assert attempts(output) == [kept, 300 - kept]

@@ -29,6 +29,9 @@ class Warehouse:
         client = storage.Client()
         self.bucket = bucket or client.create_bucket(name)
         self.temp = client.create_bucket(f"{name}_temp")
+        # The emulator writes a list of all that it has, with what was deleted softly, at each request.
+        self.temp.soft_delete_policy.retention_duration_seconds = 0
+        self.temp.patch()
 
     def copied(self, name: str) -> "Warehouse":
         """Returns a warehouse over the same bucket, with copies of the tables in a dataset of its own."""

@@ -1,17 +1,21 @@
 """Copies: equal bytes are embedded once, in this run or in an earlier one, whatever their names.
 
 A listing has the size of each image, and in Cloud Storage its CRC32C. Most images differ from all others in these, and
-are not read here. Only images that may have a twin are read for their SHA-256. The joins carry names and digests, and
-no bytes cross a shuffle.
+are not read here. Of large local files of one size, the first and the last bytes are compared. Only images that may
+still have a twin are read for their SHA-256. The joins carry names and digests, and no bytes of an image cross a
+shuffle.
 """
 
 import dataclasses
-from collections.abc import Iterable
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 
-from transforms import counters
+from transforms import counters, keys
+from transforms.packs import FlattenRefs, JoinByKey
 from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import (
     Copy,
@@ -23,11 +27,16 @@ from transforms.records import (
     StageSeconds,
 )
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
+from transforms.storage import local, locations
 
 # The report times reading for digests as a stage of its own, apart from reading for pixels.
 STAGE = "digest"
 
-_UNIQUE, _SUSPECTS = "unique", "suspects"
+# Reading both ends of a smaller file takes as long as reading all of it. Its digest is needed anyway if it has a twin.
+_LARGE_BYTES = 1 << 17
+_END_BYTES = 4096
+
+_UNIQUE, _SUSPECTS, _KNOWN = "unique", "suspects", "known"
 _FIRSTS, _REUSED, _RESUMED, _COPIES = "firsts", "reused", "resumed", "copies"
 
 
@@ -68,6 +77,7 @@ class FindCopies(Stage):
     Attributes:
       digest: ImageRef → StageOutput of (SHA-256 in hex, ImageRef); applied to images that may have a twin.
       by_crc32c: whether every ref has a CRC32C. Every ref has a size.
+      in_packs: see JoinByKey.
 
     Raises:
       ValueError: if `digest` is not a PTransform.
@@ -75,6 +85,7 @@ class FindCopies(Stage):
 
     digest: beam.PTransform
     by_crc32c: bool = False
+    in_packs: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.digest, beam.PTransform):
@@ -82,22 +93,24 @@ class FindCopies(Stage):
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> CopiesOutput:
         refs, known = inputs["refs"], inputs["known"]
-        grouped = {
-            "refs": refs | "RefsByListed" >> beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[str, bytes]),
-            "known": known
-            | "KnownByListed" >> beam.Map(_known_by_listed, self.by_crc32c).with_output_types(tuple[str, bool]),
-        } | "SameListed" >> beam.CoGroupByKey()
-        suspect = beam.ParDo(_Suspect()).with_output_types(ImageRef, **{_SUSPECTS: ImageRef})
-        suspected = grouped | "Suspect" >> suspect.with_outputs(_SUSPECTS, main=_UNIQUE)
+        by_listed = beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[bytes, bytes])
+        same_listed = {
+            "refs": refs | "RefsByListed" >> by_listed,
+            "known": known | "KnownByListed" >> by_listed,
+        } | "SameListed" >> JoinByKey(self.in_packs)
+        suspect = beam.ParDo(_Suspect()).with_output_types(
+            ImageRef, **{_SUSPECTS: ImageRef, _KNOWN: tuple[bytes, bytes]}
+        )
+        suspected = same_listed | "Suspect" >> suspect.with_outputs(_SUSPECTS, _KNOWN, main=_UNIQUE)
         digests = suspected[_SUSPECTS] | "ReadForDigest" >> self.digest
         same_digest = {
-            "refs": digests.main | "RefsByDigest" >> beam.Map(_by_sha256).with_output_types(tuple[str, bytes]),
-            "known": known | "KnownByDigest" >> beam.Map(_known_by_sha256).with_output_types(tuple[str, bytes]),
-        } | "SameDigest" >> beam.CoGroupByKey()
+            "refs": digests.main | "RefsByDigest" >> beam.Map(_by_sha256).with_output_types(tuple[bytes, bytes]),
+            "known": suspected[_KNOWN],
+        } | "SameDigest" >> JoinByKey(self.in_packs)
         match = beam.ParDo(_Match()).with_output_types(ImageRef, **{_REUSED: Reuse, _RESUMED: Reuse, _COPIES: Copy})
         matched = same_digest | "Match" >> match.with_outputs(_REUSED, _RESUMED, _COPIES, main=_FIRSTS)
         return CopiesOutput(
-            to_embed=(suspected[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> beam.Flatten().with_output_types(ImageRef),
+            to_embed=(suspected[_UNIQUE], matched[_FIRSTS]) | "ToEmbed" >> FlattenRefs(self.in_packs),
             reused=matched[_REUSED],
             resumed=matched[_RESUMED],
             copies=matched[_COPIES],
@@ -145,21 +158,31 @@ def of_copy(embedding: Embedding, ref: ImageRef) -> Embedding:
 
 
 class _Suspect(beam.DoFn):
-    def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[ImageRef]:
+    def process(self, group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterable[ImageRef]:
         _, same_listed = group
-        refs = iter(same_listed["refs"])
+        refs = _decoded(same_listed["refs"])
         first, second = next(refs, None), next(refs, None)
         if first is None:
             return
-        if second is None and not any(True for _ in same_listed["known"]):
-            yield of_bytes(ImageRef, first)
+        has_known = False
+        for known in same_listed["known"]:
+            has_known = True
+            yield beam.pvalue.TaggedOutput(_KNOWN, (of_bytes(Known, known).sha256.encode(), known))
+        if second is None and not has_known:
+            yield first
             return
-        for ref in same_listed["refs"]:
-            yield beam.pvalue.TaggedOutput(_SUSPECTS, of_bytes(ImageRef, ref))
+        # The records of earlier runs have no ends to compare with.
+        if has_known or not all(map(_is_large_local_file, _decoded(same_listed["refs"]))):
+            for ref in _decoded(same_listed["refs"]):
+                yield beam.pvalue.TaggedOutput(_SUSPECTS, ref)
+            return
+        for alike in _by_ends(_decoded(same_listed["refs"])):
+            for ref in alike:
+                yield beam.pvalue.TaggedOutput(_SUSPECTS, ref) if len(alike) > 1 else ref
 
 
 class _Match(beam.DoFn):
-    def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[Any]:
+    def process(self, group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterable[Any]:
         _, same_digest = group
         # Records of earlier runs come first, as they would if this run had not been interrupted.
         entries = (of_bytes(Known, entry) for entry in same_digest["known"])
@@ -198,24 +221,34 @@ class _Copy(beam.DoFn):
             # One of the two exists. Otherwise the counts of the report would not add up, which fails the job.
 
 
-def _by_listed(ref: ImageRef, by_crc32c: bool) -> tuple[str, bytes]:
-    return _listed_text(ref.size, ref.crc32c, by_crc32c), to_bytes(ref)
+def _decoded(refs: Iterable[bytes]) -> Iterator[ImageRef]:
+    return (of_bytes(ImageRef, ref) for ref in refs)
 
 
-def _known_by_listed(known: Known, by_crc32c: bool) -> tuple[str, bool]:
-    return _listed_text(known.size, known.crc32c, by_crc32c), True
+def _is_large_local_file(ref: ImageRef) -> bool:
+    return ref.size >= _LARGE_BYTES and locations.is_local(keys.uri(ref.key))
 
 
-def _listed_text(size: int, crc32c: str, by_crc32c: bool) -> str:
-    return f"{size}-{crc32c}" if by_crc32c else f"{size}"
+def _by_ends(refs: Iterable[ImageRef]) -> Iterator[list[ImageRef]]:
+    """Yields the local files whose first and last bytes are the same, and each file that cannot be read by itself."""
+    by_ends: defaultdict[bytes, list[ImageRef]] = defaultdict(list)
+    for ref in refs:
+        try:
+            ends = local.ends(keys.uri(ref.key), _END_BYTES)
+        except OSError:  # the stage that reads all of it says why
+            yield [ref]
+        else:
+            by_ends[hashlib.sha256(ends).digest()].append(ref)
+    yield from by_ends.values()
 
 
-def _by_sha256(digest: tuple[str, ImageRef]) -> tuple[str, bytes]:
-    return digest[0], to_bytes(digest[1])
+def _by_listed(image: ImageRef | Known, by_crc32c: bool) -> tuple[bytes, bytes]:
+    listed = f"{image.size}-{image.crc32c}" if by_crc32c else f"{image.size}"
+    return listed.encode(), to_bytes(image)
 
 
-def _known_by_sha256(known: Known) -> tuple[str, bytes]:
-    return known.sha256, to_bytes(known)
+def _by_sha256(digest: tuple[str, ImageRef]) -> tuple[bytes, bytes]:
+    return digest[0].encode(), to_bytes(digest[1])
 
 
 def _has_copies(embedding: Embedding) -> bool:

@@ -19,6 +19,9 @@ from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import read_image
 
+# The name of the time that the worker's threads wait for the processes.
+WAIT = "wait_decode"
+
 
 @dataclasses.dataclass(eq=False)
 class DecodeInProcesses(Stage):
@@ -146,15 +149,21 @@ class _Decode(beam.DoFn):
             yield from self._submit()
         for decoded in self._user.rest():
             yield from self._outputs(decoded)
+        if waited := self._user.take_waited():
+            yield self._tagged(SECONDS, StageSeconds.of(WAIT, waited))
         yield from self._blocks.finish()
 
     def _outputs(self, decoded: pool.Decoded) -> Iterator[Any]:
         done = decoded.done
         self._count(done)
-        for stage, times in ((read_image.STAGE, done.read), (STAGE, done.decode)):
+        for stage, times, core_seconds in (
+            (read_image.STAGE, done.read, 0.0),
+            (STAGE, done.decode, done.core_seconds),
+        ):
             seconds = [time for time in times if time is not None]
             if seconds:
-                busy = StageSeconds.of(stage, sum(seconds), items=len(seconds), longest=max(seconds))
+                total, longest = sum(seconds), max(seconds)
+                busy = StageSeconds.of(stage, total, items=len(seconds), longest=longest, core_seconds=core_seconds)
                 yield self._tagged(SECONDS, busy)
         for index, result in enumerate(done.results):
             if isinstance(result, Failure):

@@ -9,9 +9,11 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import counters
 from transforms.blocks import Blocks
+from transforms.models import portable
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, InferenceError, OutOfDeviceMemory
 from transforms.models.engines.lazy import LazyModel
@@ -25,6 +27,8 @@ if TYPE_CHECKING:  # at run time it would import TensorFlow, which only a worker
 STAGE = "embed"
 # Names of the times that a call of the model waits: for its turn, and for the model to be loaded.
 WAIT, LOAD = "wait", "load"
+# The name of the time of whole bundles: all steps that are fused with the model's, and Beam's own work between them.
+BUNDLE = "bundle"
 _SHORTEST_WAIT_SECONDS = 1e-4  # anything shorter is the time that measuring takes
 
 
@@ -40,12 +44,14 @@ class Prediction(NamedTuple):
       vectors: float32 (n - len(errors), dimension), of the images without an error, in their order.
       errors: the model's, by the index of the image.
       seconds: of the model, and of the waits before it.
+      core_seconds: for which the call kept a core busy in this thread.
     """
 
     infos: tuple[ImageInfo, ...]
     vectors: npt.NDArray[np.float32]
     errors: dict[int, InferenceError]
     seconds: tuple[StageSeconds, ...]
+    core_seconds: float = 0.0
 
 
 def call_seconds(call: "ModelCall", images: int, seconds: float) -> tuple[StageSeconds, ...]:
@@ -89,8 +95,16 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
         self._needs_gpu = needs_gpu
 
     def load_model(self) -> LazyModel:
-        device.check_gpu(self._needs_gpu)
+        self._check_gpu()
         return LazyModel(self._load)
+
+    def _check_gpu(self) -> None:
+        if self._needs_gpu and self._spec.format in portable.FORMATS.values():
+            from transforms.models.engines import onnx_runtime
+
+            onnx_runtime.check_gpu(self._spec.format)
+        else:
+            device.check_gpu(self._needs_gpu)
 
     def _load(self) -> "EmbeddingModel":
         from transforms.models.engines import loading
@@ -106,16 +120,18 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
         model: LazyModel,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[Prediction]:
-        start = time.perf_counter()
+        start, start_of_core = time.perf_counter(), time.thread_time()
         call = model.timed(batch.pixels)
         # Measured here, so that it includes the transport to and from a model that several processes share.
         seconds = time.perf_counter() - start - call.waited - call.loading
+        core_seconds = time.thread_time() - start_of_core
         expected = (len(batch) - len(call.errors), self._spec.dimension)
         if call.vectors.shape != expected:
             raise ValueError(
                 f"model {self._spec.name!r} gave vectors of shape {call.vectors.shape}: expected {expected}"
             )
-        return [Prediction(batch.infos, call.vectors, call.errors, call_seconds(call, len(batch), seconds))]
+        times = call_seconds(call, len(batch), seconds)
+        return [Prediction(batch.infos, call.vectors, call.errors, times, core_seconds)]
 
     def share_model_across_processes(self) -> bool:
         return self._shared
@@ -220,7 +236,16 @@ class _Gather(beam.DoFn):
 
 
 class _Check(beam.DoFn):
-    def process(self, prediction: Prediction) -> Iterable[Embedding]:
+    def start_bundle(self) -> None:
+        self._images = 0
+        self._start, self._start_of_core = time.perf_counter(), time.thread_time()
+
+    def process(
+        self, prediction: Prediction, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterable[Embedding]:
+        self._images += len(prediction.infos)
+        self._start_of_core += prediction.core_seconds
+        self._at = timestamp, window
         for seconds in prediction.seconds:
             yield beam.pvalue.TaggedOutput(SECONDS, seconds)
         finite: npt.NDArray[np.bool_] = np.all(np.isfinite(prediction.vectors), axis=1)
@@ -237,6 +262,19 @@ class _Check(beam.DoFn):
                 yield Embedding(info, vector)
             else:
                 yield _failure(info, NonFiniteVector("the model gave NaN or infinite components for this image"))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if not self._images:
+            return
+        bundle = StageSeconds.of(
+            BUNDLE,
+            time.perf_counter() - self._start,
+            items=self._images,
+            calls=1,
+            core_seconds=time.thread_time() - self._start_of_core,
+        )
+        timestamp, window = self._at
+        yield beam.pvalue.TaggedOutput(SECONDS, WindowedValue(bundle, timestamp, (window,)))
 
 
 def _failure(info: ImageInfo, error: Exception, retryable: bool = False) -> beam.pvalue.TaggedOutput:

@@ -20,6 +20,7 @@ from transforms import counters, keys, storage
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS, check_input_format
+from transforms.packs import JoinByKey
 from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
@@ -142,6 +143,7 @@ class ListImages(Stage):
       input_format: `images`, one of SHARD_FORMATS, or `list`, whose patterns match files that name images.
       billing_project: the project that pays for requests to buckets with requester pays.
       read_concurrency: how many requests for the images of lists a worker process has in flight.
+      in_packs: see JoinByKey.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -151,6 +153,7 @@ class ListImages(Stage):
     input_format: str = "images"
     billing_project: str | None = None
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
+    in_packs: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.patterns, str) or not self.patterns:
@@ -181,10 +184,10 @@ class ListImages(Stage):
             failures.append(in_lists.failures)
             seconds.append(in_lists.seconds)
         # Grouping also lets a runner spread the images of one range over all of its workers.
+        by_key = {"refs": refs | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, bytes])}
         first = StageOutput.of(
-            refs
-            | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, bytes])
-            | "GroupByKey" >> beam.GroupByKey()
+            by_key
+            | "SameKey" >> JoinByKey(self.in_packs)
             | "First" >> with_stage_outputs(_First(are_described=self.input_format != "list"), ImageRef)
         )
         refs = first.main
@@ -340,9 +343,9 @@ class _First(beam.DoFn):
     def __init__(self, are_described: bool):
         self._are_described = are_described
 
-    def process(self, group: tuple[bytes, Iterable[bytes]]) -> Iterable[ImageRef]:
-        key, refs = group
-        ref = of_bytes(ImageRef, next(iter(refs)))
+    def process(self, group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterable[ImageRef]:
+        key, same_key = group
+        ref = of_bytes(ImageRef, next(iter(same_key["refs"])))
         if self._are_described and not ref.version:
             try:
                 ref = versioned.described(ref, None)

@@ -18,7 +18,7 @@ from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.encoding import compressed, examples, tar, tfrecord
 from transforms.formats import SHARD_FORMATS, check_input_format
-from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
+from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, Member, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import local, locations, read_image, versioned
 
@@ -294,7 +294,7 @@ def _digest(image: EncodedImage | Failure) -> tuple[str, ImageRef] | Failure:
 
 @dataclasses.dataclass(eq=False)
 class ListMembers(beam.PTransform):
-    """ImageRef of a shard → (ImageRef of an image in it, (key of the shard, number of the image in it)).
+    """ImageRef of a shard → Member.
 
     Reads each shard whole. Images that cannot be read are left out.
 
@@ -311,15 +311,15 @@ class ListMembers(beam.PTransform):
         if self.input_format not in SHARD_FORMATS:
             raise ValueError(f"input_format={self.input_format!r}: expected one of {', '.join(SHARD_FORMATS)}")
 
-    def expand(self, refs: beam.PCollection[ImageRef]) -> beam.PCollection[tuple[ImageRef, tuple[bytes, int]]]:
+    def expand(self, refs: beam.PCollection[ImageRef]) -> beam.PCollection[Member]:
         members = beam.FlatMap(_members, _ReadShard(self.input_format, self.billing_project))
-        return refs | "Members" >> members.with_output_types(tuple[ImageRef, tuple[bytes, int]])
+        return refs | "Members" >> members.with_output_types(Member)
 
 
-def _members(ref: ImageRef, read: _ReadShard) -> Iterator[tuple[ImageRef, tuple[bytes, int]]]:
+def _members(ref: ImageRef, read: _ReadShard) -> Iterator[Member]:
     for number, image in enumerate(read.images(ref)):
         if isinstance(image, EncodedImage):
-            yield image.ref, (ref.key, number)
+            yield Member(image.ref, ref.key, number)
 
 
 def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:

@@ -23,6 +23,7 @@ from transforms.records import (
     ImageInfo,
     ImageRef,
     Known,
+    Member,
     Reuse,
     Shard,
     StageSeconds,
@@ -95,6 +96,7 @@ _CODERS: dict[type, RecordCoder] = {
     record: RecordCoder(record)
     for record in (
         ImageRef,
+        Member,
         Known,
         Reuse,
         Copy,

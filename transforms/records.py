@@ -37,6 +37,15 @@ class ImageRef:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """An image in a shard: the key of the shard, and the number of the image in it."""
+
+    ref: ImageRef
+    shard: bytes
+    number: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Known:
     """The record that an earlier run, or an unfinished attempt at this run, wrote for an image with this run's model.
 
@@ -161,6 +170,7 @@ class StageSeconds:
       calls: number of calls. It is less than `items` if items share a call: each image of a batch has a fraction.
       started, ended: when the first call started and the last one ended, in seconds since 1970. The report counts them
         from the start of the command.
+      core_seconds: seconds for which they kept a core busy; 0.0 where that is not measured.
     """
 
     stage: str
@@ -171,6 +181,7 @@ class StageSeconds:
     calls: float
     started: float
     ended: float
+    core_seconds: float = 0.0
 
     @classmethod
     def of(
@@ -182,12 +193,13 @@ class StageSeconds:
         calls: float | None = None,
         longest: float | None = None,
         device: str = "",
+        core_seconds: float = 0.0,
         ended: float | None = None,
     ) -> "StageSeconds":
         """Returns the time of items that ended just now, or at `ended` in seconds since 1970.
 
         Args:
-          stage, seconds, items, device: see the attributes.
+          stage, seconds, items, device, core_seconds: see the attributes.
           calls: by default one for each item. Items of one call last as long as the whole call.
           longest: by default all items took the same time.
           ended: when the last call ended.
@@ -195,9 +207,8 @@ class StageSeconds:
         calls = float(items) if calls is None else calls
         ended = time.time() if ended is None else ended
         started = ended - seconds / min(calls, 1.0)
-        return cls(
-            stage, device, items, seconds, seconds / items if longest is None else longest, calls, started, ended
-        )
+        longest = seconds / items if longest is None else longest
+        return cls(stage, device, items, seconds, longest, calls, started, ended, core_seconds)
 
     def merge(self, other: "StageSeconds") -> "StageSeconds":
         """Returns the sum of two times of one stage."""
@@ -210,6 +221,7 @@ class StageSeconds:
             calls=self.calls + other.calls,
             started=min(self.started, other.started),
             ended=max(self.ended, other.ended),
+            core_seconds=self.core_seconds + other.core_seconds,
         )
 
     def since(self, start: float) -> "StageSeconds":

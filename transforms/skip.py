@@ -10,6 +10,7 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from transforms import counters
+from transforms.packs import JoinByKey
 from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import ImageRef, Known, Reuse
 from transforms.stage import Stage
@@ -68,9 +69,11 @@ class SkipKnown(Stage):
 
     Attributes:
       reprocess: whether no image is skipped because an earlier run has embedded it.
+      in_packs: see JoinByKey.
     """
 
     reprocess: bool = False
+    in_packs: bool = False
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> SkipOutput:
         keyed = {
@@ -79,7 +82,7 @@ class SkipKnown(Stage):
         }
         outputs = (
             keyed
-            | "SameKey" >> beam.CoGroupByKey()
+            | "SameKey" >> JoinByKey(self.in_packs)
             | "Skip"
             >> beam.ParDo(_Skip(self.reprocess))
             .with_output_types(ImageRef, **{_SKIPPED: ImageRef, _RESUMED: Reuse, _GONE: Known})
@@ -92,7 +95,7 @@ class _Skip(beam.DoFn):
     def __init__(self, reprocess: bool):
         self._reprocess = reprocess
 
-    def process(self, group: tuple[bytes, dict[str, Iterable]]) -> Iterable[ImageRef]:
+    def process(self, group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterable[ImageRef]:
         _, same_key = group
         known: list[Known] = []
         unfinished: list[Known] = []

@@ -2,13 +2,14 @@
 
 https://www.tensorflow.org/tutorials/load_data/images, https://www.tensorflow.org/guide/data_performance. The resize is
 antialiased, because the default skips pixels of large images and gives other vectors. `--resize 0` leaves it out, for
-photographs of the size of the model.
+photographs of the size of the model. `--precision float16` is for GPUs, as in
+https://www.tensorflow.org/guide/graph_optimization.
 """
 
 import contract
 import tensorflow as tf
 
-args = contract.arguments(resize=1)
+args = contract.arguments(resize=1, precision="float32")
 AUTOTUNE = tf.data.AUTOTUNE
 
 
@@ -19,6 +20,8 @@ def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return path, tf.cast(image, tf.float32) / 255
 
 
+if args.precision == "float16":
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision": True})
 model = tf.saved_model.load(args.model)
 infer = model.signatures["serving_default"]
 images = tf.data.Dataset.list_files(str(args.photographs / "*.jpg"), shuffle=False)

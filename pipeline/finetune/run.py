@@ -225,11 +225,11 @@ def _resolve(handle: str) -> tuple[Path, tuple[int, int] | None]:
     Raises:
       ValueError: if there is no such model, or if its format cannot be trained.
     """
-    from transforms.models import handles, hub, notes
+    from transforms.models import handles, hub, notes, portable
 
     entry = catalog.HUB.get(handle)
     path = None if handle in catalog.BUNDLED else handles.local_path(entry.handle if entry else handle)
-    if path is None or path.is_file() or hub.read(path).format == "tf1_hub":
+    if path is None or path.is_file() or portable.find(path) or hub.read(path).format == "tf1_hub":
         raise ValueError(
             f"model={handle!r} cannot be trained: expected a SavedModel in TF2 format; or embed the images with it, "
             "and train on its vectors by --embeddings"

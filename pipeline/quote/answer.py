@@ -11,6 +11,7 @@ from pipeline import presets
 from pipeline.quote.bill import Bill, Item, Prices, Workers, in_full
 from pipeline.quote.dataflow_job import Job, Stage
 from pipeline.quote.speed import Speed
+from pipeline.report.feed import Feed
 from transforms.models.spec import ModelSpec
 
 # If images are this many times as large as the sample's, the speed of decoding the sample says little about them.
@@ -84,7 +85,11 @@ class Answer:
         sections = (
             _job_lines(self.options, self.model, self.plain, self.gpu, self.job.request),
             _stage_lines(self.stages, self.job.pipeline),
-            _quote_lines(self.quote, self.options.view_as(WorkerOptions).max_num_workers),
+            [
+                *_speed_lines(self.quote),
+                _feed_line(self.quote.speed, self.gpu or self.plain),
+                *_bill_lines(self.quote, self.options.view_as(WorkerOptions).max_num_workers),
+            ],
         )
         return "\n\n".join("\n".join(lines) for lines in sections)
 
@@ -123,13 +128,10 @@ def _gpu_rows(gpu: Workers | None) -> list[tuple[str, str]]:
     if not gpu or not gpu.accelerator:
         return []
     accelerator = gpu.accelerator
-    rows = [
+    return [
         ("GPU machine", _machine(gpu)),
         ("accelerator", f"{accelerator.count} × {accelerator.gpu}; hint {accelerator.hint}"),
     ]
-    if accelerator.count > 1:
-        rows.append(("", "one process loads the model on the first GPU, and the others would be idle"))
-    return rows
 
 
 def _processes(options: PipelineOptions, experiments: list[str]) -> str:
@@ -152,18 +154,35 @@ def _stage_lines(stages: list[Stage], pipeline: beam_runner_api_pb2.Pipeline) ->
     ]
 
 
-def _quote_lines(quote: Quote, max_workers: int | None) -> list[str]:
-    speed, prices = quote.speed, quote.prices
+def _speed_lines(quote: Quote) -> list[str]:
+    speed = quote.speed
     lines = [
         f"quote for {quote.images:,} images of {quote.image_bytes:,} bytes: "
         f"{quote.images * quote.image_bytes / 1e9:,.1f} GB to read",
         f"  decode   {speed.decode:.6f} s an image and core, {speed.decoded}",
+        f"  python   {speed.python:.6f} s an image and core, and no two at once in a process: see docs/performance.md",
         f"  embed    {speed.embed:.6f} s an image and {'worker' if speed.on_gpu else 'core'}: {speed.embedded}",
     ]
     if quote.image_bytes > _MUCH_LARGER * speed.sample_bytes:
         times = quote.image_bytes / speed.sample_bytes
         lines.append(f"           your images are {times:.0f} times as large: give some with --sample")
-    lines += [
+    return lines
+
+
+def _feed_line(speed: Speed, workers: Workers) -> str:
+    """Returns how fast a device a worker could feed, and how much of the worker its own GPU needs."""
+    vcpus = workers.shape.vcpus
+    feed = Feed(speed.before_model, speed.python, vcpus, 1 if workers.accelerator else vcpus)
+    line = f"  feed     a worker with {vcpus} vCPUs could feed {feed.text()}"
+    if not speed.on_gpu:
+        return line
+    rate = 1 / speed.embed
+    return f"{line}; {feed.cores_for(rate)} for {rate:,.0f} images/s"
+
+
+def _bill_lines(quote: Quote, max_workers: int | None) -> list[str]:
+    prices = quote.prices
+    lines = [
         f"  prices   US dollars, {prices.region}, {prices.date}: {prices.source}",
         "  without  starting workers and installing drivers, retries, requests to storage; discounts of any kind",
     ]

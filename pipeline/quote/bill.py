@@ -156,11 +156,11 @@ def _on_one_kind(what: str, count: int, speed: Speed, workers: Workers, prices: 
     """Returns the hours of workers that decode and embed. A GPU embeds while the cores decode."""
     cores = workers.shape.vcpus
     if speed.on_gpu:
-        seconds = max(speed.decode / cores, speed.embed)
-        reckoned = f"max({speed.decode:.6f} s / {cores} vCPUs, {speed.embed:.6f} s)"
+        seconds = max(speed.before_model / cores, speed.python, speed.embed)
+        reckoned = f"max({speed.before_model:.6f} s / {cores} vCPUs, {speed.python:.6f} s, {speed.embed:.6f} s)"
     else:
-        seconds = (speed.decode + speed.embed) / cores
-        reckoned = f"({speed.decode:.6f} + {speed.embed:.6f}) s / {cores} vCPUs"
+        seconds = (speed.before_model + speed.embed) / cores
+        reckoned = f"({speed.before_model:.6f} + {speed.embed:.6f}) s / {cores} vCPUs"
     return _hours(what, count, seconds, reckoned, workers, prices)
 
 
@@ -169,7 +169,7 @@ def _on_both_kinds(
 ) -> list[Item]:
     """Returns the hours of workers that embed, the hours of workers that decode, and the data between them."""
     embed = (speed.embed, f"{speed.embed:.6f} s") if speed.on_gpu else _on_all_cores(speed.embed, gpu)
-    decode = _on_all_cores(speed.decode, plain)
+    decode = _on_all_cores(speed.before_model, plain)
     # Dataflow Shuffle counts the bytes that are written and the bytes that are read.
     gigabytes = round(2 * count * shuffled_bytes / 1e9, 3)
     return [

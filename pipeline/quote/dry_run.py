@@ -93,14 +93,22 @@ def _model(config: EmbedConfig) -> ModelSpec:
 def _in_float32(config: EmbedConfig) -> ModelSpec:
     """Returns the model. If it is not on this machine, its description comes from the command line alone."""
     if config.model in catalog.BUNDLED:
-        return resolve(config.model, config.image_size, config.resize_mode, config.model_signature, config.model_tags)
+        return resolve(
+            config.model,
+            config.image_size,
+            config.resize_mode,
+            config.model_signature,
+            config.model_tags,
+            output=config.model_output,
+        )
     size = config.image_size
     if locations.is_gcs(config.model) and not size:
         raise ValueError(
             f"--model {config.model!r} is in Cloud Storage, which a dry run does not read: give --image_size HxW too"
         )
     tags = config.model_tags or ()
-    return ModelSpec(config.model, "tf2", config.model, config.model_signature or "", tags, 0, size or (1, 1), "")
+    signature, output = config.model_signature or "", config.model_output or ""
+    return ModelSpec(config.model, "tf2", config.model, signature, tags, 0, size or (1, 1), "", output=output)
 
 
 def _publication(config: EmbedConfig, options: PipelineOptions) -> Publication | None:

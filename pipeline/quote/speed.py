@@ -12,6 +12,9 @@ from transforms.storage import files, locations
 
 # The most images of a sample that are decoded.
 _SAMPLED = 64
+# What an image takes beside its decoder and the model: Python of this project and Beam, which holds Python's lock.
+# Measured by `python -m benchmarks.lock_time`: docs/performance.md.
+_PYTHON_SECONDS = 0.0002
 # How long the model is called.
 _MEASURED_SECONDS = 1.0
 
@@ -22,6 +25,7 @@ class Speed:
 
     Attributes:
       decode: of one core.
+      python: of one core, beside the decoder and the model; a process does this for one image at a time.
       embed: of one worker if `on_gpu`, else of one core.
       on_gpu: whether embedding leaves the cores to decoding.
       decoded, embedded: the sources of the two numbers, for people.
@@ -29,11 +33,17 @@ class Speed:
     """
 
     decode: float
+    python: float
     embed: float
     on_gpu: bool
     decoded: str
     embedded: str
     sample_bytes: int
+
+    @property
+    def before_model(self) -> float:
+        """Of one core, for all that comes before the model."""
+        return round(self.decode + self.python, 6)
 
 
 def measure(
@@ -65,6 +75,7 @@ def measure(
         embed_seconds, embedded = _embedding_on_a_core(model, pixels, batch_size, has_gpu)
     return Speed(
         decode=round(decode_seconds, 6),
+        python=_PYTHON_SECONDS,
         embed=round(embed_seconds, 6),
         on_gpu=bool(images_per_second),
         decoded=f"measured here on {len(pixels)} images of {mean_bytes:,} bytes on average",

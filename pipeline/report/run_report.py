@@ -26,10 +26,11 @@ COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 # A report has a few KB. Its longest parts are the patterns of the inputs.
 MAX_REPORT_BYTES = 16 * 2**20
 
-# The parts of a report's counts and model that this project reads again.
+# The parts of a report's counts, model and feed that this project reads again.
 _READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
+    "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
 }
 
 
@@ -47,14 +48,18 @@ class RunReport:
       seconds: stage → seconds that the workers' threads were busy with it, all threads together. In `digest` and `read`
         threads wait for files in flight, for their digests and for their pixels. In `load` they wait for the model to
         be loaded, and in `wait` for their turn to call it. `embed` is the model. `write` encodes and writes files. The
-        other stages are `list` and `decode`. Beam's own steps, such as loading rows into BigQuery, are not included.
+        other stages are `list` and `decode`. With decoder processes, `read` and `decode` are theirs, and in
+        `wait_decode` threads wait for them. `bundle` is all that runs in the threads with the model, from reading to
+        writing, and Beam between the stages. Beam's own steps, such as loading rows into BigQuery, are not included.
       timings: stage → `number` of images, files or lists, their `mean_ms` and `longest_ms`, and when the first began
         (`from_s`) and the last ended (`to_s`), in seconds after the start of the command. If images share a call, also
-        `batch_size`, the mean number of images per call.
+        `batch_size`, the mean number of images per call, and where it was measured `core_ms`, the mean time of a core.
       elapsed_seconds: from the start of the command to the report.
       images_per_second: images that this attempt embedded, over elapsed seconds.
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
+      feed: how many images a second a machine could give to its devices, and the measurements for that: see feed.Feed.
+        Empty if fewer than 1,000 images were embedded.
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
       files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, and
@@ -78,6 +83,7 @@ class RunReport:
     images_per_second: float
     verdict: str
     phases: dict[str, float] = dataclasses.field(default_factory=dict)
+    feed: dict[str, float] = dataclasses.field(default_factory=dict)
     device: str = ""
     attempts: dict[str, int] = dataclasses.field(default_factory=dict)
     files: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -109,7 +115,8 @@ class RunReport:
         optional |= {field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING}
         wrong = _wrong_fields(facts, expected, optional)
         for part, fields in _READ_AGAIN.items():
-            wrong = wrong or [f"{part}.{name}" for name in _wrong_fields(facts[part], fields)]
+            if not wrong and (facts.get(part) or part not in optional):
+                wrong = [f"{part}.{name}" for name in _wrong_fields(facts[part], fields)]
         if wrong:
             raise ValueError(
                 f"{source} is not a run report: missing or of another type than expected: {', '.join(wrong)}"
@@ -195,6 +202,7 @@ def compose(
     tally: Tally,
     finished_at: datetime.datetime,
     file_digests: Mapping[str, str] | None = None,
+    has_many_processes: bool = False,
 ) -> RunReport:
     """Returns the report of a run.
 
@@ -204,6 +212,7 @@ def compose(
       tally: of all workers. Without --output it has no records, `lines` and `shards`.
       finished_at: when the last file was complete.
       file_digests: of the run's files, as the function of that name returns them.
+      has_many_processes: whether a machine runs a worker process for each core.
 
     Raises:
       RuntimeError: if an image is unaccounted for. Such a report is not written.
@@ -223,6 +232,9 @@ def compose(
         batch_size=config.batch_size,
         read_concurrency=None if config.input_format in SHARD_FORMATS else config.read_concurrency,
         precision=config.precision,
+        decodes_in_processes=bool(config.decode_processes),
+        decodes_elsewhere=config.runs_on.separate_gpu_stage,
+        worker_processes=_cores(config) if has_many_processes else 1,
     )
     return RunReport(
         run_id=config.run_id,
@@ -240,6 +252,7 @@ def compose(
         images_per_second=round(embedded_now / elapsed, 3) if elapsed > 0 else 0.0,
         verdict=verdict(measured),
         phases={phase: round(seconds, 3) for phase, seconds in phases(stages, elapsed).items()},
+        feed=measured.feed.facts() if measured.feed else {},
         device=device,
         attempts=_attempts(config, counts, tally),
         files=dict(file_digests or {}),
@@ -328,4 +341,6 @@ def _timing(time: StageSeconds) -> dict[str, float]:
     }
     # A sum of fractions, such as thirds, is not exactly a whole number.
     is_batched = abs(time.calls - time.items) >= 1e-6 * time.items
+    if time.core_seconds:
+        timing["core_ms"] = round(time.core_seconds / time.items * 1e3, 4)
     return timing | {"batch_size": round(time.items / time.calls, 2)} if is_batched else timing

@@ -1,7 +1,7 @@
 """The summary of a run: the text for people at its end."""
 
 from pipeline.options import EmbedConfig
-from pipeline.report import run_report
+from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
 from transforms import vector_files
 
@@ -17,6 +17,7 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         "",
         f"  speed     {report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s in all",
         f"  limit     {report.verdict}",
+        *([f"  feeds     {feed.Feed.of_facts(report.feed).text()}"] if report.feed else []),
         f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest']}",
     ]

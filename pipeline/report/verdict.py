@@ -4,10 +4,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from pipeline.report import feed
 from transforms.concurrent import in_flight
 from transforms.copies import STAGE as DIGEST
 from transforms.decode import STAGE as DECODE
-from transforms.embed import LOAD, WAIT
+from transforms.decode_in_processes import WAIT as WAIT_DECODE
+from transforms.embed import BUNDLE, LOAD, WAIT
 from transforms.embed import STAGE as EMBED
 from transforms.list import STAGE as LIST
 from transforms.read import STAGE as READ
@@ -22,6 +24,10 @@ START_UP, COMPARE, WORK, FINISH = "start_up", "compare", "work", "finish"
 _FULL_BATCH_SHARE = 0.9
 # With less than half a thread at work on average, no stage can be the limit of a run.
 _MIN_BUSY_THREADS = 0.5
+# The share of the images that the lock lets pass at most, from which on the lock can be the limit. It is small, because
+# the seconds of the lock are the least that it is held, and threads that take turns lose time.
+_LOCKED_SHARE = 0.2
+_LOCK = "lock"
 _ACTIVITIES = {
     START_UP: "starting",
     LIST: "listing",
@@ -47,6 +53,7 @@ class Measured:
       batch_size: the most images that a call of the model may have.
       read_concurrency: files that a process may have in flight; None for shards, which are streamed.
       precision: the value of the flag.
+      decodes_in_processes, decodes_elsewhere, worker_processes: see feed.of.
     """
 
     counts: Mapping[str, int]
@@ -57,6 +64,19 @@ class Measured:
     batch_size: int
     read_concurrency: int | None
     precision: str
+    decodes_in_processes: bool = False
+    decodes_elsewhere: bool = False
+    worker_processes: int = 1
+
+    @property
+    def feed(self) -> feed.Feed | None:
+        return feed.of(
+            self.stages,
+            decodes_in_processes=self.decodes_in_processes,
+            decodes_elsewhere=self.decodes_elsewhere,
+            cores=self.cores,
+            worker_processes=self.worker_processes,
+        )
 
     @property
     def on_gpu(self) -> bool:
@@ -132,9 +152,7 @@ def verdict(run: Measured) -> str:
 
 
 def _of_work(run: Measured, work: float) -> str:
-    seconds = {stage: run.seconds(stage) for stage in (READ, DECODE, EMBED, WRITE)}
-    wait = run.seconds(WAIT)
-    seconds[EMBED] += wait
+    seconds, wait = _of_threads(run), run.seconds(WAIT)
     total = sum(seconds.values())
     if total < _MIN_BUSY_THREADS * work:
         return (
@@ -143,16 +161,51 @@ def _of_work(run: Measured, work: float) -> str:
         )
     # If threads wait for the model longer than it works, it is always busy, whatever else the threads do.
     limit = EMBED if wait > run.seconds(EMBED) else max(seconds, key=lambda stage: seconds[stage])
+    if limit == _LOCK and not _is_locked(run, work):
+        limit = max(seconds.keys() - {_LOCK}, key=lambda stage: seconds[stage])
     share = f"{seconds[limit] / total:.0%} of the threads' time"
     if limit == READ:
         return _of_reading(run, share, seconds[READ] / total)
     if limit == DECODE:
-        return _of_decoding(run, share)
+        return _of_decoding(run, f"{share} went into decoding")
+    if limit == WAIT_DECODE:
+        return _of_decoding(run, f"{share} went into waiting for the decoder processes")
     if limit == EMBED:
         return _of_embedding(run, share, wait)
+    if limit == _LOCK:
+        return _of_lock(run, share)
     return (
         f"write-bound: {share} went into writing, {run.image_ms(WRITE)} an image; "
         "an --output that is faster or nearer to the workers would help"
+    )
+
+
+def _of_threads(run: Measured) -> dict[str, float]:
+    """Returns the seconds of the threads by what they did. In _LOCK they ran Python, or waited for its lock."""
+    here = {EMBED: run.seconds(EMBED) + run.seconds(WAIT), WRITE: run.seconds(WRITE)}
+    if run.decodes_in_processes:
+        decoding = {WAIT_DECODE: run.seconds(WAIT_DECODE)}
+    else:
+        # A thread in the decoder that keeps no core busy waits for the lock.
+        core_seconds = run.stages[DECODE].core_seconds if DECODE in run.stages else 0.0
+        decoding = {READ: run.seconds(READ), DECODE: core_seconds or run.seconds(DECODE)}
+    if not run.decodes_elsewhere:
+        here |= decoding
+    locked = run.seconds(BUNDLE) - sum(here.values()) - run.seconds(LOAD)
+    return here | decoding | ({_LOCK: max(locked, 0.0)} if BUNDLE in run.stages else {})
+
+
+def _is_locked(run: Measured, work: float) -> bool:
+    """Returns whether so many images passed through the lock that it can be the limit."""
+    return run.feed is not None and run.stages[BUNDLE].items >= _LOCKED_SHARE * run.feed.of_lock * work
+
+
+def _of_lock(run: Measured, share: str) -> str:
+    assert run.feed  # noqa: S101 - without it there are no seconds of the lock
+    change = "more worker processes" if run.decodes_in_processes else "--decode_processes cores"
+    return (
+        f"lock-bound: {share} went into Python, or into waiting for its lock, which an image takes for "
+        f"{run.feed.lock_seconds * 1e3:.2f} ms; {change} would help"
     )
 
 
@@ -170,9 +223,9 @@ def _more_in_flight(run: Measured, waiting: float) -> list[str]:
     return [f"--read_concurrency {enough}"] if enough > run.read_concurrency else []
 
 
-def _of_decoding(run: Measured, share: str) -> str:
+def _of_decoding(run: Measured, measurement: str) -> str:
     if not run.on_gpu:
-        measurement = f"{share} went into decoding, {run.image_ms(DECODE)} an image"
+        measurement = f"{measurement}, {run.image_ms(DECODE)} an image"
         return f"decode-bound: {measurement}; {_any_of([_TWICE_THE_CORES])}"
     needed = max(math.ceil(run.seconds(DECODE) / max(run.seconds(EMBED), 1e-9)), run.cores + 1)
     return (

@@ -36,6 +36,7 @@ class ComposeReport(beam.PTransform):
       written: (`lines` or a format of embeddings, collection of the files that hold them).
       seconds: times, in several collections.
       origins: the attempt and the outcome of each vector that an earlier attempt has stored; None if there is none.
+      has_many_processes: whether a machine runs a worker process for each core.
     """
 
     config: EmbedConfig
@@ -45,12 +46,13 @@ class ComposeReport(beam.PTransform):
     written: Sequence[tuple[str, beam.PCollection[Shard]]]
     seconds: Sequence[beam.PCollection[StageSeconds]]
     origins: beam.PCollection[tuple[str, str]] | None = None
+    has_many_processes: bool = False
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds, self.origins)
         hashed = [shards for name, shards in self.written if name in ("lines", "parquet")]
         compose = beam.ParDo(
-            _Compose(self.config, self.model),
+            _Compose(self.config, self.model, self.has_many_processes),
             beam.pvalue.AsSingleton(tally, default_value=Tally()),
             beam.pvalue.AsList(hashed | "Hashed" >> beam.Flatten()) if hashed else (),
         )
@@ -58,16 +60,18 @@ class ComposeReport(beam.PTransform):
 
 
 class _Compose(beam.DoFn):
-    def __init__(self, config: EmbedConfig, model: ModelSpec):
+    def __init__(self, config: EmbedConfig, model: ModelSpec, has_many_processes: bool):
         self._config = config
         self._model = model
+        self._has_many_processes = has_many_processes
 
     def process(self, _: bytes, tally: Tally, hashed: Sequence[Shard]) -> Iterable[RunReport]:
         config, digests = self._config, {}
         if config.output:
             schema = vector_files.schema(self._model.fields(config.top_classes))
             digests = run_report.file_digests(config.run_id, schema, hashed)
-        yield run_report.compose(config, self._model, tally, datetime.datetime.now(datetime.UTC), digests)
+        finished_at = datetime.datetime.now(datetime.UTC)
+        yield run_report.compose(config, self._model, tally, finished_at, digests, self._has_many_processes)
 
 
 @dataclasses.dataclass(eq=False)

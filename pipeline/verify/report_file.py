@@ -140,9 +140,7 @@ _MODEL_TEXTS = ("name", "format", "location", "signature", "precision", "digest"
 def _is_model(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and all(
-            _is_text(value.get(name)) for name in ("name", "format", "location", "signature", "precision", "digest")
-        )
+        and all(_is_text(value.get(name)) for name in _MODEL_TEXTS)
         and all(isinstance(value.get(name), list) for name in ("tags", "image_size"))
         and _is_count(value.get("dimension"))
         and value["dimension"] > 0
@@ -150,6 +148,7 @@ def _is_model(value: Any) -> bool:
         and len(value["image_size"]) == 2
         and all(map(_is_count, value["image_size"]))
         and all(map(_is_text, value["tags"]))
+        and _is_text(value.get("output", ""))  # earlier versions did not write it
     )
 
 
@@ -174,6 +173,7 @@ _FIELDS = {
     "images_per_second": _is_number,
     "verdict": _is_text,
     "phases": _maps(_is_number),
+    "feed": _maps(_is_number),
     "device": _is_text,
     "files": _maps(_is_text),
     "attempts": _maps(_is_count),

@@ -95,7 +95,8 @@ def _resolved(
             height, width = model["image_size"]
             signature, tags = model["signature"] or None, tuple(model["tags"]) or None
             handle = model["location"] or model["name"]
-            spec = resolve(handle, (height, width), resize_mode, signature, tags, billing_project)
+            output = model.get("output") or None  # earlier versions did not write it
+            spec = resolve(handle, (height, width), resize_mode, signature, tags, billing_project, output)
             spec = in_precision(spec, model["precision"], model.get("precision_cosine"))
             if spec.digest == digest:
                 return spec, resize_mode

@@ -90,6 +90,11 @@ def test_a_contender_that_does_the_work_counts(tmp_path):
     assert run.error is None and run.cosine == (1.0, 1.0) and run.steady_state == 1.0
 
 
+def test_a_contender_that_does_not_end_is_killed(tmp_path):
+    run = rounds.run(_script(tmp_path, "import time; time.sleep(600)"), {}, tmp_path / "output", 2, True, {}, timeout=1)
+    assert run.error == "not done after 1 s" and run.seconds < 600
+
+
 @pytest.mark.parametrize("bfloat16", [True, False])
 def test_bfloat16_is_measured_where_the_processor_has_it(monkeypatch, bfloat16):
     monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)

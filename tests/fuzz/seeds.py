@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Mapping
 
 import numpy as np
+from onnx import TensorProto, helper
 from PIL import Image
 
 from pipeline.claim import Claim
@@ -175,6 +176,17 @@ def claims() -> list[bytes]:
 
 def keys() -> list[bytes]:
     return [b"gs://bucket/caf\xe9.jpg", rb"a\xe9.jpg", "gs://bucket/é#1".encode(), b"\\x8\xff\\"]
+
+
+def onnx_models() -> list[bytes]:
+    """Returns models whose weights are outside: in the graph, in an attribute, and in a graph within."""
+    weights = [TensorProto(external_data=[{"key": "location", "value": name}]) for name in ("w.bin", "../w")]
+    constants = [
+        helper.make_node("Constant", [], ["c"], value=weights[0]),
+        helper.make_node("If", ["c"], ["d"], then_branch=helper.make_graph([], "g", [], [], weights)),
+    ]
+    models = [helper.make_graph([], "g", [], [], weights[:1]), helper.make_graph(constants, "g", [], [])]
+    return [helper.make_model(graph).SerializeToString() for graph in models]
 
 
 def notes() -> list[bytes]:

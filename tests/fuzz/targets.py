@@ -37,7 +37,7 @@ from transforms import journal, keys, read
 from transforms import list as listing
 from transforms.encoding import compressed, examples, tfrecord
 from transforms.images import decoding, fast_jpeg, jpeg_header
-from transforms.models import class_names
+from transforms.models import class_names, portable
 from transforms.models import notes as model_notes
 from transforms.parts import Label
 from transforms.records import EncodedImage, Failure, ImageRef
@@ -331,6 +331,14 @@ def notes(content: bytes) -> None:
             reader(directory)
 
 
+def onnx_files(content: bytes) -> None:
+    """Reads which files an ONNX model names."""
+    file = _file("m.onnx", content)
+    with contextlib.suppress(ValueError):
+        for name in portable.companions(file):
+            assert (file.parent / name).is_relative_to(file.parent) and ".." not in name.split("/")
+
+
 def all_targets() -> dict[str, Target]:
     """Returns the targets by name."""
     warnings.simplefilter("ignore")  # Pillow warns of much that it decodes
@@ -356,4 +364,5 @@ def all_targets() -> dict[str, Target]:
         "keys": Target(key_texts, seeds.keys),
         "names": Target(names, lambda: [b"/a/20260102T030405.678Z-embedded-0a.tfrecord", b"\2\0ab", *seeds.keys()]),
         "notes": Target(notes, seeds.notes, repairs.json_values),
+        "onnx": Target(onnx_files, seeds.onnx_models),
     }

@@ -54,7 +54,7 @@ BREAKS = {
     "a value that is none": "1",
     "an error": "{}['key']",
     "a crash": "os.kill(os.getpid(), 11)",
-    "time": "sum(range(10**8)) and None",
+    "time": "sum(range(4 * 10**8)) and None",
     "memory": "b'x' * (300 << 20) and None",
 }
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import attempt, claim, options
+from pipeline.report import run_report
 from tests.running import ROOT
 from transforms.storage import contested
 
@@ -53,6 +54,13 @@ def read(own):
 def rewrite(own, **fields):
     """Changes fields of a claim that is there, as another process would have written it."""
     path(own).write_bytes(dataclasses.replace(read(own), **fields).to_bytes())
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def silent(text):
@@ -142,14 +150,24 @@ def quick(monkeypatch):
 
 def test_a_process_shows_that_it_lives(quick, own, config, model):
     holder = claim.take(own, config, model, None)
-    deadline = time.monotonic() + 30
-    while read(own).beats < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: read(own).beats >= 3)
     holder.end()
     beats = read(own).beats
     time.sleep(0.2)
     assert read(own).beats == beats
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_claim_that_comes_back_after_the_last_step_is_removed_again(quick, own, config, model, complete):
+    """As where the storage checks no states, and a beat follows the removal."""
+    holder = claim.take(own, config, model, None)
+    wait_until(lambda: holder.has_beaten)
+    content = path(own).read_bytes()
+    dataclasses.replace(own, claim=str(path(own))).finish()
+    holder._thread.join(30)
+    path(own).write_bytes(content)
+    claim.end(holder, own, SimpleNamespace(started_at=run_report.timestamp(config.started_at)) if complete else None)
+    assert path(own).exists() == (not complete)
 
 
 @pytest.mark.slow

@@ -158,15 +158,16 @@ def test_only_what_an_input_matches_is_pruned(key, patterns, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("in_packs", [False, True])
 @pytest.mark.parametrize(
     "flags", [(), ("--input_format=tar",), ("--decode_processes=2",)], ids=["files", "tar", "processes"]
 )
-def test_no_record_is_pickled(model, flags):
+def test_no_record_is_pickled(model, flags, in_packs):
     """The coder of a collection without a type pickles the records that cross to another stage."""
     config, _ = options.parse(["--input=/photos/**", OUTPUT, *flags])
     pipeline = beam.Pipeline("FnApiRunner")
     attempt = dataclasses.replace(attempts.of(config), continues=True)
-    graph.build(pipeline, config, model, None, share_model_across_processes=False, attempt=attempt)
+    graph.build(pipeline, config, model, None, share_model_across_processes=False, attempt=attempt, in_packs=in_packs)
     untyped = _Untyped()
     pipeline.visit(untyped)
     # Reports and tallies are few, and predictions cross to no other stage.

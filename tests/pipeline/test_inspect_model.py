@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import inspect_model
+from tests import onnx_models
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tf1_hub"
 
@@ -35,6 +36,31 @@ def test_the_bundled_model_for_people(capsys):
     assert inspect_model.main(["efficientnet_lite0", "--batch_size", "1"]) == 0
     text = capsys.readouterr().out
     assert re.findall(r"^(?:parameters|image size|dimension) +(\S+)$", text, re.M) == ["224x224", "1,280", "4,694,024"]
+
+
+def test_an_onnx_model(tmp_path, capsys):
+    file = onnx_models.write(tmp_path / "m.onnx", outputs=(("n", 5), ("n", "t", 5)), external="w.bin")
+    flags = ["--image_size", "8x9", "--batch_size", "2", "--model_output", "vectors", "--json"]
+    assert inspect_model.main([str(file), *flags]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["format"], facts["dimension"], facts["image_size"], facts["called"]) == ("onnx", 5, "8x9", "vectors")
+    assert facts["files"] == [f"model.onnx, {file.stat().st_size:,} bytes", "w.bin, 60 bytes"]
+    assert facts["input"] == ["images: float32[?, 3, ?, ?]"]
+    assert facts["outputs"] == ["vectors: float32[?, 5]", "output1: float32[?, ?, 5]"]
+    assert facts["images"] == "float32 NCHW, any number a call"
+    assert (facts["parameters"], facts["engine"]) == (15, "OpenVINO")
+
+
+def test_an_onnx_model_that_openvino_does_not_read(tmp_path, capsys):
+    scaled = {"operator": "ai.onnx.ml.Scaler", "offset": [0.0] * 5, "scale": [2.0] * 5}
+    file = onnx_models.write(tmp_path / "m.onnx", shape=(4, 8, 9, 3), outputs=((4, 5),), **scaled)
+    assert inspect_model.main([str(file), "--batch_size", "2"]) == 0
+    text = capsys.readouterr().out
+    assert re.findall(r"^(?:images|parameters|engine) +(.+)$", text, re.M) == [
+        "float32 NHWC, 4 a call",
+        "unknown, OpenVINO does not read the model",
+        "ONNX Runtime",
+    ]
 
 
 def test_what_is_wrong_is_one_line(capfd):

@@ -110,6 +110,17 @@ def test_where_nothing_was_written_nothing_is_known(tmp_path):
     assert read_retryable(tmp_path) == read_retryable(tmp_path / "none") == []
 
 
+def test_whether_there_may_be_records_of_earlier_runs(output, tmp_path):
+    assert not ledger.may_have_records(None, str(tmp_path / "none"), "now")
+    assert ledger.may_have_records("p.d.t", str(tmp_path / "none"), "now")
+    assert all(ledger.may_have_records(None, str(output), run) for run in ("now", "first", "second"))
+    for run in (output / "embeddings").iterdir():
+        if run.name != "first":
+            shutil.rmtree(run)
+    assert ledger.may_have_records(None, str(output), "now")
+    assert not ledger.may_have_records(None, str(output), "first")
+
+
 def test_only_complete_shards_count(output):
     (output / "embeddings" / "killed" / ".parts").mkdir(parents=True)
     (output / "embeddings" / "killed" / ".parts" / "0123.tfrecord").write_bytes(b"half a reco")

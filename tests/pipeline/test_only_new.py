@@ -92,12 +92,12 @@ def outputs_of(new):
     return outputs
 
 
-def only_new(ledger, reprocess, unfinished=None):
+def only_new(ledger, reprocess, unfinished=None, in_packs=False):
     """Returns the keys under each tag, and the busy times."""
 
     def build(root):
         refs = root | "Refs" >> beam.Create(list(REFS.values())).with_output_types(ImageRef)
-        return outputs_of(refs | OnlyNew(ledger, unfinished, _Vectors(), _Read(), by_crc32c=False, reprocess=reprocess))
+        return outputs_of(refs | OnlyNew(ledger, unfinished, _Vectors(), _Read(), False, reprocess, in_packs))
 
     outputs, _ = collect(build)
     seconds = outputs.pop("seconds")
@@ -112,8 +112,9 @@ def _key(element):
     return element.info.ref.key if isinstance(element, Embedding) else element.key
 
 
-def test_what_the_ledger_knows_is_taken_out():
-    keys, seconds = only_new(_Ledger(), reprocess=False)
+@pytest.mark.parametrize("in_packs", [False, True])
+def test_what_the_ledger_knows_is_taken_out(in_packs):
+    keys, seconds = only_new(_Ledger(), reprocess=False, in_packs=in_packs)
     assert keys == {
         "to_embed": [b"/changed", b"/new"],
         "skipped": [b"/as-it-was"],

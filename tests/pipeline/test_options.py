@@ -36,7 +36,7 @@ def test_everything_given(tmp_path):
         f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
         "--overwrite --batch_size 8 --precision bfloat16 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
         "--max_failure_rate 0.25 --verbose "
-        "--model_signature image_feature_vector --model_tags train "
+        "--model_signature image_feature_vector --model_tags train --model_output pooled "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
         "--billing_project payer --no_resume --checkpoint_seconds 7.5 --decode_processes cores "
         "--decode_timeout 5 --output_format parquet,tfrecord --runner=FlinkRunner --parallelism 4".split()
@@ -51,6 +51,7 @@ def test_everything_given(tmp_path):
         "model": "efficientnet_lite0",
         "model_signature": "image_feature_vector",
         "model_tags": ("train",),
+        "model_output": "pooled",
         "output": "gs://b/out",
         "output_table": "my-project.images.all",
         "run_id": "nightly-1",
@@ -158,6 +159,22 @@ def test_what_failed_needs_no_input():
     assert (config.inputs, config.retry_failed, config.output) == ((), True, "gs://b/out")
     config, _ = options.parse(["--retry_failed", "--output_table", "p1:d.t", "--input", "gs://b/photos/"])
     assert config.inputs == ("gs://b/photos/**",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], True),
+        (["--input_format=list"], True),
+        (["--input_format=tar"], False),
+        (["--reprocess"], False),
+        (["--reprocess", "--prune"], True),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_whether_a_run_asks_what_earlier_runs_have_embedded(flags, expected):
+    config, _ = options.parse(["--input=gs://b/**", "--output_table=p1:d.t", *flags])
+    assert config.reads_ledger is expected
 
 
 SWITCHES = ("overwrite", "reprocess", "retry_failed", "prune", "make_latest", "verbose")

@@ -83,6 +83,31 @@ def test_auto_takes_another_precision_if_it_is_near_and_fast(model, cosines, spe
         assert spec == in_precision(model, chosen, cosines[chosen])  # of the image that suffers most
 
 
+class _OneAtATime:
+    """A machine whose models all compute in the precision that was loaded last, as TensorFlow's do.
+
+    It also counts images per second: 100 in float32, and 200 in float16.
+    """
+
+    def __init__(self):
+        self._latest = None
+
+    def load(self, spec, batch_size):
+        self._latest = _Model(spec.precision, 0.9995)
+        return lambda pixels: self._latest(pixels)
+
+    def images_per_second(self, model, pixels, seconds):
+        return {"float32": 100, "float16": 200}[self._latest.precision]
+
+
+@pytest.mark.parametrize("asked", ["auto", "float16"])
+def test_float32_is_measured_before_another_precision_is_loaded(model, asked):
+    of_tensorflow = _OneAtATime()
+    measured = precision.Machine(["float32", "float16"], of_tensorflow.load, of_tensorflow.images_per_second)
+    spec = precision.resolved(config(f"--precision={asked}"), True, measured)
+    assert spec == in_precision(model, "float16", 0.9995)
+
+
 def test_what_is_asked_is_taken_whatever_it_costs(model):
     spec = precision.resolved(config("--precision=bfloat16"), True, machine({"bfloat16": 0.9}, {}))
     assert spec == in_precision(model, "bfloat16", 0.9)

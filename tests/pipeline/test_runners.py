@@ -20,7 +20,7 @@ def beam_options(*argv):
 def test_without_a_runner_it_is_one_process_with_a_thread_a_core():
     found = beam_options()
     assert found.view_as(StandardOptions).runner == runners.LOCAL_RUNNER
-    assert found.view_as(DirectOptions).direct_num_workers == usable_cores()
+    assert found.view_as(DirectOptions).direct_num_workers == max(2, usable_cores())
     assert found.view_as(DirectOptions).direct_running_mode == "in_memory"
     assert runners.is_local(found) and not runners.shares_model_across_processes(found)
 

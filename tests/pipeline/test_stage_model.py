@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import inspect_model, stage_model
-from tests import cloud_storage
+from tests import cloud_storage, onnx_models
 from tests.emulators import environment, storage_emulator
 from transforms.models import handles, notes
 from transforms.models.engines import opening
@@ -135,6 +135,65 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
         assert not unbilled
     assert spec.digest == resolve(str(GOLDEN / "feature_vector_1"), (16, 16), "stretch").digest
     assert spec.billing_project == "payer" and "billing_project" not in spec.facts()
+
+
+def test_an_onnx_model_with_its_external_data(tmp_path, capsys):
+    source = onnx_models.write(tmp_path / "mine.onnx", external="weights/w.bin")
+    (tmp_path / "beside.txt").write_text("no part of it")
+    assert stage(source, tmp_path / "m") == 0
+    staged = sorted(
+        path.relative_to(tmp_path / "m").as_posix() for path in (tmp_path / "m").rglob("*") if path.is_file()
+    )
+    assert staged == ["assets.extra/image_model.json", "model.onnx", "weights/w.bin"]
+    assert resolve(str(tmp_path / "m"), (8, 9)).digest == resolve(str(source), (8, 9)).digest
+    assert stage(source, tmp_path / "m") == 0
+    assert "it is there already" in capsys.readouterr().out
+
+
+def test_a_model_of_another_format_is_not_replaced_unasked(tmp_path, capfd):
+    source = onnx_models.write(tmp_path / "mine.onnx")
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
+    assert stage(source, tmp_path / "m") == 2
+    assert "exists: give another, or --overwrite to replace it" in capfd.readouterr().err
+    assert stage(source, tmp_path / "m", "--overwrite") == 0
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["assets.extra", "model.onnx"]
+    assert stage(GOLDEN / "feature_vector_3", tmp_path / "m", "--overwrite") == 0
+    assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_3")
+
+
+def test_an_onnx_model_in_a_directory_of_links(tmp_path, capfd):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "m.onnx").symlink_to(onnx_models.write(tmp_path / "private.onnx"))
+    assert stage(tmp_path / "model", tmp_path / "m") == 2
+    assert "/model/m.onnx' is a link that leads out of the model" in capfd.readouterr().err
+
+
+def test_an_onnx_model_to_a_bucket_and_back(tmp_path, monkeypatch):
+    """The .onnx alone is named, and its data comes along. Only objects that change are read again."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "server").mkdir()
+    source = onnx_models.write(tmp_path / "mine.onnx", external="weights/w.bin")
+    expected = resolve(str(source), (8, 9))
+    with (
+        storage_emulator(tmp_path / "server") as address,
+        cloud_storage.proxy(address["STORAGE_EMULATOR_HOST"]) as front,
+        cloud_storage.clients_of(monkeypatch, front.url),
+    ):
+        gcs.client().create_bucket("models")
+        assert stage(source, "gs://models/m") == 0
+        front.requests.clear()
+        for handle in ("gs://models/m/model.onnx", "gs://models/m/model.onnx", "gs://models/m"):
+            spec = resolve(handle, (8, 9))
+            assert spec.digest == expected.digest and spec.location == handle
+        read = [path for _, path, *_ in front.requests if "alt=media" in path]
+        assert len([path for path in read if "model.onnx" in path]) == 2  # once for the file, once for the directory
+        changed = bytes(60)
+        gcs.client().bucket("models").blob("m/weights/w.bin").upload_from_string(changed)
+        path = handles.local_path("gs://models/m/model.onnx")
+        assert (path.parent / "weights" / "w.bin").read_bytes() == changed
+        gcs.client().bucket("models").blob("m/weights/w.bin").delete()
+        with pytest.raises(ValueError, match="there is no object 'gs://models/m/weights/w.bin'"):
+            handles.local_path("gs://models/m/model.onnx")
 
 
 def test_to_a_bucket_and_through_the_pipeline(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import random
 import zlib
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.collecting import collect
-from transforms import counters, keys
+from transforms import copies, counters, keys
 from transforms.copies import CopyVectors, FindCopies, of_copy
 from transforms.records import (
     Copy,
@@ -70,7 +71,7 @@ class _Read(beam.DoFn):
             yield sha256(content), ImageRef(ref.key, ref.version or "as read", len(content), checksum(content))
 
 
-def find(contents, entries=(), by_crc32c=True, refs=None):
+def find(contents, entries=(), by_crc32c=True, refs=None, in_packs=False):
     """Returns the outputs of FindCopies, each in order, with the keys that were read as "read"."""
     refs = [ref(name, content) for name, content in contents.items()] if refs is None else refs
 
@@ -79,7 +80,7 @@ def find(contents, entries=(), by_crc32c=True, refs=None):
             "refs": root | "Refs" >> beam.Create(refs).with_output_types(ImageRef),
             "known": root | "Known" >> beam.Create(entries).with_output_types(Known),
         }
-        found = inputs | FindCopies(Read(contents), by_crc32c)
+        found = inputs | FindCopies(Read(contents), by_crc32c, in_packs)
         return found._asdict()
 
     found, _ = collect(build)
@@ -109,10 +110,11 @@ def test_without_checksums_those_of_equal_size_are_read():
     assert found["copies"] == [Copy(ref(b"/\xff", b"22", "as read"), b"/b")]
 
 
+@pytest.mark.parametrize("in_packs", [False, True])
 @pytest.mark.parametrize("by_crc32c", [True, False])
-def test_equal_bytes_are_embedded_once(by_crc32c):
+def test_equal_bytes_are_embedded_once(by_crc32c, in_packs):
     contents = {b"/c": b"same", b"/b": b"same", b"/d": b"same", b"/a": b"other"}
-    found = find(contents, by_crc32c=by_crc32c)
+    found = find(contents, by_crc32c=by_crc32c, in_packs=in_packs)
     assert found["read"] == [b"/b", b"/c", b"/d"]
     assert found["to_embed"] == [ref(b"/a", b"other"), ref(b"/b", b"same", has_copies=True)]
     assert found["copies"] == [Copy(ref(name, b"same"), b"/b") for name in (b"/c", b"/d")]
@@ -143,6 +145,43 @@ def test_equal_sizes_with_different_tails_are_no_copies(by_crc32c):
     assert [each.key for each in found["to_embed"]] == [b"/a", b"/b"]
     assert [(copy.ref.key, copy.of) for copy in found["copies"]] == [(b"/d", b"/b")]
     assert [reuse.ref.key for reuse in found["reused"]] == [b"/c"]
+
+
+def test_large_local_files_that_differ_at_an_end_are_not_read(tmp_path):
+    size = copies._LARGE_BYTES
+    middle = bytes(size - 2)
+    named = {
+        "a.bmp": b"1" + middle + b"1",
+        "other-begin": b"2" + middle + b"1",
+        "other-end": b"1" + middle + b"2",
+        "twin": b"1" + middle + b"1",
+        "other-middle": b"1" + bytes(size // 2) + b"1" + bytes(size // 2 - 3) + b"1",
+        "smaller": b"1" + middle[:-1] + b"1",
+        "smaller-other": b"2" + middle[:-1] + b"1",
+    }
+    contents = {os.fsencode(tmp_path / name): content for name, content in named.items()}
+    for name, content in named.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "other-end").unlink()  # the stage that reads its pixels says so
+    a, begin, end, twin, middle, smaller, smaller_other = contents
+    found = find(contents, by_crc32c=False)
+    assert found["read"] == sorted([a, twin, middle, smaller, smaller_other])
+    assert [each.key for each in found["to_embed"]] == sorted([a, begin, end, middle, smaller, smaller_other])
+    assert [(copy.ref.key, copy.of) for copy in found["copies"]] == [(twin, a)]
+
+    # The records of earlier runs have no ends to compare with.
+    found = find(contents, [known(b"/old", contents[begin])], by_crc32c=False)
+    assert found["read"] == sorted(contents)
+    assert [reuse.ref.key for reuse in found["reused"]] == [begin]
+
+
+def test_a_local_file_may_have_its_twin_in_a_bucket(tmp_path):
+    content = bytes(copies._LARGE_BYTES)
+    (tmp_path / "a.bmp").write_bytes(content)
+    contents = {os.fsencode(tmp_path / "a.bmp"): content, b"gs://b/a.bmp": content}
+    found = find(contents, by_crc32c=False)
+    assert found["read"] == sorted(contents)
+    assert len(found["to_embed"]) == len(found["copies"]) == 1
 
 
 @pytest.mark.parametrize("by_crc32c", [True, False])
@@ -238,9 +277,10 @@ def test_no_copies_no_vectors():
     assert copy_vectors() == ([], [])
 
 
+@pytest.mark.parametrize("in_packs", [False, True])
 @pytest.mark.parametrize("by_crc32c", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_image_has_one_outcome(seed, by_crc32c):
+def test_every_image_has_one_outcome(seed, by_crc32c, in_packs):
     """Any mixture: each image ends as one of first, reused, copied or failed, with the vector of its own bytes."""
     rng = random.Random(seed)
     pool = [bytes([rng.randrange(65, 70)]) + b"%04d" % i for i in range(25)]  # many checksums are equal
@@ -250,7 +290,8 @@ def test_every_image_has_one_outcome(seed, by_crc32c):
     rng.shuffle(refs)
     unreadable = set(rng.sample(sorted(contents), 6))
     broken = set(rng.sample(pool, 5))
-    found = find({n: UNREADABLE if n in unreadable else c for n, c in contents.items()}, entries, by_crc32c, refs)
+    as_read = {n: UNREADABLE if n in unreadable else c for n, c in contents.items()}
+    found = find(as_read, entries, by_crc32c, refs, in_packs)
 
     of_bytes = {content: np.frombuffer(content, np.uint8).astype(np.float32) for content in pool}
     embeddings, failures = [], []

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import pickle
+import time
 
 import apache_beam as beam
 import numpy as np
@@ -15,7 +16,7 @@ from apache_beam.utils.multi_process_shared import MultiProcessShared
 
 from tests import data_generation as data
 from transforms import counters, embed
-from transforms.embed import EmbeddingModelHandler, EmbedImages, Prediction, call_seconds
+from transforms.embed import BUNDLE, EmbeddingModelHandler, EmbedImages, Prediction, call_seconds
 from transforms.images import decoding
 from transforms.models.engines import device, loading
 from transforms.models.engines.fixed_batches import (
@@ -91,6 +92,12 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_fails_before_any_image(model)
             handler.load_model()
 
 
+def test_a_portable_model_needs_an_engine_for_the_gpu(model):
+    handler = EmbeddingModelHandler(dataclasses.replace(model, format="openvino"), needs_gpu=True)
+    with pytest.raises(RuntimeError, match="openvino models run on CPUs only: give a model in ONNX"):
+        handler.load_model()
+
+
 def test_waiting_and_loading_are_counted_by_image(model):
     errors = {0: InferenceError("too bright")}  # its time counts too
     call = ModelCall(np.ones((1, 4), np.float32), errors, waited=0.25, loading=3.0, device="GPU NVIDIA L4")
@@ -99,8 +106,34 @@ def test_waiting_and_loading_are_counted_by_image(model):
         predictions = pipeline | beam.Create([both])
         outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check(), Embedding))
         times = outputs.seconds | beam.Map(lambda busy: (busy.stage, busy.items, busy.seconds, busy.calls, busy.device))
+        of_call = times | beam.Filter(lambda time: time[0] != BUNDLE)
         expected = [("embed", 2, 0.5, 1, "GPU NVIDIA L4"), ("wait", 2, 0.25, 1, ""), ("load", 2, 3.0, 1, "")]
-        assert_that(times, equal_to(expected))
+        assert_that(of_call, equal_to(expected))
+
+
+def _work(_):
+    until = time.thread_time() + 0.2
+    while time.thread_time() < until:
+        pass
+
+
+def test_a_bundle_counts_what_its_thread_does_outside_the_model():
+    """Work of 0.2 s before the model, and a model that works for 0.5 s in the same thread."""
+    images = info(b"a"), info(b"b")
+
+    def predict(_):
+        start = time.thread_time()
+        while time.thread_time() < start + 0.5:
+            pass
+        return Prediction(images, np.ones((2, 4), np.float32), {}, (), time.thread_time() - start)
+
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        predictions = pipeline | beam.Create([None]) | beam.Map(_work) | beam.Map(predict)
+        outputs = StageOutput.of(predictions | with_stage_outputs(embed._Check(), Embedding))
+        times = outputs.seconds | beam.Map(
+            lambda busy: (busy.stage, busy.items, busy.calls, busy.seconds >= 0.7, 0.2 <= busy.core_seconds < 0.5)
+        )
+        assert_that(times, equal_to([(BUNDLE, 2, 1, True, True)]))
 
 
 def test_what_travels_is_small(model):
@@ -151,7 +184,9 @@ def test_an_image_on_which_the_model_raises_is_a_failure_and_the_others_are_embe
 def test_another_device_may_have_memory_for_an_image_that_did_not_fit():
     error = OutOfDeviceMemory("ResourceExhaustedError: OOM")
     prediction = Prediction(numbered(1).infos, np.empty((0, 4), np.float32), {0: error}, ())
-    (output,) = embed._Check().process(prediction)
+    check = embed._Check()
+    check.start_bundle()
+    (output,) = check.process(prediction)
     assert output.value == Failure(b"0", "embed", "OutOfDeviceMemory", "ResourceExhaustedError: OOM", True)
 
 

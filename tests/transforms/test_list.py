@@ -18,9 +18,9 @@ from transforms.records import ImageRef
 from transforms.storage import gcs, gcs_listing
 
 
-def listed(patterns, input_format, expected_keys, expected_failures=()):
+def listed(patterns, input_format, expected_keys, expected_failures=(), in_packs=False):
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        outputs = pipeline | ListImages(tuple(map(str, patterns)), input_format)
+        outputs = pipeline | ListImages(tuple(map(str, patterns)), input_format, in_packs=in_packs)
         keys = outputs.main | "Keys" >> beam_map(lambda ref: ref.key)
         failed = outputs.failures | "Failed" >> beam_map(lambda failure: (failure.key, failure.error))
         stages = outputs.seconds | "Stages" >> beam_map(lambda busy: (busy.stage, busy.seconds >= 0))
@@ -35,7 +35,8 @@ def beam_map(function):
     return beam.Map(function)
 
 
-def test_overlapping_patterns_list_each_image_once(tmp_path):
+@pytest.mark.parametrize("in_packs", [False, True])
+def test_overlapping_patterns_list_each_image_once(tmp_path, in_packs):
     for name in ("a.jpg", "b.jpg", "c.png", "sub/d.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -43,6 +44,7 @@ def test_overlapping_patterns_list_each_image_once(tmp_path):
         [tmp_path / "*.jpg", tmp_path / "**"],
         "images",
         [tmp_path / n for n in ("a.jpg", "b.jpg", "c.png", "sub/d.jpg")],
+        in_packs=in_packs,
     )
 
 

@@ -18,6 +18,7 @@ KNOWN = records.Known(b"/tmp/\x80", "7-1.5", "ab" * 32, 2**33, "AAAAAA==", 17645
 EXAMPLES = [
     records.ImageRef(b"/tmp/\x80", "", -1),
     REF,
+    records.Member(REF, b"/s\x80.tar", 2**33),
     KNOWN,
     records.Reuse(REF, KNOWN),
     records.Copy(REF, b"/first/\x80"),

@@ -36,13 +36,13 @@ def test_the_latest_entry_counts(entries, expected):
     assert is_current(REF, found) is expected
 
 
-def skip(refs, entries, reprocess=False):
+def skip(refs, entries, reprocess=False, in_packs=False):
     def build(root):
         inputs = {
             "refs": root | "Refs" >> beam.Create(refs).with_output_types(ImageRef),
             "known": root | "Known" >> beam.Create(entries).with_output_types(Known),
         }
-        left = inputs | SkipKnown(reprocess)
+        left = inputs | SkipKnown(reprocess, in_packs)
         return left._asdict()
 
     found, counted = collect(build)
@@ -62,8 +62,9 @@ KNOWN = [
 ]
 
 
-def test_new_and_changed_images_go_on():
-    assert skip([OLD, NEW, CHANGED, ODD], KNOWN) == {
+@pytest.mark.parametrize("in_packs", [False, True])
+def test_new_and_changed_images_go_on(in_packs):
+    assert skip([OLD, NEW, CHANGED, ODD], KNOWN, in_packs=in_packs) == {
         "new": [NEW, CHANGED],
         "skipped": [OLD, ODD],
         "resumed": [],

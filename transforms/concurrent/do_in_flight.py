@@ -16,7 +16,8 @@ from transforms.stage import SECONDS
 class DoInFlight(beam.DoFn, abc.ABC):
     """Runs `call` for each element in another thread, and outputs the results in the order of the elements.
 
-    It also outputs StageSeconds under SECONDS: how long the bundle's thread waited while other threads did the work.
+    It also outputs StageSeconds under SECONDS: how long the bundle's thread waited while other threads did the work,
+    and for how long these kept a core busy.
     """
 
     def __init__(self, stage: str, concurrency: int):
@@ -40,7 +41,7 @@ class DoInFlight(beam.DoFn, abc.ABC):
         return 1
 
     def setup(self) -> None:
-        self._in_flight: InFlight[tuple[Any, Any]] = InFlight(self._concurrency)
+        self._in_flight: InFlight[tuple[Any, Any, float]] = InFlight(self._concurrency)
 
     def start_bundle(self) -> None:
         self._in_flight.forget()  # the calls of an earlier bundle that failed
@@ -54,9 +55,13 @@ class DoInFlight(beam.DoFn, abc.ABC):
         size = self.size(element)
         while not self._in_flight.has_room(size):
             yield from self._next()
-        self._in_flight.start(lambda: ((timestamp, window), self.call(element)), size)
+        self._in_flight.start(lambda: ((timestamp, window), *self._timed(element)), size)
         while self._in_flight.next_is_done():
             yield from self._next()
+
+    def _timed(self, element: Any) -> tuple[Any, float]:
+        start = time.thread_time()
+        return self.call(element), time.thread_time() - start
 
     def finish_bundle(self) -> Iterator[Any]:
         while self._in_flight:
@@ -64,9 +69,10 @@ class DoInFlight(beam.DoFn, abc.ABC):
 
     def _next(self) -> Iterator[Any]:
         start = time.perf_counter()
-        (timestamp, window), result = self._in_flight.take()
+        (timestamp, window), result, core_seconds = self._in_flight.take()
         # Measured before the first yield, because the next stage runs inside it.
-        waited = StageSeconds.of(self._stage, time.perf_counter() - start, items=self.items(result))
+        seconds = time.perf_counter() - start
+        waited = StageSeconds.of(self._stage, seconds, items=self.items(result), core_seconds=core_seconds)
         for output in (beam.pvalue.TaggedOutput(SECONDS, waited), *self.outputs(result)):
             is_tagged = isinstance(output, beam.pvalue.TaggedOutput)
             value = WindowedValue(output.value if is_tagged else output, timestamp, (window,))

@@ -81,6 +81,7 @@ class Done:
       results: of the images.
       read, decode: seconds that each image took to be read and to be decoded. A step that was not taken is None.
       bytes_read: of all images that were read.
+      core_seconds: for which the process kept a core busy since the end of its last job.
     """
 
     number: int
@@ -88,3 +89,4 @@ class Done:
     read: tuple[float | None, ...]
     decode: tuple[float | None, ...]
     bytes_read: int
+    core_seconds: float

@@ -194,13 +194,20 @@ class User:
         """See `Pool.user`."""
         self._pool = pool
         self._changed = changed
+        self._waited = 0.0
         self.forget()
+
+    def take_waited(self) -> float:
+        """Returns the seconds that the thread has waited for results or for a place since the last call."""
+        waited, self._waited = self._waited, 0.0
+        return waited
 
     def forget(self) -> None:
         """Drops all jobs, because the bundle that they belong to has failed."""
         with self._changed:
             for process, slot, _ in getattr(self, "_results", ()):
                 self._pool.release(process, slot)
+            self._waited = 0.0
             self._tasks: set[_Task] = set()
             self._results: deque[tuple[_Process, int, Done]] = deque()
 
@@ -215,7 +222,7 @@ class User:
         task = _Task(self, tuple(images))
         while True:
             with self._changed:
-                self._pool.wait(lambda: bool(self._results) or self._pool.has_room(len(self._tasks)))
+                self._wait(lambda: bool(self._results) or self._pool.has_room(len(self._tasks)))
                 if not self._results:
                     self._tasks.add(task)
                     self._pool.send(task)
@@ -237,8 +244,13 @@ class User:
         """Yields the results of all jobs."""
         while self._tasks or self._results:
             with self._changed:
-                self._pool.wait(lambda: bool(self._results))
+                self._wait(lambda: bool(self._results))
             yield from self.ready()
+
+    def _wait(self, is_enough: Callable[[], bool]) -> None:
+        start = time.perf_counter()
+        self._pool.wait(is_enough)
+        self._waited += time.perf_counter() - start
 
     def take(self, process: "_Process", slot: int, done: Done, task: "_Task") -> bool:
         """Takes a result, unless its job was dropped."""

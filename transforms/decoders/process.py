@@ -29,6 +29,10 @@ _MEMORY_BYTES = 4 << 30
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
+# glibc returns freed memory above a threshold at once, and gets it again for the next image, page by page. That takes
+# as long as decoding. With these thresholds it stays (malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
+_THRESHOLDS = {-1: 64 << 20, -3: 32 << 20}
+
 Read = tuple[EncodedImage | Failure, float]
 Reads = list[Future[Read] | None]
 
@@ -47,7 +51,8 @@ class _Turns(memory.Budget):
                 fcntl.lockf(self._lock, fcntl.LOCK_EX)
 
     def give_back(self, size: int) -> None:
-        memory.return_freed_memory()
+        if size >= memory.RETURNED_BYTES:
+            memory.return_freed_memory()
         if size >= self.total:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
@@ -64,6 +69,7 @@ def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: i
     _end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends this process
     _limit_memory()
+    _keep_memory()
     state = SharedMemory(shared, SLOTS, settings.job_images, settings.size)
     memory.BUDGET = _Turns(memory.DECODING_BYTES // settings.processes, turns, state)
     decoder = _Decoder(settings, state, inboxes)
@@ -90,6 +96,12 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
+def _keep_memory() -> None:
+    with contextlib.suppress(AttributeError):  # another C library
+        for option, size in _THRESHOLDS.items():
+            ctypes.CDLL(None).mallopt(option, size)
+
+
 def _receive(worker: Connection, jobs: "queue.SimpleQueue[tuple[Job, Reads]]", decoder: "_Decoder") -> None:
     """Takes jobs, and starts to read what comes from elsewhere, while the other thread decodes."""
     try:
@@ -106,6 +118,7 @@ class _Decoder:
         self._state = state
         self._inboxes = inboxes
         self._bytes_read = 0
+        self._core_seconds = time.process_time()
         self._readers = ThreadPoolExecutor(settings.read_concurrency, thread_name_prefix="read")
 
     def start(self, job: Job) -> Reads:
@@ -121,7 +134,8 @@ class _Decoder:
         self._bytes_read = 0
         done = [self._result(job, index, started) for index, started in enumerate(reads)]
         results, read, decode = zip(*done, strict=True)
-        return Done(job.number, results, read, decode, self._bytes_read)
+        before, self._core_seconds = self._core_seconds, time.process_time()
+        return Done(job.number, results, read, decode, self._bytes_read, self._core_seconds - before)
 
     def _result(
         self, job: Job, index: int, started: Future[Read] | None

@@ -15,6 +15,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 # Bytes that the large images of a process may take at once.
 DECODING_BYTES = 1 << 30
+# After an image of so many bytes, freed memory goes back to the system. That takes tens of milliseconds.
+RETURNED_BYTES = DECODING_BYTES // 16
 
 # Bytes a pixel besides Pillow's own copy of the picture, at their peak. Measured with Pillow 12.3 and pillow_heif 1.8
 # on 4000×4000 pixels; a TIFF may be a single strip, and AVIF and HEIC may have 12 bits a sample.
@@ -62,7 +64,7 @@ class Budget:
                 self._changed.notify_all()
 
     def give_back(self, size: int) -> None:
-        if size >= self.total // 16:  # it takes tens of milliseconds
+        if size >= RETURNED_BYTES:
             return_freed_memory()
         with self._changed:
             self._available += size

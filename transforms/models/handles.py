@@ -4,13 +4,18 @@ import functools
 import hashlib
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transforms.models import archives, catalog
+from transforms.models import archives, catalog, portable
 from transforms.one_line import one_line
 from transforms.storage import complete, locations, private
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
 
 # The limit for the size of an untrusted model, packed and unpacked. The largest image models are a few GB.
 MAX_MODEL_BYTES = 16 * 2**30
@@ -27,12 +32,14 @@ _KAGGLE = re.compile(r"[\w.-]+/[\w.-]+/(tensorFlow1|tensorFlow2|keras)/[\w.-]+(/
 
 
 def local_path(handle: str, billing_project: str | None = None) -> Path:
-    """Returns the SavedModel directory or `.keras` file of a handle. A remote one is downloaded.
+    """Returns the directory or the file of a handle's model. A remote one is downloaded.
 
     Args:
       handle: one of these.
-        - A directory, a `.keras` file or a `.tar.gz` of a SavedModel, each local or `gs://`.
-        - A URL of tfhub.dev or kaggle.com, or of an archive. tensorflow-hub downloads it into TFHUB_CACHE_DIR.
+        - A directory or `.tar.gz` of a SavedModel or a portable model, a `.keras` file, or the main file of a portable
+          model, each local or `gs://`. The other files of a portable model come along.
+        - A URL of tfhub.dev or kaggle.com, of an archive, or of the file of a portable model. It is downloaded into
+          TFHUB_CACHE_DIR.
         - A short Kaggle handle. kagglehub downloads it into KAGGLEHUB_CACHE.
       billing_project: the project that pays for requests to a requester-pays bucket.
 
@@ -40,7 +47,7 @@ def local_path(handle: str, billing_project: str | None = None) -> Path:
       ValueError: if the handle leads to no model. The message says how to copy a model to a place without network.
     """
     if handle.startswith(("http://", "https://")):
-        path = _fetch(handle, _download_from_tensorflow_hub)
+        path = _fetch(handle, _download_from_url)
     elif locations.is_gcs(handle):
         path = _fetch(handle, functools.partial(_download_from_bucket, billing_project=billing_project))
     elif (path := Path(handle).expanduser()).exists():
@@ -61,9 +68,7 @@ def files_digest(path: Path) -> str:
     TensorFlow writes a random number there with every save.
     """
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    for file in files:
-        name = file.relative_to(path).as_posix() if path.is_dir() else "model"
+    for name, file in sorted(_files(path).items()):
         if name == "fingerprint.pb" or name.startswith("assets.extra/"):
             continue
         with file.open("rb") as content:
@@ -81,9 +86,17 @@ def files_state(location: str) -> tuple[tuple[str, int, int], ...]:
     path = Path(location)
     if not location or not path.exists():
         return ()
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    stats = [(str(file), file.stat()) for file in files]
+    stats = [(str(file), file.stat()) for file in sorted(_files(path).values())]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """Returns name → file for the files of a model. The names do not depend on where the model is."""
+    if model := portable.find(path):
+        return dict(model.files)
+    if path.is_file():
+        return {"model": path}
+    return {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
 
 
 def _check_files(path: Path) -> None:
@@ -95,10 +108,11 @@ def _check_files(path: Path) -> None:
     """
     if path.suffix == ".keras" and not path.is_file():
         raise ValueError(f"model={str(path)!r}: expected regular files, and {str(path)!r} is none")
-    if path.is_dir() and not (path / SAVED_MODEL).exists():
+    model = portable.find(path)
+    if not model and path.is_dir() and not (path / SAVED_MODEL).exists():
         return  # no model, but perhaps somebody's home directory: the loader says what it expects
     size = 0
-    for file in path.rglob("*") if path.is_dir() else [path]:
+    for file in model.files.values() if model else path.rglob("*") if path.is_dir() else [path]:
         if not file.is_file() and (file.is_symlink() or not file.is_dir()):
             raise ValueError(f"model={str(path)!r}: expected regular files, and {str(file)!r} is none")
         size += file.stat().st_size if file.is_file() else 0
@@ -127,7 +141,12 @@ def _fetch(handle: str, download: Callable[[str], Path]) -> Path:
         ) from error
 
 
-def _download_from_tensorflow_hub(handle: str) -> Path:
+def _download_from_url(handle: str) -> Path:
+    from transforms.models import file_downloads
+
+    if file_downloads.is_file(handle):
+        target = _cache() / hashlib.sha256(handle.encode()).hexdigest()
+        return file_downloads.fetch(handle, target, MAX_MODEL_BYTES)
     from transforms.models import downloads  # tensorflow-hub
 
     _tensorflow_hub_cache()
@@ -148,15 +167,54 @@ def _download_from_bucket(handle: str, billing_project: str | None) -> Path:
     blobs = gcs_directory.below(handle, billing_project)
     if not blobs:
         raise FileNotFoundError("there is no such object and no object below it")
+    target = _bucket_target(handle, blobs)
+    complete.fill_once(target, functools.partial(gcs_directory.download, blobs, handle))
+    if [blob.name for blob in blobs] != [gcs.split(handle)[1].rstrip("/")]:  # a directory, not a single object
+        return target
+    file = target / Path(blobs[0].name).name
+    if portable.is_portable(file.name):
+        return _download_companions(handle, file, billing_project)
+    return _unpack(file) if _is_archive(handle) else file
+
+
+def _download_companions(handle: str, main: Path, billing_project: str | None) -> Path:
+    """Returns the main file of a portable model from a bucket, with its companions beside it.
+
+    Args:
+      handle: the URI of its main file.
+      main: a copy of that, which is not downloaded again.
+      billing_project: the project that pays for requests to a requester-pays bucket.
+    """
+    from transforms.storage import gcs_directory
+
+    names = portable.companions(main)
+    if not names:
+        return main
+    blobs = {}
+    for name in names:
+        uri = f"{handle.rpartition('/')[0]}/{name}"
+        own = [blob for blob in gcs_directory.below(uri, billing_project) if f"/{blob.name}".endswith(f"/{name}")]
+        if len(own) != 1:
+            raise FileNotFoundError(f"there is no object {uri!r}")
+        blobs[name] = own[0]
+
+    def fill(directory: Path) -> None:
+        shutil.copyfile(main, directory / main.name)
+        for name, blob in blobs.items():
+            uri = f"{handle.rpartition('/')[0]}/{name}"
+            gcs_directory.download([blob], uri, (directory / name).parent)
+
+    target = _bucket_target(f"{handle} {main.parent.name}", list(blobs.values()))
+    complete.fill_once(target, fill)
+    return target / main.name
+
+
+def _bucket_target(handle: str, blobs: Sequence["Blob"]) -> Path:
+    """Returns the directory of the cache for objects in their generations. Raises ValueError if they are too large."""
     if sum(blob.size for blob in blobs) > MAX_MODEL_BYTES:
         raise ValueError(f"it has more than {MAX_MODEL_BYTES} bytes")
     state = "\n".join(f"{blob.name} {blob.generation} {blob.size}" for blob in blobs)
-    target = _cache() / hashlib.sha256(f"{handle}\n{state}".encode()).hexdigest()
-    complete.fill_once(target, functools.partial(gcs_directory.download, blobs, handle))
-    if [blob.name for blob in blobs] == [gcs.split(handle)[1].rstrip("/")]:  # a single object, not a directory
-        file = target / Path(blobs[0].name).name
-        return _unpack(file) if _is_archive(handle) else file
-    return target
+    return _cache() / hashlib.sha256(f"{handle}\n{state}".encode()).hexdigest()
 
 
 def _unpack(archive: Path) -> Path:
@@ -167,7 +225,8 @@ def _unpack(archive: Path) -> Path:
     target = _cache() / files_digest(archive)
     complete.fill_once(target, functools.partial(archives.unpack, archive, named, MAX_MODEL_BYTES))
     subdirectories = [path for path in target.iterdir() if path.is_dir()]
-    return subdirectories[0] if len(subdirectories) == 1 and not (target / SAVED_MODEL).exists() else target
+    is_model = (target / SAVED_MODEL).exists() or portable.find(target) is not None
+    return subdirectories[0] if len(subdirectories) == 1 and not is_model else target
 
 
 def _tensorflow_hub_cache() -> Path:

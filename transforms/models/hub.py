@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from transforms.models import graph_check
+from transforms.models.tensors import Signature, TensorInfo
 from transforms.one_line import one_line
 
 Embed = Callable[[tf.Tensor], tf.Tensor]
@@ -29,32 +30,6 @@ _MOMENTUM_DEFAULT = 0.99
 
 # A model's weights lie in its variables, beside this file. A larger file is not read into memory.
 MAX_GRAPH_BYTES = 2**30
-
-
-@dataclasses.dataclass(frozen=True)
-class TensorInfo:
-    """Name of a dtype, and a shape. A free size is None, and so is a shape of unknown rank."""
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
-
-    def __str__(self) -> str:
-        if self.shape is None:
-            return f"{self.dtype} of unknown rank"
-        return f"{self.dtype}[{', '.join('?' if size is None else str(size) for size in self.shape)}]"
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """The inputs and outputs of a signature, by name."""
-
-    inputs: Mapping[str, TensorInfo]
-    outputs: Mapping[str, TensorInfo]
-
-    def __str__(self) -> str:
-        inputs = ", ".join(f"{name}: {info}" for name, info in sorted(self.inputs.items()))
-        outputs = ", ".join(f"{name}: {info}" for name, info in sorted(self.outputs.items()))
-        return f"({inputs}) → {outputs}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +70,10 @@ def read(directory: Path) -> SavedModel:
     path = directory / "saved_model.pb"
     if not path.is_file():
         present = sorted(file.name for file in directory.iterdir())[:5] if directory.is_dir() else []
-        raise ValueError(f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, found {present}")
+        raise ValueError(
+            f"no SavedModel in {str(directory)!r}: expected saved_model.pb there, found {present}, and neither one "
+            ".onnx, one .tflite nor one .xml with its .bin"
+        )
     if path.stat().st_size > MAX_GRAPH_BYTES:
         raise ValueError(
             f"{str(path)!r} has {path.stat().st_size} bytes: expected a graph of at most {MAX_GRAPH_BYTES}, with the "

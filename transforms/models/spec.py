@@ -36,7 +36,7 @@ class ModelSpec:
 
     Attributes:
       name: as recorded in `model/name`.
-      format: `bundled`, `tf2`, `tf1_hub` or `keras`; it selects the loader.
+      format: `bundled`, `tf2`, `tf1_hub`, `keras`, `onnx`, `openvino` or `tflite`; it selects the loader.
       location: path or URI of the model's files, as a worker reads them; "" for a bundled model.
       signature: the signature to call; "" for a model's own `__call__`.
       tags: the graph variant of a TF1 Hub module.
@@ -49,6 +49,7 @@ class ModelSpec:
         it was not measured.
       classes: names of the classes of a classifier's outputs; () for feature vectors.
       billing_project: the project that pays for requests to a requester-pays bucket. It is no property of the model.
+      output: the name of the output with the vectors, in a model that has several; else "".
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelSpec:
     precision_cosine: float | None = 1.0
     classes: tuple[str, ...] = ()
     billing_project: str | None = None
+    output: str = ""
 
     def fields(self, top_classes: int = 0) -> ModelFields:
         """Returns the model's part of a record with at most `top_classes` classes."""
@@ -80,12 +82,19 @@ class ModelSpec:
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "billing_project"}
 
 
-def digest(files: str, signature: str, tags: tuple[str, ...], image_size: tuple[int, int], resize_mode: str) -> str:
+def digest(
+    files: str,
+    signature: str,
+    tags: tuple[str, ...],
+    image_size: tuple[int, int],
+    resize_mode: str,
+    output: str = "",
+) -> str:
     """Returns the digest of a model together with its preprocessing, in hex.
 
     Args:
       files: hex digest of the model's files.
-      signature, tags, image_size: as in ModelSpec.
+      signature, tags, image_size, output: as in ModelSpec.
       resize_mode: how images are brought to `image_size`.
     """
     use = {
@@ -96,6 +105,7 @@ def digest(files: str, signature: str, tags: tuple[str, ...], image_size: tuple[
         "resize_mode": resize_mode,
         "range": [0, 1],
         "precision": "float32",
+        **({"output": output} if output else {}),
     }
     return hashlib.sha256(json.dumps(use, sort_keys=True).encode()).hexdigest()
 

@@ -20,25 +20,25 @@ class Occupied(FileExistsError, ValueError):
 
 @contextlib.contextmanager
 def directory(
-    path: Path, *, named: str, overwrite: bool, entries: Collection[str], marker: str | None = None
+    path: Path, *, named: str, overwrite: bool, entries: Collection[str], markers: Collection[str] = ()
 ) -> Iterator[Path]:
     """Yields a new local directory beside `path` to fill, and renames it to `path` if the block raises no error.
 
     Args:
       path: absolute; its parents are made. If it is a link, the link is replaced, and not the directory behind it.
-      named, overwrite, entries, marker: see `check_entries`.
+      named, overwrite, entries, markers: see `check_entries`.
 
     Raises:
       Occupied: if `path` may not be replaced, before the block or after it.
       OSError: if the directory cannot be made.
     """
-    check(path, named=named, overwrite=overwrite, entries=entries, marker=marker)
+    check(path, named=named, overwrite=overwrite, entries=entries, markers=markers)
     path.parent.mkdir(parents=True, exist_ok=True)
     part, replaced = (path.with_name(f".{path.name}.{uuid.uuid4().hex}") for _ in range(2))
     part.mkdir()
     try:
         yield part
-        check(path, named=named, overwrite=overwrite, entries=entries, marker=marker)  # hours may have passed
+        check(path, named=named, overwrite=overwrite, entries=entries, markers=markers)  # hours may have passed
         if os.path.lexists(path):
             path.rename(replaced)
         try:
@@ -55,15 +55,15 @@ def directory(
             shutil.rmtree(replaced, ignore_errors=True)
 
 
-def check(path: Path, *, named: str, overwrite: bool, entries: Collection[str], marker: str | None = None) -> None:
+def check(path: Path, *, named: str, overwrite: bool, entries: Collection[str], markers: Collection[str] = ()) -> None:
     """Raises Occupied unless `directory` may write to `path`; the arguments are the same."""
     if os.path.lexists(path):
         present = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}  # a file is never replaced
-        check_entries(present, named=named, overwrite=overwrite, entries=entries, marker=marker)
+        check_entries(present, named=named, overwrite=overwrite, entries=entries, markers=markers)
 
 
 def check_entries(
-    present: Collection[str], *, named: str, overwrite: bool, entries: Collection[str], marker: str | None = None
+    present: Collection[str], *, named: str, overwrite: bool, entries: Collection[str], markers: Collection[str] = ()
 ) -> None:
     """Raises Occupied unless a directory that exists may be replaced.
 
@@ -72,9 +72,10 @@ def check_entries(
       named: its name for the user, as in `--output '/out'`, for the message.
       overwrite: whether the user asked for it to be replaced.
       entries: names of all entries that the caller may write into it.
-      marker: the entry that is written last. A directory without it is unfinished, and is replaced without `overwrite`.
+      markers: the entries of which one is written last. A directory without any is unfinished, and is replaced without
+        `overwrite`. If there are none, every directory is finished.
     """
-    if not overwrite and (marker is None or marker in present):
+    if not overwrite and (not markers or not set(markers).isdisjoint(present)):
         raise Occupied(f"{named} exists: give another, or --overwrite to replace it")
     if not set(present) <= set(entries):
         raise Occupied(

@@ -51,12 +51,12 @@ def upload(
     path: str,
     billing_project: str | None,
     *,
-    marker: str,
+    markers: Collection[str],
     named: str,
     overwrite: bool,
     entries: Collection[str],
 ) -> None:
-    """Copies files to a path, the marker last. A directory without its marker counts as unfinished.
+    """Copies files to a path, the marker last. A directory without a marker counts as unfinished.
 
     The marker of an existing directory is deleted first. Its objects that the new directory lacks are deleted before
     the new marker is written.
@@ -65,7 +65,7 @@ def upload(
       contents: name below the path → a local file, or bytes.
       path: gs://BUCKET/NAME.
       billing_project: the project that pays for requests to buckets with requester pays.
-      marker: a name in `contents`.
+      markers: names, one of which is in `contents`.
       named, overwrite, entries: see complete.check_entries.
 
     Raises:
@@ -76,11 +76,11 @@ def upload(
     present = {blob.name[len(prefix) :].lstrip("/"): blob for blob in below(path, billing_project)}
     if present:
         tops = {name.partition("/")[0] for name in present}
-        complete.check_entries(tops, named=named, overwrite=overwrite, entries=entries, marker=marker)
-    if marker in present:
+        complete.check_entries(tops, named=named, overwrite=overwrite, entries=entries, markers=markers)
+    for marker in present.keys() & markers:
         _delete(bucket, present.pop(marker).name)
-    for name in sorted(contents, key=lambda name: (name == marker, name)):
-        if name == marker:
+    for name in sorted(contents, key=lambda name: (name in markers, name)):
+        if name in markers:
             for stale in present.keys() - contents.keys():
                 _delete(bucket, present[stale].name)
         blob, content = bucket.blob(f"{prefix}/{name}".lstrip("/"), chunk_size=_CHUNK_BYTES), contents[name]

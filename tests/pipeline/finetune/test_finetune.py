@@ -18,7 +18,7 @@ import tensorflow_hub as hub
 
 from pipeline.finetune.run import main
 from tests import data_generation as data
-from tests import small_task, tiny_module
+from tests import onnx_models, small_task, tiny_module
 from tests.emulators import environment, storage_emulator
 from tests.running import ROOT, read_rows, run_pipeline
 from transforms.images import decoding
@@ -287,7 +287,8 @@ def wrong(photos, module, embedded, tmp_path):
     (all_bad / "b").mkdir()
     (all_bad / "b" / "1.jpg").write_bytes(b"no image")
     plain = tiny_module.write_plain(tmp_path / "plain")
-    (tmp_path / "empty").mkdir()
+    for name in ("empty", "onnx"):
+        (tmp_path / name).mkdir()
     ours = ("--train", photos, "--model", module)
     return {
         "flag": ((*ours, "--epochs", "none"), "argument --epochs: 'none': expected a whole number from 1"),
@@ -295,6 +296,10 @@ def wrong(photos, module, embedded, tmp_path):
         "no saved model": (
             ("--train", photos, "--model", tmp_path / "empty"),
             "expected saved_model.pb there, found []",
+        ),
+        "onnx": (
+            ("--train", photos, "--model", onnx_models.write(tmp_path / "onnx" / "m.onnx").parent),
+            "cannot be trained: expected a SavedModel in",
         ),
         "bundled": (
             ("--train", photos, "--model", "efficientnet_lite0"),
@@ -331,6 +336,7 @@ NAMES = [
         "flag",
         "no model",
         "no saved model",
+        "onnx",
         "bundled",
         "tf1",
         "no size",

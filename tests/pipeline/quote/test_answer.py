@@ -14,7 +14,7 @@ from pipeline.quote.speed import Speed
 from transforms.models.spec import ModelSpec
 
 PRICES = Prices("a source", "2026-01-01", "us-central1", 0.05, 0.004, 0.0001, 0.01, {"nvidia-l4": 0.7})
-SPEED = Speed(0.008, 0.004, True, "measured somewhere", "as given", 1000)
+SPEED = Speed(0.008, 0.0002, 0.004, True, "measured somewhere", "as given", 1000)
 REQUEST = {
     "name": "a-job",
     "environment": {
@@ -76,7 +76,10 @@ stages, as Beam fuses them; Dataflow may join more, and a joined stage has the G
 
 quote for 9,000,000 images of 1,000 bytes: 9.0 GB to read
   decode   0.008000 s an image and core, measured somewhere
+  python   0.000200 s an image and core, and no two at once in a process: see docs/performance.md
   embed    0.004000 s an image and worker: as given
+  feed     a worker with 8 vCPUs could feed a device of 976 images/s at most: an image takes 8.20 ms of a core and \
+at least 0.20 ms of Python's lock; 8.2 cores for each 1,000 images/s; 3 for 250 images/s
   prices   US dollars, us-central1, 2026-01-01: a source
   without  starting workers and installing drivers, retries, requests to storage; discounts of any kind
 
@@ -99,11 +102,14 @@ quote for 9,000,000 images of 1,000 bytes: 9.0 GB to read
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"gpus": 2}, "            one process loads the model on the first GPU, and the others would be idle"),
+        (
+            {"gpus": 2},
+            "accelerator 2 × nvidia-l4; hint type:nvidia-l4;count:2;machine_type:g2-standard-24;install-nvidia-driver",
+        ),
         ({"image_bytes": 5000}, "           your images are 5 times as large: give some with --sample"),
         ({}, "processes   one for each vCPU a worker, as many threads as Dataflow chooses"),
     ],
-    ids=["idle GPUs", "other images", "threads"],
+    ids=["several GPUs", "other images", "threads"],
 )
 def test_lines_that_depend(arguments, line):
     assert line in answer(**arguments).as_text().splitlines()

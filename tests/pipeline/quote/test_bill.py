@@ -17,8 +17,8 @@ GPU = Workers(L4.machine_type, presets.shape(L4.machine_type), L4, 50)
 MILLION = 1_000_000
 
 
-def speed(decode, embed, on_gpu=True):
-    return Speed(decode, embed, on_gpu, "", "", 1)
+def speed(decode, embed, on_gpu=True, python=0.0):
+    return Speed(decode, python, embed, on_gpu, "", "", 1)
 
 
 def bills(of, gpu=GPU, count=10 * MILLION):
@@ -49,6 +49,14 @@ def test_a_gpu_that_waits_for_decoding():
     by_name = bills(speed(0.08, 0.0036))
     assert by_name["fused"].items[0].amount == 27.778
     assert by_name["separate"].items[0].amount == 10
+
+
+def test_a_gpu_that_waits_for_the_lock_of_its_process():
+    # (0.0004 + 0.0002) / 8 and 0.0001 s are less than 0.0002 s: 10⁷ × 0.0002 / 3600.
+    (item,) = bills(speed(0.0004, 0.0001, python=0.0002))["fused"].items
+    assert item.amount == 0.556 and "max(0.000600 s / 8 vCPUs, 0.000200 s, 0.000100 s)" in item.reckoned
+    # On plain workers, whose processes have a lock each: 10⁷ × (0.0034 + 0.0002) / 4 / 3600.
+    assert bills(speed(0.0034, 0.0001, python=0.0002))["separate"].items[1].amount == 2.5
 
 
 def test_without_a_gpu_decoding_and_embedding_share_the_cores():

@@ -52,6 +52,7 @@ def test_what_it_holds(model):
         "precision": "float32",
         "precision_cosine": 1.0,
         "classes": 0,
+        "output": "",
     }
     assert report["verdict"].startswith(
         "embed-bound: 75% of the threads' time went into the model, 857.1 ms an image on"
@@ -202,6 +203,8 @@ def test_a_report_is_read_again_without_the_fields_of_a_newer_version(model):
         ({"shards": True}, "expected: shards$"),
         ({"elapsed_seconds": "long"}, "expected: elapsed_seconds$"),
         ({"failures": {"decode": 3}}, "expected: failures$"),
+        ({"feed": {"core_ms": 1.0, "lock_ms": "1"}}, "expected: feed$"),
+        ({"feed": {"core_ms": 1.0}}, r"expected: feed\.lock_ms, feed\.cores, feed\.worker_processes$"),
         ({"model": {}}, r"expected: model\.name, model\.digest, model\.dimension, model\.image_size$"),
     ],
 )

@@ -1,5 +1,6 @@
 """pipeline.report.verdict: every sentence from constructed measurements, and none that they do not support."""
 
+import dataclasses
 import math
 
 import pytest
@@ -30,6 +31,14 @@ def run(seconds, *, counts=None, **changes):
         "precision": "float32",
     }
     return Measured(COUNTS | (counts or {}), **(measurements | changes))
+
+
+def fed(threads, decoder, seconds, **changes):
+    """A run of two threads for 100 s, of whose time they and the decoder kept cores busy for so many seconds."""
+    measured = run(seconds | {"bundle": 200.0, "decode": seconds.get("decode", 0.0)}, **changes)
+    for stage, core_seconds in (("bundle", threads), ("decode", decoder)):
+        measured.stages[stage] = dataclasses.replace(measured.stages[stage], core_seconds=core_seconds)
+    return measured
 
 
 GPU = {"device": "GPU NVIDIA L4", "cores": 8, "batch_size": 32}
@@ -203,6 +212,33 @@ CASES = {
             elapsed=34.0,
         ),
         "nothing to embed: 1000 failed; 30.0 s of 34.0 s went into reading",
+    ),
+    "the lock": (
+        # Two threads: 50 s in the decoder, 20 s in the model, and 130 s in Python or waiting for its lock.
+        fed(140.0, 50.0, {"read": 0.0, "decode": 90.0, "embed": 20.0}, **GPU),
+        "lock-bound: 65% of the threads' time went into Python, or into waiting for its lock, which an image takes for "
+        "90.00 ms; --decode_processes cores would help",
+    ),
+    "the lock, with processes": (
+        fed(95.0, 400.0, {"decode": 400.0, "wait_decode": 30.0, "embed": 20.0}, decodes_in_processes=True, **GPU),
+        "lock-bound: 75% of the threads' time went into Python, or into waiting for its lock, which an image takes for "
+        "95.00 ms; more worker processes would help",
+    ),
+    "decoder processes": (
+        fed(50.0, 700.0, {"decode": 700.0, "wait_decode": 120.0, "embed": 55.0}, decodes_in_processes=True, **GPU),
+        "decode-bound: an image takes 700.0 ms of a core and 55.0 ms of the GPU; 13 cores for each GPU would keep it "
+        "busy, 5 more than now",
+    ),
+    "decoder processes, on a CPU": (
+        fed(50.0, 140.0, {"decode": 180.0, "wait_decode": 120.0, "embed": 55.0}, decodes_in_processes=True),
+        "decode-bound: 60% of the threads' time went into waiting for the decoder processes, 180.0 ms an image; "
+        + TWICE
+        + " would help",
+    ),
+    "a lock that was free": (
+        # The rest of 100 s is none of the lock's: an image takes it for 10 ms of the 100 that each lasted.
+        fed(60.0, 50.0, {"read": 0.0, "decode": 60.0, "embed": 40.0}),
+        "decode-bound: 25% of the threads' time went into decoding, 60.0 ms an image; " + TWICE + " would help",
     ),
     "nothing at all": (
         run({}, counts=dict.fromkeys(COUNTS, 0), stages={}, elapsed=3.5),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import onnx_models
 from tests.emulators import environment, storage_emulator
 from transforms.models import handles
 from transforms.storage import private
@@ -186,6 +187,46 @@ def test_an_archive_that_leads_out_is_refused(tmp_path, cache):
     with pytest.raises(ValueError, match=r"its member '\.\./\.\./evil' leads out of the archive"):
         handles.local_path(str(tmp_path / "evil.tar.gz"))
     assert not list(tmp_path.rglob("evil"))
+
+
+@pytest.mark.parametrize("folder", ["", "resnet/"], ids=["at the top", "in a folder"])
+def test_an_onnx_model_in_an_archive(tmp_path, folder):
+    source = onnx_models.write(tmp_path / "mine.onnx", external="weights/w.bin")
+    members = {name: (tmp_path / name).read_bytes() for name in ("mine.onnx", "weights/w.bin")}
+    (tmp_path / "m.tar.gz").write_bytes(packed({f"{folder}{name}": content for name, content in members.items()}))
+    found = handles.local_path(str(tmp_path / "m.tar.gz"))
+    assert handles.files_digest(found) == handles.files_digest(source)
+
+
+def test_the_digest_of_a_portable_model_is_that_of_its_files(tmp_path):
+    digests = set()
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / name).mkdir()
+        source = onnx_models.write(tmp_path / name / name, external="w.bin")
+        (tmp_path / name / f"{name}.md").write_text("no part of it")
+        digests |= {handles.files_digest(source), handles.files_digest(source.parent)}
+        state = handles.files_state(str(source))
+    assert len(digests) == 1 and len(state) == 2
+    (source.parent / "w.bin").write_bytes(bytes(60))
+    assert handles.files_state(str(source)) != state and handles.files_digest(source) not in digests
+
+
+def test_a_portable_model_that_is_too_large(tmp_path, monkeypatch):
+    source = onnx_models.write(tmp_path / "m.onnx", external="w.bin")
+    monkeypatch.setattr(handles, "MAX_MODEL_BYTES", source.stat().st_size)
+    with pytest.raises(ValueError, match=rf"has {source.stat().st_size + 60} bytes: expected at most"):
+        handles.local_path(str(source))
+
+
+def test_an_onnx_model_at_a_url(hub_server, tmp_path):
+    url, asked, archives = hub_server
+    source = onnx_models.write(tmp_path / "m.onnx", external="w.bin")
+    archives.update({name: (tmp_path / name).read_bytes() for name in ("m.onnx", "w.bin")})
+    for _ in range(2):
+        assert handles.files_digest(handles.local_path(f"{url}/bucket/m.onnx")) == handles.files_digest(source)
+    assert asked == ["/bucket/m.onnx", "/bucket/w.bin"]
+    with pytest.raises(ValueError, match=r"none\.onnx' is not cached here and cannot be fetched"):
+        handles.local_path(f"{url}/none.onnx")
 
 
 def test_an_archive_that_is_too_large_or_none(tmp_path, monkeypatch):

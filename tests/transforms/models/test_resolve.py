@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import onnx_models
 from transforms.models import notes
 from transforms.models.engines import loading
 from transforms.models.resolve import resolve
@@ -116,3 +117,54 @@ def test_offline_a_known_name_says_how_to_stage_it(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"/imagenet/inception_v2/feature_vector/1' is not cached") as said:
         resolve("inception_v2", None, "stretch")
     assert "\n" not in str(said.value) and "pipeline.stage_model" in str(said.value)
+
+
+def test_an_onnx_model(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", external="w.bin")
+    with pytest.raises(ValueError, match="does not tell which size its images have: give --image_size HxW"):
+        resolve(str(file))
+    spec = resolve(str(file), (8, 9))
+    assert (spec.format, spec.dimension, spec.image_size, spec.output) == ("onnx", 5, (8, 9), "")
+    assert (spec.signature, spec.tags, spec.classes) == ("", (), ())
+    assert spec.digest == resolve(str(tmp_path), (8, 9)).digest  # by its directory
+    assert resolve(str(file), (8, 9), output="vectors") == spec
+    (tmp_path / "w.bin").write_bytes(bytes(60))
+    assert resolve(str(file), (8, 9)).digest != spec.digest
+
+
+def test_an_onnx_model_of_a_fixed_size(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", shape=(1, 3, 8, 9), outputs=((1, 5),))
+    assert resolve(str(file)).image_size == (8, 9)
+    with pytest.raises(ValueError, match=r"m\.onnx': it takes images of 8x9 pixels only, not image_size=9x9"):
+        resolve(str(file), (9, 9))
+    file = onnx_models.write(tmp_path / "m.onnx", shape=(1, 3, 8, "w"), outputs=((1, 5),))
+    with pytest.raises(ValueError, match=r"it takes images of 8x\? pixels only, not image_size=9x9"):
+        resolve(str(file), (9, 9))
+    assert resolve(str(file), (8, 7)).image_size == (8, 7)
+
+
+def test_an_onnx_model_of_several_outputs(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", outputs=(("n", 5), ("n", 5, 1, 1)))
+    with pytest.raises(ValueError, match=r"m\.onnx': it has 2 outputs: give model_output"):
+        resolve(str(file), (8, 9))
+    specs = [resolve(str(file), (8, 9), output=name) for name in ("vectors", "output1")]
+    assert [spec.output for spec in specs] == ["vectors", "output1"]
+    assert specs[0].digest != specs[1].digest
+    onnx_models.write(file, outputs=(("n", "t", 5),))
+    with pytest.raises(ValueError, match=r"m\.onnx': the output 'vectors' has the shape \[2, 72, 5\] for 2 images"):
+        resolve(str(file), (8, 9))
+
+
+def test_an_onnx_model_with_names_of_classes(tmp_path):
+    onnx_models.write(tmp_path / "m.onnx")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
+    assert resolve(str(tmp_path), (8, 9)).classes == tuple("abcde")
+
+
+def test_signatures_and_outputs_belong_to_other_formats(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="neither signatures nor tags"):
+        resolve(str(file), (8, 9), "stretch", "serving_default")
+    for handle in ("efficientnet_lite0", str(GOLDEN / "feature_vector_1")):
+        with pytest.raises(ValueError, match="model_output='x' is for ONNX, OpenVINO IR and TFLite models only"):
+            resolve(handle, output="x")

@@ -12,5 +12,11 @@ def test_the_digest_covers_the_weights_and_what_is_called():
         {"tags": ("train",)},
         {"image_size": (8, 9)},
         {"resize_mode": "pad"},
+        {"output": "pooled"},
     ]
     assert len({digest(**(use | change)) for change in changes}) == len(changes)
+
+
+def test_a_digest_of_a_model_with_one_output_is_that_of_earlier_versions():
+    use = {"files": "f", "signature": "", "tags": (), "image_size": (8, 8), "resize_mode": "stretch"}
+    assert digest(**use) == "f92e27aadab575379b7dd53925ae9fc6fe75d4ab0eaf3b9a363e52bc03ccb83e"

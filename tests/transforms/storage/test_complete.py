@@ -103,7 +103,7 @@ def test_of_a_link_the_link_is_replaced(tmp_path):
 def test_one_without_its_marker_is_unfinished(tmp_path):
     path = tmp_path / "out"
     (path / "model").mkdir(parents=True)
-    with directory(path, overwrite=False, marker="report.json") as part:
+    with directory(path, overwrite=False, markers=("report.json",)) as part:
         (part / "report.json").write_text("1")
     assert [entry.name for entry in path.iterdir()] == ["report.json"]
     with pytest.raises(complete.Occupied, match="exists: give another"):
@@ -115,7 +115,7 @@ def test_one_without_its_marker_is_unfinished(tmp_path):
 
 
 def put_with_marker(path):
-    with directory(path, overwrite=False, marker="report.json"):
+    with directory(path, overwrite=False, markers=("report.json",)):
         pass
 
 

@@ -18,7 +18,7 @@ def names():
 
 
 def upload(contents, overwrite=False, path="gs://photos/m"):
-    policy = {"marker": "marker", "named": f"destination={path!r}", "overwrite": overwrite, "entries": ENTRIES}
+    policy = {"markers": {"marker"}, "named": f"destination={path!r}", "overwrite": overwrite, "entries": ENTRIES}
     gcs_directory.upload(contents, path, "payer", **policy)
 
 

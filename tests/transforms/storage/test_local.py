@@ -17,7 +17,29 @@ def test_a_regular_file(tmp_path):
         assert file.read() == b"one"
 
 
-@pytest.mark.parametrize("call", [local.status, local.open_regular], ids=lambda call: call.__name__)
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", b""),
+        (b"1", b"1"),
+        (b"1234", b"1234"),
+        (b"123456", b"123456"),
+        (b"12345678", b"12345678"),
+        (b"1234+5678", b"12345678"),
+    ],
+    ids=len,
+)
+def test_the_ends_of_a_file(tmp_path, content, expected):
+    path = tmp_path / "a.bmp"
+    path.write_bytes(content)
+    assert local.ends(str(path), 4) == expected
+
+
+def _ends(path):
+    return local.ends(path, 4)
+
+
+@pytest.mark.parametrize("call", [local.status, local.open_regular, _ends], ids=lambda call: call.__name__)
 def test_a_directory_is_no_file(tmp_path, call):
     with pytest.raises(local.NotARegularFile, match="a directory"):
         call(str(tmp_path))

@@ -1,8 +1,8 @@
 """A cache on this machine of specs and converted networks, so that later runs with a model do not load TensorFlow.
 
-An entry holds either the spec of a model or its network in OpenVINO's format. Its key includes the digest of the
-model's files, the versions of the libraries and the digest of this package's code. An entry is therefore never out of
-date. Every entry may be deleted at any time.
+An entry holds the spec of a model, or its network in OpenVINO's format, or nothing but the fact that two engines agree.
+Its key includes the digest of the model's files, the versions of the libraries and the digest of this package's code.
+An entry is therefore never out of date. Every entry may be deleted at any time.
 """
 
 import contextlib
@@ -95,6 +95,25 @@ def write_network(entry: Path, network: "openvino.Model") -> None:
     _write_entry(entry, write)
 
 
+def agreement_entry(spec: ModelSpec) -> Path:
+    """Returns the path of the entry that is there if OpenVINO and ONNX Runtime return the same vectors for a model.
+
+    It reads the model's files for their digest.
+    """
+    files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
+    return _entry("agreement", files, spec.output, spec.image_size, openvino_engine.identity())
+
+
+def has(entry: Path) -> bool:
+    """Returns whether an entry is in the cache."""
+    return _may_use(entry.parent) and entry.exists()
+
+
+def mark(entry: Path) -> None:
+    """Writes an entry without content."""
+    _write_entry(entry, lambda directory: None)
+
+
 @functools.cache
 def _may_use(directory: Path) -> bool:
     """Returns whether the cache is this user's alone. A network in it would otherwise be run as somebody else made it.
@@ -130,12 +149,12 @@ def _entry(kind: str, *parts: object) -> Path:
 
 @functools.cache
 def _versions() -> list[str]:
-    """Returns the digest of the code in `transforms.models`, and the versions of TensorFlow and Keras."""
+    """Returns the digest of the code in `transforms.models`, and the versions of the libraries that read models."""
     code = hashlib.sha256()
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         code.update(file.read_bytes())
     versions = [code.hexdigest()]
-    for library in ("tensorflow", "tf_keras", "keras"):
+    for library in ("tensorflow", "tf_keras", "keras", "openvino", "onnxruntime", "onnxruntime-gpu"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(importlib.metadata.version(library))
     return versions

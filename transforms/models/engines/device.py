@@ -10,10 +10,19 @@ CPU = "CPU"
 _DRIVER = "libcuda.so.1"
 
 
+def has_driver() -> bool:
+    """Returns whether the NVIDIA driver is installed."""
+    try:
+        ctypes.CDLL(_DRIVER)
+    except OSError:
+        return False
+    return True
+
+
 @functools.cache
 def has_gpu() -> bool:
     """Returns whether TensorFlow finds a GPU. It also makes TensorFlow take GPU memory as needed, not all at once."""
-    if not _has_driver():
+    if not has_driver():
         return False
     import tensorflow as tf
 
@@ -57,7 +66,7 @@ def check_gpu(expected: bool) -> None:
             f"this TensorFlow {tf.__version__} is built without CUDA; the image of this project's Dockerfile has one "
             "with CUDA"
         )
-    elif not _has_driver():
+    elif not has_driver():
         reason = (
             f"there is no NVIDIA driver, {_DRIVER} cannot be loaded: on Dataflow, --preset dataflow-gpu installs it, "
             "and the image needs /usr/local/nvidia/lib64 in LD_LIBRARY_PATH"
@@ -68,14 +77,6 @@ def check_gpu(expected: bool) -> None:
             "for that driver: see TensorFlow's log; pip install 'tensorflow[and-cuda]' installs the libraries"
         )
     raise RuntimeError(f"a GPU was asked for and TensorFlow finds none, only devices={_devices()!r}: {reason}")
-
-
-def _has_driver() -> bool:
-    try:
-        ctypes.CDLL(_DRIVER)
-    except OSError:
-        return False
-    return True
 
 
 def _devices() -> list[str]:

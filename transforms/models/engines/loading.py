@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transforms.cores import usable_cores
-from transforms.models import handles
+from transforms.models import handles, portable
 from transforms.models.engines import device, mosaics, openvino_engine
 from transforms.models.engines.fixed_batches import (
     BATCH_SIZE_DEFAULT,
@@ -59,19 +59,24 @@ class ModelCall(NamedTuple):
 class EmbeddingModel:
     """A model as the pipeline calls it. Thread-safe."""
 
-    def __init__(self, on_devices: Sequence[Embed], calls_at_once: int):
+    def __init__(
+        self, on_devices: Sequence[Embed], calls_at_once: int, engine: str = "", device_name: str | None = None
+    ):
         """Wraps a compiled model.
 
         Args:
           on_devices: the model on each device. A call goes to the device that has been free for the longest time.
           calls_at_once: how many threads may call the model on one device at a time; the others wait.
+          engine: the name of the library that computes, for people.
+          device_name: for the report; None for the device that TensorFlow would use.
         """
+        self.engine = engine
         self.calls_at_once = len(on_devices) * calls_at_once
         self._free: queue.SimpleQueue[Embed] = queue.SimpleQueue()
         for _ in range(calls_at_once):
             for embed in on_devices:
                 self._free.put(embed)
-        self._device = device.name()
+        self._device = device_name or device.name()
         self._counting = threading.Lock()
         self._embedded = self._failed = 0
 
@@ -149,8 +154,12 @@ def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingMode
     return _load(spec.for_opening(), spec.precision, batch_size, handles.files_state(spec.location))
 
 
-def precisions() -> list[str]:
-    """Returns the precisions of this machine: those of the GPU where there is one, else those of the CPU."""
+def precisions(model_format: str = "") -> list[str]:
+    """Returns the precisions of this machine for a format: those of the GPU where there is one, else of the CPU."""
+    if model_format in portable.FORMATS.values():
+        from transforms.models.engines import portable_model
+
+        return portable_model.precisions(model_format)
     if device.has_gpu():
         return ["float32", "float16"]
     return openvino_engine.precisions() or ["float32"]
@@ -158,8 +167,10 @@ def precisions() -> list[str]:
 
 @functools.lru_cache(maxsize=1)  # local workers share the model that the launch loaded
 def _load(spec: ModelSpec, precision: str, batch_size: int, files_state: object) -> EmbeddingModel:
-    if precision not in (supported := precisions()):
+    if precision not in (supported := precisions(spec.format)):
         raise ValueError(f"precision={precision!r}: this machine computes in {', '.join(supported)}")
+    if spec.format in portable.FORMATS.values():
+        return _portable_model(spec, precision, batch_size)
     if device.has_gpu() or openvino_engine.openvino is None:
         return _tensorflow_model(spec, precision, batch_size)
     return _openvino_model(spec, precision, batch_size)
@@ -181,7 +192,18 @@ def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> Embeddi
     batch_size = min(batch_size, openvino_engine.images_per_call(network))
     calls = usable_cores()
     run = openvino_engine.compile_network(network, spec.image_size, batch_size, precision, calls)
-    return EmbeddingModel([FixedBatches(run, batch_size)], calls)
+    return EmbeddingModel([FixedBatches(run, batch_size)], calls, "OpenVINO")
+
+
+def _portable_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
+    from transforms.models.engines import portable_model
+
+    compiled = portable_model.compile_model(spec, precision, batch_size)
+    embed = FixedBatches(compiled.run, compiled.images_per_call)
+    model = EmbeddingModel([embed], compiled.calls_at_once, compiled.engine, compiled.device)
+    if compiled.engine == portable_model.ONNX_RUNTIME:  # its first call also allocates memory
+        model(np.zeros((1, *spec.image_size, 3), np.uint8))
+    return model
 
 
 def _tensorflow_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
@@ -189,7 +211,8 @@ def _tensorflow_model(spec: ModelSpec, precision: str, batch_size: int) -> Embed
 
     devices = device.gpus() or [None]
     runs = tensorflow_engine.compile_function(opening.open_model(spec).function, precision, devices)
-    model = EmbeddingModel([FixedBatches(run, batch_size) for run in runs], tensorflow_engine.calls_at_once())
+    calls = tensorflow_engine.calls_at_once()
+    model = EmbeddingModel([FixedBatches(run, batch_size) for run in runs], calls, "TensorFlow")
     for _ in devices:  # the first call on a device also optimizes the graph
         model(np.zeros((1, *spec.image_size, 3), np.uint8))
     return model

@@ -67,6 +67,11 @@ def identity() -> str:
     return f"openvino {openvino.__version__} {openvino.Core().get_property('CPU', 'FULL_DEVICE_NAME')}"
 
 
+def reason(error: Exception) -> str:
+    """Returns the last line of an error of OpenVINO. The lines before it have places in OpenVINO's source."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].removeprefix("-- ")
+
+
 def images_per_call(network: "openvino.Model") -> int:
     """Returns the number of images per call with the highest throughput."""
     weights = sum(
@@ -118,9 +123,8 @@ def compile_network(
             # `infer([pixels])` takes 50 µs longer, in which it looks for the input and makes a dict of the output.
             request.set_input_tensor(openvino.Tensor(pixels, shared_memory=True))
             request.infer()
-        except RuntimeError as error:  # its first lines have places in OpenVINO's source, and its last one the reason
-            reason = str(error).strip().splitlines()[-1:]
-            raise InferenceError(": ".join([type(error).__name__, *reason])) from error
+        except RuntimeError as error:
+            raise InferenceError(f"{type(error).__name__}: {reason(error)}") from error
         return np.array(request.get_output_tensor(0).data, np.float32)
 
     return run

@@ -17,6 +17,10 @@ _LOG = logging.getLogger(__name__)
 # The GPU copies one batch while it computes another.
 _GPU_CALLS_AT_ONCE = 2
 
+# What errors of other classes than ResourceExhaustedError say if a GPU has too little memory: for the copy of a batch
+# (https://github.com/tensorflow/tensorflow/issues/7025), and for cuDNN (…/issues/45068, …/issues/60713).
+_OUT_OF_MEMORY = ("Dst tensor is not initialized", "No algorithm worked", "CUDNN_STATUS_ALLOC_FAILED")
+
 
 def compile_function(
     function: Any, precision: str, devices: Sequence[str | None] = (None,)
@@ -28,7 +32,8 @@ def compile_function(
     Args:
       function: a concrete function of TensorFlow from pixels to vectors. It is frozen where possible.
       precision: `float32`, or on a GPU `float16`. TensorFlow then computes in float16 those operations that its "auto
-        mixed precision" considers safe (https://www.tensorflow.org/guide/graph_optimization).
+        mixed precision" considers safe (https://www.tensorflow.org/guide/graph_optimization). That is an option of the
+        process: functions that were compiled before for another precision compute in this one from now on.
       devices: TensorFlow's names of devices, each of which gets a copy of the model; None for TensorFlow's own choice.
     """
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision": precision == "float16"})
@@ -44,12 +49,18 @@ def compile_function(
             with tf.device(device):
                 output = function(tf.constant(pixels))
         except tf.errors.OpError as error:
-            kind = OutOfDeviceMemory if isinstance(error, tf.errors.ResourceExhaustedError) else InferenceError
+            kind = OutOfDeviceMemory if _is_out_of_memory(error) else InferenceError
             raise kind(f"{type(error).__name__}: {one_line(error)}") from error
         vectors: Vectors = (output[0] if isinstance(output, list) else output).numpy()
         return vectors
 
     return [functools.partial(run, device=device) for device in devices]
+
+
+def _is_out_of_memory(error: tf.errors.OpError) -> bool:
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return True
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def calls_at_once() -> int:

@@ -59,6 +59,11 @@ def test_a_device_without_memory_is_told_from_other_errors():
 
     with pytest.raises(OutOfDeviceMemory, match="^ResourceExhaustedError: OOM when allocating tensor$"):
         failing(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))(PIXELS)
+    copy = "Failed copying input tensor from CPU:0 to GPU:0 in order to run _EagerConst: Dst tensor is not initialized."
+    with pytest.raises(OutOfDeviceMemory, match="^InternalError: Failed copying"):
+        failing(tf.errors.InternalError(None, None, copy))(PIXELS)
+    with pytest.raises(OutOfDeviceMemory, match="^NotFoundError: No algorithm worked!"):
+        failing(tf.errors.NotFoundError(None, None, "No algorithm worked!  Error messages:"))(PIXELS)
     with pytest.raises(InferenceError, match="^InternalError: no kernel$") as error:
         failing(tf.errors.InternalError(None, None, "no kernel"))(PIXELS)
     assert not isinstance(error.value, OutOfDeviceMemory)

@@ -1,0 +1,88 @@
+"""pipeline.report.feed: what a machine could feed, from constructed measurements."""
+
+import pytest
+
+from pipeline.report import feed
+from pipeline.report.feed import Feed
+from transforms.records import StageSeconds
+
+IMAGES = 10_000
+
+
+def stages(threads, decoder):
+    """The stages of a run whose threads and decoder kept cores busy for so many seconds."""
+    return {
+        "bundle": StageSeconds.of("bundle", 100.0, items=IMAGES, calls=2, core_seconds=threads),
+        "decode": StageSeconds.of("decode", 50.0, items=IMAGES, core_seconds=decoder),
+    }
+
+
+def of(times, *, in_processes=False, elsewhere=False, cores=8, worker_processes=1):
+    return feed.of(
+        times,
+        decodes_in_processes=in_processes,
+        decodes_elsewhere=elsewhere,
+        cores=cores,
+        worker_processes=worker_processes,
+    )
+
+
+def test_threads_decode_without_the_lock():
+    measured = of(stages(threads=10.0, decoder=8.0))
+    assert (measured.core_seconds, measured.lock_seconds) == pytest.approx((0.001, 0.0002))
+    assert (measured.images_per_second, measured.of_lock) == pytest.approx((5000, 5000))
+
+
+def test_processes_decode_beside_the_threads():
+    measured = of(stages(threads=2.0, decoder=14.0), in_processes=True)
+    assert (measured.core_seconds, measured.lock_seconds) == pytest.approx((0.0016, 0.0002))
+
+
+def test_threads_that_read_take_cores_too():
+    times = stages(threads=10.0, decoder=8.0) | {"read": StageSeconds.of("read", 1.0, items=IMAGES, core_seconds=5.0)}
+    measured = of(times)
+    assert (measured.core_seconds, measured.lock_seconds) == pytest.approx((0.0015, 0.0002))
+
+
+def test_what_other_machines_decode_takes_no_core_here():
+    measured = of(stages(threads=2.0, decoder=100.0), elsewhere=True)
+    assert (measured.core_seconds, measured.lock_seconds) == pytest.approx((0.0002, 0.0002))
+
+
+@pytest.mark.parametrize(
+    ("cores", "worker_processes", "images_per_second"), [(2, 1, 2000), (8, 1, 5000), (8, 8, 8000), (64, 1, 5000)]
+)
+def test_the_lock_limits_a_process_and_cores_a_machine(cores, worker_processes, images_per_second):
+    measured = Feed(0.001, 0.0002, cores, worker_processes)
+    assert measured.images_per_second == pytest.approx(images_per_second)
+
+
+@pytest.mark.parametrize(("rate", "cores"), [(1, 1), (1000, 1), (1001, 2), (4500, 5)])
+def test_the_cores_of_a_device(rate, cores):
+    assert Feed(0.001, 0.0002, 2, 1).cores_for(rate) == cores
+
+
+FEW = StageSeconds.of("bundle", 9.0, items=999, core_seconds=1.0)
+MANY = StageSeconds.of("bundle", 9.0, items=1000)
+
+
+@pytest.mark.parametrize(
+    "times", [{}, {"bundle": FEW}, {"bundle": MANY}], ids=["nothing embedded", "few images", "no clock"]
+)
+def test_without_a_measurement_there_is_no_feed(times):
+    assert of(times) is None
+
+
+def test_a_lock_that_was_hardly_held():
+    assert of(stages(threads=5.0, decoder=5.1)).lock_seconds > 0
+
+
+def test_facts_and_text():
+    measured = Feed(0.00036, 0.00021, 2, 1)
+    facts = {"images_per_second": 4761.9, "core_ms": 0.36, "lock_ms": 0.21, "cores": 2, "worker_processes": 1}
+    assert measured.facts() == facts
+    text = (
+        "a device of 4,762 images/s at most: an image takes 0.36 ms of a core and at least 0.21 ms of Python's lock; "
+        "0.4 cores for each 1,000 images/s"
+    )
+    assert measured.text() == Feed.of_facts(facts).text() == text

@@ -1,0 +1,75 @@
+"""transforms.models.engines.onnx_runtime: ONNX Runtime on the same bytes."""
+
+import numpy as np
+import pytest
+
+from tests import onnx_models
+from transforms.models.engines import device, onnx_runtime
+from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory
+from transforms.models.image_interface import InterfaceError, derive
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
+
+
+def opened(file):
+    session = onnx_runtime.open_session(file)
+    return onnx_runtime.compiled(session, derive(onnx_runtime.signature(session), None, channels_first=True))
+
+
+@pytest.mark.parametrize("shape", [("n", 3, "h", "w"), ("n", "h", "w", 3), (4, 3, 6, 5)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "scale", "tolerance"),
+    [
+        (onnx_models.FLOAT, 1 / 255, 1e-6),
+        (onnx_models.FLOAT16, 1 / 255, 3e-3),  # 11 bits, in sums of three
+        (onnx_models.UINT8, 1, 1e-4),  # values up to 255
+    ],
+    ids=["float32", "float16", "uint8"],
+)
+def test_vectors(tmp_path, dtype, scale, tolerance, shape):
+    outputs = ((shape[0], onnx_models.DIMENSION, 1, 1),)
+    run = opened(onnx_models.write(tmp_path / "m.onnx", dtype=dtype, shape=shape, outputs=outputs))
+    vectors = run(PIXELS)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, onnx_models.vectors(PIXELS, scale), atol=tolerance)
+
+
+def test_a_signature(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", shape=(1, 3, "h", "w"), dtype=onnx_models.FLOAT16, outputs=((1, 5),))
+    signature = onnx_runtime.signature(onnx_runtime.open_session(file))
+    assert str(signature) == "(images: float16[1, 3, ?, ?]) → vectors: float16[1, 5]"
+
+
+def test_one_vector_for_each_token_is_refused(tmp_path):
+    run = opened(onnx_models.write(tmp_path / "m.onnx", outputs=(("n", "t", onnx_models.DIMENSION),)))
+    with pytest.raises(InterfaceError, match=r"the output 'vectors' has the shape \[4, 30, 5\] for 4 images"):
+        run(PIXELS)
+
+
+def test_an_error_is_one_line(tmp_path):
+    run = opened(onnx_models.write(tmp_path / "m.onnx", shape=(1, 3, 6, 5), outputs=((1, 5),)))
+    with pytest.raises(InferenceError, match=r"\AInvalidArgument: .*\Z") as error:
+        run(PIXELS)
+    assert not isinstance(error.value, OutOfDeviceMemory)
+
+
+def test_what_it_does_not_take(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    with pytest.raises(ValueError, match=r"ONNX Runtime does not take '.*m\.onnx': .*") as error:
+        onnx_runtime.open_session(tmp_path / "m.onnx")
+    assert "\n" not in str(error.value)
+
+
+def test_a_gpu_that_is_asked_for():
+    with pytest.raises(RuntimeError, match="openvino models run on CPUs only: give a model in ONNX"):
+        onnx_runtime.check_gpu("openvino")
+    if not onnx_runtime.has_gpu():
+        with pytest.raises(RuntimeError, match="install onnxruntime-gpu, in place of onnxruntime, in the image"):
+            onnx_runtime.check_gpu("onnx")
+
+
+def test_a_gpu_needs_a_driver(monkeypatch):
+    onnx_runtime.has_gpu.cache_clear()
+    monkeypatch.setattr(device, "has_driver", lambda: False)
+    assert not onnx_runtime.has_gpu()
+    onnx_runtime.has_gpu.cache_clear()

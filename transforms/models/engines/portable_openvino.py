@@ -1,0 +1,129 @@
+"""Portable models in OpenVINO: a file → its network → the same network from uint8 images to float32 vectors."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from transforms.models.engines import openvino_engine
+from transforms.models.image_interface import ImageInterface, dimension
+from transforms.models.portable import PortableModel
+from transforms.models.tensors import Signature, TensorInfo
+
+if TYPE_CHECKING:
+    import openvino
+
+_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "u8": "uint8"}
+# Of an output where any number of images can be called with.
+_TRIAL_IMAGES = 2
+
+
+class NotRunnable(ValueError):
+    """OpenVINO cannot run a model. The message has its reason, with the names of operations that it lacks."""
+
+
+def read(model: PortableModel) -> "openvino.Model":
+    """Returns the network of a model as its file has it.
+
+    Raises:
+      NotRunnable: if OpenVINO is not installed, or does not take the file.
+    """
+    if openvino_engine.openvino is None:
+        raise NotRunnable("OpenVINO is not installed")
+    from openvino.frontend import FrontEndManager
+
+    try:
+        if model.format != "openvino":
+            frontend = FrontEndManager().load_by_framework(model.format)
+            return frontend.convert(frontend.load(str(model.main)))
+        if not _is_xml(model.main):
+            raise ValueError(f"{str(model.main)!r} is not XML")
+        return openvino_engine.openvino.Core().read_model(model.main, model.main.with_suffix(".bin"))
+    except Exception as error:  # each frontend has errors of its own
+        raise NotRunnable(openvino_engine.reason(error)) from error
+
+
+def _is_xml(file: Path) -> bool:
+    """Returns whether a file begins as XML does. For other content, OpenVINO would look for a format that fits."""
+    with file.open("rb") as content:
+        return content.read(1024).lstrip().startswith(b"<")
+
+
+def signature(network: "openvino.Model") -> Signature:
+    """Returns the inputs and outputs of a network. An output without a name has its node's."""
+    return Signature(
+        {_name(port): _info(port) for port in network.inputs}, {_name(port): _info(port) for port in network.outputs}
+    )
+
+
+def adapted(network: "openvino.Model", interface: ImageInterface, image_size: tuple[int, int]) -> "openvino.Model":
+    """Returns the network as uint8 (n, height, width, 3) → float32 (n, dimension). `network` does not change.
+
+    Args:
+      network: from `read`.
+      interface: of the network.
+      image_size: (height, width) in pixels.
+
+    Raises:
+      NotRunnable: if OpenVINO does not take the network for that size.
+      InterfaceError: if the output is not one vector for each image.
+    """
+    from openvino import opset8 as ops
+
+    network = network.clone()
+    batch_size = interface.batch_size or -1
+    try:
+        network.reshape(list(interface.shape(image_size, batch_size)))
+        dimension(
+            _output_shape(network, interface, image_size), interface.batch_size or _TRIAL_IMAGES, interface.output
+        )
+    except RuntimeError as error:
+        raise NotRunnable(openvino_engine.reason(error)) from error
+    images = ops.parameter([batch_size, *image_size, 3], np.uint8, name="images")
+    values = images
+    if interface.dtype != "uint8":
+        values = ops.divide(ops.convert(images, np.float32), np.float32(255))
+    if interface.channels_first:
+        values = ops.transpose(values, np.array([0, 3, 1, 2]))
+    if interface.dtype == "float16":
+        values = ops.convert(values, np.float16)
+    for target in network.input().get_target_inputs():
+        target.replace_source_output(values.output(0))
+    vectors = _port(network, interface.output).get_node().input_value(0)
+    flat = ops.reshape(vectors, np.array([0, -1]), special_zero=True)
+    return openvino_engine.openvino.Model([ops.convert(flat, np.float32)], [images])
+
+
+def parameters(network: "openvino.Model") -> int:
+    """Returns the number of scalars in the weights of a network, which are all constants that are no shapes."""
+    constants = (node.output(0) for node in network.get_ops() if node.get_type_name() == "Constant")
+    return sum(
+        int(np.prod(list(constant.get_shape())))
+        for constant in constants
+        if constant.get_element_type().is_real() or constant.get_element_type().bitwidth <= 8
+    )
+
+
+def _output_shape(network: "openvino.Model", interface: ImageInterface, image_size: tuple[int, int]) -> list[int]:
+    if interface.batch_size is None:
+        network = network.clone()
+        network.reshape(list(interface.shape(image_size, _TRIAL_IMAGES)))
+    shape = _port(network, interface.output).get_partial_shape()
+    if shape.is_dynamic:
+        raise NotRunnable(f"the shape of the output {interface.output!r} depends on the pixels")
+    return list(shape.to_shape())
+
+
+def _port(network: "openvino.Model", name: str) -> "openvino.Output":
+    return next(port for port in network.outputs if _name(port) == name)
+
+
+def _name(port: "openvino.Output") -> str:
+    return port.get_any_name() if port.get_names() else port.get_node().get_friendly_name()
+
+
+def _info(port: "openvino.Output") -> TensorInfo:
+    name = port.get_element_type().get_type_name()
+    shape = port.get_partial_shape()
+    sizes = tuple(size.get_length() if size.is_static else None for size in shape) if shape.rank.is_static else None
+    return TensorInfo(_DTYPES.get(name, name), sizes)
