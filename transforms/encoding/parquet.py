@@ -292,21 +292,28 @@ def _opened(file: BinaryIO, names: Sequence[str]) -> pq.ParquetFile:
     stored = {field.name: field.type for field in opened.schema_arrow}
     for name in (*names, _VECTOR):
         kind = stored.get(name)
-        is_expected = kind == kinds[name] if name in kinds else pa.types.is_fixed_size_list(kind)
-        if not is_expected:
+        if not (kind == kinds[name] if name in kinds else _is_vector(kind)):
             raise ValueError(f"expected the column {name!r} of embeddings, not of type {kind}")
-    _check_sizes(opened.metadata)
+    with _explained("a broken Parquet file"):
+        _check_sizes(opened)
     return opened
 
 
-def _check_sizes(metadata: pq.FileMetaData) -> None:
-    """Raises ValueError if a row group is larger than those that this module writes."""
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        columns = [group.column(i) for i in range(group.num_columns)]
-        # A run of equal numbers takes no bytes in a page, and all of them in memory.
-        size = sum(max(column.total_uncompressed_size, 4 * column.num_values, 0) for column in columns)
-        if not 0 <= size <= _MAX_GROUP_BYTES or group.num_rows > _MAX_GROUP_BYTES:
+def _is_vector(kind: pa.DataType | None) -> bool:
+    return isinstance(kind, pa.FixedSizeListType) and kind.value_type in _VECTOR_TYPES.values()
+
+
+def _check_sizes(opened: pq.ParquetFile) -> None:
+    """Raises ValueError if a row group is larger than those that this module writes.
+
+    It asks for no sizes of columns: where the end of a file contradicts itself, pyarrow 25 would end the process.
+    """
+    row_bytes = 4 * opened.schema_arrow.field(_VECTOR).type.list_size
+    for number in range(opened.num_row_groups):
+        group = opened.metadata.row_group(number)
+        # Equal numbers take hardly any bytes in a page, and all of them in memory.
+        size = max(group.total_byte_size, group.num_rows * row_bytes)
+        if size > _MAX_GROUP_BYTES or not 0 <= group.num_rows <= _MAX_GROUP_BYTES:
             raise ValueError(
                 f"row group {number:,} takes {size:,} bytes for {group.num_rows:,} rows: "
                 f"expected {_MAX_GROUP_BYTES:,} bytes at most"
@@ -326,10 +333,13 @@ def _batches(opened: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterato
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turns Arrow's errors over the content of a file into ValueError. Some are an OSError without a number."""
+    """Turns Arrow's errors over the content of a file into ValueError.
+
+    Some are a RuntimeError, which is what pyarrow makes of errors in C++, and some an OSError without a number.
+    """
     try:
         yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, RuntimeError) as error:
         raise ValueError(f"{what}: {one_line(error)}") from error
     except OSError as error:
         if type(error) is not OSError or error.errno is not None:
@@ -341,6 +351,12 @@ def _group(opened: pq.ParquetFile, group: int) -> dict[str, pa.Array]:
     """Returns the columns of a record in one row group."""
     with _explained("a broken Parquet file"):
         table = opened.read_row_group(group, columns=list(_RECORD))
+        table.validate(full=True)  # texts are UTF-8
+        rows = opened.metadata.row_group(group).num_rows
+        if len(table) != rows:
+            raise ValueError(
+                f"row group {group:,} has {len(table):,} rows: expected {rows:,}, as the end of the file says"
+            )
         return {name: table[name].combine_chunks() for name in _RECORD}
 
 
