@@ -161,8 +161,9 @@ def test_records_in_float16(samples, tmp_path, output_format):
     code = f"import tensorflow as tf\n{snippet}\nprint(next(iter(vectors)).numpy().shape)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "(1280,)\n"
-    again = run_pipeline(tmp_path, "--input", SAMPLES[0].parent, "--run_id=again", *flags)
-    assert json.loads((tmp_path / "runs/again.json").read_text())["counts"]["skipped"] == run.counts["listed"], again
+    assert run_pipeline(tmp_path, "--input", SAMPLES[0].parent, "--run_id=again", *flags).code == 0
+    counts = json.loads((tmp_path / "runs/again.json").read_text())["counts"]
+    assert counts["skipped"] == counts["listed"] == len(SAMPLES)
 
 
 def test_parquet_files_replace_tfrecords_of_a_run(tmp_path):
