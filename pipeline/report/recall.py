@@ -12,6 +12,8 @@ from transforms.records import Embedding
 
 NEIGHBOURS = 10
 SAMPLE = 1000
+# Bounds the memory for cosines.
+_ROWS_AT_ONCE = 100
 
 
 @dataclasses.dataclass(eq=False)
@@ -59,16 +61,24 @@ def recall(vectors: npt.NDArray[np.float32]) -> float:
     Args:
       vectors: float32 (n, dimension), n above NEIGHBOURS.
     """
-    exact, narrowed = _nearest(vectors), _nearest(vectors.astype(np.float16))
-    common = sum(len(np.intersect1d(*rows)) for rows in zip(exact, narrowed, strict=True))
-    return common / exact.size
+    exact, narrowed = _units(vectors), _units(vectors.astype(np.float16))
+    common = 0
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        rows = range(start, min(start + _ROWS_AT_ONCE, len(vectors)))
+        both = zip(_nearest(exact, rows), _nearest(narrowed, rows), strict=True)
+        common += sum(len(np.intersect1d(*neighbours)) for neighbours in both)
+    return common / (len(vectors) * NEIGHBOURS)
 
 
-def _nearest(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
-    """Returns the numbers of the nearest vectors of each vector, without itself, (n, NEIGHBOURS)."""
-    wide = vectors.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    units = wide / np.where(norms > 0, norms, 1)
-    cosines = units @ units.T
-    np.fill_diagonal(cosines, -np.inf)
+def _units(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    units = vectors.astype(np.float64)
+    norms = np.linalg.norm(units, axis=1, keepdims=True)
+    units /= np.where(norms > 0, norms, 1)
+    return units
+
+
+def _nearest(units: npt.NDArray[np.float64], rows: range) -> npt.NDArray[np.intp]:
+    """Returns the numbers of the nearest vectors of some vectors, without themselves, (len(rows), NEIGHBOURS)."""
+    cosines = units[rows.start : rows.stop] @ units.T
+    cosines[np.arange(len(rows)), rows] = -np.inf
     return np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
