@@ -37,6 +37,7 @@ from transforms import journal, keys, read
 from transforms import list as listing
 from transforms.encoding import compressed, examples, tfrecord
 from transforms.images import decoding, fast_jpeg, jpeg_header
+from transforms.images.resizing import RESIZE_MODES
 from transforms.models import class_names, portable
 from transforms.models import notes as model_notes
 from transforms.parts import Label
@@ -112,7 +113,7 @@ def _decode(image_format: str, content: bytes) -> None:
     """Decodes a picture. Its first two bytes are the resize mode and the size."""
     if len(content) < 2:
         return
-    mode = decoding.RESIZE_MODES[content[0] % 3]
+    mode = RESIZE_MODES[content[0] % 3]
     size, encoded = (1 + content[0] % 64, 1 + content[1] % 64), content[2:]
     libraries = (fast_jpeg.simplejpeg, None) if image_format == "jpeg" else (fast_jpeg.simplejpeg,)
     usual, results = fast_jpeg.simplejpeg, []

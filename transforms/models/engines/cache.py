@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from transforms.models import handles
 from transforms.models.engines import openvino_engine
+from transforms.models.preprocessing import Preprocessing
 from transforms.models.spec import ModelSpec
 from transforms.storage import complete, private
 
@@ -51,10 +52,11 @@ def read_spec(request: Sequence[object]) -> ModelSpec | None:
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
-        return ModelSpec(**facts | lists)
+        preprocessing = Preprocessing.of_facts(facts["preprocessing"])
+        return ModelSpec(**facts | lists | {"preprocessing": preprocessing})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         _remove(file, error)
         return None
 
@@ -71,7 +73,10 @@ def write_spec(request: Sequence[object], spec: ModelSpec) -> None:
 def network_entry(spec: ModelSpec) -> Path:
     """Returns the path of the cache entry for the network of a model. It reads the model's files for their digest."""
     files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
-    return _entry("network", files, spec.format, spec.signature, spec.tags, spec.image_size, openvino_engine.identity())
+    values = spec.preprocessing.values()
+    return _entry(
+        "network", files, spec.format, spec.signature, spec.tags, spec.image_size, values, openvino_engine.identity()
+    )
 
 
 def read_network(entry: Path) -> "openvino.Model | None":
@@ -101,7 +106,8 @@ def agreement_entry(spec: ModelSpec) -> Path:
     It reads the model's files for their digest.
     """
     files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
-    return _entry("agreement", files, spec.output, spec.image_size, openvino_engine.identity())
+    values = spec.preprocessing.values()
+    return _entry("agreement", files, spec.output, spec.image_size, values, openvino_engine.identity())
 
 
 def has(entry: Path) -> bool:

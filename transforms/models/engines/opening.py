@@ -12,6 +12,7 @@ from transforms.models import catalog, handles, hub
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
+from transforms.models.preprocessing import Preprocessing
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 
@@ -57,13 +58,24 @@ def _open(spec: ModelSpec, files_state: object) -> Opened:
     device.has_gpu()  # sets memory growth, which has to precede the first use of the GPU
     loaded = _LOADERS[spec.format](spec)
 
-    # One trace serves every batch size. Pixels go to the device as bytes and become floats there, in [0, 1], the range
-    # of TF-Hub's common image signature. Each network rescales that range itself.
+    # One trace serves every batch size. Pixels go to the device as bytes and become floats there.
     @tf.function(input_signature=[tf.TensorSpec((None, *spec.image_size, 3), tf.uint8)], autograph=False)
     def from_pixels(pixels: tf.Tensor) -> tf.Tensor:
-        return loaded.embed(tf.cast(pixels, tf.float32) / 255.0)
+        return loaded.embed(values(pixels, spec.preprocessing, as_bytes=loaded.takes_bytes))
 
     return Opened(from_pixels.get_concrete_function(), loaded.model)
+
+
+def values(pixels: tf.Tensor, preprocessing: Preprocessing, *, as_bytes: bool = False) -> tf.Tensor:
+    """Returns the values that a network takes for uint8 (n, height, width, 3): float32, or uint8 if `as_bytes`."""
+    if preprocessing.channels == "bgr":
+        pixels = tf.reverse(pixels, [-1])
+    if as_bytes:
+        return pixels
+    floats = tf.cast(pixels, tf.float32)
+    if preprocessing.pixel_range == "0..1":
+        return floats / 255.0
+    return floats * tf.constant(preprocessing.scale) + tf.constant(preprocessing.offset)
 
 
 def load_efficientnet_lite0(name: str) -> EfficientNetLite0:

@@ -8,6 +8,7 @@ import numpy as np
 from transforms.models.engines import openvino_engine
 from transforms.models.image_interface import ImageInterface, dimension
 from transforms.models.portable import PortableModel
+from transforms.models.preprocessing import TF_HUB, Preprocessing
 from transforms.models.tensors import Signature, TensorInfo
 
 if TYPE_CHECKING:
@@ -56,13 +57,19 @@ def signature(network: "openvino.Model") -> Signature:
     )
 
 
-def adapted(network: "openvino.Model", interface: ImageInterface, image_size: tuple[int, int]) -> "openvino.Model":
+def adapted(
+    network: "openvino.Model",
+    interface: ImageInterface,
+    image_size: tuple[int, int],
+    preprocessing: Preprocessing = TF_HUB,
+) -> "openvino.Model":
     """Returns the network as uint8 (n, height, width, 3) → float32 (n, dimension). `network` does not change.
 
     Args:
       network: from `read`.
       interface: of the network.
       image_size: (height, width) in pixels.
+      preprocessing: how pixels become the values that the network takes. If it takes bytes, only their order is used.
 
     Raises:
       NotRunnable: if OpenVINO does not take the network for that size.
@@ -81,8 +88,15 @@ def adapted(network: "openvino.Model", interface: ImageInterface, image_size: tu
         raise NotRunnable(openvino_engine.reason(error)) from error
     images = ops.parameter([batch_size, *image_size, 3], np.uint8, name="images")
     values = images
+    if preprocessing.channels == "bgr":
+        values = ops.gather(values, np.array([2, 1, 0]), np.array(3))
     if interface.dtype != "uint8":
-        values = ops.divide(ops.convert(images, np.float32), np.float32(255))
+        values = ops.convert(values, np.float32)
+        if preprocessing.pixel_range == "0..1":
+            values = ops.divide(values, np.float32(255))
+        else:
+            scale, offset = (np.array(triple, np.float32) for triple in (preprocessing.scale, preprocessing.offset))
+            values = ops.add(ops.multiply(values, scale), offset)
     if interface.channels_first:
         values = ops.transpose(values, np.array([0, 3, 1, 2]))
     if interface.dtype == "float16":

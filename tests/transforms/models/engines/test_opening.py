@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from transforms.models.engines import opening
+from transforms.models.preprocessing import TF_HUB, Preprocessing, of_range
 from transforms.models.spec import ModelSpec
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), np.uint8)
@@ -88,3 +89,23 @@ def test_a_model_that_is_not_there(tmp_path):
     spec = ModelSpec("m", "tf2", str(tmp_path / "none"), "", ("serve",), 3, (6, 5), "")
     with pytest.raises(ValueError, match=f"model='{tmp_path}/none'"):
         opening.open_model(spec)
+
+
+def test_a_model_gets_the_values_that_it_was_trained_with(tmp_path):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 0.2), "bgr")
+    spec = dataclasses.replace(saved(tmp_path / "m"), preprocessing=preprocessing)
+    expected = 2.0 * (MEANS[:, ::-1] - preprocessing.mean) / preprocessing.std
+    np.testing.assert_allclose(opening.open_model(spec)(PIXELS), expected, rtol=1e-5)
+    spec = dataclasses.replace(spec, preprocessing=of_range("0..255").preprocessing())
+    np.testing.assert_allclose(opening.open_model(spec)(PIXELS), 2.0 * 255 * MEANS, rtol=1e-5)
+
+
+def test_a_model_that_takes_bytes_gets_them_as_they_are(tmp_path):
+    module = tf.Module()
+    serve = tf.function(lambda images: tf.reduce_mean(tf.cast(images, tf.float32), [1, 2]))
+    signature = serve.get_concrete_function(tf.TensorSpec((None, None, None, 3), tf.uint8, name="images"))
+    tf.saved_model.save(module, str(tmp_path), signatures=signature)
+    for preprocessing, values in ((TF_HUB, PIXELS), (Preprocessing(channels="bgr"), PIXELS[..., ::-1])):
+        spec = ModelSpec("m", "tf2", str(tmp_path), "serving_default", ("serve",), 3, PIXELS.shape[1:3], "")
+        opened = opening.open_model(dataclasses.replace(spec, preprocessing=preprocessing))
+        np.testing.assert_allclose(opened(PIXELS), values.mean(axis=(1, 2)), rtol=1e-5)

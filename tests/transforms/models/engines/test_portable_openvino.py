@@ -7,6 +7,7 @@ from tests import onnx_models
 from transforms.models import portable
 from transforms.models.engines import openvino_engine, portable_openvino
 from transforms.models.image_interface import InterfaceError, derive
+from transforms.models.preprocessing import Preprocessing
 
 openvino = pytest.importorskip("openvino")
 
@@ -101,3 +102,16 @@ def test_what_is_no_model_is_one_line(tmp_path, name):
 def test_weights_are_counted(tmp_path):
     network = portable_openvino.read(portable.find(onnx_models.write(tmp_path / "m.onnx")))
     assert portable_openvino.parameters(network) == 3 * onnx_models.DIMENSION
+
+
+@pytest.mark.parametrize("dtype", [onnx_models.FLOAT, onnx_models.UINT8], ids=["float32", "uint8"])
+@pytest.mark.parametrize("shape", [("n", 3, "h", "w"), ("n", "h", "w", 3)], ids=["NCHW", "NHWC"])
+def test_values_of_another_range_and_order(tmp_path, dtype, shape):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 0.2), "bgr")
+    network = portable_openvino.read(portable.find(onnx_models.write(tmp_path / "m.onnx", dtype=dtype, shape=shape)))
+    interface = derive(portable_openvino.signature(network), None, channels_first=True)
+    values = PIXELS[..., ::-1]  # a network that takes bytes gets them in its order, as they are
+    if dtype == onnx_models.FLOAT:
+        values = (values / 255 - preprocessing.mean) / preprocessing.std
+    vectors = vectors_of(portable_openvino.adapted(network, interface, SIZE, preprocessing))
+    np.testing.assert_allclose(vectors, onnx_models.vectors(values, 1), rtol=1e-5, atol=1e-4)
