@@ -103,7 +103,10 @@ def test_a_turned_image_is_turned(orientation):
     resizing = Resizing("crop", "bicubic", 0.875)
     expected = decoding.decode(data.encoded(upright, "PNG"), (56, 48), resizing).pixels
     difference = np.abs(np.subtract(decoding.decode(turned, (56, 48), resizing).pixels, expected, dtype=np.int16))
-    assert difference.max() <= 1  # Pillow rounds between the two axes, and takes them in the other order
+    if orientation < 5:
+        assert not difference.any()
+    else:  # Pillow rounds and clips between the two axes, and takes them in the other order
+        assert difference.mean() < 0.3 and np.quantile(difference, 0.99) <= 1
 
 
 def test_the_default_is_the_one_of_earlier_versions():
