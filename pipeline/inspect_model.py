@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import command, model_flags
+from pipeline import command, model_flags, spread
 from pipeline.parser import add_batch_size, add_billing_project
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
@@ -55,6 +55,7 @@ def _inspect(flags: argparse.Namespace) -> str:
         "preprocessing": spec.preprocessing.text(),
         "dimension": spec.dimension,
         **({"vectors": "of length 1"} if spec.normalize else {}),
+        **_spread(spec),
         **_cost(spec, flags.batch_size),
         "digest": spec.digest,
     }
@@ -106,6 +107,15 @@ def _interface(spec: ModelSpec) -> dict[str, Any]:
         "images": f"{interface.dtype} {'NCHW' if interface.channels_first else 'NHWC'}, "
         f"{interface.batch_size or 'any number'} a call",
     }
+
+
+def _spread(spec: ModelSpec) -> dict[str, Any]:
+    """Returns the median cosine between sample images and a warning, if any; an empty dict for a bundled model."""
+    found = spread.finding(spec)
+    if found is None:
+        return {}
+    text = spread.warning(spec, found)
+    return {"spread": f"median cosine {found.spread:.3f} between sample images"} | ({"warning": text} if text else {})
 
 
 def _cost(spec: ModelSpec, batch_size: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The summary of a run: the text for people at its end."""
 
+from pipeline import spread
 from pipeline.options import EmbedConfig
 from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
@@ -21,6 +22,8 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest']}",
     ]
+    if (cosine := report.model.get("spread")) is not None and cosine > spread.MOST:
+        lines.append(f"  warning   vectors of different photographs hardly differ: median cosine {cosine:.3f}")
     if config.output:
         vectors = write_tfrecord.directory(config.output, report.run_id)
         lines += [

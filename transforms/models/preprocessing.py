@@ -87,15 +87,17 @@ class Preprocessing:
             if (value := getattr(self, field.name)) != field.default
         }
 
+    def pixels_text(self) -> str:
+        """Returns the values that pixels become, for people."""
+        if self.pixel_range:
+            return f"pixels in {self.pixel_range}"
+        mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std))
+        return f"pixels / 255, less the mean {mean}, over {std}"
+
     def text(self) -> str:
         """Returns the preprocessing in one line, for people."""
-        if self.pixel_range:
-            pixels = f"pixels in {self.pixel_range}"
-        else:
-            mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std))
-            pixels = f"pixels / 255, less the mean {mean}, over {std}"
         crop = f", the centre {self.crop_fraction:g} of each side" if self.crop_fraction != 1 else ""
-        return f"{pixels}, {self.channels.upper()}, {self.resize_mode}, {self.interpolation}{crop}"
+        return f"{self.pixels_text()}, {self.channels.upper()}, {self.resize_mode}, {self.interpolation}{crop}"
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> "Preprocessing":

@@ -232,7 +232,7 @@ def _as_bytes(name: str, preprocessing: Preprocessing) -> Preprocessing:
     """Returns the preprocessing of a model that takes pixels as bytes. Raises ValueError for other values."""
     if preprocessing.pixel_range not in ("0..1", AS_BYTES):
         raise ValueError(
-            f"model={name!r} takes pixels as bytes, and not {preprocessing.text().partition(', RGB')[0]}: "
+            f"model={name!r} takes pixels as bytes, and not {preprocessing.pixels_text()}: "
             f"give --pixel_range {AS_BYTES}"
         )
     mean, std = RANGES[AS_BYTES]
@@ -272,19 +272,12 @@ def _dimension(draft: ModelSpec) -> int:
     """Returns the length of a model's vectors, from a call with two black images."""
     import numpy as np
 
-    from transforms.models import portable
+    from transforms.models.engines import trial
     from transforms.models.image_interface import InterfaceError
 
     black = np.zeros((2, *draft.image_size, 3), np.uint8)
     try:
-        if draft.format in portable.FORMATS.values():
-            from transforms.models.engines import loading
-
-            vectors = loading.load(draft)(black)
-        else:
-            from transforms.models.engines import opening
-
-            vectors = opening.open_model(draft)(black)
+        vectors = trial.embed(draft, black)
     except InterfaceError as error:
         raise ValueError(f"model={draft.name!r}: {error}") from error
     except ValueError:

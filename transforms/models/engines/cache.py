@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_SPEC, _NETWORK = "spec.json", "network.xml"
+_SPEC, _NETWORK, _FINDING = "spec.json", "network.xml", "finding.json"
 
 
 def directory() -> Path:
@@ -108,6 +108,33 @@ def agreement_entry(spec: ModelSpec) -> Path:
     files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
     values = spec.preprocessing.values()
     return _entry("agreement", files, spec.output, spec.image_size, values, openvino_engine.identity())
+
+
+def finding_entry(spec: ModelSpec) -> Path:
+    """Returns the path of the entry with what the sample images show of a model."""
+    return _entry("finding", spec.digest, spec.format, spec.location)
+
+
+def read_finding(entry: Path) -> tuple[float, float | None] | None:
+    """Returns the numbers in an entry, None if there is none."""
+    file = entry / _FINDING
+    if not (_may_use(entry.parent) and file.exists()):
+        return None
+    try:
+        spread, rescaling = json.loads(file.read_text(encoding="utf-8"))
+        return float(spread), None if rescaling is None else float(rescaling)
+    except (OSError, ValueError, TypeError) as error:
+        _remove(file, error)
+        return None
+
+
+def write_finding(entry: Path, numbers: Sequence[float | None]) -> None:
+    """Writes numbers into an entry."""
+
+    def write(directory: Path) -> None:
+        (directory / _FINDING).write_text(json.dumps(list(numbers)), encoding="utf-8")
+
+    _write_entry(entry, write)
 
 
 def has(entry: Path) -> bool:
