@@ -36,12 +36,15 @@ _APPLICATIONS = {
 _RESCALING_INSIDE = (
     r"efficientnetb[0-7]|efficientnetv2-(b[0-3]|s|m|l)|MobileNetV3(Small|Large)|convnext_(tiny|small|base|large|xlarge)"
 )
-# The registered names of KerasHub's image encoders → what the image converters of their presets compute.
-_KERAS_HUB = {
+KERAS_HUB = "keras_hub"
+# The registered names of KerasHub's image encoders → the values that these networks were trained on.
+_ENCODERS = {
     "keras_hub>CLIPVisionEncoder": Choices(mean=_CLIP_MEAN, std=_CLIP_STD, interpolation="bicubic"),
     "keras_hub>SigLIPVisionEncoder": of_range("-1..1").over(Choices(interpolation="bicubic")),
     "keras_hub>DINOV2Backbone": Choices(mean=_IMAGENET_MEAN, std=_IMAGENET_STD, interpolation="bicubic"),
 }
+
+_WITH_CLASS_TOKEN = ("keras_hub>CLIPVisionEncoder", "keras_hub>DINOV2Backbone")
 
 
 class KerasFile(NamedTuple):
@@ -52,6 +55,7 @@ class KerasFile(NamedTuple):
       registered_name: of its class; "" for the classes of Keras itself.
       image_size: the (height, width) that its input is fixed to, in pixels; None where it is free.
       rescaling: (scale, offset) of the layer behind the input, if that is a Rescaling with two numbers.
+      has_class_token: whether the first of its tokens stands for the whole image, as KerasHub's own poolers take it.
       packages: those that its classes are registered by, such as `keras_hub`.
     """
 
@@ -60,6 +64,7 @@ class KerasFile(NamedTuple):
     image_size: tuple[int, int] | None
     rescaling: tuple[float, float] | None
     packages: frozenset[str]
+    has_class_token: bool
 
     def known(self) -> Choices:
         """Returns the preprocessing of a model that this project knows by its name; no choice for any other."""
@@ -68,7 +73,7 @@ class KerasFile(NamedTuple):
                 return MODES[mode]
         if re.fullmatch(_RESCALING_INSIDE, self.name) and self.rescaling:
             return of_range(AS_BYTES)
-        return _KERAS_HUB.get(self.registered_name, Choices())
+        return _ENCODERS.get(self.registered_name, Choices())
 
 
 def read(file: Path) -> KerasFile:
@@ -92,12 +97,15 @@ def read(file: Path) -> KerasFile:
     config = _dict(facts.get("config"))
     layers = [_dict(layer) for layer in _list(config.get("layers"))]
     shape = _list(_dict(layers[0].get("config")).get("batch_shape")) if layers else []
+    if image_shape := _list(config.get("image_shape")):  # of KerasHub's encoders
+        shape = [None, *image_shape]
     return KerasFile(
         name=str(config.get("name", "")),
         registered_name=str(facts.get("registered_name") or ""),
         image_size=_size(shape or _list(_dict(facts.get("build_config")).get("input_shape"))),
         rescaling=_rescaling(layers[1]) if len(layers) > 1 else None,
         packages=frozenset(_packages(facts)),
+        has_class_token=facts.get("registered_name") in _WITH_CLASS_TOKEN,
     )
 
 

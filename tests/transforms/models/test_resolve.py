@@ -217,3 +217,25 @@ def test_scores_of_classes_are_not_normalized(tmp_path):
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
     with pytest.raises(ValueError, match="gives classes, whose scores normalize would change: expected it without"):
         resolve(str(tmp_path), (8, 9), normalize=True)
+
+
+def test_an_export_of_keras_is_not_asked_for_the_size_that_it_serves(tmp_path):
+    inputs = keras.Input((9, 7, 3))
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).export(str(tmp_path), verbose=False)
+    spec = resolve(str(tmp_path))
+    assert (spec.image_size, spec.dimension) == ((9, 7), 3)
+
+
+def test_a_size_that_is_asked_for_or_noted_precedes_that_of_serving_default(tmp_path):
+    module = tf.Module()
+    module.__call__ = tf.function(
+        lambda x: tf.reduce_mean(x, [1, 2]), [tf.TensorSpec((None, None, None, 3), tf.float32)]
+    )
+    serve = tf.function(module.__call__).get_concrete_function(
+        tf.TensorSpec((None, 9, 7, 3), tf.float32, name="images")
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures=serve)
+    assert resolve(str(tmp_path)).image_size == (9, 7)
+    assert resolve(str(tmp_path), (8, 8)).image_size == (8, 8)
+    notes.write(tmp_path, image_size=(5, 6))
+    assert resolve(str(tmp_path)).image_size == (5, 6)

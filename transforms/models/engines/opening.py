@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from transforms.models import catalog, handles, hub
+from transforms.models import catalog, handles, hub, keras_file
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
@@ -96,6 +97,9 @@ def _keras(spec: ModelSpec) -> hub.Loaded:
     import keras
 
     path = handles.local_path(spec.location, spec.billing_project)
+    file = keras_file.read(path)
+    if keras_file.KERAS_HUB in file.packages:
+        _register_keras_hub(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     # Keras raises errors of any class for a file that it does not take. Nothing of the network is left then.
@@ -105,8 +109,53 @@ def _keras(spec: ModelSpec) -> hub.Loaded:
             f"({one_line(error, 120)}): expected layers of Keras only, no Lambda; if it is your own, export it by "
             "`model.export(DIR)` and give DIR"
         ) from error
-    return hub.Loaded(embed=functools.partial(model, training=False), model=model)
+    inputs = getattr(model, "input", None)  # a Sequential has none before its first call
+    names = list(inputs) if isinstance(inputs, dict) else []
 
+    def embed(images: tf.Tensor) -> tf.Tensor:
+        outputs = model(dict.fromkeys(names, images) if names else images, training=False)
+        return _pooled(outputs, path, has_class_token=file.has_class_token)
+
+    return hub.Loaded(embed=embed, model=model)
+
+
+def _register_keras_hub(path: Path) -> None:
+    """Imports KerasHub, which lets Keras find its layers. Raises ValueError if it is not installed."""
+    try:
+        import keras_hub  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"model={str(path)!r} has layers of KerasHub, which cannot be imported ({one_line(error, 120)}): expected "
+            "the package keras-hub, here and on the workers; or export it by `model.export(DIR)` and give DIR"
+        ) from error
+
+
+def _pooled(outputs: Any, path: Path, *, has_class_token: bool) -> tf.Tensor:
+    """Returns the vector of each image, float32 (n, dimension), among the outputs of a Keras model.
+
+    Args:
+      outputs: a tensor, or several by name.
+      path: of the model, for messages.
+      has_class_token: whether the first token of a sequence, (n, tokens, dimension), stands for the image.
+
+    Raises:
+      ValueError: if no output is known to be that.
+    """
+    if isinstance(outputs, dict):
+        name = next((name for name in _POOLED_OUTPUTS if name in outputs), None)
+        if name is None:
+            raise ValueError(
+                f"model={str(path)!r} has the outputs {', '.join(sorted(outputs))}, and none of "
+                f"{', '.join(_POOLED_OUTPUTS)}: save a model whose only output is one vector per image"
+            )
+        outputs = outputs[name]
+    if has_class_token and outputs.shape.rank == 3:
+        outputs = outputs[:, 0]
+    return tf.cast(outputs, tf.float32)
+
+
+# The names of an image's vector among the outputs of KerasHub's and Hugging Face's encoders.
+_POOLED_OUTPUTS = ("pooled_output", "pooler_output", "image_embeds")
 
 _BUNDLED = {"efficientnet_lite0": load_efficientnet_lite0}
 
