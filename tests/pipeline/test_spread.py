@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from pipeline import launch, options, spread
 from pipeline.sample_pixels import sample_pixels
-from tests import onnx_models
+from tests import keras_models, onnx_models
 from transforms.models.engines import loading, trial
 from transforms.models.preprocessing import Choices, of_range
 from transforms.models.resolve import resolve
@@ -110,3 +110,16 @@ def test_the_run_says_so_before_it_starts_and_the_report_has_the_spread(saved, t
         assert report["model"]["preprocessing"]["std"] == ([1.0] * 3 if is_wrong else [1 / 255] * 3)
         assert ("warning: model " in said.err) == is_wrong
         assert ("vectors of different photographs hardly differ" in said.out) == is_wrong
+
+
+def test_real_weights_in_a_keras_model_that_expects_bytes(model, tmp_path):
+    """The bundled network in Keras: warned of by default, and the bundled model's vectors with the right range."""
+    keras_models.bundled().save(tmp_path / "m.keras")
+    wrong, right = (resolve(str(tmp_path / "m.keras"), choices=choices) for choices in (Choices(), AS_BYTES))
+    assert "--pixel_range 0..255" in spread.warning(wrong, spread.finding(wrong))
+    assert spread.finding(wrong).spread > 0.999  # measured: 0.9995, and 0.146 with the right range
+    assert spread.finding(right).spread < 0.2 and spread.warning(right, spread.finding(right)) is None
+    pixels = sample_pixels(right)
+    expected, vectors = loading.load(model)(pixels), loading.load(right)(pixels)
+    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(vectors, axis=1)
+    assert ((expected * vectors).sum(axis=1) / lengths).min() > 0.9999

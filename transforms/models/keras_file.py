@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from transforms.models import archives
 from transforms.models.preprocessing import AS_BYTES, Choices, of_range
 from transforms.one_line import one_line
-
-# The configuration of the largest model of keras.applications, NASNetLarge, has under 2 MB.
-_MAX_BYTES = 2**24
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -86,8 +84,10 @@ def read(file: Path) -> KerasFile:
     try:
         with zipfile.ZipFile(file) as archive:
             info = archive.getinfo("config.json")
-            if info.file_size > _MAX_BYTES:
-                raise ValueError(f"its config.json has {info.file_size} bytes: expected at most {_MAX_BYTES}")
+            if info.file_size > archives.MAX_JSON_BYTES:
+                raise ValueError(
+                    f"its config.json has {info.file_size} bytes: expected {archives.MAX_JSON_BYTES} or less"
+                )
             facts = json.loads(archive.read(info))
     except (OSError, ValueError, KeyError, RecursionError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{named} is not a .keras file: {one_line(error)}") from error
