@@ -4,7 +4,8 @@ A network that gets another range than it was trained on runs, and gives nearly 
 """
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.sample_pixels import sample_pixels
 from transforms.models.preprocessing import AS_BYTES
@@ -69,6 +70,12 @@ def _median_cosine(vectors: "Vectors") -> float:
     unit = vectors / lengths[:, None]
     first, second = np.triu_indices(len(unit), k=1)
     return round(float(np.median((unit[first] * unit[second]).sum(axis=1))), 6)
+
+
+def too_large(facts: Mapping[str, Any]) -> float | None:
+    """Returns the spread in the field `model` of a report if it is above MOST; else None."""
+    value = facts.get("spread")
+    return value if isinstance(value, float) and value > MOST else None
 
 
 def warning(model: ModelSpec, found: Finding | None) -> str | None:

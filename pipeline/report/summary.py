@@ -22,7 +22,7 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest']}",
     ]
-    if (cosine := report.model.get("spread")) is not None and cosine > spread.MOST:
+    if cosine := spread.too_large(report.model):
         lines.append(f"  warning   vectors of different photographs hardly differ: median cosine {cosine:.3f}")
     if config.output:
         vectors = write_tfrecord.directory(config.output, report.run_id)

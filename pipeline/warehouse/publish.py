@@ -188,7 +188,7 @@ def publish(publication: Publication, report: RunReport, before_publishing: Call
 
 def _warn_of_spread(report: RunReport) -> None:
     """Logs that vectors hardly differ. The rows are published: an untrained model has such vectors too."""
-    if (cosine := report.model.get("spread")) is not None and cosine > spread.MOST:
+    if cosine := spread.too_large(report.model):
         _LOG.warning(
             "run %s: the median cosine between sample images is %.3f, more than %.2f: the model seems to get other "
             "pixels than it was trained on",

@@ -38,7 +38,7 @@ from transforms import list as listing
 from transforms.encoding import compressed, examples, tfrecord
 from transforms.images import decoding, fast_jpeg, jpeg_header
 from transforms.images.resizing import RESIZE_MODES
-from transforms.models import class_names, portable
+from transforms.models import class_names, portable, preprocessing_files
 from transforms.models import notes as model_notes
 from transforms.parts import Label
 from transforms.records import EncodedImage, Failure, ImageRef
@@ -332,6 +332,19 @@ def notes(content: bytes) -> None:
             reader(directory)
 
 
+def preprocessing(content: bytes) -> None:
+    """Reads the files beside a model that tell its preprocessing."""
+    directory = Path(_directory().name, "preprocessing")
+    directory.mkdir(exist_ok=True)
+    for name in preprocessing_files.NAMES:
+        (directory / name).write_bytes(content)
+        preprocessing_files.text(directory)
+        with contextlib.suppress(ValueError):
+            size = preprocessing_files.choices(directory).image_size
+            assert size is None or min(size) > 0
+        (directory / name).unlink()
+
+
 def onnx_files(content: bytes) -> None:
     """Reads which files an ONNX model names."""
     file = _file("m.onnx", content)
@@ -365,5 +378,6 @@ def all_targets() -> dict[str, Target]:
         "keys": Target(key_texts, seeds.keys),
         "names": Target(names, lambda: [b"/a/20260102T030405.678Z-embedded-0a.tfrecord", b"\2\0ab", *seeds.keys()]),
         "notes": Target(notes, seeds.notes, repairs.json_values),
+        "preprocessing": Target(preprocessing, seeds.preprocessing_files, repairs.json_values),
         "onnx": Target(onnx_files, seeds.onnx_models),
     }

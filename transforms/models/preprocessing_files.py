@@ -257,7 +257,10 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Choices]] = {
 
 
 def _shown(value: Any) -> str:
-    shown = json.dumps(value)
+    try:
+        shown = json.dumps(value)
+    except RecursionError:  # its parser just reaches so deep
+        return f"a deep {type(value).__name__}"
     return shown if len(shown) <= 60 else f"{shown[:60]}…"
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from transforms.models import handles, keras_file, portable
+from transforms.models import handles, portable
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.spec import ModelSpec
 
@@ -26,15 +26,15 @@ def rescaling(spec: ModelSpec) -> float | None:
     """Returns the factor by which the network first multiplies the values that it gets.
 
     Returns:
-      None where it begins otherwise, or where that is not certain: a SavedModel is not looked into.
+      None where it begins otherwise, or where that is not certain.
     """
-    path = handles.local_path(spec.location, spec.billing_project)
-    if spec.format == "keras":
-        first = keras_file.read(path).rescaling
-        return first[0] if first else None
-    model = portable.find(path)
+    model = portable.find(handles.local_path(spec.location, spec.billing_project))
     if model is None:
-        return None
+        from transforms.models.engines import graph_start, opening
+
+        # The first factor is of the preprocessing in front of the network.
+        _, *own = [*graph_start.factors(opening.open_model(spec).function), None][:2]
+        return own[0] if own else None
     from transforms.models.engines import portable_openvino
 
     try:
