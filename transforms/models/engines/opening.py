@@ -126,7 +126,8 @@ def _register_keras_hub(path: Path) -> None:
     except ImportError as error:
         raise ValueError(
             f"model={str(path)!r} has layers of KerasHub, which cannot be imported ({one_line(error, 120)}): expected "
-            "the package keras-hub here and on the workers, the extra [keras-hub]; or export it by `model.export(DIR)` and give DIR"
+            "the package keras-hub here and on the workers, the extra [keras-hub]; or export it by `model.export(DIR)` "
+            "and give DIR"
         ) from error
 
 
