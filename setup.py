@@ -30,10 +30,13 @@ EXTRAS = {
     "heic": ["pillow-heif>=1.1"],
     # ONNX models that OpenVINO cannot run, and the check of those that it can. On GPUs: onnxruntime-gpu in its place.
     "onnx": ["onnxruntime>=1.20"],
+    # The layers of KerasHub's encoders, as in a .keras file of CLIP's vision tower.
+    "keras-hub": ["keras-hub>=0.32"],
     "test": [
         "pillow-heif>=1.1",
         "onnx>=1.17",  # writes models
         "onnxruntime>=1.20",
+        "keras-hub>=0.32",
         "pytest>=8",
         "pytest-xdist>=3.6",
         "gcp-storage-emulator==2026.7.19",

@@ -129,7 +129,7 @@ def _forget_clients() -> None:
 @pytest.fixture(scope="session")
 def model() -> ModelSpec:
     """The bundled model, with its own image size."""
-    return catalog.bundled(catalog.DEFAULT, None, "stretch")
+    return catalog.bundled(catalog.DEFAULT)
 
 
 def _imported(network: str, version: int, *heads: str) -> dict[str, ImportReport]:
