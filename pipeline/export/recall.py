@@ -68,4 +68,4 @@ def _scores(queries: Matrix, matrix: Matrix, metric: str) -> Matrix:
 
 def _unit(matrix: Matrix) -> Matrix:
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.where(lengths, lengths, 1)
+    return np.asarray(matrix / np.where(lengths, lengths, np.float32(1)), np.float32)

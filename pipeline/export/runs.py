@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
 from pipeline.export import tfrecord_files as record_files
 from pipeline.export.target import Model, Place, Row
 from transforms.encoding.examples import Identity
@@ -76,9 +78,9 @@ def dimension(path: str, place: int) -> int:
     """Returns the number of components of the vector at a place of a file. Raises ValueError if it cannot be read."""
     with files.open_stored(path) as file:
         (stored,) = record_files.embeddings(path, file, [place])
-    if isinstance(stored, Exception):
-        raise ValueError(f"{path}: {one_line(stored)}") from stored
-    return len(stored.embedding.vector)
+    if not isinstance(stored, Exception):
+        return len(stored.embedding.vector)
+    raise ValueError(f"{path}: {one_line(stored)}") from stored
 
 
 def _row(place: Place, stored: record_files.Stored | Exception, model: Model) -> Row:
@@ -90,7 +92,7 @@ def _row(place: Place, stored: record_files.Stored | Exception, model: Model) ->
             f"the vector of {place.key!r} has {len(embedding.vector)} dimensions and model digest "
             f"{stored.model_digest}: expected {model.dimension} and {model.digest}; was the file replaced meanwhile?"
         )
-    return Row(place.key, embedding.info, embedding.vector)
+    return Row(place.key, embedding.info, np.asarray(embedding.vector, np.float32))
 
 
 def _began(run: str) -> float | None:

@@ -1,0 +1,79 @@
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.export.export import main
+from tests.exports import MODEL, OTHER, export, write_run
+from tests.running import ROOT
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--to", "pgvector", "--destination", "x"], "--destination is for --to lance and vertex"),
+        (["--to", "lance"], "--to lance: expected --destination DIR"),
+        (["--to", "vertex"], "--to vertex: expected --destination DIR"),
+        (["--to", "lance", "--destination", "x", "--table", "y"], "--table is for --to pgvector"),
+        (["--to", "vertex", "--destination", "x", "--dsn", "y"], "--dsn is for --to pgvector"),
+        (["--to", "elsewhere"], "invalid choice: 'elsewhere'"),
+        (["--destination", "x"], "required: --to"),
+    ],
+    ids=["no table", "no dataset", "no directory", "table", "dsn", "target", "no target"],
+)
+def test_flags_that_do_not_go_together(capfd, flags, message):
+    assert main(["--embeddings", "/nowhere", *flags]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("export: ") and message in line
+
+
+def test_a_directory_without_vectors_is_refused(tmp_path, capfd):
+    assert export(tmp_path, "vertex", "--destination", tmp_path / "search") == 2
+    assert "expected at least one" in capfd.readouterr().err
+
+
+def test_vectors_of_several_models_need_a_choice(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    write_run(tmp_path, "b", range(20, 25), OTHER)
+    destination = tmp_path / "search"
+    assert export(tmp_path, "vertex", "--destination", destination) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{MODEL.digest} and {OTHER.digest}: choose one by --model_digest" in line
+    assert export(tmp_path, "vertex", "--destination", destination, "--model_digest", OTHER.digest) == 0
+    assert "5 vectors in the runs" in capfd.readouterr().out
+
+
+def test_a_model_without_vectors_is_refused(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    assert export(tmp_path, "vertex", "--destination", tmp_path / "search", "--model_digest", "f" * 64) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"no vectors of --model_digest {'f' * 64}, only of {MODEL.digest}" in line
+
+
+def test_a_later_run_with_the_same_bytes_sends_nothing(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    export(tmp_path, "vertex", "--destination", tmp_path / "search")
+    write_run(tmp_path, "b", range(20))
+    assert export(tmp_path, "vertex", "--destination", tmp_path / "search") == 0
+    assert "20 vectors in the runs" in (out := capfd.readouterr().out) and "nothing to send" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["pgvector", "lance"])
+def test_a_missing_client_is_named(tmp_path, to):
+    write_run(tmp_path, "a", range(20))
+    code = "import sys; sys.modules.update(psycopg=None, lance=None); "
+    code += "from pipeline.export.export import main; sys.exit(main(sys.argv[1:]))"
+    flags = ["--embeddings", tmp_path, "--to", to, *(["--destination", tmp_path / "x"] if to == "lance" else [])]
+    done = subprocess.run([sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"pip install '.[{to}]'" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_help_needs_no_client_and_no_beam():
+    code = "import sys; from pipeline.export.export import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print([name for name in ('apache_beam', 'psycopg', 'lance', 'pyarrow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "[SCHEMA.]NAME" in done.stdout
