@@ -6,7 +6,7 @@ directory.
 
 import random
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline.export.target import Place, Stored, content, row_key
@@ -20,6 +20,7 @@ CREATE TABLE current (
   key TEXT PRIMARY KEY, content TEXT NOT NULL, generation INTEGER, file INTEGER NOT NULL, place INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE stored (key TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE listed (key TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 # The rule of the table in BigQuery: a row of a later run replaces one, unless it is of an earlier generation.
 _ADD = """
@@ -31,6 +32,9 @@ WHERE generation IS NULL OR excluded.generation IS NULL OR excluded.generation >
 _TO_SEND = """
 SELECT current.key, file, place FROM current LEFT JOIN stored USING (key)
 WHERE stored.content IS NOT current.content ORDER BY file, place
+"""
+_PRUNE = """
+DELETE FROM current WHERE NOT EXISTS (SELECT 1 FROM listed WHERE listed.key = current.key) AND within(key)
 """
 _TO_DELETE = "SELECT key FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key)"
 _COUNTS = """
@@ -83,6 +87,20 @@ class Difference:
                     self._database.execute("DELETE FROM stored WHERE key = ?", (row.key,))
                 else:
                     self._database.execute("INSERT OR REPLACE INTO stored VALUES (?, ?)", row)
+
+    def prune(self, within: Callable[[str], bool], listed: Iterable[bytes]) -> int:
+        """Removes rows of the runs whose images are gone.
+
+        Args:
+          within: tells whether the listing covers a key.
+          listed: the keys of all images that it has.
+
+        Returns:
+          The number of rows.
+        """
+        self._add("INSERT OR IGNORE INTO listed VALUES (?)", ((row_key(key),) for key in listed))
+        self._database.create_function("within", 1, within)
+        return self._database.execute(_PRUNE).rowcount
 
     def counts(self) -> Counts:
         """Returns how many rows there are of each kind."""

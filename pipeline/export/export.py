@@ -7,6 +7,7 @@ the target: each start compares the runs with what the target has. So a killed e
 import argparse
 import contextlib
 import itertools
+import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +41,9 @@ _QUERIES = 100
 _BLOCK_ROWS = 2_500
 _BLOCK_BYTES = 16 * 2**20
 _KEYS_PER_DELETE = 10_000
+
+# The key of an image in a tar or TFRecord file, as a run records it.
+_IN_A_SHARD = re.compile(r"\.(tar|tgz|tfrecords?)[^/#]*#.", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -91,6 +95,13 @@ def _parser() -> command.Parser:
         metavar="DIGEST",
         help="take only vectors of this model, 64 characters (default: refuse --embeddings with several models)",
     )
+    parser.add_argument(
+        "--prune",
+        action="append",
+        metavar="PATTERN",
+        help="delete the rows of images that PATTERN takes in and that no longer exist: a glob or a directory, as "
+        "--input of the runs; repeatable (default: runs forget no image)",
+    )
     parser.add_argument("--dry_run", action="store_true", help="say what would be sent and deleted, and change nothing")
     return parser
 
@@ -129,6 +140,8 @@ def _export(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[str,
     for number, path in enumerate(shards):
         difference.add_current(number, digests.of_one_model(read(runs.identities(path))))
     model = digests.model(shards, difference)
+    if args.prune:
+        _prune(difference, [flags.pattern(text) for text in args.prune])
     target = stack.enter_context(contextlib.closing(_target(args, model)))
     errors = getattr(target, "ERRORS", ())
     try:
@@ -203,6 +216,17 @@ class _Digests:
             others = f", only of {' and '.join(sorted(self._seen))}" if self._seen else ""
             raise ValueError(f"--embeddings {self._directory!r} has no vectors{of_model}{others}: nothing to export")
         return Model(digest, runs.dimension(shards[first.file], first.offset))
+
+
+def _prune(difference: Any, patterns: Sequence[str]) -> None:
+    """Removes the rows of images that the patterns take in, and that are not there. Raises ValueError."""
+    from pipeline.verify import input_images
+    from transforms.storage import files
+
+    matchers = [files.matcher(pattern) for pattern in patterns]
+    listed = (image.key for image in input_images.images(patterns, "images", None))
+    # An image in a shard is not listed by its own name.
+    difference.prune(lambda key: not _IN_A_SHARD.search(key) and any(match(key) for match in matchers), listed)
 
 
 def _send(target: Any, difference: Any, shards: Sequence[str], model: Any, screen: TextIO) -> None:

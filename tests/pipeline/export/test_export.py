@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from pipeline.export.export import main
+from tests import outputs
 from tests.exports import MODEL, OTHER, export, write_run
 from tests.running import ROOT
 
@@ -56,6 +57,26 @@ def test_a_later_run_with_the_same_bytes_sends_nothing(tmp_path, capfd):
     write_run(tmp_path, "b", range(20))
     assert export(tmp_path, "vertex", "--destination", tmp_path / "search") == 0
     assert "20 vectors in the runs" in (out := capfd.readouterr().out) and "nothing to send" in out
+
+
+def test_images_that_no_longer_exist_are_deleted(tmp_path, capfd):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    keys = [f"{photos}/{name}" for name in ("a.jpg", "gone.jpg", "x.tar#1.jpg")] + [f"{tmp_path}/elsewhere/gone.jpg"]
+    (photos / "a.jpg").write_bytes(b"a")
+    outputs.write_run(tmp_path / "out", [outputs.embedding(key.encode(), i) for i, key in enumerate(keys)])
+    flags = ["--destination", tmp_path / "search"]
+    export(tmp_path / "out", "vertex", *flags)
+    assert export(tmp_path / "out", "vertex", *flags, "--prune", photos) == 0
+    assert "0 new, 0 replaced, 1 deleted" in capfd.readouterr().out
+    assert (tmp_path / "search" / "batches" / "00002" / "delete" / "part-00000.txt").read_text() == f"{keys[1]}\n"
+
+
+def test_a_pattern_without_images_deletes_nothing(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    flags = ["--destination", tmp_path / "search"]
+    assert export(tmp_path, "vertex", *flags, "--prune", tmp_path / "missing" / "*.jpg") == 2
+    assert "matches nothing" in capfd.readouterr().err
 
 
 @pytest.mark.slow
