@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.export.export import main
+from pipeline.export.send import main
 from tests import outputs
 from tests.running import ROOT
 from transforms.models.spec import ModelSpec

@@ -2,7 +2,7 @@
 
 import sys
 
-from pipeline.export.export import main
+from pipeline.export.send import main
 
 if __name__ == "__main__":
     sys.exit(main())

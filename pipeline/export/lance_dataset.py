@@ -25,6 +25,10 @@ _VECTOR = "embedding"
 _METRICS = {"cosine": "cosine", "l2": "l2", "ip": "dot"}
 _ROWS_AT_ONCE = 10_000
 
+# Lance's own caches would take up to 7 GiB.
+_INDEX_CACHE_BYTES = 2**27
+_METADATA_CACHE_BYTES = 2**26
+
 
 class LanceDataset:
     """A target.Target: a dataset with one row for each key. Its earlier versions stay."""
@@ -74,7 +78,8 @@ class LanceDataset:
     def prepare(self) -> None:
         """Makes an empty dataset, if there is none."""
         if self._dataset is None:
-            self._dataset = lance.write_dataset(self._schema.empty_table(), self._uri)
+            lance.write_dataset(self._schema.empty_table(), self._uri)
+            self._dataset = _opened(self._uri)
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """Merges rows by their keys."""
@@ -110,7 +115,7 @@ class LanceDataset:
         if exists and not changed:
             return f"{_INDEX_TYPE} ({self._metric}), there already", False
         began = time.monotonic()
-        self._dataset.optimize.compact_files(batch_size=_ROWS_AT_ONCE // 10)
+        self._dataset.optimize.compact_files(batch_size=_ROWS_AT_ONCE // 10, num_threads=1)
         if exists:
             self._dataset.optimize.optimize_indices(index_names=[name])
         else:
@@ -132,8 +137,10 @@ class LanceDataset:
 
 
 def _opened(uri: str) -> "lance.LanceDataset | None":
+    """Returns the dataset, or None if there is none."""
+    session = lance.Session(index_cache_size_bytes=_INDEX_CACHE_BYTES, metadata_cache_size_bytes=_METADATA_CACHE_BYTES)
     try:
-        return lance.dataset(uri)
+        return lance.dataset(uri, session=session)
     except ValueError as error:
         if "not found" in str(error):
             return None

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.export.recall import recall
+from pipeline.export.index_recall import recall
 from pipeline.export.target import METRICS
 
 RNG = np.random.default_rng(3)

@@ -248,7 +248,7 @@ def _send(target: Any, difference: Any, shards: Sequence[str], model: Any, scree
 def _recall(target: Any, difference: Any, shards: Sequence[str], model: Any, metric: str) -> tuple[int, float]:
     """Returns the number of queries, and the recall@10 of the target's index for them."""
     from pipeline.export import runs
-    from pipeline.export.recall import NEIGHBOURS, recall
+    from pipeline.export.index_recall import NEIGHBOURS, recall
 
     queries = list(runs.rows(shards, difference.sample(_QUERIES), model))
     vectors = np.stack([row.vector for row in queries])

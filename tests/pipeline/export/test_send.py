@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from pipeline.export.export import main
+from pipeline.export.send import main
 from tests import outputs
 from tests.exports import MODEL, OTHER, export, write_run
 from tests.running import ROOT
@@ -84,7 +84,7 @@ def test_a_pattern_without_images_deletes_nothing(tmp_path, capfd):
 def test_a_missing_client_is_named(tmp_path, to):
     write_run(tmp_path, "a", range(20))
     code = "import sys; sys.modules.update(psycopg=None, lance=None); "
-    code += "from pipeline.export.export import main; sys.exit(main(sys.argv[1:]))"
+    code += "from pipeline.export.send import main; sys.exit(main(sys.argv[1:]))"
     flags = ["--embeddings", tmp_path, "--to", to, *(["--destination", tmp_path / "x"] if to == "lance" else [])]
     done = subprocess.run([sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
@@ -93,7 +93,7 @@ def test_a_missing_client_is_named(tmp_path, to):
 
 @pytest.mark.slow
 def test_the_help_needs_no_client_and_no_beam():
-    code = "import sys; from pipeline.export.export import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code = "import sys; from pipeline.export.send import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "print([name for name in ('apache_beam', 'psycopg', 'lance', 'pyarrow') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
