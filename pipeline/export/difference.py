@@ -1,7 +1,7 @@
 """The difference between the rows that runs have and those that a target has, in a database on disk.
 
-Memory does not grow with the number of rows. The database takes some 200 bytes of disk for each row, and goes with its
-directory.
+Memory does not grow with the number of rows. The database takes some 200 bytes of disk for each row. It lies in a file
+without a name in the directory for temporary files, which goes with the process, however that ends.
 """
 
 import random
@@ -63,9 +63,10 @@ class Counts(NamedTuple):
 class Difference:
     """The rows of runs and of a target. First come the rows of the runs, in the order of these, then the target's."""
 
-    def __init__(self, path: str):
-        """Makes the database in a new file."""
-        self._database = sqlite3.connect(path, isolation_level=None)
+    def __init__(self) -> None:
+        """Makes the database."""
+        # No path stands for a file without a name: https://www.sqlite.org/inmemorydb.html#temp_db
+        self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(_TABLES)
 
     def add_current(self, file: int, records: Iterable[tuple[int, Identity]]) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ _METADATA_CACHE_BYTES = 2**26
 class LanceDataset:
     """A target.Target: a dataset with one row for each key. Its earlier versions stay."""
 
-    ERRORS = (OSError, RuntimeError)
+    ERRORS: ClassVar[tuple[type[Exception], ...]] = (OSError, RuntimeError)
 
     def __init__(self, uri: str, metric: str, model: Model):
         """Opens the dataset, if there is one.

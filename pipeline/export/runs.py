@@ -15,7 +15,7 @@ from transforms.one_line import one_line
 from transforms.storage import files
 
 # A file under its final name is complete. Unfinished files lie in directories whose names begin with a dot.
-_SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.tfrecord")
+_SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.(tfrecord|parquet)")
 _PLACES_AT_ONCE = 256
 
 

@@ -8,16 +8,20 @@ import argparse
 import contextlib
 import itertools
 import re
-import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import numpy as np
 
 from pipeline import command, flags
 from transforms.one_line import one_line
+
+if TYPE_CHECKING:
+    from pipeline.export.difference import Counts, Difference
+    from pipeline.export.progress_line import ProgressLine
+    from pipeline.export.target import Model, Target
 
 _EXAMPLES = """\
   # all runs of an output into a table of PostgreSQL, with its index; PGHOST, PGUSER, PGPASSWORD, … say where
@@ -107,9 +111,19 @@ def _parser() -> command.Parser:
 
 
 def _work(args: argparse.Namespace) -> tuple[str, int]:
+    from pipeline.export.difference import Difference
+
     _check(args)
-    with contextlib.ExitStack() as stack:
-        return _export(args, stack)
+    began = time.monotonic()
+    with contextlib.closing(Difference()) as difference:
+        shards, model = _read_runs(args, difference)
+        with contextlib.closing(_target(args, model)) as target:
+            try:
+                message = _update(args, target, difference, shards, model, began)
+            except target.ERRORS as error:
+                traceback.print_exc()
+                return f"export: {_name(args)}: {one_line(error)}; the same command goes on", command.FAILED
+    return message, command.DONE
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -123,47 +137,56 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--to {args.to}: expected --destination DIR")
 
 
-def _export(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[str, int]:
+def _read_runs(args: argparse.Namespace, difference: "Difference") -> tuple[list[str], "Model"]:
+    """Adds the rows of the runs to the difference, and returns their files and their model."""
     from pipeline.export import runs
-    from pipeline.export.difference import Difference
     from pipeline.export.progress_line import ProgressLine
 
-    began = time.monotonic()
     directory = flags.absolute(args.embeddings)
     shards = runs.paths(directory)
-    scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="image-embeddings-export-"))
-    difference = stack.enter_context(contextlib.closing(Difference(str(Path(scratch, "difference.sqlite")))))
     progress = ProgressLine(args.screen, "reading", None)
-    stack.callback(progress.clear)
     digests = _Digests(directory, args.model_digest)
     read = _counted(progress)
     for number, path in enumerate(shards):
         difference.add_current(number, digests.of_one_model(read(runs.identities(path))))
+    progress.clear()
     model = digests.model(shards, difference)
     if args.prune:
         _prune(difference, [flags.pattern(text) for text in args.prune])
-    target = stack.enter_context(contextlib.closing(_target(args, model)))
-    errors = getattr(target, "ERRORS", ())
-    try:
-        progress.say(f"comparing with {_name(args)}")
-        difference.add_stored(target.stored())
-        counts = difference.counts()
-        if args.dry_run:
-            return _plan(counts, _name(args)), command.DONE
-        target.prepare()
-        _send(target, difference, shards, model, args.screen)
-        progress.say("building the index")
-        index, has_index = target.finish(bool(counts.to_send or counts.gone))
-        measured = None
-        if has_index and counts.current > 1:
-            progress.say(f"measuring recall with {min(_QUERIES, counts.current)} queries")
-            measured = _recall(target, difference, shards, model, args.metric)
-    except errors as error:
-        return f"export: {_name(args)}: {one_line(error)}; the same command goes on", command.FAILED
-    return _summary(counts, _name(args), model, index, measured, time.monotonic() - began), command.DONE
+    return shards, model
 
 
-def _target(args: argparse.Namespace, model: Any) -> Any:
+def _update(
+    args: argparse.Namespace,
+    target: "Target",
+    difference: "Difference",
+    shards: Sequence[str],
+    model: "Model",
+    began: float,
+) -> str:
+    """Brings the target up to date, and returns what there is to say about that."""
+    from pipeline.export.progress_line import ProgressLine
+
+    progress = ProgressLine(args.screen, "", None)
+    progress.say(f"comparing with {_name(args)}")
+    difference.add_stored(target.stored())
+    progress.clear()
+    counts = difference.counts()
+    if args.dry_run:
+        return _plan(counts, _name(args))
+    target.prepare()
+    _send(target, difference, shards, model, args.screen)
+    progress.say("building the index")
+    index, has_index = target.finish(bool(counts.to_send or counts.gone))
+    measured = None
+    if has_index and counts.current > 1:
+        progress.say(f"measuring recall with {min(_QUERIES, counts.current)} queries")
+        measured = _recall(target, difference, shards, model, args.metric)
+    progress.clear()
+    return _summary(counts, _name(args), model, index, measured, time.monotonic() - began)
+
+
+def _target(args: argparse.Namespace, model: "Model") -> "Target":
     if args.to == "pgvector":
         from pipeline.export.pgvector_table import PgvectorTable
 
@@ -204,7 +227,7 @@ class _Digests:
             if self._wanted in (None, identity.model_digest):
                 yield place, identity
 
-    def model(self, shards: Sequence[str], difference: Any) -> Any:
+    def model(self, shards: Sequence[str], difference: "Difference") -> "Model":
         """Returns the model of the records. Raises ValueError if there are no records."""
         from pipeline.export import runs
         from pipeline.export.target import Model
@@ -218,7 +241,7 @@ class _Digests:
         return Model(digest, runs.dimension(shards[first.file], first.offset))
 
 
-def _prune(difference: Any, patterns: Sequence[str]) -> None:
+def _prune(difference: "Difference", patterns: Sequence[str]) -> None:
     """Removes the rows of images that the patterns take in, and that are not there. Raises ValueError."""
     from pipeline.verify import input_images
     from transforms.storage import files
@@ -229,7 +252,7 @@ def _prune(difference: Any, patterns: Sequence[str]) -> None:
     difference.prune(lambda key: not _IN_A_SHARD.search(key) and any(match(key) for match in matchers), listed)
 
 
-def _send(target: Any, difference: Any, shards: Sequence[str], model: Any, screen: TextIO) -> None:
+def _send(target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO) -> None:
     """Deletes what is gone, and sends what is new, block by block."""
     from pipeline.export import runs
     from pipeline.export.progress_line import ProgressLine
@@ -245,7 +268,9 @@ def _send(target: Any, difference: Any, shards: Sequence[str], model: Any, scree
     progress.clear()
 
 
-def _recall(target: Any, difference: Any, shards: Sequence[str], model: Any, metric: str) -> tuple[int, float]:
+def _recall(
+    target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", metric: str
+) -> tuple[int, float]:
     """Returns the number of queries, and the recall@10 of the target's index for them."""
     from pipeline.export import runs
     from pipeline.export.index_recall import NEIGHBOURS, recall
@@ -260,7 +285,7 @@ def _recall(target: Any, difference: Any, shards: Sequence[str], model: Any, met
     return len(queries), recall(([row.key for row in queries], vectors), answers, blocks, metric)
 
 
-def _block_rows(model: Any) -> int:
+def _block_rows(model: "Model") -> int:
     return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * model.dimension)))
 
 
@@ -270,7 +295,7 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _counted(progress: Any) -> Any:
+def _counted(progress: "ProgressLine") -> Any:
     """Returns a function that passes items through, and shows how many there were so far in all its calls."""
     done = itertools.count(1)
 
@@ -283,14 +308,16 @@ def _counted(progress: Any) -> Any:
     return passed
 
 
-def _plan(counts: Any, name: str) -> str:
+def _plan(counts: "Counts", name: str) -> str:
     return (
         f"{counts.current:,} vectors in the runs; to {name} would be sent {counts.new:,} new and {counts.replaced:,} "
         f"replaced, and {counts.gone:,} would be deleted; nothing was changed"
     )
 
 
-def _summary(counts: Any, name: str, model: Any, index: str, measured: tuple[int, float] | None, seconds: float) -> str:
+def _summary(
+    counts: "Counts", name: str, model: "Model", index: str, measured: tuple[int, float] | None, seconds: float
+) -> str:
     changes = (
         f"{counts.new:,} new, {counts.replaced:,} replaced, {counts.gone:,} deleted"
         if counts.to_send or counts.gone

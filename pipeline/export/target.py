@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,12 @@ class Target(Protocol):
     """A table, a dataset or a directory of files. It is of one model.
 
     A target of another model or of another vector type refuses with a ValueError in `stored`, before it is changed.
+
+    Attributes:
+      ERRORS: what its client raises if the target fails.
     """
+
+    ERRORS: ClassVar[tuple[type[Exception], ...]]
 
     def stored(self) -> Iterator[Stored]:
         """Yields the rows that are there. If a key comes again, its later row counts."""

@@ -13,6 +13,7 @@ each id once. It has only data files and the directory `delete`, so the ledger l
 import json
 import re
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ class VertexFiles:
     the next one removes that file, ends its batch, and begins a new one.
     """
 
-    ERRORS = (OSError,)
+    ERRORS: ClassVar[tuple[type[Exception], ...]] = (OSError,)
 
     def __init__(self, directory: str, metric: str, model: Model):
         """Reads nothing yet.
@@ -62,12 +63,12 @@ class VertexFiles:
         names = self._names()
         if "model.json" not in names:
             return
-        digest, dimension = json.loads(files.read(f"{self._directory}/model.json")).values()
-        if digest != self._model.digest:
-            raise other_model(f"--destination {self._directory!r}", digest, self._model)
-        if dimension != self._model.dimension:
+        model = Model(**json.loads(files.read(f"{self._directory}/model.json")))
+        if model.digest != self._model.digest:
+            raise other_model(f"--destination {self._directory!r}", model.digest, self._model)
+        if model.dimension != self._model.dimension:
             raise ValueError(
-                f"--destination {self._directory!r} has vectors of {dimension} dimensions, and --embeddings of "
+                f"--destination {self._directory!r} has vectors of {model.dimension} dimensions, and --embeddings of "
                 f"{self._model.dimension}: expected the same number; choose another destination"
             )
         for name in sorted(filter(_LEDGER.fullmatch, names)):
@@ -76,8 +77,9 @@ class VertexFiles:
 
     def prepare(self) -> None:
         """Writes the model, and ends the batch that a killed export has begun."""
-        files.write(f"{self._directory}/model.json", json.dumps(self._model._asdict()).encode())
         names = self._names()
+        if "model.json" not in names:
+            files.write(f"{self._directory}/model.json", json.dumps(self._model._asdict()).encode())
         batches = {of_batch[1] for name in names if (of_batch := _BATCH.fullmatch(name))}
         in_ledger = {
             (entry[1], _batch_file(entry[2], entry[3])) for name in names if (entry := _LEDGER.fullmatch(name))

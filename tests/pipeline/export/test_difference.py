@@ -6,8 +6,8 @@ from transforms.encoding.examples import Identity
 
 
 @pytest.fixture
-def difference(tmp_path):
-    opened = Difference(str(tmp_path / "difference.sqlite"))
+def difference():
+    opened = Difference()
     yield opened
     opened.close()
 

@@ -115,6 +115,13 @@ def test_the_index_is_for_the_metric(connection, tmp_path, capfd, metric, opclas
     ]  # fmt: skip
 
 
+def test_an_index_that_lacks_memory_says_so(connection, tmp_path, capfd, monkeypatch):
+    write_run(tmp_path, "r", range(300))
+    monkeypatch.setenv("PGOPTIONS", "-c maintenance_work_mem=64kB")
+    assert export(tmp_path, "pgvector") == 0
+    assert "s; more maintenance_work_mem makes that faster" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("table", ['odd "name"; DROP TABLE x', "Schema.Images"], ids=["quotes", "schema"])
 def test_names_are_quoted(connection, tmp_path, table):
     connection.execute('CREATE SCHEMA IF NOT EXISTS "Schema"')
