@@ -40,6 +40,7 @@ _TO_DELETE = "SELECT key FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHE
 _COUNTS = """
 SELECT
   (SELECT COUNT(*) FROM current),
+  (SELECT COUNT(*) FROM stored),
   (SELECT COUNT(*) FROM current WHERE NOT EXISTS (SELECT 1 FROM stored WHERE stored.key = current.key)),
   (SELECT COUNT(*) FROM current JOIN stored USING (key) WHERE stored.content != current.content),
   (SELECT COUNT(*) FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key))
@@ -48,9 +49,10 @@ _BIGGEST_INTEGER = 2**63 - 1
 
 
 class Counts(NamedTuple):
-    """Numbers of rows: in the runs, and what a target lacks of them, has of other content, and has too many."""
+    """Numbers of rows: in the runs, in a target, and what it lacks, has of other content, and has too many."""
 
     current: int
+    stored: int
     new: int
     replaced: int
     gone: int

@@ -106,6 +106,14 @@ def _parser() -> command.Parser:
         help="delete the rows of images that PATTERN takes in and that no longer exist: a glob or a directory, as "
         "--input of the runs; repeatable (default: runs forget no image)",
     )
+    parser.add_argument(
+        "--max_deleted",
+        metavar="PART",
+        type=flags.number,
+        default=0.5,
+        help="refuse to delete more than this part of the target's rows, from 0 to 1: --embeddings with one run of "
+        "several would delete the others' rows (default: %(default)s)",
+    )
     parser.add_argument("--dry_run", action="store_true", help="say what would be sent and deleted, and change nothing")
     return parser
 
@@ -133,6 +141,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError("--destination is for --to lance and vertex: expected --table")
     if args.to != "pgvector" and of_table:
         raise ValueError(f"--{of_table[0]} is for --to pgvector: expected --destination")
+    if not 0 <= args.max_deleted <= 1:
+        raise ValueError("--max_deleted: expected a number from 0 to 1, as in 0.5")
     if args.to != "pgvector" and not args.destination:
         raise ValueError(f"--to {args.to}: expected --destination DIR")
 
@@ -174,6 +184,11 @@ def _update(
     counts = difference.counts()
     if args.dry_run:
         return _plan(counts, _name(args))
+    if counts.gone > args.max_deleted * counts.stored:
+        raise ValueError(
+            f"{counts.gone:,} of the {counts.stored:,} rows of {_name(args)} would be deleted, more than --max_deleted "
+            f"{args.max_deleted:g} allows: expected --embeddings with all runs; --max_deleted 1 goes on"
+        )
     target.prepare()
     _send(target, difference, shards, model, args.screen)
     progress.say("building the index")

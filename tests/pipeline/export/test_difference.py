@@ -19,7 +19,7 @@ def identity(key, version="1", sha256="a"):
 def test_new_replaced_and_gone_rows(difference):
     difference.add_current(0, [(0, identity("same")), (9, identity("new")), (18, identity("changed", "2", "b"))])
     difference.add_stored([Stored("same", "a 1"), Stored("changed", "a 1"), Stored("gone", "a 1")])
-    assert difference.counts() == Counts(current=3, new=1, replaced=1, gone=1)
+    assert difference.counts() == Counts(current=3, stored=3, new=1, replaced=1, gone=1)
     assert list(difference.to_send()) == [Place("new", 0, 9), Place("changed", 0, 18)]
     assert list(difference.to_delete()) == ["gone"]
 
@@ -27,7 +27,7 @@ def test_new_replaced_and_gone_rows(difference):
 def test_nothing_is_sent_again(difference):
     difference.add_current(0, [(0, identity("same"))])
     difference.add_stored([Stored("same", "a 1")])
-    assert difference.counts() == Counts(1, 0, 0, 0)
+    assert difference.counts() == Counts(1, 1, 0, 0, 0)
     assert (list(difference.to_send()), list(difference.to_delete())) == ([], [])
 
 

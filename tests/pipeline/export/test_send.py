@@ -19,8 +19,9 @@ from tests.running import ROOT
         (["--to", "vertex", "--destination", "x", "--dsn", "y"], "--dsn is for --to pgvector"),
         (["--to", "elsewhere"], "invalid choice: 'elsewhere'"),
         (["--destination", "x"], "required: --to"),
+        (["--to", "pgvector", "--max_deleted", "50%"], "--max_deleted: expected a number from 0 to 1"),
     ],
-    ids=["no table", "no dataset", "no directory", "table", "dsn", "target", "no target"],
+    ids=["no table", "no dataset", "no directory", "table", "dsn", "target", "no target", "part"],
 )
 def test_flags_that_do_not_go_together(capfd, flags, message):
     assert main(["--embeddings", "/nowhere", *flags]) == 2
@@ -70,6 +71,20 @@ def test_images_that_no_longer_exist_are_deleted(tmp_path, capfd):
     assert export(tmp_path / "out", "vertex", *flags, "--prune", photos) == 0
     assert "0 new, 0 replaced, 1 deleted" in capfd.readouterr().out
     assert (tmp_path / "search" / "batches" / "00002" / "delete" / "part-00000.txt").read_text() == f"{keys[1]}\n"
+
+
+def test_the_directory_of_one_run_does_not_delete_the_rows_of_the_others(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    write_run(tmp_path, "b", range(20, 25))
+    flags = ["--destination", tmp_path / "search"]
+    export(tmp_path, "vertex", *flags)
+    one = tmp_path / "embeddings" / "b"
+    assert export(one, "vertex", *flags) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "20 of the 25 rows" in line and "--max_deleted 0.5" in line
+    assert not (tmp_path / "search" / "batches" / "00002").exists()
+    assert export(one, "vertex", *flags, "--max_deleted", 1) == 0
+    assert "20 deleted" in capfd.readouterr().out
 
 
 def test_a_pattern_without_images_deletes_nothing(tmp_path, capfd):
