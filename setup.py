@@ -75,6 +75,7 @@ setup(
     package_data={
         "pipeline": ["samples/*.md", "samples/images/*"],
         "pipeline.quote": ["prices.toml"],
+        "pipeline.search": ["page.css", "page.js"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,
