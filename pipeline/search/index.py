@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import vector_shards
-from pipeline.search.nearest import Neighbour, nearest
+from pipeline.search.nearest import Neighbour, cosines, lengths_of, nearest
 
 _ROWS_PER_BLOCK = 4096
 
@@ -18,7 +18,7 @@ _ROWS_PER_BLOCK = 4096
 class Index:
     """Vectors of images, each once. Thread-safe.
 
-    They lie in temporary files without names, which end with the process. Memory holds 33 bytes an image, and of the
+    They lie in temporary files without names, which end with the process. Memory holds 36 bytes an image, and of the
     files what the system has no other use for. Two keys with the same 64 bits of BLAKE2 would count as one.
     """
 
@@ -32,8 +32,10 @@ class Index:
         self._keys = tempfile.TemporaryFile()  # noqa: SIM115 - ends with the index
         components = tempfile.TemporaryFile()  # noqa: SIM115 - mapped below
         ends, hashes = array.array("q", [0]), array.array("Q")
+        lengths = array.array("f")
         for block in vector_shards.blocks(shards, self.digest):
             components.write(np.ascontiguousarray(block.matrix).data)
+            lengths.frombytes(lengths_of(block.matrix).tobytes())
             self._keys.write(b"".join(block.keys))
             for key in block.keys:
                 ends.append(ends[-1] + len(key))
@@ -45,8 +47,10 @@ class Index:
         # np.unique returns the first row of each hash, so it gets them from the end.
         self._hashes, from_end = np.unique(np.frombuffer(hashes, np.uint64)[::-1], return_index=True)
         self._rows = len(hashes) - 1 - from_end
-        self._is_last = np.zeros(len(hashes), bool)
-        self._is_last[self._rows] = True
+        is_last = np.zeros(len(hashes), bool)
+        is_last[self._rows] = True
+        # No earlier vector of a key is a neighbour.
+        self._lengths = np.where(is_last, np.frombuffer(lengths, np.float32), np.float32(np.nan))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -69,12 +73,16 @@ class Index:
 
     def nearest(self, query: npt.NDArray[np.float32], count: int) -> list[Neighbour[int]]:
         """Returns the rows of the nearest images to a vector, float32 (dimension,), the nearest first."""
-        return nearest(self._blocks, query, count)
 
-    def _blocks(self) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
-        for start in range(0, len(self._matrix), _ROWS_PER_BLOCK):
-            rows = np.flatnonzero(self._is_last[start : start + _ROWS_PER_BLOCK]) + start
-            yield rows.tolist(), self._matrix[rows]
+        def blocks() -> Iterator[tuple[Sequence[int], npt.NDArray[np.float32]]]:
+            for start in range(0, len(self._matrix), _ROWS_PER_BLOCK):
+                matrix = self._matrix[start : start + _ROWS_PER_BLOCK]
+                yield (
+                    range(start, start + len(matrix)),
+                    cosines(matrix, query, self._lengths[start : start + len(matrix)]),
+                )
+
+        return nearest(blocks, count)
 
 
 def _hash(key: bytes) -> int:

@@ -26,36 +26,47 @@ class Neighbour(NamedTuple, Generic[Key]):
 
 
 def nearest(
-    blocks: Callable[[], Iterable[tuple[Sequence[Key], npt.NDArray[np.float32]]]],
-    query: npt.NDArray[np.float32],
-    count: int,
+    blocks: Callable[[], Iterable[tuple[Sequence[Key], npt.NDArray[np.float32]]]], count: int
 ) -> list[Neighbour[Key]]:
     """Returns the nearest images, the nearest first; of equal cosines the least key first.
 
     Args:
-      blocks: returns (keys, float32 (n, dimension)) again and again. It is called once, and again if later vectors took
-        the place of so many candidates that others may be nearer.
-      query: float32 (dimension,).
+      blocks: returns keys with their cosines, float32 (n,), again and again. It is called once, and again if later
+        vectors took the place of so many candidates that others may be nearer.
       count: the largest number of neighbours.
     """
     capacity = count + _SPARE
     while True:
         candidates: _Candidates[Key] = _Candidates(capacity)
-        for keys, matrix in blocks():
-            candidates.add(keys, cosines(matrix, query))
+        for keys, values in blocks():
+            candidates.add(keys, values)
         best = candidates.best(count)
         if candidates.are_nearest(best, count):
             return best
         capacity *= 8
 
 
-def cosines(matrix: npt.NDArray[np.float32], query: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Returns the cosine of each row, float64 (n,); 0 where a vector is zero, -1 where it has NaN or infinity."""
+def cosines(
+    matrix: npt.NDArray[np.float32], query: npt.NDArray[np.float32], lengths: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """Returns the cosine of each row to a query, float32 (n,); 0 where a vector is zero, -1 where it has no length.
+
+    Args:
+      matrix: float32 (n, dimension).
+      query: float32 (dimension,).
+      lengths: as `lengths_of` returns them; None to compute them now.
+    """
     with np.errstate(all="ignore"):
-        lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)) * float(np.linalg.norm(query))
-        products = (matrix @ query).astype(np.float64)
-        quotients = np.where(lengths == 0, 0.0, products / lengths)
-        return np.where(np.isfinite(quotients), np.clip(quotients, -1.0, 1.0), -1.0)
+        products = (lengths_of(matrix) if lengths is None else lengths) * lengths_of(query[None])
+        quotients = np.where(products == 0, np.float32(0), matrix @ query / products)
+        return np.where(np.isfinite(quotients), np.clip(quotients, -1, 1), np.float32(-1))
+
+
+def lengths_of(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Returns the length of each row, float32 (n,). With NaN or infinity in a row it is one of them."""
+    with np.errstate(all="ignore"):
+        lengths: npt.NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
+        return lengths
 
 
 class _Candidates(Generic[Key]):
@@ -66,10 +77,11 @@ class _Candidates(Generic[Key]):
         self._cosines: dict[Key, float] = {}
         self._refused = -math.inf  # the largest cosine of an image that is no candidate
 
-    def add(self, keys: Sequence[Key], values: npt.NDArray[np.float64]) -> None:
+    def add(self, keys: Sequence[Key], values: npt.NDArray[np.float32]) -> None:
         for key in self._cosines.keys() & set(keys):
             del self._cosines[key]  # a later vector of the same image follows
-        self._cosines.update(zip(keys, values.tolist(), strict=True))
+        for row in np.flatnonzero(values > self._refused).tolist():
+            self._cosines[keys[row]] = float(values[row])
         if len(self._cosines) > 2 * self._capacity:
             self._shrink()
 

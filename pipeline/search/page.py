@@ -60,7 +60,8 @@ def _document(title: str, body: str, head: str = "") -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{head}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f'<title>{title}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -74,6 +75,6 @@ def _source(content: str) -> str:
 
 
 POLICY = (
-    f"default-src 'none'; img-src 'self' blob:; connect-src 'self'; style-src {_source(_CSS)}; "
+    f"default-src 'none'; img-src 'self' blob: data:; connect-src 'self'; style-src {_source(_CSS)}; "
     f"script-src {_source(_JS)}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )

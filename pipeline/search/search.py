@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline import command, flags
 from pipeline.parser import add_billing_project
 from transforms import keys
+from transforms.one_line import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,38 +89,42 @@ def _work(args: argparse.Namespace) -> str:
 
 def _search(shards: Sequence[str], args: argparse.Namespace) -> str:
     from pipeline import vector_shards
-    from pipeline.search import query
-    from pipeline.search.nearest import nearest
+    from pipeline.search.nearest import cosines, nearest
 
     digest = vector_shards.digest(shards)
-    if args.image:
-        own_key, vector = (
-            None,
-            query.embedder(shards, digest, args.model, args.billing_project)(
-                query.read(args.image, args.billing_project)
-            ),
-        )
-    else:
-        own_key, vector = _stored(shards, digest, args.key)
+    own_key, vector = (_of_image if args.image else _stored)(shards, digest, args)
 
     def blocks() -> Iterator[tuple[Sequence[bytes], "npt.NDArray[np.float32]"]]:
         for block in vector_shards.blocks(shards, digest):
-            yield block.keys, block.matrix
+            yield block.keys, cosines(block.matrix, vector)
 
-    neighbours = nearest(blocks, vector, args.top + (own_key is not None))
+    neighbours = nearest(blocks, args.top + (own_key is not None))
     neighbours = [neighbour for neighbour in neighbours if neighbour.key != own_key][: args.top]
     return _FORMATS[args.format](args, neighbours)
 
 
-def _stored(shards: Sequence[str], digest: str, key: str) -> tuple[bytes, "npt.NDArray[np.float32]"]:
+def _of_image(shards: Sequence[str], digest: str, args: argparse.Namespace) -> tuple[None, "npt.NDArray[np.float32]"]:
+    """Returns the vector of an image, which may be in the runs or not."""
+    from pipeline.search import query
+
+    encoded = query.read(args.image, args.billing_project)
+    embed = query.embedder(shards, digest, args.model, args.billing_project)
+    try:
+        return None, embed(encoded)
+    except ValueError as error:
+        raise ValueError(f"--image {args.image!r}: {one_line(error)}") from error
+
+
+def _stored(shards: Sequence[str], digest: str, args: argparse.Namespace) -> tuple[bytes, "npt.NDArray[np.float32]"]:
     """Returns the key of an image of the runs as they have it, and its vector; a local path may be relative."""
     from pipeline.search import query
 
+    own = keys.of_uri(args.key)
     try:
-        return keys.of_uri(key), query.stored(shards, digest, keys.of_uri(key))
+        return own, query.stored(shards, digest, own)
     except ValueError:
-        absolute = keys.of_uri(flags.absolute(key))
-        if absolute == keys.of_uri(key):
+        absolute = keys.of_uri(flags.absolute(args.key))
+        if absolute == own:
             raise
         return absolute, query.stored(shards, digest, absolute)
 

@@ -97,7 +97,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         path, _, text = self.path.partition("?")
         rows = urllib.parse.parse_qs(text).get("row", [])
-        row = int(rows[0]) if rows and rows[0].isdecimal() and len(rows[0]) < 19 else None
+        row = int(rows[0]) if rows and rows[0].isdecimal() and len(rows[0]) < 20 else None
         try:
             if path == "/":
                 self._send("text/html; charset=utf-8", page.searching(len(self.server.index)).encode())

@@ -15,12 +15,12 @@ _QUALITY = 82
 
 
 def of_encoded(encoded: bytes) -> bytes:
-    """Returns a JPEG of SIDE×SIDE pixels, the image in the middle of white.
+    """Returns a JPEG of SIDE×SIDE pixels, the middle of the image.
 
     Raises:
       ValueError: if the image cannot be decoded.
     """
-    pixels = decoding.decode(encoded, (SIDE, SIDE), "pad").pixels
+    pixels = decoding.decode(encoded, (SIDE, SIDE), "crop").pixels
     jpeg = io.BytesIO()
     Image.fromarray(pixels).save(jpeg, "JPEG", quality=_QUALITY)
     return jpeg.getvalue()

@@ -7,8 +7,11 @@ from pipeline.search import nearest as module
 from pipeline.search.nearest import cosines, nearest
 
 
-def _blocks(keys, matrix, size):
-    return [(keys[start : start + size], matrix[start : start + size]) for start in range(0, len(keys), size)]
+def _blocks(keys, matrix, query, size):
+    return [
+        (keys[start : start + size], cosines(matrix[start : start + size], query))
+        for start in range(0, len(keys), size)
+    ]
 
 
 def _expected(keys, matrix, query, count):
@@ -29,7 +32,7 @@ def test_the_same_as_all_cosines_at_once(size, count):
     matrix = random.standard_normal((300, 8)).astype(np.float32)
     keys = [b"%d" % number for number in range(300)]
     query = random.standard_normal(8).astype(np.float32)
-    _assert_same(nearest(lambda: _blocks(keys, matrix, size), query, count), _expected(keys, matrix, query, count))
+    _assert_same(nearest(lambda: _blocks(keys, matrix, query, size), count), _expected(keys, matrix, query, count))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -42,21 +45,17 @@ def test_the_last_vector_of_a_key_counts_even_if_it_takes_the_place_of_every_can
     again = by_cosine[:100]  # the nearest ones get other vectors later
     keys = [b"%d" % number for number in range(400)] + [b"%d" % number for number in again]
     matrix = np.concatenate([matrix, random.standard_normal((100, 4)).astype(np.float32)])
-    _assert_same(nearest(lambda: _blocks(keys, matrix, 16), query, 10), _expected(keys, matrix, query, 10))
+    _assert_same(nearest(lambda: _blocks(keys, matrix, query, 16), 10), _expected(keys, matrix, query, 10))
 
 
 def test_equal_cosines_are_in_the_order_of_their_keys():
-    matrix = np.ones((4, 2), np.float32)
-    assert [each.key for each in nearest(lambda: [([b"d", b"a", b"c", b"b"], matrix)], matrix[0], 3)] == [
-        b"a",
-        b"b",
-        b"c",
-    ]
+    blocks = [([b"d", b"a", b"c", b"b"], np.ones(4, np.float32))]
+    assert [each.key for each in nearest(lambda: blocks, 3)] == [b"a", b"b", b"c"]
 
 
 def test_fewer_vectors_than_asked_for():
-    assert nearest(lambda: [([b"a"], np.ones((1, 2), np.float32))], np.ones(2, np.float32), 10) == [(b"a", 1.0)]
-    assert nearest(list, np.ones(2, np.float32), 10) == []
+    assert nearest(lambda: [([b"a"], np.ones(1, np.float32))], 10) == [(b"a", 1.0)]
+    assert nearest(list, 10) == []
 
 
 @pytest.mark.parametrize(("value", "cosine"), [(0.0, 0.0), (np.nan, -1.0), (np.inf, -1.0), (3e38, -1.0)])
