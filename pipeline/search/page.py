@@ -25,7 +25,7 @@ def result(query: str, neighbours: Sequence[Neighbour[bytes]], billing_project: 
       neighbours: its nearest images.
       billing_project: the project that pays for requests to buckets with requester pays.
     """
-    cards = "\n".join(map(_card, neighbours, (thumbnails.of_key(each.key, billing_project) for each in neighbours)))
+    cards = "\n".join(map(_card, neighbours, (thumbnails.jpeg(each.key, billing_project) for each in neighbours)))
     heading = f"Neighbours of {html.escape(_shown(query))}"
     policy = f"default-src 'none'; img-src data:; style-src {_source(_CSS)}"
     body = f"<h1>{heading}</h1>\n<p>The nearest images by the cosine of their vectors.</p>\n<ol>\n{cards}\n</ol>"

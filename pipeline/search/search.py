@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from pipeline import command, flags
 from pipeline.parser import add_billing_project
 from transforms import keys
 from transforms.one_line import one_line
+from transforms.storage import locations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +26,9 @@ _EXAMPLES = """\
   python -m pipeline.search --embeddings vectors --key photos/1.jpg --format html > neighbours.html
   python -m pipeline.search --embeddings gs://bucket/vectors --key gs://bucket/photos/1.jpg --top 100 --format json
 
-  # a page to search with, for this machine only
+  # a page to search with, for this machine only; and TensorBoard's Embedding Projector
   python -m pipeline.search --embeddings vectors --serve
+  python -m pipeline.search --embeddings vectors --projector projector
 
 exit code: 0 done; 2 a flag is wrong, or the vectors are of another model.
 """
@@ -51,6 +54,12 @@ def _parser() -> command.Parser:
     flags.add_switch(
         query, "--serve", "serve a page on 127.0.0.1: drop an image, see its neighbours, click on; until Ctrl-C"
     )
+    query.add_argument(
+        "--projector",
+        metavar="DIR",
+        help="write vectors, keys and pictures of at most 5,000 images for TensorBoard's Embedding Projector, which "
+        "`tensorboard --logdir DIR` shows; DIR is local, and replaced if this command wrote it",
+    )
     parser.add_argument(
         "--top", type=flags.positive, default=10, metavar="N", help="number of neighbours (default: %(default)s)"
     )
@@ -73,8 +82,8 @@ def _parser() -> command.Parser:
 def _work(args: argparse.Namespace) -> str:
     if not args.embeddings:
         raise ValueError("--embeddings: expected the directory that runs wrote to")
-    if not (args.image or args.key or args.serve):
-        raise ValueError("expected a query: give --image FILE, --key KEY or --serve")
+    if not (args.image or args.key or args.serve or args.projector):
+        raise ValueError("expected a query: give --image FILE, --key KEY, --serve or --projector DIR")
     if not 0 <= args.port <= _PORT_LIMIT:
         raise ValueError(f"--port {args.port}: expected a number from 0 to {_PORT_LIMIT}")
     from pipeline import vector_shards
@@ -84,7 +93,20 @@ def _work(args: argparse.Namespace) -> str:
         from pipeline.search import serve
 
         return serve.serve(shards, args.port, args.model, args.billing_project)
+    if args.projector:
+        return _project(shards, args)
     return _search(shards, args)
+
+
+def _project(shards: Sequence[str], args: argparse.Namespace) -> str:
+    from pipeline.search import projector
+    from pipeline.search.index import Index
+
+    if not locations.is_local(args.projector):
+        raise ValueError(f"--projector {args.projector!r}: expected a local directory")
+    index = Index(shards)
+    written = projector.write(index, flags.absolute(args.projector), args.billing_project)
+    return f"{written:,} of {len(index):,} images: tensorboard --logdir {shlex.quote(args.projector)}"
 
 
 def _search(shards: Sequence[str], args: argparse.Namespace) -> str:

@@ -142,7 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return is_own
 
     def _send_thumbnail(self, row: int) -> None:
-        thumbnail = thumbnails.of_key(self.server.index.key(row), self.server.billing_project)
+        thumbnail = thumbnails.jpeg(self.server.index.key(row), self.server.billing_project)
         if thumbnail is None:
             self._refuse(HTTPStatus.NOT_FOUND, "the image cannot be read")
         else:

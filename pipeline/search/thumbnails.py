@@ -1,4 +1,4 @@
-"""Small pictures of images, as JPEGs that a page may show."""
+"""Small pictures of stored images."""
 
 import functools
 import io
@@ -10,28 +10,27 @@ from transforms.images import decoding
 from transforms.records import ImageRef
 from transforms.storage import read_image
 
-SIDE = 256
+_SIDE = 256
 _QUALITY = 82
 
 
-def of_encoded(encoded: bytes) -> bytes:
-    """Returns a JPEG of SIDE×SIDE pixels, the middle of the image.
-
-    Raises:
-      ValueError: if the image cannot be decoded.
-    """
-    pixels = decoding.decode(encoded, (SIDE, SIDE), "crop").pixels
-    jpeg = io.BytesIO()
-    Image.fromarray(pixels).save(jpeg, "JPEG", quality=_QUALITY)
-    return jpeg.getvalue()
-
-
 @functools.lru_cache(maxsize=256)
-def of_key(key: bytes, billing_project: str | None = None) -> bytes | None:
-    """Returns the thumbnail of a stored image, None if it cannot be read or decoded, as an image in a shard."""
+def jpeg(key: bytes, billing_project: str | None = None) -> bytes | None:
+    """Returns the picture of an image as a JPEG for a page; None as `picture`."""
+    small = picture(key, _SIDE, billing_project)
+    if small is None:
+        return None
+    encoded = io.BytesIO()
+    small.save(encoded, "JPEG", quality=_QUALITY)
+    return encoded.getvalue()
+
+
+def picture(key: bytes, side: int, billing_project: str | None = None) -> Image.Image | None:
+    """Returns the middle of an image in side×side pixels; None if it cannot be read or decoded, as one in a shard."""
     try:
-        return of_encoded(read_image.read(ImageRef(key), billing_project).encoded)
-    except Exception:  # noqa: BLE001 - each storage client has its own errors; a page shows its name alone
+        encoded = read_image.read(ImageRef(key), billing_project).encoded
+        return Image.fromarray(decoding.decode(encoded, (side, side), "crop").pixels)
+    except Exception:  # noqa: BLE001 - each storage client has its own errors; a page shows the name alone
         return None
 
 

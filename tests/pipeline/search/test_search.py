@@ -87,7 +87,7 @@ def test_the_last_run_counts(tmp_path, capfd):
     ("flags", "error"),
     [
         ([], "--embeddings: expected the directory that runs wrote to"),
-        (["--embeddings", "{run}"], "expected a query: give --image FILE, --key KEY or --serve"),
+        (["--embeddings", "{run}"], "expected a query: give --image FILE, --key KEY, --serve or --projector DIR"),
         (["--embeddings", "{run}/nowhere", "--key", "a"], "no part-SSSSS-of-NNNNN.tfrecord or .parquet below it"),
         (["--embeddings", "{run}", "--key", "a"], "no image of this key: expected one as the run listed it"),
         (["--embeddings", "{run}", "--image", "{run}/no.jpg"], "cannot be read: "),
