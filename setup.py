@@ -51,6 +51,10 @@ EXTRAS = {
         # Readers of Parquet files, beside DuckDB.
         "polars>=2.1",
         "pylance>=14",
+        # Pages in Debian's Chromium, and TensorFlow's own viewer.
+        "playwright>=1.58",
+        "axe-playwright-python>=0.1.4",
+        "tensorboard>=2.21,<2.22",
         "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
         # Fuzzing. On other platforms it has no wheels, or for a part of the Python versions only.

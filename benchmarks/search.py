@@ -1,8 +1,8 @@
 """Exact search beside numpy and FAISS: `python -m benchmarks.search [--vectors 200000] [--dimension 1280]`.
 
 All get the same random vectors and queries, and must give the same neighbours. numpy and FAISS hold all vectors in
-memory, and the time to read and prepare them is counted apart. Each is a process of its own. It needs faiss-cpu, which is
-no requirement of this project.
+memory, and the time to read and prepare them is counted apart. Each is a process of its own. faiss-cpu has to be
+installed for it.
 """
 
 import argparse
