@@ -16,6 +16,7 @@ from pipeline.ledger import ReadLedger, ReadRetryable
 from pipeline.name_files import NameFiles
 from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
+from pipeline.report.recall import SampleVectors
 from pipeline.report.write_report import ComposeReport, WriteReport
 from pipeline.resume import ReadUnfinished, ResumeShards
 from transforms import failures as failure_files
@@ -109,6 +110,7 @@ def build(
         seconds=[output.seconds for output in (*stages, *written.values())],
         origins=resumed.origins if resumed else None,
         has_many_processes=share_model_across_processes,
+        sample=embedded.main | "SampleVectors" >> SampleVectors() if config.vector_type == "float16" else None,
     )
     if publication:
         loads = _load_rows(vectors, failures, gone, config, model, publication)

@@ -31,6 +31,7 @@ _READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
     "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
+    "recall": {"at_10": float, "vectors": int},
 }
 
 
@@ -66,6 +67,8 @@ class RunReport:
         the schema. The Parquet files have one entry in common, whose value is the SHA-256 of their SHA-256 in hex, in
         the order of their names. Empty without --output.
       output_formats, vector_type: of the files of embeddings.
+      recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
+        nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
     """
 
     run_id: str
@@ -89,6 +92,7 @@ class RunReport:
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     output_formats: list[str] = dataclasses.field(default_factory=lambda: list(OUTPUT_FORMATS[:1]))
     vector_type: str = VECTOR_TYPES[0]
+    recall: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the content of the file: all fields, and their checksum in the field `checksum`."""

@@ -1,5 +1,7 @@
 """The summary of a run: the text for people at its end."""
 
+from collections.abc import Iterator, Mapping
+
 from pipeline.options import EmbedConfig
 from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
@@ -25,6 +27,7 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         vectors = vector_files.directory(config.output, report.run_id)
         lines += [
             f"  vectors   {_files(vectors, report)} ({report.shards} files)",
+            *(_recall(report.recall) if report.recall else ()),
             f"  report    {run_report.path(config.output, report.run_id)}",
         ]
         if counts["skipped"] and not config.output_table:
@@ -49,6 +52,13 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
 def _files(vectors: str, report: RunReport) -> str:
     suffix = f".{report.output_formats[0]}" if len(report.output_formats) == 1 else ""
     return f"{vectors}/part-*{suffix}"
+
+
+def _recall(recall: Mapping[str, float]) -> Iterator[str]:
+    yield (
+        f"  float16   keeps {recall['at_10']:.1%} of the 10 nearest neighbours in float32, "
+        f"over {recall['vectors']:,} vectors of this run"
+    )
 
 
 def _parquet(vectors: str) -> str:

@@ -184,6 +184,7 @@ _FIELDS = {
 _LATER_FIELDS = {
     "output_formats": lambda value: isinstance(value, list) and all(item in ("tfrecord", "parquet") for item in value),
     "vector_type": lambda value: value in ("float32", "float16"),
+    "recall": _maps(_is_number),
 }
 
 

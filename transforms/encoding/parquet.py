@@ -28,6 +28,11 @@ SUFFIX = ".parquet"
 # A row group is what is read at once, and what is in memory while it is written. Range reads of a bucket like some tens
 # of megabytes.
 ROW_GROUP_BYTES = 32 * 2**20
+# A row group of ours has ROW_GROUP_BYTES and one batch more at most. This limits the memory that a reader of a broken
+# file allocates, as far as its end is true about its pages.
+_MAX_GROUP_BYTES = 2**28
+# Of one text in the end of a file, and of one list of things.
+_MAX_TEXT_BYTES, _MAX_ITEMS = 2**22, 2**16
 
 _VECTOR = "embedding"
 _VECTOR_TYPES = {"float32": pa.float32(), "float16": pa.float16()}
@@ -60,6 +65,8 @@ def schema(model: ModelFields, vector_type: str) -> pa.Schema:
         kinds = {"label_index": pa.int64(), "label_name": pa.string(), "label_score": pa.float32()}
         fields += [pa.field(name, _list(kind), nullable=False) for name, kind in kinds.items()]
     metadata = {"model": model.model_name, "model_digest": model.model_digest, "dimension": str(model.dimension)}
+    if model.facts:
+        metadata["model_facts"] = model.facts
     return pa.schema(fields, metadata)
 
 
@@ -208,16 +215,15 @@ def identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Id
 
 
 def whole_identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Identity]]:
-    """Yields the same of a file that may be unfinished, up to the first page that cannot be read.
+    """Yields the same of a file that may be unfinished, up to the first row group that cannot be read.
 
-    It reads the vectors too, so that each embedding whose identity it yields can be read. A file without its end has
-    none.
+    It reads the vectors too, so that `embeddings` can read each embedding whose identity it yields. A file without its
+    end has none.
     """
     try:
         opened = _opened(file, _RECORD)
-        if _suffices(opened, vector_type):
-            for columns in _batches(opened, _RECORD, _VECTORS_PER_BATCH):
-                yield _identities(columns)
+        for group in range(opened.num_row_groups if _suffices(opened, vector_type) else 0):
+            yield _identities(_group(opened, group))
     except ValueError:
         return
 
@@ -239,7 +245,7 @@ def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[Stored | Excepti
         after = first + opened.metadata.row_group(group).num_rows
         end = bisect.bisect_left(rows, after)
         if end > read:
-            yield from _of_group(opened, group, [row - first for row in rows[read:end]])
+            yield from _stored(opened, group, [row - first for row in rows[read:end]])
         first, read = after, end
     yield from (ValueError(f"no row {row:,}: expected fewer than {first:,}") for row in rows[read:])
 
@@ -256,10 +262,9 @@ def vectors(file: BinaryIO) -> Iterator[tuple[list[bytes], npt.NDArray[np.float3
         yield list(map(keys.of_text, columns["key"].to_pylist())), _matrix(columns[_VECTOR]), list(models)
 
 
-def _of_group(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[Stored | Exception]:
+def _stored(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[Stored | Exception]:
     try:
-        chosen = opened.read_row_group(group, columns=list(_RECORD)).take(pa.array(rows)).combine_chunks()
-        columns = {name: chosen[name].combine_chunks() for name in _RECORD}
+        columns = {name: column.take(pa.array(rows)) for name, column in _group(opened, group).items()}
         facts = zip(*(columns[name].to_pylist() for name in ("format", "height", "width")), strict=True)
         return [
             Stored(
@@ -276,15 +281,43 @@ def _of_group(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[Store
 
 def _opened(file: BinaryIO, names: Sequence[str]) -> pq.ParquetFile:
     with _explained("not a Parquet file, or broken"):
-        opened = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        opened = pq.ParquetFile(
+            file,
+            page_checksum_verification=True,
+            pre_buffer=False,
+            thrift_string_size_limit=_MAX_TEXT_BYTES,
+            thrift_container_size_limit=_MAX_ITEMS,
+        )
     kinds = {**_FACTS, **_MODEL}
     stored = {field.name: field.type for field in opened.schema_arrow}
     for name in (*names, _VECTOR):
         kind = stored.get(name)
-        is_expected = kind == kinds[name] if name in kinds else pa.types.is_fixed_size_list(kind)
-        if not is_expected:
+        if not (kind == kinds[name] if name in kinds else _is_vector(kind)):
             raise ValueError(f"expected the column {name!r} of embeddings, not of type {kind}")
+    with _explained("a broken Parquet file"):
+        _check_sizes(opened)
     return opened
+
+
+def _is_vector(kind: pa.DataType | None) -> bool:
+    return isinstance(kind, pa.FixedSizeListType) and kind.value_type in _VECTOR_TYPES.values()
+
+
+def _check_sizes(opened: pq.ParquetFile) -> None:
+    """Raises ValueError if a row group is larger than those that this module writes.
+
+    It asks for no sizes of columns: where the end of a file contradicts itself, pyarrow 25 would end the process.
+    """
+    row_bytes = 4 * opened.schema_arrow.field(_VECTOR).type.list_size
+    for number in range(opened.num_row_groups):
+        group = opened.metadata.row_group(number)
+        # Equal numbers take hardly any bytes in a page, and all of them in memory.
+        size = max(group.total_byte_size, group.num_rows * row_bytes)
+        if size > _MAX_GROUP_BYTES or not 0 <= group.num_rows <= _MAX_GROUP_BYTES:
+            raise ValueError(
+                f"row group {number:,} takes {size:,} bytes for {group.num_rows:,} rows: "
+                f"expected {_MAX_GROUP_BYTES:,} bytes at most"
+            )
 
 
 def _suffices(opened: pq.ParquetFile, vector_type: str) -> bool:
@@ -300,15 +333,31 @@ def _batches(opened: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterato
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turns Arrow's errors over the content of a file into ValueError. Some are an OSError without a number."""
+    """Turns Arrow's errors over the content of a file into ValueError.
+
+    Some are a RuntimeError, which is what pyarrow makes of errors in C++, and some an OSError without a number.
+    """
     try:
         yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, RuntimeError) as error:
         raise ValueError(f"{what}: {one_line(error)}") from error
     except OSError as error:
         if type(error) is not OSError or error.errno is not None:
             raise
         raise ValueError(f"{what}: {one_line(error)}") from error
+
+
+def _group(opened: pq.ParquetFile, group: int) -> dict[str, pa.Array]:
+    """Returns the columns of a record in one row group."""
+    with _explained("a broken Parquet file"):
+        table = opened.read_row_group(group, columns=list(_RECORD))
+        table.validate(full=True)  # texts are UTF-8
+        rows = opened.metadata.row_group(group).num_rows
+        if len(table) != rows:
+            raise ValueError(
+                f"row group {group:,} has {len(table):,} rows: expected {rows:,}, as the end of the file says"
+            )
+        return {name: table[name].combine_chunks() for name in _RECORD}
 
 
 def _identities(columns: dict[str, pa.Array]) -> list[Identity]:

@@ -19,7 +19,7 @@ from transforms.models.spec import ModelFields
 from transforms.records import Embedding, ImageInfo, ImageRef
 
 DIMENSION = 6
-MODEL = ModelFields("a_model", "d" * 64, DIMENSION)
+MODEL = ModelFields("a_model", "d" * 64, DIMENSION, facts='{"format": ""}')
 VECTOR_TYPES = pytest.mark.parametrize("vector_type", ["float32", "float16"])
 ODD_KEY = b"/caf\xe9 \xc3\xa9 \\xe9.jpg"
 
@@ -67,8 +67,13 @@ def test_columns_and_metadata(vector_type):
         "embedding": f"fixed_size_list<element: {pa.type_for_alias(vector_type)} not null>[{DIMENSION}]",
     }
     assert not any(field.nullable for field in table.schema)
-    metadata = {name: table.schema.metadata[name] for name in (b"model", b"model_digest", b"dimension")}
-    assert metadata == {b"model": b"a_model", b"model_digest": b"d" * 64, b"dimension": b"6"}
+    metadata = {
+        b"model": b"a_model",
+        b"model_digest": b"d" * 64,
+        b"dimension": b"6",
+        b"model_facts": b'{"format": ""}',
+    }
+    assert {name: table.schema.metadata[name] for name in metadata} == metadata
     vectors = np.array(table["embedding"].to_pylist())
     expected = np.stack([each.vector for each in EMBEDDINGS]).astype(vector_type)
     np.testing.assert_array_equal(vectors, expected)
@@ -212,7 +217,7 @@ def broken_page(column="embedding.list.element"):
 
 def test_a_broken_page_costs_its_row_group(small_groups):
     first, second, third = parquet.embeddings(broken_page(), [63, 64, 128])
-    assert isinstance(second, OSError) and "CRC checksum verification failed" in str(second)
+    assert isinstance(second, ValueError) and "CRC checksum verification failed" in str(second)
     assert [stored.embedding.info.ref.key for stored in (first, third)] == [b"/63.jpg", b"/128.jpg"]
     with pytest.raises(ValueError, match=r"a broken Parquet file: .*CRC checksum"):
         list(parquet.vectors(broken_page()))
@@ -222,10 +227,11 @@ def test_a_broken_page_costs_its_row_group(small_groups):
     assert isinstance(only, ValueError)
 
 
-def test_a_file_that_may_be_unfinished_is_good_up_to_its_first_broken_page(small_groups):
+def test_a_file_that_may_be_unfinished_is_good_up_to_its_first_broken_row_group(small_groups):
     """The identities of the second row group can be read. Their vectors cannot, so they are not good."""
     good = [own for batch in parquet.whole_identities(broken_page()) for own in batch]
-    assert good == list(map(identity, EMBEDDINGS[: len(good)])) and len(good) <= 64
+    assert good == list(map(identity, EMBEDDINGS[:64]))
+    assert all(isinstance(each, parquet.Stored) for each in parquet.embeddings(broken_page(), range(64)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 100, -4, -1])
@@ -234,6 +240,24 @@ def test_a_file_without_its_end_has_no_records(size):
     assert list(parquet.whole_identities(io.BytesIO(broken))) == []
     with pytest.raises(ValueError, match="not a Parquet file, or broken: "):
         list(parquet.identities(io.BytesIO(broken)))
+
+
+def test_a_row_group_is_read_only_where_its_size_is_that_of_one(monkeypatch):
+    file = io.BytesIO(written())
+    monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", 20_000)
+    with pytest.raises(ValueError, match="row group 0 takes .* bytes for 200 rows: expected 20,000 bytes at most"):
+        list(parquet.identities(file))
+    assert list(parquet.whole_identities(file)) == []
+    (only,) = parquet.embeddings(file, [0])
+    assert isinstance(only, ValueError)
+
+
+def test_a_long_text_in_the_end_of_a_file():
+    content = io.BytesIO()
+    table = pq.read_table(io.BytesIO(written()))
+    pq.write_table(table.replace_schema_metadata({"model": "m" * 2**23}), content)
+    with pytest.raises(ValueError, match="not a Parquet file, or broken: .*size limit"):
+        list(parquet.identities(content))
 
 
 def test_an_error_of_the_storage_is_none_of_the_file():
