@@ -1,17 +1,19 @@
 """Parquet files against TFRecords: `python -m benchmarks.parquet [--records 100000]`.
 
 Bytes, and seconds of processor time to write a file, to read its vectors, and to read only what the next run needs to
-know of it. The vectors are those of the bundled model over crops of the sample images, or normally distributed.
+know of it. The vectors are those of the bundled model over crops of the sample images, or normally distributed. Last,
+the memory that a writer takes at its peak, in a process of its own.
 """
 
 import argparse
 import functools
 import io
 import itertools
+import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +83,44 @@ def main() -> int:
             )
             print(f"{'':32s} {'MiB':>6} {'write':>8} {'vectors':>8} {'identities':>11}")
             _measure(Path(scratch), vectors, args.records)
+        print("\npeak memory of a writer, over that of its process before:")
+        for name in _formats(normal.shape[1]):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                peak = pool.apply(_peak_bytes, (name, Path(scratch, "part"), args.records))
+            print(f"{name:32s} {peak / 2**20:6.0f} MiB", flush=True)
     return 0
 
 
-def _measure(scratch: Path, vectors: npt.NDArray[np.float32], count: int) -> None:
+def _peak_bytes(name: str, path: Path, count: int) -> int:
+    """Returns by how much the memory of this process grows while it writes normally distributed vectors."""
+    vectors = np.random.default_rng(0).standard_normal((_DISTINCT, 1280), np.float32)
+    part_format = _formats(vectors.shape[1])[name]
+    _write(path, part_format, embeddings(vectors, _BATCH))  # all imports are done, and all pools are there
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _memory("VmRSS")
+    _write(path, part_format, embeddings(vectors, count))
+    return _memory("VmHWM") - before
+
+
+def _memory(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
+
+
+def _formats(dimension: int) -> dict[str, Any]:
     from transforms import write_parquet, write_tfrecord
 
-    model = model_fields(vectors.shape[1])
-    formats = {
+    model = model_fields(dimension)
+    return {
         "TFRecord": write_tfrecord.parts("o", "r", model).part_format,
         "Parquet": write_parquet.parts("o", "r", model).part_format,
         "Parquet, float16": write_parquet.parts("o", "r", model, vector_type="float16").part_format,
     }
+
+
+def _measure(scratch: Path, vectors: npt.NDArray[np.float32], count: int) -> None:
     rows = list(embeddings(vectors, count))
-    for name, part_format in formats.items():
+    for name, part_format in _formats(vectors.shape[1]).items():
         path = scratch / f"part{part_format.suffix}"
         _print(name, path, _seconds(functools.partial(_write, path, part_format, rows)))
         if part_format.suffix == ".parquet":
@@ -103,7 +129,7 @@ def _measure(scratch: Path, vectors: npt.NDArray[np.float32], count: int) -> Non
                 _print(f"  {way}", path, _seconds(functools.partial(_rewrite, path, table, options)))
 
 
-def _write(path: Path, part_format: Any, rows: list[Any]) -> None:
+def _write(path: Path, part_format: Any, rows: Iterable[Any]) -> None:
     with path.open("wb") as file:
         part = part_format.open(file)
         for batch in _batched(rows):

@@ -143,7 +143,7 @@ def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
     if not files.match(schema):
         return
     stored = examples.shapes(files.read(schema).decode())
-    own = examples.shapes(examples.schema_text(model.fields(config.top_classes)))
+    own = examples.shapes(examples.schema_text(model.fields(config.top_classes), config.record_type))
     if stored != own:
         raise ValueError(
             f"--output {output!r} holds {stored} and model {model.name!r} gives {own}: give each its own --output"

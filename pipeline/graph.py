@@ -69,7 +69,9 @@ def build(
     """
     if attempt is None:
         attempt = attempts.of(config, publication.temp_location if publication else None)
-    unfinished = ReadUnfinished(attempt, model.digest, config.vector_type) if attempt.continues else None
+    # A table holds what the model gave. So vectors that were stored in float16 do not do for it.
+    needed = "float32" if config.output_table else config.vector_type
+    unfinished = ReadUnfinished(attempt, model.digest, needed) if attempt.continues else None
     listed = _list(root, config, in_packs)
     new, of_shards = None, None
     # A run knows nothing about the images in a shard before it reads the shard, so it reads every shard each time.
@@ -118,7 +120,7 @@ def build(
     if config.output:
         of_vectors = [written[output_format].shards for output_format in config.output_formats]
         parts = of_vectors | "PartsOfVectors" >> beam.Flatten(), written["lines"].shards
-        report |= "NameFiles" >> NameFiles(attempt, model.fields(config.top_classes), *parts)
+        report |= "NameFiles" >> NameFiles(attempt, model.fields(config.top_classes), *parts, config.record_type)
     _ = report | "WriteReport" >> WriteReport(config, attempt)
 
 
@@ -253,12 +255,12 @@ def _write_parts(
     """
     collections = tuple(collection for _, collection in vectors)
     labels, seconds = attempt.labels(tuple(name for name, _ in vectors)), config.checkpoint_seconds
-    run = attempt.place, config.run_id, model.fields(config.top_classes), labels, seconds
+    run = attempt.place, config.run_id, model.fields(config.top_classes), labels, seconds, config.vector_type
     written = {}
     if "tfrecord" in config.output_formats:
         written["tfrecord"] = collections | "WriteTFRecords" >> write_tfrecord.parts(*run)
     if "parquet" in config.output_formats:
-        written["parquet"] = collections | "WriteParquet" >> write_parquet.parts(*run, config.vector_type)
+        written["parquet"] = collections | "WriteParquet" >> write_parquet.parts(*run)
     if config.output:
         write_failures = failure_files.parts(config.output, config.run_id, attempt.labels(("failed",)), seconds)
         written["lines"] = (failures,) | "WriteFailures" >> write_failures

@@ -83,6 +83,11 @@ class EmbedConfig:
     dry_run: DryRun | None = None
 
     @property
+    def record_type(self) -> str:
+        """The type of vectors in the records that `schema.pbtxt` describes, which are those of TFRecords."""
+        return self.vector_type if "tfrecord" in self.output_formats else VECTOR_TYPES[0]
+
+    @property
     def reads_ledger(self) -> bool:
         """Whether this run asks which images earlier runs have embedded. It cannot ask about images in shards."""
         return self.input_format not in SHARD_FORMATS and (self.prune or not self.reprocess)
@@ -182,10 +187,8 @@ def _check_together(args: argparse.Namespace) -> None:
             raise ValueError(f"--{flag} applies to a table: give --output_table PROJECT:DATASET.TABLE too")
     if args.output_format != OUTPUT_FORMATS[:1] and not args.output:
         raise ValueError("--output_format applies to files: give --output DIR too")
-    if args.vector_type != VECTOR_TYPES[0] and args.output_format != ("parquet",):
-        raise ValueError(
-            f"--vector_type {args.vector_type} applies to Parquet files alone: expected --output_format parquet"
-        )
+    if args.vector_type != VECTOR_TYPES[0] and not args.output:
+        raise ValueError("--vector_type applies to files: give --output DIR too")
     if args.prune and (args.input_format != "images" or args.retry_failed):
         raise ValueError(
             "--prune needs a complete listing of the images: expected --input_format images, without --retry_failed"

@@ -192,8 +192,8 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         "--vector_type",
         choices=VECTOR_TYPES,
         default=VECTOR_TYPES[0],
-        help="with --output_format parquet, the type of a vector's numbers. float16 takes half the room and has 11 "
-        "significant bits (default: %(default)s)",
+        help="type of a vector's numbers in the files. float16 takes half the room and has 11 significant bits "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--output_table",

@@ -64,7 +64,7 @@ def write_run(
     if failures:
         lines = "".join(f"{failure_lines.to_json(failed, run_id)}\n" for failed in failures)
         _write(Path(failure_lines.directory(str(output), run_id), "part-00000-of-00001.jsonl"), lines.encode())
-    vector_files.write_schema(str(output), model.fields())
+    vector_files.write_schema(str(output), model.fields(), config.record_type)
     counts = {
         "listed": len(embeddings) + len(failures) + skipped,
         "embedded": len(embeddings),
@@ -93,7 +93,7 @@ def encoded(
 ) -> bytes:
     """Returns the content of a file of embeddings."""
     if output_format == "tfrecord":
-        records = examples.encode_embeddings(embeddings, model.fields()) if embeddings else []
+        records = examples.encode_embeddings(embeddings, model.fields(), vector_type) if embeddings else []
         return b"".join(map(tfrecord.frame, records))
     content = io.BytesIO()
     part = ParquetFormat(model.fields(), vector_type).open(content)

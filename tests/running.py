@@ -136,4 +136,6 @@ def read_rows(output: Path, run_id: str = "*", suffix: str = "*") -> list[dict]:
 def _value(name: str, value: list) -> object:
     if name == "embedding":
         return np.array(value, np.float32)
+    if name == "embedding/float16":
+        return np.frombuffer(value[0], "<f2").astype(np.float32)
     return value if name.startswith("label/") else value[0]

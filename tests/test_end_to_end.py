@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -143,6 +144,25 @@ def test_runs_of_each_format_know_what_the_others_embedded(tmp_path):
     assert (wide["embedded"], wide["duplicate"], wide["skipped"]) == (12, 3, 0)
     run_pipeline(output, "--input", photos, "--run_id=16", *narrow)
     assert json.loads((output / "runs" / "16.json").read_text())["counts"]["skipped"] == 15
+
+
+@pytest.mark.parametrize("output_format", ["tfrecord", "tfrecord,parquet"])
+def test_records_in_float16(samples, tmp_path, output_format):
+    flags = "--vector_type=float16", "--output_format", output_format
+    run = run_pipeline(tmp_path, "--input", SAMPLES[0].parent, "--run_id=r", *flags)
+    assert run.report["recall"] == {"at_10": pytest.approx(1, abs=0.1), "vectors": samples.counts["embedded"]}
+    for suffix in output_format.split(","):
+        rows = {row["image/key"]: row for row in read_rows(tmp_path, "r", suffix)}
+        assert rows.keys() == samples.vectors().keys()
+        name = "embedding/float16" if suffix == "tfrecord" else "embedding"
+        assert all(cosine(row[name], samples.vectors()[key]) > 0.9999 for key, row in rows.items())
+    assert verify(str(tmp_path)).total == 0
+    snippet = textwrap.dedent(run.stdout.split("Read them:")[1])
+    code = f"import tensorflow as tf\n{snippet}\nprint(next(iter(vectors)).numpy().shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(1280,)\n"
+    again = run_pipeline(tmp_path, "--input", SAMPLES[0].parent, "--run_id=again", *flags)
+    assert json.loads((tmp_path / "runs/again.json").read_text())["counts"]["skipped"] == run.counts["listed"], again
 
 
 def test_parquet_files_replace_tfrecords_of_a_run(tmp_path):

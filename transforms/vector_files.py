@@ -14,11 +14,11 @@ def directory(output: str, run_id: str) -> str:
     return f"{output}/embeddings/{run_id}"
 
 
-def schema(model: ModelFields) -> bytes:
-    """Returns the content of `schema.pbtxt`."""
-    return examples.schema_text(model).encode()
+def schema(model: ModelFields, vector_type: str = "float32") -> bytes:
+    """Returns the content of `schema.pbtxt`; `vector_type` is that of TFRecords."""
+    return examples.schema_text(model, vector_type).encode()
 
 
-def write_schema(output: str, model: ModelFields) -> None:
+def write_schema(output: str, model: ModelFields, vector_type: str = "float32") -> None:
     """Writes `<output>/schema.pbtxt`."""
-    files.write(f"{output}/{SCHEMA}", schema(model))
+    files.write(f"{output}/{SCHEMA}", schema(model, vector_type))

@@ -44,7 +44,11 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
     if report.failures and config.output:
         lines.append(f"            each one: {config.output}/failures/{report.run_id}/part-*.jsonl")
     if config.output and report.shards:
-        code = _tfrecords(vectors, dimension) if "tfrecord" in report.output_formats else _parquet(vectors)
+        code = (
+            _tfrecords(vectors, dimension, report.vector_type)
+            if "tfrecord" in report.output_formats
+            else _parquet(vectors)
+        )
         lines += ["", "Read them:", "", code]
     return "\n".join([*lines, ""])
 
@@ -65,7 +69,14 @@ def _parquet(vectors: str) -> str:
     return f'  table = pandas.read_parquet("{vectors}", columns=["key", "embedding"])'
 
 
-def _tfrecords(vectors: str, dimension: int) -> str:
+def _tfrecords(vectors: str, dimension: int, vector_type: str) -> str:
+    if vector_type == "float16":
+        return (
+            f'  files = tf.io.gfile.glob("{vectors}/part-*.tfrecord")\n'
+            '  spec = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image/key", "embedding/float16")}\n'
+            "  table = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, spec))\n"
+            '  vectors = table.map(lambda row: tf.io.decode_raw(row["embedding/float16"], tf.float16))'
+        )
     return (
         f'  files = tf.io.gfile.glob("{vectors}/part-*.tfrecord")\n'
         '  spec = {"image/key": tf.io.FixedLenFeature([], tf.string), '

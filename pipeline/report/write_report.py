@@ -71,7 +71,7 @@ class _Compose(beam.DoFn):
     def process(self, _: bytes, tally: Tally, hashed: Sequence[Shard], sample: Sequence[bytes]) -> Iterable[RunReport]:
         config, digests = self._config, {}
         if config.output:
-            schema = vector_files.schema(self._model.fields(config.top_classes))
+            schema = vector_files.schema(self._model.fields(config.top_classes), config.record_type)
             digests = run_report.file_digests(config.run_id, schema, hashed)
         finished_at = datetime.datetime.now(datetime.UTC)
         report = run_report.compose(config, self._model, tally, finished_at, digests, self._has_many_processes)

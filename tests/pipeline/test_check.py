@@ -136,6 +136,14 @@ def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, mod
     assert names_below(output) == before
 
 
+def test_records_in_float16_are_not_mixed_with_others(tmp_path, model):
+    narrow = configured(tmp_path / "out", "--vector_type=float16")
+    vector_files.write_schema(narrow.output, model.fields(narrow.top_classes), narrow.record_type)
+    check.check_output(narrow, model)
+    with pytest.raises(ValueError, match="holds vectors of 1280 dimensions in float16 and model .* dimensions: give"):
+        check.check_output(configured(tmp_path / "out"), model)
+
+
 def test_a_table_alone_needs_no_output(model):
     config, _ = options.parse(["--output_table=p1:d.t"])
     check.check_output(config, model)

@@ -99,19 +99,20 @@ def test_a_run_goes_on_unless_it_is_told_not_to():
 
 
 @pytest.mark.parametrize(
-    ("flags", "formats", "vector_type"),
+    ("flags", "formats", "vector_type", "record_type"),
     [
-        ("", ("tfrecord",), "float32"),
-        ("--output_format tfrecord", ("tfrecord",), "float32"),
-        ("--output_format parquet", ("parquet",), "float32"),
-        ("--output_format parquet --vector_type float16", ("parquet",), "float16"),
-        ("--output_format tfrecord,parquet", ("tfrecord", "parquet"), "float32"),
-        ("--output_format parquet,tfrecord,parquet", ("tfrecord", "parquet"), "float32"),
+        ("", ("tfrecord",), "float32", "float32"),
+        ("--output_format tfrecord", ("tfrecord",), "float32", "float32"),
+        ("--vector_type float16", ("tfrecord",), "float16", "float16"),
+        ("--output_format parquet", ("parquet",), "float32", "float32"),
+        ("--output_format parquet --vector_type float16", ("parquet",), "float16", "float32"),
+        ("--output_format tfrecord,parquet", ("tfrecord", "parquet"), "float32", "float32"),
+        ("--output_format parquet,tfrecord,parquet", ("tfrecord", "parquet"), "float32", "float32"),
     ],
 )
-def test_formats_of_the_files(flags, formats, vector_type):
+def test_formats_of_the_files(flags, formats, vector_type, record_type):
     config, _ = options.parse(flags.split())
-    assert (config.output_formats, config.vector_type) == (formats, vector_type)
+    assert (config.output_formats, config.vector_type, config.record_type) == (formats, vector_type, record_type)
 
 
 @pytest.mark.parametrize("seconds", ["0.5", "0", "-1", "inf", "nan", "a minute"])
@@ -248,10 +249,9 @@ def test_run_ids_are_new_each_time():
             "--output_format applies to files: give --output DIR too",
         ),
         (
-            "--vector_type float16",
-            "--vector_type float16 applies to Parquet files alone: expected --output_format parquet",
+            "--output_table p1:d.t --vector_type float16",
+            "--vector_type applies to files: give --output DIR too",
         ),
-        ("--vector_type float16 --output_format tfrecord,parquet", "expected --output_format parquet"),
         ("--vector_type int8", "argument --vector_type: invalid choice: 'int8'"),
         ("--max_failure_rate 2", "argument --max_failure_rate: '2': expected a number from 0 to 1"),
         ("--max_failure_rate nan", "expected a number from 0 to 1"),

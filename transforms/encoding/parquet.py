@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from transforms import keys
 from transforms.encoding import top_classes
 from transforms.encoding.examples import Identity
+from transforms.encoding.narrowing import narrowed
 from transforms.models.spec import ModelFields
 from transforms.one_line import one_line
 from transforms.records import Embedding, ImageInfo, ImageRef
@@ -149,6 +150,7 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
     vectors = np.stack([embedding.vector for embedding in embeddings])
     infos = [embedding.info for embedding in embeddings]
     vector_type = columns.field(_VECTOR).type
+    numbers = vectors if vector_type.value_type == pa.float32() else narrowed(vectors, [info.ref.key for info in infos])
     values: dict[str, Any] = {
         "key": [keys.text(info.ref.key) for info in infos],
         "sha256": [info.sha256 for info in infos],
@@ -158,9 +160,7 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
         "width": [info.width for info in infos],
         "size": [info.ref.size for info in infos],
         "crc32c": [info.ref.crc32c for info in infos],
-        _VECTOR: pa.FixedSizeListArray.from_arrays(
-            pa.array(_narrowed(vectors, vector_type.value_type, infos).reshape(-1)), type=vector_type
-        ),
+        _VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), type=vector_type),
         "model": [model.model_name] * len(infos),
         "model_digest": [model.model_digest] * len(infos),
     }
@@ -172,23 +172,6 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
             "label_score": scores.tolist(),
         }
     return pa.RecordBatch.from_pydict(values, columns)
-
-
-def _narrowed(
-    vectors: npt.NDArray[np.float32], kind: pa.DataType, infos: Sequence[ImageInfo]
-) -> npt.NDArray[np.floating]:
-    if kind == pa.float32():
-        return vectors
-    with np.errstate(over="ignore"):
-        narrowed = vectors.astype(np.float16)
-    lost = (np.isfinite(vectors) & ~np.isfinite(narrowed)).any(axis=1)
-    if lost.any():
-        key = keys.text(infos[int(lost.argmax())].ref.key)
-        raise ValueError(
-            f"the vector of {key!r} has a number beyond {np.finfo(np.float16).max:,.0f}, the largest float16: "
-            "expected vector_type float32"
-        )
-    return narrowed
 
 
 class Stored(NamedTuple):

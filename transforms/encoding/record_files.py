@@ -42,6 +42,8 @@ def identities(
     records = (tfrecord.read_whole if may_break_off else tfrecord.read)(file, MAX_RECORD_BYTES)
     offset = 0
     while batch := list(itertools.islice(records, _RECORDS_PER_DECODE)):
+        if vector_type == "float32" and examples.vector_type(batch[0]) != "float32":  # as all others of the file
+            return
         for record, identity in zip(batch, examples.decode_identities(batch), strict=True):
             yield offset, identity
             offset += tfrecord.framed_bytes(record)

@@ -12,8 +12,8 @@ EMBEDDINGS = [embedding(b"/%d\xff.jpg" % i, i) for i in range(600)]
 FORMATS = pytest.mark.parametrize("output_format", ["tfrecord", "parquet"])
 
 
-def file(output_format, embeddings=EMBEDDINGS, cut=None):
-    return io.BytesIO(encoded(embeddings, MODEL, output_format)[:cut])
+def file(output_format, embeddings=EMBEDDINGS, cut=None, vector_type="float32"):
+    return io.BytesIO(encoded(embeddings, MODEL, output_format, vector_type)[:cut])
 
 
 @FORMATS
@@ -31,10 +31,25 @@ def test_a_record_is_found_by_its_place(output_format, may_break_off):
 
 
 @FORMATS
-def test_all_vectors(output_format):
-    keys, matrices, _ = zip(*record_files.vectors(f"a.{output_format}", file(output_format)), strict=True)
+@pytest.mark.parametrize("may_break_off", [False, True], ids=["complete", "perhaps unfinished"])
+def test_vectors_in_float16_are_none_for_a_reader_of_float32(output_format, may_break_off):
+    path, content = f"a.{output_format}", file(output_format, vector_type="float16")
+    assert list(record_files.identities(path, content, may_break_off=may_break_off)) == []
+    content.seek(0)
+    known = list(record_files.identities(path, content, vector_type="float16", may_break_off=may_break_off))
+    assert [own.key for _, own in known] == [each.info.ref.key for each in EMBEDDINGS]
+    for stored, each in zip(record_files.embeddings(path, content, [known[7][0]]), EMBEDDINGS[7:8], strict=True):
+        np.testing.assert_array_equal(stored.embedding.vector, each.vector.astype(np.float16))
+
+
+@FORMATS
+@pytest.mark.parametrize("vector_type", ["float32", "float16"])
+def test_all_vectors(output_format, vector_type):
+    content = file(output_format, vector_type=vector_type)
+    keys, matrices, _ = zip(*record_files.vectors(f"a.{output_format}", content), strict=True)
     assert [key for batch in keys for key in batch] == [each.info.ref.key for each in EMBEDDINGS]
-    np.testing.assert_array_equal(np.concatenate(matrices), np.stack([each.vector for each in EMBEDDINGS]))
+    expected = np.stack([each.vector for each in EMBEDDINGS]).astype(vector_type)
+    np.testing.assert_array_equal(np.concatenate(matrices), expected)
 
 
 @pytest.mark.parametrize(("output_format", "good"), [("tfrecord", 599), ("parquet", 0)])
