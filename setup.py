@@ -55,6 +55,11 @@ EXTRAS = {
         "playwright>=1.58",
         "axe-playwright-python>=0.1.4",
         "tensorboard>=2.21,<2.22",
+        # docs/analysis.ipynb.
+        "nbclient>=0.10",
+        "ipykernel>=7",
+        "pandas>=2.2",
+        "scikit-learn>=1.6",
         "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
         # Fuzzing. On other platforms it has no wheels, or for a part of the Python versions only.
