@@ -61,6 +61,15 @@ EXTRAS = {
         "uv==0.10.7",
         # Readers of Parquet files, beside DuckDB.
         "polars>=2.1",
+        # Pages in Debian's Chromium, and TensorFlow's own viewer.
+        "playwright>=1.58",
+        "axe-playwright-python>=0.1.4",
+        "tensorboard>=2.21,<2.22",
+        # docs/analysis.ipynb.
+        "nbclient>=0.10",
+        "ipykernel>=7",
+        "pandas>=2.2",
+        "scikit-learn>=1.6",
         "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
         # Fuzzing. On other platforms it has no wheels, or for a part of the Python versions only.
@@ -85,6 +94,7 @@ setup(
     package_data={
         "pipeline": ["samples/*.md", "samples/images/*"],
         "pipeline.quote": ["prices.toml"],
+        "pipeline.search": ["page.css", "page.js"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,
