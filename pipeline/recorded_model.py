@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from transforms.images import decoding
+from transforms.images.resizing import RESIZE_MODES
+from transforms.models.preprocessing import Choices, Preprocessing
 from transforms.models.spec import ModelSpec, in_precision
 
 
 def resolve(
     model: Mapping[str, Any], digest: str, billing_project: str | None = None, handle: str | None = None
-) -> tuple[ModelSpec, str]:
-    """Returns the model with a digest, and how it resizes images, which a report tells by the digest alone.
+) -> ModelSpec:
+    """Returns the model with a digest.
 
     Args:
       model: the field `model` of a report.
@@ -25,11 +26,24 @@ def resolve(
 
     handle = handle or model["location"] or model["name"]
     height, width = model["image_size"]
-    signature, tags = model["signature"] or None, tuple(model["tags"]) or None
-    output = model.get("output") or None  # earlier versions did not write it
-    for resize_mode in decoding.RESIZE_MODES:
-        spec = models.resolve(handle, (height, width), resize_mode, signature, tags, billing_project, output)
+    for preprocessing in _preprocessings(model):
+        spec = models.resolve(
+            handle,
+            signature=model["signature"] or None,
+            tags=tuple(model["tags"]) or None,
+            billing_project=billing_project,
+            output=model.get("output") or None,  # earlier versions did not write it
+            choices=Choices(image_size=(height, width), **vars(preprocessing)),
+            normalize=bool(model.get("normalize")),
+        )
         spec = in_precision(spec, model["precision"], model.get("precision_cosine"))
         if spec.digest == digest:
-            return spec, resize_mode
+            return spec
     raise ValueError(f"{handle!r} is another model now")
+
+
+def _preprocessings(model: Mapping[str, Any]) -> list[Preprocessing]:
+    """Returns the preprocessing of a report. Earlier versions told the resize mode by the digest alone, and no more."""
+    if facts := model.get("preprocessing"):
+        return [Preprocessing.of_facts(facts)]
+    return [Preprocessing(resize_mode=mode) for mode in RESIZE_MODES]

@@ -149,16 +149,17 @@ def _check(args: argparse.Namespace) -> None:
 
 def _read_runs(args: argparse.Namespace, difference: "Difference") -> tuple[list[str], "Model"]:
     """Adds the rows of the runs to the difference, and returns their files and their model."""
-    from pipeline.export import runs
+    from pipeline import vector_shards
+    from pipeline.export import stored_rows
     from pipeline.export.progress_line import ProgressLine
 
     directory = flags.absolute(args.embeddings)
-    shards = runs.paths(directory)
+    shards = vector_shards.paths(directory)
     progress = ProgressLine(args.screen, "reading", None)
     digests = _Digests(directory, args.model_digest)
     read = _counted(progress)
     for number, path in enumerate(shards):
-        difference.add_current(number, digests.of_one_model(read(runs.identities(path))))
+        difference.add_current(number, digests.of_one_model(read(stored_rows.identities(path))))
     progress.clear()
     model = digests.model(shards, difference)
     if args.prune:
@@ -244,7 +245,7 @@ class _Digests:
 
     def model(self, shards: Sequence[str], difference: "Difference") -> "Model":
         """Returns the model of the records. Raises ValueError if there are no records."""
-        from pipeline.export import runs
+        from pipeline.export import stored_rows
         from pipeline.export.target import Model
 
         digest = self._wanted or next(iter(self._seen), "")
@@ -253,7 +254,7 @@ class _Digests:
             of_model = f" of --model_digest {self._wanted}" if self._wanted else ""
             others = f", only of {' and '.join(sorted(self._seen))}" if self._seen else ""
             raise ValueError(f"--embeddings {self._directory!r} has no vectors{of_model}{others}: nothing to export")
-        return Model(digest, runs.dimension(shards[first.file], first.offset))
+        return Model(digest, stored_rows.dimension(shards[first.file], first.offset))
 
 
 def _prune(difference: "Difference", patterns: Sequence[str]) -> None:
@@ -269,14 +270,14 @@ def _prune(difference: "Difference", patterns: Sequence[str]) -> None:
 
 def _send(target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO) -> None:
     """Deletes what is gone, and sends what is new, block by block."""
-    from pipeline.export import runs
+    from pipeline.export import stored_rows
     from pipeline.export.progress_line import ProgressLine
 
     for row_keys in _batches(difference.to_delete(), _KEYS_PER_DELETE):
         target.delete(row_keys)
     progress = ProgressLine(screen, "sending", difference.counts().to_send)
     sent = 0
-    for rows in _batches(runs.rows(shards, difference.to_send(), model), _block_rows(model)):
+    for rows in _batches(stored_rows.rows(shards, difference.to_send(), model), _block_rows(model)):
         target.upsert(rows)
         sent += len(rows)
         progress.show(sent)
@@ -287,14 +288,14 @@ def _recall(
     target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", metric: str
 ) -> tuple[int, float]:
     """Returns the number of queries, and the recall@10 of the target's index for them."""
-    from pipeline.export import runs
+    from pipeline.export import stored_rows
     from pipeline.export.index_recall import NEIGHBOURS, recall
 
-    queries = list(runs.rows(shards, difference.sample(_QUERIES), model))
+    queries = list(stored_rows.rows(shards, difference.sample(_QUERIES), model))
     vectors = np.stack([row.vector for row in queries])
     blocks = (
         ([row.key for row in rows], np.stack([row.vector for row in rows]))
-        for rows in _batches(runs.rows(shards, difference.current(), model), _block_rows(model))
+        for rows in _batches(stored_rows.rows(shards, difference.current(), model), _block_rows(model))
     )
     answers = target.search(vectors, NEIGHBOURS + 1)
     return len(queries), recall(([row.key for row in queries], vectors), answers, blocks, metric)

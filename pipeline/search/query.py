@@ -19,10 +19,10 @@ from transforms.storage import read_image
 class Embedder:
     """The model of stored vectors, for further images."""
 
-    def __init__(self, spec: ModelSpec, resize_mode: str):
+    def __init__(self, spec: ModelSpec):
         from transforms.models.engines import loading
 
-        self._spec, self._resize_mode = spec, resize_mode
+        self._spec = spec
         self._model = loading.load(spec, 1)
 
     def __call__(self, encoded: bytes) -> npt.NDArray[np.float32]:
@@ -31,7 +31,7 @@ class Embedder:
         Raises:
           ValueError: if it cannot be decoded or embedded.
         """
-        pixels = decoding.decode(encoded, self._spec.image_size, self._resize_mode).pixels
+        pixels = decoding.decode(encoded, self._spec.image_size, self._spec.preprocessing.resizing).pixels
         return self._model(pixels[None])[0]
 
 
@@ -55,7 +55,7 @@ def embedder(
     if report is None:
         raise ValueError(f"{shards[-1]}: expected the report of its run, {path!r}, which tells the model")
     try:
-        return Embedder(*recorded_model.resolve(report.model, digest, billing_project, handle))
+        return Embedder(recorded_model.resolve(report.model, digest, billing_project, handle))
     except ValueError as error:
         raise ValueError(
             f"{one_line(error)}; the vectors have the digest {digest}, of {_described(report.model)}: give that model "

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import recorded_model
 from pipeline.verify.findings import Findings, counted
 from pipeline.verify.identities import identity
 from pipeline.verify.input_images import Image
 from pipeline.verify.record_file import Record
 from transforms import keys
 from transforms.images import decoding
-from transforms.images.resizing import RESIZE_MODES
-from transforms.models.preprocessing import Choices, Preprocessing
-from transforms.models.spec import ModelSpec, in_precision
+from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 from transforms.records import ImageRef
 from transforms.storage import read_image
@@ -88,37 +87,13 @@ def _resolved(
     model: Mapping[str, Any] | None, digest: str, billing_project: str | None, findings: Findings
 ) -> ModelSpec | None:
     """Returns the model of a run."""
-    from transforms.models.resolve import resolve
-
     try:
         if model is None:
             raise ValueError("no report tells which model it is")
-        handle = model["location"] or model["name"]
-        height, width = model["image_size"]
-        for preprocessing in _preprocessings(model):
-            spec = resolve(
-                handle,
-                signature=model["signature"] or None,
-                tags=tuple(model["tags"]) or None,
-                billing_project=billing_project,
-                output=model.get("output") or None,  # earlier versions did not write it
-                choices=Choices(image_size=(height, width), **vars(preprocessing)),
-                normalize=bool(model.get("normalize")),
-            )
-            spec = in_precision(spec, model["precision"], model.get("precision_cosine"))
-            if spec.digest == digest:
-                return spec
-        raise ValueError(f"{handle!r} is another model now")
+        return recorded_model.resolve(model, digest, billing_project)
     except Exception as error:  # noqa: BLE001 - a model is a program, and a hub's client has errors of its own
         findings.problem("the model of the sample cannot be used", f"digest {digest}: {one_line(error)}")
         return None
-
-
-def _preprocessings(model: Mapping[str, Any]) -> list[Preprocessing]:
-    """Returns the preprocessing of a report. Earlier versions told the resize mode by the digest alone, and no more."""
-    if facts := model.get("preprocessing"):
-        return [Preprocessing.of_facts(facts)]
-    return [Preprocessing(resize_mode=mode) for mode in RESIZE_MODES]
 
 
 def _decoded(
