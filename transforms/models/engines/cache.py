@@ -85,7 +85,7 @@ def read_network(entry: Path) -> "openvino.Model | None":
     if not (_may_use(entry.parent) and file.exists()):
         return None
     try:
-        return openvino_engine.openvino.Core().read_model(file)
+        return openvino_engine.core().read_model(file)
     except RuntimeError as error:
         _remove(file, error)
         return None

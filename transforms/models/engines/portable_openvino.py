@@ -41,7 +41,7 @@ def read(model: PortableModel) -> "openvino.Model":
             return frontend.convert(frontend.load(str(model.main)))
         if not _is_xml(model.main):
             raise ValueError(f"{str(model.main)!r} is not XML")
-        return openvino_engine.openvino.Core().read_model(model.main, model.main.with_suffix(".bin"))
+        return openvino_engine.core().read_model(model.main, model.main.with_suffix(".bin"))
     except Exception as error:  # each frontend has errors of its own
         raise NotRunnable(openvino_engine.reason(error)) from error
 
