@@ -106,9 +106,6 @@ class _Library:
             ("CPU", "FULL_DEVICE_NAME"): "a processor",
         }
 
-    def Core(self):  # noqa: N802 - OpenVINO's name
-        return self
-
     def get_property(self, *name):
         return self.properties[name]
 
@@ -124,11 +121,14 @@ class _Library:
 )
 def test_bfloat16_is_computed_where_the_processor_has_it(monkeypatch, library, precisions):
     monkeypatch.setattr(openvino_engine, "openvino", library)
+    monkeypatch.setattr(openvino_engine, "core", lambda: library)
     assert openvino_engine.precisions() == precisions
 
 
 def test_kernels_depend_on_the_version_and_the_processor(monkeypatch):
-    monkeypatch.setattr(openvino_engine, "openvino", _Library())
+    library = _Library()
+    monkeypatch.setattr(openvino_engine, "openvino", library)
+    monkeypatch.setattr(openvino_engine, "core", lambda: library)
     assert openvino_engine.identity() == "openvino 1.2.3 a processor"
 
 
