@@ -129,13 +129,3 @@ def test_what_is_no_image(server, body, length, status, error):
     headers = {"Content_Length": length} if length else {}
     response, content = _ask(server, "/search", method="POST", body=body, **headers)
     assert response.status == status and error in json.loads(content)["error"]
-
-
-def test_the_last_vector_of_a_key_counts(tmp_path, photos):
-    for run_id in ("one", "two"):
-        assert run_pipeline(tmp_path, "--input", photos, "--run_id", run_id, "--no_resume").code == 0
-    index = Index(vector_shards.paths(str(tmp_path)))
-    assert len(index) == IMAGES
-    assert sorted(Path(index.key(row).decode()).name for row in index.spread(10)) == [
-        f"{number:05d}.jpg" for number in range(IMAGES)
-    ]
