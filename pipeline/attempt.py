@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms import failures, journal, shards, write_tfrecord
+from transforms import failures, journal, shards, vector_files
 from transforms.parts import Label
 from transforms.storage import contested, files, locations
 
@@ -62,7 +62,7 @@ class Attempt:
     @property
     def vectors(self) -> str:
         """The directory of the run's vectors, with or without --output."""
-        return write_tfrecord.directory(self.place, self.run_id)
+        return vector_files.directory(self.place, self.run_id)
 
     @property
     def journals(self) -> str | None:

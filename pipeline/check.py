@@ -12,7 +12,7 @@ from pipeline import warehouse
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms import shards, storage, write_tfrecord
+from transforms import shards, storage, vector_files
 from transforms.encoding import examples
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
@@ -57,7 +57,7 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     """Returns the report of this run if it is complete already, in its directory and its table; else None.
 
     Raises:
-      ValueError: if the complete run of this name has other inputs or another model.
+      ValueError: if the complete run of this name has other inputs, another model or other files.
     """
     if config.overwrite:
         return None
@@ -78,6 +78,12 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
             f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
             "give another, or --overwrite to replace it"
         )
+    files_of = (report.output_formats, report.vector_type) if report else None
+    if config.output and files_of and files_of != (list(config.output_formats), config.vector_type):
+        raise ValueError(
+            f"--run_id {config.run_id!r} is of a complete run with --output_format {','.join(files_of[0])} "
+            f"--vector_type {files_of[1]}: give another, or --overwrite to replace it"
+        )
     return report
 
 
@@ -88,7 +94,7 @@ def _has_files_of(output: str, published: RunReport) -> bool:
     """
     if run_report.read(output, published.run_id):
         return True
-    return shards.are_all(write_tfrecord.directory(output, published.run_id), published.shards)
+    return shards.are_all(vector_files.directory(output, published.run_id), published.shards)
 
 
 def check_output(config: EmbedConfig, model: ModelSpec) -> None:
@@ -133,11 +139,11 @@ def _check_writable(flag: str, directory: str) -> None:
 
 
 def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
-    schema = f"{output}/{write_tfrecord.SCHEMA}"
+    schema = f"{output}/{vector_files.SCHEMA}"
     if not files.match(schema):
         return
     stored = examples.shapes(files.read(schema).decode())
-    own = examples.shapes(examples.schema_text(model.fields(config.top_classes)))
+    own = examples.shapes(examples.schema_text(model.fields(config.top_classes), config.record_type))
     if stored != own:
         raise ValueError(
             f"--output {output!r} holds {stored} and model {model.name!r} gives {own}: give each its own --output"

@@ -3,16 +3,15 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
 
 import apache_beam as beam
 import numpy as np
 
 from pipeline import warehouse
-from pipeline.ledger import MAX_RECORD_BYTES
 from transforms import counters, keys
 from transforms.copies import of_copy
-from transforms.encoding import examples, tfrecord
+from transforms.encoding import record_files
+from transforms.encoding.parquet import Stored
 from transforms.one_line import one_line
 from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
@@ -22,7 +21,6 @@ STAGE = "reuse"
 
 # BigQuery accepts at most 10,000 parameter values in a query.
 _VECTORS_PER_QUERY = 500
-_RECORDS_PER_DECODE = 256
 
 # The table is clustered by model_digest and key, so BigQuery reads only the blocks that it needs.
 _VECTORS = """
@@ -82,43 +80,19 @@ def fetch(shard: str, reuses: Iterable[Reuse], digest: str) -> Iterator[tuple[Re
         yield from ((reuse, error) for same in records for reuse in same)
         return
     with file:
-        for start in range(0, len(records), _RECORDS_PER_DECODE):
-            batch = records[start : start + _RECORDS_PER_DECODE]
-            stored = _stored(file, [same[0].known for same in batch], digest)
-            for same, embedding in zip(batch, stored, strict=True):
-                yield from ((reuse, embedding) for reuse in same)
+        places = [same[0].known.offset for same in records]
+        for same, record in zip(records, record_files.embeddings(shard, file, places), strict=True):
+            yield from ((reuse, _expected(record, reuse.known, digest)) for reuse in same)
 
 
-def _stored(file: BinaryIO, known: Sequence[Known], digest: str) -> Sequence[Embedding | Exception]:
-    """Returns the embeddings of records, or for each record that cannot be read its error."""
-    try:
-        records = []
-        for entry in known:
-            file.seek(entry.offset)
-            records.append(next(tfrecord.read(file, MAX_RECORD_BYTES), b""))
-        return _embeddings(records, known, digest)
-    except Exception as error:  # noqa: BLE001 - each storage client raises errors of its own
-        if len(known) == 1:
-            return [error]
-        return [embedding for entry in known for embedding in _stored(file, [entry], digest)]
-
-
-def _embeddings(records: Sequence[bytes], known: Sequence[Known], digest: str) -> list[Embedding]:
-    identities = examples.decode_identities(records)
-    for entry, identity in zip(known, identities, strict=True):
-        # A run of the same name may have replaced the shard since the ledger was read.
-        if (identity.sha256, identity.model_digest) != (entry.sha256, digest):
-            raise ValueError("another record has taken its place")
-    _, vectors, _ = examples.decode_embeddings(records)
-    return [
-        Embedding(
-            ImageInfo(
-                ImageRef(identity.key, identity.version, identity.size, identity.crc32c), identity.sha256, *facts
-            ),
-            vector,
-        )
-        for identity, facts, vector in zip(identities, examples.decode_facts(records), vectors, strict=True)
-    ]
+def _expected(record: Stored | Exception, known: Known, digest: str) -> Embedding | Exception:
+    """Returns the embedding of a record, or what is wrong with it."""
+    if isinstance(record, Exception):
+        return record
+    # A run of the same name may have replaced the shard since the ledger was read.
+    if (record.embedding.info.sha256, record.model_digest) != (known.sha256, digest):
+        return ValueError("another record has taken its place")
+    return record.embedding
 
 
 class _FetchRows(beam.DoFn):
@@ -155,7 +129,7 @@ class _FetchRecords(beam.DoFn):
             if isinstance(embedding, Embedding):
                 yield _reused(embedding, reuse)
             else:
-                yield _gone(reuse, f"{one_line(embedding)} (at byte {reuse.known.offset} of {shard})")
+                yield _gone(reuse, f"{one_line(embedding)} (at {reuse.known.offset} of {shard})")
 
 
 def _reused(embedding: Embedding, reuse: Reuse) -> Embedding:

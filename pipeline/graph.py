@@ -16,10 +16,11 @@ from pipeline.ledger import ReadLedger, ReadRetryable
 from pipeline.name_files import NameFiles
 from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
+from pipeline.report.recall import SampleVectors
 from pipeline.report.write_report import ComposeReport, WriteReport
 from pipeline.resume import ReadUnfinished, ResumeShards
 from transforms import failures as failure_files
-from transforms import keys, table_name, write_tfrecord
+from transforms import keys, table_name, write_parquet, write_tfrecord
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.decode_in_processes import DecodeInProcesses
@@ -68,7 +69,9 @@ def build(
     """
     if attempt is None:
         attempt = attempts.of(config, publication.temp_location if publication else None)
-    unfinished = ReadUnfinished(attempt, model.digest) if attempt.continues else None
+    # A table holds what the model gave. So vectors that were stored in float16 do not do for it.
+    needed = "float32" if config.output_table else config.vector_type
+    unfinished = ReadUnfinished(attempt, model.digest, needed) if attempt.continues else None
     listed = _list(root, config, in_packs)
     new, of_shards = None, None
     # A run knows nothing about the images in a shard before it reads the shard, so it reads every shard each time.
@@ -109,13 +112,15 @@ def build(
         seconds=[output.seconds for output in (*stages, *written.values())],
         origins=resumed.origins if resumed else None,
         has_many_processes=share_model_across_processes,
+        sample=embedded.main | "SampleVectors" >> SampleVectors() if config.vector_type == "float16" else None,
     )
     if publication:
         loads = _load_rows(vectors, failures, gone, config, model, publication)
         report |= "Publish" >> warehouse.publish.PublishRows(publication, loads, attempt.check_claim)
     if config.output:
-        fields, parts = model.fields(config.top_classes), (written["records"].shards, written["lines"].shards)
-        report |= "NameFiles" >> NameFiles(attempt, fields, *parts)
+        of_vectors = [written[output_format].shards for output_format in config.output_formats]
+        parts = of_vectors | "PartsOfVectors" >> beam.Flatten(), written["lines"].shards
+        report |= "NameFiles" >> NameFiles(attempt, model.fields(config.top_classes), *parts, config.record_type)
     _ = report | "WriteReport" >> WriteReport(config, attempt)
 
 
@@ -136,7 +141,7 @@ def _only_new(
     config: EmbedConfig, model: ModelSpec, unfinished: ReadUnfinished | None, has_ledger: bool, in_packs: bool
 ) -> OnlyNew:
     from_cloud_storage = all(locations.is_gcs(pattern) for pattern in config.inputs)
-    ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id)
+    ledger = ReadLedger(config.output_table, config.output, model.digest, config.run_id, config.vector_type)
     return OnlyNew(
         ledger if has_ledger and config.reads_ledger else None,
         unfinished,
@@ -243,11 +248,19 @@ def _accounts(
 def _write_parts(
     vectors: Named, failures: beam.PCollection[Failure], config: EmbedConfig, model: ModelSpec, attempt: Attempt
 ) -> dict[str, WriteOutput]:
-    """Writes vectors and failures. Without --output, the vectors serve only to go on if this attempt is interrupted."""
-    labels = attempt.labels(tuple(name for name, _ in vectors))
-    fields, seconds = model.fields(config.top_classes), config.checkpoint_seconds
-    write_vectors = write_tfrecord.parts(attempt.place, config.run_id, fields, labels, seconds)
-    written = {"records": tuple(collection for _, collection in vectors) | "WriteTFRecords" >> write_vectors}
+    """Writes vectors and failures. Without --output, the vectors serve only to go on if this attempt is interrupted.
+
+    Returns:
+      The outputs by `lines` for failures, and for vectors by their format.
+    """
+    collections = tuple(collection for _, collection in vectors)
+    labels, seconds = attempt.labels(tuple(name for name, _ in vectors)), config.checkpoint_seconds
+    run = attempt.place, config.run_id, model.fields(config.top_classes), labels, seconds, config.vector_type
+    written = {}
+    if "tfrecord" in config.output_formats:
+        written["tfrecord"] = collections | "WriteTFRecords" >> write_tfrecord.parts(*run)
+    if "parquet" in config.output_formats:
+        written["parquet"] = collections | "WriteParquet" >> write_parquet.parts(*run)
     if config.output:
         write_failures = failure_files.parts(config.output, config.run_id, attempt.labels(("failed",)), seconds)
         written["lines"] = (failures,) | "WriteFailures" >> write_failures

@@ -5,7 +5,6 @@ run. `resume.py` reads those that unfinished attempts at it have left.
 """
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -13,16 +12,15 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline import warehouse
-from transforms import counters, failures, keys, table_name, write_tfrecord
-from transforms.encoding import examples, tfrecord
+from transforms import counters, failures, keys, table_name, vector_files
+from transforms.encoding import record_files
+from transforms.encoding.examples import Identity
+from transforms.formats import one_of_each_run
 from transforms.records import ImageRef, Known
 from transforms.storage import files
 
 # Rows per request of a worker: some megabytes of names.
 _ROWS_PER_PART = 50_000
-_RECORDS_PER_DECODE = 512
-# Far above any embedding: it limits the memory that a reader of a broken file allocates.
-MAX_RECORD_BYTES = 2**26
 
 _KNOWN = """
 SELECT key, version, sha256, size, crc32c, UNIX_MICROS(embedded_at) AS written_at
@@ -43,12 +41,14 @@ class ReadLedger(beam.PTransform):
       output: a directory that runs have written to.
       digest: the digest of the model.
       run_id: the name of this run, whose own records are ignored.
+      vector_type: of this run. Vectors in float16 are unknown to one in float32.
     """
 
     table: str | None
     output: str | None
     digest: str
     run_id: str
+    vector_type: str = "float32"
 
     def expand(self, root: Any) -> beam.PCollection[Known]:
         if self.table:
@@ -57,10 +57,8 @@ class ReadLedger(beam.PTransform):
             )
             read = beam.FlatMap(_known_rows)
         else:
-            own = write_tfrecord.directory(self.output or "", self.run_id)
-            pattern = _pattern(self.output or "", "*")
-            parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards, own)
-            read = beam.FlatMap(_known_records, self.digest)
+            parts = root | "Output" >> beam.Create([self.output or ""]) | "Match" >> beam.FlatMap(_vectors, self.run_id)
+            read = beam.FlatMap(_known_records, self.digest, self.vector_type)
         return parts | "Spread" >> beam.Reshuffle() | "Read" >> read.with_output_types(Known)
 
 
@@ -72,9 +70,10 @@ def may_have_records(table: str | None, output: str | None, run_id: str) -> bool
     """
     if table or not output:
         return True
-    own = len(files.match(_pattern(output, run_id)))
+    pattern = f"{vector_files.directory(output, '*')}/part-*"
+    own = len(files.match(f"{vector_files.directory(output, run_id)}/part-*"))
     # One file more shows that there are others. Listing all of them may take many requests.
-    return len(files.match(_pattern(output, "*"), own + 1)) > own
+    return len(files.match(pattern, own + 1)) > own
 
 
 @dataclasses.dataclass(eq=False)
@@ -109,8 +108,11 @@ class ReadRetryable(beam.PTransform):
         )
 
 
-def _pattern(output: str, run_id: str) -> str:
-    return f"{write_tfrecord.directory(output, run_id)}/part-*.tfrecord"
+def _vectors(output: str, run_id: str) -> list[tuple[str, float]]:
+    """Returns the files of vectors of other runs, and when each was written. Of a run in two formats, it takes one."""
+    pattern, own = f"{vector_files.directory(output, '*')}/part-*", vector_files.directory(output, run_id)
+    written = {path: at for path, at in _shards(pattern, own) if path.endswith(vector_files.SUFFIXES)}
+    return [(path, written[path]) for path in one_of_each_run(list(written))]
 
 
 def _shards(pattern: str, own: str) -> Iterator[tuple[str, float]]:
@@ -119,11 +121,13 @@ def _shards(pattern: str, own: str) -> Iterator[tuple[str, float]]:
             yield metadata.path, metadata.last_updated_in_seconds
 
 
-def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
+def _known_records(shard: tuple[str, float], digest: str, vector_type: str) -> Iterator[Known]:
     path, written_at = shard
     try:
         with files.open_stored(path) as file:
-            yield from known_records(tfrecord.read(file, MAX_RECORD_BYTES), path, written_at, digest)
+            for place, identity in record_files.identities(path, file, vector_type=vector_type):
+                if identity.model_digest == digest:
+                    yield known(identity, path, place, written_at)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; move it away, and the images that are in it are embedded anew") from error
     except Exception:
@@ -132,34 +136,27 @@ def _known_records(shard: tuple[str, float], digest: str) -> Iterator[Known]:
             raise
 
 
-def known_records(
-    records: Iterator[bytes], path: str, written_at: float, digest: str, attempt: str = ""
-) -> Iterator[Known]:
-    """Yields the Known of each of a file's records that has a model digest. Raises ValueError if one is no embedding.
+def known(identity: Identity, path: str, place: int, written_at: float, attempt: str = "") -> Known:
+    """Returns the Known of a record in a file.
 
     Args:
-      records: all records of the file, in order.
+      identity: of the record.
       path: of the file.
+      place: of the record in it, as `record_files.identities` yields it.
       written_at: seconds since 1970.
-      digest: of the model.
       attempt: see Known.
     """
-    offset = 0
-    while batch := list(itertools.islice(records, _RECORDS_PER_DECODE)):
-        for record, identity in zip(batch, examples.decode_identities(batch), strict=True):
-            if identity.model_digest == digest:
-                yield Known(
-                    key=identity.key,
-                    version=identity.version,
-                    sha256=identity.sha256,
-                    size=identity.size,
-                    crc32c=identity.crc32c,
-                    written_at=written_at,
-                    shard=path,
-                    offset=offset,
-                    attempt=attempt,
-                )
-            offset += tfrecord.framed_bytes(record)
+    return Known(
+        key=identity.key,
+        version=identity.version,
+        sha256=identity.sha256,
+        size=identity.size,
+        crc32c=identity.crc32c,
+        written_at=written_at,
+        shard=path,
+        offset=place,
+        attempt=attempt,
+    )
 
 
 def _ranges(table: str, digest: str, run_id: str) -> Iterator[tuple[str, str, str, int]]:

@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from pipeline.attempt import Attempt
 from pipeline.report.run_report import RunReport
-from transforms import failures, shards, write_tfrecord
+from transforms import failures, shards, vector_files
 from transforms.models.spec import ModelFields
 from transforms.records import Shard
 
@@ -24,24 +24,29 @@ class NameFiles(beam.PTransform):
       attempt: at the run.
       model: the fields of the model in each record.
       vectors, failures: the parts that become these files.
+      record_type: see EmbedConfig.
     """
 
     attempt: Attempt
     model: ModelFields
     vectors: beam.PCollection[Shard]
     failures: beam.PCollection[Shard]
+    record_type: str = "float32"
 
     def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
         name = beam.ParDo(
-            _Name(self.attempt, self.model), beam.pvalue.AsList(self.vectors), beam.pvalue.AsList(self.failures)
+            _Name(self.attempt, self.model, self.record_type),
+            beam.pvalue.AsList(self.vectors),
+            beam.pvalue.AsList(self.failures),
         )
         return report | "Name" >> name
 
 
 class _Name(beam.DoFn):
-    def __init__(self, attempt: Attempt, model: ModelFields):
+    def __init__(self, attempt: Attempt, model: ModelFields, record_type: str):
         self._attempt = attempt
         self._model = model
+        self._record_type = record_type
 
     def process(
         self, report: RunReport, vector_parts: Sequence[Shard], failure_parts: Sequence[Shard]
@@ -49,7 +54,7 @@ class _Name(beam.DoFn):
         place, run_id = self._attempt.place, self._attempt.run_id
         self._attempt.check_claim()
         self._attempt.retire()
-        write_tfrecord.write_schema(place, self._model)
-        shards.name_parts(vector_parts, write_tfrecord.directory(place, run_id), write_tfrecord.SUFFIX)
-        shards.name_parts(failure_parts, failures.directory(place, run_id), failures.SUFFIX)
+        vector_files.write_schema(place, self._model, self._record_type)
+        shards.name_parts(vector_parts, vector_files.directory(place, run_id))
+        shards.name_parts(failure_parts, failures.directory(place, run_id))
         yield report

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import flags, presets
 from pipeline.parser import SAMPLES_OUTPUT, build_parser
 from transforms.decoders.job import ONE_A_CORE
-from transforms.formats import SHARD_FORMATS
+from transforms.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 
@@ -77,8 +77,15 @@ class EmbedConfig:
     billing_project: str | None
     verbose: bool
     started_at: datetime.datetime
+    output_formats: tuple[str, ...] = OUTPUT_FORMATS[:1]
+    vector_type: str = VECTOR_TYPES[0]
     runs_on: RunsOn = RunsOn()
     dry_run: DryRun | None = None
+
+    @property
+    def record_type(self) -> str:
+        """The type of vectors in the records that `schema.pbtxt` describes, which are those of TFRecords."""
+        return self.vector_type if "tfrecord" in self.output_formats else VECTOR_TYPES[0]
 
     @property
     def reads_ledger(self) -> bool:
@@ -136,6 +143,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         billing_project=args.billing_project,
         verbose=args.verbose,
         started_at=datetime.datetime.now(datetime.UTC),
+        output_formats=args.output_format,
+        vector_type=args.vector_type,
         runs_on=RunsOn(
             preset=args.preset,
             explain=args.explain,
@@ -176,6 +185,10 @@ def _check_together(args: argparse.Namespace) -> None:
     for flag, is_set in (("prune", args.prune), ("make_latest", args.make_latest)):
         if is_set and not args.output_table:
             raise ValueError(f"--{flag} applies to a table: give --output_table PROJECT:DATASET.TABLE too")
+    if args.output_format != OUTPUT_FORMATS[:1] and not args.output:
+        raise ValueError("--output_format applies to files: give --output DIR too")
+    if args.vector_type != VECTOR_TYPES[0] and not args.output:
+        raise ValueError("--vector_type applies to files: give --output DIR too")
     if args.prune and (args.input_format != "images" or args.retry_failed):
         raise ValueError(
             "--prune needs a complete listing of the images: expected --input_format images, without --retry_failed"

@@ -11,7 +11,7 @@ from pipeline import flags, presets
 from pipeline.command import Parser
 from transforms.concurrent import in_flight
 from transforms.decoders.job import ONE_A_CORE, TIMEOUT_DEFAULT
-from transforms.formats import INPUT_FORMATS
+from transforms.formats import INPUT_FORMATS, OUTPUT_FORMATS, VECTOR_TYPES
 from transforms.images import decoding
 from transforms.models import catalog
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
@@ -181,6 +181,21 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         f"(default: ./{SAMPLES_OUTPUT} for the sample images; your own images need the flag)",
     )
     group.add_argument(
+        "--output_format",
+        metavar="FORMAT",
+        type=_output_formats,
+        default=OUTPUT_FORMATS[0],
+        help=f"format of the files of vectors below --output: {', '.join(OUTPUT_FORMATS)}, or "
+        f"{','.join(OUTPUT_FORMATS)} for both (default: %(default)s)",
+    )
+    group.add_argument(
+        "--vector_type",
+        choices=VECTOR_TYPES,
+        default=VECTOR_TYPES[0],
+        help="type of a vector's numbers in the files. float16 takes half the room and has 11 significant bits "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
         "--output_table",
         metavar="PROJECT:DATASET.TABLE",
         type=flags.table,
@@ -212,8 +227,9 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         type=_seconds,
         default=60.0,
         metavar="S",
-        help="in a bucket, close a file of vectors after this many seconds, so that an interrupted run loses no more "
-        "than that. On a local disk every second is safe, whatever this flag says (default: %(default)g)",
+        help="in a bucket, and with --output_format parquet, close a file of vectors after this many seconds, so that "
+        "an interrupted run loses no more than that. For TFRecords on a local disk every second is safe, whatever this "
+        "flag says (default: %(default)g)",
     )
     flags.add_switch(
         group, "--overwrite", "replace the run of the same --run_id; with --output_table, this implies --reprocess"
@@ -375,6 +391,15 @@ def _run_id(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def _output_formats(text: str) -> tuple[str, ...]:
+    formats = text.split(",")
+    if not set(formats) <= set(OUTPUT_FORMATS):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected {', '.join(OUTPUT_FORMATS)}, or {','.join(OUTPUT_FORMATS)} for both"
+        )
+    return tuple(each for each in OUTPUT_FORMATS if each in formats)
 
 
 def _tags(text: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Going on: the vectors that unfinished attempts at this run have stored are taken over, and not embedded again.
 
-An attempt that dies leaves its parts. Each holds whole records up to where it breaks off. A record is taken over if the
+An attempt that dies leaves its parts. Each holds whole records up to where it breaks off, and a Parquet file that was
+not closed holds none. A record is taken over if the
 image still has the version that was embedded. It is then written again, in a part of this attempt, so that the run ends
 with the files that one undisturbed attempt would have written.
 """
@@ -13,10 +14,10 @@ import apache_beam as beam
 
 from pipeline.attempt import Attempt
 from pipeline.fetch_vectors import GroupByShard, fetch
-from pipeline.ledger import MAX_RECORD_BYTES, known_records
+from pipeline.ledger import known
 from transforms import counters
 from transforms.copies import of_copy
-from transforms.encoding import tfrecord
+from transforms.encoding import record_files
 from transforms.packs import JoinByKey
 from transforms.parts import Label
 from transforms.read import ListMembers
@@ -43,10 +44,14 @@ class Resumed(NamedTuple):
 
 @dataclasses.dataclass(eq=False)
 class ReadUnfinished(beam.PTransform):
-    """Pipeline → the Known of each whole record that earlier attempts at a run have left, for one model digest."""
+    """Pipeline → the Known of each whole record that earlier attempts at a run have left, for one model digest.
+
+    Vectors in float16 are unknown to a run in float32, as in the ledger.
+    """
 
     attempt: Attempt
     digest: str
+    vector_type: str = "float32"
 
     def expand(self, root: Any) -> beam.PCollection[Known]:
         return (
@@ -54,7 +59,7 @@ class ReadUnfinished(beam.PTransform):
             | "Attempt" >> beam.Create([self.attempt.label])
             | "Parts" >> beam.FlatMap(_parts, self.attempt)
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.FlatMap(_known, self.digest).with_output_types(Known)
+            | "Read" >> beam.FlatMap(_known, self.digest, self.vector_type).with_output_types(Known)
         )
 
 
@@ -157,7 +162,7 @@ class _TakeOver(beam.DoFn):
         for reuse, embedding in fetch(part, reuses, self._digest):
             if not isinstance(embedding, Embedding):
                 raise OSError(
-                    f"the record of an earlier attempt is gone (at byte {reuse.known.offset} of {part}): is another "
+                    f"the record of an earlier attempt is gone (at {reuse.known.offset} of {part}): is another "
                     "process at this run?"
                 ) from embedding
             counters.inc(counters.IMAGES_RESUMED)
@@ -170,8 +175,9 @@ def _parts(_: str, attempt: Attempt) -> Iterator[str]:
     return attempt.earlier_parts()
 
 
-def _known(part: str, digest: str) -> Iterator[Known]:
+def _known(part: str, digest: str, vector_type: str) -> Iterator[Known]:
     label = Label.of(part)
     with files.open_stored(part) as file:
-        records = tfrecord.read_whole(file, MAX_RECORD_BYTES)
-        yield from known_records(records, part, 0.0, digest, label.attempt if label else "")
+        for place, identity in record_files.identities(part, file, vector_type=vector_type, may_break_off=True):
+            if identity.model_digest == digest:
+                yield known(identity, part, place, 0.0, label.attempt if label else "")

@@ -44,9 +44,9 @@ SPELLED_KEY = b"/photos/\\xc3\\xa9.jpg"
 ROWS = [*FIRST, embedding(SPELLED_KEY)]
 
 
-def write(output, run_id, embeddings, model=MODEL):
+def write(output, run_id, embeddings, model=MODEL, write=WriteTFRecords):
     def build(root):
-        return (root | beam.Create(embeddings),) | WriteTFRecords(str(output), run_id, model)
+        return (root | beam.Create(embeddings),) | write(str(output), run_id, model)
 
     collect(build)
 
@@ -75,8 +75,8 @@ def insert(bq, name, rows):
     assert bq.insert_rows_json(name, rows) == []
 
 
-def read_ledger(output=None, digest=DIGEST, table=None, run_id="now"):
-    ledger = ReadLedger(table, str(output) if output else None, digest, run_id)
+def read_ledger(output=None, digest=DIGEST, table=None, run_id="now", vector_type="float32"):
+    ledger = ReadLedger(table, str(output) if output else None, digest, run_id, vector_type)
     found, _ = collect(lambda root: {"known": root | ledger})
     return found["known"]
 

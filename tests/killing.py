@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests import fork_server
 from tests.running import ROOT, command
-from transforms.encoding import examples, tfrecord
+from transforms.encoding import record_files
+from transforms.vector_files import SUFFIXES
 
 # Small batches, so that records come at a steady rate.
 FLAGS = ("--batch_size=4",)
@@ -20,12 +21,13 @@ TIMEOUT = 240
 def stored(output: Path) -> list[bytes]:
     """Returns the keys of all whole records in the parts below an output, without those that repeat others."""
     records: list[bytes] = []
-    for path in output.glob("embeddings/*/.parts/*.tfrecord"):
-        if "-resumed-" in path.name:
+    for path in output.glob("embeddings/*/.parts/*"):
+        if "-resumed-" in path.name or not path.name.endswith(SUFFIXES):
             continue
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            records += tfrecord.read_whole(file, 2**26)
-    return [identity.key for identity in examples.decode_identities(records)]
+            whole = record_files.identities(path.name, file, vector_type="float16", may_break_off=True)
+            records += [own.key for _, own in whole]
+    return records
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen | fork_server.Forked) -> None:

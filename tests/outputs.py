@@ -1,6 +1,8 @@
 """Outputs of runs that never ran: records, failures and reports, written by hand, in their proper places."""
 
 import datetime
+import hashlib
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +13,9 @@ from pipeline import options
 from pipeline.report import run_report
 from pipeline.report.tally import Tally
 from transforms import failures as failure_lines
-from transforms import write_tfrecord
+from transforms import vector_files
 from transforms.encoding import examples, tfrecord
+from transforms.encoding.parquet import ParquetFormat
 from transforms.models.spec import ModelSpec
 from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Shard
 
@@ -48,28 +51,28 @@ def write_run(
     skipped: int = 0,
     shards: int = 1,
     model: ModelSpec = MODEL,
+    flags: Sequence[str] = (),
 ) -> Path:
-    """Writes all files of a run, and returns the output."""
-    config, _ = options.parse(["--input=/x", f"--output={output}", "--run_id", run_id])
-    encoded = examples.encode_embeddings(embeddings, model.fields()) if embeddings else []
-    records = [tfrecord.frame(record) for record in encoded]
-    for i in range(shards):
-        _write(
-            Path(write_tfrecord.directory(str(output), run_id), f"part-{i:05d}-of-{shards:05d}.tfrecord"),
-            b"".join(records[i::shards]),
-        )
+    """Writes all files of a run with these flags, and returns the output."""
+    config, _ = options.parse(["--input=/x", f"--output={output}", "--run_id", run_id, *flags])
+    for output_format in config.output_formats:
+        for i in range(shards):
+            _write(
+                Path(vector_files.directory(str(output), run_id), f"part-{i:05d}-of-{shards:05d}.{output_format}"),
+                encoded(embeddings[i::shards], model, output_format, config.vector_type),
+            )
     if failures:
         lines = "".join(f"{failure_lines.to_json(failed, run_id)}\n" for failed in failures)
         _write(Path(failure_lines.directory(str(output), run_id), "part-00000-of-00001.jsonl"), lines.encode())
-    write_tfrecord.write_schema(str(output), model.fields())
+    vector_files.write_schema(str(output), model.fields(), config.record_type)
     counts = {
         "listed": len(embeddings) + len(failures) + skipped,
         "embedded": len(embeddings),
         "failed": len(failures),
         "skipped": skipped,
-        "records": len(embeddings),
+        **dict.fromkeys(config.output_formats, len(embeddings)),
         "lines": len(failures),
-        "shards": shards,
+        "shards": shards * len(config.output_formats),
     }
     tally = Tally(Counter(counts), Counter((failed.stage, failed.error) for failed in failures))
     finished_at = config.started_at + datetime.timedelta(seconds=3)
@@ -80,8 +83,24 @@ def write_run(
 
 def file_digests(output: Path, run_id: str) -> dict[str, str]:
     """Returns the digests of a run's files as they are now, as its report states them."""
-    parts = [Shard(str(path), 0) for path in Path(failure_lines.directory(str(output), run_id)).glob("part-*")]
-    return run_report.file_digests(str(output), run_id, (output / write_tfrecord.SCHEMA).read_bytes(), parts)
+    paths = [*output.glob(f"failures/{run_id}/part-*"), *output.glob(f"embeddings/{run_id}/part-*")]
+    parts = [Shard(str(path), 0, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
+    return run_report.file_digests(run_id, (output / vector_files.SCHEMA).read_bytes(), parts)
+
+
+def encoded(
+    embeddings: Sequence[Embedding], model: ModelSpec, output_format: str, vector_type: str = "float32"
+) -> bytes:
+    """Returns the content of a file of embeddings."""
+    if output_format == "tfrecord":
+        records = examples.encode_embeddings(embeddings, model.fields(), vector_type) if embeddings else []
+        return b"".join(map(tfrecord.frame, records))
+    content = io.BytesIO()
+    part = ParquetFormat(model.fields(), vector_type).open(content)
+    if embeddings:
+        part.append(embeddings)
+    part.finish()
+    return content.getvalue()
 
 
 def _write(path: Path, content: bytes) -> None:

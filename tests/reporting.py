@@ -15,7 +15,7 @@ COUNTED = {
     "duplicate": 3,
     "failed": 3,
     "skipped": 3,
-    "records": 14,
+    "tfrecord": 14,
     "lines": 3,
     "shards": 2,
     "pruned": 5,

@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from tfx_bsl.coders import example_coder
 
 from pipeline import launch
@@ -107,10 +108,22 @@ def _descriptor(number: int, file: IO[str]) -> Iterator[None]:
         os.close(original)
 
 
-def read_rows(output: Path, run_id: str = "*") -> list[dict]:
-    """Returns all records below an output directory, or those of one run, without TensorFlow."""
+def read_rows(output: Path, run_id: str = "*", suffix: str = "*") -> list[dict]:
+    """Returns all records below an output directory, or those of one run or one format, without TensorFlow.
+
+    Those of Parquet files have the names that features have in TFRecords.
+    """
     rows = []
-    for path in sorted(output.glob(f"embeddings/{run_id}/part-*-of-*.tfrecord")):
+    paths = sorted(output.glob(f"embeddings/{run_id}/part-*-of-*.{suffix}"))
+    for path in (path for path in paths if path.suffix == ".parquet"):
+        for row in pq.read_table(path).to_pylist():
+            model = {"model/name": row.pop("model").encode(), "model/digest": row.pop("model_digest").encode()}
+            vector = np.array(row.pop("embedding"), np.float32)
+            facts = {
+                f"image/{name}": value.encode() if isinstance(value, str) else value for name, value in row.items()
+            }
+            rows.append(facts | model | {"embedding": vector})
+    for path in (path for path in paths if path.suffix == ".tfrecord"):
         with path.open("rb") as file:
             batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(tfrecord.read(file, 2**30)))
         rows += [
@@ -123,4 +136,6 @@ def read_rows(output: Path, run_id: str = "*") -> list[dict]:
 def _value(name: str, value: list) -> object:
     if name == "embedding":
         return np.array(value, np.float32)
+    if name == "embedding/float16":
+        return np.frombuffer(value[0], "<f2").astype(np.float32)
     return value if name.startswith("label/") else value[0]

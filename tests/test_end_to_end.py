@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 
 from pipeline import options
+from pipeline.verify.verify import verify
 from tests import data_generation as data
 from tests.emulators import environment, storage_emulator
-from tests.running import ROOT, Run, run_pipeline, run_refused
-from transforms import write_tfrecord
+from tests.running import ROOT, Run, read_rows, run_pipeline, run_refused
+from transforms import vector_files
 from transforms.models.spec import ModelFields
 
 pytestmark = pytest.mark.slow
@@ -102,6 +104,77 @@ def test_a_run_that_is_complete_needs_overwrite_to_be_another(samples, tmp_path)
     replaced = run_pipeline(output, *one, "--overwrite")
     assert replaced.counts == {"listed": 1, "embedded": 1}
     assert len(replaced.rows) == 1 and not stale.exists()
+
+
+def test_a_run_that_is_complete_in_another_format(samples):
+    refused = run_refused(samples.output, "--run_id", "first", "--output_format=parquet", "--vector_type=float16")
+    assert refused.code == 2
+    assert refused.stderr == (
+        "run_pipeline.py: --run_id 'first' is of a complete run with --output_format tfrecord --vector_type float32: "
+        "give another, or --overwrite to replace it\n"
+    )
+
+
+def test_runs_of_each_format_know_what_the_others_embedded(tmp_path):
+    """Images that an earlier run has embedded are skipped, and equal bytes get its vector, whatever its format."""
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    formats = ["tfrecord", "parquet", "tfrecord,parquet", "tfrecord"]
+    for i, output_format in enumerate(formats):
+        data.write_images(photos, 3, start=3 * i, height=24, width=32)
+        if i:
+            shutil.copy(photos / "00000.jpg", photos / f"copy-{i}.jpg")
+        flags = "--input", photos, "--run_id", i, "--output_format", output_format
+        assert run_pipeline(output, *flags).code == 0
+        report = json.loads((output / "runs" / f"{i}.json").read_text())
+        counts = {name: count for name, count in report["counts"].items() if count}
+        expected = {"listed": 3 * i + 3 + i, "embedded": 3, "skipped": 3 * i + max(0, i - 1), "reused": int(i > 0)}
+        assert counts == {name: count for name, count in expected.items() if count}
+    copies = {row["image/key"]: row for row in read_rows(output) if b"/copy-" in row["image/key"]}
+    (original,) = (row for row in read_rows(output, "0") if row["image/key"].endswith(b"/00000.jpg"))
+    assert len(copies) == 3
+    for row in copies.values():
+        np.testing.assert_array_equal(row["embedding"], original["embedding"])
+    assert verify(str(output)).total == 0
+    # For a run in float32, vectors in float16 are none. A run in float16 takes those in float32.
+    narrow = "--output_format=parquet", "--vector_type=float16"
+    run = run_pipeline(tmp_path / "narrow", "--input", photos, "--run_id=16", *narrow)
+    assert run.counts == {"listed": 15, "embedded": 12, "duplicate": 3}
+    run_pipeline(tmp_path / "narrow", "--input", photos, "--run_id=32")
+    wide = json.loads((tmp_path / "narrow" / "runs" / "32.json").read_text())["counts"]
+    assert (wide["embedded"], wide["duplicate"], wide["skipped"]) == (12, 3, 0)
+    run_pipeline(output, "--input", photos, "--run_id=16", *narrow)
+    assert json.loads((output / "runs" / "16.json").read_text())["counts"]["skipped"] == 15
+
+
+@pytest.mark.parametrize("output_format", ["tfrecord", "tfrecord,parquet"])
+def test_records_in_float16(samples, tmp_path, output_format):
+    flags = "--vector_type=float16", "--output_format", output_format
+    run = run_pipeline(tmp_path, "--input", SAMPLES[0].parent, "--run_id=r", *flags)
+    assert run.report["recall"] == {"at_10": pytest.approx(1, abs=0.1), "vectors": samples.counts["embedded"]}
+    for suffix in output_format.split(","):
+        rows = {row["image/key"]: row for row in read_rows(tmp_path, "r", suffix)}
+        assert rows.keys() == samples.vectors().keys()
+        name = "embedding/float16" if suffix == "tfrecord" else "embedding"
+        assert all(cosine(row[name], samples.vectors()[key]) > 0.9999 for key, row in rows.items())
+    assert verify(str(tmp_path)).total == 0
+    snippet = textwrap.dedent(run.stdout.split("Read them:")[1])
+    code = f"import tensorflow as tf\n{snippet}\nprint(next(iter(vectors)).numpy().shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(1280,)\n"
+    assert run_pipeline(tmp_path, "--input", SAMPLES[0].parent, "--run_id=again", *flags).code == 0
+    counts = json.loads((tmp_path / "runs/again.json").read_text())["counts"]
+    assert counts["skipped"] == counts["listed"] == len(SAMPLES)
+
+
+def test_parquet_files_replace_tfrecords_of_a_run(tmp_path):
+    flags = "--input", SAMPLES[0], "--run_id=r"
+    assert run_pipeline(tmp_path, *flags).code == 0
+    run = run_pipeline(tmp_path, *flags, "--overwrite", "--output_format=parquet")
+    assert [path.name for path in tmp_path.glob("embeddings/r/*")] == ["part-00000-of-00001.parquet"]
+    snippet = run.stdout.split("Read them:")[1].strip()
+    code = f"import pandas\n{snippet}\nprint(table.shape, table['embedding'][0].shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(1, 2) (1280,)\n"
 
 
 def test_a_run_that_is_complete_is_left_as_it_is(samples):
@@ -323,7 +396,7 @@ def test_an_output_inside_the_input(tmp_path):
 
 
 def test_an_output_with_vectors_of_another_dimension(tmp_path):
-    write_tfrecord.write_schema(str(tmp_path / "out"), ModelFields("m", "d", 7))
+    vector_files.write_schema(str(tmp_path / "out"), ModelFields("m", "d", 7))
     run = run_refused(tmp_path / "out")
     assert (
         run.code == 2

@@ -125,9 +125,11 @@ def test_the_same_records_as_a_local_run(cluster, tmp_path):
     local = run_pipeline(tmp_path / "local", *flags)
     assert local.code == 0, local.stderr
     assert local.counts["failed"] == 2 and local.counts["duplicate"] == 1
-    run = run_pipeline(tmp_path / "flink", *cluster.flags, *flags, timeout=TIMEOUT)
+    in_parquet = "--output_format=parquet", "--vector_type=float16"  # the other tests write TFRecords
+    run = run_pipeline(tmp_path / "flink", *cluster.flags, *flags, *in_parquet, timeout=TIMEOUT)
     assert run.code == 0, run.stderr
     assert_same(run, local)
+    assert run.report["recall"]["vectors"] == run.counts["embedded"] and run.report["recall"]["at_10"] > 0.9
     counted, counts = counters(cluster), run.counts
     assert {name: counted[f"images_{name}"] for name in counts} == counts
     assert counted["images_failed_decode"] == 2

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from google.cloud import bigquery, storage
 
+from pipeline.verify.verify import verify
 from tests import data_generation as data
 from tests import fork_server
 from tests.killing import FLAGS, TIMEOUT, forked, kill, started, stored, wait_for
@@ -178,6 +179,55 @@ def test_what_was_stored_is_not_embedded_again(photos, output, undisturbed, flag
     assert_same_vectors(vectors(output, run_id), vectors(undisturbed))
     assert len(list(output.glob(f"embeddings/{run_id}/part-*"))) == report(output, run_id)["shards"] <= 12
     assert len(list(output.glob(f"failures/{run_id}/part-*"))) >= 1
+    assert_nothing_is_left(output)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("parquet",), ("parquet", "--vector_type=float16"), ("tfrecord,parquet",)],
+    ids=["parquet", "float16", "both formats"],
+)
+def test_parquet_files_that_were_closed_are_not_embedded_again(photos, output, undisturbed, flags):
+    flags = "--input", photos, *NAMED, "--checkpoint_seconds=1", "--output_format", *flags
+    before = kill(output, *flags, at=IMAGES // 2)
+    parts = list(output.glob("embeddings/r/.parts/*.parquet"))
+    assert parts and not list(output.glob("embeddings/r/part-*"))
+    go_on(output, *flags)
+    taken_over, own = attempts(output)
+    assert taken_over == len(set(before)) and taken_over + own == IMAGES + 18
+    assert counts(output) == counts(undisturbed)
+    for suffix in report(output)["output_formats"]:
+        rows = read_rows(output, "r", suffix)
+        assert len(rows) == IMAGES + 18
+        assert_same_vectors({row["image/key"]: row["embedding"] for row in rows}, vectors(undisturbed))
+    assert verify(str(output)).total == 0
+    assert_nothing_is_left(output)
+
+
+def test_a_run_goes_on_in_another_format(tmp_path):
+    data.write_images(tmp_path / "photos", 200, height=60, width=80)
+    before = kill(tmp_path / "out", "--input", tmp_path / "photos", *NAMED, at=100)
+    go_on(tmp_path / "out", "--input", tmp_path / "photos", *NAMED, "--output_format=parquet")
+    assert attempts(tmp_path / "out") == [len(before), 200 - len(before)]
+    assert len(read_rows(tmp_path / "out", "r", "parquet")) == 200 and not list(tmp_path.rglob("*.tfrecord"))
+    assert_nothing_is_left(tmp_path / "out")
+
+
+def test_a_signal_closes_parquet_files(tmp_path):
+    data.write_images(tmp_path / "photos", 200, height=60, width=80)
+    output = tmp_path / "out"
+    flags = "--input", tmp_path / "photos", "--output", output, *NAMED, "--output_format=parquet"
+    with on_terminal(*flags) as (process, terminal):
+        wait_for(lambda: terminal.done >= 100, process)
+        assert stored(output) == []  # --checkpoint_seconds have not passed
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    kept = len(stored(output))
+    shown = re.search(r"interrupted: (\d+) images embedded, (\d+) vectors stored in ", terminal.text)
+    assert shown and 90 <= int(shown[2]) <= int(shown[1]), terminal.text
+    assert 0 <= kept - int(shown[2]) <= 64  # the workers write on until the process ends
+    go_on(*flags[3:4], *flags[:2], *flags[4:])
+    assert attempts(output) == [kept, 200 - kept]
     assert_nothing_is_left(output)
 
 

@@ -19,6 +19,7 @@ _MODULES = {
     "EmbedImages": "embed",
     "CopyVectors": "copies",
     "WriteTFRecords": "write_tfrecord",
+    "WriteParquet": "write_parquet",
     "WriteBigQuery": "write_bigquery",
     "GatherFailures": "failures",
     "WriteFailures": "failures",

@@ -1,18 +1,21 @@
 """Parts: files that records are appended to, and that outlive the process that writes them.
 
-On a local disk a part is good up to its last whole record, however the process ends. A background thread flushes each
-open part twice a second and syncs it to the disk every ten seconds. In a bucket, an object exists once it is closed.
-There the thread closes a part that is `max_seconds` old, and the next record opens another.
+On a local disk a part of framed records is good up to its last whole record, however the process ends. A background
+thread flushes each open part twice a second and syncs it to the disk every ten seconds. In a bucket, an object exists
+once it is closed. And some formats, such as Parquet, cannot be read before they are closed. There the thread closes a
+part that is `max_seconds` old, and the next record opens another.
 """
 
 import collections
+import dataclasses
+import hashlib
 import os
 import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from transforms.records import Shard
 from transforms.storage import files, locations
@@ -43,34 +46,122 @@ class Label(NamedTuple):
         return cls(attempt, rest[0]) if len(rest) == 2 else None
 
 
+class OpenPart(Protocol):
+    """Records on their way into an open file."""
+
+    def append(self, records: Sequence[Any]) -> None:
+        """Writes a batch of records, now or later. Raises OSError."""
+
+    def finish(self) -> None:
+        """Writes what is left, so that the file is complete. The file stays open. Raises OSError."""
+
+
+class Format(Protocol):
+    """How the records of a part become the bytes of a file.
+
+    Attributes:
+      suffix: of the names of the files, with the dot.
+      has_tail: whether a file that breaks off is good up to its last whole record.
+      is_hashed: whether files get a SHA-256, because not all of their bytes have checksums.
+    """
+
+    @property
+    def suffix(self) -> str: ...
+    @property
+    def has_tail(self) -> bool: ...
+    @property
+    def is_hashed(self) -> bool: ...
+
+    def open(self, file: BinaryIO) -> OpenPart:
+        """Begins a file, which is open for writing from front to end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Framed:
+    """The format of files that hold one record after the other.
+
+    Attributes:
+      suffix, is_hashed: see Format.
+      encode: a batch of records → their bytes, one item per record, framed as the file needs them.
+    """
+
+    suffix: str
+    encode: Encode
+    is_hashed: bool = False
+    has_tail: bool = dataclasses.field(default=True, init=False)
+
+    def open(self, file: BinaryIO) -> OpenPart:
+        return _FramedPart(file, self.encode)
+
+
+class _FramedPart:
+    def __init__(self, file: BinaryIO, encode: Encode):
+        self._file = file
+        self._encode = encode
+
+    def append(self, records: Sequence[Any]) -> None:
+        self._file.write(b"".join(self._encode(records)))
+
+    def finish(self) -> None:
+        pass
+
+
+class _Written:
+    """A file that is written from front to end: counts its bytes, and hashes them if asked to.
+
+    It has the methods that pyarrow calls.
+    """
+
+    closed = False
+
+    def __init__(self, file: BinaryIO, is_hashed: bool):
+        self._file = file
+        self._bytes = 0
+        self._digest = hashlib.sha256() if is_hashed else None
+
+    def write(self, content: bytes) -> int:
+        self._file.write(content)
+        self._bytes += len(content)
+        if self._digest:
+            self._digest.update(content)
+        return len(content)
+
+    def tell(self) -> int:
+        return self._bytes
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sha256(self) -> str:
+        """Returns the digest in hex; "" if the bytes are not hashed."""
+        return self._digest.hexdigest() if self._digest else ""
+
+
 class PartWriter:
     """Appends records to a part, and opens a new one when a part is closed. Its methods may run in several threads."""
 
-    def __init__(
-        self, directory: str, label: Label | None, suffix: str, encode: Encode, max_bytes: int, max_seconds: float
-    ):
+    def __init__(self, directory: str, label: Label | None, part_format: Format, max_bytes: int, max_seconds: float):
         """Opens no file before the first record.
 
         Args:
           directory: holds nothing but parts.
           label: the first half of each part's name.
-          suffix: of each name, with the dot.
-          encode: a batch of records → their bytes, one item per record, framed as the file needs them.
+          part_format: of the files.
           max_bytes: a part is closed at this size.
-          max_seconds: a part in a bucket is closed at this age.
+          max_seconds: a part that cannot be read before it is closed is closed at this age.
         """
         self._prefix = f"{directory}/{label or ''}"
-        self._suffix = suffix
-        self._encode = encode
+        self._format = part_format
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        self._has_tail = locations.is_local(directory)
+        self._is_local = locations.is_local(directory)
+        self._has_tail = self._is_local and part_format.has_tail
         self._lock = threading.Lock()
         self._batch: list[Any] = []
         self._file: BinaryIO | None = None
-        # Of the open part: its bytes, its records, those of them that are counted as saved, and two times of it.
+        # Of the open part: its records, those of them that are counted as saved, and two times of it.
         self._path = ""
-        self._bytes = self._records = self._counted = 0
+        self._records = self._counted = 0
         self._opened = self._synced = 0.0
         self._closed: list[Shard] = []
         self._seconds = 0.0
@@ -105,7 +196,7 @@ class PartWriter:
         """Makes the records so far outlive this process.
 
         Args:
-          close: whether a part in a bucket is closed, whatever its age.
+          close: whether a part that cannot be read before it is closed is closed, whatever its age.
         """
         with self._lock:
             if self._error:
@@ -141,7 +232,7 @@ class PartWriter:
     def _count(self) -> None:
         """Counts the records that have become durable."""
         with _watching:
-            _saved[self._suffix] += self._records - self._counted
+            _saved[self._format.suffix] += self._records - self._counted
         self._counted = self._records
 
     def _raise_error(self) -> None:
@@ -153,16 +244,16 @@ class PartWriter:
             return
         start = time.perf_counter()
         if self._file is None:
-            self._path = f"{self._prefix}{uuid.uuid4().hex}{self._suffix}"
-            self._file, self._bytes, self._records, self._counted = files.create(self._path), 0, 0, 0
+            self._path = f"{self._prefix}{uuid.uuid4().hex}{self._format.suffix}"
+            self._file, self._records, self._counted = files.create(self._path), 0, 0
+            self._written = _Written(self._file, self._format.is_hashed)
+            self._part = self._format.open(cast(BinaryIO, self._written))
             self._opened = self._synced = time.monotonic()
-        encoded = self._encode(self._batch)
-        self._file.writelines(encoded)
-        self._bytes += sum(map(len, encoded))
-        self._records += len(encoded)
+        self._part.append(self._batch)
+        self._records += len(self._batch)
         self._batch = []
         self._seconds += time.perf_counter() - start
-        if self._bytes >= self._max_bytes:
+        if self._written.tell() >= self._max_bytes:
             self._close()
 
     def _close(self) -> None:
@@ -170,12 +261,13 @@ class PartWriter:
             return
         start = time.perf_counter()
         file, self._file = self._file, None
-        if self._has_tail:
+        self._part.finish()
+        if self._is_local:
             file.flush()
             os.fsync(file.fileno())
         file.close()  # raises if cloud storage has not taken all bytes
         self._count()
-        self._closed.append(Shard(self._path, self._records))
+        self._closed.append(Shard(self._path, self._records, self._written.sha256()))
         self._seconds += time.perf_counter() - start
 
 

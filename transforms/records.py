@@ -53,8 +53,8 @@ class Known:
       key, version, size, crc32c: of the image, as in an ImageRef.
       sha256: of the encoded bytes, hex.
       written_at: seconds since 1970.
-      shard, offset: the file that holds the record, and the byte at which it begins; "" and -1 for a row of a table,
-        which is looked up by its key.
+      shard, offset: the file that holds the record, and its place there: the byte at which it begins, or in a Parquet
+        file its row; "" and -1 for a row of a table, which is looked up by its key.
       attempt: the unfinished attempt at this run that wrote it; "" for an earlier run.
     """
 
@@ -231,7 +231,12 @@ class StageSeconds:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shard:
-    """A file of records, complete under `path`."""
+    """A file of records, complete under `path`.
+
+    Attributes:
+      sha256: of the file, hex; "" for a format that has checksums of its own for all bytes.
+    """
 
     path: str
     records: int
+    sha256: str = ""

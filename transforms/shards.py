@@ -10,6 +10,8 @@ name until the run is finished. Files of earlier attempts under final names are 
 
 import dataclasses
 import functools
+import posixpath
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.parts import Encode, Label, PartWriter
+from transforms.parts import Format, Label, PartWriter
 from transforms.records import Shard, StageSeconds
 from transforms.run_id import check_run_id
 from transforms.stage import SECONDS, Stage, WriteOutput
@@ -54,19 +56,17 @@ class WriteParts(Stage):
 
     Attributes:
       directory: the directory of the shards. The parts lie in a directory of its own below it.
-      suffix: of their names, with the dot.
-      encode: a batch of records → their bytes, one item per record, framed as the file needs them.
+      part_format: of the files.
       labels: the label of each collection's parts; () for parts without labels.
       max_bytes: a part is closed at this size.
-      max_seconds: a part in a bucket is closed at this age.
+      max_seconds: a part that cannot be read before it is closed is closed at this age.
 
     Raises:
       ValueError: if an attribute is invalid.
     """
 
     directory: str
-    suffix: str
-    encode: Encode
+    part_format: Format
     labels: tuple[Label, ...] = ()
     max_bytes: int = MAX_SHARD_BYTES
     max_seconds: float = MAX_SHARD_SECONDS
@@ -74,8 +74,8 @@ class WriteParts(Stage):
     def __post_init__(self) -> None:
         if not self.directory:
             raise ValueError(f"directory={self.directory!r}: expected a path, local or in cloud storage")
-        if not self.suffix.startswith("."):
-            raise ValueError(f"suffix={self.suffix!r}: expected a dot and letters, such as .tfrecord")
+        if not self.part_format.suffix.startswith("."):
+            raise ValueError(f"suffix={self.part_format.suffix!r}: expected a dot and letters, such as .tfrecord")
         if self.max_bytes < 1:
             raise ValueError(f"max_bytes={self.max_bytes!r}: expected a number of bytes from 1")
         if self.max_seconds <= 0:
@@ -103,8 +103,7 @@ class _WriteParts(beam.DoFn):
             PartWriter,
             parts(settings.directory),
             label,
-            settings.suffix,
-            settings.encode,
+            settings.part_format,
             settings.max_bytes,
             settings.max_seconds,
         )
@@ -136,8 +135,10 @@ class WriteShards(Stage):
     """Records of one type, in a tuple of collections → WriteOutput.
 
     >>> import pathlib, tempfile
+    >>> from transforms.parts import Framed
     >>> directory = tempfile.mkdtemp()
-    >>> write = WriteShards(WriteParts(directory, ".txt", lambda names: [name.encode() for name in names]))
+    >>> text = Framed(".txt", lambda names: [name.encode() for name in names])
+    >>> write = WriteShards(WriteParts(directory, text))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     _ = (pipeline | beam.Create(["a"]),) | write
     >>> pathlib.Path(directory, "part-00000-of-00001.txt").read_text()
@@ -157,7 +158,6 @@ class WriteShards(Stage):
         name = beam.FlatMap(
             _name_and_clean,
             self.write.directory,
-            self.write.suffix,
             self.before_naming,
             parts=beam.pvalue.AsList(written.shards),
         )
@@ -165,15 +165,16 @@ class WriteShards(Stage):
         return WriteOutput(shards, written.seconds)
 
 
-def name_parts(parts: Sequence[Shard], directory: str, suffix: str) -> list[Shard]:
+def name_parts(parts: Sequence[Shard], directory: str) -> list[Shard]:
     """Gives complete parts their final names, and removes all other files with such names. Parts keep their own too.
 
-    Repeating this changes nothing, even if the parts were removed in between.
+    Parts may be of several formats. Each format has numbers of its own. Repeating this changes nothing, even if the
+    parts were removed in between.
 
     Raises:
       OSError: if a part cannot be named.
     """
-    numbered = list(number(parts, directory, suffix))
+    numbered = list(number(parts, directory))
     with ThreadPoolExecutor(_NAMING_AT_ONCE) as threads:
         list(threads.map(lambda named: files.name(named[0], named[1].path), numbered))
     shards = [shard for _, shard in numbered]
@@ -184,17 +185,28 @@ def name_parts(parts: Sequence[Shard], directory: str, suffix: str) -> list[Shar
     return shards
 
 
-def number(parts: Sequence[Shard], directory: str, suffix: str) -> Iterable[tuple[str, Shard]]:
+def number(parts: Sequence[Shard], directory: str) -> Iterable[tuple[str, Shard]]:
     """Yields each part's path with the shard that it becomes. The numbers do not depend on the order of the parts."""
-    for i, part in enumerate(sorted(parts, key=lambda part: part.path)):
-        yield part.path, Shard(f"{directory}/part-{i:05d}-of-{len(parts):05d}{suffix}", part.records)
+    totals = Counter(suffix(part.path) for part in parts)
+    numbers: Counter[str] = Counter()
+    for part in sorted(parts, key=lambda part: part.path):
+        own = suffix(part.path)
+        name = f"part-{numbers[own]:05d}-of-{totals[own]:05d}{own}"
+        numbers[own] += 1
+        yield part.path, dataclasses.replace(part, path=f"{directory}/{name}")
+
+
+def suffix(path: str) -> str:
+    """Returns the suffix of a path, with the dot: the format of a part."""
+    return posixpath.splitext(path)[1]
 
 
 def are_all(directory: str, shards: int) -> bool:
     """Returns whether a directory holds exactly `shards` shards, all of one attempt, and no unnamed part."""
     paths = [file.path for file in files.match(f"{directory}/part-*")]
-    numbered = [path for path in paths if f"-of-{shards:05d}." in path]
-    return len(paths) == len(numbered) == shards and not unnamed(directory, limit=1)
+    totals = Counter(suffix(path) for path in paths)
+    are_numbered = all(f"-of-{totals[suffix(path)]:05d}." in path for path in paths)
+    return len(paths) == shards and are_numbered and not unnamed(directory, limit=1)
 
 
 def parts(directory: str) -> str:
@@ -218,10 +230,10 @@ def remove_parts(directory: str, *, after: str | None = None) -> None:
 
 
 def _name_and_clean(
-    _: bytes, directory: str, suffix: str, before_naming: Callable[[], None] | None, parts: Sequence[Shard]
+    _: bytes, directory: str, before_naming: Callable[[], None] | None, parts: Sequence[Shard]
 ) -> list[Shard]:
     if before_naming:
         before_naming()
-    shards = name_parts(parts, directory, suffix)
+    shards = name_parts(parts, directory)
     remove_parts(directory)
     return shards

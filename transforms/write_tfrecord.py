@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import apache_beam as beam
 
 from transforms.encoding import examples, tfrecord
+from transforms.formats import check_vector_type
 from transforms.models.spec import ModelFields
-from transforms.parts import Label
+from transforms.parts import Framed, Label
 from transforms.records import Embedding
 from transforms.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
 from transforms.stage import Stage, WriteOutput
-from transforms.storage import files
+from transforms.vector_files import directory, write_schema
 
-SCHEMA = "schema.pbtxt"
 SUFFIX = ".tfrecord"
 
 
@@ -39,6 +39,7 @@ class WriteTFRecords(Stage):
       output: a directory, local or in cloud storage.
       run_id: names the run.
       model: the fields of the model in each record.
+      vector_type: `float32` or `float16`.
       before_naming: see WriteShards.
 
     Raises:
@@ -48,14 +49,17 @@ class WriteTFRecords(Stage):
     output: str
     run_id: str
     model: ModelFields
+    vector_type: str = "float32"
     before_naming: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         check_run(self.output, self.run_id)
+        check_vector_type(self.vector_type)
 
     def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> WriteOutput:
-        make_ready = functools.partial(_make_ready, self.output, self.model, self.before_naming)
-        return embeddings | "Write" >> WriteShards(parts(self.output, self.run_id, self.model), make_ready)
+        make_ready = functools.partial(_make_ready, self.output, self.model, self.vector_type, self.before_naming)
+        write = parts(self.output, self.run_id, self.model, vector_type=self.vector_type)
+        return embeddings | "Write" >> WriteShards(write, make_ready)
 
 
 def parts(
@@ -64,32 +68,18 @@ def parts(
     model: ModelFields,
     labels: tuple[Label, ...] = (),
     max_seconds: float = MAX_SHARD_SECONDS,
+    vector_type: str = "float32",
 ) -> WriteParts:
     """Returns the transform that writes a run's parts, without naming them. See WriteParts for `labels`."""
-    encode = functools.partial(_encode, model=model)
-    return WriteParts(directory(output, run_id), SUFFIX, encode, labels, max_seconds=max_seconds)
+    records = Framed(SUFFIX, functools.partial(_encode, model=model, vector_type=vector_type))
+    return WriteParts(directory(output, run_id), records, labels, max_seconds=max_seconds)
 
 
-def directory(output: str, run_id: str) -> str:
-    """Returns the directory of a run's shards."""
-    return f"{output}/embeddings/{run_id}"
-
-
-def schema(model: ModelFields) -> bytes:
-    """Returns the content of `schema.pbtxt`."""
-    return examples.schema_text(model).encode()
-
-
-def write_schema(output: str, model: ModelFields) -> None:
-    """Writes `<output>/schema.pbtxt`."""
-    files.write(f"{output}/{SCHEMA}", schema(model))
-
-
-def _make_ready(output: str, model: ModelFields, before_naming: Callable[[], None] | None) -> None:
+def _make_ready(output: str, model: ModelFields, vector_type: str, before_naming: Callable[[], None] | None) -> None:
     if before_naming:
         before_naming()
-    write_schema(output, model)
+    write_schema(output, model, vector_type)
 
 
-def _encode(embeddings: Sequence[Embedding], model: ModelFields) -> list[bytes]:
-    return [tfrecord.frame(record) for record in examples.encode_embeddings(embeddings, model)]
+def _encode(embeddings: Sequence[Embedding], model: ModelFields, vector_type: str) -> list[bytes]:
+    return [tfrecord.frame(record) for record in examples.encode_embeddings(embeddings, model, vector_type)]

@@ -10,6 +10,7 @@ import numpy as np
 from transforms import keys
 from transforms.encoding import vectors
 from transforms.encoding.vectors import Vectors
+from transforms.formats import one_of_each_run
 from transforms.models.training import training_set
 from transforms.one_line import one_line
 from transforms.records import ImageRef
@@ -17,7 +18,7 @@ from transforms.storage import files
 from transforms.storage.read_image import read as read_one
 
 # A file under its final name is complete. Unfinished files lie in directories whose names begin with a dot.
-_SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.tfrecord")
+_SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.(tfrecord|parquet)")
 
 # The key of an image in a tar or TFRecord file, as a run records it.
 _IN_A_SHARD = re.compile(rb".*\.(tar|tgz|tfrecords?)[^/#]*#.+", re.DOTALL | re.IGNORECASE)
@@ -94,9 +95,11 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
         path for path in _match(f"{directory}/**", "--embeddings") if _SHARD.fullmatch(path.removeprefix(directory))
     ]
     if not paths:
-        raise ValueError(f"--embeddings {directory!r}: no part-SSSSS-of-NNNNN.tfrecord below it: expected at least one")
+        raise ValueError(
+            f"--embeddings {directory!r}: no part-SSSSS-of-NNNNN.tfrecord or .parquet below it: expected at least one"
+        )
     try:
-        embeddings = vectors.read(sorted(paths), files.open_stored)
+        embeddings = vectors.read(sorted(one_of_each_run(paths)), files.open_stored)
     except OSError as error:
         raise ValueError(f"--embeddings {directory!r} cannot be read: {one_line(error)}") from error
     if labels_csv is None:

@@ -13,9 +13,9 @@ from pipeline import presets
 from pipeline.options import EmbedConfig
 from pipeline.report.tally import Tally
 from pipeline.report.verdict import Measured, phases, verdict
-from transforms import failures, shards, write_tfrecord
+from transforms import failures, shards, vector_files
 from transforms.cores import usable_cores
-from transforms.formats import SHARD_FORMATS
+from transforms.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 from transforms.records import Shard, StageSeconds
@@ -31,6 +31,7 @@ _READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
     "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
+    "recall": {"at_10": float, "vectors": int},
 }
 
 
@@ -63,7 +64,11 @@ class RunReport:
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
       files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, and
-        the schema. Empty without --output.
+        the schema. The Parquet files have one entry in common, whose value is the SHA-256 of their SHA-256 in hex, in
+        the order of their names. Empty without --output.
+      output_formats, vector_type: of the files of embeddings.
+      recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
+        nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
     """
 
     run_id: str
@@ -85,6 +90,9 @@ class RunReport:
     device: str = ""
     attempts: dict[str, int] = dataclasses.field(default_factory=dict)
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    output_formats: list[str] = dataclasses.field(default_factory=lambda: list(OUTPUT_FORMATS[:1]))
+    vector_type: str = VECTOR_TYPES[0]
+    recall: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
@@ -165,27 +173,26 @@ def write(output: str, report: RunReport) -> None:
     files.write(path(output, report.run_id), report.to_json().encode())
 
 
-def file_digests(output: str, run_id: str, schema: bytes, failure_parts: Sequence[Shard]) -> dict[str, str]:
-    """Returns the field `files` of a run whose files have no final names yet. It reads no file of embeddings.
+def file_digests(run_id: str, schema: bytes, parts: Sequence[Shard]) -> dict[str, str]:
+    """Returns the field `files` of a run whose files have no final names yet.
 
-    A TFRecord has a checksum for each record, and the report counts the records.
+    TFRecords are not in it: each has a checksum, and the report counts them. There may be many Parquet files, and a
+    report has to fit into a row of a table, so they have one digest in common.
 
     Args:
-      output, run_id: of the run.
+      run_id: of the run.
       schema: the content of `schema.pbtxt`.
-      failure_parts: the complete parts that become the files of failures.
+      parts: the complete parts that become the files of failures, and the Parquet files.
     """
-    named = shards.number(failure_parts, failures.directory(output, run_id), failures.SUFFIX)
-    of_failures = {shard.path.removeprefix(f"{output}/"): _sha256(part) for part, shard in named}
-    return {write_tfrecord.SCHEMA: hashlib.sha256(schema).hexdigest()} | of_failures
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with files.open_stored(path) as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    digests = {vector_files.SCHEMA: hashlib.sha256(schema).hexdigest()}
+    of_failures = [part for part in parts if part.path.endswith(failures.SUFFIX)]
+    of_parquet = [part for part in parts if part.path.endswith(".parquet")]
+    for _, shard in shards.number(of_failures, f"failures/{run_id}"):
+        digests[shard.path] = shard.sha256
+    if of_parquet:
+        in_order = "".join(shard.sha256 for _, shard in shards.number(of_parquet, ""))
+        digests[f"embeddings/{run_id}/part-*.parquet"] = hashlib.sha256(in_order.encode()).hexdigest()
+    return digests
 
 
 def _checksum(fields: Mapping[str, Any]) -> str:
@@ -206,7 +213,7 @@ def compose(
     Args:
       config: the configuration of the run.
       model: the model that it embedded with.
-      tally: of all workers. Without --output it has no `records`, `lines` and `shards`.
+      tally: of all workers. Without --output it has no records, `lines` and `shards`.
       finished_at: when the last file was complete.
       file_digests: of the run's files, as the function of that name returns them.
       has_many_processes: whether a machine runs a worker process for each core.
@@ -215,7 +222,7 @@ def compose(
       RuntimeError: if an image is unaccounted for. Such a report is not written.
     """
     counts = {name: tally.counts.get(name, 0) for name in COUNTS}
-    _check_accounts(counts, tally, has_files=bool(config.output))
+    _check_accounts(counts, tally, config.output_formats if config.output else None)
     elapsed = (finished_at - config.started_at).total_seconds()
     embedded_now = counts["embedded"] - sum(n for (_, outcome), n in tally.origins.items() if outcome == "embedded")
     stages = _by_stage(tally.times, config.started_at.timestamp())
@@ -253,6 +260,8 @@ def compose(
         device=device,
         attempts=_attempts(config, counts, tally),
         files=dict(file_digests or {}),
+        output_formats=list(config.output_formats),
+        vector_type=config.vector_type,
     )
 
 
@@ -289,11 +298,13 @@ def _is(value: Any, kind: Any) -> bool:
     return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
 
 
-def _check_accounts(counts: Mapping[str, int], tally: Tally, has_files: bool) -> None:
+def _check_accounts(counts: Mapping[str, int], tally: Tally, formats: Sequence[str] | None) -> None:
+    """Checks the sums; `formats` of the files are None if there are no files."""
     vectors, failed = counts["embedded"] + counts["reused"] + counts["duplicate"], counts["failed"]
     adds_up = counts["listed"] == vectors + failed + counts["skipped"]
-    if has_files:
-        adds_up = adds_up and tally.counts.get("records", 0) == vectors and tally.counts.get("lines", 0) == failed
+    if formats is not None:
+        written = [tally.counts.get(output_format, 0) for output_format in formats]
+        adds_up = adds_up and written == [vectors] * len(formats) and tally.counts.get("lines", 0) == failed
     if not adds_up or failed != sum(tally.failures.values()):
         raise RuntimeError(
             f"images are unaccounted for: {dict(tally.counts)}, failures by error: {dict(tally.failures)}"

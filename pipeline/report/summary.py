@@ -1,9 +1,11 @@
 """The summary of a run: the text for people at its end."""
 
+from collections.abc import Iterator, Mapping
+
 from pipeline.options import EmbedConfig
 from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
-from transforms import write_tfrecord
+from transforms import vector_files
 
 
 def summary(report: RunReport, config: EmbedConfig) -> str:
@@ -22,15 +24,14 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         f"digest {report.model['digest']}",
     ]
     if config.output:
-        vectors = write_tfrecord.directory(config.output, report.run_id)
+        vectors = vector_files.directory(config.output, report.run_id)
         lines += [
-            f"  vectors   {vectors}/part-*.tfrecord ({report.shards} files)",
+            f"  vectors   {_files(vectors, report)} ({report.shards} files)",
+            *(_recall(report.recall) if report.recall else ()),
             f"  report    {run_report.path(config.output, report.run_id)}",
         ]
         if counts["skipped"] and not config.output_table:
-            lines.append(
-                f"  skipped   their vectors are in {write_tfrecord.directory(config.output, '*')}/part-*.tfrecord"
-            )
+            lines.append(f"  skipped   their vectors are in {vector_files.directory(config.output, '*')}/part-*")
     if config.output_table:
         pruned = f", {report.pruned} rows pruned" if report.pruned else ""
         lines.append(f"  table     {config.output_table}{pruned}; failures in …_failures, this report in …_runs")
@@ -43,11 +44,39 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
     if report.failures and config.output:
         lines.append(f"            each one: {config.output}/failures/{report.run_id}/part-*.jsonl")
     if config.output and report.shards:
-        lines += ["", "Read them:", "", _reading_code(vectors, dimension)]
+        code = (
+            _tfrecords(vectors, dimension, report.vector_type)
+            if "tfrecord" in report.output_formats
+            else _parquet(vectors)
+        )
+        lines += ["", "Read them:", "", code]
     return "\n".join([*lines, ""])
 
 
-def _reading_code(vectors: str, dimension: int) -> str:
+def _files(vectors: str, report: RunReport) -> str:
+    suffix = f".{report.output_formats[0]}" if len(report.output_formats) == 1 else ""
+    return f"{vectors}/part-*{suffix}"
+
+
+def _recall(recall: Mapping[str, float]) -> Iterator[str]:
+    yield (
+        f"  float16   keeps {recall['at_10']:.1%} of the 10 nearest neighbours in float32, "
+        f"over {recall['vectors']:,} vectors of this run"
+    )
+
+
+def _parquet(vectors: str) -> str:
+    return f'  table = pandas.read_parquet("{vectors}", columns=["key", "embedding"])'
+
+
+def _tfrecords(vectors: str, dimension: int, vector_type: str) -> str:
+    if vector_type == "float16":
+        return (
+            f'  files = tf.io.gfile.glob("{vectors}/part-*.tfrecord")\n'
+            '  spec = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image/key", "embedding/float16")}\n'
+            "  table = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, spec))\n"
+            '  vectors = table.map(lambda row: tf.io.decode_raw(row["embedding/float16"], tf.float16))'
+        )
     return (
         f'  files = tf.io.gfile.glob("{vectors}/part-*.tfrecord")\n'
         '  spec = {"image/key": tf.io.FixedLenFeature([], tf.string), '

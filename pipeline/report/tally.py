@@ -17,8 +17,8 @@ class Tally:
     """Sums over a part of a run, or over all of it.
 
     Attributes:
-      counts: name → number: images by outcome, `pruned` rows, `shards` of embeddings, their `records`, and `lines` of
-        failures.
+      counts: name → number: images by outcome, `pruned` rows, `shards` of embeddings, the records of their formats, and
+        `lines` of failures.
       failures: (stage, error) → images.
       times: (stage, device) → how long the workers' threads were busy.
       origins: (attempt, outcome) → vectors that this attempt has taken over from an earlier one.
@@ -66,7 +66,7 @@ class SumTallies(beam.PTransform):
     Attributes:
       counted: (name, collection whose elements count under it); a name may occur several times.
       failures: all failures.
-      written: (`records` or `lines`, collection of the files that hold them).
+      written: (`lines` or a format of embeddings, collection of the files that hold them).
       seconds: times, in several collections.
       origins: see ComposeReport.
     """
@@ -115,5 +115,5 @@ def _add_element(tally: Tally, element: Any, name: str) -> None:
 
 def _add_shard(tally: Tally, shard: Shard, name: str) -> None:
     tally.counts[name] += shard.records
-    if name == "records":
+    if name != "lines":
         tally.counts["shards"] += 1

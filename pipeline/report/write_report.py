@@ -12,10 +12,10 @@ import apache_beam as beam
 
 from pipeline.attempt import Attempt
 from pipeline.options import EmbedConfig
-from pipeline.report import run_report
+from pipeline.report import recall, run_report
 from pipeline.report.run_report import RunReport
 from pipeline.report.tally import SumTallies, Tally
-from transforms import write_tfrecord
+from transforms import vector_files
 from transforms.models.spec import ModelSpec
 from transforms.records import Failure, Shard, StageSeconds
 
@@ -33,10 +33,11 @@ class ComposeReport(beam.PTransform):
       model: the model that it embeds with.
       counted: (name in COUNTS or `pruned`, collection whose elements count under it); a name may occur several times.
       failures: all failures.
-      written: (`records` or `lines`, collection of the files that hold them).
+      written: (`lines` or a format of embeddings, collection of the files that hold them).
       seconds: times, in several collections.
       origins: the attempt and the outcome of each vector that an earlier attempt has stored; None if there is none.
       has_many_processes: whether a machine runs a worker process for each core.
+      sample: the vectors that float16 is compared over, as SampleVectors returns them; None in float32.
     """
 
     config: EmbedConfig
@@ -47,14 +48,16 @@ class ComposeReport(beam.PTransform):
     seconds: Sequence[beam.PCollection[StageSeconds]]
     origins: beam.PCollection[tuple[str, str]] | None = None
     has_many_processes: bool = False
+    sample: beam.PCollection[list[bytes]] | None = None
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds, self.origins)
-        lines = dict(self.written).get("lines")
+        hashed = [shards for name, shards in self.written if name in ("lines", "parquet")]
         compose = beam.ParDo(
             _Compose(self.config, self.model, self.has_many_processes),
             beam.pvalue.AsSingleton(tally, default_value=Tally()),
-            beam.pvalue.AsList(lines) if lines else (),
+            beam.pvalue.AsList(hashed | "Hashed" >> beam.Flatten()) if hashed else (),
+            beam.pvalue.AsSingleton(self.sample, default_value=[]) if self.sample else (),
         )
         return root | "Once" >> beam.Impulse() | "Compose" >> compose
 
@@ -65,13 +68,14 @@ class _Compose(beam.DoFn):
         self._model = model
         self._has_many_processes = has_many_processes
 
-    def process(self, _: bytes, tally: Tally, failure_parts: Sequence[Shard]) -> Iterable[RunReport]:
+    def process(self, _: bytes, tally: Tally, hashed: Sequence[Shard], sample: Sequence[bytes]) -> Iterable[RunReport]:
         config, digests = self._config, {}
         if config.output:
-            schema = write_tfrecord.schema(self._model.fields(config.top_classes))
-            digests = run_report.file_digests(config.output, config.run_id, schema, failure_parts)
+            schema = vector_files.schema(self._model.fields(config.top_classes), config.record_type)
+            digests = run_report.file_digests(config.run_id, schema, hashed)
         finished_at = datetime.datetime.now(datetime.UTC)
-        yield run_report.compose(config, self._model, tally, finished_at, digests, self._has_many_processes)
+        report = run_report.compose(config, self._model, tally, finished_at, digests, self._has_many_processes)
+        yield dataclasses.replace(report, recall=recall.facts(sample))
 
 
 @dataclasses.dataclass(eq=False)

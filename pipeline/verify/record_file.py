@@ -35,6 +35,8 @@ SCALARS = {
     "model/digest": BYTES,
 }
 VECTOR = "embedding"
+# Where a record has it in the place of the vector: one text, the vector in float16, little-endian.
+NARROW_VECTOR = "embedding/float16"
 LABELS = {"label/index": INT, "label/name": BYTES, "label/score": FLOAT}
 
 _LENGTH, _CRC = struct.Struct("<Q"), struct.Struct("<I")
@@ -139,6 +141,12 @@ def features(record: bytes) -> dict[str, Feature]:
         kind = feature.WhichOneof("kind") or ""
         values = getattr(feature, kind).value if kind else ()
         parsed[name] = Feature(kind, _floats(feature.float, len(values)) if kind == FLOAT else values)
+    narrow = parsed.get(NARROW_VECTOR)
+    if narrow and VECTOR not in parsed and narrow.kind == BYTES and len(narrow.values) == 1:
+        if len(narrow.values[0]) % 2:
+            raise ValueError(f"{NARROW_VECTOR} has {len(narrow.values[0])} bytes, expected two for each component")
+        del parsed[NARROW_VECTOR]
+        parsed[VECTOR] = Feature(FLOAT, np.frombuffer(narrow.values[0], "<f2").astype(np.float32))
     return parsed
 
 
@@ -173,12 +181,12 @@ class Expected(NamedTuple):
 
 
 def parse(record: bytes, expected: Expected) -> Record:
-    """Returns the content of a record.
+    """Returns the content of a serialized record. Raises ValueError with everything that is wrong with it."""
+    return checked(features(record), expected)
 
-    Raises:
-      ValueError: with everything that is wrong with it.
-    """
-    parsed = features(record)
+
+def checked(parsed: Mapping[str, Feature], expected: Expected) -> Record:
+    """Returns the content of a record with these features. Raises ValueError with everything that is wrong with it."""
     problems = list(_problems(parsed, expected))
     if problems:
         key = parsed.get("image/key", Feature("", ()))

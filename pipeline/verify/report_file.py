@@ -180,6 +180,14 @@ _FIELDS = {
 }
 
 
+# Reports of earlier versions have none of these.
+_LATER_FIELDS = {
+    "output_formats": lambda value: isinstance(value, list) and all(item in ("tfrecord", "parquet") for item in value),
+    "vector_type": lambda value: value in ("float32", "float16"),
+    "recall": _maps(_is_number),
+}
+
+
 def _wrong_types(fields: Any) -> Iterator[str]:
     if not isinstance(fields, dict):
         yield "not a JSON object"
@@ -188,4 +196,7 @@ def _wrong_types(fields: Any) -> Iterator[str]:
         if name not in fields:
             yield f"no field {name}"
         elif not is_valid(fields[name]):
+            yield f"the field {name} has another type or form than expected"
+    for name, is_valid in _LATER_FIELDS.items():
+        if name in fields and not is_valid(fields[name]):
             yield f"the field {name} has another type or form than expected"

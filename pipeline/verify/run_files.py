@@ -1,14 +1,15 @@
 """The files of one run: their names, their records and their failures, against its report."""
 
+import functools
 import hashlib
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from pipeline.verify import record_file, report_file
+from pipeline.verify import parquet_file, record_file, report_file
 from pipeline.verify.findings import Check, Findings, counted
 from pipeline.verify.identities import ContentVectors, Identities, identity
 from pipeline.verify.record_file import VECTOR, Expected, Record
@@ -17,6 +18,7 @@ from transforms.one_line import one_line
 
 # A message has at most 500 characters, and a name some thousands.
 _MAX_LINE_BYTES = 2**20
+_TFRECORD, _PARQUET = ".tfrecord", ".parquet"
 _SHARD_NAME = re.compile(r"part-([0-9]{5,9})-of-([0-9]{5,9})")
 _FAILURE_TYPES = {"key": str, "stage": str, "error": str, "message": str, "retryable": bool, "run_id": str}
 
@@ -37,7 +39,7 @@ class RunFiles:
         self.keys, self.failed_keys = Identities(), Identities()
         self._stored = stored
         self._columns = columns
-        self._shards = _parts(stored, f"embeddings/{run_id}", ".tfrecord")
+        self._shards = {suffix: _parts(stored, f"embeddings/{run_id}", suffix) for suffix in (_TFRECORD, _PARQUET)}
         self._failures = _parts(stored, f"failures/{run_id}", ".jsonl")
 
     @property
@@ -55,12 +57,21 @@ class RunFiles:
         """
         with findings.check(f"run {self.run_id}: report") as check:
             self._check_report(check, findings)
-        with findings.check(f"run {self.run_id}: records") as check:
-            self._check_names("embeddings", self._shards, self.report["shards"] if self.report else None, findings)
-            self._check_records(contents, each, check, findings)
-            self._name("a key has several records in one run", self.keys.repeated(), self._recorded, findings)
+        formats = self._formats()
+        for suffix in formats:
+            with findings.check(f"run {self.run_id}: records") as check:
+                if suffix == formats[0]:
+                    shards = self.report["shards"] if self.report else None
+                    self._check_names("embeddings", list(self._shards.values()), shards, findings)
+                own = self._check_records(suffix, contents, each, check, findings)
+                self._name("a key has several records in one run", own.repeated(), self._recorded, findings)
+                if suffix == formats[0]:
+                    self.keys = own
+                else:
+                    alone = own.where(~own.also_in(self.keys)) | self.keys.where(~self.keys.also_in(own))
+                    self._name("a key has a record in one format only", alone, self._recorded, findings)
         with findings.check(f"run {self.run_id}: failures") as check:
-            self._check_names("failures", self._failures, None, findings)
+            self._check_names("failures", [self._failures], None, findings)
             self._check_failures(check, findings)
             self._name("a key has several failures in one run", self.failed_keys.repeated(), self._failed, findings)
             both = self.keys.where(self.keys.also_in(self.failed_keys))
@@ -68,14 +79,11 @@ class RunFiles:
 
     def records(self) -> Iterator[Record]:
         """Yields the good records, without any findings."""
-        expected = self._expected()
-        for name in self._shards:
-            for frame in _frames(self._stored, name):
-                if not frame.problem:
-                    try:
-                        yield record_file.parse(frame.record, expected)
-                    except ValueError:
-                        continue
+        for names in self._shards.values():
+            for name in names:
+                for _, record in self._read(name):
+                    if isinstance(record, Record):
+                        yield record
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """Yields the good failures, without any findings."""
@@ -83,6 +91,30 @@ class RunFiles:
         for name in self._failures:
             for _, failure in self._lines(name, silent):
                 yield failure
+
+    def _formats(self) -> list[str]:
+        """Returns the suffixes of the files of embeddings that the run has, or that its report says it has."""
+        reported = self.report.get("output_formats", ["tfrecord"]) if self.report else []
+        formats = [suffix for suffix, names in self._shards.items() if names or suffix[1:] in reported]
+        return formats or [_TFRECORD]
+
+    def _read(self, name: str) -> Iterator[tuple[str, Record | str]]:
+        """Yields for each record of a file its place in words, and its content or what is wrong with it."""
+        expected = self._expected()
+        if name.endswith(_PARQUET):
+            for row in self._rows(name, expected):
+                yield f"in row {row.number:,}", _checked(row.problem, record_file.checked, row.features, expected)
+        else:
+            for frame in _frames(self._stored, name):
+                yield f"at byte {frame.offset:,}", _checked(frame.problem, record_file.parse, frame.record, expected)
+
+    def _rows(self, name: str, expected: Expected) -> Iterator[parquet_file.Row]:
+        vector_type = self.report.get("vector_type", "float32") if self.report else "float32"
+        try:
+            with self._stored.open(name) as file:
+                yield from parquet_file.rows(file, expected, vector_type)
+        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this file's
+            yield parquet_file.Row(0, {}, f"the file cannot be read: {one_line(error)}")
 
     def _expected(self) -> Expected:
         if self.report is None:
@@ -118,15 +150,18 @@ class RunFiles:
 
     def _check_digests(self, digests: Mapping[str, str], findings: Findings) -> None:
         """Compares the digests of the files that have no checksums of their own."""
-        own = {SCHEMA, *self._failures}
-        for name in sorted(own - digests.keys()):
+        own: dict[str, Callable[[], str]] = {
+            name: functools.partial(self._sha256, name) for name in (SCHEMA, *self._failures)
+        }
+        if self._shards[_PARQUET]:
+            own[f"embeddings/{self.run_id}/part-*{_PARQUET}"] = self._sha256_of_parquet
+        for name in sorted(own.keys() - digests.keys()):
             findings.problem("a file is not in the report", name)
-        for name in sorted(digests.keys() - own):
+        for name in sorted(digests.keys() - own.keys()):
             findings.problem("a file of the report is missing", name)
-        for name in sorted(own & digests.keys()):
+        for name in sorted(own.keys() & digests.keys()):
             try:
-                with self._stored.open(name) as file:
-                    sha256 = _sha256(file)
+                sha256 = own[name]()
             except FileNotFoundError:
                 findings.problem("a file of the report is missing", name)
             except Exception as error:  # noqa: BLE001 - as above
@@ -135,49 +170,66 @@ class RunFiles:
                 if sha256 != digests[name]:
                     findings.problem("a file has changed since the run wrote it", name)
 
-    def _check_names(self, folder: str, names: list[str], shards: int | None, findings: Findings) -> None:
+    def _sha256(self, name: str) -> str:
+        digest = hashlib.sha256()
+        with self._stored.open(name) as file:
+            while block := file.read(2**20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _sha256_of_parquet(self) -> str:
+        """Returns the SHA-256 that all Parquet files have in common: that of theirs, in the order of their names."""
+        return hashlib.sha256("".join(map(self._sha256, self._shards[_PARQUET])).encode()).hexdigest()
+
+    def _check_names(self, folder: str, by_format: Sequence[list[str]], shards: int | None, findings: Findings) -> None:
         """Compares the names of the files in the run's folder with the numbers in them, and with the report's."""
+        names = [name for of_format in by_format for name in of_format]
         root, complete = f"{folder}/{self.run_id}/", set(names)
         for name in self._stored.names:
             if name.startswith(root) and name not in complete:
                 is_part = "/." in name
                 if self.report or not is_part:  # a run that is not finished may have parts
                     findings.problem("an unfinished file of a finished run" if is_part else "a stray file", name)
-        numbers = [_number(name) for name in names]
-        totals = {total for _, total in numbers}
-        for total in sorted(totals):
-            present = sum(of == total and number < total for number, of in numbers)
-            if present < total or len(totals) > 1:
-                findings.problem("files of a run are missing", f"{root}part-…-of-{total:05d}: {present:,} of {total:,}")
+        for of_format in by_format:
+            numbers = [_number(name) for name in of_format]
+            totals = {total for _, total in numbers}
+            for total in sorted(totals):
+                present = sum(of == total and number < total for number, of in numbers)
+                if present < total or len(totals) > 1:
+                    item = f"{root}part-…-of-{total:05d}: {present:,} of {total:,}"
+                    findings.problem("files of a run are missing", item)
         if shards is not None and shards != len(names):
             findings.problem(
                 "the number of files differs from the report's", f"{root}: {len(names):,}, expected {shards:,}"
             )
 
     def _check_records(
-        self, contents: ContentVectors, each: Callable[[Record], None], check: Check, findings: Findings
-    ) -> None:
-        expected = self._expected()
+        self,
+        suffix: str,
+        contents: ContentVectors,
+        each: Callable[[Record], None],
+        check: Check,
+        findings: Findings,
+    ) -> Identities:
+        """Checks the records in the files of a suffix, and returns the identities of their keys."""
+        keys = Identities()
         number = 0
-        for name in self._shards:
-            for frame in _frames(self._stored, name):
+        for name in self._shards[suffix]:
+            for place, record in self._read(name):
                 number += 1
-                try:
-                    if frame.problem:
-                        raise ValueError(frame.problem)
-                    record = record_file.parse(frame.record, expected)
-                except ValueError as error:
-                    findings.problem("a record is broken", f"{name} at byte {frame.offset:,}: {error}")
+                if isinstance(record, str):
+                    findings.problem("a record is broken", f"{name} {place}: {record}")
                     continue
-                self.keys.add(identity(record.key))
+                keys.add(identity(record.key))
                 contents.add(content_of(record), identity(record.vector.tobytes()))
                 if not record.vector.any():
                     findings.note("a vector of zeros, which has no direction to compare", _text(record.key))
                 each(record)
         dimension = self.report["model"]["dimension"] if self.report else "any"
         check.text = (
-            f"run {self.run_id}: {counted(number, 'record')} in {counted(len(self._shards), 'file')}: checksums, "
-            f"features, vectors of {dimension} finite components, one per key"
+            f"run {self.run_id}: {counted(number, 'record')} in "
+            f"{counted(len(self._shards[suffix]), 'Parquet file' if suffix == _PARQUET else 'file')}: checksums, "
+            f"{'columns' if suffix == _PARQUET else 'features'}, vectors of {dimension} finite components, one per key"
         )
         if self.report:
             counts = self.report["counts"]
@@ -187,6 +239,7 @@ class RunFiles:
                     "the number of records differs from the report's",
                     f"embeddings/{self.run_id}/: {number:,}, expected {recorded:,}",
                 )
+        return keys
 
     def _check_failures(self, check: Check, findings: Findings) -> None:
         number = 0
@@ -290,11 +343,14 @@ def _key(failure: Mapping[str, Any]) -> bytes:
     return key.encode("utf-8", "surrogateescape")
 
 
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()
+def _checked(problem: str, content: Callable[[Any, Expected], Record], stored: Any, expected: Expected) -> Record | str:
+    """Returns a record's content, or what is wrong with it: a problem of its place in the file, or of itself."""
+    if problem:
+        return problem
+    try:
+        return content(stored, expected)
+    except ValueError as error:
+        return str(error)
 
 
 def _text(key: bytes) -> str:

@@ -3,7 +3,7 @@
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from pipeline.verify.record_file import BYTES, FLOAT, INT, LABELS, SCALARS, VECTOR
+from pipeline.verify.record_file import BYTES, FLOAT, INT, LABELS, NARROW_VECTOR, SCALARS, VECTOR
 
 MAX_BYTES = 2**20
 _TYPES = {schema_pb2.FeatureType.BYTES: BYTES, schema_pb2.FeatureType.FLOAT: FLOAT, schema_pb2.FeatureType.INT: INT}
@@ -16,7 +16,7 @@ COLUMNS: dict[str, tuple[str, int | None]] = {
 
 
 def columns(content: bytes) -> dict[str, tuple[str, int | None]]:
-    """Returns name → (type, number of values) of each feature that a schema names.
+    """Returns name → (type, number of values) of each feature that a schema names. Vectors in float16 are floats too.
 
     Raises:
       ValueError: if it is no schema, or not one of records of this project.
@@ -35,6 +35,9 @@ def columns(content: bytes) -> dict[str, tuple[str, int | None]]:
         if feature.presence.min_fraction != 1:
             raise ValueError(f"the feature {feature.name} is not one of every record")
         described[feature.name] = _TYPES.get(feature.type, ""), sizes[0] if sizes else 1
+    if described.get(NARROW_VECTOR) == (BYTES, 1) and VECTOR not in described:
+        del described[NARROW_VECTOR]
+        described[VECTOR] = FLOAT, None
     labels = LABELS if LABELS.keys() & described.keys() else {}
     for name, kind in (SCALARS | {VECTOR: FLOAT} | labels).items():
         if name not in described:

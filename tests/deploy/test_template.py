@@ -52,6 +52,7 @@ RIGHT = {
     "billing_project": ["my-project-123"],
     "prune": ["true", "false"],
     "resize_mode": ["crop"],
+    "output_format": ["parquet", "tfrecord,parquet"],
     "batch_size": ["64"],
 }
 WRONG = {

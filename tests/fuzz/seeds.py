@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Mapping
 
 import numpy as np
+import pyarrow.parquet as pq
 from onnx import TensorProto, helper
 from PIL import Image
 
@@ -18,6 +19,7 @@ from pipeline.claim import Claim
 from pipeline.report.run_report import COUNTS, RunReport
 from tests import data_generation as data
 from transforms.encoding import examples, tfrecord
+from transforms.encoding.parquet import ParquetFormat
 from transforms.images import decoding
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, ImageInfo, ImageRef
@@ -143,6 +145,20 @@ def tf_examples() -> list[bytes]:
     (record,) = examples.encode_embeddings([Embedding(info, np.ones(3, np.float32))], ModelFields("m", "d", 3))
     images = [data.image_example(b"picture", b"key"), data.image_example(b"picture"), data.image_example(b"", b"")]
     return [record, *images]
+
+
+def parquet_files() -> list[bytes]:
+    """Returns Parquet files of embeddings: as runs write them, and without checksums and compression."""
+    info = ImageInfo(ImageRef(b"caf\xe9.jpg", "1-1.5", 2**40, "crc=="), "0" * 64, "png", 10, 2**33)
+    files = []
+    for vector_type in ("float32", "float16"):
+        content, plain = io.BytesIO(), io.BytesIO()
+        part = ParquetFormat(ModelFields("m", "d", 3), vector_type).open(content)
+        part.append([Embedding(info, np.full(3, i, np.float32)) for i in range(6)])
+        part.finish()
+        pq.write_table(pq.read_table(content), plain, compression="none", row_group_size=4)
+        files += [content.getvalue(), plain.getvalue()]
+    return files
 
 
 def reports() -> list[bytes]:

@@ -35,7 +35,7 @@ from tests import jpeg_files
 from tests.fuzz import repairs, seeds
 from transforms import journal, keys, read
 from transforms import list as listing
-from transforms.encoding import compressed, examples, tfrecord
+from transforms.encoding import compressed, examples, parquet, tfrecord
 from transforms.images import decoding, fast_jpeg, jpeg_header
 from transforms.models import class_names, portable
 from transforms.models import notes as model_notes
@@ -269,6 +269,19 @@ def _good_examples() -> list[bytes]:
     return seeds.tf_examples()
 
 
+def parquet_files(content: bytes) -> None:
+    """Reads what should be a Parquet file of embeddings, in each way. What an interrupted run has left can be read."""
+    whole = [own for batch in parquet.whole_identities(io.BytesIO(content), "float16") for own in batch]
+    for own, stored in zip(whole, parquet.embeddings(io.BytesIO(content), range(len(whole))), strict=True):
+        assert isinstance(stored, parquet.Stored) and stored.embedding.info.ref.key == own.key
+    with contextlib.suppress(ValueError):
+        for _ in parquet.identities(io.BytesIO(content), "float16"):
+            pass
+    with contextlib.suppress(ValueError):
+        for keys_of, vectors, models in parquet.vectors(io.BytesIO(content)):
+            assert len(keys_of) == len(vectors) == len(models)
+
+
 def lists(content: bytes) -> None:
     place = content[0] % 4 if content else 0
     list_uri = ("/data/list.txt", "/data/list.csv", "gs://bucket/list.txt", "gs://bucket/dir/list.CSV")[place]
@@ -358,6 +371,7 @@ def all_targets() -> dict[str, Target]:
         "tfrecords": Target(tfrecords, seeds.tfrecords, repairs.tfrecords),
         "framing": Target(framing, seeds.tfrecords, repairs.tfrecords),
         "tf_examples": Target(tf_examples, seeds.tf_examples),
+        "parquet": Target(parquet_files, seeds.parquet_files),
         "lists": Target(lists, seeds.lists),
         "report": Target(report, seeds.reports, repairs.json_values),
         "claim": Target(claim, seeds.claims, repairs.json_values),

@@ -9,7 +9,7 @@ from pipeline.report import run_report
 from pipeline.report.run_report import COUNTS, RunReport
 from tests.cloud_storage import clients_of, paging_server
 from tests.emulators import free_port
-from transforms import write_tfrecord
+from transforms import vector_files
 from transforms.models.spec import ModelFields
 from transforms.storage import files, gcs
 
@@ -126,14 +126,22 @@ def test_an_output_that_is_not_there_can_be_written(tmp_path, model):
 def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, model):
     output = tmp_path / "out"
     config = configured(output)
-    write_tfrecord.write_schema(str(output), model.fields(config.top_classes))
+    vector_files.write_schema(str(output), model.fields(config.top_classes))
     check.check_output(config, model)  # of this model: fine
-    write_tfrecord.write_schema(str(output), ModelFields("m", "d", 7))
+    vector_files.write_schema(str(output), ModelFields("m", "d", 7))
     run_report.write(str(output), reported(config, model.digest))
     before = names_below(output)
     with pytest.raises(ValueError, match="holds vectors of 7 dimensions and model 'efficientnet_lite0' gives"):
         check.check_output(config, model)
     assert names_below(output) == before
+
+
+def test_records_in_float16_are_not_mixed_with_others(tmp_path, model):
+    narrow = configured(tmp_path / "out", "--vector_type=float16")
+    vector_files.write_schema(narrow.output, model.fields(narrow.top_classes), narrow.record_type)
+    check.check_output(narrow, model)
+    with pytest.raises(ValueError, match="holds vectors of 1280 dimensions in float16 and model .* dimensions: give"):
+        check.check_output(configured(tmp_path / "out"), model)
 
 
 def test_a_table_alone_needs_no_output(model):

@@ -27,8 +27,9 @@ from tests.earlier_runs import (
     write,
 )
 from transforms import counters
-from transforms.encoding import examples
+from transforms.encoding import examples, parquet, record_files
 from transforms.records import ImageRef, Known, Reuse
+from transforms.write_parquet import WriteParquet
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +77,21 @@ def test_vectors_from_shards(output):
     embeddings, failures = fetch(reuses)
     assert len(embeddings) == 2 * len(FIRST + SECOND) and not failures
     assert_vectors_of(embeddings, reuses, FIRST + SECOND)
+
+
+def test_vectors_from_parquet(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 1)
+    write(tmp_path, "first", FIRST, write=WriteParquet)
+    reuses = renamed(read_ledger(tmp_path) * 2)
+    embeddings, failures = fetch(reuses)
+    assert len(embeddings) == 2 * len(FIRST) and not failures
+    assert_vectors_of(embeddings, reuses, FIRST)
+    (shard,) = {reuse.known.shard for reuse in reuses}
+    moved = [dataclasses.replace(reuse, known=dataclasses.replace(reuse.known, offset=0)) for reuse in reuses]
+    embeddings, failures = fetch(moved)
+    assert len(embeddings) == 2  # of the first row
+    for failure in failures.values():
+        assert_embedded_anew(failure, f"another record has taken its place (at 0 of {shard})")
 
 
 def test_nothing_to_fetch():
@@ -139,7 +155,7 @@ def test_a_shard_that_was_replaced_since_gives_no_vectors(tmp_path, embeddings, 
 
 
 def test_records_of_one_shard_in_several_batches(output, monkeypatch):
-    monkeypatch.setattr(fetch_vectors, "_RECORDS_PER_DECODE", 3)
+    monkeypatch.setattr(record_files, "_RECORDS_PER_DECODE", 3)
     reuses = renamed(read_ledger(output) * 2)
     embeddings, failures = fetch(reuses)
     assert len(embeddings) == 2 * len(FIRST + SECOND) and not failures

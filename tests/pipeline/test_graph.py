@@ -20,7 +20,7 @@ from transforms.records import Known
 ALWAYS = {"ListImages", "ReadImages", "DecodeImages", "EmbedImages", "Failures", "WriteTFRecords"}
 ALWAYS |= {"ComposeReport", "WriteReport"}
 ONLY_NEW = {"OnlyNew", "FailuresOfFirsts", "CopyVectors"}
-FILES = {"WriteFailures", "NameFiles"}
+FILES = {"WriteFailures", "PartsOfVectors", "NameFiles"}
 TABLE = {"LoadEmbeddings", "LoadFailures", "Publish"}
 
 OUTPUT = "--output=/vectors"
@@ -95,6 +95,8 @@ def steps(names):
         ([OUTPUT_TABLE, "--prune"], ALWAYS | ONLY_NEW | TABLE | {"WithinInput", "LoadGone"}),
         ([OUTPUT, OUTPUT_TABLE], ALWAYS | ONLY_NEW | FILES | TABLE),
         ([OUTPUT, "--retry_failed"], ALWAYS | ONLY_NEW | FILES | {"ReadRetryable"}),
+        ([OUTPUT, "--output_format=tfrecord,parquet"], ALWAYS | ONLY_NEW | FILES | {"WriteParquet"}),
+        ([OUTPUT, "--output_format=parquet"], ALWAYS - {"WriteTFRecords"} | ONLY_NEW | FILES | {"WriteParquet"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -2,10 +2,12 @@
 
 import dataclasses
 import datetime
+import functools
 import shutil
 from pathlib import Path
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 import pytest
 from google.cloud import bigquery, storage
 
@@ -33,10 +35,11 @@ from tests.earlier_runs import (
     write,
 )
 from transforms import counters, table_name
-from transforms.encoding import examples, tfrecord
+from transforms.encoding import examples, record_files, tfrecord
 from transforms.failures import WriteFailures
 from transforms.records import Failure, ImageRef
 from transforms.write_bigquery import failure_row
+from transforms.write_parquet import WriteParquet
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +52,7 @@ def read_retryable(output=None, patterns=(), table=None, run_id="now"):
 
 
 def test_all_records_of_a_digest_in_all_runs(output, monkeypatch):
-    monkeypatch.setattr(ledger, "_RECORDS_PER_DECODE", 4)  # more than one batch a shard
+    monkeypatch.setattr(record_files, "_RECORDS_PER_DECODE", 4)  # more than one batch a shard
     known = read_ledger(output)
     assert identities(known) == identities(FIRST + SECOND)
     for entry in known:
@@ -60,13 +63,35 @@ def test_all_records_of_a_digest_in_all_runs(output, monkeypatch):
         assert (there.key, there.sha256) == (entry.key, entry.sha256)
 
 
+@pytest.mark.parametrize("vector_type", ["float32", "float16"])
+def test_a_run_in_parquet(tmp_path, vector_type):
+    write(tmp_path, "first", FIRST, write=functools.partial(WriteParquet, vector_type=vector_type))
+    known = read_ledger(tmp_path, vector_type=vector_type)
+    assert identities(known) == identities(FIRST)
+    for entry in known:
+        row = pq.read_table(entry.shard, columns=["sha256"]).to_pylist()[entry.offset]
+        assert row["sha256"] == entry.sha256
+    assert identities(read_ledger(tmp_path, vector_type="float16")) == identities(FIRST)
+    # Vectors in float16 are unknown to a run that needs float32.
+    assert len(read_ledger(tmp_path)) == (len(FIRST) if vector_type == "float32" else 0)
+
+
+def test_of_a_run_in_two_formats_one_is_read(output, tmp_path):
+    write(tmp_path / "both", "first", FIRST, write=WriteParquet)
+    (parquet,) = (tmp_path / "both/embeddings/first").iterdir()
+    shutil.copy(parquet, output / "embeddings" / "first")
+    known = read_ledger(output)
+    assert identities(known) == identities(FIRST + SECOND)
+    assert {Path(entry.shard).suffix for entry in known if "/first/" in entry.shard} == {".parquet"}
+
+
 def test_another_digest_has_records_of_its_own(output):
     assert identities(read_ledger(output, OTHER)) == identities(OTHERS)
     assert read_ledger(output, "f" * 64) == []
 
 
 def test_records_of_several_digests_in_one_shard(tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger, "_RECORDS_PER_DECODE", 2)
+    monkeypatch.setattr(record_files, "_RECORDS_PER_DECODE", 2)
     mine, others = FIRST[:5], [embedding(b"/%d.jpg" % i, seed=3) for i in range(5)]
     of_both = zip(examples.encode_embeddings(others, OTHER_MODEL), examples.encode_embeddings(mine, MODEL), strict=True)
     shard = tmp_path / "embeddings" / "merged" / "part-00000-of-00001.tfrecord"
@@ -109,7 +134,7 @@ def test_what_this_run_wrote_before_it_was_started_again_is_not_known(output):
 
 
 def test_a_shard_that_went_after_the_listing_is_not_known(tmp_path):
-    assert list(ledger._known_records((str(tmp_path / "part-0.tfrecord"), 0.0), DIGEST)) == []
+    assert list(ledger._known_records((str(tmp_path / "part-0.tfrecord"), 0.0), DIGEST, "float32")) == []
 
 
 @pytest.mark.parametrize("content", [b"half a reco", tfrecord.frame(b"no example")], ids=["framing", "record"])
@@ -117,7 +142,7 @@ def test_a_broken_shard_is_named(output, content):
     broken = output / "embeddings" / "first" / "part-00009-of-00009.tfrecord"
     broken.write_bytes(content)
     with pytest.raises(ValueError, match=f"{broken}: .*; move it away, and the images that are in it"):
-        list(ledger._known_records((str(broken), 0.0), DIGEST))
+        list(ledger._known_records((str(broken), 0.0), DIGEST, "float32"))
     with pytest.raises(Exception, match="move it away"):
         read_ledger(output)
 
@@ -176,7 +201,7 @@ def test_shards_in_a_bucket(cloud):
     for blob in storage.Client().list_blobs("ledger", prefix="out/embeddings/second/"):
         blob.delete()
     gone = next(entry.shard for entry in known if "/second/" in entry.shard)
-    assert list(ledger._known_records((gone, 0.0), DIGEST)) == []
+    assert list(ledger._known_records((gone, 0.0), DIGEST, "float32")) == []
 
 
 @pytest.fixture(scope="module")

@@ -50,18 +50,19 @@ def names(tmp_path):
 
 
 def test_all_files_of_a_run(own, model, tmp_path):
-    vectors, failures = [part(tmp_path, "embeddings", "b"), part(tmp_path, "embeddings", "a")], []
-    failures.append(part(tmp_path, "failures", "c"))
+    vectors = [part(tmp_path, "embeddings", name) for name in ("b.tfrecord", "a.tfrecord", "x.parquet")]
+    failures = [part(tmp_path, "failures", "c.jsonl")]
     for _ in range(2):  # as a step that runs twice does
         name_files(own, model, vectors, failures)
         assert names(tmp_path) == [
+            "embeddings/r/part-00000-of-00001.parquet",
             "embeddings/r/part-00000-of-00002.tfrecord",
             "embeddings/r/part-00001-of-00002.tfrecord",
             "failures/r/part-00000-of-00001.jsonl",
             "schema.pbtxt",
         ]
-    assert (tmp_path / "embeddings/r/part-00000-of-00002.tfrecord").read_text() == "a"
-    assert len(list(tmp_path.glob("*/r/.parts/*"))) == 3  # the parts stay until the report is written
+    assert (tmp_path / "embeddings/r/part-00000-of-00002.tfrecord").read_text() == "a.tfrecord"
+    assert len(list(tmp_path.glob("*/r/.parts/*"))) == 4  # the parts stay until the report is written
 
 
 def old_run(tmp_path):
@@ -74,9 +75,9 @@ def old_run(tmp_path):
 
 def test_files_and_the_report_of_an_earlier_run_are_replaced(own, model, tmp_path):
     old_run(tmp_path)
-    name_files(own, model, [part(tmp_path, "embeddings", "a")], [])
+    name_files(own, model, [part(tmp_path, "embeddings", "a.tfrecord")], [])
     assert names(tmp_path) == ["embeddings/r/part-00000-of-00001.tfrecord", "schema.pbtxt"]
-    assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "a"
+    assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "a.tfrecord"
 
 
 def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, tmp_path):
@@ -86,6 +87,6 @@ def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, t
     before = names(tmp_path)
     own = dataclasses.replace(own, claim=str(claim))
     with pytest.raises(Exception, match="is not this attempt's any more, so it names no file"):
-        name_files(own, model, [part(tmp_path, "embeddings", "a")], [])
+        name_files(own, model, [part(tmp_path, "embeddings", "a.tfrecord")], [])
     assert names(tmp_path) == before
     assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "old"

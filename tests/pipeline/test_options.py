@@ -39,7 +39,7 @@ def test_everything_given(tmp_path):
         "--model_signature image_feature_vector --model_tags train --model_output pooled "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
         "--billing_project payer --no_resume --checkpoint_seconds 7.5 --decode_processes cores "
-        "--decode_timeout 5 --runner=FlinkRunner --parallelism 4".split()
+        "--decode_timeout 5 --output_format parquet,tfrecord --runner=FlinkRunner --parallelism 4".split()
     )
     assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
     given = dataclasses.asdict(config)
@@ -75,6 +75,8 @@ def test_everything_given(tmp_path):
         "decode_timeout": 5.0,
         "billing_project": "payer",
         "verbose": True,
+        "output_formats": ("tfrecord", "parquet"),
+        "vector_type": "float32",
     }
 
 
@@ -94,6 +96,23 @@ def test_a_preset_may_have_decoder_processes(flags, processes):
 def test_a_run_goes_on_unless_it_is_told_not_to():
     config, _ = options.parse([])
     assert (config.is_named, config.resume, config.checkpoint_seconds) == (False, True, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "formats", "vector_type", "record_type"),
+    [
+        ("", ("tfrecord",), "float32", "float32"),
+        ("--output_format tfrecord", ("tfrecord",), "float32", "float32"),
+        ("--vector_type float16", ("tfrecord",), "float16", "float16"),
+        ("--output_format parquet", ("parquet",), "float32", "float32"),
+        ("--output_format parquet --vector_type float16", ("parquet",), "float16", "float32"),
+        ("--output_format tfrecord,parquet", ("tfrecord", "parquet"), "float32", "float32"),
+        ("--output_format parquet,tfrecord,parquet", ("tfrecord", "parquet"), "float32", "float32"),
+    ],
+)
+def test_formats_of_the_files(flags, formats, vector_type, record_type):
+    config, _ = options.parse(flags.split())
+    assert (config.output_formats, config.vector_type, config.record_type) == (formats, vector_type, record_type)
 
 
 @pytest.mark.parametrize("seconds", ["0.5", "0", "-1", "inf", "nan", "a minute"])
@@ -223,6 +242,17 @@ def test_run_ids_are_new_each_time():
         ("--image_size 0x9", "expected HEIGHTxWIDTH"),
         ("--resize_mode fill", "argument --resize_mode: invalid choice: 'fill'"),
         ("--input_format zip", "argument --input_format: invalid choice: 'zip'"),
+        ("--output_format csv", "argument --output_format: 'csv': expected tfrecord, parquet, or tfrecord,parquet for"),
+        ("--output_format tfrecord,", "argument --output_format: 'tfrecord,': expected tfrecord, parquet, or"),
+        (
+            "--output_table p1:d.t --output_format parquet",
+            "--output_format applies to files: give --output DIR too",
+        ),
+        (
+            "--output_table p1:d.t --vector_type float16",
+            "--vector_type applies to files: give --output DIR too",
+        ),
+        ("--vector_type int8", "argument --vector_type: invalid choice: 'int8'"),
         ("--max_failure_rate 2", "argument --max_failure_rate: '2': expected a number from 0 to 1"),
         ("--max_failure_rate nan", "expected a number from 0 to 1"),
         ("--max_pixels 999999999999", "expected at most 178956970, Pillow's own limit"),
@@ -231,7 +261,7 @@ def test_run_ids_are_new_each_time():
     ],
 )
 def test_wrong_flags_are_said_in_one_line(argv, said):
-    with pytest.raises(ValueError, match="expected|nowhere|invalid|give --output_table") as raised:
+    with pytest.raises(ValueError, match="expected|nowhere|invalid|give --output") as raised:
         options.parse(argv.split())
     assert said in str(raised.value) and "\n" not in str(raised.value)
 

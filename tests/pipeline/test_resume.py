@@ -14,7 +14,7 @@ from pipeline.resume import ReadUnfinished, ResumeShards, TakeOver
 from tests import data_generation as data
 from tests.collecting import collect
 from tests.earlier_runs import DIGEST, FIRST, MODEL, OTHER_MODEL, OTHERS, SECOND, identities
-from transforms import counters, write_tfrecord
+from transforms import counters, write_parquet, write_tfrecord
 from transforms.copies import of_copy
 from transforms.parts import Label
 from transforms.read import ListMembers
@@ -33,15 +33,15 @@ def own(tmp_path):
     return attempt.of(dataclasses.replace(config, started_at=STARTED_AT))
 
 
-def write(own, label, embeddings, model=MODEL):
+def write(own, label, embeddings, model=MODEL, parts=write_tfrecord.parts, **options):
     """Writes the parts that an attempt leaves, and returns their paths."""
-    parts = write_tfrecord.parts(own.place, own.run_id, model, (label,))
+    parts = parts(own.place, own.run_id, model, (label,), **options)
     outputs, _ = collect(lambda root: (root | beam.Create(embeddings),) | parts)
     return [Path(shard.path) for shard in outputs["shards"]]
 
 
-def read(own, digest=DIGEST):
-    outputs, _ = collect(lambda root: {"known": root | ReadUnfinished(own, digest)})
+def read(own, digest=DIGEST, vector_type="float32"):
+    outputs, _ = collect(lambda root: {"known": root | ReadUnfinished(own, digest, vector_type)})
     return outputs["known"]
 
 
@@ -79,6 +79,26 @@ def test_a_part_is_good_up_to_its_last_whole_record(own, missing):
     embeddings, _ = take_over([Reuse(FIRST[0].info.ref, entry) for entry in known])
     for embedding in embeddings:
         np.testing.assert_array_equal(embedding.vector, FIRST[0].vector)
+
+
+def test_a_parquet_part_counts_once_it_was_closed(own):
+    label = Label(LABELS[0], "embedded")
+    (whole,) = write(own, label, FIRST[:20], parts=write_parquet.parts)
+    cut = whole.with_name(f"{label}0123.parquet")
+    cut.write_bytes(whole.read_bytes()[:-1])
+    known = read(own)
+    assert identities(known) == identities(FIRST[:20]) and {entry.shard for entry in known} == {str(whole)}
+    embeddings, origins = take_over([Reuse(FIRST[i].info.ref, known[i]) for i in range(20)])
+    assert len(embeddings) == 20 and set(origins) == {(LABELS[0], "embedded")}
+    by_key = {each.info.ref.key: each.vector for each in embeddings}
+    for each in FIRST[:20]:
+        np.testing.assert_array_equal(by_key[each.info.ref.key], each.vector)
+
+
+def test_parts_in_float16_count_for_a_run_in_float16(own):
+    write(own, Label(LABELS[0], "embedded"), FIRST, parts=write_parquet.parts, vector_type="float16")
+    assert read(own) == []
+    assert identities(read(own, vector_type="float16")) == identities(FIRST)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"text"], ids=["empty", "zeros", "text"])

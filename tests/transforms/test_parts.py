@@ -1,5 +1,6 @@
 """transforms.parts: records outlive the process that writes them, and errors of the thread that stores them come up."""
 
+import hashlib
 import io
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from tests.running import ROOT
 from transforms import parts
-from transforms.parts import Label, PartWriter
+from transforms.parts import Framed, Label, PartWriter
 from transforms.storage import files
 
 LABEL = Label("20261121T010203.456Z", "embedded")
@@ -25,7 +26,7 @@ def lines(records):
 
 
 def writer(directory, *, encode=lines, label=LABEL, max_bytes=2**20, max_seconds=60.0):
-    return PartWriter(str(directory), label, ".txt", encode, max_bytes, max_seconds)
+    return PartWriter(str(directory), label, Framed(".txt", encode), max_bytes, max_seconds)
 
 
 def content(directory):
@@ -87,10 +88,63 @@ def test_a_record_is_on_the_disk_within_a_second(tmp_path):
     assert parts._thread.is_alive()
 
 
+class Sums:
+    """A format whose files hold one number, which is known at their end."""
+
+    suffix, has_tail, is_hashed = ".sum", False, True
+
+    def open(self, file):
+        return _Sum(file)
+
+
+class _Sum:
+    def __init__(self, file):
+        self._file, self._sum = file, 0
+
+    def append(self, records):
+        self._sum += sum(records)
+
+    def finish(self):
+        self._file.write(b"%d" % self._sum)
+
+
+@pytest.mark.slow
+def test_a_part_without_a_tail_is_closed_at_an_age_on_a_disk_too(tmp_path):
+    parts.reset()
+    own = PartWriter(str(tmp_path), LABEL, Sums(), 2**20, max_seconds=1.0)
+    for i in range(100):
+        own.add(i)
+    (path,) = tmp_path.iterdir()
+    assert path.read_text() == "" and parts.saved(".sum") == 0
+    wait_for(lambda: path.read_text() == "4950")
+    wait_for(lambda: parts.saved(".sum") == 100)
+    own.add(7)
+    parts.save_all()  # whatever its age
+    own.add(8)
+    own.close()
+    closed, _ = own.take()
+    assert [shard.records for shard in closed] == [100, 1, 1] and parts.saved(".sum") == 102
+    for shard, content in zip(closed, ("4950", "7", "8"), strict=True):
+        assert Path(shard.path).read_text() == content
+        assert shard.sha256 == hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_framed_records_are_hashed_if_asked_to(tmp_path):
+    for is_hashed in (False, True):
+        own = PartWriter(str(tmp_path), LABEL, Framed(".txt", lines, is_hashed), 2**20, 60.0)
+        for i in range(100):
+            own.add(i)
+        own.close()
+        (shard,), _ = own.take()
+        digest = hashlib.sha256(Path(shard.path).read_bytes()).hexdigest()
+        assert shard.sha256 == (digest if is_hashed else "")
+
+
 CRASH = """
 import sys, time
-from transforms.parts import Label, PartWriter
-own = PartWriter(sys.argv[1], Label("1", "embedded"), ".txt", lambda each: [b"%d\\n" % i for i in each], 2**20, 60.0)
+from transforms.parts import Framed, Label, PartWriter
+numbers = Framed(".txt", lambda each: [b"%d\\n" % i for i in each])
+own = PartWriter(sys.argv[1], Label("1", "embedded"), numbers, 2**20, 60.0)
 for i in range(1000):
     own.add(i)
     print(i, flush=True)
@@ -156,7 +210,7 @@ def test_a_part_in_a_bucket_is_closed_at_an_age(bucket):
 def test_all_that_was_added_is_saved_at_once(bucket, tmp_path):
     parts.reset()
     in_bucket = writer("gs://b/parts")
-    on_disk = PartWriter(str(tmp_path), LABEL, ".log", lines, 2**20, 60.0)
+    on_disk = PartWriter(str(tmp_path), LABEL, Framed(".log", lines), 2**20, 60.0)
     for own in (in_bucket, on_disk):
         for i in range(3):
             own.add(i)

@@ -13,7 +13,7 @@ import pytest
 from tests.clocks import Clock
 from tests.collecting import collect
 from transforms import parts, shards
-from transforms.parts import Label
+from transforms.parts import Framed, Label
 from transforms.records import Shard
 from transforms.shards import WriteParts, WriteShards, name_parts, number, remove_parts, unnamed
 from transforms.storage import files
@@ -25,7 +25,7 @@ def lines(records):
 
 def written(directory, *collections, before_naming=None, **options):
     """Writes records of several collections, and returns the shards that were reported."""
-    write = WriteParts(str(directory), ".txt", lines, **options)
+    write = WriteParts(str(directory), Framed(".txt", lines), **options)
 
     def build(root):
         records = tuple(root | f"Records{i}" >> beam.Create(each) for i, each in enumerate(collections))
@@ -68,7 +68,7 @@ def test_parts_have_a_bounded_size(tmp_path):
 
 def parts_and_seconds(encode, records, max_bytes=2**20):
     """Writes one bundle to a bucket; returns its parts, and the seconds of each of its `StageSeconds`."""
-    write = shards._WriteParts(WriteParts("gs://b/d", ".txt", encode, max_bytes=max_bytes), None)
+    write = shards._WriteParts(WriteParts("gs://b/d", Framed(".txt", encode), max_bytes=max_bytes), None)
     write.start_bundle()
     closed, seconds = [], []
     for output in [output for record in records for output in write.process(record)]:
@@ -122,11 +122,20 @@ def test_no_record_no_file(tmp_path):
 
 
 def test_numbers_do_not_depend_on_the_order():
-    parts = [Shard(f"d/{name}", i) for i, name in enumerate("cab")]
-    expected = [("d/a", 1), ("d/b", 2), ("d/c", 0)]
+    parts = [Shard(f"d/{name}.t", i) for i, name in enumerate("cab")]
+    expected = [("d/a.t", 1), ("d/b.t", 2), ("d/c.t", 0)]
     for given in (parts, parts[::-1]):
-        assert [(part, shard.records) for part, shard in number(given, "d", ".t")] == expected
-    assert next(shard.path for _, shard in number(parts, "d", ".t")) == "d/part-00000-of-00003.t"
+        assert [(part, shard.records) for part, shard in number(given, "d")] == expected
+    assert next(shard.path for _, shard in number(parts, "d")) == "d/part-00000-of-00003.t"
+
+
+def test_each_format_has_numbers_of_its_own():
+    parts = [Shard(f"p/{name}", 1, "hash") for name in ("a.txt", "b.log", "c.txt")]
+    assert [(part, shard.path, shard.sha256) for part, shard in number(parts, "d")] == [
+        ("p/a.txt", "d/part-00000-of-00002.txt", "hash"),
+        ("p/b.log", "d/part-00000-of-00001.log", "hash"),
+        ("p/c.txt", "d/part-00001-of-00002.txt", "hash"),
+    ]
 
 
 def part(path, content):
@@ -138,18 +147,18 @@ def part(path, content):
 
 def test_naming_twice_is_naming_once(tmp_path):
     one = part(tmp_path / shards._PARTS / "one.txt", "x")
-    (shard,) = name_parts([one], str(tmp_path), ".txt")
-    assert name_parts([one], str(tmp_path), ".txt") == [shard]
+    (shard,) = name_parts([one], str(tmp_path))
+    assert name_parts([one], str(tmp_path)) == [shard]
     assert Path(one.path).read_text() == "x"  # it keeps its first name
     remove_parts(str(tmp_path))
-    assert name_parts([one], str(tmp_path), ".txt") == [shard]
+    assert name_parts([one], str(tmp_path)) == [shard]
     assert Path(shard.path).read_text() == "x" and list(tmp_path.iterdir()) == [Path(shard.path)]
 
 
 def test_what_is_named_last_has_the_name(tmp_path):
     first, second = (part(tmp_path / shards._PARTS / f"{i}.txt", i) for i in "12")
-    (shard,) = name_parts([first], str(tmp_path), ".txt")
-    assert name_parts([second], str(tmp_path), ".txt") == [shard]
+    (shard,) = name_parts([first], str(tmp_path))
+    assert name_parts([second], str(tmp_path)) == [shard]
     assert Path(shard.path).read_text() == "2" and Path(first.path).read_text() == "1"
 
 
@@ -164,7 +173,7 @@ def test_without_hard_links_a_part_is_copied(tmp_path, monkeypatch):
 
 def test_naming_what_was_never_written_fails(tmp_path):
     with pytest.raises(FileNotFoundError):
-        name_parts([Shard(str(tmp_path / "part"), 1)], str(tmp_path), ".txt")
+        name_parts([Shard(str(tmp_path / "part"), 1)], str(tmp_path))
 
 
 @pytest.mark.parametrize("records", [["1", "2"], []], ids=["with records", "without a record"])
@@ -180,9 +189,9 @@ def test_an_attempt_that_died_while_publishing_leaves_nothing(tmp_path, records)
 def test_an_attempt_takes_up_parts_that_an_earlier_one_named(tmp_path):
     parts_left = [part(tmp_path / shards._PARTS / f"{name}.txt", name) for name in "ab"]
     third = part(tmp_path / shards._PARTS / "0.txt", "0")  # of a worker that was lost, after all three were named
-    name_parts([third, *parts_left], str(tmp_path), ".txt")
+    name_parts([third, *parts_left], str(tmp_path))
     Path(third.path).unlink()
-    named = name_parts(parts_left, str(tmp_path), ".txt")
+    named = name_parts(parts_left, str(tmp_path))
     assert {path.name for path in tmp_path.glob("part-*")} == {"part-00000-of-00002.txt", "part-00001-of-00002.txt"}
     assert {Path(shard.path).read_text() for shard in named} == {"a", "b"}
 
@@ -191,7 +200,7 @@ def test_parts_that_are_not_named_leave_the_files_that_are_there(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "part-00000-of-00001.txt").write_text("old\n")
     labels = Label("20261121T010203.456Z", "embedded"), Label("20261121T010203.456Z", "reused")
-    write = WriteParts(str(tmp_path / "d"), ".txt", lines, labels)
+    write = WriteParts(str(tmp_path / "d"), Framed(".txt", lines), labels)
 
     def build(root):
         return tuple(root | f"Records{i}" >> beam.Create([f"{i}"]) for i in range(2)) | write
@@ -218,14 +227,15 @@ def test_parts_of_a_later_attempt_stay(tmp_path):
     ("attribute", "value", "words"),
     [
         ("directory", "", "expected a path"),
-        ("suffix", "txt", "expected a dot and letters"),
+        ("part_format", Framed("txt", lines), "expected a dot and letters"),
         ("max_bytes", 0, "expected a number of bytes from 1"),
         ("max_seconds", 0, "expected a number of seconds above 0"),
     ],
 )
 def test_attributes_are_checked_at_construction(attribute, value, words):
-    attributes = {"directory": "d", "suffix": ".txt", "encode": lines} | {attribute: value}
-    with pytest.raises(ValueError, match=f"^{attribute}={value!r}: {words}"):
+    attributes = {"directory": "d", "part_format": Framed(".txt", lines)} | {attribute: value}
+    shown = "suffix='txt'" if attribute == "part_format" else f"{attribute}={value!r}"
+    with pytest.raises(ValueError, match=f"^{shown}: {words}"):
         WriteParts(**attributes)
 
 
@@ -274,7 +284,7 @@ def test_whether_all_shards_are_there(tmp_path):
     assert shards.are_all(str(tmp_path / "d"), number_written)
     assert not shards.are_all(str(tmp_path / "d"), number_written - 1)
     assert not shards.are_all(str(tmp_path / "d"), 0)
-    for stranger in ("part-00000-of-00001.txt", f"{shards._PARTS}/x.txt"):
+    for stranger in ("part-00000-of-00001.txt", "part-00001-of-00002.log", f"{shards._PARTS}/x.txt"):
         path = tmp_path / "d" / stranger
         path.parent.mkdir(exist_ok=True)
         path.write_text("")

@@ -44,6 +44,26 @@ def embeddings():
     ]
 
 
+def test_vectors_in_float16(tmp_path):
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        rows = (pipeline | beam.Create(embeddings()[:50]),)
+        _ = rows | WriteTFRecords(str(tmp_path), "run", WRITTEN, "float16")
+    assert "float16" in (tmp_path / "schema.pbtxt").read_text()
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image/key", "embedding/float16")}
+    files = [str(path) for path in tmp_path.rglob("part-*.tfrecord")]
+    parsed = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, features))
+    vectors = {
+        row["image/key"].numpy(): tf.io.decode_raw(row["embedding/float16"], tf.float16).numpy() for row in parsed
+    }
+    assert len(vectors) == 50
+    np.testing.assert_array_equal(vectors[b"/7.jpg"], np.arange(7, 7 + DIMENSION))
+
+
+def test_a_type_of_vectors_that_there_is_not():
+    with pytest.raises(ValueError, match="vector_type='int8': expected one of float32, float16"):
+        WriteTFRecords("o", "r", WRITTEN, "int8")
+
+
 def test_plain_tensorflow_reads_them(output):
     features = {
         "image/key": tf.io.FixedLenFeature([], tf.string),

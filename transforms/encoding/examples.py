@@ -15,6 +15,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
 
 from transforms.encoding import top_classes
+from transforms.encoding.narrowing import narrowed
 from transforms.models.spec import ModelFields
 
 if TYPE_CHECKING:  # at run time it would import Beam
@@ -36,15 +37,18 @@ _SCALARS = {
     "model/digest": _BYTES,
 }
 _VECTOR = "embedding"
+# In its place in records in float16, of which a tf.Example has no list: the bytes of the vector, little-endian.
+_NARROW_VECTOR = "embedding/float16"
 
 # Further features of a classifier's record: its best classes, best first.
 _LABELS = {"label/index": _INT, "label/name": _BYTES, "label/score": _FLOAT}
 
 
-def schema(model: ModelFields) -> schema_pb2.Schema:
-    """Returns the TensorFlow Metadata schema of the records."""
+def schema(model: ModelFields, vector_type: str = "float32") -> schema_pb2.Schema:
+    """Returns the TensorFlow Metadata schema of the records; `vector_type` is one of formats.VECTOR_TYPES."""
     records = schema_pb2.Schema()
-    features = {**_SCALARS, _VECTOR: _FLOAT, **(_LABELS if model.labels else {})}
+    vector = {_VECTOR: _FLOAT} if vector_type == "float32" else {_NARROW_VECTOR: _BYTES}
+    features = {**_SCALARS, **vector, **(_LABELS if model.labels else {})}
     for name, feature_type in features.items():
         feature = records.feature.add(name=name, type=feature_type)
         feature.presence.min_fraction = 1.0
@@ -55,12 +59,18 @@ def schema(model: ModelFields) -> schema_pb2.Schema:
             feature.shape.dim.add(size=model.labels)
         else:
             feature.shape.SetInParent()
+        if name == _NARROW_VECTOR:  # the shape is that of one text
+            feature.annotation.comment.append(_of_vectors(model.dimension, vector_type))
     return records
 
 
-def schema_text(model: ModelFields) -> str:
+def _of_vectors(dimension: int, vector_type: str) -> str:
+    return f"vectors of {dimension} dimensions{'' if vector_type == 'float32' else f' in {vector_type}'}"
+
+
+def schema_text(model: ModelFields, vector_type: str = "float32") -> str:
     """Returns the schema in the text format of `schema.pbtxt`."""
-    return text_format.MessageToString(schema(model))
+    return text_format.MessageToString(schema(model, vector_type))
 
 
 def shapes(text: str) -> str:
@@ -69,13 +79,20 @@ def shapes(text: str) -> str:
         records = text_format.Parse(text, schema_pb2.Schema())
         sizes = {feature.name: feature.shape.dim[0].size for feature in records.feature if feature.shape.dim}
         classes = f" and {sizes['label/index']} classes" if "label/index" in sizes else ""
-        return f"vectors of {sizes[_VECTOR]} dimensions{classes}"
+        narrow = [text for each in records.feature if each.name == _NARROW_VECTOR for text in each.annotation.comment]
+        return f"{narrow[0] if narrow else _of_vectors(sizes[_VECTOR], 'float32')}{classes}"
     except (text_format.ParseError, KeyError) as error:
         raise ValueError(f"expected a schema with the feature {_VECTOR!r}: {error}") from error
 
 
-def encode_embeddings(embeddings: Sequence["Embedding"], model: ModelFields) -> list[bytes]:
-    """Returns one serialized tf.Example for each embedding. All vectors have the dimension of the model."""
+def encode_embeddings(
+    embeddings: Sequence["Embedding"], model: ModelFields, vector_type: str = "float32"
+) -> list[bytes]:
+    """Returns one serialized tf.Example for each embedding. All vectors have the dimension of the model.
+
+    Raises:
+      ValueError: if a vector has a number that float16 does not reach.
+    """
     count = len(embeddings)
     vectors = np.stack([embedding.vector for embedding in embeddings])
     infos = [embedding.info for embedding in embeddings]
@@ -90,8 +107,12 @@ def encode_embeddings(embeddings: Sequence["Embedding"], model: ModelFields) -> 
         "image/crc32c": pa.array([info.ref.crc32c.encode() for info in infos], pa.binary()),
         "model/name": pa.array([model.model_name.encode()] * count, pa.binary()),
         "model/digest": pa.array([model.model_digest.encode()] * count, pa.binary()),
-        _VECTOR: pa.array(vectors.reshape(-1), pa.float32()),
     }
+    if vector_type == "float32":
+        columns[_VECTOR] = pa.array(vectors.reshape(-1), pa.float32())
+    else:
+        rows = narrowed(vectors, [info.ref.key for info in infos]).astype("<f2")
+        columns[_NARROW_VECTOR] = pa.array([row.tobytes() for row in rows], pa.binary())
     if model.labels:
         best, scores = top_classes.ranked(vectors, model.labels)
         columns |= {
@@ -104,7 +125,7 @@ def encode_embeddings(embeddings: Sequence["Embedding"], model: ModelFields) -> 
         for values in columns.values()
     ]
     batch = pa.RecordBatch.from_arrays(lists, list(columns))
-    serialized: list[bytes] = _encoder(model).encode(batch)
+    serialized: list[bytes] = _encoder(model, vector_type).encode(batch)
     return serialized
 
 
@@ -136,10 +157,24 @@ def decode_embeddings(
     """
     if not serialized:
         return [], np.zeros((0, 0), np.float32), []
-    columns = _columns(serialized, "image/key", "model/name", "model/digest", _VECTOR)
+    vector = _VECTOR if vector_type(serialized[0]) == "float32" else _NARROW_VECTOR
+    columns = _columns(serialized, "image/key", "model/name", "model/digest", vector)
     names, digests = _texts(columns["model/name"]), _texts(columns["model/digest"])
-    vectors = columns[_VECTOR].to_numpy().reshape(len(serialized), -1)
+    flat = columns[vector].to_numpy() if vector == _VECTOR else _widened(columns[vector].to_pylist())
+    vectors = flat.reshape(len(serialized), -1)
     return columns["image/key"].to_pylist(), vectors, list(zip(names, digests, strict=True))
+
+
+def _widened(vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:
+    if len(set(map(len, vectors))) > 1 or len(vectors[0]) % 2 or not vectors[0]:
+        raise ValueError(f"expected the feature {_NARROW_VECTOR!r} in each tf.Example, two bytes for each component")
+    return np.frombuffer(b"".join(vectors), "<f2").astype(np.float32)
+
+
+def vector_type(serialized: bytes) -> str:
+    """Returns the type in which a serialized embedding has its vector. Raises ValueError if it is no tf.Example."""
+    (column,) = _decode([serialized], _NARROW_VECTOR).columns
+    return "float32" if column.null_count else "float16"
 
 
 class Identity(NamedTuple):
@@ -195,8 +230,8 @@ def _texts(column: pa.Array) -> list[str]:
 _of_thread = threading.local()
 
 
-def _encoder(model: ModelFields) -> example_coder.RecordBatchToExamplesEncoder:
-    return _coder(model, lambda: example_coder.RecordBatchToExamplesEncoder(schema(model)))
+def _encoder(model: ModelFields, vector_type: str) -> example_coder.RecordBatchToExamplesEncoder:
+    return _coder((model, vector_type), lambda: example_coder.RecordBatchToExamplesEncoder(schema(model, vector_type)))
 
 
 def _decode(serialized: Sequence[bytes], *names: str) -> pa.RecordBatch:

@@ -1,18 +1,13 @@
 """Reading files of embeddings: their keys, and their vectors as one matrix. No Beam, no TensorFlow."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.encoding import examples, tfrecord
-
-_BATCH = 256
-# Far above the size of any embedding. It limits the memory that a reader of a broken file allocates.
-_MAX_RECORD_BYTES = 2**26
+from transforms.encoding import record_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +30,8 @@ def read(paths: Iterable[str], open_file: Callable[[str], BinaryIO]) -> Vectors:
     """Reads files of embeddings into memory, where a vector takes 4 bytes per component.
 
     Args:
-      paths: of the files. If a key occurs several times, as after several runs, its last vector counts.
+      paths: of the files; a name that ends in `.parquet` is that of a Parquet file, any other that of a TFRecord file.
+        If a key occurs several times, as after several runs, its last vector counts.
       open_file: path → the file, opened for reading.
 
     Raises:
@@ -46,9 +42,8 @@ def read(paths: Iterable[str], open_file: Callable[[str], BinaryIO]) -> Vectors:
     for path in paths:
         with open_file(path) as file:
             try:
-                records = tfrecord.read(file, _MAX_RECORD_BYTES)
-                while batch := list(itertools.islice(records, _BATCH)):
-                    matrix.add(batch)
+                for batch in record_files.vectors(path, file):
+                    matrix.add(*batch)
             except ValueError as error:
                 raise ValueError(f"{path!r}: {error}") from error
     return matrix.vectors()
@@ -63,9 +58,8 @@ class _GrowingMatrix:
         self._model: tuple[str, str] | None = None
         self._dimension = 0
 
-    def add(self, records: Sequence[bytes]) -> None:
-        """Adds serialized embeddings. Raises ValueError if they do not match the earlier ones."""
-        keys, vectors, models = examples.decode_embeddings(records)
+    def add(self, keys: Sequence[bytes], vectors: npt.NDArray[np.float32], models: Sequence[tuple[str, str]]) -> None:
+        """Adds embeddings, one or more. Raises ValueError if they do not match the earlier ones."""
         self._model, self._dimension = self._model or models[0], self._dimension or vectors.shape[1]
         if others := set(models) - {self._model}:
             raise ValueError(

@@ -16,6 +16,7 @@ class ModelFields(NamedTuple):
       dimension: components of a vector.
       classes: names of a classifier's classes; () for feature vectors.
       top_classes: the largest number of best classes in a record.
+      facts: the other facts of the model in JSON, for formats that have a place for them; "" if they are not known.
     """
 
     model_name: str
@@ -23,6 +24,7 @@ class ModelFields(NamedTuple):
     dimension: int
     classes: tuple[str, ...] = ()
     top_classes: int = 0
+    facts: str = ""
 
     @property
     def labels(self) -> int:
@@ -68,7 +70,8 @@ class ModelSpec:
 
     def fields(self, top_classes: int = 0) -> ModelFields:
         """Returns the model's part of a record with at most `top_classes` classes."""
-        return ModelFields(self.name, self.digest, self.dimension, self.classes, top_classes)
+        facts = json.dumps(self.facts() | {"classes": len(self.classes)})
+        return ModelFields(self.name, self.digest, self.dimension, self.classes, top_classes, facts)
 
     def for_opening(self) -> "ModelSpec":
         """Returns a copy without the fields that opening the model does not need.

@@ -326,7 +326,7 @@ def wrong(photos, module, embedded, tmp_path):
             "the model takes images of 24x40 pixels only, not image_size=32x32",
         ),
         "trainable": (("--train", photos, "--model", plain, "--trainable"), "the model has no trainable variables"),
-        "no embeddings": (("--embeddings", photos), "no part-SSSSS-of-NNNNN.tfrecord below it"),
+        "no embeddings": (("--embeddings", photos), "no part-SSSSS-of-NNNNN.tfrecord or .parquet below it"),
         "no labels": (("--embeddings", embedded[1], "--labels", tmp_path / "none.csv"), "none.csv' cannot be read: "),
     }
 

@@ -10,6 +10,7 @@ from pipeline.finetune import inputs
 from tests import cloud_storage
 from tests import data_generation as data
 from transforms.encoding import examples
+from transforms.encoding.parquet import ParquetFormat
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, ImageInfo, ImageRef
 from transforms.storage import gcs, read_image
@@ -28,6 +29,12 @@ def write_embeddings(path, vectors, digest="d" * 64):
         Embedding(ImageInfo(ImageRef(key, "1-2.0"), "ab" * 32, "jpeg", 4, 5), np.array(vector, np.float32))
         for key, vector in vectors.items()
     ]
+    if path.suffix == ".parquet":
+        with path.open("wb") as file:
+            part = ParquetFormat(ModelFields("net", digest, 2), vector_type="float16").open(file)
+            part.append(rows)
+            part.finish()
+        return path
     return data.write_tfrecords(path, examples.encode_embeddings(rows, ModelFields("net", digest, 2)))
 
 
@@ -113,6 +120,19 @@ def test_embeddings_by_folder(tmp_path):
     assert one.labels == {b"/cat/1": "cat", b"/dog/2": "dog"}
 
 
+def test_embeddings_in_parquet(tmp_path):
+    write_embeddings(tmp_path / "v/1/part-00000-of-00001.tfrecord", {b"/cat/1": [1, 2], b"/cat/2": [3, 4]})
+    write_embeddings(tmp_path / "v/2/part-00000-of-00001.parquet", {b"/cat/1": [5, 6], b"/dog/3": [7, 8]})
+    write_embeddings(tmp_path / "v/2/part-00000-of-00001.tfrecord", {b"/cat/1": [0, 0]})  # of the same run
+    labelled = inputs.labelled_vectors(f"{tmp_path}/v", None)
+    assert labelled.labels == {b"/cat/1": "cat", b"/cat/2": "cat", b"/dog/3": "dog"}
+    assert dict(zip(labelled.vectors.keys, labelled.vectors.matrix.tolist(), strict=True)) == {
+        b"/cat/1": [5, 6],
+        b"/cat/2": [3, 4],
+        b"/dog/3": [7, 8],
+    }
+
+
 def test_embeddings_with_labels_and_without(tmp_path):
     vectors = {b"/p/1": [1, 2], b"/p/2": [np.nan, 4], b"/p/3": [5, np.inf], b"/p/4": [1, 1], b"/p/5": [1, np.nan]}
     write_embeddings(tmp_path / "v/part-00000-of-00001.tfrecord", vectors)
@@ -128,7 +148,7 @@ def test_wrong_embeddings(tmp_path):
         inputs.labelled_vectors(f"{tmp_path}/none", None)
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "part-0.tfrecord").write_bytes(b"")
-    with pytest.raises(ValueError, match="no part-SSSSS-of-NNNNN.tfrecord below it: expected at least one"):
+    with pytest.raises(ValueError, match="no part-SSSSS-of-NNNNN.tfrecord or .parquet below it: expected at least one"):
         inputs.labelled_vectors(f"{tmp_path}/v", None)
     write_embeddings(tmp_path / "v/1/part-00000-of-00001.tfrecord", {b"/cat/1": [1, 2]})
     (tmp_path / "l.csv").write_text("uri,label\n/p/1,cat\n")

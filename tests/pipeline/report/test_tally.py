@@ -88,13 +88,13 @@ def test_a_pipeline_has_one_tally_of_all_its_bundles():
     tallies = summed(
         counted=[("listed", range(400)), ("embedded", range(300)), ("listed", range(12))],
         failures=[failure("read", "OSError")] * 90 + [failure("decode", "CorruptImage")] * 22,
-        written=[("records", [Shard("a", 200), Shard("b", 100)]), ("lines", [Shard("c", 112)])],
+        written=[("tfrecord", [Shard("a", 200), Shard("b", 100)]), ("lines", [Shard("c", 112)])],
         times=[READ] * 300 + [LATER],
         origins=[FIRST] * 7 + [SECOND],
     )
     (total,) = tallies
     assert total.origins == {FIRST: 7, SECOND: 1}
-    assert total.counts == {"listed": 412, "embedded": 307, "reused": 1, "records": 300, "lines": 112, "shards": 2}
+    assert total.counts == {"listed": 412, "embedded": 307, "reused": 1, "tfrecord": 300, "lines": 112, "shards": 2}
     assert total.failures == {("read", "OSError"): 90, ("decode", "CorruptImage"): 22}
     assert total.times == {
         ("read", ""): StageSeconds("read", "", 301, 152.0, longest=2.0, calls=301.0, started=99.5, ended=103.0)

@@ -117,6 +117,22 @@ def test_values_that_cannot_be(changes, problem):
         record_file.parse(encoded(**changes), EXPECTED)
 
 
+def test_a_vector_in_float16():
+    image = outputs.embedding(b"/a.jpg", 1)
+    (record,) = examples.encode_embeddings([image], outputs.MODEL.fields(), "float16")
+    text = examples.schema_text(outputs.MODEL.fields(), "float16")
+    columns = schema_file.columns(text.encode())
+    assert columns[record_file.VECTOR] == ("float", None)
+    vector = record_file.parse(record, Expected(columns | {record_file.VECTOR: ("float", 4)})).vector
+    np.testing.assert_array_equal(vector, image.vector.astype(np.float16))
+    with pytest.raises(ValueError, match="embedding has 4 values of type float, expected 5 float"):
+        record_file.parse(record, Expected(columns | {record_file.VECTOR: ("float", 5)}))
+    example = record_file._Example.FromString(record)
+    example.features.feature["embedding/float16"].bytes.value[:] = [b"odd"]
+    with pytest.raises(ValueError, match="embedding/float16 has 3 bytes, expected two for each component"):
+        record_file.features(example.SerializeToString())
+
+
 def altered(name, **values):
     example = record_file._Example.FromString(encoded())
     example.features.feature[name].Clear()

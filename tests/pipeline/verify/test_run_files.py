@@ -174,3 +174,64 @@ def test_records_of_another_model_than_the_reports(output):
     run_report.write(str(output), report)
     findings, keys = check(output)
     assert keys == [] and findings.problems["a record is broken"].count == 5
+
+
+def parquet_run(directory, *flags):
+    images = [embedding(b"/%d.jpg" % i, i) for i in range(5)]
+    return outputs.write_run(directory, images, [failure(b"/x.jpg")], shards=2, flags=flags)
+
+
+@pytest.mark.parametrize("vector_type", ["float32", "float16"])
+def test_a_clean_run_in_parquet(tmp_path, vector_type):
+    findings, keys = check(parquet_run(tmp_path, "--output_format=parquet", f"--vector_type={vector_type}"))
+    assert (findings.total, keys) == (0, [b"/%d.jpg" % i for i in range(5)])
+    assert findings.checks[1].text == (
+        "run r: 5 records in 2 Parquet files: checksums, columns, vectors of 4 finite components, one per key"
+    )
+
+
+def test_a_clean_run_in_both_formats(tmp_path):
+    findings, keys = check(parquet_run(tmp_path, "--output_format=tfrecord,parquet"))
+    assert (findings.total, keys) == (0, sorted([b"/%d.jpg" % i for i in range(5)] * 2))
+    assert [check.text.split(": ")[1] for check in findings.checks] == [
+        "report",
+        "5 records in 2 files",
+        "5 records in 2 Parquet files",
+        "1 failure in 1 file",
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["tfrecord", "parquet"])
+def test_one_of_two_formats_is_gone(tmp_path, suffix):
+    output = parquet_run(tmp_path, "--output_format=tfrecord,parquet")
+    for path in output.glob(f"embeddings/r/*.{suffix}"):
+        path.unlink()
+    kinds = problems(output)
+    assert kinds["the number of records differs from the report's"] == ["embeddings/r/: 0, expected 5"]
+    assert len(kinds["a key has a record in one format only"]) == 5
+
+
+def test_a_parquet_file_of_another_run(tmp_path):
+    output = parquet_run(tmp_path / "out", "--output_format=tfrecord,parquet")
+    others = [embedding(b"/other/%d.jpg" % i, i) for i in range(5)]
+    outputs.write_run(tmp_path / "other", others, shards=2, flags=["--output_format=parquet"])
+    name = "embeddings/r/part-00000-of-00002.parquet"
+    shutil.copy(tmp_path / "other" / name, output / name)
+    kinds = problems(output)
+    assert kinds["a file has changed since the run wrote it"] == ["embeddings/r/part-*.parquet"]
+    assert "run r: /other/0.jpg" in kinds["a key has a record in one format only"]
+
+
+def test_each_value_of_a_row_is_checked(tmp_path):
+    bad = embedding(b"/bad.jpg", 1, sha256="no digest", height=0)
+    bad.vector[2] = float("nan")
+    output = outputs.write_run(tmp_path, [embedding(b"/a.jpg", 0), bad, bad], flags=["--output_format=parquet"])
+    (first, second) = problems(output)["a record is broken"]
+    assert first.startswith("embeddings/r/part-00000-of-00001.parquet in row 1: /bad.jpg: its vector is not finite")
+    assert "image/sha256 is no digest" in first and "image/height is 0" in first and "in row 2: " in second
+
+
+def test_a_key_that_occurs_twice_in_parquet(tmp_path):
+    twice = [embedding(b"/a.jpg", 0), embedding(b"/a.jpg", 0)]
+    output = outputs.write_run(tmp_path, twice, flags=["--output_format=parquet"])
+    assert problems(output) == {"a key has several records in one run": ["run r: /a.jpg"]}

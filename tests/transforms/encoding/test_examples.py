@@ -10,6 +10,7 @@ from transforms.encoding import examples
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, ImageInfo, ImageRef
 
+MODEL = ModelFields("m", "d" * 64, 4)
 KEYS = [b"/a.jpg", b"\xff\xfe not UTF-8", b""]
 
 
@@ -58,6 +59,35 @@ def test_a_classifiers_record_has_its_best_classes_too():
         assert list(features["label/name"].bytes_list.value) == names
         probabilities = tf.nn.softmax(embedding.vector).numpy()[best]
         np.testing.assert_allclose(features["label/score"].float_list.value, probabilities, rtol=1e-5)
+
+
+def test_a_record_in_float16_has_the_bytes_of_its_vector():
+    rows, model = embeddings(4), MODEL
+    records = examples.encode_embeddings(rows, model, "float16")
+    for record, embedding in zip(records, rows, strict=True):
+        features = tf.train.Example.FromString(record).features.feature
+        (stored,) = features["embedding/float16"].bytes_list.value
+        decoded = tf.io.decode_raw(stored, tf.float16, little_endian=True).numpy()
+        np.testing.assert_array_equal(decoded, embedding.vector.astype(np.float16))
+        assert "embedding" not in features
+    keys, vectors, models = examples.decode_embeddings(records)
+    assert (keys, models) == (KEYS, [("m", "d" * 64)] * 3) and vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, np.stack([row.vector for row in rows]).astype(np.float16))
+    types = [examples.vector_type(record) for record in (*records, *examples.encode_embeddings(rows, model))]
+    assert types == ["float16"] * 3 + ["float32"] * 3
+    text = examples.schema_text(model, "float16")
+    assert examples.shapes(text) == "vectors of 4 dimensions in float16"
+
+
+@pytest.mark.parametrize("stored", [[b"ab", b"abcd"], [b"abc", b"abc"], [b"", b""]], ids=["sizes", "odd", "empty"])
+def test_bytes_that_are_no_vectors_in_float16(stored):
+    records = []
+    for record, value in zip(examples.encode_embeddings(embeddings(4), MODEL, "float16"), stored, strict=False):
+        example = tf.train.Example.FromString(record)
+        example.features.feature["embedding/float16"].bytes_list.value[:] = [value]
+        records.append(example.SerializeToString())
+    with pytest.raises(ValueError, match="expected the feature 'embedding/float16' .*two bytes for each component"):
+        examples.decode_embeddings(records)
 
 
 def test_the_schema_asks_for_each_feature_once_in_each_record():

@@ -58,17 +58,25 @@ def open_session(file: Path) -> Any:
     """Returns the session of an ONNX file, on the GPU where there is one. Each call uses one thread of the CPU.
 
     Raises:
-      ValueError: if ONNX Runtime does not take the model.
+      ValueError: if ONNX Runtime does not take the model, or the GPU.
     """
     import onnxruntime
 
+    if has_gpu():
+        onnxruntime.preload_dlls()  # CUDA of the packages that TensorFlow brings along
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors, which are raised too
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=[_GPU, _CPU] if has_gpu() else [_CPU])
+        session = onnxruntime.InferenceSession(str(file), options, providers=[_GPU, _CPU] if has_gpu() else [_CPU])
     except Exception as error:  # the class differs with the reason
         raise ValueError(f"ONNX Runtime does not take {str(file)!r}: {one_line(error)}") from error
+    if has_gpu() and _GPU not in session.get_providers():  # it would only log that, and run on the CPU
+        raise ValueError(
+            f"onnxruntime-gpu {onnxruntime.__version__} cannot use the GPU: expected the CUDA and cuDNN that it was "
+            "built for; the image of this project's Dockerfile has them"
+        )
+    return session
 
 
 def signature(session: Any) -> Signature:

@@ -73,3 +73,10 @@ def test_a_gpu_needs_a_driver(monkeypatch):
     monkeypatch.setattr(device, "has_driver", lambda: False)
     assert not onnx_runtime.has_gpu()
     onnx_runtime.has_gpu.cache_clear()
+
+
+def test_a_gpu_that_it_cannot_use_is_an_error_and_not_a_slow_run(tmp_path, monkeypatch):
+    file = onnx_models.write(tmp_path / "m.onnx")
+    monkeypatch.setattr(onnx_runtime, "has_gpu", lambda: True)
+    with pytest.raises(ValueError, match=r"onnxruntime-gpu .* cannot use the GPU: expected the CUDA and cuDNN that "):
+        onnx_runtime.open_session(file)

@@ -1,0 +1,292 @@
+"""transforms.encoding.parquet: the files as the readers of analysts read them, and as this project reads them again."""
+
+import io
+import json
+
+import duckdb
+import lance
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from transforms.encoding import parquet
+from transforms.encoding.examples import Identity
+from transforms.encoding.parquet import ParquetFormat
+from transforms.models.spec import ModelFields
+from transforms.records import Embedding, ImageInfo, ImageRef
+
+DIMENSION = 6
+MODEL = ModelFields("a_model", "d" * 64, DIMENSION, facts='{"format": ""}')
+VECTOR_TYPES = pytest.mark.parametrize("vector_type", ["float32", "float16"])
+ODD_KEY = b"/caf\xe9 \xc3\xa9 \\xe9.jpg"
+
+
+def embedding(i, key=None, dimension=DIMENSION):
+    ref = ImageRef(key or b"/%d.jpg" % i, f"{i}-0", 3 * i, f"crc{i}==")
+    vector = np.random.default_rng(i).standard_normal(dimension, np.float32)
+    return Embedding(ImageInfo(ref, f"{i:064x}", "jpeg" if i % 2 else "png", i, 2 * i), vector)
+
+
+EMBEDDINGS = [*map(embedding, range(199)), embedding(199, ODD_KEY)]
+
+
+def written(embeddings=EMBEDDINGS, model=MODEL, vector_type="float32", batch=64):
+    """Returns the content of a file."""
+    content = io.BytesIO()
+    part = ParquetFormat(model, vector_type).open(content)
+    for start in range(0, len(embeddings), batch):
+        part.append(embeddings[start : start + batch])
+    part.finish()
+    return content.getvalue()
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "part.parquet"
+    path.write_bytes(written())
+    return path
+
+
+@pytest.fixture
+def small_groups(monkeypatch):
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 1)  # a row group for each batch
+
+
+# As others read them.
+
+
+@VECTOR_TYPES
+def test_columns_and_metadata(vector_type):
+    table = pq.read_table(io.BytesIO(written(vector_type=vector_type)))
+    assert {field.name: str(field.type) for field in table.schema} == {
+        **dict.fromkeys(("key", "sha256", "version", "format", "crc32c", "model", "model_digest"), "string"),
+        **dict.fromkeys(("height", "width", "size"), "int64"),
+        "embedding": f"fixed_size_list<element: {pa.type_for_alias(vector_type)} not null>[{DIMENSION}]",
+    }
+    assert not any(field.nullable for field in table.schema)
+    metadata = {
+        b"model": b"a_model",
+        b"model_digest": b"d" * 64,
+        b"dimension": b"6",
+        b"model_facts": b'{"format": ""}',
+    }
+    assert {name: table.schema.metadata[name] for name in metadata} == metadata
+    vectors = np.array(table["embedding"].to_pylist())
+    expected = np.stack([each.vector for each in EMBEDDINGS]).astype(vector_type)
+    np.testing.assert_array_equal(vectors, expected)
+    assert table.drop_columns(["embedding"]).slice(3, 1).to_pylist() == [
+        {
+            "key": "/3.jpg",
+            "sha256": f"{3:064x}",
+            "version": "3-0",
+            "format": "jpeg",
+            "height": 3,
+            "width": 6,
+            "size": 9,
+            "crc32c": "crc3==",
+            "model": "a_model",
+            "model_digest": "d" * 64,
+        }
+    ]
+
+
+@VECTOR_TYPES
+@pytest.mark.parametrize("reader", ["pandas", "duckdb", "polars", "lance"])
+def test_libraries_of_analysts(tmp_path, reader, vector_type):
+    path = tmp_path / "part.parquet"
+    path.write_bytes(written(vector_type=vector_type))
+    if reader == "pandas":
+        frame = pd.read_parquet(path)
+        keys, vectors = frame["key"].tolist(), np.stack(frame["embedding"])
+    elif reader == "duckdb":
+        rows = duckdb.sql(f"SELECT key, embedding::FLOAT[{DIMENSION}] FROM '{path}'").fetchall()
+        keys, vectors = [key for key, _ in rows], np.array([vector for _, vector in rows])
+    elif reader == "polars":
+        frame = pl.read_parquet(path)
+        assert frame.schema["embedding"] == pl.Array(getattr(pl, vector_type.capitalize()), DIMENSION)
+        keys, vectors = frame["key"].to_list(), np.array(frame["embedding"].to_list())
+    else:
+        opened = pq.ParquetFile(path)
+        dataset = lance.write_dataset(opened.iter_batches(), str(tmp_path / "l.lance"), schema=opened.schema_arrow)
+        table = dataset.to_table()
+        assert pa.types.is_fixed_size_list(table.schema.field("embedding").type)
+        keys, vectors = table["key"].to_pylist(), np.array(table["embedding"].to_pylist())
+    assert keys[:2] == ["/0.jpg", "/1.jpg"] and len(keys) == 200
+    expected = np.stack([each.vector for each in EMBEDDINGS]).astype(vector_type)
+    np.testing.assert_array_equal(vectors.astype(vector_type), expected)
+
+
+def test_a_classifier_has_its_best_classes():
+    model = ModelFields("c", "d" * 64, 3, ("cat", "dog", "eel"), top_classes=2)
+    vector = np.array([0.2, 0.7, 0.1], np.float32)
+    (row,) = pq.read_table(io.BytesIO(written([Embedding(EMBEDDINGS[0].info, vector)], model))).to_pylist()
+    assert (row["label_index"], row["label_name"]) == ([1, 0], ["dog", "cat"])
+    assert row["label_score"] == pytest.approx([0.7, 0.2])
+
+
+def test_row_groups_are_closed_at_a_size(monkeypatch):
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 64 * 1000 * 4)
+    rows = [embedding(i, dimension=1000) for i in range(150)]
+    metadata = pq.ParquetFile(io.BytesIO(written(rows, MODEL._replace(dimension=1000)))).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [64, 64, 22]
+
+
+def test_every_column_is_compressed(path):
+    metadata = pq.ParquetFile(path).metadata
+    columns = [metadata.row_group(0).column(i) for i in range(metadata.num_columns)]
+    assert {column.compression for column in columns} == {"ZSTD"}
+
+
+def test_without_a_record_a_file_has_a_schema():
+    assert pq.read_table(io.BytesIO(written([]))).schema.names[0] == "key"
+
+
+def test_a_number_that_float16_does_not_reach():
+    large = Embedding(EMBEDDINGS[1].info, np.array([1, 2, 3, 70_000, 5, 6], np.float32))
+    with pytest.raises(ValueError, match=r"'/1.jpg' has a number beyond 65,504, the largest float16: expected"):
+        written([EMBEDDINGS[0], large], vector_type="float16")
+    written([large])
+
+
+class _Full(io.BytesIO):
+    def write(self, content):
+        if self.tell() > 100:
+            raise OSError(28, "No space left on device")
+        return super().write(content)
+
+
+def test_a_full_disk_is_an_error_once(capfd):
+    part = ParquetFormat(MODEL).open(_Full())
+    part.append(EMBEDDINGS)
+    with pytest.raises(OSError, match="No space left on device"):
+        part.finish()
+    del part
+    assert capfd.readouterr().err == ""
+
+
+# As this project reads them.
+
+
+def identity(each):
+    ref = each.info.ref
+    return Identity(ref.key, ref.version, each.info.sha256, ref.size, ref.crc32c, "d" * 64)
+
+
+READERS = pytest.mark.parametrize(
+    "read", [parquet.identities, parquet.whole_identities], ids=["complete", "perhaps unfinished"]
+)
+
+
+@READERS
+def test_identities_in_order(small_groups, read):
+    batches = list(read(io.BytesIO(written())))
+    assert [own for batch in batches for own in batch] == list(map(identity, EMBEDDINGS))
+
+
+@READERS
+def test_vectors_in_float16_are_none_in_float32(read):
+    content = io.BytesIO(written(vector_type="float16"))
+    assert list(read(content)) == [] and len(list(read(content, "float16"))) > 0
+    assert len(list(read(io.BytesIO(written()), "float16"))) > 0
+
+
+@VECTOR_TYPES
+def test_rows_of_several_groups(small_groups, vector_type):
+    content = io.BytesIO(written(vector_type=vector_type))
+    rows = [0, 5, 63, 64, 130, 199]
+    for row, stored in zip(rows, parquet.embeddings(content, rows), strict=True):
+        assert (stored.embedding.info, stored.model_digest) == (EMBEDDINGS[row].info, "d" * 64)
+        assert stored.embedding.vector.dtype == np.float32
+        expected = EMBEDDINGS[row].vector.astype(vector_type)
+        np.testing.assert_array_equal(stored.embedding.vector, expected)
+    (_, missing) = parquet.embeddings(content, [199, 200])
+    assert str(missing) == "no row 200: expected fewer than 200"
+
+
+def broken_page(column="embedding.list.element"):
+    """Returns the content of a file with one changed byte, in a page of the second row group."""
+    content = bytearray(written())
+    group = pq.ParquetFile(io.BytesIO(bytes(content))).metadata.row_group(1)
+    chunk = next(group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == column)
+    content[chunk.data_page_offset + chunk.total_compressed_size - 5] ^= 1
+    return io.BytesIO(bytes(content))
+
+
+def test_a_broken_page_costs_its_row_group(small_groups):
+    first, second, third = parquet.embeddings(broken_page(), [63, 64, 128])
+    assert isinstance(second, ValueError) and "CRC checksum verification failed" in str(second)
+    assert [stored.embedding.info.ref.key for stored in (first, third)] == [b"/63.jpg", b"/128.jpg"]
+    with pytest.raises(ValueError, match=r"a broken Parquet file: .*CRC checksum"):
+        list(parquet.vectors(broken_page()))
+    with pytest.raises(ValueError, match=r"a broken Parquet file: .*CRC checksum"):
+        list(parquet.identities(broken_page("key")))
+    (only,) = parquet.embeddings(io.BytesIO(b"no file"), [3])
+    assert isinstance(only, ValueError)
+
+
+def test_a_file_that_may_be_unfinished_is_good_up_to_its_first_broken_row_group(small_groups):
+    """The identities of the second row group can be read. Their vectors cannot, so they are not good."""
+    good = [own for batch in parquet.whole_identities(broken_page()) for own in batch]
+    assert good == list(map(identity, EMBEDDINGS[:64]))
+    assert all(isinstance(each, parquet.Stored) for each in parquet.embeddings(broken_page(), range(64)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 100, -4, -1])
+def test_a_file_without_its_end_has_no_records(size):
+    broken = written()[:size]
+    assert list(parquet.whole_identities(io.BytesIO(broken))) == []
+    with pytest.raises(ValueError, match="not a Parquet file, or broken: "):
+        list(parquet.identities(io.BytesIO(broken)))
+
+
+def test_a_row_group_is_read_only_where_its_size_is_that_of_one(monkeypatch):
+    file = io.BytesIO(written())
+    monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", 20_000)
+    with pytest.raises(ValueError, match="row group 0 takes .* bytes for 200 rows: expected 20,000 bytes at most"):
+        list(parquet.identities(file))
+    assert list(parquet.whole_identities(file)) == []
+    (only,) = parquet.embeddings(file, [0])
+    assert isinstance(only, ValueError)
+
+
+def test_a_long_text_in_the_end_of_a_file():
+    content = io.BytesIO()
+    table = pq.read_table(io.BytesIO(written()))
+    pq.write_table(table.replace_schema_metadata({"model": "m" * 2**23}), content)
+    with pytest.raises(ValueError, match="not a Parquet file, or broken: .*size limit"):
+        list(parquet.identities(content))
+
+
+def test_an_error_of_the_storage_is_none_of_the_file():
+    class Unreachable(io.BytesIO):
+        def read(self, size=-1):
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    for read in (parquet.identities, parquet.whole_identities, parquet.vectors):
+        with pytest.raises(ConnectionResetError):
+            list(read(Unreachable(written())))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"key": ["a"]}, {"key": [b"a"], "embedding": [[1.0]]}, {"embedding": [[1.0]]}],
+    ids=lambda table: json.dumps(list(table)),
+)
+def test_a_parquet_file_of_something_else(table):
+    content = io.BytesIO()
+    pq.write_table(pa.table(table), content)
+    with pytest.raises(ValueError, match="expected the column '.*' of embeddings, not of type "):
+        list(parquet.identities(content))
+
+
+@VECTOR_TYPES
+def test_all_vectors(small_groups, vector_type):
+    keys, matrices, models = zip(*parquet.vectors(io.BytesIO(written(vector_type=vector_type))), strict=True)
+    assert [key for batch in keys for key in batch] == [each.info.ref.key for each in EMBEDDINGS]
+    matrix = np.concatenate(matrices)
+    assert matrix.dtype == np.float32
+    np.testing.assert_array_equal(matrix, np.stack([each.vector for each in EMBEDDINGS]).astype(vector_type))
+    assert {model for batch in models for model in batch} == {("a_model", "d" * 64)}

@@ -1,0 +1,14 @@
+"""transforms.vector_files: the names of the places where vectors lie."""
+
+from transforms import vector_files
+from transforms.encoding import examples
+from transforms.models.spec import ModelFields
+
+
+def test_places(tmp_path):
+    assert vector_files.directory("gs://b/out", "r") == "gs://b/out/embeddings/r"
+    assert vector_files.SUFFIXES == (".tfrecord", ".parquet")
+    model = ModelFields("m", "d" * 64, 3)
+    vector_files.write_schema(str(tmp_path), model)
+    assert (tmp_path / "schema.pbtxt").read_bytes() == vector_files.schema(model)
+    assert examples.shapes(vector_files.schema(model).decode()) == "vectors of 3 dimensions"

@@ -1,0 +1,104 @@
+"""Files of embeddings in any format, read again: the suffix of a file's name is its format. No Beam.
+
+A record is found again by its place: in a TFRecord file the byte at which it begins, in a Parquet file its row.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.encoding import examples, parquet, tfrecord
+from transforms.encoding.examples import Identity
+from transforms.encoding.parquet import Stored
+from transforms.records import Embedding, ImageInfo, ImageRef
+
+# Far above any embedding: it limits the memory that a reader of a broken file allocates.
+MAX_RECORD_BYTES = 2**26
+_RECORDS_PER_DECODE = 256
+
+
+def identities(
+    path: str, file: BinaryIO, *, vector_type: str = "float32", may_break_off: bool = False
+) -> Iterator[tuple[int, Identity]]:
+    """Yields the place and the identity of each embedding of a file, in order.
+
+    Args:
+      path: of the file.
+      file: opened for reading.
+      vector_type: of the reader: embeddings in float16 are none for one that needs float32.
+      may_break_off: whether the file may be unfinished. It is then read up to its last whole record, and a Parquet file
+        without its end has none.
+
+    Raises:
+      ValueError: if the file is broken, or holds something else.
+    """
+    if path.endswith(parquet.SUFFIX):
+        batches = (parquet.whole_identities if may_break_off else parquet.identities)(file, vector_type)
+        yield from enumerate(itertools.chain.from_iterable(batches))
+        return
+    records = (tfrecord.read_whole if may_break_off else tfrecord.read)(file, MAX_RECORD_BYTES)
+    offset = 0
+    while batch := list(itertools.islice(records, _RECORDS_PER_DECODE)):
+        if vector_type == "float32" and examples.vector_type(batch[0]) != "float32":  # as all others of the file
+            return
+        for record, identity in zip(batch, examples.decode_identities(batch), strict=True):
+            yield offset, identity
+            offset += tfrecord.framed_bytes(record)
+
+
+def embeddings(path: str, file: BinaryIO, places: Sequence[int]) -> Iterator[Stored | Exception]:
+    """Yields the embeddings at some places of a file, or in place of those that cannot be read the error.
+
+    Args:
+      path: of the file.
+      file: opened for reading.
+      places: as `identities` yields them, ascending.
+    """
+    if path.endswith(parquet.SUFFIX):
+        yield from parquet.embeddings(file, places)
+        return
+    for start in range(0, len(places), _RECORDS_PER_DECODE):
+        yield from _records(file, places[start : start + _RECORDS_PER_DECODE])
+
+
+def vectors(path: str, file: BinaryIO) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]]:
+    """Yields the keys, the vectors as float32 (n, dimension) and (model, digest) of a file's embeddings, in order.
+
+    Raises:
+      ValueError: if the file is broken, or holds something else.
+    """
+    if path.endswith(parquet.SUFFIX):
+        yield from parquet.vectors(file)
+        return
+    records = tfrecord.read(file, MAX_RECORD_BYTES)
+    while batch := list(itertools.islice(records, _RECORDS_PER_DECODE)):
+        yield examples.decode_embeddings(batch)
+
+
+def _records(file: BinaryIO, offsets: Sequence[int]) -> Sequence[Stored | Exception]:
+    try:
+        records = []
+        for offset in offsets:
+            file.seek(offset)
+            records.append(next(tfrecord.read(file, MAX_RECORD_BYTES), b""))
+        return _decoded(records)
+    except Exception as error:  # noqa: BLE001 - each storage client raises errors of its own
+        if len(offsets) == 1:
+            return [error]
+        return [stored for offset in offsets for stored in _records(file, [offset])]
+
+
+def _decoded(records: Sequence[bytes]) -> list[Stored]:
+    _, matrix, _ = examples.decode_embeddings(records)
+    return [
+        Stored(
+            Embedding(ImageInfo(ImageRef(own.key, own.version, own.size, own.crc32c), own.sha256, *facts), vector),
+            own.model_digest,
+        )
+        for own, facts, vector in zip(
+            examples.decode_identities(records), examples.decode_facts(records), matrix, strict=True
+        )
+    ]
