@@ -37,7 +37,7 @@ def report(**changes) -> dict:
         "verdict": "model-bound: the model took 6.0 s",
         "phases": {"start_up": 0.5, "list": 0.1, "compare": 0.0, "digest": 0.0, "work": 2.5, "finish": 0.4},
         "device": "CPU",
-        "speed": {"from_s": 1.0, "bin_seconds": 0.25, "images": [2, 5, 8, 5]},
+        "speed": {"from_s": 1.0, "span_s": 0.25, "images": [2, 5, 8, 5]},
     } | changes
 
 

@@ -50,7 +50,7 @@ def settings(report: Mapping[str, Any], command_line: str) -> str:
 
 def _speed(report: Mapping[str, Any]) -> str:
     speed = report.get("speed") or {}
-    counts, seconds = speed.get("images") or [], speed.get("bin_seconds") or 0.0
+    counts, seconds = speed.get("images") or [], speed.get("span_s") or 0.0
     if len(counts) < 2 or seconds <= 0:
         return ""
     rates = [count / seconds for count in counts]

@@ -81,7 +81,7 @@ def test_the_page_of_a_million_images_with_long_names_is_small():
         failures=failures,
         inputs=[name] * 10_000,
         verdict=name * 100,
-        speed={"from_s": 0, "bin_seconds": 60.0, "images": [1000] * 120},
+        speed={"from_s": 0, "span_s": 60.0, "images": [1000] * 120},
     )
     failed = [
         FailedImage(name.encode(), stage, error, name, True, run_facts.PICTURES[0])
