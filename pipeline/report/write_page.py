@@ -1,6 +1,7 @@
 """Writing the page of a run, just before its report: a run with a report has its page."""
 
 import dataclasses
+import hashlib
 import logging
 import shlex
 import time
@@ -36,7 +37,7 @@ _TRIED_REPORTS = 3
 
 @dataclasses.dataclass(eq=False)
 class WritePage(beam.PTransform):
-    """RunReport → the same, once `<output>/runs/<run_id>.html` is written.
+    """RunReport → the same with the digest of `<output>/runs/<run_id>.html`, once that is written.
 
     If the page cannot be made, the log says why: the vectors are worth more than it.
 
@@ -57,23 +58,24 @@ class _WritePage(beam.DoFn):
         self._config = config
 
     def process(self, report: RunReport, collected: sampling.Collected) -> Iterable[RunReport]:
-        try:
-            write(self._config, report, collected)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run has its vectors
-            _LOG.warning("the page of the run is not written: %s", error, exc_info=True)
-        yield report
+        yield with_page(self._config, report, collected)
 
 
-def write(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> None:
-    """Writes the page of a run, complete or not at all.
+def with_page(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> RunReport:
+    """Writes the page of a run with an --output, complete or not at all.
 
-    Raises:
-      OSError: if it cannot be written.
+    Returns:
+      The report with the digest of the page; the report as it is if the page cannot be made or written.
     """
-    if not config.output:
-        raise ValueError(f"output={config.output!r}: expected a directory for the page")
-    facts = run_facts(config, report, collected)
-    files.write(run_report.page_path(config.output, report.run_id), document.html(facts).encode())
+    path = run_report.page_path(str(config.output), report.run_id)
+    try:
+        page = document.html(run_facts(config, report, collected)).encode()
+        files.write(path, page)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run has its vectors
+        _LOG.warning("the page of the run is not written: %s", error, exc_info=True)
+        return report
+    name = path.removeprefix(f"{config.output}/")
+    return dataclasses.replace(report, files={**report.files, name: hashlib.sha256(page).hexdigest()})
 
 
 def run_facts(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> RunFacts:
