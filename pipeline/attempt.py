@@ -114,8 +114,8 @@ class Attempt:
         # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
         if started_at is None or started_at >= run_report.timestamp(self.started_at):
             return
-        files.remove_file(report)
         files.remove_file(run_report.page_path(self.output, self.run_id))
+        files.remove_file(report)
         if files.match(report):
             raise OSError(
                 f"{report} cannot be removed: it is the report of an earlier run, whose files this run replaces"

@@ -230,7 +230,7 @@ def _finish(config: EmbedConfig, published: "RunReport") -> None:
         if config.writes_page:
             from pipeline.report import write_page
 
-            published = write_page.with_page(config, published, {})
+            published = write_page.with_page_of_last_attempt(config, published)
         run_report.write(config.output, published)
     claim.clean_up(attempt.of(config), published)
 

@@ -109,7 +109,8 @@ class _ScaledTwice(tiny_module.TinyModule):
 def test_planted_wrong_preprocessing_shows_as_collapsed_vectors(tmp_path):
     tf.saved_model.save(_ScaledTwice(), str(tmp_path / "model"))
     data.write_images(tmp_path / "in", 12, height=40, width=40)
-    run = run_pipeline(tmp_path / "out", "--input", tmp_path / "in", "--model", tmp_path / "model", "--run_id", "r")
+    flags = "--input", tmp_path / "in", "--model", tmp_path / "model", "--image_size", "32x32", "--run_id", "r"
+    run = run_pipeline(tmp_path / "out", *flags)
     assert run.code == 0, run.stderr
     assert warnings_of(page_of(run, "r")) == ["Collapsed vectors"]
 

@@ -65,8 +65,8 @@ class RunReport:
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
       files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, the
-        schema, and in the file also the page. The Parquet files have one entry in common, whose value is the SHA-256 of their SHA-256 in hex, in
-        the order of their names. Empty without --output.
+        schema, and in the file also the page. The Parquet files have one entry in common, whose value is the SHA-256 of
+        their SHA-256 in hex, in the order of their names. Empty without --output.
       output_formats, vector_type: of the files of embeddings.
       recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.

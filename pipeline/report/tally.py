@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from pipeline.report.speed import Speed
+from pipeline.report.speed_over_time import Speed
 from transforms.embed import STAGE as EMBED
 from transforms.records import EncodedBlock, Failure, Shard, StageSeconds
 

@@ -74,8 +74,19 @@ def with_page(config: EmbedConfig, report: RunReport, collected: sampling.Collec
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has its vectors
         _LOG.warning("the page of the run is not written: %s", error, exc_info=True)
         return report
-    name = path.removeprefix(f"{config.output}/")
-    return dataclasses.replace(report, files={**report.files, name: hashlib.sha256(page).hexdigest()})
+    return _with_digest(report, page)
+
+
+def with_page_of_last_attempt(config: EmbedConfig, report: RunReport) -> RunReport:
+    """Returns the report with the digest of the page, for a run that was killed between its page and its report.
+
+    If there is no page, one without images is written.
+
+    Raises:
+      OSError: if the page cannot be read.
+    """
+    path = run_report.page_path(str(config.output), report.run_id)
+    return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, {})
 
 
 def run_facts(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> RunFacts:
@@ -101,6 +112,11 @@ def retry_command(config: EmbedConfig, failed: Sequence[FailedImage]) -> str:
     if config.input_format in SHARD_FORMATS:
         return shlex.join(["python", "run_pipeline.py", *config.argv])
     return shlex.join(["python", "run_pipeline.py", "--retry_failed", *_without_inputs(config.argv)])
+
+
+def _with_digest(report: RunReport, page: bytes) -> RunReport:
+    name = run_report.page_path("", report.run_id).removeprefix("/")
+    return dataclasses.replace(report, files={**report.files, name: hashlib.sha256(page).hexdigest()})
 
 
 def _without_inputs(argv: Sequence[str]) -> Iterable[str]:

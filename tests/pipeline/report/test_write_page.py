@@ -48,6 +48,17 @@ def test_a_page_that_cannot_be_written_costs_the_run_nothing(run, tmp_path, capl
     assert "the page of the run is not written" in caplog.text
 
 
+def test_a_run_that_was_killed_after_its_page_keeps_it(run, model, tmp_path):
+    config, report = run
+    complete = write_page.with_page(config, report, _collected(tmp_path / "in", dimension=model.dimension))
+    page = (tmp_path / "runs" / "r.html").read_bytes()
+    assert write_page.with_page_of_last_attempt(config, report) == complete
+    assert (tmp_path / "runs" / "r.html").read_bytes() == page
+    (tmp_path / "runs" / "r.html").unlink()
+    without_images = write_page.with_page_of_last_attempt(config, report)
+    assert without_images.files.keys() == complete.files.keys() and without_images != complete
+
+
 def test_the_run_before_is_compared(run, model, tmp_path):
     config, report = run
     collected = _collected(tmp_path / "in", dimension=model.dimension)

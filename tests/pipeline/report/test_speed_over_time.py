@@ -2,7 +2,7 @@
 
 import random
 
-from pipeline.report.speed import MAX_SPANS, Speed
+from pipeline.report.speed_over_time import MAX_SPANS, Speed
 
 
 def test_images_by_span():
