@@ -94,6 +94,7 @@ setup(
     package_data={
         "pipeline": ["samples/*.md", "samples/images/*"],
         "pipeline.quote": ["prices.toml"],
+        "pipeline.report.page": ["page.css", "page.js"],
         "pipeline.search": ["page.css", "page.js"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },

@@ -102,7 +102,7 @@ class Attempt:
             )
 
     def retire(self) -> None:
-        """Removes the report of an earlier attempt at this run, if there is one.
+        """Removes the report of an earlier attempt at this run, if there is one, and its page.
 
         Call it when this attempt's files are complete, before the first of them gets a final name. From then on, old
         and new files lie side by side. If the job dies there, the run must not look complete.
@@ -114,6 +114,7 @@ class Attempt:
         # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
         if started_at is None or started_at >= run_report.timestamp(self.started_at):
             return
+        files.remove_file(run_report.page_path(self.output, self.run_id))
         files.remove_file(report)
         if files.match(report):
             raise OSError(

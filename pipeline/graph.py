@@ -1,6 +1,6 @@
 """The order of the stages. No other file knows it.
 
-list → only new → read → decode → embed → copy → write → compose report → publish → name files → write report
+list → only new → read → decode → embed → copy → write → compose report → publish → name files → write page and report
 """
 
 from collections.abc import Sequence
@@ -121,6 +121,8 @@ def build(
         of_vectors = [written[output_format].shards for output_format in config.output_formats]
         parts = of_vectors | "PartsOfVectors" >> beam.Flatten(), written["lines"].shards
         report |= "NameFiles" >> NameFiles(attempt, model.fields(config.top_classes), *parts, config.record_type)
+        if config.writes_page:
+            report |= "WritePage" >> _write_page(root, config, vectors, decoded, failures, accelerator)
     _ = report | "WriteReport" >> WriteReport(config, attempt)
 
 
@@ -265,6 +267,24 @@ def _write_parts(
         write_failures = failure_files.parts(config.output, config.run_id, attempt.labels(("failed",)), seconds)
         written["lines"] = (failures,) | "WriteFailures" >> write_failures
     return written
+
+
+def _write_page(
+    root: beam.Pipeline,
+    config: EmbedConfig,
+    vectors: Named,
+    decoded: StageOutput[DecodedBlock],
+    failures: beam.PCollection[Failure],
+    accelerator: str | None,
+) -> beam.PTransform:
+    """Returns the step that writes the page. Its modules are imported only if there is one."""
+    from pipeline.report.sampling import CollectSample
+    from pipeline.report.write_page import WritePage
+
+    hint = None if config.runs_on.separate_gpu_stage else accelerator
+    of_vectors = [collection for _, collection in vectors]
+    collected = root | "CollectSample" >> CollectSample(of_vectors, decoded.main, failures, hint)
+    return WritePage(config, collected)
 
 
 def _load_rows(

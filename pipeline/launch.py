@@ -238,6 +238,10 @@ def _finish(config: EmbedConfig, published: "RunReport") -> None:
     if not config.output:
         return
     if not run_report.read(config.output, config.run_id):
+        if config.writes_page:
+            from pipeline.report import write_page
+
+            published = write_page.with_page_of_last_attempt(config, published)
         run_report.write(config.output, published)
     claim.clean_up(attempt.of(config), published)
 

@@ -82,6 +82,8 @@ class EmbedConfig:
     vector_type: str = VECTOR_TYPES[0]
     runs_on: RunsOn = RunsOn()
     dry_run: DryRun | None = None
+    writes_page: bool = True
+    argv: tuple[str, ...] = ()
 
     @property
     def record_type(self) -> str:
@@ -155,6 +157,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
             separate_gpu_stage=args.separate_gpu_stage,
         ),
         dry_run=_dry_run(args),
+        writes_page=not args.no_html,
+        argv=tuple(argv),
     )
     return config, beam_args
 

@@ -232,6 +232,12 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         "flag says (default: %(default)g)",
     )
     flags.add_switch(
+        group,
+        "--no_html",
+        "do not write runs/<run_id>.html below --output, the page that shows the run, some of its images and their "
+        "neighbours",
+    )
+    flags.add_switch(
         group, "--overwrite", "replace the run of the same --run_id; with --output_table, this implies --reprocess"
     )
 

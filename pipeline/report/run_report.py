@@ -32,6 +32,7 @@ _READ_AGAIN: dict[str, dict[str, Any]] = {
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
     "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
     "recall": {"at_10": float, "vectors": int},
+    "speed": {"from_s": float, "span_s": float, "images": list[int]},
 }
 
 
@@ -63,12 +64,14 @@ class RunReport:
         Empty if fewer than 1,000 images were embedded.
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
-      files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, and
-        the schema. The Parquet files have one entry in common, whose value is the SHA-256 of their SHA-256 in hex, in
-        the order of their names. Empty without --output.
+      files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, the
+        schema, and in the file also the page. The Parquet files have one entry in common, whose value is the SHA-256 of
+        their SHA-256 in hex, in the order of their names. Empty without --output.
       output_formats, vector_type: of the files of embeddings.
       recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
+      speed: images embedded over time: the model ended `images[i]` of them in the span of `span_s` seconds that begins
+        `from_s + i * span_s` seconds after the start of the command. Empty if the model did not run.
     """
 
     run_id: str
@@ -93,6 +96,7 @@ class RunReport:
     output_formats: list[str] = dataclasses.field(default_factory=lambda: list(OUTPUT_FORMATS[:1]))
     vector_type: str = VECTOR_TYPES[0]
     recall: dict[str, float] = dataclasses.field(default_factory=dict)
+    speed: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
@@ -149,6 +153,11 @@ def timestamp(moment: datetime.datetime) -> str:
 def path(output: str, run_id: str) -> str:
     """Returns the path of a run's report."""
     return f"{output}/runs/{run_id}.json"
+
+
+def page_path(output: str, run_id: str) -> str:
+    """Returns the path of a run's page."""
+    return f"{output}/runs/{run_id}.html"
 
 
 def read(output: str, run_id: str) -> RunReport | None:
@@ -262,6 +271,7 @@ def compose(
         files=dict(file_digests or {}),
         output_formats=list(config.output_formats),
         vector_type=config.vector_type,
+        speed=tally.speed.facts(config.started_at.timestamp()),
     )
 
 

@@ -32,6 +32,7 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
             f"  vectors   {_files(vectors, report)} ({report.shards} files)",
             *(_recall(report.recall) if report.recall else ()),
             f"  report    {run_report.path(config.output, report.run_id)}",
+            *([f"  page      {run_report.page_path(config.output, report.run_id)}"] if config.writes_page else []),
         ]
         if counts["skipped"] and not config.output_table:
             lines.append(f"  skipped   their vectors are in {vector_files.directory(config.output, '*')}/part-*")

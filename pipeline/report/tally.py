@@ -9,6 +9,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from pipeline.report.speed_over_time import Speed
+from transforms.embed import STAGE as EMBED
 from transforms.records import EncodedBlock, Failure, Shard, StageSeconds
 
 
@@ -21,6 +23,7 @@ class Tally:
         `lines` of failures.
       failures: (stage, error) → images.
       times: (stage, device) → how long the workers' threads were busy.
+      speed: images over time.
       origins: (attempt, outcome) → vectors that this attempt has taken over from an earlier one.
     """
 
@@ -28,6 +31,7 @@ class Tally:
     failures: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     times: dict[tuple[str, str], StageSeconds] = dataclasses.field(default_factory=dict)
     origins: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
+    speed: Speed = dataclasses.field(default_factory=Speed)
 
     def add_failure(self, failure: Failure) -> None:
         """Counts an image that failed."""
@@ -35,6 +39,11 @@ class Tally:
 
     def add_time(self, time: StageSeconds) -> None:
         """Adds the time of one item, or of several."""
+        self._add(time)
+        if time.stage == EMBED:
+            self.speed.add(time.ended, time.items)
+
+    def _add(self, time: StageSeconds) -> None:
         key = time.stage, time.device
         total = self.times.get(key)
         self.times[key] = time if total is None else total.merge(time)
@@ -53,7 +62,8 @@ class Tally:
             total.failures.update(tally.failures)
             total.origins.update(tally.origins)
             for time in tally.times.values():
-                total.add_time(time)
+                total._add(time)
+            total.speed.merge(tally.speed)
         return total
 
 

@@ -157,6 +157,15 @@ def _is_timing(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_number(value.get(name)) for name in numbers)
 
 
+def _is_speed(value: dict[str, Any]) -> bool:
+    images = value.get("images")
+    return (
+        all(_is_number(value.get(name)) for name in ("from_s", "span_s"))
+        and isinstance(images, list)
+        and all(map(_is_count, images))
+    )
+
+
 _FIELDS = {
     "run_id": _is_text,
     "started_at": _is_time,
@@ -185,6 +194,7 @@ _LATER_FIELDS = {
     "output_formats": lambda value: isinstance(value, list) and all(item in ("tfrecord", "parquet") for item in value),
     "vector_type": lambda value: value in ("float32", "float16"),
     "recall": _maps(_is_number),
+    "speed": lambda value: isinstance(value, dict) and (not value or _is_speed(value)),
 }
 
 

@@ -153,6 +153,8 @@ class RunFiles:
         own: dict[str, Callable[[], str]] = {
             name: functools.partial(self._sha256, name) for name in (SCHEMA, *self._failures)
         }
+        if (page := f"runs/{self.run_id}.html") in self._stored.names:
+            own[page] = functools.partial(self._sha256, page)
         if self._shards[_PARQUET]:
             own[f"embeddings/{self.run_id}/part-*{_PARQUET}"] = self._sha256_of_parquet
         for name in sorted(own.keys() - digests.keys()):

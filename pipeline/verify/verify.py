@@ -35,7 +35,7 @@ exit code: 0 nothing is wrong; 1 something is, and is listed; 2 a flag is wrong,
 """
 # Equal bytes with different vectors are compared in rounds of so many contents, which bounds the memory for vectors.
 _CONTENTS_PER_ROUND = 16_384
-_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.json", re.DOTALL)
+_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.(?:json|html)", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,8 @@ from transforms.records import Known
 ALWAYS = {"ListImages", "ReadImages", "DecodeImages", "EmbedImages", "Failures", "WriteTFRecords"}
 ALWAYS |= {"ComposeReport", "WriteReport"}
 ONLY_NEW = {"OnlyNew", "FailuresOfFirsts", "CopyVectors"}
-FILES = {"WriteFailures", "PartsOfVectors", "NameFiles"}
+PAGE = {"CollectSample", "WritePage"}
+FILES = {"WriteFailures", "PartsOfVectors", "NameFiles", *PAGE}
 TABLE = {"LoadEmbeddings", "LoadFailures", "Publish"}
 
 OUTPUT = "--output=/vectors"
@@ -86,6 +87,7 @@ def steps(names):
     ("flags", "expected"),
     [
         ([OUTPUT], ALWAYS | ONLY_NEW | FILES),
+        ([OUTPUT, "--no_html"], ALWAYS | ONLY_NEW | FILES - PAGE),
         ([OUTPUT, "--input_format=list"], ALWAYS | ONLY_NEW | FILES),
         # What is in a shard is not known before it is read.
         ([OUTPUT, "--input_format=tar"], ALWAYS | FILES),

@@ -33,7 +33,7 @@ def test_defaults():
 
 
 def test_everything_given(tmp_path):
-    config, others = options.parse(
+    argv = (
         f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
         "--overwrite --batch_size 8 --precision bfloat16 --image_size 300x200 --resize_mode crop --max_pixels 1000000 "
         "--pixel_mean 0.5,0.4,0.25 --pixel_std 1,0.5,0.25 --channels bgr --interpolation bicubic --crop_fraction 0.875 "
@@ -42,8 +42,10 @@ def test_everything_given(tmp_path):
         "--model_signature image_feature_vector --model_tags train --model_output pooled "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
         "--billing_project payer --no_resume --checkpoint_seconds 7.5 --decode_processes cores "
-        "--decode_timeout 5 --output_format parquet,tfrecord --runner=FlinkRunner --parallelism 4".split()
-    )
+        "--decode_timeout 5 --output_format parquet,tfrecord --no_html --runner=FlinkRunner "
+        "--parallelism 4"
+    ).split()
+    config, others = options.parse(argv)
     assert others == ["--runner=FlinkRunner", "--parallelism", "4"]
     given = dataclasses.asdict(config)
     given.pop("started_at")
@@ -88,6 +90,8 @@ def test_everything_given(tmp_path):
         "verbose": True,
         "output_formats": ("tfrecord", "parquet"),
         "vector_type": "float32",
+        "writes_page": False,
+        "argv": tuple(argv),
     }
 
 

@@ -57,14 +57,14 @@ def decode(
     if pixels.shape[1::-1] != reduced:
         return None
     if not is_whole or size != reduced:
-        pixels = _resized(pixels, None if is_whole else box, size)
+        pixels = resized(pixels, None if is_whole else box, size)
     if out is None or buffer is not None:
         return pixels
     out[...] = pixels
     return out
 
 
-def _resized(
+def resized(
     pixels: npt.NDArray[np.uint8], box: tuple[float, float, float, float] | None, size: tuple[int, int]
 ) -> npt.NDArray[np.uint8]:
     """Resizes the part of an image in the box, or all of it."""

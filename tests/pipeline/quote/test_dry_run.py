@@ -80,8 +80,8 @@ def test_separate_it_is_on_inference_alone():
 @pytest.mark.parametrize(
     ("flags", "hinted"),
     [
-        ([], {"DecodeImages", "EmbedImages"}),
-        (["--decode_processes=0"], {"ReadImages", "DecodeImages", "EmbedImages"}),
+        ([], {"DecodeImages", "EmbedImages", "CollectSample"}),
+        (["--decode_processes=0"], {"ReadImages", "DecodeImages", "EmbedImages", "CollectSample"}),
         (["--separate_gpu_stage"], {"EmbedImages"}),
         (["--runner=FnApiRunner"], set()),
     ],

@@ -547,7 +547,7 @@ def test_pixels_are_written_into_an_image_of_a_batch(name, resize_mode):
 
 
 def test_a_jpeg_of_the_right_size_is_decoded_without_a_copy(monkeypatch):
-    monkeypatch.setattr(fast_jpeg, "_resized", lambda *args: pytest.fail("nothing is to be resized"))
+    monkeypatch.setattr(fast_jpeg, "resized", lambda *args: pytest.fail("nothing is to be resized"))
     pixels = np.zeros((*SIZE, 3), np.uint8)
     assert decoding.decode(data.jpeg(0, *SIZE), SIZE, out=pixels).pixels is pixels and pixels.any()
 

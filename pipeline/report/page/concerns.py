@@ -1,0 +1,135 @@
+"""What a person should look at: collapsed vectors, more failures, another model, drift."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.report.page.collapse import COLLAPSED_COSINE, Spread
+from pipeline.report.page.drift import Drift
+from pipeline.report.page.facts import RunFacts
+
+# Fields of a report's model that people know, in the order of their weight.
+_OF_MODEL = ("name", "image_size", "dimension", "precision", "signature", "output", "location")
+
+
+@dataclasses.dataclass(frozen=True)
+class Concern:
+    """A warning: what it is about, and what is the matter. Plain text, not yet escaped."""
+
+    title: str
+    text: str
+
+
+def concerns(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[Concern]:
+    """Returns the warnings of a run, the worst first.
+
+    Args:
+      facts: of the run.
+      spread: of its sample.
+      drift: against the run before; None if the two cannot be compared.
+    """
+    warnings = _of_vectors(spread)
+    if facts.previous:
+        warnings += _of_failures(facts.report, facts.previous)
+        warnings += _of_model(facts.report["model"], facts.previous["model"], facts.previous["run_id"])
+    if drift and drift.is_significant and facts.previous:
+        warnings.append(_of_drift(drift, facts.previous["run_id"]))
+    return warnings
+
+
+def checked(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[str]:
+    """Returns the checks that were possible and what they measured, one sentence each; for a run without warnings."""
+    lines = []
+    if spread.images > 1:
+        lines.append(
+            f"Vectors differ: the median cosine of two of {spread.images} images is {spread.median_cosine:.2f}."
+        )
+    if facts.previous:
+        lines.append(f"The model and its preprocessing are those of the run {facts.previous['run_id']}.")
+        lines.append(f"Its share of failures was {_rate(facts.previous):.2%}, and is {_rate(facts.report):.2%} now.")
+    else:
+        lines.append("There is no earlier run in this output to compare with.")
+    if drift:
+        lines.append(f"The mean vector moved by {drift.shift:.2f} of the spread{_chance(drift)}.")
+    return lines
+
+
+def _of_vectors(spread: Spread) -> list[Concern]:
+    if spread.is_collapsed:
+        text = (
+            f"Half of all pairs among {spread.images} images have a cosine above {spread.median_cosine:.3f} (more than "
+            f"{COLLAPSED_COSINE} is a warning). Such vectors tell images hardly apart. The usual cause is wrong "
+            "preprocessing, such as pixels in another range than the model expects, or a model without its weights."
+        )
+        return [Concern("Collapsed vectors", text)]
+    if spread.is_mostly_constant:
+        text = (
+            f"{spread.constant:,} of {spread.dimension:,} components have the same value in all {spread.images} images "
+            "of the sample. The usual causes are wrong preprocessing and a wrong output of the model."
+        )
+        return [Concern("Constant vectors", text)]
+    return []
+
+
+def _of_failures(report: Mapping[str, Any], previous: Mapping[str, Any]) -> list[Concern]:
+    if _rate(report) <= _rate(previous):
+        return []
+    text = (
+        f"{report['counts']['failed']:,} of {report['counts']['listed']:,} images failed ({_rate(report):.2%}). In the "
+        f"run {previous['run_id']} it was {previous['counts']['failed']:,} of {previous['counts']['listed']:,} "
+        f"({_rate(previous):.2%})."
+    )
+    return [Concern("More failures than last time", text)]
+
+
+def _of_model(model: Mapping[str, Any], before: Mapping[str, Any], run_id: str) -> list[Concern]:
+    if model["digest"] == before["digest"]:
+        return []
+    changes = [
+        f"{name.replace('_', ' ')} {_shown(before.get(name))} → {_shown(model.get(name))}"
+        for name in _OF_MODEL
+        if before.get(name) != model.get(name)
+    ]
+    what = f" ({', '.join(changes)})" if changes else ""
+    text = (
+        f"The digest differs from that of the run {run_id}{what}. Vectors of the two runs cannot be compared, and a "
+        "search must not mix them."
+    )
+    return [Concern("Another model or preprocessing than last time", text)]
+
+
+def _of_drift(drift: Drift, run_id: str) -> Concern:
+    light = ""
+    if drift.brightness and drift.change_of_light:
+        before, now = drift.brightness
+        light = (
+            f" The images are {drift.change_of_light}: their mean brightness is {now:.0f} of 255, and was {before:.0f}."
+        )
+    overlap = ""
+    if drift.overlap is not None:
+        overlap = (
+            f" On {drift.shared} images that both samples hold, {drift.overlap:.0%} of the nearest neighbours are the "
+            "same."
+        )
+    text = (
+        f"Since the run {run_id} the mean vector moved by {drift.shift:.2f} of the spread{_chance(drift)}.{light}"
+        f"{overlap} The images, or what reads them, have changed."
+    )
+    return Concern("Drift since the previous run", text)
+
+
+def _chance(drift: Drift) -> str:
+    if drift.by_chance == 0:
+        return ", over the same images"
+    return f"; two samples of this size differ by about {drift.by_chance:.2f} by chance"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "×".join(map(str, value))
+    return str(value) if value else "none"
+
+
+def _rate(report: Mapping[str, Any]) -> float:
+    counts = report["counts"]
+    return counts["failed"] / counts["listed"] if counts["listed"] else 0.0

@@ -1,0 +1,94 @@
+"""The page of a run: RunFacts → one HTML document, which needs nothing but itself.
+
+A Content-Security-Policy in the page allows its own style and script, known by their SHA-256, and pictures within it.
+"""
+
+import base64
+import hashlib
+import re
+from importlib import resources
+
+from pipeline.report.page import drift, escape, overview, pictures, times
+from pipeline.report.page.collapse import spread
+from pipeline.report.page.concerns import checked, concerns
+from pipeline.report.page.drift import Statistics
+from pipeline.report.page.facts import RunFacts
+from pipeline.report.page.failed_images import failed_images
+from pipeline.report.page.neighbours import cosines, near_duplicates, nearest
+from pipeline.report.page.principal_components import plane
+
+MAX_BYTES = 5_000_000
+
+_CSS, _JS = ((resources.files("pipeline.report.page") / name).read_text() for name in ("page.css", "page.js"))
+_STATISTICS = '<script type="application/json" id="statistics">', "</script>"
+_SECTIONS = {
+    "failures": "Failures",
+    "images": "Images",
+    "duplicates": "Near-duplicates",
+    "map": "Map",
+    "time": "Time",
+    "settings": "Settings",
+}
+
+
+def html(facts: RunFacts) -> str:
+    """Returns the page of a run, below MAX_BYTES in UTF-8 whatever the size of the run."""
+    report, sample = facts.report, facts.sample
+    similar = cosines(sample.vectors)
+    near = nearest(similar)
+    own = drift.statistics(sample, report["model"]["digest"], near)
+    moved = drift.between(facts.previous_statistics, own) if facts.previous_statistics and own else None
+    spread_of_sample = spread(sample.vectors, similar)
+    warnings = concerns(facts, spread_of_sample, moved)
+    sections = [
+        overview.warnings(warnings, checked(facts, spread_of_sample, moved)),
+        failed_images(facts),
+    ]
+    if len(sample):
+        counts = report["counts"]
+        vectors = counts["embedded"] + counts["reused"] + counts["duplicate"]
+        points, share = plane(sample.vectors)
+        sections += [
+            pictures.contact_sheet(sample, similar, near, max(vectors, len(sample))),
+            pictures.near_duplicates(sample, similar, near_duplicates(similar)),
+            pictures.image_map(sample, points, share, similar, near),
+        ]
+    sections += [times.times(report), times.settings(report, facts.command)]
+    return _document(facts, "\n".join(filter(None, sections)), own)
+
+
+def statistics(page: str) -> Statistics | None:
+    """Returns the statistics of the sample that a page shows; None if it has none.
+
+    Raises:
+      ValueError: if they are not what `html` writes.
+    """
+    start, end = map(re.escape, _STATISTICS)
+    match = re.search(f"{start}([^<]*){end}", page)
+    return Statistics.from_json(match[1]) if match else None
+
+
+def _document(facts: RunFacts, body: str, own: Statistics | None) -> str:
+    css = f"{_CSS}\n{pictures.style(facts.sample)}\n"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_source(css)}; script-src {_source(_JS)}; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    links = "".join(
+        f'<a href="#{name}">{label}</a>' for name, label in _SECTIONS.items() if f'<section id="{name}"' in body
+    )
+    stored = f"{own.to_json().join(_STATISTICS)}\n" if own else ""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
+        f"<title>Run {escape.text(facts.report['run_id'])}</title>\n"
+        f'<link rel="icon" href="data:,">\n<style>{css}</style>\n</head>\n<body>\n<main>\n'
+        f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}\n</main>\n'
+        f"{stored}<script>{_JS}</script>\n</body>\n</html>\n"
+    )
+
+
+def _source(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

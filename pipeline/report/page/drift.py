@@ -1,0 +1,174 @@
+"""Drift: how far the vectors of a run lie from those of the run before.
+
+A page carries the `Statistics` of its sample, so that the next run can be compared without the vectors of this one.
+"""
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.report.page.facts import MAX_SAMPLE, Sample
+
+# Two samples of one distribution have means that differ by chance. Beyond this many times that distance, and beyond
+# this part of the spread, they differ by more than chance.
+_TIMES_CHANCE = 2.0
+_LEAST_SHIFT = 0.05
+_LEAST_IMAGES = 8
+# The same of the brightness, of 255. Photographs differ by about this standard deviation among each other.
+_LEAST_CHANGE_OF_LIGHT = 10.0
+_BRIGHTNESS_SPREAD = 45.0
+_HASH_BYTES = 8
+_MAX_DIMENSION = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Statistics:
+    """What is stored of a sample.
+
+    Attributes:
+      digest: of the model and the preprocessing.
+      images: in the sample.
+      mean: of the vectors, float32 (dimension,).
+      spread: root mean square distance of a vector to the mean.
+      brightness: see Sample.
+      keys: a hash of each key.
+      nearest: rows of the nearest images of each row, (images, at most 5).
+    """
+
+    digest: str
+    images: int
+    mean: npt.NDArray[np.float32]
+    spread: float
+    brightness: float | None
+    keys: tuple[str, ...]
+    nearest: npt.NDArray[np.intp]
+
+    def to_json(self) -> str:
+        """Returns all of it in one line of ASCII without `<`, which may stand in a script of a page."""
+        facts = {
+            "digest": self.digest,
+            "mean": base64.b64encode(self.mean.astype("<f4").tobytes()).decode(),
+            "spread": self.spread,
+            "brightness": self.brightness,
+            "keys": self.keys,
+            "nearest": self.nearest.tolist(),
+        }
+        return json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")
+
+    @classmethod
+    def from_json(cls, text: str) -> "Statistics":
+        """Returns what `to_json` wrote.
+
+        Raises:
+          ValueError: if the text is anything else.
+        """
+        try:
+            facts = json.loads(text)
+            mean = np.frombuffer(base64.b64decode(facts["mean"], validate=True), "<f4").astype(np.float32)
+            keys, nearest = tuple(map(str, facts["keys"])), np.array(facts["nearest"], np.intp)
+            nearest = nearest.reshape(len(keys), -1 if nearest.size else 0)
+            brightness = None if facts["brightness"] is None else float(facts["brightness"])
+            statistics = cls(str(facts["digest"]), len(keys), mean, float(facts["spread"]), brightness, keys, nearest)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError, binascii.Error) as error:
+            raise ValueError(f"expected the statistics of a sample, as the page of a run has them ({error})") from error
+        numbers = [statistics.spread, *([] if brightness is None else [brightness])]
+        is_finite = bool(np.isfinite(numbers).all() and np.isfinite(mean).all())
+        in_range = not nearest.size or (nearest.min() >= 0 and nearest.max() < len(keys))
+        if not is_finite or not in_range or len(keys) > MAX_SAMPLE or not 0 < mean.size <= _MAX_DIMENSION:
+            raise ValueError(
+                "expected the statistics of a sample, as the page of a run has them: a value is impossible"
+            )
+        return statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """The difference between two samples.
+
+    Attributes:
+      shift: distance of the two means, in units of the earlier spread.
+      by_chance: the distance that two samples of one distribution have on average, in the same unit. Images that both
+        samples hold do not add to it.
+      overlap: the mean share of the nearest images that are the same, over the images that both samples hold; None if
+        they have too few in common.
+      shared: number of images that both samples hold.
+      brightness: the mean brightness before and now, 0 to 255; None if it is unknown.
+    """
+
+    shift: float
+    by_chance: float
+    overlap: float | None
+    shared: int
+    brightness: tuple[float, float] | None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the vectors, or the light of the images, differ by more than chance."""
+        return self.shift > max(_LEAST_SHIFT, _TIMES_CHANCE * self.by_chance) or bool(self.change_of_light)
+
+    @property
+    def change_of_light(self) -> str:
+        """What became of the images: `darker`, `brighter`, or "" if the difference is small or may be chance."""
+        if self.brightness is None:
+            return ""
+        before, now = self.brightness
+        if abs(now - before) < max(_LEAST_CHANGE_OF_LIGHT, _TIMES_CHANCE * _BRIGHTNESS_SPREAD * self.by_chance):
+            return ""
+        return "darker" if now < before else "brighter"
+
+
+def statistics(sample: Sample, digest: str, nearest: npt.NDArray[np.intp]) -> Statistics | None:
+    """Returns what to store of a sample; None if it is empty.
+
+    Args:
+      sample: of the run.
+      digest: of the model.
+      nearest: the rows of the nearest images of each, as neighbours.nearest returns them.
+    """
+    if not len(sample):
+        return None
+    wide = sample.vectors.astype(np.float64)
+    mean = wide.mean(axis=0)
+    spread = float(np.sqrt(np.square(wide - mean).sum(axis=1).mean()))
+    keys = tuple(hashlib.blake2b(key, digest_size=_HASH_BYTES).hexdigest() for key in sample.keys)
+    return Statistics(digest, len(sample), mean.astype(np.float32), spread, sample.brightness, keys, nearest)
+
+
+def between(before: Statistics, now: Statistics) -> Drift | None:
+    """Returns the difference between two samples; None if they are too small, or of different models."""
+    if before.digest != now.digest or before.mean.shape != now.mean.shape:
+        return None
+    if min(before.images, now.images) < _LEAST_IMAGES or before.spread <= 0:
+        return None
+    distance = float(np.linalg.norm(now.mean.astype(np.float64) - before.mean))
+    overlap, shared = _overlap(before, now)
+    alone = [(each.images - shared) / each.images**2 for each in (before, now)]
+    brightness = None
+    if before.brightness is not None and now.brightness is not None:
+        brightness = before.brightness, now.brightness
+    return Drift(distance / before.spread, sum(alone) ** 0.5, overlap, shared, brightness)
+
+
+def _overlap(before: Statistics, now: Statistics) -> tuple[float | None, int]:
+    common = set(before.keys) & set(now.keys)
+    old, new = _neighbours(before, common), _neighbours(now, common)
+    shares = [len(set(old[key]) & set(new[key])) / min(len(old[key]), len(new[key])) for key in sorted(common)
+              if old[key] and new[key]]  # fmt: skip
+    return (sum(shares) / len(shares) if len(shares) >= _LEAST_IMAGES else None), len(common)
+
+
+def _neighbours(statistics: Statistics, common: set[str]) -> dict[str, Sequence[Any]]:
+    """Returns the nearest images of each common one, as far as both samples hold them."""
+    keys = statistics.keys
+    return {
+        key: [keys[other] for other in row if keys[other] in common]
+        for key, row in zip(keys, statistics.nearest, strict=True)
+        if key in common
+    }

@@ -1,0 +1,33 @@
+"""The map of a sample: its two directions of largest variance."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def plane(vectors: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], float]:
+    """Returns the vectors on the plane of their first two principal components.
+
+    Args:
+      vectors: float32 (n, dimension), finite.
+
+    Returns:
+      The coordinates, float32 (n, 2), each axis scaled so that it reaches from -1 to 1, and the share of the variance
+      that they show. The sign of an axis is chosen so that its coordinate farthest from the mean is positive.
+    """
+    count = len(vectors)
+    points = np.zeros((count, 2), np.float32)
+    if count < 2:
+        return points, 0.0
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    # The singular values of n rows come from their (n, n) products, which are few here.
+    variances, axes = np.linalg.eigh(centred @ centred.T)
+    total = float(variances.clip(0).sum())
+    if total <= 1e-12 * max(1.0, float(np.square(vectors, dtype=np.float64).sum())):
+        return points, 0.0
+    top = min(2, count)
+    coordinates = (axes[:, ::-1] * np.sqrt(variances[::-1].clip(0)))[:, :top]
+    signs = np.sign(coordinates[np.abs(coordinates).argmax(axis=0), np.arange(top)])
+    directed = coordinates * signs
+    low, high = directed.min(axis=0), directed.max(axis=0)
+    points[:, :top] = 2 * (directed - low) / np.where(high > low, high - low, 1) - 1
+    return points, float(variances[::-1][:top].clip(0).sum() / total)

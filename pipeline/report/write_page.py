@@ -1,0 +1,208 @@
+"""Writing the page of a run, just before its report: a run with a report has its page."""
+
+import dataclasses
+import hashlib
+import logging
+import shlex
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from pipeline.options import EmbedConfig
+from pipeline.report import run_report, sampling
+from pipeline.report.page import document
+from pipeline.report.page.drift import Statistics
+from pipeline.report.page.facts import FailedImage, RunFacts, Sample
+from pipeline.report.page.failed_images import MAX_EXAMPLES
+from pipeline.report.run_report import RunReport
+from transforms import failures
+from transforms.decode import STAGE as DECODE
+from transforms.formats import SHARD_FORMATS
+from transforms.images import decoding, thumbnail
+from transforms.records import ImageRef
+from transforms.storage import files, read_image
+
+_LOG = logging.getLogger(__name__)
+
+# Images that were not decoded in this run, such as those with reused vectors, are read again for their pictures. It
+# takes no longer than this share of the run.
+_SHARE_FOR_PICTURES = 0.01
+_LEAST_SECONDS_FOR_PICTURES = 0.1
+_PICTURES_OF_FAILURES = 24
+# A report may be broken. Then one before it may do.
+_TRIED_REPORTS = 3
+
+
+@dataclasses.dataclass(eq=False)
+class WritePage(beam.PTransform):
+    """RunReport → the same with the digest of `<output>/runs/<run_id>.html`, once that is written.
+
+    If the page cannot be made, the log says why: the vectors are worth more than it.
+
+    Attributes:
+      config: of the run.
+      collected: what CollectSample returns.
+    """
+
+    config: EmbedConfig
+    collected: beam.PCollection[tuple[str, list[tuple[Any, ...]]]]
+
+    def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
+        return report | "Write" >> beam.ParDo(_WritePage(self.config), beam.pvalue.AsDict(self.collected))
+
+
+class _WritePage(beam.DoFn):
+    def __init__(self, config: EmbedConfig):
+        self._config = config
+
+    def process(self, report: RunReport, collected: sampling.Collected) -> Iterable[RunReport]:
+        yield with_page(self._config, report, collected)
+
+
+def with_page(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> RunReport:
+    """Writes the page of a run with an --output, complete or not at all.
+
+    Returns:
+      The report with the digest of the page; the report as it is if the page cannot be made or written.
+    """
+    path = run_report.page_path(str(config.output), report.run_id)
+    try:
+        page = document.html(run_facts(config, report, collected)).encode()
+        files.write(path, page)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run has its vectors
+        _LOG.warning("the page of the run is not written: %s", error, exc_info=True)
+        return report
+    return _with_digest(report, page)
+
+
+def with_page_of_last_attempt(config: EmbedConfig, report: RunReport) -> RunReport:
+    """Returns the report with the digest of the page, for a run that was killed between its page and its report.
+
+    If there is no page, one without images is written.
+
+    Raises:
+      OSError: if the page cannot be read.
+    """
+    path = run_report.page_path(str(config.output), report.run_id)
+    return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, {})
+
+
+def run_facts(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> RunFacts:
+    """Returns what the page of a run shows, with what is stored of the run before."""
+    output = str(config.output)
+    previous = _previous(output, report)
+    return RunFacts(
+        dataclasses.asdict(report),
+        _with_pictures(sampling.sample(collected, report.model["dimension"]), config, report.elapsed_seconds),
+        _with_broken_pictures(sampling.failures(collected), config),
+        command=shlex.join(["python", "run_pipeline.py", *config.argv]),
+        retry=retry_command(config, sampling.failures(collected)),
+        failure_files=f"{failures.directory(output, report.run_id)}/part-*{failures.SUFFIX}",
+        previous=dataclasses.asdict(previous) if previous else None,
+        previous_statistics=_statistics(output, previous.run_id) if previous else None,
+    )
+
+
+def retry_command(config: EmbedConfig, failed: Sequence[FailedImage]) -> str:
+    """Returns the command line that tries the images again that another try may help; "" if there is none."""
+    if not any(image.retryable for image in failed):
+        return ""
+    if config.input_format in SHARD_FORMATS:
+        return shlex.join(["python", "run_pipeline.py", *config.argv])
+    return shlex.join(["python", "run_pipeline.py", "--retry_failed", *_without_inputs(config.argv)])
+
+
+def _with_digest(report: RunReport, page: bytes) -> RunReport:
+    name = run_report.page_path("", report.run_id).removeprefix("/")
+    return dataclasses.replace(report, files={**report.files, name: hashlib.sha256(page).hexdigest()})
+
+
+def _without_inputs(argv: Sequence[str]) -> Iterable[str]:
+    """Yields the flags that are as they were when the same images are tried again in a run of another name."""
+    left_out = ("--input", "--input_format", "--run_id", "--retry_failed", "--prune", "--reprocess", "--overwrite")
+    takes_value = ("--input", "--input_format", "--run_id")
+    skips = False
+    for argument in argv:
+        name, equals, _ = argument.partition("=")
+        if skips:
+            skips = False
+        elif name in left_out:
+            skips = name in takes_value and not equals
+        else:
+            yield argument
+
+
+def _previous(output: str, report: RunReport) -> RunReport | None:
+    """Returns the report of the latest run before this one; None if there is none that can be read."""
+    own = run_report.path(output, report.run_id)
+    others = [each for each in files.match(f"{output}/runs/*.json") if each.path != own]
+    others.sort(key=lambda each: each.last_updated_in_seconds, reverse=True)
+    for each in others[:_TRIED_REPORTS]:
+        try:
+            earlier = run_report.read(output, each.path.rpartition("/")[2].removesuffix(".json"))
+        except (ValueError, OSError):
+            continue
+        if earlier and earlier.started_at < report.started_at:
+            return earlier
+    return None
+
+
+def _statistics(output: str, run_id: str) -> Statistics | None:
+    path = run_report.page_path(output, run_id)
+    try:
+        if not files.match(path):
+            return None
+        with files.open_stored(path) as file:
+            return document.statistics(file.read(document.MAX_BYTES).decode(errors="replace"))
+    except (ValueError, OSError) as error:
+        _LOG.warning("no drift is computed, because %s cannot be used: %s", path, error)
+        return None
+
+
+def _with_pictures(sample: Sample, config: EmbedConfig, elapsed: float) -> Sample:
+    """Returns the sample with pictures of images that this run did not decode, as many as the time allows."""
+    missing = [row for row, picture in enumerate(sample.thumbnails) if not picture]
+    if not missing or config.input_format in SHARD_FORMATS:
+        return sample
+    pictures = list(sample.thumbnails)
+    end = time.monotonic() + max(_LEAST_SECONDS_FOR_PICTURES, _SHARE_FOR_PICTURES * elapsed)
+    for row in missing:
+        if time.monotonic() > end:
+            break
+        try:
+            encoded = read_image.read(ImageRef(sample.keys[row]), config.billing_project).encoded
+            size = thumbnail.SIDE, thumbnail.SIDE
+            pictures[row] = thumbnail.of_pixels(
+                decoding.decode(encoded, size, config.resize_mode, config.max_pixels).pixels
+            )
+        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, and a page does without
+            _LOG.info("no picture of %r: %s", sample.keys[row], error)
+    return dataclasses.replace(sample, thumbnails=tuple(pictures))
+
+
+def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) -> list[FailedImage]:
+    """Returns the failures that a page shows, with pictures of those that decode at least in part."""
+    seen: dict[tuple[str, str], int] = {}
+    shown: list[FailedImage] = []
+    left = _PICTURES_OF_FAILURES
+    for image in failed:
+        group = image.stage, image.error
+        seen[group] = seen.get(group, 0) + 1
+        if seen[group] > MAX_EXAMPLES:
+            continue
+        # Of other errors, some have killed the process that decoded the image.
+        if left and group == (DECODE, decoding.CorruptImage.__name__) and config.input_format not in SHARD_FORMATS:
+            left -= 1
+            image = dataclasses.replace(image, thumbnail=_broken_picture(image.key, config))
+        shown.append(image)
+    return shown
+
+
+def _broken_picture(key: bytes, config: EmbedConfig) -> bytes:
+    try:
+        return thumbnail.of_broken(read_image.read(ImageRef(key), config.billing_project).encoded)
+    except Exception as error:  # noqa: BLE001 - as above
+        _LOG.info("no picture of %r: %s", key, error)
+        return b""

@@ -1,0 +1,150 @@
+"""The page as a whole, also in a real browser."""
+
+import base64
+import dataclasses
+import hashlib
+import re
+
+import numpy as np
+import pytest
+
+from pipeline.report.page import document
+from pipeline.report.page.facts import FailedImage
+from tests import browser, run_facts
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of a run with warnings, failures, hostile names and near-duplicates, as a file."""
+    facts = run_facts.facts(previous=run_facts.report(counts=run_facts.report()["counts"] | {"failed": 1}))
+    facts.sample.vectors[7] = facts.sample.vectors[3]
+    hostile = (f"/photos/{run_facts.HOSTILE}".encode(), *facts.sample.keys[1:])
+    facts = dataclasses.replace(facts, sample=dataclasses.replace(facts.sample, keys=hostile))
+    path = tmp_path_factory.mktemp("page") / "run.html"
+    path.write_text(document.html(facts))
+    return path
+
+
+def test_the_policy_allows_what_is_in_the_page_and_nothing_else(page):
+    text = page.read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    style, script = (
+        re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1],
+        re.findall(r"<script>(.*?)</script>", text, re.DOTALL),
+    )
+    digests = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, *script)]
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert not re.search(r'\bstyle="|\son\w+="|(?:src|href)="(?!data:|#)', text)
+
+
+def test_the_order_of_the_sections(page):
+    order = re.findall(r'<section id="(\w+)"', page.read_text())
+    assert order == ["warnings", "failures", "images", "duplicates", "map", "time", "settings"]
+
+
+def test_the_statistics_are_read_again(page):
+    statistics = document.statistics(page.read_text())
+    assert statistics.images == 24 and statistics.digest == "d1"
+    assert document.statistics(document.html(run_facts.facts(sample=run_facts.sample(0)))) is None
+
+
+def test_drift_between_two_pages():
+    facts = run_facts.facts()
+    before = document.statistics(document.html(facts))
+    dark = dataclasses.replace(facts.sample, brightness=70.0)
+    page = document.html(dataclasses.replace(facts, sample=dark, previous=facts.report, previous_statistics=before))
+    assert "Drift since the previous run" in page and "The images are darker" in page
+
+
+def test_a_page_without_images():
+    counts = dict.fromkeys(("listed", "embedded", "reused", "duplicate", "failed", "skipped"), 0)
+    report = run_facts.report(counts=counts, failures={}, timings={}, seconds={}, phases={}, speed={}, inputs=[])
+    text = document.html(run_facts.facts(report=report, sample=run_facts.sample(0), failures=()))
+    assert "No image was listed." in text and 'id="map"' not in text
+
+
+def test_the_page_of_a_million_images_with_long_names_is_small():
+    counts = {"listed": 10**6, "embedded": 10**6 - 10**5, "reused": 0, "duplicate": 0, "failed": 10**5, "skipped": 0}
+    failures = {stage: {f"{'E' * 200}{number}": 1000 for number in range(200)} for stage in ("read", "decode", "embed")}
+    name = "&<日" * 700
+    sample = run_facts.sample(500, 1280)
+    sample = dataclasses.replace(
+        sample,
+        keys=tuple(f"gs://bucket/{name}/{number}{name}".encode() for number in range(500)),
+        thumbnails=tuple(np.random.default_rng(0).bytes(9_000) for _ in range(500)),
+    )
+    report = run_facts.report(
+        counts=counts,
+        failures=failures,
+        inputs=[name] * 10_000,
+        verdict=name * 100,
+        speed={"from_s": 0, "span_s": 60.0, "images": [1000] * 120},
+    )
+    failed = [
+        FailedImage(name.encode(), stage, error, name, True, run_facts.PICTURES[0])
+        for stage, errors in failures.items()
+        for error in errors
+        for _ in range(20)
+    ]
+    facts = run_facts.facts(report=report, sample=sample, failures=failed, command=name * 100, retry=name * 100)
+    assert len(document.html(facts).encode()) < document.MAX_BYTES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser_nothing_fails_and_nothing_leaves_the_file(page, scheme, width):
+    with browser.page(color_scheme=scheme, width=width) as opened:
+        opened.goto(page.as_uri())
+        opened.locator("details summary").click()
+        opened.check()
+        assert [url for url in opened.requests if not url.startswith("data:")] == [page.as_uri()]
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        assert opened.title() == "Run 20261128T224954Z-998d1cf586dd"  # the hostile name has not run
+        assert opened.locator("img[src=x]").count() == 0
+        assert opened.locator("#images b").first.inner_text() == run_facts.HOSTILE
+
+
+@pytest.mark.slow
+def test_in_a_browser_the_map_answers_to_pointer_and_keys(page):
+    with browser.page() as opened:
+        opened.goto(page.as_uri())
+        dots = opened.locator(".dot")
+        dots.nth(5).hover(force=True)
+        assert opened.locator("#panel-name").inner_text() == "005.jpg"
+        assert opened.locator("#panel-key").inner_text() == "/photos/005.jpg"
+        assert "url(" in opened.evaluate("getComputedStyle(document.getElementById('panel-picture')).backgroundImage")
+        assert opened.locator("#panel-near li").count() == 5
+        opened.keyboard.press("Tab")
+        while opened.evaluate("document.activeElement.className.baseVal") != "dot":
+            opened.keyboard.press("Tab")
+        opened.keyboard.press("Home")
+        assert opened.locator("#panel-name").inner_text() == run_facts.HOSTILE
+        seen = set()
+        for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
+            opened.keyboard.press(key)
+            seen.add(opened.locator("#panel-key").inner_text())
+        assert len(seen) > 1 and opened.locator("#marks line").count() == 5
+        opened.keyboard.press("Tab")
+        assert opened.evaluate("document.activeElement.className.baseVal") != "dot"  # one stop for all dots
+
+
+@pytest.mark.slow
+def test_in_a_browser_the_command_is_copied(page):
+    with browser.page(permissions=["clipboard-read", "clipboard-write"]) as opened:
+        opened.goto(page.as_uri())
+        opened.locator("button[data-copy=command]").click()
+        opened.get_by_text("Copied").wait_for()
+        assert opened.evaluate("navigator.clipboard.readText()") == run_facts.facts().command
+
+
+@pytest.mark.slow
+def test_in_print_the_page_has_no_buttons(page):
+    with browser.page() as opened:
+        opened.goto(page.as_uri())
+        opened.emulate_media(media="print")
+        assert not opened.locator("button").first.is_visible() and opened.locator("#plane").is_visible()
+        assert opened.pdf(format="A4").startswith(b"%PDF")

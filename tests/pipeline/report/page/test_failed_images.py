@@ -1,0 +1,38 @@
+"""The section of failures."""
+
+import re
+
+from pipeline.report.page.facts import FailedImage
+from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_GROUPS, command, failed_images
+from tests import run_facts
+
+
+def test_failures_by_stage_and_error_the_most_frequent_first():
+    section = failed_images(run_facts.facts())
+    assert re.findall(r'"count">(\d+) ×</span> (\w+) <small>in (\w+)', section) == [
+        ("2", "CorruptImage", "decode"),
+        ("1", "OSError", "read"),
+    ]
+    assert section.count("<img ") == 1 and section.count('class="t none"') == 2
+    assert r"caf\xe9.jpg" in section and "--retry_failed" in section and "part-*.jsonl" in section
+
+
+def test_without_failures_there_is_no_section():
+    assert failed_images(run_facts.facts(report=run_facts.report(failures={}))) == ""
+
+
+def test_if_no_other_try_helps_it_says_so():
+    assert "Mend or remove these images" in failed_images(run_facts.facts(retry=""))
+
+
+def test_examples_and_groups_are_bounded():
+    errors = {f"Error{number:03d}": 10**6 for number in range(100)}
+    failures = [FailedImage(b"k", "read", "Error000", "m" * 10**5, False, b"x" * 10**6)] * 1000
+    section = failed_images(run_facts.facts(report=run_facts.report(failures={"read": errors}), failures=failures))
+    assert section.count("<article") == MAX_GROUPS and section.count("<b title") == MAX_EXAMPLES
+    assert "and 999,994 more" in section and "76 more kinds of failure" in section and "<img" not in section
+    assert len(section) < 20_000
+
+
+def test_a_command_is_text():
+    assert "--input &#x27;&lt;b&gt;&#x27;" in command("--input '<b>'", "retry")

@@ -1,0 +1,58 @@
+"""The sections with images."""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from pipeline.report.page import pictures
+from pipeline.report.page.neighbours import cosines, near_duplicates, nearest
+from pipeline.report.page.principal_components import plane
+from tests import run_facts
+
+
+def test_the_contact_sheet_shows_the_nearest():
+    sample = run_facts.sample()
+    similar = cosines(sample.vectors)
+    near = nearest(similar)
+    section = pictures.contact_sheet(sample, similar, near, 1000)
+    assert "a sample of 24 of 1,000 images" in section and "<summary>12 more</summary>" in section
+    first = re.search(r'<ol class="near">(.*?)</ol>', section)[1]
+    shown = [(int(row), cosine) for row, cosine in re.findall(r't(\d+)"[^>]*></span>([\d.-]+)<', first)]
+    assert shown == [(row, f"{similar[0, row]:.2f}") for row in near[0]]
+
+
+def test_near_duplicates_are_grouped():
+    sample = run_facts.sample()
+    sample.vectors[7] = sample.vectors[3] * 2
+    similar = cosines(sample.vectors)
+    section = pictures.near_duplicates(sample, similar, near_duplicates(similar))
+    assert "2 of these 24 images are in 1 group" in section and "2 images <small>cosine 1.000" in section
+    assert re.findall(r"<span title=[^>]*>(\d+).jpg", section) == ["003", "007"]
+    assert "No two of these 24 images" in pictures.near_duplicates(sample, similar, [])
+
+
+def test_groups_and_members_are_bounded():
+    sample = run_facts.sample(500)
+    sample.vectors[:400] = np.repeat(sample.vectors[:2], 200, axis=0)
+    similar = cosines(sample.vectors)
+    groups = [*near_duplicates(similar), *([number, number + 1] for number in range(400, 480, 2))]
+    section = pictures.near_duplicates(sample, similar, groups)
+    assert section.count("<h3>") == 16 and "and 26 more groups" in section
+    assert "200 images, 192 of them not shown" in section
+
+
+def test_every_image_has_a_dot_on_the_map():
+    sample = run_facts.sample()
+    similar = cosines(sample.vectors)
+    section = pictures.image_map(sample, *plane(sample.vectors), similar, nearest(similar))
+    places = [float(value) for value in re.findall(r'c[xy]="([\d.]+)%"', section)]
+    assert len(places) == 48 and min(places) >= 4 and max(places) <= 96
+    assert section.count('tabindex="0"') == 1
+
+
+def test_thumbnails_are_bounded():
+    sample = run_facts.sample(500)
+    large = dataclasses.replace(sample, thumbnails=(b"x" * 10_000,) * 500)
+    assert pictures.style(sample).count("\n") == 499
+    assert len(pictures.style(large)) < 2_600_000 and pictures.style(large).count("\n") == 189

@@ -1,0 +1,24 @@
+"""The sections of time and settings."""
+
+from pipeline.report.page.times import settings, times
+from tests import run_facts
+
+
+def test_the_split_of_the_time_and_the_speed():
+    section = times(run_facts.report())
+    assert "starting 0.5 s, listing 0.1 s, reading, decoding, embedding 2.5 s, finishing 0.4 s" in section
+    assert "comparing" not in section
+    assert "32 images/s at best" in section and "<span>1.0 s</span>" in section and "<span>2.0 s</span>" in section
+    assert section.index('"row">decode') < section.index('"row">embed')
+
+
+def test_a_report_of_an_earlier_version_has_no_speed():
+    section = times({key: value for key, value in run_facts.report().items() if key not in ("speed", "phases")})
+    assert "Images per second" not in section and "What the run did" not in section and "decode" in section
+
+
+def test_settings_and_the_command():
+    report = run_facts.report(inputs=[f"gs://bucket/{number}/*" for number in range(50)])
+    section = settings(report, "python run_pipeline.py --input '<b>'")
+    assert "<dd>32×32</dd>" in section and "and 30 more" in section and "&lt;b&gt;" in section
+    assert "The same again" not in settings(report, "")

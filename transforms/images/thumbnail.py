@@ -1,0 +1,57 @@
+"""Small JPEGs of images, for people. No Beam, no TensorFlow."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from transforms.images import fast_jpeg
+
+SIDE = 96
+_QUALITY = 75
+_MAX_PIXELS = 50_000_000
+
+
+def of_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Returns a JPEG of at most SIDE pixels on the longer side.
+
+    Args:
+      pixels: RGB, uint8 (height, width, 3).
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if fast_jpeg.simplejpeg is not None:
+        small = fast_jpeg.resized(np.ascontiguousarray(pixels), None, size)
+        encoded: bytes = fast_jpeg.simplejpeg.encode_jpeg(small, quality=_QUALITY)
+        return encoded
+    return _encoded(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def brightness(pixels: npt.NDArray[np.uint8]) -> float:
+    """Returns the mean of the pixels of an image, uint8 (height, width, 3), from 0 to 255: of one pixel in 16."""
+    return float(pixels[::4, ::4].mean())
+
+
+def of_broken(encoded: bytes) -> bytes:
+    """Returns a thumbnail of as much of a truncated or broken JPEG as can be decoded; b"" if nothing can.
+
+    What is missing is grey. Broken images of other formats have no thumbnail.
+    """
+    if fast_jpeg.simplejpeg is None:
+        return b""
+    try:
+        height, width, *_ = fast_jpeg.simplejpeg.decode_jpeg_header(encoded)
+        if height * width > _MAX_PIXELS:
+            return b""
+        # It decodes at the smallest of 1/8 … 1/1 of the size that has these many pixels.
+        return of_pixels(fast_jpeg.simplejpeg.decode_jpeg(encoded, "RGB", True, True, SIDE, SIDE, 8, strict=False))
+    except Exception:  # noqa: BLE001 - a broken file may raise anything, and a page shows its name alone
+        return b""
+
+
+def _encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
