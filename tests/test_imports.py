@@ -203,3 +203,13 @@ def test_public_names_are_found_where_they_are_used():
         assert getattr(transforms, name).__module__ == f"transforms.{transforms._MODULES[name]}"
     with pytest.raises(AttributeError, match="no attribute 'ReadImage'"):
         _ = transforms.ReadImage
+
+
+def test_the_page_of_a_run_is_imported_only_where_it_is_written():
+    """A run with --no_html imports nothing of it."""
+    page = "pipeline.report.page", "pipeline.report.write_page", "pipeline.report.sampling"
+    assert {
+        module
+        for module in MODULES
+        if not under({module}, *page) and under(imports(module, top_level_only=True), *page)
+    } == set()

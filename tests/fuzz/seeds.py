@@ -16,8 +16,11 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from pipeline.claim import Claim
+from pipeline.report.page import drift
+from pipeline.report.page.neighbours import cosines, nearest
 from pipeline.report.run_report import COUNTS, RunReport
 from tests import data_generation as data
+from tests import run_facts
 from transforms.encoding import examples, tfrecord
 from transforms.encoding.parquet import ParquetFormat
 from transforms.images import decoding
@@ -183,6 +186,12 @@ def reports() -> list[bytes]:
     )
     fields: Mapping[str, object] = dataclasses.asdict(report)
     return [report.to_json().encode(), json.dumps(fields).encode("utf-16"), b"{}"]
+
+
+def statistics() -> list[bytes]:
+    samples = [run_facts.sample(images, 4) for images in (9, 1)]
+    stored = [drift.statistics(sample, "d", nearest(cosines(sample.vectors))) for sample in samples]
+    return [*(each.to_json().encode() for each in stored if each), b"{}"]
 
 
 def claims() -> list[bytes]:

@@ -28,6 +28,7 @@ from PIL import Image
 
 from pipeline import claim as claims
 from pipeline.claim import Claim
+from pipeline.report.page import drift
 from pipeline.report.run_report import RunReport
 from pipeline.report.summary import summary
 from tests import data_generation as data
@@ -309,6 +310,15 @@ def report(content: bytes) -> None:
     assert again.to_json() == written.to_json()
 
 
+def statistics(content: bytes) -> None:
+    """Reads the statistics in the page of an earlier run, and compares them with those of another run."""
+    with contextlib.suppress(ValueError):
+        before = drift.Statistics.from_json(content.decode(errors="replace"))
+        between = drift.between(before, dataclasses.replace(before, images=before.images + 1))
+        assert between is None or between.shift >= 0
+        assert drift.Statistics.from_json(before.to_json()).to_json() == before.to_json()
+
+
 def claim(content: bytes) -> None:
     held = Claim.of_bytes(content)
     if held is None:
@@ -388,6 +398,7 @@ def all_targets() -> dict[str, Target]:
         "parquet": Target(parquet_files, seeds.parquet_files),
         "lists": Target(lists, seeds.lists),
         "report": Target(report, seeds.reports, repairs.json_values),
+        "statistics": Target(statistics, seeds.statistics, repairs.json_values),
         "claim": Target(claim, seeds.claims, repairs.json_values),
         "keys": Target(key_texts, seeds.keys),
         "names": Target(names, lambda: [b"/a/20260102T030405.678Z-embedded-0a.tfrecord", b"\2\0ab", *seeds.keys()]),
