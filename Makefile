@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/demo
 	$(BIN)/python run_pipeline.py
+	@echo "Look at it: $$(ls -t output/runs/*.html | head -n 1)"
 
 check: lint
 	$(BIN)/python -m pytest -m 'not slow' --numprocesses=auto --maxprocesses=4 --dist=worksteal
