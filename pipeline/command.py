@@ -1,10 +1,11 @@
 """The frame of this project's commands: exit codes, a parser, and errors in one line."""
 
 import argparse
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipeline.console import console, discard
 from transforms.one_line import one_line
@@ -15,6 +16,11 @@ DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 class Parser(argparse.ArgumentParser):
     """Raises ValueError for a wrong flag. argparse itself would print the usage of all flags, and exit."""
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        # So that `--pixel_range -1..1` and `--pixel_mean -1,0,1` have values, as `-1` would be one.
+        self._negative_number_matcher = re.compile(r"^-[\d.][\d.,-]*$")
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
@@ -41,7 +47,8 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
     Args:
       flags: the parser of the command.
       argv: the arguments; None for those of this process.
-      work: takes the parsed flags and returns the text to print, or that text and the exit code, DONE or FAILED.
+      work: takes the parsed flags, and with them `screen`, a stream for its progress. It returns the text to print, or
+        that text and the exit code, DONE or FAILED.
     """
     name = flags.prog.rpartition(".")[2]
     try:
@@ -50,6 +57,7 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
         sys.stderr.write(f"{name}: {one_line(error)}\n")
         return WRONG
     with console(args.verbose) as terminal:
+        args.screen = terminal.screen
         try:
             result = work(args)
             message, code = result if isinstance(result, tuple) else (result, DONE)

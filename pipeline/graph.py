@@ -173,7 +173,7 @@ def _decode(
     if config.decode_processes:
         decode = DecodeInProcesses(
             model.image_size,
-            config.resize_mode,
+            model.preprocessing.resizing,
             config.max_pixels,
             attempt.quarantine,
             config.batch_size,
@@ -185,7 +185,7 @@ def _decode(
     else:
         decode = DecodeImages(
             model.image_size,
-            config.resize_mode,
+            model.preprocessing.resizing,
             config.max_pixels,
             attempt.journals,
             attempt.quarantine,

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import command
-from pipeline.parser import add_batch_size, add_billing_project, add_model_flags
+from pipeline import command, model_flags, spread
+from pipeline.parser import add_batch_size, add_billing_project
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> command.Parser:
     parser = command.parser("inspect_model", "Shows a model's properties, and its speed and memory here.", _EXAMPLES)
     parser.add_argument("handle", help="a model, as --model of run_pipeline.py takes it")
-    add_model_flags(parser)
+    model_flags.add(parser)
     add_batch_size(parser)
     add_billing_project(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -38,12 +38,12 @@ def _parser() -> command.Parser:
 def _inspect(flags: argparse.Namespace) -> str:
     spec = resolve(
         flags.handle,
-        flags.image_size,
-        flags.resize_mode,
-        flags.model_signature,
-        flags.model_tags,
-        flags.billing_project,
-        flags.model_output,
+        signature=flags.model_signature,
+        tags=flags.model_tags,
+        billing_project=flags.billing_project,
+        output=flags.model_output,
+        choices=model_flags.choices(flags),
+        normalize=flags.normalize,
     )
     facts: dict[str, Any] = {
         "name": spec.name,
@@ -52,7 +52,10 @@ def _inspect(flags: argparse.Namespace) -> str:
         **_signatures(spec),
         **_interface(spec),
         "image_size": "x".join(map(str, spec.image_size)),
+        "preprocessing": spec.preprocessing.text(),
         "dimension": spec.dimension,
+        **({"vectors": "of length 1"} if spec.normalize else {}),
+        **_spread(spec),
         **_cost(spec, flags.batch_size),
         "digest": spec.digest,
     }
@@ -104,6 +107,15 @@ def _interface(spec: ModelSpec) -> dict[str, Any]:
         "images": f"{interface.dtype} {'NCHW' if interface.channels_first else 'NHWC'}, "
         f"{interface.batch_size or 'any number'} a call",
     }
+
+
+def _spread(spec: ModelSpec) -> dict[str, Any]:
+    """Returns the median cosine between sample images and a warning, if any; an empty dict for a bundled model."""
+    found = spread.finding(spec)
+    if found is None:
+        return {}
+    text = spread.warning(spec, found)
+    return {"spread": f"median cosine {found.spread:.3f} between sample images"} | ({"warning": text} if text else {})
 
 
 def _cost(spec: ModelSpec, batch_size: int) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             return _show(config, beam_args, beam_options, terminal)
         check.check_inputs(config)
         model = precision.resolved(config, runners.is_local(beam_options))
+        model = _tried(model, terminal)
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
         if finished := check.finished(config, model) if config.is_named else None:
@@ -134,6 +135,16 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         print(f"the job was submitted; its report will be {path}")
     discard(terminal)
     return DONE
+
+
+def _tried(model: ModelSpec, terminal: Console) -> ModelSpec:
+    """Returns a model with the spread of its vectors, and warns if it seems to get other pixels than it expects."""
+    from pipeline import spread
+
+    found = spread.finding(model)
+    if text := spread.warning(model, found):
+        terminal.screen.write(f"{text}\n")
+    return dataclasses.replace(model, spread=found.spread if found else None)
 
 
 def _of_unfinished_run(

@@ -11,10 +11,11 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import flags, presets
+from pipeline import flags, model_flags, presets
 from pipeline.parser import SAMPLES_OUTPUT, build_parser
 from transforms.decoders.job import ONE_A_CORE
 from transforms.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
+from transforms.models.preprocessing import Choices
 
 SAMPLES = str(Path(__file__).parent / "samples" / "images" / "*")
 
@@ -66,8 +67,8 @@ class EmbedConfig:
     make_latest: bool
     batch_size: int
     precision: str
-    image_size: tuple[int, int] | None
-    resize_mode: str
+    preprocessing: Choices
+    normalize: bool
     max_pixels: int
     max_failure_rate: float
     top_classes: int
@@ -134,8 +135,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         make_latest=args.make_latest,
         batch_size=args.batch_size or presets.batch_size(args.preset),
         precision=args.precision,
-        image_size=args.image_size,
-        resize_mode=args.resize_mode,
+        preprocessing=model_flags.choices(args),
+        normalize=args.normalize,
         max_pixels=args.max_pixels,
         max_failure_rate=args.max_failure_rate,
         top_classes=args.top_classes,

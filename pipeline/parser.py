@@ -7,7 +7,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-from pipeline import flags, presets
+from pipeline import flags, model_flags, presets
 from pipeline.command import Parser
 from transforms.concurrent import in_flight
 from transforms.decoders.job import ONE_A_CORE, TIMEOUT_DEFAULT
@@ -105,7 +105,7 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
         ".tflite) or a directory with one, or a .tar.gz of such a directory, local or gs:// "
         "(default: %(default)s)",
     )
-    add_model_flags(group)
+    model_flags.add(group)
     group.add_argument(
         "--batch_size",
         type=flags.positive,
@@ -329,40 +329,6 @@ def _add_dry_run(group: argparse._ActionsContainer) -> None:
     )
 
 
-def add_model_flags(group: argparse._ActionsContainer) -> None:
-    """Adds the flags that say how a model is used, which become part of its digest."""
-    group.add_argument(
-        "--image_size",
-        type=flags.image_size,
-        metavar="HxW",
-        help="height and width of the images that the model gets, in pixels, as in 224x224 (default: the model's own)",
-    )
-    group.add_argument(
-        "--resize_mode",
-        choices=decoding.RESIZE_MODES,
-        default="stretch",
-        help="stretch to the size, crop the centre, or pad with black (default: %(default)s)",
-    )
-    group.add_argument(
-        "--model_signature",
-        metavar="NAME",
-        help="signature of a SavedModel to call, as in image_feature_vector (default: the model itself if it is "
-        "callable, else serving_default; for a TF1 Hub module default)",
-    )
-    group.add_argument(
-        "--model_tags",
-        metavar="TAG,TAG",
-        type=_tags,
-        help="graph variant of a TF1 Hub module, as in train (default: none, the variant for inference)",
-    )
-    group.add_argument(
-        "--model_output",
-        metavar="NAME",
-        help="output of an ONNX, OpenVINO IR or TFLite model that holds the vectors, as in pooler_output (default: its "
-        "only output; a model with several needs the flag)",
-    )
-
-
 def add_billing_project(group: argparse._ActionsContainer) -> None:
     """Adds the flag for the project that pays for requests to Cloud Storage."""
     group.add_argument(
@@ -406,10 +372,6 @@ def _output_formats(text: str) -> tuple[str, ...]:
             f"{text!r}: expected {', '.join(OUTPUT_FORMATS)}, or {','.join(OUTPUT_FORMATS)} for both"
         )
     return tuple(each for each in OUTPUT_FORMATS if each in formats)
-
-
-def _tags(text: str) -> tuple[str, ...]:
-    return tuple(tag for tag in text.split(",") if tag)
 
 
 def _max_pixels(text: str) -> int:

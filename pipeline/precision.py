@@ -1,11 +1,10 @@
 """The precision that a model computes in: the one of --precision, or with `auto` the best one on this machine."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.options import SAMPLES, EmbedConfig
-from transforms.images import decoding
+from pipeline.options import EmbedConfig
+from pipeline.sample_pixels import sample_pixels
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec, in_precision
 
@@ -55,12 +54,12 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
     """
     model = resolve(
         config.model,
-        config.image_size,
-        config.resize_mode,
-        config.model_signature,
-        config.model_tags,
-        config.billing_project,
-        config.model_output,
+        signature=config.model_signature,
+        tags=config.model_tags,
+        billing_project=config.billing_project,
+        output=config.model_output,
+        choices=config.preprocessing,
+        normalize=config.normalize,
     )
     if config.precision == model.precision:
         return model
@@ -89,7 +88,7 @@ def _measured(config: EmbedConfig, model: ModelSpec, machine: Machine) -> ModelS
     others = [precision for precision in candidates if precision != model.precision]
     if not others:
         return model
-    pixels = _samples(model, config.resize_mode)
+    pixels = sample_pixels(model)
     # Float32 is measured before another precision is loaded. In TensorFlow that changes how every model of the process
     # computes.
     in_float32 = machine.load(model, config.batch_size)
@@ -108,14 +107,6 @@ def _measured(config: EmbedConfig, model: ModelSpec, machine: Machine) -> ModelS
         if other_speed >= LEAST_SPEED_UP * float32_speed:
             return measured_spec
     return model
-
-
-def _samples(model: ModelSpec, resize_mode: str) -> Any:
-    """Returns the sample images at the size of the model, uint8 (n, height, width, 3)."""
-    import numpy as np
-
-    files = sorted(Path(SAMPLES).parent.glob(Path(SAMPLES).name))
-    return np.stack([decoding.decode(file.read_bytes(), model.image_size, resize_mode).pixels for file in files])
 
 
 def _cosines(a: Any, b: Any) -> Any:

@@ -1,6 +1,7 @@
 """The command that copies a model to a directory or bucket, so that the workers of a job need no hub."""
 
 import argparse
+import hashlib
 import os
 import shutil
 import sys
@@ -49,7 +50,7 @@ def _stage(flags: argparse.Namespace) -> str:
         if not locations.is_local(destination):
             raise ValueError(f"destination={destination!r}: expected a local directory, or gs://BUCKET/NAME")
         destination = os.path.abspath(destination)  # noqa: PTH100 - replaces a link, not its target
-    from transforms.models import handles, notes
+    from transforms.models import handles, notes, preprocessing_files
 
     entry = catalog.HUB.get(flags.handle)
     handle = entry.handle if entry else flags.handle
@@ -58,7 +59,9 @@ def _stage(flags: argparse.Namespace) -> str:
         raise ValueError(f"model={flags.handle!r} is one file: copy it yourself, and give its path as --model")
     size = _recorded_size(path) or (entry.image_size if entry else None)
     digest = handles.files_digest(path)
-    note = notes.text(image_size=size, handle=handle, files_digest=digest).encode()
+    beside = preprocessing_files.text(path)
+    told = {"preprocessing": hashlib.sha256(beside.encode()).hexdigest()} if beside else {}
+    note = notes.text(image_size=size, handle=handle, files_digest=digest, **told).encode()
     contents = _contents(path)
     if _note(destination, contents, flags.billing_project) == note:
         outcome = "it is there already"

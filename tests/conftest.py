@@ -27,7 +27,7 @@ _SHARED = "BEAM_IMAGE_EMBEDDINGS_TESTS"
 
 # What takes seconds to make, and so makes slow tests: servers, environments, distributions, large models.
 _SLOW_FIXTURES = {
-    *("cloud", "server", "paging", "storage_url", "bigquery_url", "bigquery_runs"),
+    *("cloud", "postgres", "server", "paging", "storage_url", "bigquery_url", "bigquery_runs"),
     *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2"),
 }
 
@@ -129,7 +129,7 @@ def _forget_clients() -> None:
 @pytest.fixture(scope="session")
 def model() -> ModelSpec:
     """The bundled model, with its own image size."""
-    return catalog.bundled(catalog.DEFAULT, None, "stretch")
+    return catalog.bundled(catalog.DEFAULT)
 
 
 def _imported(network: str, version: int, *heads: str) -> dict[str, ImportReport]:

@@ -14,6 +14,7 @@ from transforms import counters, journal
 from transforms.blocks import Blocks
 from transforms.decoders import job, pool
 from transforms.images import decoding
+from transforms.images.resizing import Resizing
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageInfo, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
@@ -36,7 +37,7 @@ class DecodeImages(Stage):
 
     Attributes:
       size: (height, width) of the model's input, in pixels.
-      resize_mode: one of decoding.RESIZE_MODES.
+      resizing: how images are brought to that size; a name of resizing.RESIZE_MODES for the default of that mode.
       max_pixels: the most pixels that an image's header may announce.
       journals: the first half of the paths of local files that name the images being decoded; None for no such files.
       quarantine: keys of images that are not decoded, because they have killed a process more than once.
@@ -47,14 +48,15 @@ class DecodeImages(Stage):
     """
 
     size: tuple[int, int]
-    resize_mode: str = "stretch"
+    resizing: Resizing | str = "stretch"
     max_pixels: int = decoding.MAX_PIXELS_DEFAULT
     journals: str | None = None
     quarantine: frozenset[bytes] = frozenset()
     batch_size: int = BATCH_SIZE_DEFAULT
 
     def __post_init__(self) -> None:
-        decoding.check_settings(self.size, self.resize_mode, self.max_pixels)
+        self.resizing = Resizing.of(self.resizing)
+        decoding.check_settings(self.size, self.max_pixels)
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
 
@@ -67,7 +69,7 @@ class _Decode(beam.DoFn):
     def __init__(self, settings: DecodeImages):
         self._size = settings.size
         self._batch_size = settings.batch_size
-        self._resize_mode = settings.resize_mode
+        self._resizing = settings.resizing
         self._max_pixels = settings.max_pixels
         self._journals = settings.journals
         self._quarantine = settings.quarantine
@@ -118,7 +120,7 @@ class _Decode(beam.DoFn):
         """Decodes an image into the next place of the block."""
         try:
             decoded = decoding.decode(
-                image.encoded, self._size, self._resize_mode, self._max_pixels, out=self._blocks.next_pixels
+                image.encoded, self._size, self._resizing, self._max_pixels, out=self._blocks.next_pixels
             )
         except decoding.ImageError as error:
             # On a machine with more memory, another try may help.

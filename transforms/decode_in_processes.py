@@ -14,6 +14,7 @@ from transforms.cores import usable_cores
 from transforms.decoders import pool
 from transforms.decoders.job import JOB_KEY_BYTES, ONE_A_CORE, STAGE, TIMEOUT_DEFAULT, Done, Settings
 from transforms.images import decoding
+from transforms.images.resizing import Resizing
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
 from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
@@ -40,7 +41,7 @@ class DecodeInProcesses(Stage):
     (1, 224, 224, 3)
 
     Attributes:
-      size, resize_mode, max_pixels, quarantine, batch_size: see DecodeImages.
+      size, resizing, max_pixels, quarantine, batch_size: see DecodeImages.
       processes: of each worker process; ONE_A_CORE for as many as the worker has cores.
       timeout: seconds that decoding one image may take.
       read_concurrency, billing_project: see ReadImages. The processes of a worker share the number of files in flight.
@@ -50,7 +51,7 @@ class DecodeInProcesses(Stage):
     """
 
     size: tuple[int, int]
-    resize_mode: str = "stretch"
+    resizing: Resizing | str = "stretch"
     max_pixels: int = decoding.MAX_PIXELS_DEFAULT
     quarantine: frozenset[bytes] = frozenset()
     batch_size: int = BATCH_SIZE_DEFAULT
@@ -60,7 +61,8 @@ class DecodeInProcesses(Stage):
     billing_project: str | None = None
 
     def __post_init__(self) -> None:
-        decoding.check_settings(self.size, self.resize_mode, self.max_pixels)
+        self.resizing = Resizing.of(self.resizing)
+        decoding.check_settings(self.size, self.max_pixels)
         in_flight.check_concurrency(self.read_concurrency)
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
@@ -83,7 +85,7 @@ class _Decode(beam.DoFn):
         self._settings = Settings(
             processes,
             attributes.size,
-            attributes.resize_mode,
+            Resizing.of(attributes.resizing),
             attributes.max_pixels,
             max(1, attributes.read_concurrency // processes),
             attributes.billing_project,

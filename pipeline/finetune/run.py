@@ -8,6 +8,7 @@ Flags → training data → model → training → a directory that appears when
 import contextlib
 import dataclasses
 import math
+import shutil
 import sys
 import time
 import traceback
@@ -51,6 +52,7 @@ class _Task:
       training, validation: batches of both sides; validation is None where its side is empty.
       module, image_size: the module below the classifier, and the (height, width) of its images in pixels; None for a
         linear probe.
+      beside: name → file with the preprocessing of the module.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class _Task:
     validation: "tf.data.Dataset | None"
     module: Any = None
     image_size: tuple[int, int] | None = None
+    beside: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,6 +143,9 @@ def train(config: FinetuneConfig, streams: Console) -> FinetuneReport:
         export.write_classifier(task.model, task.split.classes, output / CLASSIFIER)
         if task.module is not None and task.image_size is not None:
             export.write_module(task.module, task.image_size, output / MODULE)
+            for name, file in task.beside.items():
+                for written in (CLASSIFIER, MODULE):
+                    shutil.copyfile(file, output / written / name)
         seconds = {"training": training_end - training_start, "all": time.monotonic() - start}
         report = reports.compose(
             config, task.kind, task.source, task.split, task.bad, fitted.history, fitted.best_epoch, seconds
@@ -151,12 +157,14 @@ def train(config: FinetuneConfig, streams: Console) -> FinetuneReport:
 def _images_task(config: FinetuneConfig) -> _Task:
     directory, recorded_size = _resolve(config.model)
     from pipeline.finetune import inputs  # imports Beam, for its filesystems
+    from transforms.models import preprocessing_files
 
+    beside = preprocessing_files.choices(directory)
     split = training_set.split(inputs.image_labels(config.train), config.validation_fraction)
     from transforms.models.training import classifier, image_batches
 
     module = classifier.load_module(directory)
-    size = config.image_size or classifier.fixed_image_size(module) or recorded_size
+    size = config.image_size or classifier.fixed_image_size(module) or recorded_size or beside.image_size
     if size is None:
         raise ValueError(f"model={config.model!r} does not tell which size its images have: give --image_size HxW")
     model = classifier.image_classifier(
@@ -167,7 +175,9 @@ def _images_task(config: FinetuneConfig) -> _Task:
         batch_norm_momentum=config.batch_norm_momentum,
         seed=config.seed,
     )
-    batches = image_batches.ImageBatches(inputs.read_image, split.classes, size, config.batch_size)
+    batches = image_batches.ImageBatches(
+        inputs.read_image, split.classes, size, config.batch_size, beside.preprocessing()
+    )
     batches.check(split)
     return _Task(
         kind="full" if config.trainable else "frozen",
@@ -179,6 +189,7 @@ def _images_task(config: FinetuneConfig) -> _Task:
         validation=batches.validation(split.validation) if split.validation else None,
         module=module,
         image_size=size,
+        beside=preprocessing_files.find(directory),
     )
 
 

@@ -65,7 +65,6 @@ def _quote(config: EmbedConfig, dry: DryRun, model: ModelSpec, plain: Workers, g
     prices = bill.read_prices(dry.prices)
     speed = speeds.measure(
         model,
-        resize_mode=config.resize_mode,
         batch_size=config.batch_size,
         sample=dry.sample or SAMPLES,
         images_per_second=dry.images_per_second,
@@ -95,20 +94,32 @@ def _in_float32(config: EmbedConfig) -> ModelSpec:
     if config.model in catalog.BUNDLED:
         return resolve(
             config.model,
-            config.image_size,
-            config.resize_mode,
-            config.model_signature,
-            config.model_tags,
+            signature=config.model_signature,
+            tags=config.model_tags,
             output=config.model_output,
+            choices=config.preprocessing,
+            normalize=config.normalize,
         )
-    size = config.image_size
+    size = config.preprocessing.image_size
     if locations.is_gcs(config.model) and not size:
         raise ValueError(
             f"--model {config.model!r} is in Cloud Storage, which a dry run does not read: give --image_size HxW too"
         )
     tags = config.model_tags or ()
     signature, output = config.model_signature or "", config.model_output or ""
-    return ModelSpec(config.model, "tf2", config.model, signature, tags, 0, size or (1, 1), "", output=output)
+    return ModelSpec(
+        name=config.model,
+        format="tf2",
+        location=config.model,
+        signature=signature,
+        tags=tags,
+        dimension=0,
+        image_size=size or (1, 1),
+        digest="",
+        output=output,
+        preprocessing=config.preprocessing.preprocessing(),
+        normalize=config.normalize,
+    )
 
 
 def _publication(config: EmbedConfig, options: PipelineOptions) -> Publication | None:

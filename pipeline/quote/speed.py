@@ -7,6 +7,7 @@ from typing import Any
 
 from transforms.cores import usable_cores
 from transforms.images import decoding
+from transforms.images.resizing import Resizing
 from transforms.models.spec import ModelSpec
 from transforms.storage import files, locations
 
@@ -46,14 +47,11 @@ class Speed:
         return round(self.decode + self.python, 6)
 
 
-def measure(
-    model: ModelSpec, *, resize_mode: str, batch_size: int, sample: str, images_per_second: float | None, has_gpu: bool
-) -> Speed:
+def measure(model: ModelSpec, *, batch_size: int, sample: str, images_per_second: float | None, has_gpu: bool) -> Speed:
     """Measures decoding, and also embedding unless a flag has its speed, on a few images on this machine.
 
     Args:
       model: the model to embed with.
-      resize_mode: see `decoding.decode`.
       batch_size: images per call of the model.
       sample: a pattern of local images.
       images_per_second: of a worker with a GPU; None to measure on this machine's CPU.
@@ -63,7 +61,7 @@ def measure(
       ValueError: if there is nothing to decode, or the model is not on this machine.
     """
     encoded = [files.read(file.path) for file in files.match(sample, limit=_SAMPLED)]
-    decode_seconds, pixels = _decoding(encoded, model.image_size, resize_mode)
+    decode_seconds, pixels = _decoding(encoded, model.image_size, model.preprocessing.resizing)
     if not pixels:
         raise ValueError(f"--sample {sample!r}: expected images that can be decoded, found none among {len(encoded)}")
     mean_bytes = sum(map(len, encoded)) // len(encoded)
@@ -84,14 +82,14 @@ def measure(
     )
 
 
-def _decoding(encoded: Sequence[bytes], size: tuple[int, int], resize_mode: str) -> tuple[float, list[Any]]:
+def _decoding(encoded: Sequence[bytes], size: tuple[int, int], resizing: Resizing) -> tuple[float, list[Any]]:
     """Returns seconds per image on one core, and the pixels of the images that can be decoded."""
     pixels, seconds = [], 0.0
     for content in encoded:
         try:
-            decoding.decode(content, size, resize_mode)  # the first call loads the codec
+            decoding.decode(content, size, resizing)  # the first call loads the codec
             start = time.perf_counter()
-            decoded = decoding.decode(content, size, resize_mode)
+            decoded = decoding.decode(content, size, resizing)
             seconds += time.perf_counter() - start
         except decoding.ImageError:
             continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from pipeline import spread
 from pipeline.options import EmbedConfig
 from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
@@ -23,6 +24,8 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest']}",
     ]
+    if cosine := spread.too_large(report.model):
+        lines.append(f"  warning   vectors of different photographs hardly differ: median cosine {cosine:.3f}")
     if config.output:
         vectors = vector_files.directory(config.output, report.run_id)
         lines += [

@@ -174,9 +174,7 @@ def _with_pictures(sample: Sample, config: EmbedConfig, elapsed: float) -> Sampl
         try:
             encoded = read_image.read(ImageRef(sample.keys[row]), config.billing_project).encoded
             size = thumbnail.SIDE, thumbnail.SIDE
-            pictures[row] = thumbnail.of_pixels(
-                decoding.decode(encoded, size, config.resize_mode, config.max_pixels).pixels
-            )
+            pictures[row] = thumbnail.of_pixels(decoding.decode(encoded, size, max_pixels=config.max_pixels).pixels)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, and a page does without
             _LOG.info("no picture of %r: %s", sample.keys[row], error)
     return dataclasses.replace(sample, thumbnails=tuple(pictures))

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import recorded_model
 from pipeline.verify.findings import Findings, counted
 from pipeline.verify.identities import identity
 from pipeline.verify.input_images import Image
 from pipeline.verify.record_file import Record
 from transforms import keys
 from transforms.images import decoding
-from transforms.models.spec import ModelSpec, in_precision
+from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 from transforms.records import ImageRef
 from transforms.storage import read_image
@@ -76,31 +77,20 @@ def check(
             records = {key: record for key, record in sample.records.items() if record.model_digest == digest}
             spec = _resolved(models.get(digest), digest.decode(), billing_project, findings)
             if spec is not None:
-                pixels = _decoded(records, spec[0], spec[1], listing, billing_project, findings)
-                compared += _compare(records, spec[0], pixels, findings)
+                pixels = _decoded(records, spec, listing, billing_project, findings)
+                compared += _compare(records, spec, pixels, findings)
         if number and not compared:
             findings.problem("the sample proves nothing", f"none of its {number:,} images could be compared")
 
 
 def _resolved(
     model: Mapping[str, Any] | None, digest: str, billing_project: str | None, findings: Findings
-) -> tuple[ModelSpec, str] | None:
-    """Returns the model of a run, and how it resizes images, which a report tells by the digest alone."""
-    from transforms.models.resolve import resolve
-
+) -> ModelSpec | None:
+    """Returns the model of a run."""
     try:
         if model is None:
             raise ValueError("no report tells which model it is")
-        for resize_mode in decoding.RESIZE_MODES:
-            height, width = model["image_size"]
-            signature, tags = model["signature"] or None, tuple(model["tags"]) or None
-            handle = model["location"] or model["name"]
-            output = model.get("output") or None  # earlier versions did not write it
-            spec = resolve(handle, (height, width), resize_mode, signature, tags, billing_project, output)
-            spec = in_precision(spec, model["precision"], model.get("precision_cosine"))
-            if spec.digest == digest:
-                return spec, resize_mode
-        raise ValueError(f"{handle!r} is another model now")
+        return recorded_model.resolve(model, digest, billing_project)
     except Exception as error:  # noqa: BLE001 - a model is a program, and a hub's client has errors of its own
         findings.problem("the model of the sample cannot be used", f"digest {digest}: {one_line(error)}")
         return None
@@ -109,12 +99,12 @@ def _resolved(
 def _decoded(
     records: Mapping[bytes, Record],
     spec: ModelSpec,
-    resize_mode: str,
     listing: Callable[[], Iterable[Image]] | None,
     billing_project: str | None,
     findings: Findings,
 ) -> Iterator[tuple[bytes, npt.NDArray[np.uint8]]]:
     """Yields (key, pixels) of the images that have not changed since they were recorded."""
+    resizing = spec.preprocessing.resizing
     read = _in_shards(records, listing) if listing else _in_files(records, billing_project, findings)
     for key, version, encoded in read:
         record = records[key]
@@ -125,7 +115,7 @@ def _decoded(
                 findings.problem("an image of the sample has another SHA-256", keys.text(key))
             continue
         try:
-            yield key, decoding.decode(encoded, spec.image_size, resize_mode, decoding.MAX_PIXELS_LIMIT).pixels
+            yield key, decoding.decode(encoded, spec.image_size, resizing, decoding.MAX_PIXELS_LIMIT).pixels
         except decoding.ImageError as error:
             findings.problem("an image of the sample cannot be decoded", f"{keys.text(key)}: {one_line(error)}")
 

@@ -6,18 +6,22 @@ for a job that was launched from a template.
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 from google.api_core import exceptions, retry
 
+from pipeline import spread
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import tables
 from pipeline.warehouse.tables import RUN_COLUMNS, Staging
 from transforms import table_name
 from transforms.storage import files
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
+
+_LOG = logging.getLogger(__name__)
 
 # Counts the rows, and the invalid ones. A vector of zeros has no direction to compare.
 _GATE = """
@@ -173,12 +177,25 @@ def publish(publication: Publication, report: RunReport, before_publishing: Call
         if before_publishing:
             before_publishing()
         check(publication, report)
+        _warn_of_spread(report)
         _stage_run(publication, report)
         _commit(table, transaction(table, staging))
     if publication.make_latest:
         tables.show(table, report.model["digest"])
     tables.drop(staging)
     files.remove(publication.temp_location)
+
+
+def _warn_of_spread(report: RunReport) -> None:
+    """Logs that vectors hardly differ. The rows are published: an untrained model has such vectors too."""
+    if cosine := spread.too_large(report.model):
+        _LOG.warning(
+            "run %s: the median cosine between sample images is %.3f, more than %.2f: the model seems to get other "
+            "pixels than it was trained on",
+            report.run_id,
+            cosine,
+            spread.MOST,
+        )
 
 
 def transaction(table: str, staging: Staging) -> str:

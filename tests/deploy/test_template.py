@@ -259,7 +259,7 @@ def test_a_model_that_the_image_brings_is_the_workers_too(cloud, buckets, tmp_pa
 
 
 def test_no_other_model_of_the_launchers_machine_is_the_workers(monkeypatch):
-    spec = dataclasses.replace(catalog.bundled(catalog.DEFAULT, None, "stretch"), location="/opt/model")
+    spec = dataclasses.replace(catalog.bundled(catalog.DEFAULT), location="/opt/model")
     runners.check_location(runners.beam_options(LAUNCHER[:1], ()), dataclasses.replace(spec, location="gs://a/b"))
     monkeypatch.setenv("BAKED_MODEL", "/opt/model")
     runners.check_location(runners.beam_options(LAUNCHER, ()), spec)

@@ -216,3 +216,17 @@ def onnx_models() -> list[bytes]:
 
 def notes() -> list[bytes]:
     return [b'{"image_size": [224, 224], "handle": "mobilenet"}', b'{"image_size": null}', b"[]", b"cat\ndog\n"]
+
+
+def preprocessing_files() -> list[bytes]:
+    """Returns files of Hugging Face's processors and of OpenCLIP."""
+    means = {"image_mean": [0.5, 0.5, 0.5], "image_std": 0.5, "do_normalize": True, "rescale_factor": 0.0039215686}
+    files = [
+        {"size": 256, "crop_size": 224, "image_processor_type": "CLIPImageProcessor", "resample": 3, **means},
+        {"size": {"height": 8, "width": 9}, "do_rescale": False, "do_normalize": False, "resample": 2},
+        {"size": {"shortest_edge": 224}, "crop_pct": 0.9, "image_processor_type": "ConvNext", "resample": 1, **means},
+        {"preprocess_cfg": {"size": [8, 9], "mean": [0, 0, 0], "std": [1, 1, 1], "resize_mode": "longest"}},
+        {"model_cfg": {"vision_cfg": {"image_size": 224}}},
+        {"size": 224, "interpolation": "bilinear", "fill_color": 0},
+    ]
+    return [json.dumps(file).encode() for file in files]

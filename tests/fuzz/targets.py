@@ -38,7 +38,8 @@ from transforms import journal, keys, read
 from transforms import list as listing
 from transforms.encoding import compressed, examples, parquet, tfrecord
 from transforms.images import decoding, fast_jpeg, jpeg_header
-from transforms.models import class_names, portable
+from transforms.images.resizing import RESIZE_MODES
+from transforms.models import class_names, portable, preprocessing_files
 from transforms.models import notes as model_notes
 from transforms.parts import Label
 from transforms.records import EncodedImage, Failure, ImageRef
@@ -113,7 +114,7 @@ def _decode(image_format: str, content: bytes) -> None:
     """Decodes a picture. Its first two bytes are the resize mode and the size."""
     if len(content) < 2:
         return
-    mode = decoding.RESIZE_MODES[content[0] % 3]
+    mode = RESIZE_MODES[content[0] % 3]
     size, encoded = (1 + content[0] % 64, 1 + content[1] % 64), content[2:]
     libraries = (fast_jpeg.simplejpeg, None) if image_format == "jpeg" else (fast_jpeg.simplejpeg,)
     usual, results = fast_jpeg.simplejpeg, []
@@ -354,6 +355,19 @@ def notes(content: bytes) -> None:
             reader(directory)
 
 
+def preprocessing(content: bytes) -> None:
+    """Reads the files beside a model that tell its preprocessing."""
+    directory = Path(_directory().name, "preprocessing")
+    directory.mkdir(exist_ok=True)
+    for name in preprocessing_files.NAMES:
+        (directory / name).write_bytes(content)
+        preprocessing_files.text(directory)
+        with contextlib.suppress(ValueError):
+            size = preprocessing_files.choices(directory).image_size
+            assert size is None or min(size) > 0
+        (directory / name).unlink()
+
+
 def onnx_files(content: bytes) -> None:
     """Reads which files an ONNX model names."""
     file = _file("m.onnx", content)
@@ -389,5 +403,6 @@ def all_targets() -> dict[str, Target]:
         "keys": Target(key_texts, seeds.keys),
         "names": Target(names, lambda: [b"/a/20260102T030405.678Z-embedded-0a.tfrecord", b"\2\0ab", *seeds.keys()]),
         "notes": Target(notes, seeds.notes, repairs.json_values),
+        "preprocessing": Target(preprocessing, seeds.preprocessing_files, repairs.json_values),
         "onnx": Target(onnx_files, seeds.onnx_models),
     }

@@ -11,6 +11,7 @@ import pytest
 from pipeline import options
 from transforms.decoders.job import ONE_A_CORE
 from transforms.images import decoding
+from transforms.models.preprocessing import Choices
 
 
 def test_defaults():
@@ -18,13 +19,13 @@ def test_defaults():
     assert others == []
     assert config.inputs == (options.SAMPLES,)
     assert config.output == str(Path("output").resolve())
-    assert (config.input_format, config.model, config.batch_size, config.image_size, config.resize_mode) == (
+    assert (config.input_format, config.model, config.batch_size, config.preprocessing) == (
         "images",
         "efficientnet_lite0",
         32,
-        None,
-        "stretch",
+        Choices(),
     )
+    assert not config.normalize
     assert (config.max_pixels, config.max_failure_rate) == (decoding.MAX_PIXELS_DEFAULT, 1.0)
     assert not config.overwrite and not config.verbose
     assert (config.output_table, config.read_concurrency, config.billing_project) == (None, 16, None)
@@ -34,7 +35,9 @@ def test_defaults():
 def test_everything_given(tmp_path):
     argv = (
         f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
-        "--overwrite --batch_size 8 --precision bfloat16 --image_size 300x200 --resize_mode pad --max_pixels 1000000 "
+        "--overwrite --batch_size 8 --precision bfloat16 --image_size 300x200 --resize_mode crop --max_pixels 1000000 "
+        "--pixel_mean 0.5,0.4,0.25 --pixel_std 1,0.5,0.25 --channels bgr --interpolation bicubic --crop_fraction 0.875 "
+        "--normalize "
         "--max_failure_rate 0.25 --verbose "
         "--model_signature image_feature_vector --model_tags train --model_output pooled "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
@@ -67,8 +70,16 @@ def test_everything_given(tmp_path):
         "make_latest": True,
         "batch_size": 8,
         "precision": "bfloat16",
-        "image_size": (300, 200),
-        "resize_mode": "pad",
+        "preprocessing": {
+            "image_size": (300, 200),
+            "mean": (0.5, 0.4, 0.25),
+            "std": (1.0, 0.5, 0.25),
+            "channels": "bgr",
+            "resize_mode": "crop",
+            "interpolation": "bicubic",
+            "crop_fraction": 0.875,
+        },
+        "normalize": True,
         "max_pixels": 1_000_000,
         "max_failure_rate": 0.25,
         "top_classes": 3,

@@ -1,5 +1,6 @@
 """pipeline.stage_model: a copy is complete, is recognized the next time, and has the model's digest."""
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -150,6 +151,19 @@ def test_an_onnx_model_with_its_external_data(tmp_path, capsys):
     assert "it is there already" in capsys.readouterr().out
 
 
+def test_the_preprocessing_comes_along(tmp_path, capsys):
+    source = onnx_models.write(tmp_path / "mine.onnx")
+    config = tmp_path / "preprocess_cfg.json"
+    for size in (8, 9):  # the second replaces the first, although the network is the same
+        config.write_text(json.dumps({"size": size}))
+        assert stage(source, tmp_path / "m", "--overwrite") == 0
+        assert "it is there already" not in capsys.readouterr().out
+        assert (tmp_path / "m" / "preprocess_cfg.json").read_text() == config.read_text()
+        staged = resolve(str(tmp_path / "m"))
+        assert staged.preprocessing.interpolation == "bicubic" and staged.image_size == (size, size)
+        assert staged.digest == resolve(str(source)).digest
+
+
 def test_a_model_of_another_format_is_not_replaced_unasked(tmp_path, capfd):
     source = onnx_models.write(tmp_path / "mine.onnx")
     assert stage(GOLDEN / "feature_vector_3", tmp_path / "m") == 0
@@ -187,6 +201,8 @@ def test_an_onnx_model_to_a_bucket_and_back(tmp_path, monkeypatch):
             assert spec.digest == expected.digest and spec.location == handle
         read = [path for _, path, *_ in front.requests if "alt=media" in path]
         assert len([path for path in read if "model.onnx" in path]) == 2  # once for the file, once for the directory
+        gcs.client().bucket("models").blob("m/preprocess_cfg.json").upload_from_string('{"size": 8}')
+        assert resolve("gs://models/m/model.onnx").preprocessing.interpolation == "bicubic"
         changed = bytes(60)
         gcs.client().bucket("models").blob("m/weights/w.bin").upload_from_string(changed)
         path = handles.local_path("gs://models/m/model.onnx")

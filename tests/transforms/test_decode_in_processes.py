@@ -89,7 +89,7 @@ def test_a_block_has_images_of_one_window(tmp_path):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"resize_mode": "fill"}, "resize_mode='fill': expected one of stretch, crop, pad"),
+        ({"resizing": "fill"}, "resize_mode='fill': expected one of stretch, crop, pad"),
         ({"processes": 0}, "processes=0: expected a number from 1, or -1 for one a core"),
         ({"timeout": 0}, "timeout=0: expected a number of seconds above 0"),
         ({"batch_size": 0}, "batch_size=0: expected a number of images from 1"),

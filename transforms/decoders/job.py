@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from transforms.images.resizing import Resizing
 from transforms.records import Failure, ImageInfo, ImageRef
 
 # The number of processes that stands for one for each core of the worker.
@@ -26,7 +27,7 @@ class Settings:
     Attributes:
       processes: how many there are.
       size: (height, width) of the pixels.
-      resize_mode, max_pixels: see `images.decoding.decode`.
+      resizing, max_pixels: see `images.decoding.decode`.
       read_concurrency: how many files a process has in flight that do not lie on this machine.
       billing_project: the project that pays for requests to buckets with requester pays.
       timeout: seconds that decoding one image may take.
@@ -34,7 +35,7 @@ class Settings:
 
     processes: int
     size: tuple[int, int]
-    resize_mode: str
+    resizing: Resizing
     max_pixels: int
     read_concurrency: int
     billing_project: str | None

@@ -21,6 +21,7 @@ from transforms import keys
 from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
 from transforms.decoders.shared_memory import SharedMemory
 from transforms.images import decoding, memory
+from transforms.images.resizing import Resizing
 from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
 from transforms.storage import locations, read_image
 
@@ -168,9 +169,7 @@ class _Decoder:
         settings = self._settings
         place = self._state.pixels[slot, index]
         try:
-            decoded = decoding.decode(
-                image.encoded, settings.size, settings.resize_mode, settings.max_pixels, out=place
-            )
+            decoded = decoding.decode(image.encoded, settings.size, settings.resizing, settings.max_pixels, out=place)
         except decoding.ImageError as error:
             return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
         sha256 = hashlib.sha256(image.encoded).hexdigest()
@@ -180,4 +179,5 @@ class _Decoder:
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     settings = arguments.pop("settings")
-    main(**arguments, settings=Settings(**settings | {"size": tuple(settings["size"])}))
+    settings |= {"size": tuple(settings["size"]), "resizing": Resizing(**settings["resizing"])}
+    main(**arguments, settings=Settings(**settings))

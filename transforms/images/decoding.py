@@ -22,6 +22,7 @@ except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
 from transforms.images import bounds, fast_jpeg, jpeg_header, memory
+from transforms.images.resizing import Resizing, centre
 
 bounds.bound_directories()
 
@@ -43,8 +44,6 @@ if pillow_heif is not None:
 
 # Pillow's JPEG plugin recognizes MPO. It is not a format that can be requested.
 _OPENED = [name for name in FORMATS if name != "MPO"]
-
-RESIZE_MODES = ("stretch", "crop", "pad")
 
 # Pillow itself refuses to open larger images, in any format.
 MAX_PIXELS_LIMIT = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else 178_956_970
@@ -118,16 +117,14 @@ class DecodedPixels(NamedTuple):
     width: int
 
 
-def check_settings(size: tuple[int, int], resize_mode: str, max_pixels: int) -> None:
+def check_settings(size: tuple[int, int], max_pixels: int) -> None:
     """Raises ValueError unless these are valid arguments of `decode`."""
-    _check_target(size, resize_mode)
+    _check_size_of_result(size)
     if max_pixels < 1:
         raise ValueError(f"max_pixels={max_pixels!r}: expected a number from 1")
 
 
-def _check_target(size: tuple[int, int], resize_mode: str) -> None:
-    if resize_mode not in RESIZE_MODES:
-        raise ValueError(f"resize_mode={resize_mode!r}: expected one of {', '.join(RESIZE_MODES)}")
+def _check_size_of_result(size: tuple[int, int]) -> None:
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size={size!r}: expected (height, width) in pixels, such as (224, 224)")
 
@@ -135,19 +132,18 @@ def _check_target(size: tuple[int, int], resize_mode: str) -> None:
 def decode(
     encoded: bytes,
     size: tuple[int, int],
-    resize_mode: str = "stretch",
+    resizing: Resizing | str = "stretch",
     max_pixels: int = MAX_PIXELS_DEFAULT,
     out: npt.NDArray[np.uint8] | None = None,
 ) -> DecodedPixels:
-    """Decodes one image to RGB and resizes it, antialiased bilinear.
+    """Decodes one image to RGB and resizes it, by default antialiased bilinear.
 
     Large images wait for their turn: see `memory.Budget`.
 
     Args:
       encoded: a file's bytes, in one of FORMATS. The first frame of an animation is used.
       size: (height, width) of the result, in pixels.
-      resize_mode: `stretch` to the size (TF-Hub's convention), `crop` the centre in the size's proportions, or `pad`
-        with black around it, as tf.image.resize_with_pad does.
+      resizing: how it is brought to that size; a name of resizing.RESIZE_MODES for the default of that mode.
       max_pixels: the most pixels that the header may announce; checked before any pixel is decoded.
       out: the array to write the pixels into, C-contiguous uint8 (height, width, 3), such as one image of a batch. It
         becomes the `pixels` of the result. After an error its content is undefined.
@@ -156,16 +152,17 @@ def decode(
       ImageError: one of its subclasses. Any other error that Pillow raises over a broken image becomes CorruptImage.
       ValueError: if another argument than `encoded` is invalid.
     """
-    _check_target(size, resize_mode)
+    resizing = Resizing.of(resizing)
+    _check_size_of_result(size)
     if out is not None and not (out.shape == (*size, 3) and out.dtype == np.uint8 and out.flags.c_contiguous):
         raise ValueError(f"out={out.dtype} {out.shape}: expected C-contiguous uint8 {(*size, 3)}")
     if not encoded:
         raise EmptyImage("empty object: expected an encoded image")
     try:
         try:
-            return _in_turn(encoded, size, resize_mode, max_pixels, out)
+            return _in_turn(encoded, size, resizing, max_pixels, out)
         except MemoryError:  # perhaps because of the other images that are being decoded
-            return _alone(encoded, size, resize_mode, max_pixels, out)
+            return _alone(encoded, size, resizing, max_pixels, out)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -179,29 +176,29 @@ def decode(
         raise CorruptImage(f"{type(error).__name__}: {error}") from error
 
 
-def _in_turn(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, out: _Out) -> DecodedPixels:
+def _in_turn(encoded: bytes, size: tuple[int, int], resizing: Resizing, max_pixels: int, out: _Out) -> DecodedPixels:
     with memory.Turn(memory.BUDGET) as turn:
         try:
-            return _open(encoded, size, resize_mode, max_pixels, out, turn)
+            return _open(encoded, size, resizing, max_pixels, out, turn)
         except Exception as error:
             traceback.clear_frames(error.__traceback__)  # they hold pixels, which must not outlive the turn
             raise
 
 
-def _alone(encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, out: _Out) -> DecodedPixels:
+def _alone(encoded: bytes, size: tuple[int, int], resizing: Resizing, max_pixels: int, out: _Out) -> DecodedPixels:
     with memory.Turn(memory.BUDGET) as turn:
         turn.wait(memory.BUDGET.total)
-        return _open(encoded, size, resize_mode, max_pixels, out, turn)
+        return _open(encoded, size, resizing, max_pixels, out, turn)
 
 
 def _open(
-    encoded: bytes, size: tuple[int, int], resize_mode: str, max_pixels: int, out: _Out, turn: memory.Turn
+    encoded: bytes, size: tuple[int, int], resizing: Resizing, max_pixels: int, out: _Out, turn: memory.Turn
 ) -> DecodedPixels:
     header = jpeg_header.parse(encoded)
     if header is not None and math.prod(header.size) > MAX_PIXELS_DEFAULT:
         header = None  # for Pillow to warn of it or to refuse it
-    if header is not None:
-        decoded = _decode_plain_jpeg(header, encoded, size, resize_mode, max_pixels, out, turn)
+    if header is not None and not resizing.is_exact:
+        decoded = _decode_plain_jpeg(header, encoded, size, resizing, max_pixels, out, turn)
         if decoded is not None:
             return decoded
     # Another library in this process may have set it. Pillow would then fill what is missing with grey.
@@ -212,14 +209,14 @@ def _open(
             turn.wait(memory.ANIMATED_PNG * png_size[0] * png_size[1])
     is_gif = encoded.startswith(b"GIF8")
     with bounds.open_gif(encoded) if is_gif else Image.open(bounds.file_of(encoded), formats=_OPENED) as image:
-        return _decode(image, encoded, size, resize_mode, max_pixels, out, turn, is_plain_jpeg=header is not None)
+        return _decode(image, encoded, size, resizing, max_pixels, out, turn, is_plain_jpeg=header is not None)
 
 
 def _decode_plain_jpeg(
     header: jpeg_header.Header,
     encoded: bytes,
     size: tuple[int, int],
-    resize_mode: str,
+    resizing: Resizing,
     max_pixels: int,
     out: _Out,
     turn: memory.Turn,
@@ -227,8 +224,8 @@ def _decode_plain_jpeg(
     """Decodes a JPEG without Pillow's parser. Returns None if Pillow has to decode it or report its error."""
     _check_size(header.size, max_pixels)
     target = _as_stored((size[1], size[0]), header.orientation)
-    reduced = _reduced(header.size, target, resize_mode)
-    box, inner = _geometry(reduced, target, resize_mode)
+    reduced = _reduced(header.size, target, resizing)
+    box, inner = resizing.geometry(reduced, target)
     turn.wait(memory.jpeg_bytes(header.size, header.samplings, header.is_one_scan, reduced, box, inner))
     has_profile = header.icc_profile is not None and _profile(header.icc_profile) is not None
     is_finished = header.orientation not in _UPRIGHT and not has_profile
@@ -247,7 +244,7 @@ def _decode(
     image: Image.Image,
     encoded: bytes,
     size: tuple[int, int],
-    resize_mode: str,
+    resizing: Resizing,
     max_pixels: int,
     out: _Out,
     turn: memory.Turn,
@@ -259,23 +256,24 @@ def _decode(
     # Only of a JPEG is the orientation known before its pixels: `getexif` loads a PNG.
     is_jpeg = isinstance(image, JpegImageFile)
     orientation = _orientation(image) if is_jpeg else 1
-    if is_jpeg:
-        _draft(image, _as_stored(upright, orientation), resize_mode)
-    box, inner = _geometry(image.size, _as_stored(upright, orientation), resize_mode)
+    if is_jpeg and not resizing.is_exact:
+        _draft(image, _as_stored(upright, orientation), resizing)
+    box, inner = resizing.geometry(image.size, _as_stored(upright, orientation))
     turn.wait(memory.decoding_bytes(image, encoded, (width, height), box, inner))
     fast = None
-    if is_jpeg and image.mode == "RGB" and not is_plain_jpeg:  # of a plain one it was tried
+    # Of a plain JPEG it was tried.
+    if is_jpeg and image.mode == "RGB" and not is_plain_jpeg and not resizing.is_exact:
         fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner)
     if fast is None:
         image.load()
         if not is_jpeg:
             orientation = _orientation(image)
         pixels = _with_plain_samples(image)
-        box, inner = _geometry(pixels.size, _as_stored(upright, orientation), resize_mode)
-        pixels = _resized(pixels, box, inner)
+        box, inner = resizing.geometry(pixels.size, _as_stored(upright, orientation))
+        pixels = _resized(pixels, box, inner, resizing.filter)
     else:
         pixels = Image.fromarray(fast)
-    pixels = _over_white(_turned(pixels, orientation), image.info.get("icc_profile"))
+    pixels = _over_white(_cut(_turned(pixels, orientation), upright), image.info.get("icc_profile"))
     return DecodedPixels(_placed(np.asarray(pixels), size, out), FORMATS[str(image.format)], height, width)
 
 
@@ -330,42 +328,23 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _draft(image: Image.Image, target: tuple[int, int], resize_mode: str) -> None:
+def _draft(image: Image.Image, target: tuple[int, int], resizing: Resizing) -> None:
     """Lets a JPEG decode at a reduced size, at least `_DRAFT_GAP` times the size that the resize needs."""
-    image.draft("RGB", _draft_size(image.size, target, resize_mode))
+    image.draft("RGB", _draft_size(image.size, target, resizing))
 
 
-def _reduced(stored: tuple[int, int], target: tuple[int, int], resize_mode: str) -> tuple[int, int]:
+def _reduced(stored: tuple[int, int], target: tuple[int, int], resizing: Resizing) -> tuple[int, int]:
     """Returns the (width, height) to which `_draft` reduces a JPEG."""
-    least = _draft_size(stored, target, resize_mode)
+    least = _draft_size(stored, target, resizing)
     scale = min(stored[0] // least[0], stored[1] // least[1])
     reduction = next((reduction for reduction in (8, 4, 2) if scale >= reduction), 1)
     return -(-stored[0] // reduction), -(-stored[1] // reduction)
 
 
-def _draft_size(stored: tuple[int, int], target: tuple[int, int], resize_mode: str) -> tuple[int, int]:
-    (left, top, right, bottom), inner = _geometry(stored, target, resize_mode)
+def _draft_size(stored: tuple[int, int], target: tuple[int, int], resizing: Resizing) -> tuple[int, int]:
+    (left, top, right, bottom), inner = resizing.geometry(stored, target)
     scale = _DRAFT_GAP * max(inner[0] / (right - left), inner[1] / (bottom - top))
     return max(1, math.ceil(stored[0] * scale)), max(1, math.ceil(stored[1] * scale))
-
-
-def _geometry(
-    source: tuple[int, int], target: tuple[int, int], resize_mode: str
-) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
-    """Returns the box of the source to take (left, top, right, bottom) and the (width, height) to resize it to."""
-    (width, height), (target_width, target_height) = source, target
-    if resize_mode == "stretch":
-        return (0.0, 0.0, width, height), target
-    if resize_mode == "crop":
-        scale = min(width / target_width, height / target_height)
-        left = (width - target_width * scale) / 2
-        top = (height - target_height * scale) / 2
-        return (left, top, width - left, height - top), target
-    if resize_mode == "pad":
-        scale = min(target_width / width, target_height / height)
-        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return (0.0, 0.0, width, height), inner
-    raise ValueError(f"resize_mode={resize_mode!r}: expected one of {', '.join(RESIZE_MODES)}")
 
 
 def _with_plain_samples(image: Image.Image) -> Image.Image:
@@ -393,14 +372,25 @@ def _with_plain_samples(image: Image.Image) -> Image.Image:
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
 
 
-def _resized(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
-    """Resizes the part of an image in the box, antialiased bilinear."""
+def _resized(
+    image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int], by: Image.Resampling
+) -> Image.Image:
+    """Resizes the part of an image in the box."""
     left, top, right, bottom = box
     # Pillow resizes along the rows first: a line of 1×10,000,000 pixels would be 9 GB in between, 224 pixels wide.
     if size[0] * (bottom - top) > max(_MAX_BETWEEN_PASSES, size[1] * (right - left)):
-        image = image.resize((image.width, size[1]), Image.Resampling.BILINEAR, box=(0, top, image.width, bottom))
+        image = image.resize((image.width, size[1]), by, box=(0, top, image.width, bottom))
         top, bottom = 0, size[1]
-    return image.resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return image.resize(size, by, box=(left, top, right, bottom))
+
+
+def _cut(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Returns the centre of an image along the axes on which it is larger than the (width, height)."""
+    width, height = min(image.width, size[0]), min(image.height, size[1])
+    if image.size == (width, height):
+        return image
+    left, top = centre(image.size, (width, height))
+    return image.crop((left, top, left + width, top + height))
 
 
 def _over_white(image: Image.Image, icc_profile: bytes | None) -> Image.Image:

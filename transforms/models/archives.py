@@ -19,7 +19,7 @@ MAX_MEMBERS = 10_000
 _MAX_HEADER_BYTES = 2**20
 
 # The configuration of a network in a `.keras` file. That of a thousand layers has 1 MB.
-_MAX_JSON_BYTES = 2**26
+MAX_JSON_BYTES = 2**26
 
 _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -82,8 +82,8 @@ def check_keras(file: Path, named: str, max_bytes: int) -> None:
         raise ValueError(f"{named}: not a readable .keras file: {one_line(error, 200)}") from error
     if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > max_bytes:
         raise ValueError(f"{named}: unpacks to more than {max_bytes} bytes or {MAX_MEMBERS} files")
-    if any(member.file_size > _MAX_JSON_BYTES for member in members if member.filename.endswith(".json")):
-        raise ValueError(f"{named}: its configuration has more than {_MAX_JSON_BYTES} bytes")
+    if any(member.file_size > MAX_JSON_BYTES for member in members if member.filename.endswith(".json")):
+        raise ValueError(f"{named}: its configuration has more than {MAX_JSON_BYTES} bytes")
 
 
 def _members(archive: BinaryIO, named: str) -> Iterator[tarfile.TarInfo]:

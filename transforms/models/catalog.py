@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from transforms.models.preprocessing import NO_CHOICES, Choices
 from transforms.models.spec import ModelSpec, digest
 
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -53,19 +54,24 @@ HUB = {
 DEFAULT = "efficientnet_lite0"
 
 
-def bundled(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> ModelSpec:
+def bundled(name: str, choices: Choices = NO_CHOICES, normalize: bool = False) -> ModelSpec:
     """Returns the spec of a bundled model for the given preprocessing.
 
     Args:
       name: one of BUNDLED.
-      image_size: (height, width) in pixels; None for the model's default.
-      resize_mode: how images are brought to that size.
+      choices: of the user, for all that is not the model's default.
+      normalize: see ModelSpec.
 
     Raises:
-      ValueError: if the size is too small for the model.
+      ValueError: if the size is too small for the model, or the values are not those that the model computes itself.
     """
     model = BUNDLED[name]
-    size = image_size or model.image_size
+    preprocessing = choices.preprocessing()
+    if wrong := preprocessing.changes().keys() & {"mean", "std", "channels"}:
+        raise ValueError(
+            f"model={name!r} takes pixels in 0..1, RGB: expected no other {' and no other '.join(sorted(wrong))}"
+        )
+    size = choices.image_size or model.image_size
     if min(size) < model.min_size:
         raise ValueError(f"image_size={size[0]}x{size[1]}: expected at least {model.min_size} pixels for {name!r}")
     files = hashlib.sha256(weights_file(name).read_bytes()).hexdigest()
@@ -77,7 +83,9 @@ def bundled(name: str, image_size: tuple[int, int] | None, resize_mode: str) -> 
         tags=(),
         dimension=model.dimension,
         image_size=size,
-        digest=digest(files, "", (), size, resize_mode),
+        digest=digest(files, "", (), size, preprocessing, normalize=normalize),
+        preprocessing=preprocessing,
+        normalize=normalize,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transforms.models import archives, catalog, portable
+from transforms.models import archives, catalog, portable, preprocessing_files
 from transforms.one_line import one_line
 from transforms.storage import complete, locations, private
 
@@ -24,6 +24,7 @@ MAX_MODEL_BYTES = 16 * 2**30
 SAVED_MODEL = "saved_model.pb"
 SAVED_MODEL_ENTRIES = frozenset(
     {SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb", "tfhub_module.pb", "variables", "assets", "assets.extra"}
+    | set(preprocessing_files.NAMES)
 )
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
@@ -65,11 +66,12 @@ def files_digest(path: Path) -> str:
     """Returns the hex SHA-256 over a model's files: their names below the directory, and their contents.
 
     It leaves out `assets.extra`, whose notes about a model are no part of it. It leaves out `fingerprint.pb`, because
-    TensorFlow writes a random number there with every save.
+    TensorFlow writes a random number there with every save. Of the files of `preprocessing_files`, what they tell is in
+    the digest of a ModelSpec, and not their text.
     """
     digest = hashlib.sha256()
     for name, file in sorted(_files(path).items()):
-        if name == "fingerprint.pb" or name.startswith("assets.extra/"):
+        if name in ("fingerprint.pb", *preprocessing_files.NAMES) or name.startswith("assets.extra/"):
             continue
         with file.open("rb") as content:
             content_digest = hashlib.file_digest(content, "sha256")
@@ -172,13 +174,13 @@ def _download_from_bucket(handle: str, billing_project: str | None) -> Path:
     if [blob.name for blob in blobs] != [gcs.split(handle)[1].rstrip("/")]:  # a directory, not a single object
         return target
     file = target / Path(blobs[0].name).name
-    if portable.is_portable(file.name):
+    if portable.is_portable(file.name) or file.suffix == ".keras":
         return _download_companions(handle, file, billing_project)
     return _unpack(file) if _is_archive(handle) else file
 
 
 def _download_companions(handle: str, main: Path, billing_project: str | None) -> Path:
-    """Returns the main file of a portable model from a bucket, with its companions beside it.
+    """Returns the main file of a model from a bucket, with its companions and its preprocessing files beside it.
 
     Args:
       handle: the URI of its main file.
@@ -187,16 +189,17 @@ def _download_companions(handle: str, main: Path, billing_project: str | None) -
     """
     from transforms.storage import gcs_directory
 
-    names = portable.companions(main)
-    if not names:
-        return main
+    names = portable.companions(main) if portable.is_portable(main.name) else []
     blobs = {}
-    for name in names:
+    for name in dict.fromkeys((*names, *preprocessing_files.NAMES)):
         uri = f"{handle.rpartition('/')[0]}/{name}"
         own = [blob for blob in gcs_directory.below(uri, billing_project) if f"/{blob.name}".endswith(f"/{name}")]
-        if len(own) != 1:
+        if len(own) == 1:
+            blobs[name] = own[0]
+        elif name in names:
             raise FileNotFoundError(f"there is no object {uri!r}")
-        blobs[name] = own[0]
+    if not blobs:
+        return main
 
     def fill(directory: Path) -> None:
         shutil.copyfile(main, directory / main.name)

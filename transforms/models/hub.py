@@ -53,12 +53,14 @@ class Loaded(NamedTuple):
     """A loaded model.
 
     Attributes:
-      embed: float32 (n, height, width, 3) in [0, 1] → float32 (n, dimension).
+      embed: values of images (n, height, width, 3) → float32 (n, dimension).
       model: the loaded object. It may have variables, and has to live as long as `embed`.
+      takes_bytes: whether the values are uint8 and no float32.
     """
 
     embed: Embed
     model: Any
+    takes_bytes: bool = False
 
 
 def read(directory: Path) -> SavedModel:
@@ -145,6 +147,21 @@ def expected_size(signature: Signature) -> tuple[int, int] | None:
     return (shape[1], shape[2]) if shape and shape[1] and shape[2] else None
 
 
+def takes_bytes(signature: Signature) -> bool:
+    """Returns whether a signature takes images as uint8, and not as float32."""
+    _, info = _image_input(signature)
+    return info.dtype == "uint8"
+
+
+def usual_size(model: SavedModel, tags: tuple[str, ...]) -> tuple[int, int] | None:
+    """Returns the fixed (height, width) of `serving_default`, which a `__call__` beside it takes too; else None."""
+    signature = model.variants[tags].get("serving_default")
+    try:
+        return expected_size(signature) if signature else None
+    except ValueError:  # it takes no images
+        return None
+
+
 def load(directory: Path, signature: str, tags: tuple[str, ...]) -> Loaded:
     """Loads a SavedModel.
 
@@ -165,7 +182,8 @@ def load(directory: Path, signature: str, tags: tuple[str, ...]) -> Loaded:
         raise ValueError(f"the SavedModel {str(directory)!r} cannot be loaded: {_reason(error)}") from error
     if not signature:
         return Loaded(_embed_by_call(model), model)
-    return Loaded(_embed_by_signature(model.signatures[signature], contents.variants[tags][signature]), model)
+    description = contents.variants[tags][signature]
+    return Loaded(_embed_by_signature(model.signatures[signature], description), model, takes_bytes(description))
 
 
 def _reason(error: Exception) -> str:
@@ -191,13 +209,11 @@ def _embed_by_call(model: Any) -> Embed:
 
 
 def _embed_by_signature(function: Any, signature: Signature) -> Embed:
-    name, info = _image_input(signature)
+    name, _ = _image_input(signature)
     output = _vector_output(signature)
     momentum = {_MOMENTUM: tf.constant(_MOMENTUM_DEFAULT)} if _MOMENTUM in signature.inputs else {}
 
     def embed(images: tf.Tensor) -> tf.Tensor:
-        if info.dtype == "uint8":
-            images = tf.cast(tf.round(images * 255.0), tf.uint8)
         return function(**{name: images}, **momentum)[output]
 
     return embed

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from transforms.models import onnx_external
+from transforms.models import onnx_external, preprocessing_files
 
 # The suffix of the main file → the format.
 FORMATS = {".onnx": "onnx", ".xml": "openvino", ".tflite": "tflite"}
@@ -16,7 +16,7 @@ FORMATS = {".onnx": "onnx", ".xml": "openvino", ".tflite": "tflite"}
 # Files as staged. Exporters name the external data of ONNX in several ways.
 MAIN_FILES = frozenset(f"model{suffix}" for suffix in FORMATS)
 _LABELS = "labels.txt"
-ENTRIES = MAIN_FILES | {"model.bin", "model.onnx_data", "model.onnx.data", _LABELS}
+ENTRIES = MAIN_FILES | {"model.bin", "model.onnx_data", "model.onnx.data", _LABELS, *preprocessing_files.NAMES}
 
 # protobuf and flatbuffers have no larger messages. The weights of an IR are beside its .xml.
 _MAX_BYTES = {"onnx": 2**31, "openvino": 2**28, "tflite": 2**31}
@@ -48,7 +48,8 @@ def is_portable(name: str) -> bool:
 def find(path: Path) -> PortableModel | None:
     """Returns the portable model in a file, or in a directory that holds exactly one; None for any other model.
 
-    A `labels.txt` in the directory is part of the model. Other files there are not.
+    A `labels.txt` in the directory is part of the model, and so are the files of `preprocessing_files` beside the main
+    file. Other files there are not.
 
     Raises:
       ValueError: if the directory holds several, or if the model's files are missing, too large or elsewhere.
@@ -69,6 +70,8 @@ def find(path: Path) -> PortableModel | None:
         files[own_name] = _companion(main, name)
     if path.is_dir() and (path / _LABELS).is_file():
         files.setdefault(_LABELS, path / _LABELS)
+    for name, file in preprocessing_files.find(main).items():
+        files.setdefault(name, file)
     return PortableModel(model_format, main, files)
 
 

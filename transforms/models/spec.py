@@ -5,6 +5,8 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
+from transforms.models.preprocessing import TF_HUB, Preprocessing
+
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -52,6 +54,10 @@ class ModelSpec:
       classes: names of the classes of a classifier's outputs; () for feature vectors.
       billing_project: the project that pays for requests to a requester-pays bucket. It is no property of the model.
       output: the name of the output with the vectors, in a model that has several; else "".
+      preprocessing: how pixels become the values that the network takes.
+      normalize: whether vectors are scaled to length 1.
+      spread: the median cosine between the vectors of different photographs, see `pipeline.spread`; None where it was
+        not measured. It is no property of the model's function.
     """
 
     name: str
@@ -67,6 +73,9 @@ class ModelSpec:
     classes: tuple[str, ...] = ()
     billing_project: str | None = None
     output: str = ""
+    preprocessing: Preprocessing = TF_HUB
+    normalize: bool = False
+    spread: float | None = None
 
     def fields(self, top_classes: int = 0) -> ModelFields:
         """Returns the model's part of a record with at most `top_classes` classes."""
@@ -78,7 +87,9 @@ class ModelSpec:
 
         Caches of opened models use it as their key: specs that differ only in those fields share an entry.
         """
-        return dataclasses.replace(self, dimension=0, digest="", precision="float32", precision_cosine=None, classes=())
+        return dataclasses.replace(
+            self, dimension=0, digest="", precision="float32", precision_cosine=None, classes=(), spread=None
+        )
 
     def facts(self) -> dict[str, Any]:
         """Returns the fields that a report shows: all of them except `billing_project`."""
@@ -90,25 +101,28 @@ def digest(
     signature: str,
     tags: tuple[str, ...],
     image_size: tuple[int, int],
-    resize_mode: str,
+    preprocessing: Preprocessing = TF_HUB,
     output: str = "",
+    normalize: bool = False,
 ) -> str:
     """Returns the digest of a model together with its preprocessing, in hex.
 
     Args:
       files: hex digest of the model's files.
-      signature, tags, image_size, output: as in ModelSpec.
-      resize_mode: how images are brought to `image_size`.
+      signature, tags, image_size, preprocessing, output, normalize: as in ModelSpec. What TF-Hub's convention says, and
+        what an earlier version did not know, leaves the digest as it was.
     """
     use = {
         "files": files,
         "signature": signature,
         "tags": sorted(tags),
         "image_size": image_size,
-        "resize_mode": resize_mode,
+        "resize_mode": preprocessing.resize_mode,
         "range": [0, 1],
         "precision": "float32",
         **({"output": output} if output else {}),
+        **({"normalize": True} if normalize else {}),
+        **preprocessing.changes(),
     }
     return hashlib.sha256(json.dumps(use, sort_keys=True).encode()).hexdigest()
 

@@ -6,10 +6,20 @@ from typing import Any
 
 from pipeline.report.page.collapse import COLLAPSED_COSINE, Spread
 from pipeline.report.page.drift import Drift
-from pipeline.report.page.facts import RunFacts
+from pipeline.report.page.facts import RunFacts, shown
 
 # Fields of a report's model that people know, in the order of their weight.
-_OF_MODEL = ("name", "image_size", "dimension", "precision", "signature", "output", "location")
+_OF_MODEL = (
+    "name",
+    "image_size",
+    "dimension",
+    "precision",
+    "preprocessing",
+    "normalize",
+    "signature",
+    "output",
+    "location",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +96,7 @@ def _of_model(model: Mapping[str, Any], before: Mapping[str, Any], run_id: str) 
     if model["digest"] == before["digest"]:
         return []
     changes = [
-        f"{name.replace('_', ' ')} {_shown(before.get(name))} → {_shown(model.get(name))}"
+        f"{name.replace('_', ' ')} {shown(before.get(name))} → {shown(model.get(name))}"
         for name in _OF_MODEL
         if before.get(name) != model.get(name)
     ]
@@ -122,12 +132,6 @@ def _chance(drift: Drift) -> str:
     if drift.by_chance == 0:
         return ", over the same images"
     return f"; two samples of this size differ by about {drift.by_chance:.2f} by chance"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "×".join(map(str, value))
-    return str(value) if value else "none"
 
 
 def _rate(report: Mapping[str, Any]) -> float:

@@ -68,25 +68,38 @@ def statistics(page: str) -> Statistics | None:
     return Statistics.from_json(match[1]) if match else None
 
 
+def plain(title: str, body: str) -> str:
+    """Returns a page without scripts and pictures, in the style of the page of a run; both are HTML."""
+    return _framed(title, body, _CSS, "")
+
+
 def _document(facts: RunFacts, body: str, own: Statistics | None) -> str:
-    css = f"{_CSS}\n{pictures.style(facts.sample)}\n"
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_source(css)}; script-src {_source(_JS)}; base-uri 'none'; "
-        "form-action 'none'"
-    )
     links = "".join(
         f'<a href="#{name}">{label}</a>' for name, label in _SECTIONS.items() if f'<section id="{name}"' in body
     )
     stored = f"{own.to_json().join(_STATISTICS)}\n" if own else ""
+    return _framed(
+        f"Run {escape.text(facts.report['run_id'])}",
+        f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}',
+        f"{_CSS}\n{pictures.style(facts.sample)}\n",
+        f"{stored}<script>{_JS}</script>\n",
+    )
+
+
+def _framed(title: str, body: str, css: str, scripts: str) -> str:
+    """Returns a document that may use its style, its pictures and, where it has one, the script of these pages."""
+    own_script = _source(_JS) if scripts else "'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_source(css)}; "
+        f"script-src {own_script}; base-uri 'none'; form-action 'none'"
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-        f"<title>Run {escape.text(facts.report['run_id'])}</title>\n"
-        f'<link rel="icon" href="data:,">\n<style>{css}</style>\n</head>\n<body>\n<main>\n'
-        f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}\n</main>\n'
-        f"{stored}<script>{_JS}</script>\n</body>\n</html>\n"
+        f'<title>{title}</title>\n<link rel="icon" href="data:,">\n<style>{css}</style>\n</head>\n<body>\n<main>\n'
+        f"{body}\n</main>\n{scripts}</body>\n</html>\n"
     )
 
 

@@ -1,11 +1,14 @@
 """What the page of a run is made from: plain values, with no Beam and no files behind them."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from transforms.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from pipeline.report.page.drift import Statistics
@@ -76,3 +79,17 @@ class RunFacts:
     failure_files: str = ""
     previous: Mapping[str, Any] | None = None
     previous_statistics: "Statistics | None" = None
+
+
+def shown(value: Any) -> str:
+    """Returns a value of a report's model for people. Not yet escaped.
+
+    >>> shown((224, 224)), shown("")
+    ('224×224', 'none')
+    """
+    if isinstance(value, Mapping):
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # of another version
+            return Preprocessing.of_facts(value).text()
+    if isinstance(value, list | tuple):
+        return "×".join(map(str, value)) or "none"
+    return "none" if value in ("", None) else str(value)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.report.page import escape
 from pipeline.report.page.charts import Part, columns, legend, span_bar, stacked_bar
+from pipeline.report.page.facts import shown
 from pipeline.report.page.failed_images import command
 from pipeline.report.page.overview import duration
 
@@ -42,7 +43,7 @@ def settings(report: Mapping[str, Any], command_line: str) -> str:
     if report.get("device"):
         rows.append(("device", report["device"]))
     items = "".join(
-        f"<div><dt>{escape.text(name, 60)}</dt><dd>{escape.text(_shown(value))}</dd></div>" for name, value in rows
+        f"<div><dt>{escape.text(name, 60)}</dt><dd>{escape.text(shown(value))}</dd></div>" for name, value in rows
     )
     again = f"<h3>The same again</h3>{command(command_line, 'command')}" if command_line else ""
     return f'<section id="settings"><h2>Model and settings</h2><dl class="rows">{items}</dl>{again}</section>'
@@ -80,7 +81,3 @@ def _stages(report: Mapping[str, Any]) -> str:
         f'<th scope="col">when, of {duration(elapsed)}</th></tr></thead><tbody>{rows}</tbody></table>'
         '<p class="note">Busy is the sum over all threads, which work at the same time.</p>'
     )
-
-
-def _shown(value: Any) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -108,6 +108,23 @@ def test_frozen_beats_chance_and_leaves_the_module_as_it_is(frozen, module):
         np.testing.assert_array_equal(old, new)
 
 
+def test_the_preprocessing_beside_a_module_is_that_of_the_training_and_of_its_results(run, photos, module, tmp_path):
+    shutil.copytree(module, tmp_path / "module")
+    half = [0.5, 0.5, 0.5]
+    config = {"size": 32, "resize_mode": "shortest", "interpolation": "bilinear", "mean": half, "std": half}
+    (tmp_path / "module" / "preprocess_cfg.json").write_text(json.dumps(config))
+    done = run("--train", photos, "--model", tmp_path / "module", "--epochs", "1")
+    assert done.code == 0, done.stderr
+    assert done.report["source"]["image_size"] == [32, 32]
+    original = resolve.resolve(str(tmp_path / "module"))
+    assert original.preprocessing.pixel_range == "-1..1" and original.preprocessing.resize_mode == "crop"
+    for name in ("feature_vector", "classifier"):
+        assert resolve.resolve(str(done.output / name)).preprocessing == original.preprocessing
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    trained = resolve.resolve(str(done.output / "feature_vector"))
+    np.testing.assert_allclose(loading.load(trained)(pixels), loading.load(original)(pixels), atol=1e-5)
+
+
 def test_full_beats_chance_and_trains_the_module(run, photos, module):
     full = run("--train", photos, "--model", module, "--augment", *FULL)
     assert full.code == 0, full.stderr

@@ -12,11 +12,10 @@ from transforms.models.spec import ModelSpec
 
 
 def measured(sample, **arguments):
-    model = arguments.pop("model", catalog.bundled("efficientnet_lite0", None, "stretch"))
+    model = arguments.pop("model", catalog.bundled("efficientnet_lite0"))
     return measure(
         model,
         sample=str(sample / "*"),
-        resize_mode="stretch",
         **{"batch_size": 2, "images_per_second": 200.0, "has_gpu": True} | arguments,
     )
 

@@ -53,6 +53,16 @@ def test_what_it_holds(model):
         "precision_cosine": 1.0,
         "classes": 0,
         "output": "",
+        "preprocessing": {
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+            "channels": "rgb",
+            "resize_mode": "stretch",
+            "interpolation": "bilinear",
+            "crop_fraction": 1.0,
+        },
+        "normalize": False,
+        "spread": None,
     }
     assert report["verdict"].startswith(
         "embed-bound: 75% of the threads' time went into the model, 857.1 ms an image on"

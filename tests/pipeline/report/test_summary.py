@@ -1,5 +1,7 @@
 """pipeline.report.summary: the counts, the speed and its limit, and where the results are."""
 
+import dataclasses
+
 import pytest
 
 from pipeline.report.summary import summary
@@ -12,6 +14,12 @@ def test_nothing_new(model):
     assert text.startswith("9 images listed = 0 embedded + 0 failed + 9 skipped\n")
     assert "their vectors are in" in text and "/embeddings/*/part-*\n" in text
     assert "(0 files)" in text and "Read them:" not in text and "failed  " not in text
+
+
+@pytest.mark.parametrize(("spread", "is_warned"), [(None, False), (0.98, False), (0.981, True), ("0.99", False)])
+def test_vectors_that_hardly_differ(model, spread, is_warned):
+    text = summary(compose(dataclasses.replace(model, spread=spread)), configured())
+    assert ("warning   vectors of different photographs hardly differ: median cosine 0.981\n" in text) == is_warned
 
 
 FILES = (

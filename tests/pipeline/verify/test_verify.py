@@ -147,6 +147,15 @@ def test_a_run_over_shards_is_clean(tiny_model, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_sample_is_embedded_with_the_preprocessing_of_its_run(tiny_model, tmp_path):
+    data.write_tar(tmp_path / "images.tar", {"a.png": data.encoded(data.photograph(5, 8, 9), "PNG")})
+    flags = f"--input={tmp_path / 'images.tar'}", "--input_format=tar", f"--output={tmp_path / 'out'}"
+    own = "--pixel_range=-1..1", "--channels=bgr", "--interpolation=lanczos", "--crop_fraction=0.8", "--normalize"
+    assert embed(*flags, "--model", tiny_model, *own, *MODEL_FLAGS) == 0
+    assert command.main([*flags, "--sample=1"]) == 0
+
+
+@pytest.mark.slow
 def test_a_run_in_a_bucket_and_a_table(cloud, tiny_model, tmp_path, capsys):
     from google.cloud import bigquery, storage
 

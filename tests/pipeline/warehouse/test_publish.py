@@ -142,6 +142,14 @@ def test_the_gate_refuses_and_leaves_everything_as_it_was(table, rows, counts, s
     assert table.staging_is_there()
 
 
+def test_vectors_that_hardly_differ_are_published_with_a_warning(table, caplog):
+    table.load("gs://b/1")
+    own = report(embedded=1)
+    publish.publish(table.publication, dataclasses.replace(own, model=own.model | {"spread": 0.99}))
+    assert "median cosine between sample images is 0.990, more than 0.98: the model seems to get other" in caplog.text
+    assert len(table.rows()) == 1
+
+
 def test_everything_that_is_wrong_is_said_at_once(table):
     table.load("gs://b/1", embedding="[0.0]", digest="cd" * 32)
     with pytest.raises(GateRefused, match="zeros.*dimensions.*digest"):

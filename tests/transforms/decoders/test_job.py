@@ -6,8 +6,9 @@ import json
 import pytest
 
 from transforms.decoders.job import SLOTS, Settings
+from transforms.images.resizing import Resizing
 
-SETTINGS = Settings(2, (224, 224), "stretch", 10**8, 4, None, timeout=60.0)
+SETTINGS = Settings(2, (224, 224), Resizing(), 10**8, 4, None, timeout=60.0)
 
 
 @pytest.mark.parametrize(("size", "images"), [((8, 8), 64), ((224, 224), 13), ((299, 299), 7), ((4000, 4000), 1)])
@@ -20,4 +21,4 @@ def test_a_job_has_two_mebibytes_of_pixels(size, images):
 
 def test_settings_travel_as_json():
     fields = json.loads(json.dumps(dataclasses.asdict(SETTINGS)))
-    assert Settings(**fields | {"size": tuple(fields["size"])}) == SETTINGS
+    assert Settings(**fields | {"size": tuple(fields["size"]), "resizing": Resizing(**fields["resizing"])}) == SETTINGS

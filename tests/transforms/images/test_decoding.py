@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, ImageFile
 from tests import data_generation as data
 from tests import jpeg_files
 from transforms.images import decoding, fast_jpeg, jpeg_header
+from transforms.images.resizing import RESIZE_MODES, Resizing
 
 SIZE = (60, 80)
 
@@ -94,17 +95,17 @@ def test_orientation(orientation, image_format):
     assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 40  # subsampled chroma
 
 
-@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
 def test_turned_equals_upright_pixel_for_pixel(image_format, orientation, resize_mode):
     upright = data.photograph(3, 90, 160)
-    expected = decoded(data.encoded(upright, image_format), (48, 96), resize_mode=resize_mode)
-    pixels = decoded(turned(upright, orientation, image_format), (48, 96), resize_mode=resize_mode)
+    expected = decoded(data.encoded(upright, image_format), (48, 96), resizing=resize_mode)
+    pixels = decoded(turned(upright, orientation, image_format), (48, 96), resizing=resize_mode)
     # A PNG on its side is resized on its side: Pillow rounds between the two axes, and takes them in the other order.
     rounding = 1 if image_format == "PNG" and orientation >= 5 else 0
     assert np.abs(np.subtract(pixels, expected, dtype=np.int16)).max() <= rounding
-    unscaled = decoded(turned(upright, orientation, image_format), (90, 160), resize_mode=resize_mode)
+    unscaled = decoded(turned(upright, orientation, image_format), (90, 160), resizing=resize_mode)
     assert np.array_equal(unscaled, np.asarray(upright))
 
 
@@ -254,21 +255,21 @@ def test_srgb_profile_changes_nothing():
 
 
 def test_stretch_shows_everything():
-    assert corners(decoded(data.encoded(data.quadrants(), "PNG"), (40, 40), resize_mode="stretch")) == QUARTERS
+    assert corners(decoded(data.encoded(data.quadrants(), "PNG"), (40, 40), resizing="stretch")) == QUARTERS
 
 
 @pytest.mark.parametrize("stored", [(90, 30), (30, 90)], ids=["wide", "high"])
 def test_crop_takes_the_centre(stored):
     striped = Image.new("RGB", stored, "white")
     striped.paste("red", (30, 0, 60, 30) if stored[0] > stored[1] else (0, 30, 30, 60))
-    pixels = decoded(data.encoded(striped, "PNG"), (20, 20), resize_mode="crop")
+    pixels = decoded(data.encoded(striped, "PNG"), (20, 20), resizing="crop")
     # Antialiasing looks a pixel beyond the cut; inside there is nothing but the centre.
     assert np.array_equal(np.unique(pixels[1:-1, 1:-1].reshape(-1, 3), axis=0), [[255, 0, 0]])
 
 
 @pytest.mark.parametrize("stored", [(90, 30), (30, 90)], ids=["wide", "high"])
 def test_pad_is_black_and_centred(stored):
-    pixels = decoded(data.encoded(Image.new("RGB", stored, "white"), "PNG"), (30, 30), resize_mode="pad")
+    pixels = decoded(data.encoded(Image.new("RGB", stored, "white"), "PNG"), (30, 30), resizing="pad")
     white = pixels.all(axis=2)
     inside = np.zeros((30, 30), bool)
     if stored[0] > stored[1]:
@@ -282,10 +283,10 @@ def test_pad_is_black_and_centred(stored):
 @pytest.mark.parametrize("stored", [(2000, 1), (1, 2000)], ids=["wide", "high"])
 def test_a_line_stays_a_line(stored, image_format):
     line = data.encoded(Image.new("RGB", stored, "white"), image_format)
-    white = decoded(line, (30, 30), resize_mode="pad").min(axis=2) > 250
+    white = decoded(line, (30, 30), resizing="pad").min(axis=2) > 250
     assert white.sum() == 30 and white.any(axis=0 if stored[0] > stored[1] else 1).all()
     for resize_mode in ("crop", "stretch"):
-        assert decoded(line, (30, 30), resize_mode=resize_mode).min() > 250
+        assert decoded(line, (30, 30), resizing=resize_mode).min() > 250
 
 
 def test_resize_is_antialiased():
@@ -337,14 +338,14 @@ def test_a_large_jpeg_is_decoded_at_reduced_size(monkeypatch, by, stored, size, 
             return pixels
 
         monkeypatch.setattr(simplejpeg, "decode_jpeg", decode)
-    decoded(data.jpeg(1, *stored), size, resize_mode=resize_mode)
+    decoded(data.jpeg(1, *stored), size, resizing=resize_mode)
     assert sizes == [reduced]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"resize_mode": "fill"}, "resize_mode='fill': expected one of stretch, crop, pad"),
+        ({"resizing": "fill"}, "resize_mode='fill': expected one of stretch, crop, pad"),
         ({"size": (0, 8)}, r"size=\(0, 8\): expected \(height, width\) in pixels"),
         ({"size": (8,)}, r"size=\(8,\): expected \(height, width\) in pixels"),
     ],
@@ -479,7 +480,7 @@ def outcome_by_pillows_parser(monkeypatch: pytest.MonkeyPatch, *args: object) ->
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 def test_no_jpeg_is_decoded_otherwise_for_its_header_being_plain(monkeypatch, resize_mode):
     for encoded in [*jpeg_files.plain().values(), *jpeg_files.strange().values()]:
         for args in (
@@ -497,7 +498,7 @@ def test_no_mutated_jpeg_is_decoded_otherwise_for_its_header_being_plain(monkeyp
     decoded_ = 0
     for _ in range(4000):
         encoded, size = jpeg_files.mutated(rng.choice(files), rng), rng.choice(((48, 64), (8, 8), (60, 20)))
-        args = encoded, size, rng.choice(decoding.RESIZE_MODES), 1 << 20
+        args = encoded, size, rng.choice(RESIZE_MODES), 1 << 20
         result = outcome(*args)
         decoded_ += len(result) > 2
         assert result == outcome_by_pillows_parser(monkeypatch, *args), encoded.hex()
@@ -515,17 +516,17 @@ def test_a_jpeg_that_pillow_warns_of_is_opened_by_pillow(monkeypatch):
     assert outcome(encoded, SIZE, "stretch", 1 << 20) == expected and len(opened) == 1
 
 
-@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 @pytest.mark.parametrize("stored", [(480, 640), (1201, 1603), (50, 37), (997, 300), (1, 700)])
 def test_a_jpeg_is_reduced_as_pillow_drafts_it(stored, resize_mode):
     encoded = data.encoded(data.photograph(0, *stored), "JPEG")
     for target in ((224, 224), (1, 1), (299, 40), (16, 448), (2000, 2000)):
         with Image.open(io.BytesIO(encoded)) as image:
-            decoding._draft(image, target, resize_mode)
-            assert decoding._reduced(stored[::-1], target, resize_mode) == image.size
+            decoding._draft(image, target, Resizing(resize_mode))
+            assert decoding._reduced(stored[::-1], target, Resizing(resize_mode)) == image.size
 
 
-@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 @pytest.mark.parametrize("name", ["plain", "turned", "in another space", "grey", "PNG"])
 def test_pixels_are_written_into_an_image_of_a_batch(name, resize_mode):
     picture = data.photograph(1, 60, 80)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests import data_generation as data
 from transforms.images import decoding, fast_jpeg
+from transforms.images.resizing import RESIZE_MODES
 
 pytestmark = pytest.mark.skipif(fast_jpeg.simplejpeg is None, reason="no wheels of simplejpeg and cykooz.resizer here")
 
@@ -34,7 +35,7 @@ def by_pillow(monkeypatch, *args):
         return decoding.decode(*args)
 
 
-@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 @pytest.mark.parametrize("stored", [(480, 640), (1201, 1603), (50, 37), (997, 300)])
 def test_pixels_are_those_of_pillow(taken, monkeypatch, stored, resize_mode):
     encoded = data.encoded(data.photograph(1, *stored), "JPEG", quality=90)

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from tests import data_generation as data
 from tests import hostile_images as hostile
 from transforms.images import decoding, fast_jpeg
+from transforms.images.resizing import RESIZE_MODES
 
 ROOT = Path(__file__).parents[3]
 
@@ -104,7 +105,7 @@ def test_bombs_are_bounded(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory begins anew on Linux alone")
-@pytest.mark.parametrize("resize_mode", decoding.RESIZE_MODES)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 def test_lines_are_bounded(tmp_path, resize_mode):
     results = measure(tmp_path, hostile.lines(), resize_mode)
     assert {result[0] for result in results.values()} == {"decoded"}
@@ -114,11 +115,11 @@ def test_lines_are_bounded(tmp_path, resize_mode):
 
 def test_a_high_line_is_resized_in_the_other_order_to_the_same_colours():
     image = data.photograph(0, 90_000, 2)
-    expected = decoding._resized(image, (0, 0, 2, 90_000), (100, 100))
+    expected = decoding._resized(image, (0, 0, 2, 90_000), (100, 100), Image.Resampling.BILINEAR)
     between = decoding._MAX_BETWEEN_PASSES
     try:
         decoding._MAX_BETWEEN_PASSES = 1
-        other = decoding._resized(image, (0, 0, 2, 90_000), (100, 100))
+        other = decoding._resized(image, (0, 0, 2, 90_000), (100, 100), Image.Resampling.BILINEAR)
     finally:
         decoding._MAX_BETWEEN_PASSES = between
     difference = [abs(a - b) for a, b in zip(expected.tobytes(), other.tobytes(), strict=True)]

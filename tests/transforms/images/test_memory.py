@@ -15,6 +15,7 @@ from tests import data_generation as data
 from tests import hostile_images as hostile
 from tests import jpeg_files
 from transforms.images import decoding, fast_jpeg, jpeg_header, memory
+from transforms.images.resizing import Resizing
 
 ROOT = Path(__file__).parents[3]
 
@@ -191,7 +192,7 @@ def test_a_jpeg_asks_for_the_same_turn_whoever_reads_its_header(monkeypatch, nam
         decoding.decode(encoded, (8, 8))
     with Image.open(io.BytesIO(encoded)) as image:
         stored = image.size
-        decoding._draft(image, (8, 8), "stretch")
+        decoding._draft(image, (8, 8), Resizing())
         assert requests[0] == memory.decoding_bytes(image, encoded, stored, (0.0, 0.0, *image.size), (8, 8))
 
 

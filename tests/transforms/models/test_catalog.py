@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from transforms.models import catalog
+from transforms.models.preprocessing import Choices
 
 
 def test_the_default():
-    found = catalog.bundled("efficientnet_lite0", None, "stretch")
+    found = catalog.bundled("efficientnet_lite0")
     assert (found.name, found.format, found.dimension, found.image_size, found.precision) == (
         "efficientnet_lite0",
         "bundled",
@@ -24,18 +25,18 @@ def test_the_default():
 
 def test_the_digest_covers_the_preprocessing():
     digests = {
-        catalog.bundled("efficientnet_lite0", size, mode).digest
+        catalog.bundled("efficientnet_lite0", Choices(image_size=size, resize_mode=mode)).digest
         for size in (None, (240, 240), (240, 224))
         for mode in ("stretch", "crop", "pad")
     }
     assert len(digests) == 9
-    same = catalog.bundled("efficientnet_lite0", (224, 224), "stretch").digest
-    assert same == catalog.bundled("efficientnet_lite0", None, "stretch").digest
+    same = catalog.bundled("efficientnet_lite0", Choices(image_size=(224, 224))).digest
+    assert same == catalog.bundled("efficientnet_lite0").digest
 
 
 def test_a_size_too_small_for_the_network():
     with pytest.raises(ValueError, match="image_size=16x224: expected at least 32 pixels"):
-        catalog.bundled("efficientnet_lite0", (16, 224), "stretch")
+        catalog.bundled("efficientnet_lite0", Choices(image_size=(16, 224)))
 
 
 def test_the_weights_fit_the_package():

@@ -290,7 +290,7 @@ else: raise AssertionError("found what is not there")
 
 def test_the_digest_covers_names_and_contents_but_no_notes(tmp_path):
     digests = []
-    for change in (None, "content", "name", "note", "fingerprint"):
+    for change in (None, "content", "name", "note", "fingerprint", "preprocessing"):
         copy = tmp_path / str(change)
         shutil.copytree(MODULE, copy)
         if change == "content":
@@ -302,5 +302,7 @@ def test_the_digest_covers_names_and_contents_but_no_notes(tmp_path):
             (copy / "assets.extra" / "note.json").write_text("{}")
         elif change == "fingerprint":
             (copy / "fingerprint.pb").write_bytes(b"another at each export")
+        elif change == "preprocessing":  # what it tells is in the digest of the ModelSpec
+            (copy / "preprocessor_config.json").write_text("{}")
         digests.append(handles.files_digest(copy))
-    assert len(set(digests)) == 3 and digests[0] == digests[3] == digests[4]
+    assert len(set(digests)) == 3 and digests[0] == digests[3] == digests[4] == digests[5]

@@ -48,6 +48,13 @@ def test_names_of_classes_are_part_of_a_directory(tmp_path):
     assert list(portable.find(file).files) == ["model.onnx"]
 
 
+def test_the_preprocessing_beside_it_is_part_of_a_model(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx")
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert list(portable.find(tmp_path).files) == ["model.onnx", "preprocessor_config.json"]
+    assert portable.find(file) == portable.find(tmp_path)
+
+
 @pytest.mark.parametrize("other", ["saved_model.pb", None])
 def test_another_model_or_none(tmp_path, other):
     (tmp_path / "notes.xml").write_text("<notes/>")  # without a .bin

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tests import onnx_models
 from transforms.models import notes
 from transforms.models.engines import loading
+from transforms.models.preprocessing import TF_HUB, Choices, of_range
 from transforms.models.resolve import resolve
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "tf1_hub"
@@ -135,10 +136,10 @@ def test_an_onnx_model(tmp_path):
 def test_an_onnx_model_of_a_fixed_size(tmp_path):
     file = onnx_models.write(tmp_path / "m.onnx", shape=(1, 3, 8, 9), outputs=((1, 5),))
     assert resolve(str(file)).image_size == (8, 9)
-    with pytest.raises(ValueError, match=r"m\.onnx': it takes images of 8x9 pixels only, not image_size=9x9"):
+    with pytest.raises(ValueError, match=r"m\.onnx' takes images of 8x9 pixels only, not image_size=9x9"):
         resolve(str(file), (9, 9))
     file = onnx_models.write(tmp_path / "m.onnx", shape=(1, 3, 8, "w"), outputs=((1, 5),))
-    with pytest.raises(ValueError, match=r"it takes images of 8x\? pixels only, not image_size=9x9"):
+    with pytest.raises(ValueError, match=r"takes images of 8x\? pixels only, not image_size=9x9"):
         resolve(str(file), (9, 9))
     assert resolve(str(file), (8, 7)).image_size == (8, 7)
 
@@ -168,3 +169,73 @@ def test_signatures_and_outputs_belong_to_other_formats(tmp_path):
     for handle in ("efficientnet_lite0", str(GOLDEN / "feature_vector_1")):
         with pytest.raises(ValueError, match="model_output='x' is for ONNX, OpenVINO IR and TFLite models only"):
             resolve(handle, output="x")
+
+
+def test_the_preprocessing_is_part_of_the_digest_and_tf_hubs_is_the_default(tmp_path):
+    file = str(onnx_models.write(tmp_path / "m.onnx"))
+    usual = resolve(file, (8, 9))
+    assert usual.preprocessing == TF_HUB and resolve(file, (8, 9), choices=of_range("0..1")) == usual
+    specs = [
+        usual,
+        resolve(file, (8, 9), choices=of_range("0..255")),
+        resolve(file, (8, 9), choices=of_range("-1..1")),
+        resolve(file, (8, 9), choices=Choices(channels="bgr")),
+        resolve(file, (8, 9), choices=Choices(interpolation="bicubic")),
+        resolve(file, (8, 9), "crop", choices=Choices(interpolation="bicubic")),
+        resolve(file, choices=Choices(image_size=(8, 9), crop_fraction=0.875)),
+        resolve(file, (8, 9), normalize=True),
+    ]
+    assert len({spec.digest for spec in specs}) == len(specs)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), dtype=np.uint8)
+    np.testing.assert_allclose(loading.load(specs[1])(pixels), onnx_models.vectors(pixels, 1), rtol=1e-4, atol=1e-4)
+    assert resolve(file, (8, 9), choices=of_range("0..255")) == specs[1]  # of the cache
+
+
+def test_a_model_that_takes_bytes_takes_no_other_values(tmp_path):
+    file = str(onnx_models.write(tmp_path / "m.onnx", dtype=onnx_models.UINT8))
+    spec = resolve(file, (8, 9))
+    assert spec.preprocessing.pixel_range == "0..255"
+    assert resolve(file, (8, 9), choices=of_range("0..255")) == spec
+    assert resolve(file, (8, 9), choices=Choices(channels="bgr")).digest != spec.digest
+    with pytest.raises(
+        ValueError, match=r"takes pixels as bytes, and not pixels in -1\.\.1: give --pixel_range 0\.\.25"
+    ):
+        resolve(file, (8, 9), choices=of_range("-1..1"))
+
+
+def test_a_bundled_model_takes_its_own_values():
+    usual = resolve("efficientnet_lite0", None, "crop")
+    spec = resolve("efficientnet_lite0", choices=Choices(resize_mode="crop", crop_fraction=0.875))
+    assert spec.preprocessing.crop_fraction == 0.875 and spec.digest != usual.digest
+    assert resolve("efficientnet_lite0", normalize=True).digest != resolve("efficientnet_lite0").digest
+    with pytest.raises(ValueError, match="takes pixels in 0..1, RGB: expected no other channels and no other std"):
+        resolve("efficientnet_lite0", choices=of_range("0..255").over(Choices(channels="bgr")))
+
+
+def test_scores_of_classes_are_not_normalized(tmp_path):
+    onnx_models.write(tmp_path / "m.onnx")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
+    with pytest.raises(ValueError, match="gives classes, whose scores normalize would change: expected it without"):
+        resolve(str(tmp_path), (8, 9), normalize=True)
+
+
+def test_an_export_of_keras_is_not_asked_for_the_size_that_it_serves(tmp_path):
+    inputs = keras.Input((9, 7, 3))
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).export(str(tmp_path), verbose=False)
+    spec = resolve(str(tmp_path))
+    assert (spec.image_size, spec.dimension) == ((9, 7), 3)
+
+
+def test_a_size_that_is_asked_for_or_noted_precedes_that_of_serving_default(tmp_path):
+    module = tf.Module()
+    module.__call__ = tf.function(
+        lambda x: tf.reduce_mean(x, [1, 2]), [tf.TensorSpec((None, None, None, 3), tf.float32)]
+    )
+    serve = tf.function(module.__call__).get_concrete_function(
+        tf.TensorSpec((None, 9, 7, 3), tf.float32, name="images")
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures=serve)
+    assert resolve(str(tmp_path)).image_size == (9, 7)
+    assert resolve(str(tmp_path), (8, 8)).image_size == (8, 8)
+    notes.write(tmp_path, image_size=(5, 6))
+    assert resolve(str(tmp_path)).image_size == (5, 6)

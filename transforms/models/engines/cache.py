@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from transforms.models import handles
 from transforms.models.engines import openvino_engine
+from transforms.models.preprocessing import Preprocessing
 from transforms.models.spec import ModelSpec
 from transforms.storage import complete, private
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_SPEC, _NETWORK = "spec.json", "network.xml"
+_SPEC, _NETWORK, _FINDING = "spec.json", "network.xml", "finding.json"
 
 
 def directory() -> Path:
@@ -51,10 +52,11 @@ def read_spec(request: Sequence[object]) -> ModelSpec | None:
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
-        return ModelSpec(**facts | lists)
+        preprocessing = Preprocessing.of_facts(facts["preprocessing"])
+        return ModelSpec(**facts | lists | {"preprocessing": preprocessing})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         _remove(file, error)
         return None
 
@@ -71,7 +73,10 @@ def write_spec(request: Sequence[object], spec: ModelSpec) -> None:
 def network_entry(spec: ModelSpec) -> Path:
     """Returns the path of the cache entry for the network of a model. It reads the model's files for their digest."""
     files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
-    return _entry("network", files, spec.format, spec.signature, spec.tags, spec.image_size, openvino_engine.identity())
+    values = spec.preprocessing.values()
+    return _entry(
+        "network", files, spec.format, spec.signature, spec.tags, spec.image_size, values, openvino_engine.identity()
+    )
 
 
 def read_network(entry: Path) -> "openvino.Model | None":
@@ -80,7 +85,7 @@ def read_network(entry: Path) -> "openvino.Model | None":
     if not (_may_use(entry.parent) and file.exists()):
         return None
     try:
-        return openvino_engine.openvino.Core().read_model(file)
+        return openvino_engine.core().read_model(file)
     except RuntimeError as error:
         _remove(file, error)
         return None
@@ -101,7 +106,35 @@ def agreement_entry(spec: ModelSpec) -> Path:
     It reads the model's files for their digest.
     """
     files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
-    return _entry("agreement", files, spec.output, spec.image_size, openvino_engine.identity())
+    values = spec.preprocessing.values()
+    return _entry("agreement", files, spec.output, spec.image_size, values, openvino_engine.identity())
+
+
+def finding_entry(spec: ModelSpec) -> Path:
+    """Returns the path of the entry with what the sample images show of a model."""
+    return _entry("finding", spec.digest, spec.format, spec.location)
+
+
+def read_finding(entry: Path) -> tuple[float, float | None] | None:
+    """Returns the numbers in an entry, None if there is none."""
+    file = entry / _FINDING
+    if not (_may_use(entry.parent) and file.exists()):
+        return None
+    try:
+        spread, rescaling = json.loads(file.read_text(encoding="utf-8"))
+        return float(spread), None if rescaling is None else float(rescaling)
+    except (OSError, ValueError, TypeError) as error:
+        _remove(file, error)
+        return None
+
+
+def write_finding(entry: Path, numbers: Sequence[float | None]) -> None:
+    """Writes numbers into an entry."""
+
+    def write(directory: Path) -> None:
+        (directory / _FINDING).write_text(json.dumps(list(numbers)), encoding="utf-8")
+
+    _write_entry(entry, write)
 
 
 def has(entry: Path) -> bool:

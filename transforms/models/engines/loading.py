@@ -17,7 +17,7 @@ import numpy as np
 
 from transforms.cores import usable_cores
 from transforms.models import handles, portable
-from transforms.models.engines import device, mosaics, openvino_engine
+from transforms.models.engines import device, mosaics, openvino_engine, unit_vectors
 from transforms.models.engines.fixed_batches import (
     BATCH_SIZE_DEFAULT,
     BatchResult,
@@ -192,14 +192,19 @@ def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> Embeddi
     batch_size = min(batch_size, openvino_engine.images_per_call(network))
     calls = usable_cores()
     run = openvino_engine.compile_network(network, spec.image_size, batch_size, precision, calls)
-    return EmbeddingModel([FixedBatches(run, batch_size)], calls, "OpenVINO")
+    return EmbeddingModel([FixedBatches(_finished(run, spec), batch_size)], calls, "OpenVINO")
+
+
+def _finished(run: openvino_engine.Run, spec: ModelSpec) -> openvino_engine.Run:
+    """Returns the function of an engine with what comes behind the network."""
+    return unit_vectors.normalized(run) if spec.normalize else run
 
 
 def _portable_model(spec: ModelSpec, precision: str, batch_size: int) -> EmbeddingModel:
     from transforms.models.engines import portable_model
 
     compiled = portable_model.compile_model(spec, precision, batch_size)
-    embed = FixedBatches(compiled.run, compiled.images_per_call)
+    embed = FixedBatches(_finished(compiled.run, spec), compiled.images_per_call)
     model = EmbeddingModel([embed], compiled.calls_at_once, compiled.engine, compiled.device)
     if compiled.engine == portable_model.ONNX_RUNTIME:  # its first call also allocates memory
         model(np.zeros((1, *spec.image_size, 3), np.uint8))
@@ -212,7 +217,7 @@ def _tensorflow_model(spec: ModelSpec, precision: str, batch_size: int) -> Embed
     devices = device.gpus() or [None]
     runs = tensorflow_engine.compile_function(opening.open_model(spec).function, precision, devices)
     calls = tensorflow_engine.calls_at_once()
-    model = EmbeddingModel([FixedBatches(run, batch_size) for run in runs], calls, "TensorFlow")
+    model = EmbeddingModel([FixedBatches(_finished(run, spec), batch_size) for run in runs], calls, "TensorFlow")
     for _ in devices:  # the first call on a device also optimizes the graph
         model(np.zeros((1, *spec.image_size, 3), np.uint8))
     return model

@@ -15,6 +15,7 @@ from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory, Pixels, Vectors
 from transforms.models.engines.openvino_engine import Run
 from transforms.models.image_interface import ImageInterface, dimension
+from transforms.models.preprocessing import TF_HUB, Preprocessing
 from transforms.models.tensors import Signature, TensorInfo
 from transforms.one_line import one_line
 
@@ -86,7 +87,7 @@ def signature(session: Any) -> Signature:
     )
 
 
-def compiled(session: Any, interface: ImageInterface) -> Run:
+def compiled(session: Any, interface: ImageInterface, preprocessing: Preprocessing = TF_HUB) -> Run:
     """Returns a function, uint8 (n, height, width, 3) → float32 (n, dimension). Thread-safe.
 
     The function raises InferenceError for ONNX Runtime's errors, and InterfaceError if the output is not one vector for
@@ -96,7 +97,7 @@ def compiled(session: Any, interface: ImageInterface) -> Run:
 
     def run(pixels: Pixels) -> Vectors:
         try:
-            (output,) = session.run([interface.output], {name: _values(pixels, interface)})
+            (output,) = session.run([interface.output], {name: _values(pixels, interface, preprocessing)})
         except Exception as error:  # its classes have no base of their own
             is_memory = isinstance(error, MemoryError) or "Failed to allocate memory" in str(error)
             kind = OutOfDeviceMemory if is_memory else InferenceError
@@ -107,10 +108,14 @@ def compiled(session: Any, interface: ImageInterface) -> Run:
     return run
 
 
-def _values(pixels: Pixels, interface: ImageInterface) -> Any:
-    values: Any = pixels
+def _values(pixels: Pixels, interface: ImageInterface, preprocessing: Preprocessing) -> Any:
+    values: Any = pixels[..., ::-1] if preprocessing.channels == "bgr" else pixels
     if interface.dtype != "uint8":
-        values = (pixels / np.float32(255)).astype(interface.dtype)
+        if preprocessing.pixel_range == "0..1":
+            values = values / np.float32(255)
+        else:
+            values = values * np.array(preprocessing.scale, np.float32) + np.array(preprocessing.offset, np.float32)
+        values = values.astype(interface.dtype)
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if interface.channels_first else values)
 
 

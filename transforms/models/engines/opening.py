@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from transforms.models import catalog, handles, hub
+from transforms.models import catalog, handles, hub, keras_file
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
+from transforms.models.preprocessing import Preprocessing
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 
@@ -57,13 +59,24 @@ def _open(spec: ModelSpec, files_state: object) -> Opened:
     device.has_gpu()  # sets memory growth, which has to precede the first use of the GPU
     loaded = _LOADERS[spec.format](spec)
 
-    # One trace serves every batch size. Pixels go to the device as bytes and become floats there, in [0, 1], the range
-    # of TF-Hub's common image signature. Each network rescales that range itself.
+    # One trace serves every batch size. Pixels go to the device as bytes and become floats there.
     @tf.function(input_signature=[tf.TensorSpec((None, *spec.image_size, 3), tf.uint8)], autograph=False)
     def from_pixels(pixels: tf.Tensor) -> tf.Tensor:
-        return loaded.embed(tf.cast(pixels, tf.float32) / 255.0)
+        return loaded.embed(values(pixels, spec.preprocessing, as_bytes=loaded.takes_bytes))
 
     return Opened(from_pixels.get_concrete_function(), loaded.model)
+
+
+def values(pixels: tf.Tensor, preprocessing: Preprocessing, *, as_bytes: bool = False) -> tf.Tensor:
+    """Returns the values that a network takes for uint8 (n, height, width, 3): float32, or uint8 if `as_bytes`."""
+    if preprocessing.channels == "bgr":
+        pixels = tf.reverse(pixels, [-1])
+    if as_bytes:
+        return pixels
+    floats = tf.cast(pixels, tf.float32)
+    if preprocessing.pixel_range == "0..1":
+        return floats / 255.0
+    return floats * tf.constant(preprocessing.scale) + tf.constant(preprocessing.offset)
 
 
 def load_efficientnet_lite0(name: str) -> EfficientNetLite0:
@@ -84,6 +97,9 @@ def _keras(spec: ModelSpec) -> hub.Loaded:
     import keras
 
     path = handles.local_path(spec.location, spec.billing_project)
+    file = keras_file.read(path)
+    if keras_file.KERAS_HUB in file.packages:
+        _register_keras_hub(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     # Keras raises errors of any class for a file that it does not take. Nothing of the network is left then.
@@ -93,8 +109,54 @@ def _keras(spec: ModelSpec) -> hub.Loaded:
             f"({one_line(error, 120)}): expected layers of Keras only, no Lambda; if it is your own, export it by "
             "`model.export(DIR)` and give DIR"
         ) from error
-    return hub.Loaded(embed=functools.partial(model, training=False), model=model)
+    inputs = getattr(model, "input", None)  # a Sequential has none before its first call
+    names = list(inputs) if isinstance(inputs, dict) else []
 
+    def embed(images: tf.Tensor) -> tf.Tensor:
+        outputs = model(dict.fromkeys(names, images) if names else images, training=False)
+        return _pooled(outputs, path, has_class_token=file.has_class_token)
+
+    return hub.Loaded(embed=embed, model=model)
+
+
+def _register_keras_hub(path: Path) -> None:
+    """Imports KerasHub, which lets Keras find its layers. Raises ValueError if it is not installed."""
+    try:
+        import keras_hub  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"model={str(path)!r} has layers of KerasHub, which cannot be imported ({one_line(error, 120)}): expected "
+            "the package keras-hub here and on the workers, the extra [keras-hub]; or export it by `model.export(DIR)` "
+            "and give DIR"
+        ) from error
+
+
+def _pooled(outputs: Any, path: Path, *, has_class_token: bool) -> tf.Tensor:
+    """Returns the vector of each image, float32 (n, dimension), among the outputs of a Keras model.
+
+    Args:
+      outputs: a tensor, or several by name.
+      path: of the model, for messages.
+      has_class_token: whether the first token of a sequence, (n, tokens, dimension), stands for the image.
+
+    Raises:
+      ValueError: if no output is known to be that.
+    """
+    if isinstance(outputs, dict):
+        name = next((name for name in _POOLED_OUTPUTS if name in outputs), None)
+        if name is None:
+            raise ValueError(
+                f"model={str(path)!r} has the outputs {', '.join(sorted(outputs))}, and none of "
+                f"{', '.join(_POOLED_OUTPUTS)}: save a model whose only output is one vector per image"
+            )
+        outputs = outputs[name]
+    if has_class_token and outputs.shape.rank == 3:
+        outputs = outputs[:, 0]
+    return tf.cast(outputs, tf.float32)
+
+
+# The names of an image's vector among the outputs of KerasHub's and Hugging Face's encoders.
+_POOLED_OUTPUTS = ("pooled_output", "pooler_output", "image_embeds")
 
 _BUNDLED = {"efficientnet_lite0": load_efficientnet_lite0}
 

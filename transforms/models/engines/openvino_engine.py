@@ -3,6 +3,7 @@
 TensorFlow runs models on every other device, and every graph that OpenVINO cannot run.
 """
 
+import functools
 import math
 import tempfile
 import threading
@@ -30,11 +31,21 @@ Run = Callable[[Pixels], Vectors]
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
+@functools.cache
+def core() -> "openvino.Core":
+    """Returns the one Core of this process.
+
+    The last one to go takes the plugin for CPUs along, which unmaps the stack that it has given the signal handlers of
+    the thread that used it first. If another thread is the last, the next Ctrl-C in the main thread ends the process.
+    """
+    return openvino.Core()
+
+
 def precisions() -> list[str]:
     """Returns the precisions that this machine's CPU supports, [] where OpenVINO is not installed."""
     if openvino is None:
         return []
-    has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    has_bfloat16 = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ["float32", "bfloat16"] if has_bfloat16 else ["float32"]
 
 
@@ -55,7 +66,7 @@ def read(graph: bytes) -> "openvino.Model":
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model.pb")
         path.write_bytes(graph)
-        network = openvino.Core().read_model(path)
+        network = core().read_model(path)
     inputs, outputs = len(network.inputs), len(network.outputs)
     if (inputs, outputs) != (1, 1):
         raise ValueError(f"the graph has {inputs} inputs and {outputs} outputs: expected one each")
@@ -64,7 +75,7 @@ def read(graph: bytes) -> "openvino.Model":
 
 def identity() -> str:
     """Returns OpenVINO's version and the name of the processor, which together decide which kernels run."""
-    return f"openvino {openvino.__version__} {openvino.Core().get_property('CPU', 'FULL_DEVICE_NAME')}"
+    return f"openvino {openvino.__version__} {core().get_property('CPU', 'FULL_DEVICE_NAME')}"
 
 
 def reason(error: Exception) -> str:
@@ -110,7 +121,7 @@ def compile_network(
         "INFERENCE_NUM_THREADS": str(calls_at_once),
         "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
     }
-    on_cpu = openvino.Core().compile_model(network, "CPU", settings)
+    on_cpu = core().compile_model(network, "CPU", settings)
     requests = threading.local()
 
     def run(pixels: Pixels) -> Vectors:

@@ -94,20 +94,20 @@ def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
     description, network = _open(model)
     interface = description.interface(spec.output or None)
     if model.format == "onnx" and onnx_runtime.has_gpu():
-        return _in_onnx_runtime(onnx_runtime.open_session(model.main), interface, batch_size)
+        return _in_onnx_runtime(onnx_runtime.open_session(model.main), interface, spec, batch_size)
     if device.has_driver():
         _LOG.warning("the model runs on the CPU: a GPU needs a model in ONNX, and the package onnxruntime-gpu")
     try:
         if isinstance(network, portable_openvino.NotRunnable):
             raise network
-        network = portable_openvino.adapted(network, interface, spec.image_size)
+        network = portable_openvino.adapted(network, interface, spec.image_size, spec.preprocessing)
         compiled = _in_openvino(network, interface, spec.image_size, precision, batch_size)
         _check_agrees(network, model, interface, spec)
     except portable_openvino.NotRunnable as error:
         _check_fallback(model, precision, error)
         session = _session(model, error)
         _LOG.warning("ONNX Runtime runs this model because OpenVINO cannot: %s", error)
-        return _in_onnx_runtime(session, interface, batch_size)
+        return _in_onnx_runtime(session, interface, spec, batch_size)
     except InterfaceError as error:
         raise ValueError(f"model={spec.name!r}: {error}") from error
     return compiled
@@ -170,8 +170,8 @@ def _session(model: PortableModel, error: Exception) -> Any:
         raise ValueError(f"model={str(model.main)!r}: OpenVINO cannot run it ({error}), and {other}") from other
 
 
-def _in_onnx_runtime(session: Any, interface: ImageInterface, batch_size: int) -> Compiled:
-    run = onnx_runtime.compiled(session, interface)
+def _in_onnx_runtime(session: Any, interface: ImageInterface, spec: ModelSpec, batch_size: int) -> Compiled:
+    run = onnx_runtime.compiled(session, interface, spec.preprocessing)
     if onnx_runtime.has_gpu():
         return Compiled(run, interface.batch_size or batch_size, _GPU_CALLS_AT_ONCE, ONNX_RUNTIME, "GPU, ONNX Runtime")
     images = interface.batch_size or min(batch_size, _CPU_IMAGES_PER_CALL)
@@ -188,7 +188,8 @@ def _check_agrees(network: "openvino.Model", model: PortableModel, interface: Im
     images = interface.batch_size or 2
     pixels = mosaics.mosaics(images, spec.image_size)
     try:
-        expected = onnx_runtime.compiled(onnx_runtime.open_session(model.main), interface)(pixels)
+        session = onnx_runtime.open_session(model.main)
+        expected = onnx_runtime.compiled(session, interface, spec.preprocessing)(pixels)
     except (ValueError, RuntimeError) as error:
         _LOG.warning("OpenVINO's vectors are not compared with ONNX Runtime's: %s", error)
         return

@@ -8,6 +8,7 @@ import numpy as np
 from transforms.models.engines import openvino_engine
 from transforms.models.image_interface import ImageInterface, dimension
 from transforms.models.portable import PortableModel
+from transforms.models.preprocessing import TF_HUB, Preprocessing
 from transforms.models.tensors import Signature, TensorInfo
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "u8": "uint8"}
 # Of an output where any number of images can be called with.
 _TRIAL_IMAGES = 2
+# A rescaling has at most a conversion, a transposition, a sum and a product.
+_LAST_NODE_OF_A_RESCALING = 5
 
 
 class NotRunnable(ValueError):
@@ -38,7 +41,7 @@ def read(model: PortableModel) -> "openvino.Model":
             return frontend.convert(frontend.load(str(model.main)))
         if not _is_xml(model.main):
             raise ValueError(f"{str(model.main)!r} is not XML")
-        return openvino_engine.openvino.Core().read_model(model.main, model.main.with_suffix(".bin"))
+        return openvino_engine.core().read_model(model.main, model.main.with_suffix(".bin"))
     except Exception as error:  # each frontend has errors of its own
         raise NotRunnable(openvino_engine.reason(error)) from error
 
@@ -56,13 +59,19 @@ def signature(network: "openvino.Model") -> Signature:
     )
 
 
-def adapted(network: "openvino.Model", interface: ImageInterface, image_size: tuple[int, int]) -> "openvino.Model":
+def adapted(
+    network: "openvino.Model",
+    interface: ImageInterface,
+    image_size: tuple[int, int],
+    preprocessing: Preprocessing = TF_HUB,
+) -> "openvino.Model":
     """Returns the network as uint8 (n, height, width, 3) → float32 (n, dimension). `network` does not change.
 
     Args:
       network: from `read`.
       interface: of the network.
       image_size: (height, width) in pixels.
+      preprocessing: how pixels become the values that the network takes. If it takes bytes, only their order is used.
 
     Raises:
       NotRunnable: if OpenVINO does not take the network for that size.
@@ -81,8 +90,15 @@ def adapted(network: "openvino.Model", interface: ImageInterface, image_size: tu
         raise NotRunnable(openvino_engine.reason(error)) from error
     images = ops.parameter([batch_size, *image_size, 3], np.uint8, name="images")
     values = images
+    if preprocessing.channels == "bgr":
+        values = ops.gather(values, np.array([2, 1, 0]), np.array(3))
     if interface.dtype != "uint8":
-        values = ops.divide(ops.convert(images, np.float32), np.float32(255))
+        values = ops.convert(values, np.float32)
+        if preprocessing.pixel_range == "0..1":
+            values = ops.divide(values, np.float32(255))
+        else:
+            scale, offset = (np.array(triple, np.float32) for triple in (preprocessing.scale, preprocessing.offset))
+            values = ops.add(ops.multiply(values, scale), offset)
     if interface.channels_first:
         values = ops.transpose(values, np.array([0, 3, 1, 2]))
     if interface.dtype == "float16":
@@ -102,6 +118,36 @@ def parameters(network: "openvino.Model") -> int:
         for constant in constants
         if constant.get_element_type().is_real() or constant.get_element_type().bitwidth <= 8
     )
+
+
+def first_factor(network: "openvino.Model") -> float | None:
+    """Returns the constant by which a network first multiplies its input, the largest one of several channels.
+
+    Returns:
+      None if it begins otherwise. Conversions, transpositions and sums with constants may come before.
+    """
+    port = network.input()
+    for _ in range(_LAST_NODE_OF_A_RESCALING):
+        consumers = list(port.get_target_inputs())
+        if len(consumers) != 1:
+            return None
+        node = consumers[0].get_node()
+        kind = node.get_type_name()
+        others = [
+            source.get_node() for index, source in enumerate(node.input_values()) if index != consumers[0].get_index()
+        ]
+        constants = [other.get_data() for other in others if other.get_type_name() == "Constant"]
+        if len(constants) != len(others) or node.get_output_size() != 1:
+            return None
+        if kind == "Multiply" or (kind == "Divide" and consumers[0].get_index() == 0):
+            (constant,) = constants
+            sizes = np.abs(np.asarray(constant, np.float64))
+            factor = sizes.max() if kind == "Multiply" else 1 / sizes.min() if sizes.min() else 0.0
+            return float(factor) if factor and np.isfinite(factor) else None
+        if kind not in ("Convert", "Transpose", "Subtract", "Add"):
+            return None
+        port = node.output(0)
+    return None
 
 
 def _output_shape(network: "openvino.Model", interface: ImageInterface, image_size: tuple[int, int]) -> list[int]:

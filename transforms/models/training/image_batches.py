@@ -12,6 +12,8 @@ import tensorflow as tf
 from transforms import keys
 from transforms.cores import usable_cores
 from transforms.images import decoding
+from transforms.models.engines import opening
+from transforms.models.preprocessing import TF_HUB, Preprocessing
 from transforms.models.training.training_set import Labelled, Split
 
 # Augmentation decodes an image larger by this factor along each side, then crops it: from 256 pixels to 224, as usual
@@ -28,7 +30,12 @@ class ImageBatches:
     """
 
     def __init__(
-        self, read: Callable[[bytes], bytes], classes: Sequence[str], image_size: tuple[int, int], batch_size: int
+        self,
+        read: Callable[[bytes], bytes],
+        classes: Sequence[str],
+        image_size: tuple[int, int],
+        batch_size: int,
+        preprocessing: Preprocessing = TF_HUB,
     ):
         """Takes the source and the shape of the batches.
 
@@ -37,17 +44,19 @@ class ImageBatches:
           classes: labels in the order of their numbers.
           image_size: (height, width) in pixels.
           batch_size: images per batch. The last batch of an epoch may have fewer.
+          preprocessing: how pixels become the values that the model takes.
         """
         self.bad: dict[bytes, str] = {}
         self._read = read
         self._numbers = {label: number for number, label in enumerate(classes)}
         self._image_size = image_size
         self._batch_size = batch_size
+        self._preprocessing = preprocessing
 
     def decode(self, key: bytes, image_size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
         """Returns the pixels of an image, uint8 (height, width, 3). A bad image gives None and an entry in `bad`."""
         try:
-            return decoding.decode(self._read(key), image_size).pixels
+            return decoding.decode(self._read(key), image_size, self._preprocessing.resizing).pixels
         except MemoryError:
             raise  # no image's fault: to leave out images at random would train another classifier
         # Each storage client has its own errors. Each concerns this image only, which is counted and left out, and
@@ -80,7 +89,7 @@ class ImageBatches:
             )
 
     def training(self, labelled: Sequence[Labelled], *, seed: int, augment: bool) -> tf.data.Dataset:
-        """Returns a dataset of batches: (images, float32 (n, height, width, 3) in [0, 1]; class numbers, int32 (n,)).
+        """Returns a dataset of batches: (values of images, float32 (n, height, width, 3); class numbers, int32 (n,)).
 
         Args:
           labelled: the images. Their order differs between epochs.
@@ -137,4 +146,4 @@ class ImageBatches:
         batches = good.map(lambda pixels, number, is_good: (pixels, number)).batch(self._batch_size)
         # Batches are prefetched as bytes, a quarter of the size of floats. One batch at a time becomes floats.
         prefetched = batches.prefetch(_PREFETCHED_BATCHES)
-        return prefetched.map(lambda pixels, numbers: (tf.cast(pixels, tf.float32) / 255.0, numbers))
+        return prefetched.map(lambda pixels, numbers: (opening.values(pixels, self._preprocessing), numbers))

@@ -12,6 +12,7 @@ from tests.clocks import Clock
 from transforms.models import catalog, resolve
 from transforms.models.engines import converted, loading, opening, openvino_engine
 from transforms.models.engines.fixed_batches import BatchResult, FixedBatches, InferenceError, ModelFailure
+from transforms.models.preprocessing import Choices
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_shapes_and_types(loaded):
 
 
 def test_another_image_size():
-    model = loading.load(catalog.bundled("efficientnet_lite0", (96, 160), "stretch"))
+    model = loading.load(catalog.bundled("efficientnet_lite0", Choices(image_size=(96, 160))))
     assert model(np.zeros((2, 96, 160, 3), np.uint8)).shape == (2, 1280)
 
 

@@ -7,6 +7,7 @@ from tests import onnx_models
 from transforms.models.engines import device, onnx_runtime
 from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory
 from transforms.models.image_interface import InterfaceError, derive
+from transforms.models.preprocessing import Preprocessing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
 
@@ -32,6 +33,18 @@ def test_vectors(tmp_path, dtype, scale, tolerance, shape):
     vectors = run(PIXELS)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, onnx_models.vectors(PIXELS, scale), atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [onnx_models.FLOAT, onnx_models.UINT8], ids=["float32", "uint8"])
+def test_values_of_another_range_and_order(tmp_path, dtype):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 0.2), "bgr")
+    session = onnx_runtime.open_session(onnx_models.write(tmp_path / "m.onnx", dtype=dtype))
+    interface = derive(onnx_runtime.signature(session), None, channels_first=True)
+    values = PIXELS[..., ::-1]  # a network that takes bytes gets them in its order, as they are
+    if dtype == onnx_models.FLOAT:
+        values = (values / 255 - preprocessing.mean) / preprocessing.std
+    vectors = onnx_runtime.compiled(session, interface, preprocessing)(PIXELS)
+    np.testing.assert_allclose(vectors, onnx_models.vectors(values, 1), rtol=1e-5, atol=1e-4)
 
 
 def test_a_signature(tmp_path):

@@ -1,9 +1,13 @@
 """transforms.models.engines.openvino_engine: networks of OpenVINO's, compiled for one shape, on any CPU."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.running import ROOT
 from transforms.models.engines import openvino_engine
 from transforms.models.engines.fixed_batches import InferenceError
 
@@ -102,9 +106,6 @@ class _Library:
             ("CPU", "FULL_DEVICE_NAME"): "a processor",
         }
 
-    def Core(self):  # noqa: N802 - OpenVINO's name
-        return self
-
     def get_property(self, *name):
         return self.properties[name]
 
@@ -120,9 +121,31 @@ class _Library:
 )
 def test_bfloat16_is_computed_where_the_processor_has_it(monkeypatch, library, precisions):
     monkeypatch.setattr(openvino_engine, "openvino", library)
+    monkeypatch.setattr(openvino_engine, "core", lambda: library)
     assert openvino_engine.precisions() == precisions
 
 
 def test_kernels_depend_on_the_version_and_the_processor(monkeypatch):
-    monkeypatch.setattr(openvino_engine, "openvino", _Library())
+    library = _Library()
+    monkeypatch.setattr(openvino_engine, "openvino", library)
+    monkeypatch.setattr(openvino_engine, "core", lambda: library)
     assert openvino_engine.identity() == "openvino 1.2.3 a processor"
+
+
+_SIGNAL_AFTER_A_MODEL = """
+import os, signal, sys, threading
+from transforms.models.engines import openvino_engine
+network = openvino_engine.bundled("efficientnet_lite0", (64, 64))
+compiled = [openvino_engine.compile_network(network, (64, 64), 1, "float32", 1)]
+del network
+thread = threading.Thread(target=compiled.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_another_thread_has_dropped_the_model():
+    """It ended the process: the plugin for CPUs had unmapped the stack of the signal handlers."""
+    assert subprocess.run([sys.executable, "-c", _SIGNAL_AFTER_A_MODEL], cwd=ROOT, timeout=120).returncode == 7

@@ -148,9 +148,9 @@ def test_a_model_of_tflite(tmp_path):
 @pytest.fixture(scope="module")
 def photographs(model):
     """The sample images at 224×224, and their vectors by the bundled model."""
-    from pipeline.precision import _samples
+    from pipeline.sample_pixels import sample_pixels
 
-    pixels = _samples(model, "stretch")
+    pixels = sample_pixels(model)
     return pixels, loading.load(model)(pixels)
 
 

@@ -1,12 +1,14 @@
 """transforms.models.engines.portable_openvino: a network of any interface as one function of bytes."""
 
 import numpy as np
+import onnx
 import pytest
 
 from tests import onnx_models
 from transforms.models import portable
 from transforms.models.engines import openvino_engine, portable_openvino
 from transforms.models.image_interface import InterfaceError, derive
+from transforms.models.preprocessing import Preprocessing
 
 openvino = pytest.importorskip("openvino")
 
@@ -101,3 +103,44 @@ def test_what_is_no_model_is_one_line(tmp_path, name):
 def test_weights_are_counted(tmp_path):
     network = portable_openvino.read(portable.find(onnx_models.write(tmp_path / "m.onnx")))
     assert portable_openvino.parameters(network) == 3 * onnx_models.DIMENSION
+
+
+@pytest.mark.parametrize("dtype", [onnx_models.FLOAT, onnx_models.UINT8], ids=["float32", "uint8"])
+@pytest.mark.parametrize("shape", [("n", 3, "h", "w"), ("n", "h", "w", 3)], ids=["NCHW", "NHWC"])
+def test_values_of_another_range_and_order(tmp_path, dtype, shape):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 0.2), "bgr")
+    network = portable_openvino.read(portable.find(onnx_models.write(tmp_path / "m.onnx", dtype=dtype, shape=shape)))
+    interface = derive(portable_openvino.signature(network), None, channels_first=True)
+    values = PIXELS[..., ::-1]  # a network that takes bytes gets them in its order, as they are
+    if dtype == onnx_models.FLOAT:
+        values = (values / 255 - preprocessing.mean) / preprocessing.std
+    vectors = vectors_of(portable_openvino.adapted(network, interface, SIZE, preprocessing))
+    np.testing.assert_allclose(vectors, onnx_models.vectors(values, 1), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("operators", "factor"),
+    [
+        ((("Mul", 1 / 255),), 1 / 255),
+        ((("Div", 255.0),), 1 / 255),
+        ((("Sub", 127.0), ("Div", [127.5, 128.0, 129.0])), 1 / 127.5),
+        ((("Add", 1.0),), None),
+        ((), None),
+        ((("Mul", 0.0),), None),
+    ],
+    ids=str,
+)
+def test_the_factor_that_a_network_begins_with(tmp_path, operators, factor):
+    onnx_models.write(tmp_path / "m.onnx")
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    source = "images"
+    for number, (operator, constant) in enumerate(operators):
+        values = np.array(constant, np.float32).reshape(1, -1, 1, 1)
+        graph.initializer.append(onnx.numpy_helper.from_array(values, f"constant{number}"))
+        node = onnx.helper.make_node(operator, [source, f"constant{number}"], [f"scaled{number}"])
+        graph.node.insert(number, node)
+        source = f"scaled{number}"
+    graph.node[len(operators)].input[0] = source
+    onnx_models.save(graph, tmp_path / "m.onnx")
+    found = portable_openvino.first_factor(portable_openvino.read(portable.find(tmp_path / "m.onnx")))
+    assert found == (None if factor is None else pytest.approx(factor))

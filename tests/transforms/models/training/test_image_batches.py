@@ -9,6 +9,7 @@ import pytest
 from tests import data_generation as data
 from transforms.cores import usable_cores
 from transforms.images import decoding
+from transforms.models.preprocessing import Preprocessing
 from transforms.models.training import training_set
 from transforms.models.training.image_batches import ImageBatches
 from transforms.models.training.training_set import Labelled
@@ -35,6 +36,15 @@ def test_validation_is_in_order_and_as_decoded():
     assert pixels.dtype == np.float32
     np.testing.assert_allclose(pixels, expected / 255, atol=1e-7)  # float32
     assert numbers.tolist() == [int(image.key) % 2 for image in LABELLED]
+
+
+def test_values_are_those_that_the_module_takes():
+    preprocessing = Preprocessing((0.5, 0.4, 0.3), (0.5, 0.25, 0.2), "bgr", "crop", "bicubic", 0.8)
+    batches = ImageBatches(FILES.__getitem__, ("even", "odd"), SIZE, 8, preprocessing)
+    values, _ = collect(batches.validation(LABELLED))
+    pixels = np.stack([decoding.decode(FILES[image.key], SIZE, preprocessing.resizing).pixels for image in LABELLED])
+    expected = (pixels[..., ::-1] / 255 - preprocessing.mean) / preprocessing.std
+    np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
 def test_training_has_each_image_once_in_a_new_order_each_epoch():

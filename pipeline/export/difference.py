@@ -1,0 +1,143 @@
+"""The difference between the rows that runs have and those that a target has, in a database on disk.
+
+Memory does not grow with the number of rows. The database takes some 200 bytes of disk for each row. It lies in a file
+without a name in the directory for temporary files, which goes with the process, however that ends.
+"""
+
+import random
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from pipeline.export.target import Place, Stored, content, row_key
+from transforms.encoding.examples import Identity
+
+_TABLES = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -32768; -- KiB
+CREATE TABLE current (
+  key TEXT PRIMARY KEY, content TEXT NOT NULL, generation INTEGER, file INTEGER NOT NULL, place INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE stored (key TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE listed (key TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+# The rule of the table in BigQuery: a row of a later run replaces one, unless it is of an earlier generation.
+_ADD = """
+INSERT INTO current VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET
+  content = excluded.content, generation = excluded.generation, file = excluded.file, place = excluded.place
+WHERE generation IS NULL OR excluded.generation IS NULL OR excluded.generation >= generation
+"""
+_TO_SEND = """
+SELECT current.key, file, place FROM current LEFT JOIN stored USING (key)
+WHERE stored.content IS NOT current.content ORDER BY file, place
+"""
+_PRUNE = """
+DELETE FROM current WHERE NOT EXISTS (SELECT 1 FROM listed WHERE listed.key = current.key) AND within(key)
+"""
+_TO_DELETE = "SELECT key FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key)"
+_COUNTS = """
+SELECT
+  (SELECT COUNT(*) FROM current),
+  (SELECT COUNT(*) FROM stored),
+  (SELECT COUNT(*) FROM current WHERE NOT EXISTS (SELECT 1 FROM stored WHERE stored.key = current.key)),
+  (SELECT COUNT(*) FROM current JOIN stored USING (key) WHERE stored.content != current.content),
+  (SELECT COUNT(*) FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key))
+"""
+_BIGGEST_INTEGER = 2**63 - 1
+
+
+class Counts(NamedTuple):
+    """Numbers of rows: in the runs, in a target, and what it lacks, has of other content, and has too many."""
+
+    current: int
+    stored: int
+    new: int
+    replaced: int
+    gone: int
+
+    @property
+    def to_send(self) -> int:
+        return self.new + self.replaced
+
+
+class Difference:
+    """The rows of runs and of a target. First come the rows of the runs, in the order of these, then the target's."""
+
+    def __init__(self) -> None:
+        """Makes the database."""
+        # No path stands for a file without a name: https://www.sqlite.org/inmemorydb.html#temp_db
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.executescript(_TABLES)
+
+    def add_current(self, file: int, records: Iterable[tuple[int, Identity]]) -> None:
+        """Adds the place and the identity of records of a file. A later one of the same key replaces the earlier."""
+        self._add(
+            _ADD,
+            (
+                (row_key(own.key), content(own.sha256, own.version), _generation(own.version), file, place)
+                for place, own in records
+            ),
+        )
+
+    def add_stored(self, rows: Iterable[Stored]) -> None:
+        """Adds the rows of the target, in its order."""
+        with self._database:
+            self._database.execute("BEGIN")
+            for row in rows:
+                if row.content is None:
+                    self._database.execute("DELETE FROM stored WHERE key = ?", (row.key,))
+                else:
+                    self._database.execute("INSERT OR REPLACE INTO stored VALUES (?, ?)", row)
+
+    def prune(self, within: Callable[[str], bool], listed: Iterable[bytes]) -> int:
+        """Removes rows of the runs whose images are gone.
+
+        Args:
+          within: tells whether the listing covers a key.
+          listed: the keys of all images that it has.
+
+        Returns:
+          The number of rows.
+        """
+        self._add("INSERT OR IGNORE INTO listed VALUES (?)", ((row_key(key),) for key in listed))
+        self._database.create_function("within", 1, within)
+        return self._database.execute(_PRUNE).rowcount
+
+    def counts(self) -> Counts:
+        """Returns how many rows there are of each kind."""
+        return Counts(*self._database.execute(_COUNTS).fetchone())
+
+    def to_send(self) -> Iterator[Place]:
+        """Yields the places of rows that the target lacks or has of another content, in the order of the files."""
+        return map(Place._make, self._database.execute(_TO_SEND))
+
+    def to_delete(self) -> Iterator[str]:
+        """Yields the keys of rows that the target has and the runs do not have."""
+        return (key for (key,) in self._database.execute(_TO_DELETE))
+
+    def current(self) -> Iterator[Place]:
+        """Yields the places of all rows of the runs, in the order of the files."""
+        return map(Place._make, self._database.execute("SELECT key, file, place FROM current ORDER BY file, place"))
+
+    def sample(self, count: int) -> list[Place]:
+        """Returns the places of so many rows of the runs, or of all; always the same, in the order of the files."""
+        size = self.counts().current
+        chosen = set(random.Random(0).sample(range(size), min(count, size)))  # noqa: S311 - no secret
+        return [place for i, place in enumerate(self.current()) if i in chosen]
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+
+    def _add(self, statement: str, rows: Iterable[tuple]) -> None:
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany(statement, rows)
+
+
+def _generation(version: str) -> int | None:
+    """Returns the generation of an object, or None for the version of a file, which is no number."""
+    number = int(version) if version.isascii() and version.isdecimal() else None
+    return number if number is not None and number <= _BIGGEST_INTEGER else None

@@ -1,0 +1,1 @@
+"""Images that look like an image: exact search among the vectors of runs."""

@@ -1,0 +1,80 @@
+"""The pages of a search as HTML: one with a result, which needs nothing else, and one that searches.
+
+All text is escaped. A Content-Security-Policy allows a page its own style and script, known by their SHA-256, and
+pictures in it.
+"""
+
+import base64
+import hashlib
+import html
+from collections.abc import Sequence
+from importlib import resources
+
+from pipeline.search import thumbnails
+from pipeline.search.nearest import Neighbour
+from transforms import keys
+
+_CSS, _JS = ((resources.files("pipeline.search") / name).read_text() for name in ("page.css", "page.js"))
+
+
+def result(query: str, neighbours: Sequence[Neighbour[bytes]], billing_project: str | None = None) -> str:
+    """Returns the page of a result, with small pictures of the neighbours.
+
+    Args:
+      query: path or key of the image.
+      neighbours: its nearest images.
+      billing_project: the project that pays for requests to buckets with requester pays.
+    """
+    cards = "\n".join(map(_card, neighbours, (thumbnails.jpeg(each.key, billing_project) for each in neighbours)))
+    heading = f"Neighbours of {html.escape(_shown(query))}"
+    policy = f"default-src 'none'; img-src data:; style-src {_source(_CSS)}"
+    body = f"<h1>{heading}</h1>\n<p>The nearest images by the cosine of their vectors.</p>\n<ol>\n{cards}\n</ol>"
+    return _document(heading, body, f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n')
+
+
+def searching(images: int) -> str:
+    """Returns the page that searches among so many images. Its server sends `POLICY` with it."""
+    body = f"""<h1 id="title" tabindex="-1">Images of the runs</h1>
+<p id="message" role="status">{images:,} images</p>
+<div class="drop" id="drop">
+<img id="picture" alt="The image that is searched for" hidden>
+<div><label for="file">Drop an image here, or choose one:</label> <input id="file" type="file" accept="image/*"></div>
+</div>
+<ol id="results"></ol>
+<script>{_JS}</script>"""
+    return _document("Search", body)
+
+
+def _card(neighbour: Neighbour[bytes], thumbnail: bytes | None) -> str:
+    picture = '<span class="none">no picture</span>'
+    if thumbnail is not None:
+        picture = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}">'
+    name = html.escape(_shown(thumbnails.name(neighbour.key)))
+    return (
+        f'<li><div class="card" title="{html.escape(_shown(keys.text(neighbour.key)))}">{picture}'
+        f'<span class="name">{name}</span><span class="cosine">cosine {neighbour.cosine:.4f}</span></div></li>'
+    )
+
+
+def _document(title: str, body: str, head: str = "") -> str:
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{head}'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>{title}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _shown(text: str) -> str:
+    """Returns a text without what would reorder or hide parts of it: control and format characters are escaped."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def _source(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+POLICY = (
+    f"default-src 'none'; img-src 'self' blob: data:; connect-src 'self'; style-src {_source(_CSS)}; "
+    f"script-src {_source(_JS)}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)

@@ -1,0 +1,94 @@
+"""The query: an image that the model of the run embeds now, or an image of the run."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import recorded_model, vector_shards
+from pipeline.report import run_report
+from transforms import keys
+from transforms.images import decoding
+from transforms.models.spec import ModelSpec
+from transforms.one_line import one_line
+from transforms.records import ImageRef
+from transforms.storage import read_image
+
+
+class Embedder:
+    """The model of stored vectors, for further images."""
+
+    def __init__(self, spec: ModelSpec):
+        from transforms.models.engines import loading
+
+        self._spec = spec
+        self._model = loading.load(spec, 1)
+
+    def __call__(self, encoded: bytes) -> npt.NDArray[np.float32]:
+        """Returns the vector of an encoded image, float32 (dimension,).
+
+        Raises:
+          ValueError: if it cannot be decoded or embedded.
+        """
+        pixels = decoding.decode(encoded, self._spec.image_size, self._spec.preprocessing.resizing).pixels
+        return self._model(pixels[None])[0]
+
+
+def embedder(
+    shards: Sequence[str], digest: str, handle: str | None = None, billing_project: str | None = None
+) -> Embedder:
+    """Returns the model of vectors, which the report of their last run tells.
+
+    Args:
+      shards: as `vector_shards.paths` returns them.
+      digest: of the vectors' model.
+      handle: where the model is now; None for where the run had it.
+      billing_project: the project that pays for requests to buckets with requester pays.
+
+    Raises:
+      ValueError: if there is no such report, or another model now. The message has the flags that fit.
+    """
+    output, run_id = vector_shards.run_of(shards[-1])
+    path = run_report.path(output, run_id)
+    report = run_report.read(output, run_id) if output else None
+    if report is None:
+        raise ValueError(f"{shards[-1]}: expected the report of its run, {path!r}, which tells the model")
+    try:
+        return Embedder(recorded_model.resolve(report.model, digest, billing_project, handle))
+    except ValueError as error:
+        raise ValueError(
+            f"{one_line(error)}; the vectors have the digest {digest}, of {_described(report.model)}: give that model "
+            "to --model"
+        ) from error
+
+
+def read(uri: str, billing_project: str | None = None) -> bytes:
+    """Returns the bytes of an encoded image. Raises ValueError if it cannot be read."""
+    try:
+        return read_image.read(ImageRef(keys.of_uri(uri)), billing_project).encoded
+    except Exception as error:  # each storage client has its own errors
+        raise ValueError(f"--image {uri!r} cannot be read: {one_line(error)}") from error
+
+
+def stored(shards: Sequence[str], digest: str, key: bytes) -> npt.NDArray[np.float32]:
+    """Returns the last vector of a key, float32 (dimension,).
+
+    Raises:
+      ValueError: if no file has it.
+    """
+    for path in reversed(shards):
+        for block in vector_shards.blocks([path], digest):
+            if key in block.keys:
+                vector: npt.NDArray[np.float32] = block.matrix[block.keys.index(key)]
+                return vector
+    raise ValueError(f"--key {keys.text(key)!r}: no image of this key: expected one as the run listed it")
+
+
+def _described(model: dict) -> str:
+    height, width = model["image_size"]
+    facts = {"--model": model["location"] or model["name"], "--image_size": f"{height}x{width}"}
+    for flag, field in (("--model_signature", "signature"), ("--model_output", "output"), ("--precision", "precision")):
+        if model.get(field):
+            facts[flag] = model[field]
+    return json.dumps(" ".join(f"{flag} {value}" for flag, value in facts.items()))

@@ -1,0 +1,170 @@
+"""The command that finds images by an image."""
+
+import argparse
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline import command, flags
+from pipeline.parser import add_billing_project
+from transforms import keys
+from transforms.one_line import one_line
+from transforms.storage import locations
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from pipeline.search.nearest import Neighbour
+
+_EXAMPLES = """\
+  # the ten images of all runs below a directory that look most like an image
+  python -m pipeline.search --embeddings vectors --image query.jpg
+
+  # the nearest of an image of the run itself, with pictures, or for a program
+  python -m pipeline.search --embeddings vectors --key photos/1.jpg --format html > neighbours.html
+  python -m pipeline.search --embeddings gs://bucket/vectors --key gs://bucket/photos/1.jpg --top 100 --format json
+
+  # a page to search with, for this machine only; and TensorBoard's Embedding Projector
+  python -m pipeline.search --embeddings vectors --serve
+  python -m pipeline.search --embeddings vectors --projector projector
+
+exit code: 0 done; 2 a flag is wrong, or the vectors are of another model.
+"""
+_PORT_LIMIT = 65535
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    return command.run(_parser(), argv, _work)
+
+
+def _parser() -> command.Parser:
+    parser = command.parser("search", "Finds the images whose vectors are nearest to that of an image.", _EXAMPLES)
+    parser.add_argument(
+        "--embeddings",
+        metavar="DIR",
+        help="the directory that runs wrote to, or that of one run below embeddings/, local or gs://. Of an image that "
+        "several runs have, the last vector counts",
+    )
+    query = parser.add_mutually_exclusive_group()
+    query.add_argument("--image", metavar="FILE", help="search for this image, local or gs://")
+    query.add_argument("--key", metavar="KEY", help="search for an image of the runs, by its key as it was listed")
+    flags.add_switch(
+        query, "--serve", "serve a page on 127.0.0.1: drop an image, see its neighbours, click on; until Ctrl-C"
+    )
+    query.add_argument(
+        "--projector",
+        metavar="DIR",
+        help="write vectors, keys and pictures of at most 5,000 images for TensorBoard's Embedding Projector, which "
+        "`tensorboard --logdir DIR` shows; DIR is local, and replaced if this command wrote it",
+    )
+    parser.add_argument(
+        "--top", type=flags.positive, default=10, metavar="N", help="number of neighbours (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--format", choices=("table", "json", "html"), default="table", help="of the result (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="N", help="port of --serve (default: one that is free, which is printed)"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="HANDLE",
+        help="where the model of the vectors is now, as --model of run_pipeline.py takes it (default: where the run "
+        "had it). A model with another digest is refused",
+    )
+    add_billing_project(parser)
+    return parser
+
+
+def _work(args: argparse.Namespace) -> str:
+    if not args.embeddings:
+        raise ValueError("--embeddings: expected the directory that runs wrote to")
+    if not (args.image or args.key or args.serve or args.projector):
+        raise ValueError("expected a query: give --image FILE, --key KEY, --serve or --projector DIR")
+    if not 0 <= args.port <= _PORT_LIMIT:
+        raise ValueError(f"--port {args.port}: expected a number from 0 to {_PORT_LIMIT}")
+    from pipeline import vector_shards
+
+    shards = vector_shards.paths(flags.absolute(args.embeddings))
+    if args.serve:
+        from pipeline.search import serve
+
+        return serve.serve(shards, args.port, args.model, args.billing_project)
+    if args.projector:
+        return _project(shards, args)
+    return _search(shards, args)
+
+
+def _project(shards: Sequence[str], args: argparse.Namespace) -> str:
+    from pipeline.search import projector
+    from pipeline.search.index import Index
+
+    if not locations.is_local(args.projector):
+        raise ValueError(f"--projector {args.projector!r}: expected a local directory")
+    index = Index(shards)
+    written = projector.write(index, flags.absolute(args.projector), args.billing_project)
+    return f"{written:,} of {len(index):,} images: tensorboard --logdir {shlex.quote(args.projector)}"
+
+
+def _search(shards: Sequence[str], args: argparse.Namespace) -> str:
+    from pipeline import vector_shards
+    from pipeline.search.nearest import cosines, nearest
+
+    digest = vector_shards.digest(shards)
+    own_key, vector = (_of_image if args.image else _stored)(shards, digest, args)
+
+    def blocks() -> Iterator[tuple[Sequence[bytes], "npt.NDArray[np.float32]"]]:
+        for block in vector_shards.blocks(shards, digest):
+            yield block.keys, cosines(block.matrix, vector)
+
+    neighbours = nearest(blocks, args.top + (own_key is not None))
+    neighbours = [neighbour for neighbour in neighbours if neighbour.key != own_key][: args.top]
+    return _FORMATS[args.format](args, neighbours)
+
+
+def _of_image(shards: Sequence[str], digest: str, args: argparse.Namespace) -> tuple[None, "npt.NDArray[np.float32]"]:
+    """Returns the vector of an image, which may be in the runs or not."""
+    from pipeline.search import query
+
+    encoded = query.read(args.image, args.billing_project)
+    embed = query.embedder(shards, digest, args.model, args.billing_project)
+    try:
+        return None, embed(encoded)
+    except ValueError as error:
+        raise ValueError(f"--image {args.image!r}: {one_line(error)}") from error
+
+
+def _stored(shards: Sequence[str], digest: str, args: argparse.Namespace) -> tuple[bytes, "npt.NDArray[np.float32]"]:
+    """Returns the key of an image of the runs as they have it, and its vector; a local path may be relative."""
+    from pipeline.search import query
+
+    own = keys.of_uri(args.key)
+    try:
+        return own, query.stored(shards, digest, own)
+    except ValueError:
+        absolute = keys.of_uri(flags.absolute(args.key))
+        if absolute == own:
+            raise
+        return absolute, query.stored(shards, digest, absolute)
+
+
+def _table(args: argparse.Namespace, neighbours: Sequence["Neighbour"]) -> str:
+    rows = [f"{neighbour.cosine:.4f}  {keys.text(neighbour.key)}" for neighbour in neighbours]
+    return "\n".join(["cosine  image", *rows])
+
+
+def _json(args: argparse.Namespace, neighbours: Sequence["Neighbour"]) -> str:
+    found = [{"key": keys.uri(neighbour.key), "cosine": neighbour.cosine} for neighbour in neighbours]
+    return json.dumps({"query": args.image or args.key, "neighbours": found}, indent=2)
+
+
+def _html(args: argparse.Namespace, neighbours: Sequence["Neighbour"]) -> str:
+    from pipeline.search import page
+
+    return page.result(args.image or args.key, neighbours, args.billing_project)
+
+
+_FORMATS = {"table": _table, "json": _json, "html": _html}

@@ -1,0 +1,172 @@
+"""A page on this machine that searches: it takes an image, and shows its neighbours.
+
+It listens on 127.0.0.1. A page of another site that the browser shows meanwhile gets no answer: requests for another
+host, from another origin or from another site are refused. It serves pictures of rows of the index, and no paths.
+"""
+
+import http.server
+import json
+import urllib.parse
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pipeline.search import page, query, thumbnails
+from pipeline.search.index import Index
+from transforms import keys
+from transforms.one_line import one_line
+
+_HOST = "127.0.0.1"
+_MAX_IMAGE_BYTES = 64 * 2**20
+_NEIGHBOURS = 60
+# Seconds without a byte from a browser.
+_TIMEOUT = 30
+
+
+def serve(shards: Sequence[str], port: int, handle: str | None, billing_project: str | None) -> str:
+    """Serves the page until the process is interrupted. Returns a line for the screen.
+
+    Args:
+      shards: as `vector_shards.paths` returns them.
+      port: 0 for one that is free.
+      handle, billing_project: see query.embedder.
+
+    Raises:
+      ValueError: if the vectors cannot be read, or their model is another one now.
+      OSError: if the port is in use.
+    """
+    index = Index(shards)
+    server = Server(port, index, query.embedder(shards, index.digest, handle, billing_project), billing_project)
+    with server:
+        print(f"{server.url} shows {len(index):,} images; Ctrl-C ends it", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return "ended"
+    return "ended"
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers the requests of the page.
+
+    Attributes:
+      url: of the page.
+      index, embed, billing_project: what its requests need.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int, index: Index, embed: query.Embedder, billing_project: str | None = None):
+        super().__init__((_HOST, port), _Handler)
+        self.index, self.embed, self.billing_project = index, embed, billing_project
+        self.hosts = {f"{name}:{self.server_port}" for name in (_HOST, "localhost")}
+        self.url = f"http://{_HOST}:{self.server_port}"
+
+    def neighbours(self, row: int | None) -> dict[str, Any]:
+        """Returns the neighbours of a row; without one, some images of the runs.
+
+        Raises:
+          IndexError: if there is no such row.
+        """
+        if row is None:
+            rows = self.index.spread(_NEIGHBOURS)
+            return {"message": f"{len(self.index):,} images", "neighbours": [self._described(row) for row in rows]}
+        self.index.key(row)
+        near = self.index.nearest(self.index.vector(row), _NEIGHBOURS + 1)
+        return self._answer([each for each in near if each.key != row][:_NEIGHBOURS])
+
+    def search(self, encoded: bytes) -> dict[str, Any]:
+        """Returns the neighbours of an encoded image. Raises ValueError if it cannot be decoded."""
+        return self._answer(self.index.nearest(self.embed(encoded), _NEIGHBOURS))
+
+    def _answer(self, near: Sequence[Any]) -> dict[str, Any]:
+        described = [self._described(each.key, each.cosine) for each in near]
+        return {"message": f"the nearest of {len(self.index):,} images", "neighbours": described}
+
+    def _described(self, row: int, cosine: float | None = None) -> dict[str, Any]:
+        key = self.index.key(row)
+        return {"row": row, "key": keys.text(key), "name": thumbnails.name(key), "cosine": cosine}
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+    timeout = _TIMEOUT
+
+    def do_GET(self) -> None:
+        if not self._is_own():
+            return
+        path, _, text = self.path.partition("?")
+        rows = urllib.parse.parse_qs(text).get("row", [])
+        row = int(rows[0]) if rows and rows[0].isdecimal() and len(rows[0]) < 20 else None
+        try:
+            if path == "/":
+                self._send("text/html; charset=utf-8", page.searching(len(self.server.index)).encode())
+            elif path == "/neighbours":
+                self._send_json(self.server.neighbours(row))
+            elif path == "/thumbnail" and row is not None:
+                self._send_thumbnail(row)
+            else:
+                self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+        except IndexError as error:
+            self._refuse(HTTPStatus.NOT_FOUND, str(error))
+
+    def do_POST(self) -> None:
+        if not self._is_own():
+            return
+        length = self.headers.get("Content-Length", "")
+        if self.path != "/search":
+            self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+        elif not length.isdecimal() or not 0 < int(length) <= _MAX_IMAGE_BYTES:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected an image of at most {_MAX_IMAGE_BYTES} bytes")
+        else:
+            try:
+                answer = self.server.search(self.rfile.read(int(length)))
+            except ValueError as error:
+                self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
+            else:
+                self._send_json(answer)
+
+    def log_message(self, *_: Any) -> None:
+        """Prints nothing: a page makes a request for each picture."""
+
+    def _is_own(self) -> bool:
+        """Returns whether a request comes from the page itself, and refuses it otherwise."""
+        origin = self.headers.get("Origin")
+        is_own = (
+            self.headers.get("Host") in self.server.hosts
+            and (origin is None or origin.removeprefix("http://") in self.server.hosts)
+            and self.headers.get("Sec-Fetch-Site") in (None, "none", "same-origin")
+        )
+        if not is_own:
+            self._refuse(HTTPStatus.FORBIDDEN, f"expected a request of {self.server.url} itself")
+        return is_own
+
+    def _send_thumbnail(self, row: int) -> None:
+        thumbnail = thumbnails.jpeg(self.server.index.key(row), self.server.billing_project)
+        if thumbnail is None:
+            self._refuse(HTTPStatus.NOT_FOUND, "the image cannot be read")
+        else:
+            self._send("image/jpeg", thumbnail)
+
+    def _send_json(self, answer: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> None:
+        self._send("application/json", json.dumps(answer).encode(), status)
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        self.close_connection = True  # what is left of the request is not read
+        self._send_json({"error": reason}, status)
+
+    def _send(self, kind: str, content: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.send_response(status)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(content)),
+            "Content-Security-Policy": page.POLICY,
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)

@@ -1,0 +1,71 @@
+import pytest
+
+from pipeline.export.difference import Counts, Difference
+from pipeline.export.target import Place, Stored
+from transforms.encoding.examples import Identity
+
+
+@pytest.fixture
+def difference():
+    opened = Difference()
+    yield opened
+    opened.close()
+
+
+def identity(key, version="1", sha256="a"):
+    return Identity(key.encode(), version, sha256, 3, "AAAAAA==", "d" * 64)
+
+
+def test_new_replaced_and_gone_rows(difference):
+    difference.add_current(0, [(0, identity("same")), (9, identity("new")), (18, identity("changed", "2", "b"))])
+    difference.add_stored([Stored("same", "a 1"), Stored("changed", "a 1"), Stored("gone", "a 1")])
+    assert difference.counts() == Counts(current=3, stored=3, new=1, replaced=1, gone=1)
+    assert list(difference.to_send()) == [Place("new", 0, 9), Place("changed", 0, 18)]
+    assert list(difference.to_delete()) == ["gone"]
+
+
+def test_nothing_is_sent_again(difference):
+    difference.add_current(0, [(0, identity("same"))])
+    difference.add_stored([Stored("same", "a 1")])
+    assert difference.counts() == Counts(1, 1, 0, 0, 0)
+    assert (list(difference.to_send()), list(difference.to_delete())) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("versions", "file"),
+    [(("5", "6"), 1), (("6", "5"), 0), (("9", "10"), 1), (("100-2.0", "100-1.0"), 1), (("", ""), 1)],
+    ids=["later generation", "earlier generation", "as numbers", "file", "unknown"],
+)
+def test_which_of_two_records_counts(difference, versions, file):
+    for number, version in enumerate(versions):
+        difference.add_current(number, [(0, identity("key", version))])
+    assert [place.file for place in difference.current()] == [file]
+
+
+def test_of_the_rows_of_a_target_the_last_counts(difference):
+    difference.add_current(0, [(0, identity("a")), (1, identity("b")), (2, identity("c"))])
+    difference.add_stored(
+        [Stored("a", "old"), Stored("b", "a 1"), Stored("a", "a 1"), Stored("b", None), Stored("c", None)]
+    )
+    assert [place.key for place in difference.to_send()] == ["b", "c"]
+
+
+def test_places_come_in_the_order_of_the_files(difference):
+    difference.add_current(1, [(place, identity(f"z{place}")) for place in range(3)])
+    difference.add_current(0, [(place, identity(f"a{2 - place}")) for place in range(3)])
+    assert [(place.file, place.offset) for place in difference.to_send()] == [
+        (file, place) for file in (0, 1) for place in range(3)
+    ]
+
+
+def test_a_sample_is_always_the_same(difference):
+    difference.add_current(0, [(place, identity(f"{place}")) for place in range(50)])
+    sample = difference.sample(10)
+    assert len(sample) == 10 and sample == difference.sample(10)
+    assert difference.sample(60) == list(difference.current())
+
+
+def test_images_that_are_gone_are_pruned(difference):
+    difference.add_current(0, [(i, identity(key)) for i, key in enumerate(("in/here", "in/gone", "out/gone"))])
+    assert difference.prune(lambda key: key.startswith("in/"), [b"in/here", b"in/new"]) == 1
+    assert [place.key for place in difference.current()] == ["in/here", "out/gone"]

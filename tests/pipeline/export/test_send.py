@@ -1,0 +1,115 @@
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.export.send import main
+from tests import outputs
+from tests.exports import MODEL, OTHER, export, write_run
+from tests.running import ROOT
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--to", "pgvector", "--destination", "x"], "--destination is for --to lance and vertex"),
+        (["--to", "lance"], "--to lance: expected --destination DIR"),
+        (["--to", "vertex"], "--to vertex: expected --destination DIR"),
+        (["--to", "lance", "--destination", "x", "--table", "y"], "--table is for --to pgvector"),
+        (["--to", "vertex", "--destination", "x", "--dsn", "y"], "--dsn is for --to pgvector"),
+        (["--to", "elsewhere"], "invalid choice: 'elsewhere'"),
+        (["--destination", "x"], "required: --to"),
+        (["--to", "pgvector", "--max_deleted", "50%"], "--max_deleted: expected a number from 0 to 1"),
+    ],
+    ids=["no table", "no dataset", "no directory", "table", "dsn", "target", "no target", "part"],
+)
+def test_flags_that_do_not_go_together(capfd, flags, message):
+    assert main(["--embeddings", "/nowhere", *flags]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("export: ") and message in line
+
+
+def test_a_directory_without_vectors_is_refused(tmp_path, capfd):
+    assert export(tmp_path, "vertex", "--destination", tmp_path / "search") == 2
+    assert "expected at least one" in capfd.readouterr().err
+
+
+def test_vectors_of_several_models_need_a_choice(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    write_run(tmp_path, "b", range(20, 25), OTHER)
+    destination = tmp_path / "search"
+    assert export(tmp_path, "vertex", "--destination", destination) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{MODEL.digest} and {OTHER.digest}: choose one by --model_digest" in line
+    assert export(tmp_path, "vertex", "--destination", destination, "--model_digest", OTHER.digest) == 0
+    assert "5 vectors in the runs" in capfd.readouterr().out
+
+
+def test_a_model_without_vectors_is_refused(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    assert export(tmp_path, "vertex", "--destination", tmp_path / "search", "--model_digest", "f" * 64) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"no vectors of --model_digest {'f' * 64}, only of {MODEL.digest}" in line
+
+
+def test_a_later_run_with_the_same_bytes_sends_nothing(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    export(tmp_path, "vertex", "--destination", tmp_path / "search")
+    write_run(tmp_path, "b", range(20))
+    assert export(tmp_path, "vertex", "--destination", tmp_path / "search") == 0
+    assert "20 vectors in the runs" in (out := capfd.readouterr().out) and "nothing to send" in out
+
+
+def test_images_that_no_longer_exist_are_deleted(tmp_path, capfd):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    keys = [f"{photos}/{name}" for name in ("a.jpg", "gone.jpg", "x.tar#1.jpg")] + [f"{tmp_path}/elsewhere/gone.jpg"]
+    (photos / "a.jpg").write_bytes(b"a")
+    outputs.write_run(tmp_path / "out", [outputs.embedding(key.encode(), i) for i, key in enumerate(keys)])
+    flags = ["--destination", tmp_path / "search"]
+    export(tmp_path / "out", "vertex", *flags)
+    assert export(tmp_path / "out", "vertex", *flags, "--prune", photos) == 0
+    assert "0 new, 0 replaced, 1 deleted" in capfd.readouterr().out
+    assert (tmp_path / "search" / "batches" / "00002" / "delete" / "part-00000.txt").read_text() == f"{keys[1]}\n"
+
+
+def test_the_directory_of_one_run_does_not_delete_the_rows_of_the_others(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    write_run(tmp_path, "b", range(20, 25))
+    flags = ["--destination", tmp_path / "search"]
+    export(tmp_path, "vertex", *flags)
+    one = tmp_path / "embeddings" / "b"
+    assert export(one, "vertex", *flags) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "20 of the 25 rows" in line and "--max_deleted 0.5" in line
+    assert not (tmp_path / "search" / "batches" / "00002").exists()
+    assert export(one, "vertex", *flags, "--max_deleted", 1) == 0
+    assert "20 deleted" in capfd.readouterr().out
+
+
+def test_a_pattern_without_images_deletes_nothing(tmp_path, capfd):
+    write_run(tmp_path, "a", range(20))
+    flags = ["--destination", tmp_path / "search"]
+    assert export(tmp_path, "vertex", *flags, "--prune", tmp_path / "missing" / "*.jpg") == 2
+    assert "matches nothing" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["pgvector", "lance"])
+def test_a_missing_client_is_named(tmp_path, to):
+    write_run(tmp_path, "a", range(20))
+    code = "import sys; sys.modules.update(psycopg=None, lance=None); "
+    code += "from pipeline.export.send import main; sys.exit(main(sys.argv[1:]))"
+    flags = ["--embeddings", tmp_path, "--to", to, *(["--destination", tmp_path / "x"] if to == "lance" else [])]
+    done = subprocess.run([sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"pip install '.[{to}]'" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_help_needs_no_client_and_no_beam():
+    code = "import sys; from pipeline.export.send import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print([name for name in ('apache_beam', 'psycopg', 'lance', 'pyarrow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "[SCHEMA.]NAME" in done.stdout

@@ -1,0 +1,43 @@
+"""What is searched for: a stored vector, or an image that the model of the run embeds."""
+
+import numpy as np
+import pytest
+
+from pipeline import vector_shards
+from pipeline.search import query
+from tests import outputs
+
+
+def test_the_last_vector_of_a_key(tmp_path):
+    for number, seed in enumerate((1, 2)):
+        outputs.write_run(tmp_path, [outputs.embedding(b"a", seed)], run_id=f"{number}")
+    shards = vector_shards.paths(str(tmp_path))
+    vector = query.stored(shards, vector_shards.digest(shards), b"a")
+    np.testing.assert_array_equal(vector, outputs.embedding(b"a", 2).vector)
+
+
+def test_a_key_that_no_file_has(tmp_path):
+    outputs.write_run(tmp_path, [outputs.embedding(b"a", 1)])
+    shards = vector_shards.paths(str(tmp_path))
+    with pytest.raises(ValueError, match="--key 'b': no image of this key"):
+        query.stored(shards, vector_shards.digest(shards), b"b")
+
+
+def test_a_run_without_a_report_does_not_tell_its_model(tmp_path):
+    outputs.write_run(tmp_path, [outputs.embedding(b"a", 1)])
+    (tmp_path / "runs" / "r.json").unlink()
+    shards = vector_shards.paths(str(tmp_path))
+    with pytest.raises(ValueError, match=r"expected the report of its run, '.*/runs/r\.json', which tells the model"):
+        query.embedder(shards, outputs.MODEL.digest)
+
+
+def test_a_model_that_is_gone(tmp_path):
+    outputs.write_run(tmp_path, [outputs.embedding(b"a", 1)])
+    shards = vector_shards.paths(str(tmp_path))
+    with pytest.raises(ValueError, match=r"'/models/tiny'.*of \"--model /models/tiny --image_size 8x8 .*give that"):
+        query.embedder(shards, outputs.MODEL.digest)
+
+
+def test_an_image_that_cannot_be_read(tmp_path):
+    with pytest.raises(ValueError, match=r"--image '.*/no\.jpg' cannot be read: "):
+        query.read(str(tmp_path / "no.jpg"))

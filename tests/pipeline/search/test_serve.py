@@ -1,0 +1,131 @@
+"""The page's server: what it answers, and whom it refuses."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import vector_shards
+from pipeline.search import page, query
+from pipeline.search.index import Index
+from pipeline.search.serve import Server
+from tests import data_generation as data
+from tests.running import run_pipeline
+
+IMAGES = 5
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("in") / "photos"
+    data.write_images(directory, IMAGES, height=60, width=80)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def server(photos, tmp_path_factory) -> Iterator[Server]:
+    output = tmp_path_factory.mktemp("out")
+    assert run_pipeline(output, "--input", photos).code == 0
+    shards = vector_shards.paths(str(output))
+    index = Index(shards)
+    with Server(0, index, query.embedder(shards, index.digest)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def _ask(server, path, *, method="GET", body=None, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return response, content
+
+
+def test_the_page_and_its_policy(server):
+    response, content = _ask(server, "/")
+    assert response.status == 200 and f"{IMAGES} images".encode() in content
+    assert response.headers["Content-Security-Policy"] == page.POLICY
+    assert "unsafe" not in page.POLICY and "http" not in page.POLICY
+
+
+def test_the_neighbours_of_a_row_and_of_an_image(server, photos):
+    _, content = _ask(server, "/neighbours")
+    rows = json.loads(content)["neighbours"]
+    assert [Path(row["key"]).name for row in rows] == [row["name"] for row in rows] and len(rows) == IMAGES
+    _, content = _ask(server, f"/neighbours?row={rows[0]['row']}")
+    neighbours = json.loads(content)["neighbours"]
+    assert len(neighbours) == IMAGES - 1 and rows[0]["row"] not in {each["row"] for each in neighbours}
+    _, content = _ask(server, "/search", method="POST", body=(photos / "00002.jpg").read_bytes())
+    first, *_ = json.loads(content)["neighbours"]
+    assert first["name"] == "00002.jpg" and first["cosine"] > 0.9999
+
+
+def test_a_thumbnail(server):
+    response, content = _ask(server, "/thumbnail?row=0")
+    assert response.headers["Content-Type"] == "image/jpeg" and content[:2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/etc/passwd", 404),
+        ("/thumbnail", 404),
+        ("/thumbnail?row=/etc/passwd", 404),
+        ("/thumbnail?row=-1", 404),
+        (f"/thumbnail?row={IMAGES}", 404),
+        (f"/neighbours?row={10**18}", 404),
+        ("/thumbnail?key=/etc/passwd", 404),
+    ],
+)
+def test_nothing_but_rows_of_the_runs(server, path, status):
+    response, content = _ask(server, path)
+    assert response.status == status and list(json.loads(content)) == ["error"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:80"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/thumbnail?row=0"), ("POST", "/search")])
+def test_other_sites_are_refused(server, method, path, headers):
+    response, content = _ask(server, path, method=method, body=b"x" if method == "POST" else None, **headers)
+    assert response.status == 403
+    assert json.loads(content) == {"error": f"expected a request of {server.url} itself"}
+
+
+def test_its_own_names_and_origin_are_taken(server):
+    port = server.server_port
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
+        response, _ = _ask(server, "/neighbours", Host=host, Origin=f"http://{host}", Sec_Fetch_Site="same-origin")
+        assert response.status == 200
+    assert server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("body", "length", "status", "error"),
+    [
+        (b"no image", None, 400, "expected one of jpeg"),
+        (b"", None, 413, "expected an image of at most"),
+        (b"x", str(2**40), 413, "expected an image of at most"),
+        (b"x", "-1", 413, "expected an image of at most"),
+    ],
+)
+def test_what_is_no_image(server, body, length, status, error):
+    headers = {"Content_Length": length} if length else {}
+    response, content = _ask(server, "/search", method="POST", body=body, **headers)
+    assert response.status == status and error in json.loads(content)["error"]

@@ -1,0 +1,103 @@
+"""transforms.models.keras_file: what a `.keras` file tells before Keras loads it."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from transforms.models import keras_file
+from transforms.models.engines import loading
+from transforms.models.preprocessing import NO_CHOICES, of_range
+from transforms.models.resolve import resolve
+
+SMALL = {"weights": None, "include_top": False, "pooling": "avg", "input_shape": (32, 40, 3)}
+
+
+def written(file, config):
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    return file
+
+
+def named(file, name, *layers):
+    return keras_file.read(written(file, {"config": {"name": name, "layers": list(layers)}}))
+
+
+@pytest.mark.parametrize("mode", ["tf", ""])
+def test_a_model_of_keras_applications_gets_what_it_was_trained_on(tmp_path, mode):
+    keras.utils.set_random_seed(0)
+    build = keras.applications.MobileNet if mode else keras.applications.MobileNetV3Small
+    model = build(alpha=0.25 if mode else 0.75, **SMALL)
+    model.save(tmp_path / "m.keras")
+    spec = resolve(str(tmp_path / "m.keras"))
+    assert spec.image_size == (32, 40)
+    assert spec.preprocessing.pixel_range == ("-1..1" if mode else "0..255")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 40, 3), dtype=np.uint8)
+    values = pixels.astype(np.float32)
+    if mode:
+        values = keras.applications.imagenet_utils.preprocess_input(values, mode=mode)
+    expected = model.predict(values, verbose=0)
+    np.testing.assert_allclose(loading.load(spec)(pixels), expected, atol=1e-4 * np.abs(expected).max())
+    assert resolve(str(tmp_path / "m.keras"), choices=of_range("0..1")).preprocessing.pixel_range == "0..1"
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *((name, "caffe") for name in ("resnet50", "resnet152", "vgg16", "vgg19")),
+        *((name, "tf") for name in ("resnet50v2", "xception", "inception_v3", "inception_resnet_v2", "nasnet_mobile")),
+        *((name, "tf") for name in ("mobilenet_1.00_224", "mobilenetv2_0.35_96", "mobilenet_0.25_None")),
+        *((name, "torch") for name in ("densenet121", "densenet201")),
+    ],
+)
+def test_names_of_keras_applications(tmp_path, name, mode):
+    assert named(tmp_path / "m.keras", name).known() == keras_file.MODES[mode]
+
+
+@pytest.mark.parametrize("name", ["efficientnetb0", "efficientnetv2-s", "MobileNetV3Large", "convnext_tiny"])
+def test_models_that_rescale_pixels_themselves(tmp_path, name):
+    rescaling = {"class_name": "Rescaling", "config": {"scale": 1 / 255, "offset": 0.0}}
+    assert named(tmp_path / "m.keras", name, {}, rescaling).known() == of_range("0..255")
+    assert named(tmp_path / "m.keras", name, {}, {"class_name": "Conv2D"}).known() == NO_CHOICES
+    assert named(tmp_path / "m.keras", "mine", {}, rescaling).known() == NO_CHOICES  # it is warned of
+
+
+def test_the_size_and_the_rescaling_of_a_model(tmp_path):
+    layers = keras.layers
+    rescaling = layers.Rescaling(1 / 127.5, -1)
+    model = keras.Sequential([keras.Input((96, 64, 3)), rescaling, layers.GlobalAveragePooling2D()])
+    model.save(tmp_path / "m.keras")
+    file = keras_file.read(tmp_path / "m.keras")
+    assert (file.image_size, file.rescaling, file.registered_name) == ((96, 64), (1 / 127.5, -1), "")
+    assert resolve(str(tmp_path / "m.keras")).image_size == (96, 64)
+    with pytest.raises(ValueError, match="takes images of 96x64 pixels only, not image_size=64x64"):
+        resolve(str(tmp_path / "m.keras"), (64, 64))
+    keras.Sequential([keras.Input((None, None, 3)), layers.GlobalAveragePooling2D()]).save(tmp_path / "m.keras")
+    file = keras_file.read(tmp_path / "m.keras")
+    assert (file.image_size, file.rescaling) == (None, None)
+    with pytest.raises(ValueError, match="does not tell which size its images have"):
+        resolve(str(tmp_path / "m.keras"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [None, [], {}, {"config": []}, {"config": {"layers": [1, {"class_name": "Rescaling", "config": {"scale": [1]}}]}}],
+    ids=str,
+)
+def test_strange_configurations_tell_nothing(tmp_path, config):
+    file = keras_file.read(written(tmp_path / "m.keras", config))
+    assert (file.image_size, file.rescaling, file.known()) == (None, None, NO_CHOICES)
+
+
+@pytest.mark.parametrize("content", ["", "no zip", "no config", "deep"])
+def test_what_is_no_keras_file_is_one_line(tmp_path, content):
+    path = tmp_path / "m.keras"
+    path.write_text(content)
+    if content in ("no config", "deep"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json" if content == "deep" else "x", "[" * 100_000)
+    with pytest.raises(ValueError, match=r"m\.keras' is not a \.keras file: ") as error:
+        keras_file.read(path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,235 @@
+"""transforms.models.preprocessing_files: what files of Hugging Face and OpenCLIP say, or an error that names the field.
+
+CONFIGS have the fields that the processors of those models write.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests import onnx_models
+from transforms.models import preprocessing_files
+from transforms.models.engines import loading
+from transforms.models.preprocessing import NO_CHOICES, Choices
+from transforms.models.preprocessing_files import OPEN_CLIP, PREPROCESS_CFG, PREPROCESSOR
+from transforms.models.resolve import resolve
+
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+CONFIGS = {
+    "openai/clip-vit-base-patch32": (
+        {
+            "crop_size": 224,
+            "do_center_crop": True,
+            "do_normalize": True,
+            "do_resize": True,
+            "feature_extractor_type": "CLIPFeatureExtractor",
+            "image_mean": list(CLIP_MEAN),
+            "image_std": list(CLIP_STD),
+            "resample": 3,
+            "size": 224,
+        },
+        Choices((224, 224), CLIP_MEAN, CLIP_STD, "rgb", "crop", "bicubic", 1.0),
+    ),
+    "facebook/dinov2-base": (
+        {
+            "crop_size": {"height": 224, "width": 224},
+            "do_center_crop": True,
+            "do_convert_rgb": True,
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_processor_type": "BitImageProcessor",
+            **IMAGENET,
+            "resample": 3,
+            "rescale_factor": 0.00392156862745098,
+            "size": {"shortest_edge": 256},
+        },
+        Choices((224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb", "crop", "bicubic", 0.875),
+    ),
+    "google/siglip-base-patch16-224": (
+        {
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_processor_type": "SiglipImageProcessor",
+            **HALF,
+            "processor_class": "SiglipProcessor",
+            "resample": 3,
+            "rescale_factor": 0.00392156862745098,
+            "size": {"height": 224, "width": 224},
+        },
+        Choices((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "rgb", "stretch", "bicubic"),
+    ),
+    "google/vit-base-patch16-224": (
+        {"do_normalize": True, "do_resize": True, "image_processor_type": "ViTFeatureExtractor", **HALF}
+        | {"resample": 2, "size": 224},
+        Choices((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "rgb", "stretch", "bilinear"),
+    ),
+    "microsoft/resnet-50": (
+        {
+            "crop_pct": 0.875,
+            "do_normalize": True,
+            "do_resize": True,
+            "feature_extractor_type": "ConvNextFeatureExtractor",
+        }
+        | IMAGENET
+        | {"resample": 3, "size": 224},
+        Choices((224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb", "crop", "bicubic", 0.875),
+    ),
+    "facebook/convnext-base-384": (
+        {"do_normalize": True, "image_processor_type": "ConvNextImageProcessor", "resample": 3}
+        | IMAGENET
+        | {"size": {"shortest_edge": 384}},
+        Choices((384, 384), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb", "stretch", "bicubic"),
+    ),
+    "apple/mobilevit-small, with its do_normalize": (
+        {"crop_size": {"height": 256, "width": 256}, "do_center_crop": True, "do_flip_channel_order": True}
+        | {"do_normalize": False, "do_rescale": True, "do_resize": True, "resample": 2, "rescale_factor": 1 / 255}
+        | {"image_processor_type": "MobileViTFeatureExtractor", "size": {"shortest_edge": 288}},
+        Choices((256, 256), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bgr", "crop", "bilinear", 256 / 288),
+    ),
+    "without a rescaling": (
+        {"do_normalize": False, "do_rescale": False, "resample": 1, "size": {"height": 8, "width": 9}},
+        Choices((8, 9), (0.0, 0.0, 0.0), (1 / 255,) * 3, "rgb", "stretch", "lanczos"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_files_of_hugging_face(tmp_path, name):
+    facts, expected = CONFIGS[name]
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(facts))
+    assert preprocessing_files.choices(tmp_path) == expected
+
+
+@pytest.mark.parametrize("name", [OPEN_CLIP, PREPROCESS_CFG])
+def test_files_of_open_clip(tmp_path, name):
+    config = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash", "size": [9, 8]}
+    facts = {"model_cfg": {"vision_cfg": {"image_size": 7}}, "preprocess_cfg": config}
+    (tmp_path / name).write_text(json.dumps(facts if name == OPEN_CLIP else config))
+    half = (0.5, 0.5, 0.5)
+    expected = Choices((9, 8), half, half, resize_mode="stretch", interpolation="bicubic")
+    assert preprocessing_files.choices(tmp_path) == expected
+    facts = {"model_cfg": {"vision_cfg": {"image_size": 7}}, "preprocess_cfg": {"mean": CLIP_MEAN, "std": CLIP_STD}}
+    (tmp_path / name).write_text(json.dumps(facts if name == OPEN_CLIP else {"size": 7}))
+    expected = Choices((7, 7), CLIP_MEAN, CLIP_STD, resize_mode="crop", interpolation="bicubic")
+    assert preprocessing_files.choices(tmp_path) == expected
+
+
+PLAIN = {"do_normalize": False, "resample": 3, "size": {"height": 8, "width": 9}}
+SHORTER = {"do_normalize": False, "resample": 3, "size": {"shortest_edge": 8}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (PLAIN | {"do_thumbnail": True}, "the field 'do_thumbnail' is true, which this project does not know"),
+        (PLAIN | {"do_pad": True, "pad_size": 9}, "the field 'do_pad' is true, which"),
+        (PLAIN | {"rescale_offset": True}, "the field 'rescale_offset' is true, which"),
+        (PLAIN | {"do_resize": False}, "the field 'do_resize' is false: expected true"),
+        (PLAIN | {"resample": 9}, "the field 'resample' is 9: expected one of 0, 1, 2, 3, 4, 5"),
+        (PLAIN | {"resample": [3]}, r"the field 'resample' is \[3\]: expected one of"),
+        ({"size": {"height": 8, "width": 9}, "do_normalize": False}, "the field 'resample' is null"),
+        (PLAIN | {"size": 8}, "the field 'size' is 8: expected height and width, or shortest_edge"),
+        (PLAIN | {"size": {"longest_edge": 8}}, "the field 'size' is .*: expected height and width, or shortest_edge"),
+        (PLAIN | {"size": {"height": 0, "width": 9}}, "the field 'size' is 0: expected a number of pixels"),
+        (PLAIN | {"do_normalize": None}, "the field 'do_normalize' is null: expected true or false"),
+        (PLAIN | {"do_normalize": True}, "the field 'image_mean' is null: expected three numbers"),
+        (PLAIN | {"do_normalize": True, "image_mean": [0, 0, 0], "image_std": [1, 0, 1]}, "three numbers above 0"),
+        (
+            PLAIN | {"do_normalize": True, "image_mean": [0, "x", 0], "image_std": 1},
+            "'image_mean' is \"x\": expected a n",
+        ),
+        (PLAIN | {"rescale_factor": 0}, r"the field 'rescale_factor' is 0\.0: expected a number above 0"),
+        (PLAIN | {"rescale_factor": float("nan")}, "the field 'rescale_factor' is NaN: expected a number"),
+        (PLAIN | {"do_flip_channel_order": True, "do_normalize": True} | IMAGENET, "expected it without do_normalize"),
+        (PLAIN | {"crop_pct": 0.9}, "the field 'crop_pct' is known of ConvNext's processor only"),
+        (PLAIN | {"crop_size": 9}, r"the field 'crop_size' is \(9, 9\) of \(8, 9\): expected the same part"),
+        (PLAIN | {"do_center_crop": True}, "the field 'crop_size' is null: expected height and width"),
+        (SHORTER, "the field 'do_center_crop' is false, and 'size' is the shorter side: images differ in size"),
+        (SHORTER | {"crop_size": {"height": 8, "width": 6}}, "the field 'crop_size' is .*: expected the same part"),
+        (SHORTER | {"crop_size": 16}, "the field 'crop_size' is .*: expected the same part of both sides"),
+        ([], "expected a JSON object"),
+    ],
+    ids=str,
+)
+def test_a_field_that_cannot_be_honoured_is_named(tmp_path, facts, message):
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=message) as error:
+        preprocessing_files.choices(tmp_path)
+    assert str(error.value).startswith(repr(str(tmp_path / PREPROCESSOR))) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"mode": "L"}, "the field 'mode' is \"L\": expected 'RGB'"),
+        ({"resize_mode": "longest", "fill_color": 128}, "the field 'fill_color' is 128: expected 0, black"),
+        ({"resize_mode": ["crop"]}, r"the field 'resize_mode' is \[\"crop\"\]: expected shortest, squash, longest"),
+        ({"interpolation": "random"}, "the field 'interpolation' is \"random\": expected 'bicubic' or 'bilinear'"),
+        ({"size": [1, 2, 3]}, r"the field 'size' is \[1, 2, 3\]: expected a number, or height and width"),
+        ({"timm": {"x": 1}}, "the field 'timm' is .*, which this project does not know"),
+    ],
+    ids=str,
+)
+def test_a_field_of_open_clip_that_cannot_be_honoured_is_named(tmp_path, facts, message):
+    (tmp_path / OPEN_CLIP).write_text(json.dumps({"preprocess_cfg": facts}))
+    with pytest.raises(ValueError, match=message):
+        preprocessing_files.choices(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000, b" " * (2**20 + 1)], ids=["{", "?", "[", "1M"])
+def test_what_is_no_small_json_is_one_line(tmp_path, content):
+    (tmp_path / PREPROCESS_CFG).write_bytes(content)
+    with pytest.raises(ValueError, match=r"preprocess_cfg\.json': expected (JSON|at most 1048576 bytes)") as error:
+        preprocessing_files.choices(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_contradict_each_other(tmp_path):
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(CONFIGS["openai/clip-vit-base-patch32"][0]))
+    (tmp_path / OPEN_CLIP).write_text(json.dumps({"preprocess_cfg": {"mean": [0.4815, 0.4578, 0.4082]}}))
+    assert preprocessing_files.choices(tmp_path).image_size == (224, 224)  # equal, but for digits
+    (tmp_path / OPEN_CLIP).write_text(json.dumps({"preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}))
+    with pytest.raises(
+        ValueError, match=r"its mean is \(0\.5, .*, and preprocessor_config\.json says \(0\.48.*: remove"
+    ):
+        preprocessing_files.choices(tmp_path)
+
+
+def test_a_model_without_such_a_file(tmp_path):
+    assert preprocessing_files.choices(tmp_path) == NO_CHOICES and preprocessing_files.text(tmp_path) == ""
+
+
+def test_a_model_with_a_file_beside_it(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx")
+    plain = resolve(str(file), (8, 9))
+    config = {"do_normalize": True, "resample": 3, "size": {"height": 8, "width": 9}} | IMAGENET
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(config))
+    spec = resolve(str(file))
+    assert spec.image_size == (8, 9) and spec.digest != plain.digest
+    assert spec.preprocessing.resizing.interpolation == "bicubic"
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), dtype=np.uint8)
+    values = (pixels / 255 - IMAGENET["image_mean"]) / IMAGENET["image_std"]
+    np.testing.assert_allclose(loading.load(spec)(pixels), onnx_models.vectors(values, 1), rtol=1e-4, atol=1e-4)
+    assert resolve(str(tmp_path)).digest == spec.digest  # by its directory
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(config | {"do_convert_rgb": True}, indent=2))
+    assert resolve(str(file)).digest == spec.digest  # another text that says the same
+    flags = Choices(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="bilinear")
+    assert resolve(str(file), choices=flags).digest == plain.digest
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(config | {"do_pad": True}))
+    with pytest.raises(ValueError, match="the field 'do_pad' is true"):
+        resolve(str(file))
+
+
+def test_a_size_beside_a_model_that_takes_another(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", shape=(1, 3, 8, 9), outputs=((1, 5),))
+    (tmp_path / PREPROCESS_CFG).write_text('{"size": 7, "resize_mode": "squash"}')
+    with pytest.raises(
+        ValueError, match="takes images of 8x9 pixels only, and a file beside it says 7x7: give --image_s"
+    ):
+        resolve(str(file))
+    assert resolve(str(file), (8, 9)).image_size == (8, 9)

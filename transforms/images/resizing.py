@@ -1,0 +1,130 @@
+"""The geometry of resizing: which part of an image becomes which pixels. No Beam, no NumPy.
+
+By default a JPEG may be decoded at a reduced size and resized with SIMD. Any other interpolation, and a crop fraction
+below 1, are computed as torchvision computes them on Pillow's images: Resize of the shorter side, then CenterCrop.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from PIL import Image
+
+RESIZE_MODES = ("stretch", "crop", "pad")
+INTERPOLATIONS: Mapping[str, Image.Resampling] = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "hamming": Image.Resampling.HAMMING,
+    "box": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+# An image is resized as a whole before its centre is cut out, unless that takes this many times the pixels of the
+# result: a line of 1×10,000,000 pixels would become 224×2,240,000,000.
+_MAX_PIXELS_OVER_RESULT = 16
+
+Box = tuple[float, float, float, float]
+
+
+class Geometry(NamedTuple):
+    """A step of resizing.
+
+    Attributes:
+      box: (left, top, right, bottom) of the part of the source to resize, in its pixels.
+      inner: (width, height) to resize it to. Where that is larger than the target, the centre is cut out of it.
+    """
+
+    box: Box
+    inner: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Resizing:
+    """How images are brought to the size of a network.
+
+    Attributes:
+      mode: `stretch` to the size (TF-Hub's convention), `crop` the centre in the size's proportions, or `pad` with
+        black around it, as tf.image.resize_with_pad does.
+      interpolation: a name of INTERPOLATIONS. All but `nearest` are antialiased.
+      crop_fraction: the part of each side that the network gets, in (0, 1]. Images are resized to the size over this
+        fraction, and the centre is cut out.
+
+    Raises:
+      ValueError: if an attribute is invalid.
+    """
+
+    mode: str = "stretch"
+    interpolation: str = "bilinear"
+    crop_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in RESIZE_MODES:
+            raise ValueError(f"resize_mode={self.mode!r}: expected one of {', '.join(RESIZE_MODES)}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation={self.interpolation!r}: expected one of {', '.join(INTERPOLATIONS)}")
+        if not 0 < self.crop_fraction <= 1:
+            raise ValueError(f"crop_fraction={self.crop_fraction!r}: expected a number above 0, at most 1")
+        if self.mode == "pad" and self.crop_fraction != 1:
+            raise ValueError(
+                f"crop_fraction={self.crop_fraction!r}: expected 1 with resize_mode='pad', which cuts nothing"
+            )
+
+    @classmethod
+    def of(cls, resizing: "Resizing | str") -> "Resizing":
+        """Returns the resizing itself, or that of a mode in RESIZE_MODES."""
+        return cls(resizing) if isinstance(resizing, str) else resizing
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the pixels are Pillow's, from the image in full size."""
+        return self.interpolation != "bilinear" or self.crop_fraction != 1
+
+    @property
+    def filter(self) -> Image.Resampling:
+        """Pillow's filter."""
+        return INTERPOLATIONS[self.interpolation]
+
+    def geometry(self, source: tuple[int, int], target: tuple[int, int]) -> Geometry:
+        """Returns how an image of (width, height) becomes one of the target's (width, height), in pixels."""
+        (width, height), (target_width, target_height) = source, target
+        whole: Box = (0.0, 0.0, width, height)
+        if self.mode == "pad":
+            scale = min(target_width / width, target_height / height)
+            return Geometry(whole, (max(1, round(width * scale)), max(1, round(height * scale))))
+        if self.is_exact:
+            inner = self._resized(source, target)
+            if inner[0] * inner[1] <= _MAX_PIXELS_OVER_RESULT * target_width * target_height:
+                return Geometry(whole, inner)
+            across, down = width / inner[0], height / inner[1]
+            first, upper = centre(inner, target)
+            last, lower = first + target_width, upper + target_height
+            box = (first * across, upper * down, min(last * across, width), min(lower * down, height))
+            return Geometry(box, target)
+        if self.mode == "stretch":
+            return Geometry(whole, target)
+        scale = min(width / target_width, height / target_height)
+        left = (width - target_width * scale) / 2
+        top = (height - target_height * scale) / 2
+        return Geometry((left, top, width - left, height - top), target)
+
+    def _resized(self, source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+        """Returns the (width, height) of a whole image before its centre is cut out."""
+        width, height = source
+        least = (self._enlarged(target[0]), self._enlarged(target[1]))
+        if self.mode == "stretch":
+            return least
+        # The longer side is rounded down: torchvision/transforms/functional.py, _compute_resized_output_size.
+        if least[0] * height >= least[1] * width:
+            return least[0], least[0] * height // width
+        return least[1] * width // height, least[1]
+
+    def _enlarged(self, size: int) -> int:
+        # timm rounds down too. What the division loses of a whole number, as in 224 / (224 / 232), is added first.
+        return math.floor(size / self.crop_fraction + 1e-6)
+
+
+def centre(inner: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """Returns the (left, top) of the centre of a size in a larger one, as torchvision's CenterCrop rounds them."""
+    return round((inner[0] - target[0]) / 2), round((inner[1] - target[1]) / 2)

@@ -1,0 +1,298 @@
+"""Files beside a model that tell its preprocessing, as Hugging Face and OpenCLIP write them.
+
+They are JSON, perhaps of a stranger, and nothing in them is run. A field that this project cannot honour is an error,
+because vectors of other pixels would be wrong without a word.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transforms.models.preprocessing import Choices, Triple
+from transforms.one_line import one_line
+
+PREPROCESSOR, OPEN_CLIP, PREPROCESS_CFG = "preprocessor_config.json", "open_clip_config.json", "preprocess_cfg.json"
+NAMES = (PREPROCESSOR, OPEN_CLIP, PREPROCESS_CFG)
+
+# Such a file has under 2 KB.
+_MAX_BYTES = 2**20
+
+# PIL.Image.Resampling, by its numbers.
+_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+
+# Fields of preprocessor_config.json that change no value. Images are RGB here, whatever do_convert_rgb says.
+_NO_VALUE = {
+    "_processor_class",
+    "_valid_processor_keys",
+    "auto_map",
+    "data_format",
+    "default_to_square",
+    "device",
+    "disable_grouping",
+    "do_convert_rgb",
+    "feature_extractor_type",
+    "image_processor_type",
+    "input_data_format",
+    "processor_class",
+    "return_tensors",
+}
+_HONOURED = {
+    "crop_pct",
+    "crop_size",
+    "do_center_crop",
+    "do_flip_channel_order",
+    "do_flip_channels",
+    "do_normalize",
+    "do_rescale",
+    "do_resize",
+    "image_mean",
+    "image_std",
+    "resample",
+    "rescale_factor",
+    "size",
+}
+# What a number alone means as `size`: in these classes the shorter side, in those both sides.
+_SHORTER_SIDE = ("Bit", "CLIP", "ChineseCLIP", "ConvNext", "MobileNetV1", "MobileNetV2", "MobileViT", "PoolFormer")
+_BOTH_SIDES = ("Beit", "Deit", "DeiT", "Siglip", "ViT")
+
+# The defaults of open_clip's PreprocessCfg: src/open_clip/transform.py.
+_OPEN_CLIP_DEFAULTS: Mapping[str, Any] = {
+    "size": 224,
+    "mode": "RGB",
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "fill_color": 0,
+}
+_OPEN_CLIP_MODES = {"shortest": "crop", "squash": "stretch", "longest": "pad"}
+
+
+def find(path: Path) -> dict[str, Path]:
+    """Returns name → file of those beside a model, which is a file or a directory."""
+    directory = path if path.is_dir() else path.parent
+    return {name: directory / name for name in NAMES if (directory / name).is_file()}
+
+
+def text(path: Path) -> str:
+    """Returns the texts of all files beside a model; "" where there is none."""
+    return "\n".join(_read(file).decode("utf-8", "replace") for file in find(path).values())
+
+
+def choices(path: Path) -> Choices:
+    """Returns the preprocessing that the files beside a model tell; no choice where there is none.
+
+    Raises:
+      ValueError: if a field cannot be honoured, or if two files contradict each other.
+    """
+    combined, source = Choices(), ""
+    for name, file in find(path).items():
+        own = _parse(file, _READERS[name])
+        for field, value in own.chosen().items():
+            other = getattr(combined, field)
+            if other is not None and not _same(other, value):
+                raise ValueError(f"{str(file)!r}: its {field} is {value}, and {source} says {other}: remove one file")
+        combined, source = combined.over(own), name
+    return combined
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple):
+        return all(map(_same, a, b))
+    return a == b or (isinstance(a, float) and math.isclose(a, b, rel_tol=1e-3))
+
+
+def _read(file: Path) -> bytes:
+    with file.open("rb") as content:
+        text = content.read(_MAX_BYTES + 1)
+    if len(text) > _MAX_BYTES:
+        raise ValueError(f"{str(file)!r}: expected at most {_MAX_BYTES} bytes")
+    return text
+
+
+def _parse(file: Path, reader: Callable[[dict[str, Any]], Choices]) -> Choices:
+    try:
+        facts = json.loads(_read(file))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{str(file)!r}: expected JSON: {one_line(error)}") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"{str(file)!r}: expected a JSON object")  # noqa: TRY004 - a file's content, not an argument
+    try:
+        own = reader(facts)
+        own.preprocessing()  # checks the values
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r}: {one_line(error)}") from error
+    return own
+
+
+def _of_preprocessor(facts: dict[str, Any]) -> Choices:
+    """Returns the choices of Hugging Face's preprocessor_config.json (transformers, image_processing_utils.py)."""
+    facts = {name: value for name, value in facts.items() if value is not None}
+    for name, value in facts.items():
+        if name not in _HONOURED | _NO_VALUE and value is not False:
+            raise ValueError(f"the field {name!r} is {_shown(value)}, which this project does not know")
+    mean, std = _values(facts)
+    flips = _flag(facts, "do_flip_channel_order", default=False) or _flag(facts, "do_flip_channels", default=False)
+    if flips and _flag(facts, "do_normalize"):
+        raise ValueError("the field 'do_flip_channel_order' is true: expected it without do_normalize")
+    return Choices(mean=mean, std=std, channels="bgr" if flips else "rgb").over(_size_of_preprocessor(facts))
+
+
+def _values(facts: dict[str, Any]) -> tuple[Triple, Triple]:
+    """Returns mean and std on the scale from 0 to 1, of values (pixel * rescale_factor - image_mean) / image_std."""
+    factor = 1.0
+    if _flag(facts, "do_rescale", default=True):
+        factor = _number(facts, "rescale_factor", 1 / 255)
+        if factor <= 0:
+            raise ValueError(f"the field 'rescale_factor' is {factor}: expected a number above 0")
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if _flag(facts, "do_normalize"):
+        mean, std = _triple(facts, "image_mean"), _triple(facts, "image_std")
+    if math.isclose(factor, 1 / 255, rel_tol=1e-6):
+        return mean, std
+    return _scaled(mean, 1 / (255 * factor)), _scaled(std, 1 / (255 * factor))
+
+
+def _size_of_preprocessor(facts: dict[str, Any]) -> Choices:
+    if not _flag(facts, "do_resize", default=True):
+        raise ValueError("the field 'do_resize' is false: expected true, because a network gets images of one size")
+    resample = facts.get("resample")
+    if not isinstance(resample, int) or isinstance(resample, bool) or resample not in _RESAMPLE:
+        raise ValueError(
+            f"the field 'resample' is {_shown(resample)}: expected one of {', '.join(map(str, _RESAMPLE))}"
+        )
+    by = Choices(interpolation=_RESAMPLE[resample])
+    kind = str(facts.get("image_processor_type") or facts.get("feature_extractor_type") or "")
+    size, shorter = _side(facts, "size", kind)
+    if "crop_pct" in facts and not kind.startswith("ConvNext"):
+        raise ValueError(f"the field 'crop_pct' is known of ConvNext's processor only, not of {kind!r}")
+    if kind.startswith("ConvNext"):
+        if shorter is None or _flag(facts, "do_center_crop", default=False):
+            raise ValueError("the field 'size' of ConvNext's processor: expected the shortest_edge alone")
+        if shorter >= 384:
+            return by.over(Choices(image_size=(shorter, shorter), resize_mode="stretch"))
+        fraction = _number(facts, "crop_pct", 224 / 256)
+        return by.over(Choices(image_size=(shorter, shorter), resize_mode="crop", crop_fraction=fraction))
+    if not _flag(facts, "do_center_crop", default="crop_size" in facts):
+        if size is None:
+            raise ValueError(
+                "the field 'do_center_crop' is false, and 'size' is the shorter side: images differ in size"
+            )
+        return by.over(Choices(image_size=size, resize_mode="stretch"))
+    crop, side = _side(facts, "crop_size", "Both")
+    if crop is None and side is not None:
+        crop = (side, side)
+    if crop is None:
+        raise ValueError("the field 'crop_size': expected a number, or height and width")
+    mode = "crop" if size is None else "stretch"
+    from_size = (shorter, shorter) if shorter is not None else size
+    fractions = {own / other for own, other in zip(crop, from_size or crop, strict=True)}
+    if len(fractions) != 1 or (size is None and crop[0] != crop[1]) or not 0 < min(fractions) <= 1:
+        raise ValueError(f"the field 'crop_size' is {crop} of {from_size}: expected the same part of both sides")
+    return by.over(Choices(image_size=crop, resize_mode=mode, crop_fraction=fractions.pop()))
+
+
+def _side(facts: dict[str, Any], name: str, kind: str) -> tuple[tuple[int, int] | None, int | None]:
+    """Returns the (height, width) in a field, or the shorter side."""
+    value = facts.get(name)
+    if isinstance(value, dict) and value.keys() == {"height", "width"}:
+        return (_pixels(name, value["height"]), _pixels(name, value["width"])), None
+    if isinstance(value, dict) and value.keys() == {"shortest_edge"}:
+        return None, _pixels(name, value["shortest_edge"])
+    if isinstance(value, int) and (name == "crop_size" or kind.startswith(_BOTH_SIDES)):
+        return (_pixels(name, value), _pixels(name, value)), None
+    if isinstance(value, int) and kind.startswith(_SHORTER_SIDE):
+        return None, _pixels(name, value)
+    raise ValueError(f"the field {name!r} is {_shown(value)}: expected height and width, or shortest_edge")
+
+
+def _of_open_clip(facts: dict[str, Any]) -> Choices:
+    """Returns the choices of open_clip_config.json: those of its preprocess_cfg, for the size of its tower."""
+    model = facts.get("model_cfg")
+    vision = model.get("vision_cfg") if isinstance(model, dict) else None
+    size = vision.get("image_size") if isinstance(vision, dict) else None
+    config = facts.get("preprocess_cfg", {})
+    if not isinstance(config, dict):
+        raise ValueError("the field 'preprocess_cfg': expected an object")  # noqa: TRY004 - a file's content
+    return _of_preprocess_cfg({**({"size": size} if size else {}), **config})
+
+
+def _of_preprocess_cfg(facts: dict[str, Any]) -> Choices:
+    """Returns the choices of a preprocess_cfg, as open_clip's image_transform_v2 reads it for inference."""
+    for name, value in facts.items():
+        if name not in _OPEN_CLIP_DEFAULTS and value not in (None, False):
+            raise ValueError(f"the field {name!r} is {_shown(value)}, which this project does not know")
+    facts = {**_OPEN_CLIP_DEFAULTS, **facts}
+    if facts["mode"] != "RGB":
+        raise ValueError(f"the field 'mode' is {_shown(facts['mode'])}: expected 'RGB'")
+    mode = facts["resize_mode"]
+    if not isinstance(mode, str) or mode not in _OPEN_CLIP_MODES:
+        raise ValueError(f"the field 'resize_mode' is {_shown(mode)}: expected {', '.join(_OPEN_CLIP_MODES)}")
+    if mode == "longest" and facts["fill_color"] != 0:
+        raise ValueError(f"the field 'fill_color' is {_shown(facts['fill_color'])}: expected 0, black")
+    if facts["interpolation"] not in ("bicubic", "bilinear"):
+        raise ValueError(
+            f"the field 'interpolation' is {_shown(facts['interpolation'])}: expected 'bicubic' or 'bilinear'"
+        )
+    size = facts["size"]
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2:
+        raise ValueError(f"the field 'size' is {_shown(size)}: expected a number, or height and width")
+    return Choices(
+        image_size=(_pixels("size", sides[0]), _pixels("size", sides[1])),
+        mean=_triple(facts, "mean"),
+        std=_triple(facts, "std"),
+        resize_mode=_OPEN_CLIP_MODES[mode],
+        interpolation=facts["interpolation"],
+    )
+
+
+_READERS: Mapping[str, Callable[[dict[str, Any]], Choices]] = {
+    PREPROCESSOR: _of_preprocessor,
+    OPEN_CLIP: _of_open_clip,
+    PREPROCESS_CFG: _of_preprocess_cfg,
+}
+
+
+def _shown(value: Any) -> str:
+    try:
+        shown = json.dumps(value)
+    except RecursionError:  # its parser just reaches so deep
+        return f"a deep {type(value).__name__}"
+    return shown if len(shown) <= 60 else f"{shown[:60]}…"
+
+
+def _flag(facts: Mapping[str, Any], name: str, default: bool | None = None) -> bool:
+    value = facts.get(name, default)
+    if not isinstance(value, bool):
+        raise ValueError(f"the field {name!r} is {_shown(value)}: expected true or false")  # noqa: TRY004 - a file's content
+    return value
+
+
+def _number(facts: Mapping[str, Any], name: str, default: float) -> float:
+    value = facts.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+        raise ValueError(f"the field {name!r} is {_shown(value)}: expected a number")
+    return float(value)
+
+
+def _triple(facts: Mapping[str, Any], name: str) -> Triple:
+    values = facts.get(name)
+    values = [values] * 3 if isinstance(values, int | float) else values
+    if not isinstance(values, list) or len(values) != 3:
+        raise ValueError(f"the field {name!r} is {_shown(values)}: expected three numbers")
+    first, second, third = (_number({name: value}, name, 0.0) for value in values)
+    return first, second, third
+
+
+def _scaled(values: Triple, factor: float) -> Triple:
+    first, second, third = (value * factor for value in values)
+    return first, second, third
+
+
+def _pixels(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 100_000:
+        raise ValueError(f"the field {name!r} is {_shown(value)}: expected a number of pixels")
+    return value
