@@ -69,6 +69,7 @@ def test_what_lies_in_the_output(samples):
     shards = samples.report["shards"]
     assert sorted(str(p.relative_to(samples.output)) for p in samples.output.rglob("*") if p.is_file()) == [
         *(f"embeddings/first/part-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)),
+        "runs/first.html",
         "runs/first.json",
         "schema.pbtxt",
     ]

@@ -70,7 +70,7 @@ class RunReport:
       output_formats, vector_type: of the files of embeddings.
       recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
-      speed: images embedded over time: the model ended `images[i]` of them in the span of `span_s` seconds that begins
+      speed: images embedded over time: `images[i]` of them in the span of `span_s` seconds that begins
         `from_s + i * span_s` seconds after the start of the command. Empty if the model did not run.
     """
 

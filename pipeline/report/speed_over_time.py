@@ -14,15 +14,23 @@ class Speed:
 
     Attributes:
       span_seconds: length of a span.
-      images: number of the span, counted from 1970 → images whose embedding ended in it.
+      images: number of the span, counted from 1970 → images that the model embedded in it.
     """
 
     span_seconds: float = _FIRST_SPAN_SECONDS
     images: Counter[int] = dataclasses.field(default_factory=Counter)
 
-    def add(self, ended: float, images: int) -> None:
-        """Adds images whose embedding ended at a time, in seconds since 1970."""
-        self.images[int(ended // self.span_seconds)] += images
+    def add(self, started: float, ended: float, images: int) -> None:
+        """Adds the images of a call of the model, spread evenly over its time, in seconds since 1970."""
+        while ended - started >= MAX_SPANS * self.span_seconds:
+            self._widen(2 * self.span_seconds)
+        before = 0
+        for span in range(int(started // self.span_seconds), int(ended // self.span_seconds) + 1):
+            end = (span + 1) * self.span_seconds
+            so_far = images if end >= ended else round(images * (end - started) / (ended - started))
+            if so_far > before:
+                self.images[span] += so_far - before
+            before = so_far
         self._fit()
 
     def merge(self, other: "Speed") -> None:

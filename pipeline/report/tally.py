@@ -41,7 +41,7 @@ class Tally:
         """Adds the time of one item, or of several."""
         self._add(time)
         if time.stage == EMBED:
-            self.speed.add(time.ended, time.items)
+            self.speed.add(time.started, time.ended, time.items)
 
     def _add(self, time: StageSeconds) -> None:
         key = time.stage, time.device

@@ -241,3 +241,10 @@ def test_a_file_too_large_for_a_report_is_not_read_whole(tmp_path):
         file.truncate(2**40)  # sparse
     with pytest.raises(ValueError, match=rf"expected at most {run_report.MAX_REPORT_BYTES} bytes"):
         run_report.read(str(tmp_path), "night")
+
+
+def test_the_speed_over_time(model):
+    speed = compose(model).speed
+    assert sum(speed["images"]) == 12 and speed["span_s"] == 0.25
+    assert 0.75 <= speed["from_s"] <= 1.0  # a span begins at a multiple of its length since 1970
+    assert compose(model, times=[]).speed == {}

@@ -25,6 +25,7 @@ def test_vectors_that_hardly_differ(model, spread, is_warned):
 FILES = (
     "/embeddings/r/part-*.tfrecord (2 files)",
     "/runs/r.json",
+    "page      /out/runs/r.html",
     "/failures/r/part-*.jsonl",
     "tf.data.TFRecordDataset",
 )
@@ -53,6 +54,11 @@ def test_summary_shows_counts_speed_limit_model_failures_and_places(model, flags
     ):
         assert expected in text
     assert not [other for other in others if other in text]
+
+
+def test_without_a_page(model):
+    flags = "--output=/out", "--no_html"
+    assert "page" not in summary(compose(model, *flags), configured(*flags))
 
 
 def test_vectors_of_earlier_attempts(model):
