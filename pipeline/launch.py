@@ -141,10 +141,10 @@ def _tried(model: ModelSpec, terminal: Console) -> ModelSpec:
     """Returns a model with the spread of its vectors, and warns if it seems to get other pixels than it expects."""
     from pipeline import spread
 
-    found = spread.finding(model)
-    if text := spread.warning(model, found):
+    measured = spread.finding(model)
+    if text := spread.warning(model, measured):
         terminal.screen.write(f"{text}\n")
-    return dataclasses.replace(model, spread=found.spread if found else None)
+    return dataclasses.replace(model, spread=measured.spread if measured else None)
 
 
 def _of_unfinished_run(

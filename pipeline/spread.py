@@ -52,12 +52,13 @@ def finding(model: ModelSpec) -> Finding | None:
     if stored := cache.read_finding(entry):
         return Finding(*stored)
     try:
-        found = Finding(_median_cosine(trial.embed(model, sample_pixels(model))), trial.rescaling(model))
-    except (ValueError, RuntimeError) as error:  # the run meets the same error at these images, and counts it
+        measured = Finding(_median_cosine(trial.embed(model, sample_pixels(model))), trial.rescaling(model))
+    # The model's own operations fail by any class of TensorFlow's. A run over such images counts them as failures.
+    except Exception as error:  # noqa: BLE001
         _LOG.warning("the model is not tried on the sample images: %s", one_line(error))
         return None
-    cache.write_finding(entry, found)
-    return found
+    cache.write_finding(entry, measured)
+    return measured
 
 
 def _median_cosine(vectors: "Vectors") -> float:
@@ -78,23 +79,23 @@ def too_large(facts: Mapping[str, Any]) -> float | None:
     return value if isinstance(value, float) and value > MOST else None
 
 
-def warning(model: ModelSpec, found: Finding | None) -> str | None:
+def warning(model: ModelSpec, measured: Finding | None) -> str | None:
     """Returns one line if a model seems to get other pixels than it was trained on; None if nothing shows that."""
-    if found is None:
+    if measured is None:
         return None
     preprocessing = model.preprocessing
     pixels = preprocessing.pixels_text()
     contrast = min(1 / std for std in preprocessing.std)
-    if found.rescaling is not None and abs(found.rescaling) * contrast < _LEAST_CONTRAST:
+    if measured.rescaling is not None and abs(measured.rescaling) * contrast < _LEAST_CONTRAST:
         return (
-            f"warning: model {model.name!r} first multiplies its input by {found.rescaling:.4g}, which contradicts "
-            f"{pixels}: it expects --pixel_range {AS_BYTES} (median cosine between sample images: {found.spread:.3f})"
+            f"warning: model {model.name!r} first multiplies its input by {measured.rescaling:.4g}, which contradicts "
+            f"{pixels}: it expects --pixel_range {AS_BYTES} (median cosine between sample images: {measured.spread:.3f})"
         )
-    if found.spread > MOST:
+    if measured.spread > MOST:
         ranges = " or ".join(name for name in ("0..1", AS_BYTES, "-1..1") if name != preprocessing.pixel_range)
         return (
             f"warning: model {model.name!r} gives different photographs nearly the same vector (median cosine "
-            f"{found.spread:.3f}) from {pixels}: if it was trained on others, give --pixel_range {ranges}, or "
+            f"{measured.spread:.3f}) from {pixels}: if it was trained on others, give --pixel_range {ranges}, or "
             "--pixel_mean and --pixel_std; an untrained model does that too"
         )
     return None

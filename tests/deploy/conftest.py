@@ -136,6 +136,7 @@ def probe(airflow, bigquery_runs, tmp_path_factory) -> Callable[[str, Any], tupl
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(HERE.parents[1] / "deploy" / "airflow"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://",
             "AIRFLOW_VAR_IMAGE_EMBEDDINGS": json.dumps(SETTINGS),
         }
