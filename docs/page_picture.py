@@ -23,7 +23,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "run_pipeline.py", "--output", scratch, "--run_id", "samples"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - this project's own
         with sync_playwright() as started:
             browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, color_scheme="light")

@@ -89,7 +89,8 @@ def warning(model: ModelSpec, measured: Finding | None) -> str | None:
     if measured.rescaling is not None and abs(measured.rescaling) * contrast < _LEAST_CONTRAST:
         return (
             f"warning: model {model.name!r} first multiplies its input by {measured.rescaling:.4g}, which contradicts "
-            f"{pixels}: it expects --pixel_range {AS_BYTES} (median cosine between sample images: {measured.spread:.3f})"
+            f"{pixels}: it expects --pixel_range {AS_BYTES} (median cosine between sample images: "
+            f"{measured.spread:.3f})"
         )
     if measured.spread > MOST:
         ranges = " or ".join(name for name in ("0..1", AS_BYTES, "-1..1") if name != preprocessing.pixel_range)
