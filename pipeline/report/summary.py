@@ -28,11 +28,12 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         lines.append(f"  warning   vectors of different photographs hardly differ: median cosine {cosine:.3f}")
     if config.output:
         vectors = vector_files.directory(config.output, report.run_id)
+        page = run_report.page_path(config.output, report.run_id)
         lines += [
             f"  vectors   {_files(vectors, report)} ({report.shards} files)",
             *(_recall(report.recall) if report.recall else ()),
             f"  report    {run_report.path(config.output, report.run_id)}",
-            *([f"  page      {run_report.page_path(config.output, report.run_id)}"] if config.writes_page else []),
+            *([f"  page      {page}"] if page.removeprefix(f"{config.output}/") in report.files else []),
         ]
         if counts["skipped"] and not config.output_table:
             lines.append(f"  skipped   their vectors are in {vector_files.directory(config.output, '*')}/part-*")
