@@ -4,11 +4,13 @@ CONFIGS have the fields that the processors of those models write.
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests import onnx_models
+from tests import onnx_models, transformers_values
+from transforms.images import decoding
 from transforms.models import preprocessing_files
 from transforms.models.engines import loading
 from transforms.models.preprocessing import NO_CHOICES, Choices
@@ -233,3 +235,22 @@ def test_a_size_beside_a_model_that_takes_another(tmp_path):
     ):
         resolve(str(file))
     assert resolve(str(file), (8, 9)).image_size == (8, 9)
+
+
+TRANSFORMERS = json.loads(Path(transformers_values.__file__).with_suffix(".json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_values_are_those_of_the_processor_that_wrote_the_file(tmp_path, name):
+    case = TRANSFORMERS[name]
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(case["config"]))
+    choices = preprocessing_files.choices(tmp_path / "m.onnx")
+    preprocessing = choices.preprocessing()
+    encoded = transformers_values.IMAGE.read_bytes()
+    pixels = decoding.decode(encoded, choices.image_size, preprocessing.resizing).pixels
+    values = (pixels / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+    expected = np.array(case["values"])
+    # The fast bilinear path differs from Pillow's by at most one of 255.
+    step = max(1 / (255 * std) for std in preprocessing.std) if preprocessing.interpolation == "bilinear" else 0
+    sampled = values.transpose(2, 0, 1)[:, :: transformers_values.STEP, :: transformers_values.STEP]
+    np.testing.assert_allclose(sampled, expected, rtol=0, atol=step + 1e-5)
