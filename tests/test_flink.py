@@ -162,7 +162,7 @@ def naming(cluster: Cluster, shards: Path) -> subprocess.Popen | None:
     return cluster.task_managers[int(at_work[0]["taskmanager-id"]) if at_work else 0]
 
 
-@pytest.mark.parametrize(("images", "at_work"), [(1200, embedding), (60, naming)])
+@pytest.mark.parametrize(("images", "at_work"), [(2400, embedding), (60, naming)])
 def test_a_lost_task_manager_costs_no_image(cluster, tmp_path, images, at_work):
     photos, output = tmp_path / "photos", tmp_path / "out"
     paths = data.write_images(photos, images, height=60, width=80)

@@ -246,5 +246,6 @@ def test_a_file_too_large_for_a_report_is_not_read_whole(tmp_path):
 def test_the_speed_over_time(model):
     speed = compose(model).speed
     assert sum(speed["images"]) == 12 and speed["span_s"] == 0.25
-    assert 0.75 <= speed["from_s"] <= 1.0  # a span begins at a multiple of its length since 1970
+    # A span begins at a multiple of its length since 1970, and the first may round to no image.
+    assert 0.75 <= speed["from_s"] <= 1.25
     assert compose(model, times=[]).speed == {}
