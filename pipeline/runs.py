@@ -151,16 +151,10 @@ def _row(report: "RunReport") -> Row:
 
 def _statistics(output: str, run_id: str) -> "Statistics | None":
     """Returns the statistics in the page of a run; None if it has no page, or a broken one."""
-    from pipeline.report import run_report
-    from pipeline.report.page import document
-    from transforms.storage import files
+    from pipeline.report import page_file
 
-    path = run_report.page_path(output, run_id)
-    if not files.match(path):
-        return None
     try:
-        with files.open_stored(path) as file:
-            return document.statistics(file.read(document.MAX_BYTES).decode(errors="replace"))
+        return page_file.statistics(output, run_id)
     except ValueError:
         return None
 

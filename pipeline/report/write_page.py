@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.options import EmbedConfig
-from pipeline.report import run_report, sampling
+from pipeline.report import page_file, run_report, sampling
 from pipeline.report.page import document
 from pipeline.report.page.drift import Statistics
 from pipeline.report.page.facts import FailedImage, RunFacts, Sample
@@ -150,14 +150,10 @@ def _previous(output: str, report: RunReport) -> RunReport | None:
 
 
 def _statistics(output: str, run_id: str) -> Statistics | None:
-    path = run_report.page_path(output, run_id)
     try:
-        if not files.match(path):
-            return None
-        with files.open_stored(path) as file:
-            return document.statistics(file.read(document.MAX_BYTES).decode(errors="replace"))
+        return page_file.statistics(output, run_id)
     except (ValueError, OSError) as error:
-        _LOG.warning("no drift is computed, because %s cannot be used: %s", path, error)
+        _LOG.warning("no drift is computed, because the page of %s cannot be used: %s", run_id, error)
         return None
 
 
