@@ -214,7 +214,7 @@ def test_a_run_goes_on_in_another_format(tmp_path):
 
 
 def test_a_signal_closes_parquet_files(tmp_path):
-    data.write_images(tmp_path / "photos", 200, height=60, width=80)
+    data.write_images(tmp_path / "photos", 1200, height=60, width=80)
     output = tmp_path / "out"
     flags = "--input", tmp_path / "photos", "--output", output, *NAMED, "--output_format=parquet"
     with on_terminal(*flags) as (process, terminal):
@@ -227,7 +227,7 @@ def test_a_signal_closes_parquet_files(tmp_path):
     assert shown and 90 <= int(shown[2]) <= int(shown[1]), terminal.text
     assert 0 <= kept - int(shown[2]) <= 64  # the workers write on until the process ends
     go_on(*flags[3:4], *flags[:2], *flags[4:])
-    assert attempts(output) == [kept, 200 - kept]
+    assert attempts(output) == [kept, 1200 - kept]
     assert_nothing_is_left(output)
 
 
