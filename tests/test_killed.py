@@ -473,7 +473,7 @@ def test_in_a_bucket_parts_are_closed_in_time(cloud, tmp_path):
 
 def test_a_signal_stores_the_open_parts_of_a_bucket(cloud, tmp_path):
     storage.Client().create_bucket("signal")
-    data.write_images(tmp_path / "photos", 300, height=60, width=80)
+    data.write_images(tmp_path / "photos", 1200, height=60, width=80)
     output = cloud.buckets / "signal" / "out"
     environment = os.environ | cloud.environment
     flags = "--output", "gs://signal/out", "--input", tmp_path / "photos", *NAMED
@@ -489,7 +489,7 @@ def test_a_signal_stores_the_open_parts_of_a_bucket(cloud, tmp_path):
     assert 0 <= kept - int(shown[2]) <= 64  # the workers write on until the process ends
     run = run_pipeline(output, *FLAGS, *flags, env=environment, timeout=TIMEOUT)
     assert run.code == 0, run.stderr
-    assert attempts(output) == [kept, 300 - kept]
+    assert attempts(output) == [kept, 1200 - kept]
 
 
 def test_a_table_without_an_output_goes_on_from_its_temporary_parts(cloud, tmp_path):
