@@ -1,7 +1,6 @@
 """The files of vectors below a directory, those of an earlier run first."""
 
 import datetime
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.report import run_report
 from transforms.encoding import record_files
 from transforms.formats import one_of_each_run
 from transforms.one_line import one_line
@@ -112,7 +112,7 @@ def _began(run: str) -> float | None:
     """Returns when a run began, in seconds since 1970, from its report; None if there is no usable one."""
     output, run_id = run_of(f"{run}/")
     try:
-        report = json.loads(files.read(f"{output}/runs/{run_id}.json"))
-        return datetime.datetime.fromisoformat(report["started_at"]).timestamp()
+        report = run_report.read(output, run_id)
+        return datetime.datetime.fromisoformat(report.started_at).timestamp() if report else None
     except Exception:  # noqa: BLE001 - each storage client has its own errors; then the file's own time counts
         return None

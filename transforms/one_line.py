@@ -1,4 +1,4 @@
-"""An error as one line of text for people."""
+"""Errors and names as one line of text for people."""
 
 import re
 
@@ -36,6 +36,15 @@ def one_line(error: BaseException, max_characters: int = MAX_CHARACTERS) -> str:
                 break
     message = message or type(cause).__name__
     return message if len(message) <= max_characters else f"{message[: max_characters - 1]}…"
+
+
+def printable(text: str) -> str:
+    r"""Returns a text with escapes for characters that cannot be seen, or that change the order of others.
+
+    >>> print(printable("a\nb\udce9.jpg"))
+    a\nb\udce9.jpg
+    """
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -13,6 +13,7 @@ from importlib import resources
 from pipeline.search import thumbnails
 from pipeline.search.nearest import Neighbour
 from transforms import keys
+from transforms.one_line import printable
 
 _CSS, _JS = ((resources.files("pipeline.search") / name).read_text() for name in ("page.css", "page.js"))
 
@@ -26,7 +27,7 @@ def result(query: str, neighbours: Sequence[Neighbour[bytes]], billing_project: 
       billing_project: the project that pays for requests to buckets with requester pays.
     """
     cards = "\n".join(map(_card, neighbours, (thumbnails.jpeg(each.key, billing_project) for each in neighbours)))
-    heading = f"Neighbours of {html.escape(_shown(query))}"
+    heading = f"Neighbours of {html.escape(printable(query))}"
     policy = f"default-src 'none'; img-src data:; style-src {_source(_CSS)}"
     body = f"<h1>{heading}</h1>\n<p>The nearest images by the cosine of their vectors.</p>\n<ol>\n{cards}\n</ol>"
     return _document(heading, body, f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n')
@@ -49,9 +50,9 @@ def _card(neighbour: Neighbour[bytes], thumbnail: bytes | None) -> str:
     picture = '<span class="none">no picture</span>'
     if thumbnail is not None:
         picture = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}">'
-    name = html.escape(_shown(thumbnails.name(neighbour.key)))
+    name = html.escape(printable(thumbnails.name(neighbour.key)))
     return (
-        f'<li><div class="card" title="{html.escape(_shown(keys.text(neighbour.key)))}">{picture}'
+        f'<li><div class="card" title="{html.escape(printable(keys.text(neighbour.key)))}">{picture}'
         f'<span class="name">{name}</span><span class="cosine">cosine {neighbour.cosine:.4f}</span></div></li>'
     )
 
@@ -63,11 +64,6 @@ def _document(title: str, body: str, head: str = "") -> str:
         f'<title>{title}</title>\n<link rel="icon" href="data:,">\n'
         f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
-
-
-def _shown(text: str) -> str:
-    """Returns a text without what would reorder or hide parts of it: control and format characters are escaped."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _source(content: str) -> str:

@@ -15,6 +15,7 @@ from pipeline.search import thumbnails
 from pipeline.search.index import Index
 from transforms import keys
 from transforms.cores import usable_cores
+from transforms.one_line import printable
 from transforms.storage import complete
 
 # TSV is the only format of vectors that the plugin always knows: it takes a binary file that decodes as text for TSV.
@@ -44,7 +45,11 @@ def write(index: Index, directory: str, billing_project: str | None = None) -> i
             for row in rows:
                 np.savetxt(file, index.vector(row)[None], fmt="%.6g", delimiter="\t")
         names = [index.key(row) for row in rows]
-        lines = ["name\tkey", *(f"{_cell(thumbnails.name(key))}\t{_cell(keys.text(key))}" for key in names)]
+        # The plugin has no escapes for tabs and ends of lines.
+        lines = [
+            "name\tkey",
+            *(f"{printable(thumbnails.name(key))}\t{printable(keys.text(key))}" for key in names),
+        ]
         (part / _METADATA).write_text("\n".join(lines) + "\n")
         _sprite(names, billing_project).save(part / _SPRITE, "JPEG", quality=85)
         (part / _CONFIG).write_text(_config(len(rows), len(index.vector(rows[0]))))
@@ -78,8 +83,3 @@ def _sprite(names: Iterable[bytes], billing_project: str | None) -> Image.Image:
         if picture is not None:
             sprite.paste(picture, (number % columns * _SIDE, number // columns * _SIDE))
     return sprite
-
-
-def _cell(text: str) -> str:
-    """Returns a text in one line without tabs: the plugin has no escapes for them."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

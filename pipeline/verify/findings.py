@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from transforms.one_line import printable
+
 # So many items of a kind are named; all are counted.
 LIMIT = 20
 
@@ -92,15 +94,6 @@ class Findings:
                     lines.append(f"  … the first {len(items.first)} of {items.count:,}")
         conclusion = counted(self.total, "problem") if self.total else "nothing is wrong"
         return "\n".join([*lines, "", conclusion])
-
-
-def printable(text: str) -> str:
-    r"""Returns a text without control characters and lone surrogates, which are escaped.
-
-    >>> print(printable("a\nb\udce9.jpg"))
-    a\nb\udce9.jpg
-    """
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from transforms.models.slim.checkpoint import CheckpointMismatchError
-from transforms.one_line import MAX_CHARACTERS, one_line
+from transforms.one_line import MAX_CHARACTERS, one_line, printable
 
 REMOTE = """java.lang.RuntimeException: Error received from SDK harness: Traceback (most recent call last):
   File "worker.py", line 7, in _execute
@@ -92,3 +92,7 @@ def test_a_checkpoint_of_another_network_is_described_whole():
     )
     error = CheckpointMismatchError("c", "n", names, {}, "is it another network's?")
     assert one_line(ValueError(error.describe(limit=20))) == error.describe(limit=20)
+
+
+def test_names_do_not_reach_the_terminal_as_they_are():
+    assert printable("caf\u00e9 \x1b[31m\u202e\udce9\n") == "caf\u00e9 \\x1b[31m\\u202e\\udce9\\n"

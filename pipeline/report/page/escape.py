@@ -3,6 +3,7 @@
 import html
 
 from transforms import keys
+from transforms.one_line import printable
 
 _MAX_CHARACTERS = 300
 
@@ -16,7 +17,7 @@ def text(value: object, max_characters: int = _MAX_CHARACTERS) -> str:
     >>> text("<b>\u202egpj.exe\x00")
     '&lt;b&gt;\\u202egpj.exe\\x00'
     """
-    plain = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(value))
+    plain = printable(str(value))
     if len(plain) > max_characters:
         half = (max_characters - 1) // 2
         plain = f"{plain[:half]}…{plain[-half:]}"

@@ -1,20 +1,14 @@
 """The pages: their text is escaped, and in a real browser one drops an image, sees its neighbours and clicks on."""
 
 import shutil
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline import vector_shards
-from pipeline.search import page, query
-from pipeline.search.index import Index
+from pipeline.search import page
 from pipeline.search.nearest import Neighbour
-from pipeline.search.serve import Server
 from tests import browser
 from tests import data_generation as data
-from tests.running import run_pipeline
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 
@@ -27,18 +21,9 @@ def photos(tmp_path_factory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module")
-def url(photos, tmp_path_factory) -> Iterator[str]:
-    output = tmp_path_factory.mktemp("out")
-    assert run_pipeline(output, "--input", photos).code == 0
-    shards = vector_shards.paths(str(output))
-    index = Index(shards)
-    with Server(0, index, query.embedder(shards, index.digest)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.url
-        server.shutdown()
-        thread.join()
+@pytest.fixture
+def url(server) -> str:
+    return server.url
 
 
 @pytest.mark.parametrize("character", ["\u202e", "\0", "\n", "\u2028"], ids=ascii)

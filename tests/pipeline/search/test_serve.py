@@ -2,18 +2,12 @@
 
 import http.client
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline import vector_shards
-from pipeline.search import page, query
-from pipeline.search.index import Index
-from pipeline.search.serve import Server
+from pipeline.search import page
 from tests import data_generation as data
-from tests.running import run_pipeline
 
 IMAGES = 5
 
@@ -23,20 +17,6 @@ def photos(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("in") / "photos"
     data.write_images(directory, IMAGES, height=60, width=80)
     return directory
-
-
-@pytest.fixture(scope="module")
-def server(photos, tmp_path_factory) -> Iterator[Server]:
-    output = tmp_path_factory.mktemp("out")
-    assert run_pipeline(output, "--input", photos).code == 0
-    shards = vector_shards.paths(str(output))
-    index = Index(shards)
-    with Server(0, index, query.embedder(shards, index.digest)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def _ask(server, path, *, method="GET", body=None, **headers):

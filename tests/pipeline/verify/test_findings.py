@@ -1,6 +1,6 @@
 """pipeline.verify.findings: everything is counted, and a bounded part of it is named."""
 
-from pipeline.verify.findings import LIMIT, Findings, counted, printable
+from pipeline.verify.findings import LIMIT, Findings, counted
 
 
 def test_nothing():
@@ -33,10 +33,6 @@ def test_a_million_problems_take_no_memory():
     (problem,) = findings.document()["problems"]
     assert (problem["count"], len(problem["first"])) == (LIMIT + 5, LIMIT)
     assert f"  … the first {LIMIT} of {LIMIT + 5}" in findings.text()
-
-
-def test_names_do_not_reach_the_terminal_as_they_are():
-    assert printable("caf\u00e9 \x1b[31m\u202e\udce9\n") == "caf\u00e9 \\x1b[31m\\u202e\\udce9\\n"
 
 
 def test_numbers_in_words():
