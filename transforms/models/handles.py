@@ -67,8 +67,13 @@ def files_digest(path: Path) -> str:
 
     It leaves out `assets.extra`, whose notes about a model are no part of it. It leaves out `fingerprint.pb`, because
     TensorFlow writes a random number there with every save. Of the files of `preprocessing_files`, what they tell is in
-    the digest of a ModelSpec, and not their text.
+    the digest of a ModelSpec, and not their text. A second call reads the contents again only if a file was edited.
     """
+    return _files_digest(path.absolute(), files_state(str(path.absolute())))
+
+
+@functools.lru_cache(maxsize=8)
+def _files_digest(path: Path, state: object) -> str:
     digest = hashlib.sha256()
     for name, file in sorted(_files(path).items()):
         if name in ("fingerprint.pb", *preprocessing_files.NAMES) or name.startswith("assets.extra/"):
