@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from pipeline import interruption
 from pipeline.console import console, discard
 from transforms.one_line import one_line
 
-# An interrupted process ends with 128 and the number of the signal, SIGINT or SIGTERM.
-DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, WRONG = 0, 1, 2
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,7 +56,7 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
     except ValueError as error:
         sys.stderr.write(f"{name}: {one_line(error)}\n")
         return WRONG
-    with console(args.verbose) as terminal:
+    with console(args.verbose) as terminal, interruption.by_signals():
         args.screen = terminal.screen
         try:
             result = work(args)
@@ -64,11 +64,11 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
         except (ValueError, OSError) as error:
             traceback.print_exc()
             message, code = one_line(error), WRONG
-        except KeyboardInterrupt:
-            message, code = "interrupted: nothing half-done is left", INTERRUPTED
+        except KeyboardInterrupt as error:
+            message, code = "interrupted: nothing half-done is left", interruption.exit_code(error)
         discard(terminal)
-        if code in (WRONG, INTERRUPTED):
-            terminal.screen.write(f"{name}: {message}\n")
-        else:
+        if code in (DONE, FAILED):
             print(message)
+        else:
+            terminal.screen.write(f"{name}: {message}\n")
     return code

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.command import INTERRUPTED, TERMINATED
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 # Storing the open parts of a bucket takes requests, which may hang.
 _PATIENCE_SECONDS = 3.5
+_AGAIN_SECONDS = 1.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,16 +23,41 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Lets SIGTERM raise an error in the main thread, as SIGINT does."""
+def by_signals() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM raise an error in the main thread, again each second until `ignore_further` is called.
+
+    Once may not be enough: an extension module may drop an error that is raised while it runs Python code, and OpenVINO
+    does so while it is imported. A SIGINT that is ignored stays so, as in a job that a shell has put in the background.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    error: type[KeyboardInterrupt] = KeyboardInterrupt
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
+        nonlocal error
+        if signal_number != signal.SIGALRM:
+            error = Terminated if signal_number == signal.SIGTERM else KeyboardInterrupt
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        raise error
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    handled = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in handled:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+def ignore_further() -> None:
+    """Lets the process end in peace: after this, a signal changes nothing."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def of(error: BaseException | None) -> KeyboardInterrupt | None:
@@ -73,7 +100,3 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(OSError):  # nobody reads it any more
             stream.flush()
     os._exit(code)
-
-
-def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated

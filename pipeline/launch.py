@@ -44,10 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         config, beam_args = options.parse(argv)
     except ValueError as error:
         return _refuse(error, sys.stderr.write)
-    with console(config.verbose) as terminal, interruption.sigterm_interrupts():
+    with console(config.verbose) as terminal, interruption.by_signals():
         try:
             return _run(config, argv, beam_args, terminal)
         except KeyboardInterrupt as error:
+            interruption.ignore_further()
             terminal.screen.write("\nrun_pipeline.py: interrupted before any work started\n")
             terminal.screen.flush()
             return interruption.leave(interruption.exit_code(error))
@@ -109,8 +110,11 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
         _execute(config, model, publication, attempt, beam_options, terminal)
+        finished = _report(config)
+        claim.end(holder, attempt, finished)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a runner may raise anything
         if interrupted := interruption.of(error):
+            interruption.ignore_further()
             return _interrupted(interrupted, config, argv, attempt, holder, beam_options, terminal)
         traceback.print_exc()
         if finished := _report(config):
@@ -126,8 +130,6 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             message = f"the job failed: {one_line(error)}{log}"
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
-    finished = _report(config)
-    claim.end(holder, attempt, finished)
     if finished:
         print(summary(finished, config))
     else:

@@ -3,11 +3,13 @@
 import sys
 
 from pipeline import interruption
-from pipeline.command import INTERRUPTED
 from pipeline.finetune.run import main
 
 if __name__ == "__main__":
     code = main()
-    if code == INTERRUPTED:  # TensorFlow's input threads may still run Python code
+    if code in (
+        interruption.INTERRUPTED,
+        interruption.TERMINATED,
+    ):  # TensorFlow's input threads may still run Python code
         interruption.leave(code)
     sys.exit(code)

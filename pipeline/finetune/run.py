@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.command import DONE, FAILED, INTERRUPTED, WRONG
+from pipeline import interruption
+from pipeline.command import DONE, FAILED, WRONG
 from pipeline.console import Console, console, discard
 from pipeline.finetune import options
 from pipeline.finetune import report as reports
@@ -74,13 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         sys.stderr.write(f"finetune: {one_line(error)}\n")
         return WRONG
-    with console(config.verbose) as streams:
+    with console(config.verbose) as streams, interruption.by_signals():
         try:
             report = train(config, streams)
         except WrongInputError as error:
             message, code = str(error), WRONG
-        except KeyboardInterrupt:
-            message, code = "interrupted: nothing was written", INTERRUPTED
+        except KeyboardInterrupt as error:
+            message, code = "interrupted: nothing was written", interruption.exit_code(error)
         # TensorFlow raises errors of any class. The log has the traceback, and nothing is written: the output
         # directory appears at the end, complete.
         except Exception as error:  # noqa: BLE001

@@ -1,5 +1,7 @@
 """pipeline.command: exit codes, and errors in one line."""
 
+import signal
+
 import pytest
 
 from pipeline import command
@@ -71,11 +73,12 @@ def test_any_other_error_is_a_bug_and_is_raised():
         run([], work)
 
 
-def test_an_interruption(capfd):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption(capfd, number, code):
     def work(_):
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
-    assert run([], work) == command.INTERRUPTED == 130
+    assert run([], work) == code
     assert capfd.readouterr() == ("", "count_images: interrupted: nothing half-done is left\n")
 
 

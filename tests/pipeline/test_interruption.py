@@ -3,35 +3,87 @@
 import os
 import shlex
 import signal
+import sys
 import threading
 import time
 
 import pytest
 
 from pipeline import interruption
-from pipeline.command import INTERRUPTED, TERMINATED
-from pipeline.interruption import Terminated
+from pipeline.interruption import INTERRUPTED, TERMINATED, Terminated
+
+HANDLED = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
+BY_SIGNAL = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 
 
-def test_sigterm_interrupts_in_the_block_and_not_after_it():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated), interruption.sigterm_interrupts():
-        os.kill(os.getpid(), signal.SIGTERM)
+def handlers():
+    return [signal.getsignal(number) for number in HANDLED]
+
+
+@pytest.mark.parametrize(("number", "error"), BY_SIGNAL)
+def test_a_signal_interrupts_in_the_block_and_not_after_it(number, error):
+    before = handlers()
+    with pytest.raises(error) as raised, interruption.by_signals():
+        os.kill(os.getpid(), number)
         time.sleep(30)  # the signal ends it
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert type(raised.value) is error
+    assert handlers() == before
+
+
+@pytest.mark.parametrize(("number", "error"), BY_SIGNAL)
+def test_an_error_that_is_dropped_comes_again(monkeypatch, number, error):
+    """Python itself drops an error in `__del__`, as an extension module may while it runs Python code."""
+    monkeypatch.setattr(interruption, "_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: dropped.append(error))
+    dropped = []
+
+    class Dropping:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+            time.sleep(30)
+
+    with pytest.raises(error) as raised, interruption.by_signals():
+        for _ in range(3):
+            Dropping()
+        time.sleep(30)
+    assert type(raised.value) is error and len(dropped) == 3
+
+
+def test_no_signal_disturbs_a_process_that_ends(monkeypatch):
+    monkeypatch.setattr(interruption, "_AGAIN_SECONDS", 0.01)
+    before = handlers()
+    with interruption.by_signals():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        interruption.ignore_further()
+        for number in HANDLED:
+            signal.raise_signal(number)
+        time.sleep(0.1)  # the error would come again
+    assert handlers() == before
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruption.by_signals():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_another_thread_handles_no_signal():
-    handlers = []
+    before, seen = handlers(), []
 
     def run():
-        with interruption.sigterm_interrupts():
-            handlers.append(signal.getsignal(signal.SIGTERM))
+        with interruption.by_signals():
+            interruption.ignore_further()
+            seen.extend(handlers())
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert handlers == [signal.getsignal(signal.SIGTERM)]
+    assert seen == before
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, Terminated])
