@@ -146,4 +146,8 @@ class ImageBatches:
         batches = good.map(lambda pixels, number, is_good: (pixels, number)).batch(self._batch_size)
         # Batches are prefetched as bytes, a quarter of the size of floats. One batch at a time becomes floats.
         prefetched = batches.prefetch(_PREFETCHED_BATCHES)
-        return prefetched.map(lambda pixels, numbers: (opening.values(pixels, self._preprocessing), numbers))
+        floats = prefetched.map(lambda pixels, numbers: (opening.values(pixels, self._preprocessing), numbers))
+        # Else tf.data makes several batches into floats at a time, and prefetches more of them while training waits.
+        options = tf.data.Options()
+        options.experimental_optimization.apply_default_optimizations = False
+        return floats.with_options(options)
