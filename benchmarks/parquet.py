@@ -112,7 +112,7 @@ def _formats(dimension: int) -> dict[str, Any]:
 
     model = model_fields(dimension)
     return {
-        "TFRecord": write_tfrecord.parts("o", "r", model).part_format,
+        "TFRecord": write_tfrecord.file_format(model),
         "Parquet": write_parquet.parts("o", "r", model).part_format,
         "Parquet, float16": write_parquet.parts("o", "r", model, vector_type="float16").part_format,
     }

@@ -20,17 +20,20 @@ from pipeline.report.recall import SampleVectors
 from pipeline.report.write_report import ComposeReport, WriteReport
 from pipeline.resume import ReadUnfinished, ResumeShards
 from transforms import failures as failure_files
-from transforms import keys, table_name, write_parquet, write_tfrecord
+from transforms import keys, table_name, write_tfrecord, write_vectors
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.decode_in_processes import DecodeInProcesses
 from transforms.embed import EmbedImages
+from transforms.encoding.parquet import ParquetFormat
 from transforms.failures import GatherFailures
 from transforms.formats import SHARD_FORMATS
 from transforms.list import DescribeImages, ListImages
 from transforms.models.spec import ModelSpec
+from transforms.parts import Format
 from transforms.read import DigestImages, ListMembers, ReadImages
 from transforms.records import DecodedBlock, Embedding, EncodedBlock, Failure, ImageRef, Known
+from transforms.shards import WriteParts
 from transforms.stage import StageOutput, WriteOutput
 from transforms.storage import files, locations
 from transforms.write_bigquery import RunColumns, WriteBigQuery
@@ -257,12 +260,17 @@ def _write_parts(
     """
     collections = tuple(collection for _, collection in vectors)
     labels, seconds = attempt.labels(tuple(name for name, _ in vectors)), config.checkpoint_seconds
-    run = attempt.place, config.run_id, model.fields(config.top_classes), labels, seconds, config.vector_type
+    fields = model.fields(config.top_classes)
+
+    def write(file_format: Format) -> WriteParts:
+        return write_vectors.parts(attempt.place, config.run_id, file_format, labels, seconds)
+
     written = {}
     if "tfrecord" in config.output_formats:
-        written["tfrecord"] = collections | "WriteTFRecords" >> write_tfrecord.parts(*run)
+        tfrecords = write_tfrecord.file_format(fields, config.vector_type)
+        written["tfrecord"] = collections | "WriteTFRecords" >> write(tfrecords)
     if "parquet" in config.output_formats:
-        written["parquet"] = collections | "WriteParquet" >> write_parquet.parts(*run)
+        written["parquet"] = collections | "WriteParquet" >> write(ParquetFormat(fields, config.vector_type))
     if config.output:
         write_failures = failure_files.parts(config.output, config.run_id, attempt.labels(("failed",)), seconds)
         written["lines"] = (failures,) | "WriteFailures" >> write_failures

@@ -7,8 +7,10 @@ Names of files need not be valid UTF-8, so a key is bytes. Two texts represent i
   has these four characters of its own would be read as that byte, so the backslash is then written as `\x5c`.
 """
 
+import hashlib
 import re
 
+_IN_SHARD = re.compile(rb"\.(tar|tgz|tfrecords?)[^/#]*#.", re.DOTALL | re.IGNORECASE)
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 _ESCAPED_OR_BACKSLASH = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 _BACKSLASH = b"\\x5c"
@@ -28,6 +30,20 @@ def of_uri(uri: str) -> bytes:
 def uri(key: bytes) -> str:
     """Returns the URI or path of a key, for filesystems and for JSON, which escapes lone surrogates."""
     return key.decode("utf-8", "surrogateescape")
+
+
+def is_in_shard(key: bytes) -> bool:
+    """Returns whether a key is that of an image in a tar or TFRecord file.
+
+    >>> is_in_shard(b"gs://bucket/photos-0001.tar.gz#cats/1.jpg"), is_in_shard(b"gs://bucket/photos.tar/1.jpg")
+    (True, False)
+    """
+    return _IN_SHARD.search(key) is not None
+
+
+def hashed(key: bytes) -> bytes:
+    """Returns the eight bytes by whose order keys are sampled, the same in each process."""
+    return hashlib.blake2b(key, digest_size=8).digest()
 
 
 def text(key: bytes) -> str:

@@ -7,7 +7,6 @@ the target: each start compares the runs with what the target has. So a killed e
 import argparse
 import contextlib
 import itertools
-import re
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,9 +44,6 @@ _QUERIES = 100
 _BLOCK_ROWS = 2_500
 _BLOCK_BYTES = 16 * 2**20
 _KEYS_PER_DELETE = 10_000
-
-# The key of an image in a tar or TFRecord file, as a run records it.
-_IN_A_SHARD = re.compile(r"\.(tar|tgz|tfrecords?)[^/#]*#.", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -260,12 +256,13 @@ class _Digests:
 def _prune(difference: "Difference", patterns: Sequence[str]) -> None:
     """Removes the rows of images that the patterns take in, and that are not there. Raises ValueError."""
     from pipeline.verify import input_images
+    from transforms import keys
     from transforms.storage import files
 
     matchers = [files.matcher(pattern) for pattern in patterns]
     listed = (image.key for image in input_images.images(patterns, "images", None))
     # An image in a shard is not listed by its own name.
-    difference.prune(lambda key: not _IN_A_SHARD.search(key) and any(match(key) for match in matchers), listed)
+    difference.prune(lambda key: not keys.is_in_shard(key.encode()) and any(match(key) for match in matchers), listed)
 
 
 def _send(target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO) -> None:

@@ -1,27 +1,20 @@
 """The training data that the flags name: patterns, CSVs and directories of embeddings → labels and vectors."""
 
 import io
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from pipeline import vector_shards
 from transforms import keys
 from transforms.encoding import vectors
 from transforms.encoding.vectors import Vectors
-from transforms.formats import one_of_each_run
 from transforms.models.training import training_set
 from transforms.one_line import one_line
 from transforms.records import ImageRef
 from transforms.storage import files
 from transforms.storage.read_image import read as read_one
-
-# A file under its final name is complete. Unfinished files lie in directories whose names begin with a dot.
-_SHARD = re.compile(r"(?!.*/\.).*/part-\d{5}-of-\d{5}\.(tfrecord|parquet)")
-
-# The key of an image in a tar or TFRecord file, as a run records it.
-_IN_A_SHARD = re.compile(rb".*\.(tar|tgz|tfrecords?)[^/#]*#.+", re.DOTALL | re.IGNORECASE)
 
 
 class LabelledVectors(NamedTuple):
@@ -61,10 +54,10 @@ def image_labels(patterns: Sequence[str]) -> dict[bytes, str]:
     """
     labels: dict[bytes, str] = {}
     for pattern in patterns:
-        paths = _match(pattern, "--train")
+        paths = _match(pattern)
         if pattern.lower().endswith(".csv"):
             labelled = [pair for path in paths for pair in _csv_labels(path, "--train").items()]
-            if in_shard := next((image for image, _ in labelled if _IN_A_SHARD.fullmatch(image)), None):
+            if in_shard := next((image for image, _ in labelled if keys.is_in_shard(image)), None):
                 raise ValueError(
                     f"--train {pattern!r}: {keys.uri(in_shard)!r} is in a tar or TFRecord file: expected files of one "
                     "image; give the vectors of a run by --embeddings, and this file by --labels"
@@ -91,15 +84,8 @@ def labelled_vectors(directory: str, labels_csv: str | None) -> LabelledVectors:
       ValueError: if there are no embeddings, if they cannot be read or come from several models, or if the CSV is
         malformed or labels none of them.
     """
-    paths = [
-        path for path in _match(f"{directory}/**", "--embeddings") if _SHARD.fullmatch(path.removeprefix(directory))
-    ]
-    if not paths:
-        raise ValueError(
-            f"--embeddings {directory!r}: no part-SSSSS-of-NNNNN.tfrecord or .parquet below it: expected at least one"
-        )
     try:
-        embeddings = vectors.read(sorted(one_of_each_run(paths)), files.open_stored)
+        embeddings = vectors.read(vector_shards.paths(directory), files.open_stored)
     except OSError as error:
         raise ValueError(f"--embeddings {directory!r} cannot be read: {one_line(error)}") from error
     if labels_csv is None:
@@ -136,13 +122,13 @@ def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
     return training_set.read_labels(io.StringIO(text, newline=""), path)
 
 
-def _match(pattern: str, flag: str) -> list[str]:
+def _match(pattern: str) -> list[str]:
     try:
         paths = [metadata.path for metadata in files.match(pattern)]
     except MemoryError:
         raise
     except Exception as error:  # as above
-        raise ValueError(f"{flag} {pattern!r} cannot be listed: {one_line(error)}") from error
+        raise ValueError(f"--train {pattern!r} cannot be listed: {one_line(error)}") from error
     if not paths:
-        raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")
+        raise ValueError(f"--train {pattern!r} matches nothing: expected at least one file")
     return paths

@@ -1,13 +1,13 @@
 """What float16 costs: how many of the nearest neighbours in float32 it keeps, over a sample of a run's own vectors."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 
 import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 
+from transforms import keys
 from transforms.records import Embedding
 
 NEIGHBOURS = 10
@@ -35,7 +35,7 @@ class SampleVectors(beam.PTransform):
 
 
 def _by_hash(embedding: Embedding) -> tuple[bytes, bytes]:
-    return hashlib.blake2b(embedding.info.ref.key, digest_size=8).digest(), embedding.vector.tobytes()
+    return keys.hashed(embedding.info.ref.key), embedding.vector.tobytes()
 
 
 def _vectors(largest: Sequence[tuple[bytes, bytes]]) -> list[bytes]:

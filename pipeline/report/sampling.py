@@ -5,7 +5,6 @@ samples of parts merge, and two runs over the same images share it.
 """
 
 import dataclasses
-import hashlib
 import heapq
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from apache_beam.utils.shared import Shared
 
 from pipeline.report.page.facts import MAX_SAMPLE, FailedImage, Sample
+from transforms import keys
 from transforms.images import thumbnail
 from transforms.records import DecodedBlock, Embedding, Failure
 
@@ -111,11 +111,6 @@ class Smallest:
             return True
 
 
-def hash_of(key: bytes) -> bytes:
-    """Returns the hash by which images are sampled."""
-    return hashlib.blake2b(key, digest_size=8).digest()
-
-
 class _Sampling(beam.DoFn):
     def __init__(self) -> None:
         self._shared = Shared()
@@ -127,7 +122,7 @@ class _Sampling(beam.DoFn):
 class _Vectors(_Sampling):
     def process(self, embedding: Embedding) -> Iterable[tuple[str, tuple[Any, ...]]]:
         key = embedding.info.ref.key
-        if self._smallest.takes(hashed := hash_of(key)):
+        if self._smallest.takes(hashed := keys.hashed(key)):
             yield _VECTORS, (hashed, key, np.asarray(embedding.vector, np.float32).tobytes())
 
 
@@ -135,10 +130,10 @@ class _Pictures(_Sampling):
     def process(self, block: DecodedBlock) -> Iterable[tuple[str, tuple[Any, ...]]]:
         for info, pixels in zip(block.infos, block.pixels, strict=True):
             key = info.ref.key
-            if self._smallest.takes(hashed := hash_of(key)):
+            if self._smallest.takes(hashed := keys.hashed(key)):
                 yield _PICTURES, (hashed, key, thumbnail.of_pixels(pixels), thumbnail.brightness(pixels))
 
 
 def _failed(failure: Failure) -> tuple[str, tuple[Any, ...]]:
     facts = failure.key, failure.stage, failure.error, failure.message, failure.retryable
-    return f"{_FAILURES}/{failure.stage}/{failure.error}", (hash_of(failure.key), *facts)
+    return f"{_FAILURES}/{failure.stage}/{failure.error}", (keys.hashed(failure.key), *facts)

@@ -1,7 +1,6 @@
 """The vectors of runs in a file that is mapped into memory, so that a query does not read the records again."""
 
 import array
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline import vector_shards
 from pipeline.search.nearest import Neighbour, cosines, lengths_of, nearest
+from transforms.keys import hashed
 
 _ROWS_PER_BLOCK = 4096
 
@@ -86,4 +86,4 @@ class Index:
 
 
 def _hash(key: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest())
+    return int.from_bytes(hashed(key))

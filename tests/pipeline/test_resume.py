@@ -14,8 +14,9 @@ from pipeline.resume import ReadUnfinished, ResumeShards, TakeOver
 from tests import data_generation as data
 from tests.collecting import collect
 from tests.earlier_runs import DIGEST, FIRST, MODEL, OTHER_MODEL, OTHERS, SECOND, identities
-from transforms import counters, write_parquet, write_tfrecord
+from transforms import counters, write_tfrecord, write_vectors
 from transforms.copies import of_copy
+from transforms.encoding.parquet import ParquetFormat
 from transforms.parts import Label
 from transforms.read import ListMembers
 from transforms.records import Embedding, ImageInfo, ImageRef, Reuse
@@ -33,9 +34,9 @@ def own(tmp_path):
     return attempt.of(dataclasses.replace(config, started_at=STARTED_AT))
 
 
-def write(own, label, embeddings, model=MODEL, parts=write_tfrecord.parts, **options):
+def write(own, label, embeddings, model=MODEL, of=write_tfrecord.file_format, vector_type="float32"):
     """Writes the parts that an attempt leaves, and returns their paths."""
-    parts = parts(own.place, own.run_id, model, (label,), **options)
+    parts = write_vectors.parts(own.place, own.run_id, of(model, vector_type), (label,))
     outputs, _ = collect(lambda root: (root | beam.Create(embeddings),) | parts)
     return [Path(shard.path) for shard in outputs["shards"]]
 
@@ -83,7 +84,7 @@ def test_a_part_is_good_up_to_its_last_whole_record(own, missing):
 
 def test_a_parquet_part_counts_once_it_was_closed(own):
     label = Label(LABELS[0], "embedded")
-    (whole,) = write(own, label, FIRST[:20], parts=write_parquet.parts)
+    (whole,) = write(own, label, FIRST[:20], of=ParquetFormat)
     cut = whole.with_name(f"{label}0123.parquet")
     cut.write_bytes(whole.read_bytes()[:-1])
     known = read(own)
@@ -96,7 +97,7 @@ def test_a_parquet_part_counts_once_it_was_closed(own):
 
 
 def test_parts_in_float16_count_for_a_run_in_float16(own):
-    write(own, Label(LABELS[0], "embedded"), FIRST, parts=write_parquet.parts, vector_type="float16")
+    write(own, Label(LABELS[0], "embedded"), FIRST, of=ParquetFormat, vector_type="float16")
     assert read(own) == []
     assert identities(read(own, vector_type="float16")) == identities(FIRST)
 

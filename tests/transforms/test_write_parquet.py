@@ -40,20 +40,6 @@ def test_the_files_of_a_run(tmp_path, vector_type):
         np.testing.assert_array_equal(np.array(stored, np.float32), each.vector.astype(vector_type))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"output": ""}, "output='': expected a directory"),
-        ({"run_id": "a/b"}, "run_id='a/b': expected letters"),
-        ({"vector_type": "int8"}, "vector_type='int8': expected one of float32, float16"),
-    ],
-    ids=["output", "run_id", "vector_type"],
-)
-def test_attributes_are_checked_at_construction(options, message):
-    with pytest.raises(ValueError, match=message):
-        WriteParquet(**{"output": "o", "run_id": "r", "model": MODEL} | options)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("vector_type", ["float32", "float16"])
 def test_bigquery_loads_them(cloud, tmp_path, vector_type):

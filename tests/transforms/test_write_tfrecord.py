@@ -59,11 +59,6 @@ def test_vectors_in_float16(tmp_path):
     np.testing.assert_array_equal(vectors[b"/7.jpg"], np.arange(7, 7 + DIMENSION))
 
 
-def test_a_type_of_vectors_that_there_is_not():
-    with pytest.raises(ValueError, match="vector_type='int8': expected one of float32, float16"):
-        WriteTFRecords("o", "r", WRITTEN, "int8")
-
-
 def test_plain_tensorflow_reads_them(output):
     features = {
         "image/key": tf.io.FixedLenFeature([], tf.string),

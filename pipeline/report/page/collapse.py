@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.spread import MOST
+
 # Fewer images may be similar for a good reason.
 LEAST_IMAGES = 8
-COLLAPSED_COSINE = 0.98
 _CONSTANT_SHARE = 0.5
 
 
@@ -30,7 +31,7 @@ class Spread:
     @property
     def is_collapsed(self) -> bool:
         """Whether most images have nearly the same vector."""
-        return self.images >= LEAST_IMAGES and self.median_cosine > COLLAPSED_COSINE
+        return self.images >= LEAST_IMAGES and self.median_cosine > MOST
 
     @property
     def is_mostly_constant(self) -> bool:

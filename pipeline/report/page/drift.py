@@ -6,7 +6,6 @@ A page carries the `Statistics` of its sample, so that the next run can be compa
 import base64
 import binascii
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.report.page.facts import MAX_SAMPLE, Sample
+from transforms.keys import hashed
 
 # Two samples of one distribution have means that differ by chance. Beyond this many times that distance, and beyond
 # this part of the spread, they differ by more than chance.
@@ -24,7 +24,6 @@ _LEAST_IMAGES = 8
 # The same of the brightness, of 255. Photographs differ by about this standard deviation among each other.
 _LEAST_CHANGE_OF_LIGHT = 10.0
 _BRIGHTNESS_SPREAD = 45.0
-_HASH_BYTES = 8
 _MAX_DIMENSION = 1 << 16
 
 
@@ -137,7 +136,7 @@ def statistics(sample: Sample, digest: str, nearest: npt.NDArray[np.intp]) -> St
     wide = sample.vectors.astype(np.float64)
     mean = wide.mean(axis=0)
     spread = float(np.sqrt(np.square(wide - mean).sum(axis=1).mean()))
-    keys = tuple(hashlib.blake2b(key, digest_size=_HASH_BYTES).hexdigest() for key in sample.keys)
+    keys = tuple(hashed(key).hex() for key in sample.keys)
     return Statistics(digest, len(sample), mean.astype(np.float32), spread, sample.brightness, keys, nearest)
 
 

@@ -133,6 +133,14 @@ def test_embeddings_in_parquet(tmp_path):
     }
 
 
+def test_of_two_runs_the_later_one_counts(tmp_path):
+    for hours, run in ((2, "a"), (1, "b")):
+        path = write_embeddings(tmp_path / f"v/{run}/part-00000-of-00001.tfrecord", {b"/cat/1": [hours, hours]})
+        os.utime(path, (3600 * hours, 3600 * hours))
+    labelled = inputs.labelled_vectors(f"{tmp_path}/v", None)
+    assert labelled.vectors.matrix.tolist() == [[2, 2]]
+
+
 def test_embeddings_with_labels_and_without(tmp_path):
     vectors = {b"/p/1": [1, 2], b"/p/2": [np.nan, 4], b"/p/3": [5, np.inf], b"/p/4": [1, 1], b"/p/5": [1, np.nan]}
     write_embeddings(tmp_path / "v/part-00000-of-00001.tfrecord", vectors)
@@ -144,7 +152,7 @@ def test_embeddings_with_labels_and_without(tmp_path):
 
 
 def test_wrong_embeddings(tmp_path):
-    with pytest.raises(ValueError, match="--embeddings '.*/none/[*]*' matches nothing"):
+    with pytest.raises(ValueError, match="--embeddings '.*/none': no part-SSSSS-of-NNNNN.tfrecord or .parquet below"):
         inputs.labelled_vectors(f"{tmp_path}/none", None)
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "part-0.tfrecord").write_bytes(b"")

@@ -10,6 +10,7 @@ from pipeline.report import sampling
 from pipeline.report.page.facts import MAX_SAMPLE
 from tests import data_generation as data
 from tests.collecting import collect
+from transforms.keys import hashed
 from transforms.records import DecodedBlock, Embedding, Failure, ImageInfo, ImageRef
 
 DIMENSION = 4
@@ -29,7 +30,7 @@ def _block(numbers):
 
 
 def _smallest(numbers):
-    return set(sorted((_info(number).ref.key for number in numbers), key=sampling.hash_of)[:MAX_SAMPLE])
+    return set(sorted((_info(number).ref.key for number in numbers), key=hashed)[:MAX_SAMPLE])
 
 
 @pytest.mark.slow
@@ -65,7 +66,7 @@ def test_without_elements_there_is_an_empty_sample():
 
 
 def test_few_hashes_above_the_smallest_pass():
-    hashes = [sampling.hash_of(b"%d" % number) for number in range(20_000)]
+    hashes = [hashed(b"%d" % number) for number in range(20_000)]
     smallest = sampling.Smallest(100)
     taken = [hashed for hashed in hashes if smallest.takes(hashed)]
     assert set(sorted(hashes)[:100]) <= set(taken)
@@ -74,7 +75,7 @@ def test_few_hashes_above_the_smallest_pass():
 
 
 def test_threads_may_share_the_smallest():
-    hashes = [sampling.hash_of(b"%d" % number) for number in range(1000)]
+    hashes = [hashed(b"%d" % number) for number in range(1000)]
     orders = [random.Random(seed).sample(hashes, 1000) for seed in range(3)]
     for order in orders:
         smallest = sampling.Smallest(10)

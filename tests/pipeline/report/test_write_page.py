@@ -6,20 +6,19 @@ import hashlib
 import numpy as np
 import pytest
 
-from pipeline.report import run_report, sampling, write_page
+from pipeline.report import run_report, write_page
 from pipeline.report.page import document
 from pipeline.report.page.facts import FailedImage
 from tests import data_generation as data
 from tests.reporting import compose, configured
+from transforms.keys import hashed
 
 
 def _collected(directory, images=20, dimension=7):
     """Returns what a pipeline collects of images in a directory: vectors of all, pictures of none."""
     rng = np.random.default_rng(0)
-    keys = sorted((str(directory / f"{number:05d}.jpg").encode() for number in range(images)), key=sampling.hash_of)
-    vectors = [
-        (sampling.hash_of(key), key, rng.standard_normal(dimension).astype(np.float32).tobytes()) for key in keys
-    ]
+    keys = sorted((str(directory / f"{number:05d}.jpg").encode() for number in range(images)), key=hashed)
+    vectors = [(hashed(key), key, rng.standard_normal(dimension).astype(np.float32).tobytes()) for key in keys]
     return {"vectors": vectors}
 
 
@@ -79,7 +78,7 @@ def test_a_broken_image_has_a_picture_of_its_first_part(run, tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(data.jpeg(1, 200, 300)[:8000])
     failed = [
-        (sampling.hash_of(key), key, "decode", error, "truncated", False)
+        (hashed(key), key, "decode", error, "truncated", False)
         for key, error in ((str(path).encode(), "CorruptImage"), (b"/gone.jpg", "CorruptImage"), (b"/a", "Killed"))
     ]
     collected = {"failures/decode/CorruptImage": failed[:2], "failures/decode/Killed": failed[2:]}
