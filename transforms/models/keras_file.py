@@ -30,8 +30,8 @@ _APPLICATIONS = {
     r"|mobilenet(v2)?_\d\.\d\d_(None|\d+)": "tf",
     r"densenet(121|169|201)": "torch",
 }
-# Those whose preprocess_input does nothing, because the network begins with a rescaling. It can be left out.
-_RESCALING_INSIDE = (
+# Those whose preprocess_input does nothing, because the network begins with it. It can be left out.
+_PREPROCESSING_INSIDE = (
     r"efficientnetb[0-7]|efficientnetv2-(b[0-3]|s|m|l)|MobileNetV3(Small|Large)|convnext_(tiny|small|base|large|xlarge)"
 )
 KERAS_HUB = "keras_hub"
@@ -42,6 +42,10 @@ _ENCODERS = {
     "keras_hub>DINOV2Backbone": Choices(mean=_IMAGENET_MEAN, std=_IMAGENET_STD, interpolation="bicubic"),
 }
 
+# The layers by which such networks begin.
+_OF_PREPROCESSING = ("Rescaling", "Normalization")
+# Keras makes an input's type of what it gets, so fractions would all be 0.
+_OF_WHOLE_NUMBERS = ("uint8", "uint16", "uint32", "int16", "int32", "int64")
 _WITH_CLASS_TOKEN = ("keras_hub>CLIPVisionEncoder", "keras_hub>DINOV2Backbone")
 
 
@@ -52,7 +56,8 @@ class KerasFile(NamedTuple):
       name: of the model.
       registered_name: of its class; "" for the classes of Keras itself.
       image_size: the (height, width) that its input is fixed to, in pixels; None where it is free.
-      rescaling: (scale, offset) of the layer behind the input, if that is a Rescaling with two numbers.
+      has_preprocessing: whether the layer behind the input is one that makes 0..255 what the others take.
+      takes_bytes: whether its input has whole numbers.
       has_class_token: whether the first of its tokens stands for the whole image, as KerasHub's own poolers take it.
       packages: those that its classes are registered by, such as `keras_hub`.
     """
@@ -60,7 +65,8 @@ class KerasFile(NamedTuple):
     name: str
     registered_name: str
     image_size: tuple[int, int] | None
-    rescaling: tuple[float, float] | None
+    has_preprocessing: bool
+    takes_bytes: bool
     packages: frozenset[str]
     has_class_token: bool
 
@@ -69,7 +75,7 @@ class KerasFile(NamedTuple):
         for names, mode in _APPLICATIONS.items():
             if re.fullmatch(names, self.name):
                 return MODES[mode]
-        if re.fullmatch(_RESCALING_INSIDE, self.name) and self.rescaling:
+        if re.fullmatch(_PREPROCESSING_INSIDE, self.name) and self.has_preprocessing:
             return of_range(AS_BYTES)
         return _ENCODERS.get(self.registered_name, Choices())
 
@@ -78,7 +84,7 @@ def read(file: Path) -> KerasFile:
     """Returns what a `.keras` file tells.
 
     Raises:
-      ValueError: if the file is none.
+      ValueError: if the file is none, or if its only input takes no images.
     """
     named = f"model={str(file)!r}"
     try:
@@ -96,31 +102,33 @@ def read(file: Path) -> KerasFile:
     facts = _dict(facts)
     config = _dict(facts.get("config"))
     layers = [_dict(layer) for layer in _list(config.get("layers"))]
-    shape = _list(_dict(layers[0].get("config")).get("batch_shape")) if layers else []
+    input_config = _dict(layers[0].get("config")) if layers else {}
+    shape = _list(input_config.get("batch_shape"))
     if image_shape := _list(config.get("image_shape")):  # of KerasHub's encoders
         shape = [None, *image_shape]
+    elif sum(layer.get("class_name") == "InputLayer" for layer in layers) == 1:
+        _check_shape(named, shape)
     return KerasFile(
         name=str(config.get("name", "")),
         registered_name=str(facts.get("registered_name") or ""),
         image_size=_size(shape or _list(_dict(facts.get("build_config")).get("input_shape"))),
-        rescaling=_rescaling(layers[1]) if len(layers) > 1 else None,
+        has_preprocessing=len(layers) > 1 and layers[1].get("class_name") in _OF_PREPROCESSING,
+        takes_bytes=input_config.get("dtype") in _OF_WHOLE_NUMBERS,
         packages=frozenset(_packages(facts)),
         has_class_token=facts.get("registered_name") in _WITH_CLASS_TOKEN,
     )
+
+
+def _check_shape(named: str, shape: Sequence[Any]) -> None:
+    if shape and (len(shape) != 4 or shape[3] not in (3, None)):
+        text = " × ".join("?" if size is None else str(size) for size in shape[1:])
+        raise ValueError(f"{named} takes {text} values: expected RGB images, height × width × 3")
 
 
 def _size(shape: Sequence[Any]) -> tuple[int, int] | None:
     if len(shape) != 4 or not all(isinstance(size, int) and size > 0 for size in shape[1:3]) or shape[3] != 3:
         return None
     return shape[1], shape[2]
-
-
-def _rescaling(layer: Mapping[str, Any]) -> tuple[float, float] | None:
-    config = _dict(layer.get("config"))
-    scale, offset = config.get("scale"), config.get("offset", 0.0)
-    if layer.get("class_name") != "Rescaling" or not all(isinstance(x, int | float) for x in (scale, offset)):
-        return None
-    return float(scale or 0.0), float(offset or 0.0)
 
 
 def _packages(facts: Any) -> set[str]:

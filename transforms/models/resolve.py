@@ -154,7 +154,8 @@ def _inspect(request: _Request, path: Path, billing_project: str | None) -> Mode
         from transforms.models import keras_file
 
         file = keras_file.read(path)
-        return _complete(draft, _Facts(fixed=file.image_size or (None, None), known=file.known()), request, path)
+        facts = _Facts(fixed=file.image_size or (None, None), takes_bytes=file.takes_bytes, known=file.known())
+        return _complete(draft, facts, request, path)
     from transforms.models import hub  # TensorFlow
 
     model = hub.read(path)

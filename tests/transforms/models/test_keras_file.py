@@ -1,6 +1,7 @@
 """transforms.models.keras_file: what a `.keras` file tells before Keras loads it."""
 
 import json
+import re
 import zipfile
 
 import keras
@@ -57,38 +58,81 @@ def test_names_of_keras_applications(tmp_path, name, mode):
 
 
 @pytest.mark.parametrize("name", ["efficientnetb0", "efficientnetv2-s", "MobileNetV3Large", "convnext_tiny"])
-def test_models_that_rescale_pixels_themselves(tmp_path, name):
-    rescaling = {"class_name": "Rescaling", "config": {"scale": 1 / 255, "offset": 0.0}}
-    assert named(tmp_path / "m.keras", name, {}, rescaling).known() == of_range("0..255")
+@pytest.mark.parametrize("kind", ["Rescaling", "Normalization"])
+def test_models_that_preprocess_pixels_themselves(tmp_path, name, kind):
+    layer = {"class_name": kind, "config": {}}
+    assert named(tmp_path / "m.keras", name, {}, layer).known() == of_range("0..255")
     assert named(tmp_path / "m.keras", name, {}, {"class_name": "Conv2D"}).known() == NO_CHOICES
-    assert named(tmp_path / "m.keras", "mine", {}, rescaling).known() == NO_CHOICES  # it is warned of
+    assert named(tmp_path / "m.keras", "mine", {}, layer).known() == NO_CHOICES  # it is warned of
 
 
-def test_the_size_and_the_rescaling_of_a_model(tmp_path):
+@pytest.mark.parametrize("build", ["ConvNeXtTiny", "EfficientNetV2B0", "MobileNetV3Small"])
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_networks_of_keras_applications_that_preprocess_pixels_themselves(tmp_path, build, is_inside):
+    model = getattr(keras.applications, build)(include_preprocessing=is_inside, **SMALL)
+    model.save(tmp_path / "m.keras")
+    expected = of_range("0..255") if is_inside else NO_CHOICES
+    assert keras_file.read(tmp_path / "m.keras").known() == expected
+
+
+def test_the_size_and_the_first_layer_of_a_model(tmp_path):
     layers = keras.layers
     rescaling = layers.Rescaling(1 / 127.5, -1)
     model = keras.Sequential([keras.Input((96, 64, 3)), rescaling, layers.GlobalAveragePooling2D()])
     model.save(tmp_path / "m.keras")
     file = keras_file.read(tmp_path / "m.keras")
-    assert (file.image_size, file.rescaling, file.registered_name) == ((96, 64), (1 / 127.5, -1), "")
+    assert (file.image_size, file.has_preprocessing, file.takes_bytes, file.registered_name) == (
+        (96, 64),
+        True,
+        False,
+        "",
+    )
     assert resolve(str(tmp_path / "m.keras")).image_size == (96, 64)
     with pytest.raises(ValueError, match="takes images of 96x64 pixels only, not image_size=64x64"):
         resolve(str(tmp_path / "m.keras"), (64, 64))
     keras.Sequential([keras.Input((None, None, 3)), layers.GlobalAveragePooling2D()]).save(tmp_path / "m.keras")
     file = keras_file.read(tmp_path / "m.keras")
-    assert (file.image_size, file.rescaling) == (None, None)
+    assert (file.image_size, file.has_preprocessing) == (None, False)
     with pytest.raises(ValueError, match="does not tell which size its images have"):
+        resolve(str(tmp_path / "m.keras"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_a_model_of_whole_numbers_gets_pixels_as_they_are(tmp_path, dtype):
+    inputs = keras.Input((8, 9, 3), dtype=dtype)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs)))
+    model.save(tmp_path / "m.keras")
+    spec = resolve(str(tmp_path / "m.keras"))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), np.uint8)
+    assert spec.preprocessing.pixel_range == "0..255"
+    np.testing.assert_allclose(loading.load(spec)(pixels), pixels.mean((1, 2)) / 255, rtol=1e-5)
+    with pytest.raises(ValueError, match="takes pixels as bytes, and not pixels in -1..1"):
+        resolve(str(tmp_path / "m.keras"), choices=of_range("-1..1"))
+
+
+@pytest.mark.parametrize(("shape", "text"), [((64, 48, 1), "64 × 48 × 1"), ((8,), "8"), ((None, None, 4), "? × ? × 4")])
+def test_a_model_of_no_rgb_images_is_refused(tmp_path, shape, text):
+    keras.Sequential([keras.Input(shape), keras.layers.Activation("relu")]).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=rf"m\.keras' takes {re.escape(text)} values: expected RGB images"):
+        resolve(str(tmp_path / "m.keras"), (64, 48))
+
+
+def test_a_model_with_two_outputs_is_refused(tmp_path):
+    inputs = keras.Input((8, 9, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    keras.Model(inputs, [pooled, keras.layers.Dense(2)(pooled)]).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"m\.keras' has 2 outputs: save a model whose only output is one vector"):
         resolve(str(tmp_path / "m.keras"))
 
 
 @pytest.mark.parametrize(
     "config",
-    [None, [], {}, {"config": []}, {"config": {"layers": [1, {"class_name": "Rescaling", "config": {"scale": [1]}}]}}],
+    [None, [], {}, {"config": []}, {"config": {"layers": [1, {"class_name": ["Rescaling"], "config": 1}]}}],
     ids=str,
 )
 def test_strange_configurations_tell_nothing(tmp_path, config):
     file = keras_file.read(written(tmp_path / "m.keras", config))
-    assert (file.image_size, file.rescaling, file.known()) == (None, None, NO_CHOICES)
+    assert (file.image_size, file.has_preprocessing, file.known()) == (None, False, NO_CHOICES)
 
 
 @pytest.mark.parametrize("content", ["", "no zip", "no config", "deep"])

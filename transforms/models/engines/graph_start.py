@@ -1,6 +1,6 @@
 """How a graph of TensorFlow begins: the constants by which it first multiplies its input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,12 @@ import tensorflow as tf
 
 # Operations that change no value, or all of them by the same constant.
 _PASSED = ("Cast", "Identity", "Transpose", "AddV2", "Add", "Sub")
+_OF_CONSTANTS: Mapping[str, Callable[..., Any]] = {
+    "Cast": lambda value: value,
+    "Identity": lambda value: value,
+    "Sqrt": np.sqrt,
+    "Maximum": np.maximum,
+}
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # The start of a graph, with the functions in it, has a few operations. A strange one may be a circle.
 _MOST_OPERATIONS = 40
@@ -23,10 +29,12 @@ def factors(function: Any) -> list[float]:
     """
     graph = function.graph.as_graph_def()
     functions = {definition.signature.name: definition for definition in graph.library.function}
-    nodes, name = list(graph.node), function.inputs[0].op.name
+    scope, name = _Scope(graph.node, {}), function.inputs[0].op.name
     factors: list[float] = []
     for _ in range(_MOST_OPERATIONS):
-        consumers = [(node, index) for node in nodes for index, source in enumerate(node.input) if _is(source, name)]
+        consumers = [
+            (node, index) for node in scope.nodes for index, source in enumerate(node.input) if _name(source) == name
+        ]
         if len(consumers) != 1:
             return factors
         ((node, index),) = consumers
@@ -34,11 +42,13 @@ def factors(function: Any) -> list[float]:
             definition = functions.get(node.attr["f"].func.name)
             if definition is None:
                 return factors
-            nodes, name = list(definition.node_def), definition.signature.input_arg[index].name
+            arguments = [argument.name for argument in definition.signature.input_arg]
+            values = map(scope.constant, node.input)
+            scope, name = _Scope(definition.node_def, dict(zip(arguments, values, strict=False))), arguments[index]
             continue
         if node.op not in (*_PASSED, "Mul", "RealDiv"):
             return factors
-        constants = [_constant(nodes, source) for at, source in enumerate(node.input) if at != index]
+        constants = [scope.constant(source) for at, source in enumerate(node.input) if at != index]
         if any(constant is None for constant in constants):
             return factors
         if node.op == "Mul" or (node.op == "RealDiv" and index == 0):
@@ -51,15 +61,34 @@ def factors(function: Any) -> list[float]:
     return factors
 
 
-def _is(source: str, name: str) -> bool:
-    """Returns whether the name of an input is that of an output of a node, as in `name:0` or `name:y:0`."""
-    return source.partition(":")[0] == name
+class _Scope:
+    """The operations of a graph or of a function, and the constants among its arguments."""
+
+    def __init__(self, nodes: Iterable[Any], arguments: Mapping[str, Any]):
+        self.nodes = list(nodes)
+        self._by_name = {node.name: node for node in self.nodes}
+        self._arguments = arguments
+
+    def constant(self, source: str) -> Any:
+        """Returns the value of an input if it is computed from constants alone, as Keras's Normalization does it.
+
+        Returns:
+          None for anything else, and where the computation is long.
+        """
+        return self._constant(source, _MOST_OPERATIONS)
+
+    def _constant(self, source: str, depth: int) -> Any:
+        node = self._by_name.get(_name(source))
+        if node is None:
+            return self._arguments.get(_name(source))
+        if node.op == "Const":
+            return tf.make_ndarray(node.attr["value"].tensor)
+        if node.op not in _OF_CONSTANTS or not depth:
+            return None
+        inputs = [self._constant(each, depth - 1) for each in node.input if not each.startswith("^")]
+        return None if any(each is None for each in inputs) else _OF_CONSTANTS[node.op](*inputs)
 
 
-def _constant(nodes: Sequence[Any], source: str) -> Any:
-    """Returns the value of the constant that an input comes from, perhaps through a cast; else None."""
-    by_name: Mapping[str, Any] = {node.name: node for node in nodes}
-    node = by_name.get(source.partition(":")[0])
-    if node is not None and node.op in ("Cast", "Identity"):
-        node = by_name.get(node.input[0].partition(":")[0])
-    return tf.make_ndarray(node.attr["value"].tensor) if node is not None and node.op == "Const" else None
+def _name(source: str) -> str:
+    """Returns the name of the node that an input comes from: `name` of `name`, `name:0` and `name:y:0`."""
+    return source.partition(":")[0]

@@ -116,7 +116,7 @@ def _keras(spec: ModelSpec) -> hub.Loaded:
         outputs = model(dict.fromkeys(names, images) if names else images, training=False)
         return _pooled(outputs, path, has_class_token=file.has_class_token)
 
-    return hub.Loaded(embed=embed, model=model)
+    return hub.Loaded(embed=embed, model=model, takes_bytes=file.takes_bytes)
 
 
 def _register_keras_hub(path: Path) -> None:
@@ -150,6 +150,10 @@ def _pooled(outputs: Any, path: Path, *, has_class_token: bool) -> tf.Tensor:
                 f"{', '.join(_POOLED_OUTPUTS)}: save a model whose only output is one vector per image"
             )
         outputs = outputs[name]
+    elif isinstance(outputs, list | tuple):
+        raise ValueError(  # noqa: TRY004 - a file's content
+            f"model={str(path)!r} has {len(outputs)} outputs: save a model whose only output is one vector per image"
+        )
     if has_class_token and outputs.shape.rank == 3:
         outputs = outputs[:, 0]
     return tf.cast(outputs, tf.float32)

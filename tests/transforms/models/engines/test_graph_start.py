@@ -1,5 +1,6 @@
 """transforms.models.engines.graph_start: the constants by which a graph first multiplies its input."""
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -37,6 +38,17 @@ def test_factors(function, expected):
 def test_bytes_are_cast():
     images = tf.TensorSpec((None, 4, 4, 3), tf.uint8)
     assert factors(lambda x: tf.cast(x, tf.float32) / 255.0, images) == pytest.approx([1 / 255])
+
+
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_the_normalization_of_keras(tmp_path, is_exported):
+    normalization = keras.layers.Normalization(mean=[120.0, 110, 100], variance=[3600.0, 2500, 2500])
+    model = keras.Sequential([keras.Input((4, 4, 3)), normalization, keras.layers.Conv2D(4, 3)])
+    if is_exported:
+        model.export(tmp_path, verbose=False)
+        loaded = tf.saved_model.load(str(tmp_path))
+        model = loaded.serve
+    assert factors(lambda x: model(x / 255.0)) == pytest.approx([1 / 255, 1 / 50])
 
 
 def test_functions_in_functions(tmp_path):
