@@ -114,7 +114,7 @@ def encode_embeddings(
         rows = narrowed(vectors, [info.ref.key for info in infos]).astype("<f2")
         columns[_NARROW_VECTOR] = pa.array([row.tobytes() for row in rows], pa.binary())
     if model.labels:
-        best, scores = top_classes.ranked(vectors, model.labels)
+        best, scores = top_classes.ranked(vectors, model.labels, are_probabilities=model.gives_probabilities)
         columns |= {
             "label/index": pa.array(best.reshape(-1), pa.int64()),
             "label/name": pa.array([model.classes[index].encode() for index in best.reshape(-1)], pa.binary()),

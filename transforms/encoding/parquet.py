@@ -165,7 +165,7 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
         "model_digest": [model.model_digest] * len(infos),
     }
     if model.labels:
-        best, scores = top_classes.ranked(vectors, model.labels)
+        best, scores = top_classes.ranked(vectors, model.labels, are_probabilities=model.gives_probabilities)
         values |= {
             "label_index": best.tolist(),
             "label_name": [[model.classes[index] for index in row] for row in best],

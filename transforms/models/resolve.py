@@ -1,6 +1,7 @@
 """Resolves a `--model`: a name or handle → `ModelSpec`. The model is checked at launch, before any worker starts."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,10 @@ from transforms.storage import locations
 
 if TYPE_CHECKING:
     from transforms.models.portable import PortableModel
+
+_LOG = logging.getLogger(__name__)
+
+_NOISE_IMAGES = 16
 
 
 def resolve(
@@ -226,6 +231,7 @@ def _complete(draft: ModelSpec, facts: _Facts, request: _Request, path: Path) ->
         dimension=dimension,
         digest=digest(request.files, draft.signature, draft.tags, size, of_digest, draft.output, draft.normalize),
         classes=classes,
+        gives_probabilities=bool(classes) and _gives_probabilities(draft),
     )
 
 
@@ -294,6 +300,26 @@ def _dimension(draft: ModelSpec) -> int:
             "expected one vector per image, float32[2, dimension]"
         )
     return int(vectors.shape[1])
+
+
+def _gives_probabilities(draft: ModelSpec) -> bool:
+    """Returns whether all outputs for images of noise lie in [0, 1].
+
+    The images have different colours, because the logits of few classes may lie there by chance for one image.
+    """
+    import numpy as np
+
+    from transforms.models.engines import trial
+
+    rng = np.random.default_rng(0)
+    darkest, brightest = np.sort(rng.integers(0, 256, (2, _NOISE_IMAGES, 1, 1, 3)), axis=0)
+    noise = rng.integers(darkest, brightest + 1, (_NOISE_IMAGES, *draft.image_size, 3)).astype(np.uint8)
+    try:
+        outputs = trial.embed(draft, noise)
+    except Exception as error:  # noqa: BLE001 - as above; a model may refuse such images
+        _LOG.warning("the outputs of the model count as logits, because it fails on noise: %s", one_line(error))
+        return False
+    return bool(((outputs >= 0) & (outputs <= 1)).all())
 
 
 def _size_text(size: tuple[int, int] | None) -> str:

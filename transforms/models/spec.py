@@ -19,6 +19,7 @@ class ModelFields(NamedTuple):
       classes: names of a classifier's classes; () for feature vectors.
       top_classes: the largest number of best classes in a record.
       facts: the other facts of the model in JSON, for formats that have a place for them; "" if they are not known.
+      gives_probabilities: see ModelSpec.
     """
 
     model_name: str
@@ -27,6 +28,7 @@ class ModelFields(NamedTuple):
     classes: tuple[str, ...] = ()
     top_classes: int = 0
     facts: str = ""
+    gives_probabilities: bool = False
 
     @property
     def labels(self) -> int:
@@ -52,6 +54,7 @@ class ModelSpec:
       precision_cosine: the smallest cosine between its vectors and those in float32, over the sample images; None where
         it was not measured.
       classes: names of the classes of a classifier's outputs; () for feature vectors.
+      gives_probabilities: whether a classifier's outputs are probabilities, as of softmax or sigmoid, and no logits.
       billing_project: the project that pays for requests to a requester-pays bucket. It is no property of the model.
       output: the name of the output with the vectors, in a model that has several; else "".
       preprocessing: how pixels become the values that the network takes.
@@ -71,6 +74,7 @@ class ModelSpec:
     precision: str = "float32"
     precision_cosine: float | None = 1.0
     classes: tuple[str, ...] = ()
+    gives_probabilities: bool = False
     billing_project: str | None = None
     output: str = ""
     preprocessing: Preprocessing = TF_HUB
@@ -80,7 +84,8 @@ class ModelSpec:
     def fields(self, top_classes: int = 0) -> ModelFields:
         """Returns the model's part of a record with at most `top_classes` classes."""
         facts = json.dumps(self.facts() | {"classes": len(self.classes)})
-        return ModelFields(self.name, self.digest, self.dimension, self.classes, top_classes, facts)
+        probabilities = self.gives_probabilities
+        return ModelFields(self.name, self.digest, self.dimension, self.classes, top_classes, facts, probabilities)
 
     def for_opening(self) -> "ModelSpec":
         """Returns a copy without the fields that opening the model does not need.
@@ -88,7 +93,14 @@ class ModelSpec:
         Caches of opened models use it as their key: specs that differ only in those fields share an entry.
         """
         return dataclasses.replace(
-            self, dimension=0, digest="", precision="float32", precision_cosine=None, classes=(), spread=None
+            self,
+            dimension=0,
+            digest="",
+            precision="float32",
+            precision_cosine=None,
+            classes=(),
+            gives_probabilities=False,
+            spread=None,
         )
 
     def facts(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_libraries_of_analysts(tmp_path, reader, vector_type):
 
 
 def test_a_classifier_has_its_best_classes():
-    model = ModelFields("c", "d" * 64, 3, ("cat", "dog", "eel"), top_classes=2)
+    model = ModelFields("c", "d" * 64, 3, ("cat", "dog", "eel"), top_classes=2, gives_probabilities=True)
     vector = np.array([0.2, 0.7, 0.1], np.float32)
     (row,) = pq.read_table(io.BytesIO(written([Embedding(EMBEDDINGS[0].info, vector)], model))).to_pylist()
     assert (row["label_index"], row["label_name"]) == ([1, 0], ["dog", "cat"])

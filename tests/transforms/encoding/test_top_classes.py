@@ -6,7 +6,7 @@ from transforms.encoding.top_classes import ranked
 
 
 def test_of_logits():
-    best, scores = ranked(np.array([[1, 3, 2], [0, -5, 100]], np.float32), 2)
+    best, scores = ranked(np.array([[1, 3, 2], [0, -5, 100]], np.float32), 2, are_probabilities=False)
     assert best.tolist() == [[1, 2], [2, 0]] and best.dtype == np.int64
     weights = np.exp([1, 3, 2])
     np.testing.assert_allclose(scores[0], [weights[1] / weights.sum(), weights[2] / weights.sum()], rtol=1e-6)
@@ -14,6 +14,8 @@ def test_of_logits():
 
 
 def test_of_probabilities():
-    best, scores = ranked(np.array([[0.2, 0.7, 0.1]], np.float32), 5)
-    assert best.tolist() == [[1, 0, 2]]
-    np.testing.assert_allclose(scores, [[0.7, 0.2, 0.1]])
+    """Those of a quantized network do not sum to 1, and those of a sigmoid need not."""
+    outputs = np.array([[0.2, 0.7, 0.1], [0.75, 0, 0.75]], np.float32)
+    best, scores = ranked(outputs, 5, are_probabilities=True)
+    assert best.tolist() == [[1, 0, 2], [0, 2, 1]]
+    np.testing.assert_allclose(scores, [[0.7, 0.2, 0.1], [0.75, 0.75, 0]])

@@ -212,6 +212,23 @@ def test_a_bundled_model_takes_its_own_values():
         resolve("efficientnet_lite0", choices=of_range("0..255").over(Choices(channels="bgr")))
 
 
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [(tf.nn.softmax, True), (tf.nn.sigmoid, True), (tf.identity, False), (lambda x: x - tf.reduce_max(x), False)],
+    ids=["softmax", "sigmoid", "logits", "logits below 0"],
+)
+def test_outputs_that_are_probabilities(tmp_path, last, expected):
+    module = tf.Module()
+    module.__call__ = tf.function(
+        lambda x: last(50 * (tf.reduce_mean(x, [1, 2]) - 0.49)), [tf.TensorSpec((None, 8, 9, 3), tf.float32)]
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    assert not resolve(str(tmp_path), (8, 9)).gives_probabilities  # of no classes
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    spec = resolve(str(tmp_path), (8, 9))
+    assert spec.gives_probabilities is spec.fields(2).gives_probabilities is expected
+
+
 def test_scores_of_classes_are_not_normalized(tmp_path):
     onnx_models.write(tmp_path / "m.onnx")
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
