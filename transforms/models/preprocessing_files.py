@@ -6,6 +6,7 @@ because vectors of other pixels would be wrong without a word.
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,11 @@ _HONOURED = {
     "rescale_factor",
     "size",
 }
-# What a number alone means as `size`: in these classes the shorter side, in those both sides.
-_SHORTER_SIDE = ("Bit", "CLIP", "ChineseCLIP", "ConvNext", "MobileNetV1", "MobileNetV2", "MobileViT", "PoolFormer")
-_BOTH_SIDES = ("Beit", "Deit", "DeiT", "Siglip", "ViT")
+# The processors of transformers that do no more than their fields say. Others resize by rules of their own. What a
+# number alone means as `size`: in these the shorter side, in those both sides.
+_SHORTER_SIDE = ("Bit", "CLIP", "ChineseCLIP", "ConvNext", "MobileNetV1", "MobileNetV2", "MobileViT", "ViTHybrid")
+_BOTH_SIDES = ("Beit", "Blip", "DINOv3ViT", "Deit", "DeiT", "EfficientFormer", "Pvt", "Siglip", "ViT")
+_KIND = re.compile(rf"({'|'.join((*_SHORTER_SIDE, *_BOTH_SIDES))})(ImageProcessor(Fast)?|FeatureExtractor)")
 
 # The defaults of open_clip's PreprocessCfg: src/open_clip/transform.py.
 _OPEN_CLIP_DEFAULTS: Mapping[str, Any] = {
@@ -133,11 +136,30 @@ def _of_preprocessor(facts: dict[str, Any]) -> Choices:
     for name, value in facts.items():
         if name not in _HONOURED | _NO_VALUE and value is not False:
             raise ValueError(f"the field {name!r} is {_shown(value)}, which this project does not know")
+    kind = _kind(facts)
+    if kind == "MobileViT":  # it has no do_normalize
+        facts = {"do_normalize": False, "do_flip_channel_order": True} | facts
     mean, std = _values(facts)
     flips = _flag(facts, "do_flip_channel_order", default=False) or _flag(facts, "do_flip_channels", default=False)
     if flips and _flag(facts, "do_normalize"):
         raise ValueError("the field 'do_flip_channel_order' is true: expected it without do_normalize")
-    return Choices(mean=mean, std=std, channels="bgr" if flips else "rgb").over(_size_of_preprocessor(facts))
+    size = _size_of_preprocessor(facts, kind)
+    return Choices(mean=mean, std=std, channels="bgr" if flips else "rgb").over(size)
+
+
+def _kind(facts: Mapping[str, Any]) -> str:
+    """Returns the kind of a processor, one of _SHORTER_SIDE or _BOTH_SIDES; "" if the file does not name it."""
+    name = facts.get("image_processor_type") or facts.get("feature_extractor_type")
+    if name is None:
+        return ""
+    kind = _KIND.fullmatch(str(name))
+    if kind is None:
+        raise ValueError(
+            f"the processor {_shown(name)} is not known, and it may resize by rules of its own: remove the file, and "
+            "give what the processor does by --resize_mode, --crop_fraction, --interpolation, --pixel_mean and "
+            f"--pixel_std; known are {', '.join(sorted((*_SHORTER_SIDE, *_BOTH_SIDES)))}"
+        )
+    return kind[1]
 
 
 def _values(facts: dict[str, Any]) -> tuple[Triple, Triple]:
@@ -155,7 +177,7 @@ def _values(facts: dict[str, Any]) -> tuple[Triple, Triple]:
     return _scaled(mean, 1 / (255 * factor)), _scaled(std, 1 / (255 * factor))
 
 
-def _size_of_preprocessor(facts: dict[str, Any]) -> Choices:
+def _size_of_preprocessor(facts: dict[str, Any], kind: str) -> Choices:
     if not _flag(facts, "do_resize", default=True):
         raise ValueError("the field 'do_resize' is false: expected true, because a network gets images of one size")
     resample = facts.get("resample")
@@ -163,18 +185,17 @@ def _size_of_preprocessor(facts: dict[str, Any]) -> Choices:
         raise ValueError(
             f"the field 'resample' is {_shown(resample)}: expected one of {', '.join(map(str, _RESAMPLE))}"
         )
-    by = Choices(interpolation=_RESAMPLE[resample])
-    kind = str(facts.get("image_processor_type") or facts.get("feature_extractor_type") or "")
+    by = Choices(interpolation=_RESAMPLE[resample], crop_fraction=1.0)
     size, shorter = _side(facts, "size", kind)
-    if "crop_pct" in facts and not kind.startswith("ConvNext"):
+    if "crop_pct" in facts and kind != "ConvNext":
         raise ValueError(f"the field 'crop_pct' is known of ConvNext's processor only, not of {kind!r}")
-    if kind.startswith("ConvNext"):
+    if kind == "ConvNext":
         if shorter is None or _flag(facts, "do_center_crop", default=False):
             raise ValueError("the field 'size' of ConvNext's processor: expected the shortest_edge alone")
         if shorter >= 384:
             return by.over(Choices(image_size=(shorter, shorter), resize_mode="stretch"))
         fraction = _number(facts, "crop_pct", 224 / 256)
-        return by.over(Choices(image_size=(shorter, shorter), resize_mode="crop", crop_fraction=fraction))
+        return Choices(image_size=(shorter, shorter), resize_mode="crop", crop_fraction=fraction).over(by)
     if not _flag(facts, "do_center_crop", default="crop_size" in facts):
         if size is None:
             raise ValueError(
@@ -191,7 +212,7 @@ def _size_of_preprocessor(facts: dict[str, Any]) -> Choices:
     fractions = {own / other for own, other in zip(crop, from_size or crop, strict=True)}
     if len(fractions) != 1 or (size is None and crop[0] != crop[1]) or not 0 < min(fractions) <= 1:
         raise ValueError(f"the field 'crop_size' is {crop} of {from_size}: expected the same part of both sides")
-    return by.over(Choices(image_size=crop, resize_mode=mode, crop_fraction=fractions.pop()))
+    return Choices(image_size=crop, resize_mode=mode, crop_fraction=fractions.pop()).over(by)
 
 
 def _side(facts: dict[str, Any], name: str, kind: str) -> tuple[tuple[int, int] | None, int | None]:
@@ -201,9 +222,9 @@ def _side(facts: dict[str, Any], name: str, kind: str) -> tuple[tuple[int, int] 
         return (_pixels(name, value["height"]), _pixels(name, value["width"])), None
     if isinstance(value, dict) and value.keys() == {"shortest_edge"}:
         return None, _pixels(name, value["shortest_edge"])
-    if isinstance(value, int) and (name == "crop_size" or kind.startswith(_BOTH_SIDES)):
+    if isinstance(value, int) and (name == "crop_size" or kind in _BOTH_SIDES):
         return (_pixels(name, value), _pixels(name, value)), None
-    if isinstance(value, int) and kind.startswith(_SHORTER_SIDE):
+    if isinstance(value, int) and kind in _SHORTER_SIDE:
         return None, _pixels(name, value)
     raise ValueError(f"the field {name!r} is {_shown(value)}: expected height and width, or shortest_edge")
 
@@ -244,6 +265,8 @@ def _of_preprocess_cfg(facts: dict[str, Any]) -> Choices:
         image_size=(_pixels("size", sides[0]), _pixels("size", sides[1])),
         mean=_triple(facts, "mean"),
         std=_triple(facts, "std"),
+        channels="rgb",
+        crop_fraction=1.0,
         resize_mode=_OPEN_CLIP_MODES[mode],
         interpolation=facts["interpolation"],
     )

@@ -63,12 +63,12 @@ CONFIGS = {
             "rescale_factor": 0.00392156862745098,
             "size": {"height": 224, "width": 224},
         },
-        Choices((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "rgb", "stretch", "bicubic"),
+        Choices((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "rgb", "stretch", "bicubic", 1.0),
     ),
     "google/vit-base-patch16-224": (
         {"do_normalize": True, "do_resize": True, "image_processor_type": "ViTFeatureExtractor", **HALF}
         | {"resample": 2, "size": 224},
-        Choices((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "rgb", "stretch", "bilinear"),
+        Choices((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "rgb", "stretch", "bilinear", 1.0),
     ),
     "microsoft/resnet-50": (
         {
@@ -85,17 +85,17 @@ CONFIGS = {
         {"do_normalize": True, "image_processor_type": "ConvNextImageProcessor", "resample": 3}
         | IMAGENET
         | {"size": {"shortest_edge": 384}},
-        Choices((384, 384), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb", "stretch", "bicubic"),
+        Choices((384, 384), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb", "stretch", "bicubic", 1.0),
     ),
-    "apple/mobilevit-small, with its do_normalize": (
+    "apple/mobilevit-small": (
         {"crop_size": {"height": 256, "width": 256}, "do_center_crop": True, "do_flip_channel_order": True}
-        | {"do_normalize": False, "do_rescale": True, "do_resize": True, "resample": 2, "rescale_factor": 1 / 255}
-        | {"image_processor_type": "MobileViTFeatureExtractor", "size": {"shortest_edge": 288}},
+        | {"do_rescale": True, "do_resize": True, "resample": 2, "rescale_factor": 1 / 255}
+        | {"feature_extractor_type": "MobileViTFeatureExtractor", "size": {"shortest_edge": 288}},
         Choices((256, 256), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bgr", "crop", "bilinear", 256 / 288),
     ),
     "without a rescaling": (
         {"do_normalize": False, "do_rescale": False, "resample": 1, "size": {"height": 8, "width": 9}},
-        Choices((8, 9), (0.0, 0.0, 0.0), (1 / 255,) * 3, "rgb", "stretch", "lanczos"),
+        Choices((8, 9), (0.0, 0.0, 0.0), (1 / 255,) * 3, "rgb", "stretch", "lanczos", 1.0),
     ),
 }
 
@@ -113,11 +113,11 @@ def test_files_of_open_clip(tmp_path, name):
     facts = {"model_cfg": {"vision_cfg": {"image_size": 7}}, "preprocess_cfg": config}
     (tmp_path / name).write_text(json.dumps(facts if name == OPEN_CLIP else config))
     half = (0.5, 0.5, 0.5)
-    expected = Choices((9, 8), half, half, resize_mode="stretch", interpolation="bicubic")
+    expected = Choices((9, 8), half, half, "rgb", "stretch", "bicubic", 1.0)
     assert preprocessing_files.choices(tmp_path) == expected
     facts = {"model_cfg": {"vision_cfg": {"image_size": 7}}, "preprocess_cfg": {"mean": CLIP_MEAN, "std": CLIP_STD}}
     (tmp_path / name).write_text(json.dumps(facts if name == OPEN_CLIP else {"size": 7}))
-    expected = Choices((7, 7), CLIP_MEAN, CLIP_STD, resize_mode="crop", interpolation="bicubic")
+    expected = Choices((7, 7), CLIP_MEAN, CLIP_STD, "rgb", "crop", "bicubic", 1.0)
     assert preprocessing_files.choices(tmp_path) == expected
 
 
@@ -151,6 +151,12 @@ SHORTER = {"do_normalize": False, "resample": 3, "size": {"shortest_edge": 8}}
         (PLAIN | {"crop_pct": 0.9}, "the field 'crop_pct' is known of ConvNext's processor only"),
         (PLAIN | {"crop_size": 9}, r"the field 'crop_size' is \(9, 9\) of \(8, 9\): expected the same part"),
         (PLAIN | {"do_center_crop": True}, "the field 'crop_size' is null: expected height and width"),
+        (
+            SHORTER | {"crop_size": 8, "image_processor_type": "LevitImageProcessor"},
+            'the processor "LevitI.* is not known',
+        ),
+        (SHORTER | {"crop_size": 8, "image_processor_type": "Siglip2ImageProcessor"}, "may resize by rules of its own"),
+        (PLAIN | {"crop_size": 8, "feature_extractor_type": ["CLIP"]}, r"the processor \[\"CLIP\"\] is not known"),
         (SHORTER, "the field 'do_center_crop' is false, and 'size' is the shorter side: images differ in size"),
         (SHORTER | {"crop_size": {"height": 8, "width": 6}}, "the field 'crop_size' is .*: expected the same part"),
         (SHORTER | {"crop_size": 16}, "the field 'crop_size' is .*: expected the same part of both sides"),
@@ -199,6 +205,10 @@ def test_files_that_contradict_each_other(tmp_path):
     with pytest.raises(
         ValueError, match=r"its mean is \(0\.5, .*, and preprocessor_config\.json says \(0\.48.*: remove"
     ):
+        preprocessing_files.choices(tmp_path)
+    (tmp_path / OPEN_CLIP).write_text(json.dumps({"preprocess_cfg": {}}))
+    (tmp_path / PREPROCESSOR).write_text(json.dumps({**CONFIGS["openai/clip-vit-base-patch32"][0], "size": 256}))
+    with pytest.raises(ValueError, match=r"its crop_fraction is 1\.0, and preprocessor_config\.json says 0\.875"):
         preprocessing_files.choices(tmp_path)
 
 
