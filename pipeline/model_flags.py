@@ -25,8 +25,8 @@ def add(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--interpolation",
         choices=tuple(resizing.INTERPOLATIONS),
-        help="of the resize, as Pillow computes it. With bilinear, large JPEGs are decoded at a reduced size, which is "
-        "much faster and almost the same (default: the model's own, else bilinear)",
+        help="of the resize, as Pillow computes it. With bilinear alone, large JPEGs are decoded at a reduced size, "
+        "which is much faster and almost the same as pillow_bilinear (default: the model's own, else bilinear)",
     )
     group.add_argument(
         "--crop_fraction",

@@ -1,7 +1,8 @@
 """The geometry of resizing: which part of an image becomes which pixels. No Beam, no NumPy.
 
-By default a JPEG may be decoded at a reduced size and resized with SIMD. Any other interpolation, and a crop fraction
-below 1, are computed as torchvision computes them on Pillow's images: Resize of the shorter side, then CenterCrop.
+By default, `bilinear`, a JPEG may be decoded at a reduced size and resized with SIMD, and its exact centre is cut out.
+Any other interpolation, and a crop fraction below 1, are computed as torchvision computes them on Pillow's images:
+Resize of the shorter side, then CenterCrop.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from PIL import Image
 RESIZE_MODES = ("stretch", "crop", "pad")
 INTERPOLATIONS: Mapping[str, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
+    "pillow_bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
     "hamming": Image.Resampling.HAMMING,
@@ -47,7 +49,8 @@ class Resizing:
     Attributes:
       mode: `stretch` to the size (TF-Hub's convention), `crop` the centre in the size's proportions, or `pad` with
         black around it, as tf.image.resize_with_pad does.
-      interpolation: a name of INTERPOLATIONS. All but `nearest` are antialiased.
+      interpolation: a name of INTERPOLATIONS. All but `nearest` are antialiased. `bilinear` is the fast one, and
+        `pillow_bilinear` Pillow's own.
       crop_fraction: the part of each side that the network gets, in (0, 1]. Images are resized to the size over this
         fraction, and the centre is cut out.
 

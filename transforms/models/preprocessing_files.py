@@ -20,8 +20,8 @@ NAMES = (PREPROCESSOR, OPEN_CLIP, PREPROCESS_CFG)
 # Such a file has under 2 KB.
 _MAX_BYTES = 2**20
 
-# PIL.Image.Resampling, by its numbers.
-_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+# PIL.Image.Resampling, by its numbers. Whoever trained by such a file had Pillow's pixels.
+_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "pillow_bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 # Fields of preprocessor_config.json that change no value. Images are RGB here, whatever do_convert_rgb says.
 _NO_VALUE = {
@@ -253,7 +253,8 @@ def _of_preprocess_cfg(facts: dict[str, Any]) -> Choices:
         raise ValueError(f"the field 'resize_mode' is {_shown(mode)}: expected {', '.join(_OPEN_CLIP_MODES)}")
     if mode == "longest" and facts["fill_color"] != 0:
         raise ValueError(f"the field 'fill_color' is {_shown(facts['fill_color'])}: expected 0, black")
-    if facts["interpolation"] not in ("bicubic", "bilinear"):
+    interpolation = {"bicubic": "bicubic", "bilinear": "pillow_bilinear"}.get(str(facts["interpolation"]))
+    if interpolation is None:
         raise ValueError(
             f"the field 'interpolation' is {_shown(facts['interpolation'])}: expected 'bicubic' or 'bilinear'"
         )
@@ -268,7 +269,7 @@ def _of_preprocess_cfg(facts: dict[str, Any]) -> Choices:
         channels="rgb",
         crop_fraction=1.0,
         resize_mode=_OPEN_CLIP_MODES[mode],
-        interpolation=facts["interpolation"],
+        interpolation=interpolation,
     )
 
 

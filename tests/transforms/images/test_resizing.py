@@ -37,7 +37,7 @@ def torchvision_center_crop(image: Image.Image, height: int, width: int) -> Imag
 @pytest.mark.parametrize(("fraction", "shorter"), [(1.0, 56), (0.875, 64), (56 / 60, 60), (56 / 57, 57)])
 def test_resize_of_the_shorter_side_then_center_crop(image_format, interpolation, fraction, shorter):
     if interpolation == "bilinear" and fraction == 1:
-        pytest.skip("the default, which decodes JPEGs at a reduced size")
+        pytest.skip("the fast path, which decodes JPEGs at a reduced size")
     for seed, stored in enumerate(SIZES):
         encoded = data.encoded(data.photograph(seed, *stored), image_format)
         with Image.open(io.BytesIO(encoded)) as image:

@@ -60,7 +60,7 @@ def test_it_travels_by_json():
         ({"mean": (0.0, 0.0, float("nan"))}, "expected three finite numbers"),
         ({"std": (1.0, 0.0, 1.0)}, r"std=\(1\.0, 0\.0, 1\.0\): expected three numbers above 0"),
         ({"channels": "rgba"}, "channels='rgba': expected one of rgb, bgr"),
-        ({"interpolation": "cubic"}, "interpolation='cubic': expected one of bilinear, bicubic"),
+        ({"interpolation": "cubic"}, "interpolation='cubic': expected one of bilinear, pillow_bilinear, bicubic"),
         ({"crop_fraction": 0.0}, r"crop_fraction=0\.0: expected a number above 0, at most 1"),
         ({"crop_fraction": 0.5, "resize_mode": "pad"}, "expected 1 with resize_mode='pad', which cuts nothing"),
         ({"resize_mode": "fill"}, "resize_mode='fill': expected one of stretch, crop, pad"),
