@@ -45,8 +45,9 @@ def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator
     with versioned.opened(ref, billing_project) as file:
         records = tfrecord.records(compressed.expanded(file, tfrecord.is_framed), read_image.MAX_ENCODED_BYTES)
         keys_before: set[bytes] = set()
+        numbered = ref.key + b"#"
         for number, record in enumerate(records):
-            record_key = ref.key + b"#%d" % number
+            record_key = numbered + b"%d" % number
             try:
                 if isinstance(record, tfrecord.BrokenRecord):
                     raise record
@@ -54,7 +55,7 @@ def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator
             except ValueError as error:
                 yield Failure.of(record_key, STAGE, error)
             else:
-                if own_key and own_key not in keys_before:
+                if own_key and own_key not in keys_before and not own_key.startswith(numbered):
                     keys_before.add(own_key)
                     record_key = own_key
                 yield _member(record_key, ref, encoded)

@@ -201,6 +201,13 @@ def test_records_that_bring_the_same_key(tmp_path):
     check([ref(shard)], "tfrecord", {b"k": b"one", f"{shard}#1": b"two"})
 
 
+def test_a_record_that_brings_the_key_of_another(tmp_path):
+    path = tmp_path / "s"
+    own = f"{path}#1".encode()
+    shard = data.write_tfrecords(path, [example(image__encoded=b"one", image__key=own), example(image__encoded=b"two")])
+    check([ref(shard)], "tfrecord", {f"{shard}#0": b"one", f"{shard}#1": b"two"})
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2"])
 def test_tar_in_webdataset_layout(tmp_path, mode):
     shard = data.write_tar(
