@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import recorded_model, vector_shards
+from pipeline import flags, recorded_model, vector_shards
 from pipeline.report import run_report
+from pipeline.search import names
 from transforms import keys
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec
@@ -71,18 +72,30 @@ def read(uri: str, billing_project: str | None = None) -> bytes:
         raise ValueError(f"--image {uri!r} cannot be read: {one_line(error)}") from error
 
 
-def stored(shards: Sequence[str], digest: str, key: bytes) -> npt.NDArray[np.float32]:
-    """Returns the last vector of a key, float32 (dimension,).
+def stored(shards: Sequence[str], digest: str, name: str) -> tuple[bytes, npt.NDArray[np.float32]]:
+    """Returns the key of an image of the runs and its last vector, float32 (dimension,).
+
+    Args:
+      shards, digest: as for `vector_shards.blocks`.
+      name: the key as the run listed it; else the path of a local file, which may be relative; else the key as people
+        see it, see `names.means`.
 
     Raises:
-      ValueError: if no file has it.
+      ValueError: if there is no such image.
     """
+    exact, absolute = keys.of_uri(name), keys.of_uri(flags.absolute(name))
+    has_escapes = "\\" in name
+    candidates: dict[bytes, npt.NDArray[np.float32]] = {}
     for path in reversed(shards):
         for block in vector_shards.blocks([path], digest):
-            if key in block.keys:
-                vector: npt.NDArray[np.float32] = block.matrix[block.keys.index(key)]
-                return vector
-    raise ValueError(f"--key {keys.text(key)!r}: no image of this key: expected one as the run listed it")
+            for row, key in enumerate(block.keys):
+                if key == exact:
+                    return key, block.matrix[row]
+                if key not in candidates and (key == absolute or (has_escapes and names.means(name, key))):
+                    candidates[key] = block.matrix[row].copy()  # a view would hold the whole block
+    if not candidates:
+        raise ValueError(f"--key {name!r}: no image of this key: expected one as the run listed it")
+    return min(candidates.items(), key=lambda candidate: candidate[0] != absolute)
 
 
 def _described(model: dict) -> str:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from pipeline.search import page, query, thumbnails
+from pipeline.search import names, page, query, thumbnails
 from pipeline.search.index import Index
-from transforms import keys
 from transforms.one_line import one_line
 
 _HOST = "127.0.0.1"
@@ -85,7 +84,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def _described(self, row: int, cosine: float | None = None) -> dict[str, Any]:
         key = self.index.key(row)
-        return {"row": row, "key": keys.text(key), "name": thumbnails.name(key), "cosine": cosine}
+        return {"row": row, "key": names.whole(key), "name": names.last_part(key), "cosine": cosine}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -28,13 +28,13 @@ def url(server) -> str:
 
 @pytest.mark.parametrize("character", ["\u202e", "\0", "\n", "\u2028"], ids=ascii)
 def test_what_would_hide_or_reorder_a_name_is_shown(character):
-    text = page.result(f"a{character}b.jpg", [Neighbour(f"/none/c{character}d.jpg".encode(), 0.5)])
+    text = page.result(f"a{character}b.jpg".encode(), [Neighbour(f"/none/c{character}d.jpg".encode(), 0.5)])
     assert f"a{character}b" not in text and f"c{character}d" not in text
     assert f"a{ascii(character)[1:-1]}b.jpg" in text and "no picture" in text
 
 
 def test_a_result_allows_no_script_and_no_request():
-    text = page.result("<script>", [])
+    text = page.result(b"<script>", [])
     assert "<script" not in text and "default-src 'none'; img-src data:; style-src 'sha256-" in text
 
 

@@ -1,6 +1,7 @@
 """The command over runs: by image and by key, in each format, over several runs, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,48 @@ def test_the_last_run_counts(tmp_path, capfd):
     _, out, _ = _search(capfd, "--embeddings", tmp_path, "--key", "a", "--format", "json")
     first, second = json.loads(out)["neighbours"]
     assert (first["key"], second["key"]) == ("c", "b") and first["cosine"] == pytest.approx(1.0)
+
+
+HOSTILE = [
+    b"/photos/a\n0.9999  /photos/forged.jpg",
+    b"/photos/\x1b[31mred\x1b]0;title\x07.jpg",
+    b"/photos/caf\xe9.jpg",
+    "/photos/9.41\u202fAM.jpg".encode(),
+]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Path:
+    """The output of a run over names with ends of lines, escape sequences and other characters that are not shown."""
+    stored = [outputs.embedding(key, seed) for seed, key in enumerate([b"/photos/plain.jpg", *HOSTILE])]
+    return outputs.write_run(tmp_path_factory.mktemp("out"), stored)
+
+
+def test_no_name_forges_a_row_or_reaches_the_terminal(hostile, capfd):
+    _, out, _ = _search(capfd, "--embeddings", hostile, "--key", "/photos/plain.jpg")
+    rows = out.splitlines()
+    assert len(rows) == 1 + len(HOSTILE) and all(row.isprintable() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("result_format", "printed"), [("table", r"\d  (.*)"), ("json", r'"key": "(.*)"')], ids=["table", "json"]
+)
+def test_a_key_is_taken_as_the_result_prints_it(hostile, capfd, result_format, printed):
+    def search(key):
+        code, out, _ = _search(capfd, "--embeddings", hostile, "--key", key, "--format", result_format)
+        assert code == 0
+        return set(re.findall(printed, out))
+
+    others = search("/photos/plain.jpg")
+    assert len(others) == len(HOSTILE)
+    for key in others:
+        assert search(key) == others - {key} | {"/photos/plain.jpg"}
+
+
+def test_the_page_names_an_image_as_the_table_does(hostile, capfd):
+    for key in (r"/photos/caf\xe9.jpg", "/photos/caf\udce9.jpg"):
+        _, out, _ = _search(capfd, "--embeddings", hostile, "--key", key, "--format", "html")
+        assert r"<h1>Neighbours of /photos/caf\xe9.jpg</h1>" in out
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,16 @@ import http.client
 import json
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
+from pipeline import vector_shards
 from pipeline.search import page
+from pipeline.search.index import Index
+from pipeline.search.serve import Server
 from tests import data_generation as data
+from tests import outputs
 
 IMAGES = 5
 
@@ -28,6 +34,10 @@ def _ask(server, path, *, method="GET", body=None, **headers):
     return response, content
 
 
+def _embed(_: bytes) -> npt.NDArray[np.float32]:
+    raise AssertionError("no image was sent")
+
+
 def test_the_page_and_its_policy(server):
     response, content = _ask(server, "/")
     assert response.status == 200 and f"{IMAGES} images".encode() in content
@@ -45,6 +55,14 @@ def test_the_neighbours_of_a_row_and_of_an_image(server, photos):
     _, content = _ask(server, "/search", method="POST", body=(photos / "00002.jpg").read_bytes())
     first, *_ = json.loads(content)["neighbours"]
     assert first["name"] == "00002.jpg" and first["cosine"] > 0.9999
+
+
+def test_the_names_of_rows_hide_nothing(tmp_path):
+    key = "/photos/a\n\u202egpj.exe".encode()
+    outputs.write_run(tmp_path, [outputs.embedding(key, 1)])
+    with Server(0, Index(vector_shards.paths(str(tmp_path))), _embed) as server:
+        (row,) = server.neighbours(None)["neighbours"]
+    assert row["key"] == r"/photos/a\n\u202egpj.exe" and row["name"] == r"a\n\u202egpj.exe"
 
 
 def test_a_thumbnail(server):
