@@ -1,6 +1,6 @@
 """The query: an image that the model of the run embeds now, or an image of the run."""
 
-import json
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,7 +48,7 @@ def embedder(
       billing_project: the project that pays for requests to buckets with requester pays.
 
     Raises:
-      ValueError: if there is no such report, or another model now. The message has the flags that fit.
+      ValueError: if there is no such report, or another model now. The message has the flag that fits, if one is known.
     """
     output, run_id = vector_shards.run_of(shards[-1])
     path = run_report.path(output, run_id)
@@ -58,10 +58,11 @@ def embedder(
     try:
         return Embedder(recorded_model.resolve(report.model, digest, billing_project, handle))
     except ValueError as error:
-        raise ValueError(
-            f"{one_line(error)}; the vectors have the digest {digest}, of {_described(report.model)}: give that model "
-            "to --model"
-        ) from error
+        recorded = report.model["location"] or report.model["name"]
+        advice = ": give its place as --model HANDLE"
+        if handle not in (None, recorded):
+            advice = f"; the run had it by {shlex.join(['--model', recorded])}"
+        raise ValueError(f"{one_line(error)}; the model of the vectors has the digest {digest}{advice}") from error
 
 
 def read(uri: str, billing_project: str | None = None) -> bytes:
@@ -96,12 +97,3 @@ def stored(shards: Sequence[str], digest: str, name: str) -> tuple[bytes, npt.ND
     if not candidates:
         raise ValueError(f"--key {name!r}: no image of this key: expected one as the run listed it")
     return min(candidates.items(), key=lambda candidate: candidate[0] != absolute)
-
-
-def _described(model: dict) -> str:
-    height, width = model["image_size"]
-    facts = {"--model": model["location"] or model["name"], "--image_size": f"{height}x{width}"}
-    for flag, field in (("--model_signature", "signature"), ("--model_output", "output"), ("--precision", "precision")):
-        if model.get(field):
-            facts[flag] = model[field]
-    return json.dumps(" ".join(f"{flag} {value}" for flag, value in facts.items()))

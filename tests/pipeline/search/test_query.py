@@ -1,5 +1,6 @@
 """What is searched for: a stored vector, or an image that the model of the run embeds."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -46,11 +47,21 @@ def test_a_run_without_a_report_does_not_tell_its_model(tmp_path):
         query.embedder(shards, outputs.MODEL.digest)
 
 
-def test_a_model_that_is_gone(tmp_path):
-    outputs.write_run(tmp_path, [outputs.embedding(b"a", 1)])
+@pytest.mark.parametrize(
+    ("handle", "advice"),
+    [
+        (None, ": give its place as --model HANDLE"),
+        ("/models/my tiny", ": give its place as --model HANDLE"),
+        ("/models/other", "; the run had it by --model '/models/my tiny'"),
+    ],
+)
+def test_a_model_that_is_gone(tmp_path, handle, advice):
+    model = dataclasses.replace(outputs.MODEL, location="/models/my tiny")
+    outputs.write_run(tmp_path, [outputs.embedding(b"a", 1)], model=model)
     shards = vector_shards.paths(str(tmp_path))
-    with pytest.raises(ValueError, match=r"'/models/tiny'.*of \"--model /models/tiny --image_size 8x8 .*give that"):
-        query.embedder(shards, outputs.MODEL.digest)
+    with pytest.raises(ValueError, match="no such directory") as refused:
+        query.embedder(shards, model.digest, handle)
+    assert str(refused.value).endswith(f"; the model of the vectors has the digest {model.digest}{advice}")
 
 
 def test_an_image_that_cannot_be_read(tmp_path):

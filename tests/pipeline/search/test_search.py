@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,19 @@ def test_what_is_refused_in_one_line(run, capfd, flags, error):
     assert (code, out, err.count("\n")) == (2, "", 1) and error in err
 
 
-def test_another_model_is_refused_with_the_one_that_fits(photos, tmp_path, capfd):
+def test_a_wrong_model_is_refused_with_the_flag_that_fits(photos, tmp_path, capfd):
+    flags = ("--resize_mode", "crop", "--image_size", "96x96", "--normalize")
+    assert run_pipeline(tmp_path / "out", "--input", photos, *flags).code == 0
+    command = ("--embeddings", tmp_path / "out", "--image", photos / "00003.jpg")
+    code, _, err = _search(capfd, *command, "--model", "mobilenet")
+    assert code == 2 and err.count("\n") == 1
+    printed = err.strip().rpartition("; the run had it by ")[2]
+    assert printed == "--model efficientnet_lite0"
+    code, out, _ = _search(capfd, *command, *shlex.split(printed))
+    assert code == 0 and out.splitlines()[1] == f"1.0000  {photos / '00003.jpg'}"
+
+
+def test_a_model_that_has_changed_is_refused_with_its_digest(photos, tmp_path, capfd):
     assert run_pipeline(tmp_path / "out", "--input", photos, "--image_size", "96x96").code == 0
     report = next((tmp_path / "out" / "runs").glob("*.json"))
     content = json.loads(report.read_text())
@@ -151,8 +164,8 @@ def test_another_model_is_refused_with_the_one_that_fits(photos, tmp_path, capfd
     report.write_text(json.dumps(content))
     code, _, err = _search(capfd, "--embeddings", tmp_path / "out", "--image", photos / "00003.jpg")
     assert code == 2 and err.count("\n") == 1
-    assert "'efficientnet_lite0' is another model now; the vectors have the digest " in err
-    assert "--model efficientnet_lite0 --image_size 128x128" in err
+    assert "'efficientnet_lite0' is another model now; the model of the vectors has the digest " in err
+    assert err.endswith(f"{content['model']['digest']}: give its place as --model HANDLE\n")
 
 
 def test_vectors_of_two_models_are_refused(photos, tmp_path, capfd):
