@@ -6,6 +6,7 @@ host, from another origin or from another site are refused. It serves pictures o
 
 import http.server
 import json
+import sys
 import urllib.parse
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from transforms.one_line import one_line
 
 _HOST = "127.0.0.1"
 _MAX_IMAGE_BYTES = 64 * 2**20
+_MAX_DIGITS = 18  # of a number in a request
 _NEIGHBOURS = 60
 # Seconds without a byte from a browser.
 _TIMEOUT = 30
@@ -61,6 +63,11 @@ class Server(http.server.ThreadingHTTPServer):
         self.hosts = {f"{name}:{self.server_port}" for name in (_HOST, "localhost")}
         self.url = f"http://{_HOST}:{self.server_port}"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Prints the error of a request, unless its browser has gone: the page asks no further for what is outdated."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     def neighbours(self, row: int | None) -> dict[str, Any]:
         """Returns the neighbours of a row; without one, some images of the runs.
 
@@ -96,7 +103,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         path, _, text = self.path.partition("?")
         rows = urllib.parse.parse_qs(text).get("row", [])
-        row = int(rows[0]) if rows and rows[0].isdecimal() and len(rows[0]) < 20 else None
+        row = int(rows[0]) if rows and rows[0].isdecimal() and len(rows[0]) <= _MAX_DIGITS else None
         try:
             if path == "/":
                 self._send("text/html; charset=utf-8", page.searching(len(self.server.index)).encode())
@@ -115,8 +122,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if self.path != "/search":
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-        elif not length.isdecimal() or not 0 < int(length) <= _MAX_IMAGE_BYTES:
+        elif not length.isdecimal() or len(length) > _MAX_DIGITS or int(length) > _MAX_IMAGE_BYTES:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected an image of at most {_MAX_IMAGE_BYTES} bytes")
+        elif int(length) == 0:
+            self._refuse(HTTPStatus.BAD_REQUEST, "the file is empty")
         else:
             try:
                 answer = self.server.search(self.rfile.read(int(length)))

@@ -4,14 +4,9 @@ import http.client
 import json
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
-from pipeline import vector_shards
 from pipeline.search import page
-from pipeline.search.index import Index
-from pipeline.search.serve import Server
 from tests import data_generation as data
 from tests import outputs
 
@@ -34,10 +29,6 @@ def _ask(server, path, *, method="GET", body=None, **headers):
     return response, content
 
 
-def _embed(_: bytes) -> npt.NDArray[np.float32]:
-    raise AssertionError("no image was sent")
-
-
 def test_the_page_and_its_policy(server):
     response, content = _ask(server, "/")
     assert response.status == 200 and f"{IMAGES} images".encode() in content
@@ -57,11 +48,10 @@ def test_the_neighbours_of_a_row_and_of_an_image(server, photos):
     assert first["name"] == "00002.jpg" and first["cosine"] > 0.9999
 
 
-def test_the_names_of_rows_hide_nothing(tmp_path):
+def test_the_names_of_rows_hide_nothing(tmp_path, serve):
     key = "/photos/a\n\u202egpj.exe".encode()
     outputs.write_run(tmp_path, [outputs.embedding(key, 1)])
-    with Server(0, Index(vector_shards.paths(str(tmp_path))), _embed) as server:
-        (row,) = server.neighbours(None)["neighbours"]
+    (row,) = serve(tmp_path, None).neighbours(None)["neighbours"]
     assert row["key"] == r"/photos/a\n\u202egpj.exe" and row["name"] == r"a\n\u202egpj.exe"
 
 
@@ -78,7 +68,7 @@ def test_a_thumbnail(server):
         ("/thumbnail?row=/etc/passwd", 404),
         ("/thumbnail?row=-1", 404),
         (f"/thumbnail?row={IMAGES}", 404),
-        (f"/neighbours?row={10**18}", 404),
+        (f"/neighbours?row={10**18 - 1}", 404),
         ("/thumbnail?key=/etc/passwd", 404),
     ],
 )
@@ -114,11 +104,21 @@ def test_its_own_names_and_origin_are_taken(server):
     assert server.server_address[0] == "127.0.0.1"
 
 
+@pytest.mark.parametrize(("error", "is_shown"), [(BrokenPipeError, False), (RuntimeError, True)])
+def test_a_browser_that_has_gone_is_no_error(server, capfd, error, is_shown):
+    try:
+        raise error
+    except error:
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert bool(capfd.readouterr().err) == is_shown
+
+
 @pytest.mark.parametrize(
     ("body", "length", "status", "error"),
     [
         (b"no image", None, 400, "expected one of jpeg"),
-        (b"", None, 413, "expected an image of at most"),
+        (b"", None, 400, "the file is empty"),
+        (b"x", "9" * 5000, 413, "expected an image of at most"),
         (b"x", str(2**40), 413, "expected an image of at most"),
         (b"x", "-1", 413, "expected an image of at most"),
     ],
