@@ -70,7 +70,10 @@ function search(image) {
 picture.addEventListener("load", () => { picture.hidden = false; });
 for (const end of ["load", "error"]) picture.addEventListener(end, () => URL.revokeObjectURL(picture.src));
 
-file.addEventListener("change", () => search(file.files[0]));
+file.addEventListener("change", () => {
+  search(file.files[0]);
+  file.value = ""; // otherwise choosing the same file again is no change
+});
 document.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
 document.addEventListener("dragleave", () => drop.classList.remove("over"));
 document.addEventListener("drop", (event) => {

@@ -4,6 +4,7 @@ It listens on 127.0.0.1. A page of another site that the browser shows meanwhile
 host, from another origin or from another site are refused. It serves pictures of rows of the index, and no paths.
 """
 
+import contextlib
 import http.server
 import json
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 from pipeline.search import names, page, query, thumbnails
 from pipeline.search.index import Index
+from pipeline.search.nearest import Neighbour
 from transforms.one_line import one_line
 
 _HOST = "127.0.0.1"
@@ -33,17 +35,17 @@ def serve(shards: Sequence[str], port: int, handle: str | None, billing_project:
       handle, billing_project: see query.embedder.
 
     Raises:
-      ValueError: if the vectors cannot be read, or their model is another one now.
-      OSError: if the port is in use.
+      ValueError: if the vectors cannot be read, their model is another one now, or the port cannot be had.
     """
     index = Index(shards)
-    server = Server(port, index, query.embedder(shards, index.digest, handle, billing_project), billing_project)
-    with server:
+    embed = query.embedder(shards, index.digest, handle, billing_project)
+    try:
+        server = Server(port, index, embed, billing_project)
+    except OSError as error:
+        raise ValueError(f"--port {port}: {error.strerror}: expected one that is free") from error
+    with server, contextlib.suppress(KeyboardInterrupt):
         print(f"{server.url} shows {len(index):,} images; Ctrl-C ends it", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return "ended"
+        server.serve_forever()
     return "ended"
 
 
@@ -85,7 +87,7 @@ class Server(http.server.ThreadingHTTPServer):
         """Returns the neighbours of an encoded image. Raises ValueError if it cannot be decoded."""
         return self._answer(self.index.nearest(self.embed(encoded), _NEIGHBOURS))
 
-    def _answer(self, near: Sequence[Any]) -> dict[str, Any]:
+    def _answer(self, near: Sequence[Neighbour[int]]) -> dict[str, Any]:
         described = [self._described(each.key, each.cosine) for each in near]
         return {"message": f"the nearest of {len(self.index):,} images", "neighbours": described}
 

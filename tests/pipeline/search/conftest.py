@@ -13,15 +13,15 @@ from pipeline.search.index import Index
 from pipeline.search.serve import Server
 from tests.running import run_pipeline
 
-Serve = Callable[[Path, query.Embedder], Server]
+Start = Callable[[Path, query.Embedder], Server]
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Serve]:
+def start() -> Iterator[Start]:
     """Returns a function that serves the page for the runs in an output, until the module ends."""
     with contextlib.ExitStack() as stack:
 
-        def start(output: Path, embed: query.Embedder) -> Server:
+        def serve(output: Path, embed: query.Embedder) -> Server:
             server = stack.enter_context(Server(0, Index(vector_shards.paths(str(output))), embed))
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
@@ -29,13 +29,13 @@ def serve() -> Iterator[Serve]:
             stack.callback(server.shutdown)
             return server
 
-        yield start
+        yield serve
 
 
 @pytest.fixture(scope="module")
-def server(photos: Path, tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Server:
+def server(photos: Path, tmp_path_factory: pytest.TempPathFactory, start: Start) -> Server:
     """Serves the page for a run over `photos`, a fixture of the module."""
     output = tmp_path_factory.mktemp("out")
     assert run_pipeline(output, "--input", photos).code == 0
     shards = vector_shards.paths(str(output))
-    return serve(output, query.embedder(shards, vector_shards.digest(shards)))
+    return start(output, query.embedder(shards, vector_shards.digest(shards)))

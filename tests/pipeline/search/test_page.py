@@ -50,6 +50,7 @@ def test_drop_an_image_and_click_on(url, photos, scheme):
         shown.get_by_role("heading", name="Neighbours of 00001.jpg").wait_for()
         assert shown.locator(".card").first.inner_text().splitlines() == ["00001.jpg", "cosine 1.0000"]
         shown.locator("#picture").wait_for()
+        assert shown.locator("#file").input_value() == ""  # so the same file can be chosen again
         shown.get_by_role("button", name=HOSTILE).press("Enter")
         shown.get_by_role("heading", name=f"Neighbours of {HOSTILE}").wait_for()
         assert shown.locator(".card").first.inner_text().splitlines() == ["00002.jpg", "cosine 1.0000"]
@@ -69,10 +70,10 @@ def test_what_is_no_image_is_told_to_the_user(url, tmp_path, content, reason):
 
 
 @pytest.mark.slow
-def test_an_image_without_a_picture_has_its_name_alone(serve, tmp_path):
+def test_an_image_without_a_picture_has_its_name_alone(start, tmp_path):
     outputs.write_run(tmp_path, [outputs.embedding(b"/photos/s.tar#%d.jpg" % number, number) for number in range(3)])
     with browser.page() as shown:
-        shown.goto(serve(tmp_path, None).url)
+        shown.goto(start(tmp_path, None).url)
         shown.get_by_role("button", name="s.tar#1.jpg").click()
         shown.get_by_role("heading", name="Neighbours of s.tar#1.jpg").wait_for()
         assert shown.locator("#picture").is_hidden()
@@ -80,7 +81,7 @@ def test_an_image_without_a_picture_has_its_name_alone(serve, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_late_answer_does_not_replace_a_newer_one(serve, photos, tmp_path):
+def test_a_late_answer_does_not_replace_a_newer_one(start, photos, tmp_path):
     outputs.write_run(tmp_path, [outputs.embedding(b"/photos/%d.jpg" % number, number) for number in range(3)])
     asked, is_late = threading.Event(), threading.Event()
 
@@ -93,7 +94,7 @@ def test_a_late_answer_does_not_replace_a_newer_one(serve, photos, tmp_path):
     with browser.page() as shown:
         for event in ("requestfinished", "requestfailed"):
             shown.on(event, lambda request: settled.append(request.url) if request.method == "POST" else None)
-        shown.goto(serve(tmp_path, embed).url)
+        shown.goto(start(tmp_path, embed).url)
         shown.set_input_files("#file", photos / "00001.jpg")
         asked.wait()
         shown.get_by_role("button", name="2.jpg").click()

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import socket
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,13 @@ def test_the_page_names_an_image_as_the_table_does(hostile, capfd):
 def test_what_is_refused_in_one_line(run, capfd, flags, error):
     code, out, err = _search(capfd, *(flag.format(run=run) for flag in flags))
     assert (code, out, err.count("\n")) == (2, "", 1) and error in err
+
+
+def test_a_port_in_use_is_refused_in_one_line(run, capfd):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = _search(capfd, "--embeddings", run, "--serve", "--port", port)
+    assert (code, out, err) == (2, "", f"search: --port {port}: Address already in use: expected one that is free\n")
 
 
 def test_a_wrong_model_is_refused_with_the_flag_that_fits(photos, tmp_path, capfd):

@@ -48,10 +48,10 @@ def test_the_neighbours_of_a_row_and_of_an_image(server, photos):
     assert first["name"] == "00002.jpg" and first["cosine"] > 0.9999
 
 
-def test_the_names_of_rows_hide_nothing(tmp_path, serve):
+def test_the_names_of_rows_hide_nothing(tmp_path, start):
     key = "/photos/a\n\u202egpj.exe".encode()
     outputs.write_run(tmp_path, [outputs.embedding(key, 1)])
-    (row,) = serve(tmp_path, None).neighbours(None)["neighbours"]
+    (row,) = start(tmp_path, None).neighbours(None)["neighbours"]
     assert row["key"] == r"/photos/a\n\u202egpj.exe" and row["name"] == r"a\n\u202egpj.exe"
 
 
