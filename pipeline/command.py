@@ -1,11 +1,13 @@
 """The frame of this project's commands: exit codes, a parser, and errors in one line."""
 
 import argparse
+import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 from pipeline import interruption
 from pipeline.console import console, discard
@@ -42,7 +44,8 @@ def parser(module: str, description: str, examples: str) -> Parser:
 def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Namespace], str | tuple[str, int]]) -> int:
     """Runs a command and returns its exit code.
 
-    A ValueError or OSError is the user's to fix: it becomes one line on stderr and exit code 2.
+    A ValueError or OSError is the user's to fix: it becomes one line on stderr and exit code 2. A reader that has left
+    before the end of the text is no error.
 
     Args:
       flags: the parser of the command.
@@ -54,7 +57,7 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
     try:
         args = flags.parse_args(argv)
     except ValueError as error:
-        sys.stderr.write(f"{name}: {one_line(error)}\n")
+        _write(sys.stderr, f"{name}: {one_line(error)}")
         return WRONG
     with console(args.verbose) as terminal, interruption.by_signals():
         args.screen = terminal.screen
@@ -68,7 +71,17 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
             message, code = "interrupted: nothing half-done is left", interruption.exit_code(error)
         discard(terminal)
         if code in (DONE, FAILED):
-            print(message)
+            _write(sys.stdout, message)
         else:
-            terminal.screen.write(f"{name}: {message}\n")
+            _write(terminal.screen, f"{name}: {message}")
     return code
+
+
+def _write(stream: TextIO, message: str) -> None:
+    """Writes a text and the end of its line. If the reader has left, as `head` does, the rest is dropped."""
+    try:
+        print(message, file=stream, flush=True)
+    except BrokenPipeError:
+        # Python flushes the stream again when it ends.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())

@@ -18,7 +18,7 @@ _ROWS_PER_BLOCK = 4096
 class Index:
     """Vectors of images, each once. Thread-safe.
 
-    They lie in temporary files without names, which end with the process. Memory holds 36 bytes an image, and of the
+    They lie in temporary files without names, which end with the process. Memory holds 21 bytes an image, and of the
     files what the system has no other use for. Two keys with the same 64 bits of BLAKE2 would count as one.
     """
 
@@ -45,12 +45,11 @@ class Index:
         self._ends = np.frombuffer(ends, np.int64)
         self._matrix = np.memmap(components, np.float32, "r").reshape(len(hashes), -1)
         # np.unique returns the first row of each hash, so it gets them from the end.
-        self._hashes, from_end = np.unique(np.frombuffer(hashes, np.uint64)[::-1], return_index=True)
+        _, from_end = np.unique(np.frombuffer(hashes, np.uint64)[::-1], return_index=True)
         self._rows = len(hashes) - 1 - from_end
-        is_last = np.zeros(len(hashes), bool)
-        is_last[self._rows] = True
-        # No earlier vector of a key is a neighbour.
-        self._lengths = np.where(is_last, np.frombuffer(lengths, np.float32), np.float32(np.nan))
+        self._is_outdated = np.ones(len(hashes), bool)
+        self._is_outdated[self._rows] = False
+        self._lengths = np.frombuffer(lengths, np.float32)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -76,11 +75,10 @@ class Index:
 
         def blocks() -> Iterator[tuple[Sequence[int], npt.NDArray[np.float32]]]:
             for start in range(0, len(self._matrix), _ROWS_PER_BLOCK):
-                matrix = self._matrix[start : start + _ROWS_PER_BLOCK]
-                yield (
-                    range(start, start + len(matrix)),
-                    cosines(matrix, query, self._lengths[start : start + len(matrix)]),
-                )
+                rows = slice(start, start + _ROWS_PER_BLOCK)
+                values = cosines(self._matrix[rows], query, self._lengths[rows])
+                values[self._is_outdated[rows]] = -np.inf  # no candidate
+                yield range(start, start + len(values)), values
 
         return nearest(blocks, count)
 

@@ -32,7 +32,7 @@ def nearest(
 
     Args:
       blocks: returns keys with their cosines, float32 (n,), again and again. It is called once, and again if later
-        vectors took the place of so many candidates that others may be nearer.
+        vectors took the place of so many candidates that others may be nearer. Minus infinity is no neighbour.
       count: the largest number of neighbours.
     """
     capacity = count + _SPARE

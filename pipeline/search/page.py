@@ -10,24 +10,22 @@ import html
 from collections.abc import Sequence
 from importlib import resources
 
-from pipeline.search import thumbnails
+from pipeline.search import names, thumbnails
 from pipeline.search.nearest import Neighbour
-from transforms import keys
-from transforms.one_line import printable
 
 _CSS, _JS = ((resources.files("pipeline.search") / name).read_text() for name in ("page.css", "page.js"))
 
 
-def result(query: str, neighbours: Sequence[Neighbour[bytes]], billing_project: str | None = None) -> str:
+def result(query: bytes, neighbours: Sequence[Neighbour[bytes]], billing_project: str | None = None) -> str:
     """Returns the page of a result, with small pictures of the neighbours.
 
     Args:
-      query: path or key of the image.
+      query: key of the image, which may be in the runs or not.
       neighbours: its nearest images.
       billing_project: the project that pays for requests to buckets with requester pays.
     """
     cards = "\n".join(map(_card, neighbours, (thumbnails.jpeg(each.key, billing_project) for each in neighbours)))
-    heading = f"Neighbours of {html.escape(printable(query))}"
+    heading = f"Neighbours of {html.escape(names.whole(query))}"
     policy = f"default-src 'none'; img-src data:; style-src {_source(_CSS)}"
     body = f"<h1>{heading}</h1>\n<p>The nearest images by the cosine of their vectors.</p>\n<ol>\n{cards}\n</ol>"
     return _document(heading, body, f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n')
@@ -50,10 +48,10 @@ def _card(neighbour: Neighbour[bytes], thumbnail: bytes | None) -> str:
     picture = '<span class="none">no picture</span>'
     if thumbnail is not None:
         picture = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}">'
-    name = html.escape(printable(thumbnails.name(neighbour.key)))
     return (
-        f'<li><div class="card" title="{html.escape(printable(keys.text(neighbour.key)))}">{picture}'
-        f'<span class="name">{name}</span><span class="cosine">cosine {neighbour.cosine:.4f}</span></div></li>'
+        f'<li><div class="card" title="{html.escape(names.whole(neighbour.key))}">{picture}'
+        f'<span class="name">{html.escape(names.last_part(neighbour.key))}</span>'
+        f'<span class="cosine">cosine {neighbour.cosine:.4f}</span></div></li>'
     )
 
 

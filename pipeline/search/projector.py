@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.search import thumbnails
+from pipeline.search import names, thumbnails
 from pipeline.search.index import Index
-from transforms import keys
 from transforms.cores import usable_cores
-from transforms.one_line import printable
 from transforms.storage import complete
 
 # TSV is the only format of vectors that the plugin always knows: it takes a binary file that decodes as text for TSV.
@@ -44,14 +42,14 @@ def write(index: Index, directory: str, billing_project: str | None = None) -> i
         with (part / _VECTORS).open("wb") as file:
             for row in rows:
                 np.savetxt(file, index.vector(row)[None], fmt="%.6g", delimiter="\t")
-        names = [index.key(row) for row in rows]
+        chosen = [index.key(row) for row in rows]
         # The plugin has no escapes for tabs and ends of lines.
         lines = [
             "name\tkey",
-            *(f"{printable(thumbnails.name(key))}\t{printable(keys.text(key))}" for key in names),
+            *(f"{names.last_part(key)}\t{names.whole(key)}" for key in chosen),
         ]
         (part / _METADATA).write_text("\n".join(lines) + "\n")
-        _sprite(names, billing_project).save(part / _SPRITE, "JPEG", quality=85)
+        _sprite(chosen, billing_project).save(part / _SPRITE, "JPEG", quality=85)
         (part / _CONFIG).write_text(_config(len(rows), len(index.vector(rows[0]))))
     return len(rows)
 
@@ -73,10 +71,10 @@ def _config(images: int, dimension: int) -> str:
 """
 
 
-def _sprite(names: Iterable[bytes], billing_project: str | None) -> Image.Image:
+def _sprite(chosen: Iterable[bytes], billing_project: str | None) -> Image.Image:
     """Returns the pictures in rows of a square, grey where an image cannot be read."""
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        pictures = list(pool.map(lambda key: thumbnails.picture(key, _SIDE, billing_project), names))
+        pictures = list(pool.map(lambda key: thumbnails.picture(key, _SIDE, billing_project), chosen))
     columns = math.ceil(math.sqrt(len(pictures)))
     sprite = Image.new("RGB", (columns * _SIDE, columns * _SIDE), _NO_PICTURE)
     for number, picture in enumerate(pictures):

@@ -1,13 +1,14 @@
 """The query: an image that the model of the run embeds now, or an image of the run."""
 
-import json
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import recorded_model, vector_shards
+from pipeline import flags, recorded_model, vector_shards
 from pipeline.report import run_report
+from pipeline.search import names
 from transforms import keys
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec
@@ -47,7 +48,7 @@ def embedder(
       billing_project: the project that pays for requests to buckets with requester pays.
 
     Raises:
-      ValueError: if there is no such report, or another model now. The message has the flags that fit.
+      ValueError: if there is no such report, or another model now. The message has the flag that fits, if one is known.
     """
     output, run_id = vector_shards.run_of(shards[-1])
     path = run_report.path(output, run_id)
@@ -57,10 +58,11 @@ def embedder(
     try:
         return Embedder(recorded_model.resolve(report.model, digest, billing_project, handle))
     except ValueError as error:
-        raise ValueError(
-            f"{one_line(error)}; the vectors have the digest {digest}, of {_described(report.model)}: give that model "
-            "to --model"
-        ) from error
+        recorded = report.model["location"] or report.model["name"]
+        advice = ": give its place as --model HANDLE"
+        if handle not in (None, recorded):
+            advice = f"; the run had it by {shlex.join(['--model', recorded])}"
+        raise ValueError(f"{one_line(error)}; the model of the vectors has the digest {digest}{advice}") from error
 
 
 def read(uri: str, billing_project: str | None = None) -> bytes:
@@ -71,24 +73,27 @@ def read(uri: str, billing_project: str | None = None) -> bytes:
         raise ValueError(f"--image {uri!r} cannot be read: {one_line(error)}") from error
 
 
-def stored(shards: Sequence[str], digest: str, key: bytes) -> npt.NDArray[np.float32]:
-    """Returns the last vector of a key, float32 (dimension,).
+def stored(shards: Sequence[str], digest: str, name: str) -> tuple[bytes, npt.NDArray[np.float32]]:
+    """Returns the key of an image of the runs and its last vector, float32 (dimension,).
+
+    Args:
+      shards, digest: as for `vector_shards.blocks`.
+      name: the key as the run listed it; else the path of a local file, which may be relative; else the key as people
+        see it, see `names.means`.
 
     Raises:
-      ValueError: if no file has it.
+      ValueError: if there is no such image.
     """
+    exact, absolute = keys.of_uri(name), keys.of_uri(flags.absolute(name))
+    has_escapes = "\\" in name
+    candidates: dict[bytes, npt.NDArray[np.float32]] = {}
     for path in reversed(shards):
         for block in vector_shards.blocks([path], digest):
-            if key in block.keys:
-                vector: npt.NDArray[np.float32] = block.matrix[block.keys.index(key)]
-                return vector
-    raise ValueError(f"--key {keys.text(key)!r}: no image of this key: expected one as the run listed it")
-
-
-def _described(model: dict) -> str:
-    height, width = model["image_size"]
-    facts = {"--model": model["location"] or model["name"], "--image_size": f"{height}x{width}"}
-    for flag, field in (("--model_signature", "signature"), ("--model_output", "output"), ("--precision", "precision")):
-        if model.get(field):
-            facts[flag] = model[field]
-    return json.dumps(" ".join(f"{flag} {value}" for flag, value in facts.items()))
+            for row, key in enumerate(block.keys):
+                if key == exact:
+                    return key, block.matrix[row]
+                if key not in candidates and (key == absolute or (has_escapes and names.means(name, key))):
+                    candidates[key] = block.matrix[row].copy()  # a view would hold the whole block
+    if not candidates:
+        raise ValueError(f"--key {name!r}: no image of this key: expected one as the run listed it")
+    return min(candidates.items(), key=lambda candidate: candidate[0] != absolute)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import command, flags
 from pipeline.parser import add_billing_project
+from pipeline.search import names
 from transforms import keys
 from transforms.one_line import one_line
 from transforms.storage import locations
@@ -50,7 +51,11 @@ def _parser() -> command.Parser:
     )
     query = parser.add_mutually_exclusive_group()
     query.add_argument("--image", metavar="FILE", help="search for this image, local or gs://")
-    query.add_argument("--key", metavar="KEY", help="search for an image of the runs, by its key as it was listed")
+    query.add_argument(
+        "--key",
+        metavar="KEY",
+        help="search for an image of the runs, by its key as the run listed it, or as a result of this command has it",
+    )
     flags.add_switch(
         query, "--serve", "serve a page on 127.0.0.1: drop an image, see its neighbours, click on; until Ctrl-C"
     )
@@ -111,60 +116,51 @@ def _project(shards: Sequence[str], args: argparse.Namespace) -> str:
 
 def _search(shards: Sequence[str], args: argparse.Namespace) -> str:
     from pipeline import vector_shards
+    from pipeline.search import query
     from pipeline.search.nearest import cosines, nearest
 
     digest = vector_shards.digest(shards)
-    own_key, vector = (_of_image if args.image else _stored)(shards, digest, args)
+    if args.image:
+        image, vector = keys.of_uri(args.image), _vector(shards, digest, args)
+    else:
+        image, vector = query.stored(shards, digest, args.key)
 
     def blocks() -> Iterator[tuple[Sequence[bytes], "npt.NDArray[np.float32]"]]:
         for block in vector_shards.blocks(shards, digest):
             yield block.keys, cosines(block.matrix, vector)
 
-    neighbours = nearest(blocks, args.top + (own_key is not None))
-    neighbours = [neighbour for neighbour in neighbours if neighbour.key != own_key][: args.top]
-    return _FORMATS[args.format](args, neighbours)
+    neighbours = nearest(blocks, args.top + 1)
+    if args.key:
+        neighbours = [neighbour for neighbour in neighbours if neighbour.key != image]
+    return _FORMATS[args.format](args, image, neighbours[: args.top])
 
 
-def _of_image(shards: Sequence[str], digest: str, args: argparse.Namespace) -> tuple[None, "npt.NDArray[np.float32]"]:
-    """Returns the vector of an image, which may be in the runs or not."""
+def _vector(shards: Sequence[str], digest: str, args: argparse.Namespace) -> "npt.NDArray[np.float32]":
+    """Returns the vector of --image, which may be in the runs or not."""
     from pipeline.search import query
 
     encoded = query.read(args.image, args.billing_project)
     embed = query.embedder(shards, digest, args.model, args.billing_project)
     try:
-        return None, embed(encoded)
+        return embed(encoded)
     except ValueError as error:
         raise ValueError(f"--image {args.image!r}: {one_line(error)}") from error
 
 
-def _stored(shards: Sequence[str], digest: str, args: argparse.Namespace) -> tuple[bytes, "npt.NDArray[np.float32]"]:
-    """Returns the key of an image of the runs as they have it, and its vector; a local path may be relative."""
-    from pipeline.search import query
-
-    own = keys.of_uri(args.key)
-    try:
-        return own, query.stored(shards, digest, own)
-    except ValueError:
-        absolute = keys.of_uri(flags.absolute(args.key))
-        if absolute == own:
-            raise
-        return absolute, query.stored(shards, digest, absolute)
-
-
-def _table(args: argparse.Namespace, neighbours: Sequence["Neighbour"]) -> str:
-    rows = [f"{neighbour.cosine:.4f}  {keys.text(neighbour.key)}" for neighbour in neighbours]
+def _table(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"]) -> str:
+    rows = [f"{neighbour.cosine:.4f}  {names.whole(neighbour.key)}" for neighbour in neighbours]
     return "\n".join(["cosine  image", *rows])
 
 
-def _json(args: argparse.Namespace, neighbours: Sequence["Neighbour"]) -> str:
-    found = [{"key": keys.uri(neighbour.key), "cosine": neighbour.cosine} for neighbour in neighbours]
-    return json.dumps({"query": args.image or args.key, "neighbours": found}, indent=2)
+def _json(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"]) -> str:
+    facts = [{"key": keys.uri(neighbour.key), "cosine": neighbour.cosine} for neighbour in neighbours]
+    return json.dumps({"query": keys.uri(image), "neighbours": facts}, indent=2)
 
 
-def _html(args: argparse.Namespace, neighbours: Sequence["Neighbour"]) -> str:
+def _html(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"]) -> str:
     from pipeline.search import page
 
-    return page.result(args.image or args.key, neighbours, args.billing_project)
+    return page.result(image, neighbours, args.billing_project)
 
 
 _FORMATS = {"table": _table, "json": _json, "html": _html}

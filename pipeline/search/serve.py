@@ -4,20 +4,23 @@ It listens on 127.0.0.1. A page of another site that the browser shows meanwhile
 host, from another origin or from another site are refused. It serves pictures of rows of the index, and no paths.
 """
 
+import contextlib
 import http.server
 import json
+import sys
 import urllib.parse
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from pipeline.search import page, query, thumbnails
+from pipeline.search import names, page, query, thumbnails
 from pipeline.search.index import Index
-from transforms import keys
+from pipeline.search.nearest import Neighbour
 from transforms.one_line import one_line
 
 _HOST = "127.0.0.1"
 _MAX_IMAGE_BYTES = 64 * 2**20
+_MAX_DIGITS = 18  # of a number in a request
 _NEIGHBOURS = 60
 # Seconds without a byte from a browser.
 _TIMEOUT = 30
@@ -32,17 +35,17 @@ def serve(shards: Sequence[str], port: int, handle: str | None, billing_project:
       handle, billing_project: see query.embedder.
 
     Raises:
-      ValueError: if the vectors cannot be read, or their model is another one now.
-      OSError: if the port is in use.
+      ValueError: if the vectors cannot be read, their model is another one now, or the port cannot be had.
     """
     index = Index(shards)
-    server = Server(port, index, query.embedder(shards, index.digest, handle, billing_project), billing_project)
-    with server:
+    embed = query.embedder(shards, index.digest, handle, billing_project)
+    try:
+        server = Server(port, index, embed, billing_project)
+    except OSError as error:
+        raise ValueError(f"--port {port}: {error.strerror}: expected one that is free") from error
+    with server, contextlib.suppress(KeyboardInterrupt):
         print(f"{server.url} shows {len(index):,} images; Ctrl-C ends it", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return "ended"
+        server.serve_forever()
     return "ended"
 
 
@@ -62,6 +65,11 @@ class Server(http.server.ThreadingHTTPServer):
         self.hosts = {f"{name}:{self.server_port}" for name in (_HOST, "localhost")}
         self.url = f"http://{_HOST}:{self.server_port}"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Prints the error of a request, unless its browser has gone: the page asks no further for what is outdated."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     def neighbours(self, row: int | None) -> dict[str, Any]:
         """Returns the neighbours of a row; without one, some images of the runs.
 
@@ -79,13 +87,13 @@ class Server(http.server.ThreadingHTTPServer):
         """Returns the neighbours of an encoded image. Raises ValueError if it cannot be decoded."""
         return self._answer(self.index.nearest(self.embed(encoded), _NEIGHBOURS))
 
-    def _answer(self, near: Sequence[Any]) -> dict[str, Any]:
+    def _answer(self, near: Sequence[Neighbour[int]]) -> dict[str, Any]:
         described = [self._described(each.key, each.cosine) for each in near]
         return {"message": f"the nearest of {len(self.index):,} images", "neighbours": described}
 
     def _described(self, row: int, cosine: float | None = None) -> dict[str, Any]:
         key = self.index.key(row)
-        return {"row": row, "key": keys.text(key), "name": thumbnails.name(key), "cosine": cosine}
+        return {"row": row, "key": names.whole(key), "name": names.last_part(key), "cosine": cosine}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -97,7 +105,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         path, _, text = self.path.partition("?")
         rows = urllib.parse.parse_qs(text).get("row", [])
-        row = int(rows[0]) if rows and rows[0].isdecimal() and len(rows[0]) < 20 else None
+        row = int(rows[0]) if rows and rows[0].isdecimal() and len(rows[0]) <= _MAX_DIGITS else None
         try:
             if path == "/":
                 self._send("text/html; charset=utf-8", page.searching(len(self.server.index)).encode())
@@ -116,8 +124,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if self.path != "/search":
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-        elif not length.isdecimal() or not 0 < int(length) <= _MAX_IMAGE_BYTES:
+        elif not length.isdecimal() or len(length) > _MAX_DIGITS or int(length) > _MAX_IMAGE_BYTES:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected an image of at most {_MAX_IMAGE_BYTES} bytes")
+        elif int(length) == 0:
+            self._refuse(HTTPStatus.BAD_REQUEST, "the file is empty")
         else:
             try:
                 answer = self.server.search(self.rfile.read(int(length)))

@@ -5,7 +5,6 @@ import io
 
 from PIL import Image
 
-from transforms import keys
 from transforms.images import decoding
 from transforms.records import ImageRef
 from transforms.storage import read_image
@@ -32,8 +31,3 @@ def picture(key: bytes, side: int, billing_project: str | None = None) -> Image.
         return Image.fromarray(decoding.decode(encoded, (side, side), "crop").pixels)
     except Exception:  # noqa: BLE001 - each storage client has its own errors; a page shows the name alone
         return None
-
-
-def name(key: bytes) -> str:
-    """Returns the last part of a key, for people."""
-    return keys.text(key).rstrip("/").rpartition("/")[2]

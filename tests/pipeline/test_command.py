@@ -1,6 +1,10 @@
 """pipeline.command: exit codes, and errors in one line."""
 
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +84,27 @@ def test_an_interruption(capfd, number, code):
 
     assert run([], work) == code
     assert capfd.readouterr() == ("", "count_images: interrupted: nothing half-done is left\n")
+
+
+_PRINTS = """
+import sys
+from pipeline import command
+flags = command.parser("count_images", "Counts images.", "")
+sys.exit(command.run(flags, [], lambda args: ("image" * {length}, {code})))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [command.DONE, command.FAILED])
+@pytest.mark.parametrize("length", [1, 10**6], ids=["fits into the buffer", "is longer than it"])
+def test_a_reader_that_has_gone_ends_the_command_quietly(length, code):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        script = _PRINTS.format(length=length, code=code)
+        root = Path(__file__).parents[2]
+        done = subprocess.run([sys.executable, "-c", script], stdout=stdout, stderr=subprocess.PIPE, cwd=root)
+    assert (done.returncode, done.stderr) == (code, b"")
 
 
 def test_help_has_the_examples_as_they_are_written(capfd):

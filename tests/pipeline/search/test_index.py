@@ -27,7 +27,7 @@ def test_of_a_key_that_comes_again_the_last_vector_counts(tmp_path):
     earlier = [outputs.embedding(b"a", 1), outputs.embedding(b"b", 2)]
     index = _index(tmp_path, earlier, [outputs.embedding(b"a", 3)])
     assert len(index) == 2
-    neighbours = index.nearest(outputs.embedding(b"", 1).vector, 2)
+    neighbours = index.nearest(outputs.embedding(b"", 1).vector, 60)
     assert sorted(index.key(each.key) for each in neighbours) == [b"a", b"b"]
     cosines = {index.key(each.key): each.cosine for each in neighbours}
     one, other = outputs.embedding(b"", 1).vector, outputs.embedding(b"", 3).vector

@@ -1,6 +1,9 @@
 """The command over runs: by image and by key, in each format, over several runs, and what it refuses."""
 
 import json
+import re
+import shlex
+import socket
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,48 @@ def test_the_last_run_counts(tmp_path, capfd):
     assert (first["key"], second["key"]) == ("c", "b") and first["cosine"] == pytest.approx(1.0)
 
 
+HOSTILE = [
+    b"/photos/a\n0.9999  /photos/forged.jpg",
+    b"/photos/\x1b[31mred\x1b]0;title\x07.jpg",
+    b"/photos/caf\xe9.jpg",
+    "/photos/9.41\u202fAM.jpg".encode(),
+]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Path:
+    """The output of a run over names with ends of lines, escape sequences and other characters that are not shown."""
+    stored = [outputs.embedding(key, seed) for seed, key in enumerate([b"/photos/plain.jpg", *HOSTILE])]
+    return outputs.write_run(tmp_path_factory.mktemp("out"), stored)
+
+
+def test_no_name_forges_a_row_or_reaches_the_terminal(hostile, capfd):
+    _, out, _ = _search(capfd, "--embeddings", hostile, "--key", "/photos/plain.jpg")
+    rows = out.splitlines()
+    assert len(rows) == 1 + len(HOSTILE) and all(row.isprintable() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("result_format", "printed"), [("table", r"\d  (.*)"), ("json", r'"key": "(.*)"')], ids=["table", "json"]
+)
+def test_a_key_is_taken_as_the_result_prints_it(hostile, capfd, result_format, printed):
+    def search(key):
+        code, out, _ = _search(capfd, "--embeddings", hostile, "--key", key, "--format", result_format)
+        assert code == 0
+        return set(re.findall(printed, out))
+
+    others = search("/photos/plain.jpg")
+    assert len(others) == len(HOSTILE)
+    for key in others:
+        assert search(key) == others - {key} | {"/photos/plain.jpg"}
+
+
+def test_the_page_names_an_image_as_the_table_does(hostile, capfd):
+    for key in (r"/photos/caf\xe9.jpg", "/photos/caf\udce9.jpg"):
+        _, out, _ = _search(capfd, "--embeddings", hostile, "--key", key, "--format", "html")
+        assert r"<h1>Neighbours of /photos/caf\xe9.jpg</h1>" in out
+
+
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
@@ -100,7 +145,26 @@ def test_what_is_refused_in_one_line(run, capfd, flags, error):
     assert (code, out, err.count("\n")) == (2, "", 1) and error in err
 
 
-def test_another_model_is_refused_with_the_one_that_fits(photos, tmp_path, capfd):
+def test_a_port_in_use_is_refused_in_one_line(run, capfd):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = _search(capfd, "--embeddings", run, "--serve", "--port", port)
+    assert (code, out, err) == (2, "", f"search: --port {port}: Address already in use: expected one that is free\n")
+
+
+def test_a_wrong_model_is_refused_with_the_flag_that_fits(photos, tmp_path, capfd):
+    flags = ("--resize_mode", "crop", "--image_size", "96x96", "--normalize")
+    assert run_pipeline(tmp_path / "out", "--input", photos, *flags).code == 0
+    command = ("--embeddings", tmp_path / "out", "--image", photos / "00003.jpg")
+    code, _, err = _search(capfd, *command, "--model", "mobilenet")
+    assert code == 2 and err.count("\n") == 1
+    printed = err.strip().rpartition("; the run had it by ")[2]
+    assert printed == "--model efficientnet_lite0"
+    code, out, _ = _search(capfd, *command, *shlex.split(printed))
+    assert code == 0 and out.splitlines()[1] == f"1.0000  {photos / '00003.jpg'}"
+
+
+def test_a_model_that_has_changed_is_refused_with_its_digest(photos, tmp_path, capfd):
     assert run_pipeline(tmp_path / "out", "--input", photos, "--image_size", "96x96").code == 0
     report = next((tmp_path / "out" / "runs").glob("*.json"))
     content = json.loads(report.read_text())
@@ -108,8 +172,8 @@ def test_another_model_is_refused_with_the_one_that_fits(photos, tmp_path, capfd
     report.write_text(json.dumps(content))
     code, _, err = _search(capfd, "--embeddings", tmp_path / "out", "--image", photos / "00003.jpg")
     assert code == 2 and err.count("\n") == 1
-    assert "'efficientnet_lite0' is another model now; the vectors have the digest " in err
-    assert "--model efficientnet_lite0 --image_size 128x128" in err
+    assert "'efficientnet_lite0' is another model now; the model of the vectors has the digest " in err
+    assert err.endswith(f"{content['model']['digest']}: give its place as --model HANDLE\n")
 
 
 def test_vectors_of_two_models_are_refused(photos, tmp_path, capfd):

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.search import page
 from tests import data_generation as data
+from tests import outputs
 
 IMAGES = 5
 
@@ -47,6 +48,13 @@ def test_the_neighbours_of_a_row_and_of_an_image(server, photos):
     assert first["name"] == "00002.jpg" and first["cosine"] > 0.9999
 
 
+def test_the_names_of_rows_hide_nothing(tmp_path, start):
+    key = "/photos/a\n\u202egpj.exe".encode()
+    outputs.write_run(tmp_path, [outputs.embedding(key, 1)])
+    (row,) = start(tmp_path, None).neighbours(None)["neighbours"]
+    assert row["key"] == r"/photos/a\n\u202egpj.exe" and row["name"] == r"a\n\u202egpj.exe"
+
+
 def test_a_thumbnail(server):
     response, content = _ask(server, "/thumbnail?row=0")
     assert response.headers["Content-Type"] == "image/jpeg" and content[:2] == b"\xff\xd8"
@@ -60,7 +68,7 @@ def test_a_thumbnail(server):
         ("/thumbnail?row=/etc/passwd", 404),
         ("/thumbnail?row=-1", 404),
         (f"/thumbnail?row={IMAGES}", 404),
-        (f"/neighbours?row={10**18}", 404),
+        (f"/neighbours?row={10**18 - 1}", 404),
         ("/thumbnail?key=/etc/passwd", 404),
     ],
 )
@@ -96,11 +104,21 @@ def test_its_own_names_and_origin_are_taken(server):
     assert server.server_address[0] == "127.0.0.1"
 
 
+@pytest.mark.parametrize(("error", "is_shown"), [(BrokenPipeError, False), (RuntimeError, True)])
+def test_a_browser_that_has_gone_is_no_error(server, capfd, error, is_shown):
+    try:
+        raise error
+    except error:
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert bool(capfd.readouterr().err) == is_shown
+
+
 @pytest.mark.parametrize(
     ("body", "length", "status", "error"),
     [
         (b"no image", None, 400, "expected one of jpeg"),
-        (b"", None, 413, "expected an image of at most"),
+        (b"", None, 400, "the file is empty"),
+        (b"x", "9" * 5000, 413, "expected an image of at most"),
         (b"x", str(2**40), 413, "expected an image of at most"),
         (b"x", "-1", 413, "expected an image of at most"),
     ],

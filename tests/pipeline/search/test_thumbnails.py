@@ -27,7 +27,3 @@ def test_none_of_what_cannot_be_read_or_is_no_image(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no image")
     for uri in (f"{tmp_path}/a.jpg", f"{tmp_path}/none.jpg", f"{tmp_path}/a.tar#1.jpg", ""):
         assert thumbnails.jpeg(keys.of_uri(uri)) is None
-
-
-def test_the_name_of_a_key():
-    assert thumbnails.name(b"gs://bucket/photos/caf\xe9.jpg") == r"caf\xe9.jpg"
