@@ -94,7 +94,7 @@ def test_planted_drift_is_called_by_name(run, photographs, tmp_path):
         run.output, "--input", photographs, "--run_id", "second", "--reprocess", "--max_failure_rate=1"
     )
     page = page_of(again, "second")
-    assert warnings_of(page) == ["Drift since the previous run"]
+    assert warnings_of(page) == ["Drift since an earlier run"]
     assert "Since the run first the mean vector moved by" in page and "The images are darker" in page
 
 

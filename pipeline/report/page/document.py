@@ -37,7 +37,7 @@ def html(facts: RunFacts) -> str:
     similar = cosines(sample.vectors)
     near = nearest(similar)
     own = drift.statistics(sample, report["model"]["digest"], near)
-    moved = drift.between(facts.previous_statistics, own) if facts.previous_statistics and own else None
+    moved = drift.between(facts.compared_statistics, own) if facts.compared_statistics and own else None
     spread_of_sample = spread(sample.vectors, similar)
     warnings = concerns(facts, spread_of_sample, moved)
     sections = [

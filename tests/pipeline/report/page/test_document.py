@@ -55,8 +55,8 @@ def test_drift_between_two_pages():
     facts = run_facts.facts()
     before = document.statistics(document.html(facts))
     dark = dataclasses.replace(facts.sample, brightness=70.0)
-    page = document.html(dataclasses.replace(facts, sample=dark, previous=facts.report, previous_statistics=before))
-    assert "Drift since the previous run" in page and "The images are darker" in page
+    page = document.html(dataclasses.replace(facts, sample=dark, compared_run="a", compared_statistics=before))
+    assert "Drift since an earlier run" in page and "The images are darker" in page
 
 
 def test_a_page_without_images():
