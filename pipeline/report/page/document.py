@@ -32,7 +32,10 @@ _SECTIONS = {
 
 
 def html(facts: RunFacts) -> str:
-    """Returns the page of a run, below MAX_BYTES in UTF-8 whatever the size of the run."""
+    """Returns the page of a run, below MAX_BYTES in UTF-8 whatever the size of the run.
+
+    Everything but the thumbnails of the sample is bounded, and they get what that leaves.
+    """
     report, sample = facts.report, facts.sample
     similar = cosines(sample.vectors)
     near = nearest(similar)
@@ -78,12 +81,12 @@ def _document(facts: RunFacts, body: str, own: Statistics | None) -> str:
         f'<a href="#{name}">{label}</a>' for name, label in _SECTIONS.items() if f'<section id="{name}"' in body
     )
     stored = f"{own.to_json().join(_STATISTICS)}\n" if own else ""
-    return _framed(
-        f"Run {escape.text(facts.report['run_id'])}",
-        f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}',
-        f"{_CSS}\n{pictures.style(facts.sample)}\n",
-        f"{stored}<script>{_JS}</script>\n",
-    )
+    title = f"Run {escape.text(facts.report['run_id'])}"
+    whole = f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}'
+    scripts = f"{stored}<script>{_JS}</script>\n"
+    without_pictures = len(_framed(title, whole, _CSS, scripts).encode())
+    rules = pictures.style(facts.sample, MAX_BYTES - without_pictures - len("\n") - 1)
+    return _framed(title, whole, f"{_CSS}\n{rules}", scripts)
 
 
 def _framed(title: str, body: str, css: str, scripts: str) -> str:
