@@ -20,6 +20,8 @@ from pipeline.report.page.principal_components import plane
 MAX_BYTES = 5_000_000
 
 _CSS, _JS = ((resources.files("pipeline.report.page") / name).read_text() for name in ("page.css", "page.js"))
+# In a square, for a model that takes no squares.
+_WHOLE_PICTURES = ".t { background-size: contain; }\n"
 _STATISTICS = '<script type="application/json" id="statistics">', "</script>"
 _SECTIONS = {
     "failures": "Failures",
@@ -84,9 +86,9 @@ def _document(facts: RunFacts, body: str, own: Statistics | None) -> str:
     title = f"Run {escape.text(facts.report['run_id'])}"
     whole = f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}'
     scripts = f"{stored}<script>{_JS}</script>\n"
-    without_pictures = len(_framed(title, whole, _CSS, scripts).encode())
-    rules = pictures.style(facts.sample, MAX_BYTES - without_pictures - len("\n") - 1)
-    return _framed(title, whole, f"{_CSS}\n{rules}", scripts)
+    css = _CSS if len(set(facts.report["model"]["image_size"])) == 1 else f"{_CSS}{_WHOLE_PICTURES}"
+    rules = pictures.style(facts.sample, MAX_BYTES - 1 - len(_framed(title, whole, css, scripts).encode()))
+    return _framed(title, whole, f"{css}{rules}", scripts)
 
 
 def _framed(title: str, body: str, css: str, scripts: str) -> str:

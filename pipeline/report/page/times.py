@@ -80,7 +80,8 @@ def _stages(report: Mapping[str, Any]) -> str:
     return (
         '<h3>What the threads did</h3><table><thead><tr><th scope="col">stage</th><th scope="col">busy</th>'
         '<th scope="col">mean</th><th scope="col">longest</th>'
-        f'<th scope="col">when, of {duration(elapsed)}</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<th scope="col">when, of {duration(elapsed).replace(" s", "&nbsp;s")}</th></tr></thead><tbody>{rows}</tbody>'
+        "</table>"
         '<p class="note">Busy is the sum over all threads, which work at the same time. Mean and longest are of one '
         "image, file or list. Images that share a call have equal parts of its time.</p>"
     )

@@ -75,6 +75,13 @@ def test_a_page_of_one_image():
     assert "1 images" not in text and 'href="#map"' not in text
 
 
+def test_pictures_of_a_model_that_takes_no_squares_are_whole():
+    model = run_facts.report()["model"]
+    assert "background-size: contain" not in document.html(run_facts.facts())
+    wide = run_facts.report(model=model | {"image_size": [32, 64]})
+    assert "background-size: contain" in document.html(run_facts.facts(report=wide))
+
+
 @pytest.mark.parametrize(
     ("characters", "dimension"),
     [
@@ -131,6 +138,23 @@ def test_in_a_browser_nothing_fails_and_nothing_leaves_the_file(page, scheme, wi
         assert opened.title() == "Run 20261128T224954Z-998d1cf586dd"  # the hostile name has not run
         assert opened.locator("img[src=x]").count() == 0
         assert opened.locator("#images b").first.inner_text() == run_facts.HOSTILE
+
+
+@pytest.mark.slow
+def test_in_a_browser_numbers_are_on_one_line_on_a_narrow_screen(tmp_path):
+    phases = run_facts.report()["phases"] | {"work": 5998.0}
+    report = run_facts.report(images_per_second=12345.6, elapsed_seconds=5999.0, phases=phases)
+    (tmp_path / "run.html").write_text(document.html(run_facts.facts(report=report)))
+    with browser.page(width=320) as opened:
+        opened.goto((tmp_path / "run.html").as_uri())
+        broken = """elements => elements.filter(each => {
+            const lines = document.createRange();
+            lines.selectNodeContents(each);
+            return new Set([...lines.getClientRects()].map(line => line.top)).size > 1;
+        }).map(each => each.textContent)"""
+        assert opened.locator(".value, .legend b").count() > 8
+        assert opened.locator(".value, .legend b").evaluate_all(broken) == []
+        assert opened.evaluate("document.documentElement.scrollWidth") == 320
 
 
 @pytest.mark.slow
