@@ -47,7 +47,7 @@ def _read(output: str, run_id: str) -> RunReport | None:
     try:
         return run_report.read(output, run_id)
     except (ValueError, OSError) as error:
-        _LOG.warning("a report is not compared with: %s", error)
+        _LOG.warning("a report is passed over: %s", error)
         return None
 
 

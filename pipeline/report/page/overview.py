@@ -17,8 +17,12 @@ def headline(counts: Mapping[str, int]) -> str:
     vectors = counts["embedded"] + counts["reused"] + counts["duplicate"]
     if not listed:
         return "No image was listed."
+    if listed == 1:
+        return (
+            "The image has its vector." if vectors else "The image failed." if failed else "The image had its vector."
+        )
     if vectors == listed:
-        return f"All {listed:,} images have their vectors." if listed > 1 else "The image has its vector."
+        return f"All {listed:,} images have their vectors."
     parts = [f"{vectors:,} of {listed:,} images got a vector"]
     if skipped:
         parts.append(f"{skipped:,} had one already")
