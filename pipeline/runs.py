@@ -5,9 +5,10 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline import command, flags
+from transforms.one_line import one_line, printable
 
 if TYPE_CHECKING:
     from pipeline.report.page.drift import Statistics
@@ -17,7 +18,7 @@ _EXAMPLES = """\
   python -m pipeline.runs --output vectors
   python -m pipeline.runs --output gs://bucket/vectors --last 30 --format html > runs.html
 
-exit code: 0 done; 2 a flag is wrong, or there is no run.
+exit code: 0 done; 2 a flag is wrong, or there is no run whose report can be read.
 """
 
 # Column → its heading.
@@ -44,7 +45,8 @@ class Row:
       failure_rate: of those listed.
       images_per_second, seconds: as in its report.
       model: the name of its model, and the first eight characters of the digest.
-      shift, overlap: the drift since the run before in the output, see drift.Drift; None if it was not measured.
+      shift, overlap: the drift since the latest run before with the same model and enough images in its page, see
+        drift.Drift; None if it was not measured.
       drifted: whether that is more than chance.
     """
 
@@ -68,12 +70,12 @@ class Row:
         if self.drifted:
             drift["shift"] += " !"
         return {
-            "run": self.run,
+            "run": printable(self.run),
             **{name: f"{facts[name]:,}" for name in ("listed", "new")},
             "failed": f"{self.failed:,} ({self.failure_rate:.1%})" if self.failed else "0",
             "images_per_second": f"{self.images_per_second:,.1f}",
             "seconds": f"{self.seconds:,.0f}",
-            "model": self.model,
+            "model": printable(self.model),
             **drift,
         }
 
@@ -98,39 +100,51 @@ def _parser() -> command.Parser:
 def _work(args: argparse.Namespace) -> str:
     if not args.output:
         raise ValueError("--output: expected the directory that runs wrote to")
+    from pipeline.report import earlier_runs
+
     output = flags.absolute(args.output)
-    rows = _rows(output, _reports(output)[-args.last - 1 :])[-args.last :]
+    reports = _reports(output, args.screen)
+    rows = _rows(output, reports[-args.last - earlier_runs.MOST :])[-args.last :]
     return _FORMATS[args.format](rows)
 
 
-def _reports(output: str) -> list["RunReport"]:
-    """Returns the reports of all runs in an output, the earliest first."""
+def _reports(output: str, screen: TextIO) -> list["RunReport"]:
+    """Returns the reports of all runs in an output, the earliest first; the screen names files that are none."""
     from pipeline.report import run_report
-    from transforms.one_line import one_line
     from transforms.storage import files
 
     try:
         paths = [metadata.path for metadata in files.match(f"{output}/runs/*.json")]
     except Exception as error:  # each storage client has its own errors
         raise ValueError(f"--output {output!r} cannot be listed: {one_line(error)}") from error
-    run_ids = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
-    reports = [report for run_id in run_ids if (report := run_report.read(output, run_id))]
+    reports = []
+    for run_id in (path.rpartition("/")[2].removesuffix(".json") for path in paths):
+        try:
+            report = run_report.read(output, run_id)
+        except (ValueError, OSError) as error:
+            screen.write(printable(f"runs: skips {run_id}: {one_line(error)}") + "\n")
+            continue
+        reports += [report] if report else []
     if not reports:
-        raise ValueError(f"--output {output!r}: no runs/*.json there: expected the directory that runs wrote to")
+        what = "none of its runs/*.json can be read" if paths else "no runs/*.json there"
+        raise ValueError(f"--output {output!r}: {what}: expected the directory that runs wrote to")
     return sorted(reports, key=lambda report: (report.started_at, report.run_id))
 
 
 def _rows(output: str, reports: Sequence["RunReport"]) -> list[Row]:
-    """Returns the rows of runs, each with its drift since the one before it among them."""
+    """Returns the rows of runs, each with its drift since an earlier one among them."""
     from pipeline.report.page import drift
 
-    rows, before = [], None
+    rows = []
+    latest: dict[str, Statistics] = {}  # digest of a model → of its latest run
     for report in reports:
         row, now = _row(report), _statistics(output, report.run_id)
+        before = latest.get(now.digest) if now else None
         if before and now and (moved := drift.between(before, now)):
             row = dataclasses.replace(row, shift=moved.shift, overlap=moved.overlap, drifted=moved.is_significant)
         rows.append(row)
-        before = now
+        if now and now.can_be_compared:
+            latest[now.digest] = now
     return rows
 
 
@@ -150,12 +164,12 @@ def _row(report: "RunReport") -> Row:
 
 
 def _statistics(output: str, run_id: str) -> "Statistics | None":
-    """Returns the statistics in the page of a run; None if it has no page, or a broken one."""
+    """Returns the statistics in the page of a run; None if it has no page that can be read."""
     from pipeline.report import page_file
 
     try:
         return page_file.statistics(output, run_id)
-    except ValueError:
+    except (ValueError, OSError):
         return None
 
 
@@ -180,7 +194,7 @@ def _json(rows: Sequence[Row]) -> str:
 def _html(rows: Sequence[Row]) -> str:
     from pipeline.report.page import runs_page
 
-    return runs_page.html(_COLUMNS, [row.cells() for row in rows], [row.run for row in rows if row.drifted])
+    return runs_page.html(_COLUMNS, [row.cells() for row in rows], [row.cells()["run"] for row in rows if row.drifted])
 
 
 _FORMATS = {"table": _table, "json": _json, "html": _html}

@@ -84,7 +84,12 @@ def test_the_page_of_a_run_in_a_browser(run):
 
 
 def test_planted_drift_is_called_by_name(run, photographs, tmp_path):
-    """Half of the images have a third of their light. Their names are the same, so both samples hold them."""
+    """Half of the images have a third of their light. Their names are the same, so both samples hold them.
+
+    A run in between has nothing to embed, and its page no statistics.
+    """
+    idle = run_pipeline(run.output, "--input", photographs, "--run_id", "idle", "--max_failure_rate=1")
+    assert f"{4 * len(PHOTOGRAPHS)} had one already" in page_of(idle, "idle")
     for number, path in enumerate(sorted(photographs.glob("*[a-z].jpg"))):
         if path.name == run_facts.HOSTILE or number % 2:
             continue
@@ -94,7 +99,7 @@ def test_planted_drift_is_called_by_name(run, photographs, tmp_path):
         run.output, "--input", photographs, "--run_id", "second", "--reprocess", "--max_failure_rate=1"
     )
     page = page_of(again, "second")
-    assert warnings_of(page) == ["Drift since the previous run"]
+    assert warnings_of(page) == ["Drift since an earlier run"]
     assert "Since the run first the mean vector moved by" in page and "The images are darker" in page
 
 

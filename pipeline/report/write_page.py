@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import logging
-import shlex
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,16 +10,16 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.options import EmbedConfig
-from pipeline.report import page_file, run_report, sampling
+from pipeline.report import earlier_runs, run_report, sampling, try_again
 from pipeline.report.page import document
-from pipeline.report.page.drift import Statistics
 from pipeline.report.page.facts import FailedImage, RunFacts, Sample
-from pipeline.report.page.failed_images import MAX_EXAMPLES
+from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_PICTURES
 from pipeline.report.run_report import RunReport
 from transforms import failures
 from transforms.decode import STAGE as DECODE
 from transforms.formats import SHARD_FORMATS
 from transforms.images import decoding, thumbnail
+from transforms.models.preprocessing import Preprocessing
 from transforms.records import ImageRef
 from transforms.storage import files, read_image
 
@@ -30,9 +29,6 @@ _LOG = logging.getLogger(__name__)
 # takes no longer than this share of the run.
 _SHARE_FOR_PICTURES = 0.01
 _LEAST_SECONDS_FOR_PICTURES = 0.1
-_PICTURES_OF_FAILURES = 24
-# A report may be broken. Then one before it may do.
-_TRIED_REPORTS = 3
 
 
 @dataclasses.dataclass(eq=False)
@@ -90,28 +86,22 @@ def with_page_of_last_attempt(config: EmbedConfig, report: RunReport) -> RunRepo
 
 
 def run_facts(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> RunFacts:
-    """Returns what the page of a run shows, with what is stored of the run before."""
-    output = str(config.output)
-    previous = _previous(output, report)
+    """Returns what the page of a run shows, with what is stored of the runs before."""
+    output, failed = str(config.output), sampling.failures(collected)
+    earlier = earlier_runs.before(output, report)
+    compared = earlier_runs.statistics(output, earlier, report.model["digest"])
+    sample = sampling.sample(collected, report.model["dimension"])
     return RunFacts(
         dataclasses.asdict(report),
-        _with_pictures(sampling.sample(collected, report.model["dimension"]), config, report.elapsed_seconds),
-        _with_broken_pictures(sampling.failures(collected), config),
-        command=shlex.join(["python", "run_pipeline.py", *config.argv]),
-        retry=retry_command(config, sampling.failures(collected)),
+        _with_pictures(sample, config, report),
+        _with_broken_pictures(failed, config),
+        command=try_again.same_again(config),
+        retry=try_again.retry(config, failed),
         failure_files=f"{failures.directory(output, report.run_id)}/part-*{failures.SUFFIX}",
-        previous=dataclasses.asdict(previous) if previous else None,
-        previous_statistics=_statistics(output, previous.run_id) if previous else None,
+        previous=dataclasses.asdict(earlier[0]) if earlier else None,
+        compared_run=compared[0] if compared else "",
+        compared_statistics=compared[1] if compared else None,
     )
-
-
-def retry_command(config: EmbedConfig, failed: Sequence[FailedImage]) -> str:
-    """Returns the command line that tries the images again that another try may help; "" if there is none."""
-    if not any(image.retryable for image in failed):
-        return ""
-    if config.input_format in SHARD_FORMATS:
-        return shlex.join(["python", "run_pipeline.py", *config.argv])
-    return shlex.join(["python", "run_pipeline.py", "--retry_failed", *_without_inputs(config.argv)])
 
 
 def _with_digest(report: RunReport, page: bytes) -> RunReport:
@@ -119,58 +109,25 @@ def _with_digest(report: RunReport, page: bytes) -> RunReport:
     return dataclasses.replace(report, files={**report.files, name: hashlib.sha256(page).hexdigest()})
 
 
-def _without_inputs(argv: Sequence[str]) -> Iterable[str]:
-    """Yields the flags that are as they were when the same images are tried again in a run of another name."""
-    left_out = ("--input", "--input_format", "--run_id", "--retry_failed", "--prune", "--reprocess", "--overwrite")
-    takes_value = ("--input", "--input_format", "--run_id")
-    skips = False
-    for argument in argv:
-        name, equals, _ = argument.partition("=")
-        if skips:
-            skips = False
-        elif name in left_out:
-            skips = name in takes_value and not equals
-        else:
-            yield argument
+def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport) -> Sample:
+    """Returns the sample with pictures of images that this run did not decode, as many as the time allows.
 
-
-def _previous(output: str, report: RunReport) -> RunReport | None:
-    """Returns the report of the latest run before this one; None if there is none that can be read."""
-    own = run_report.path(output, report.run_id)
-    others = [each for each in files.match(f"{output}/runs/*.json") if each.path != own]
-    others.sort(key=lambda each: each.last_updated_in_seconds, reverse=True)
-    for each in others[:_TRIED_REPORTS]:
-        try:
-            earlier = run_report.read(output, each.path.rpartition("/")[2].removesuffix(".json"))
-        except (ValueError, OSError):
-            continue
-        if earlier and earlier.started_at < report.started_at:
-            return earlier
-    return None
-
-
-def _statistics(output: str, run_id: str) -> Statistics | None:
-    try:
-        return page_file.statistics(output, run_id)
-    except (ValueError, OSError) as error:
-        _LOG.warning("no drift is computed, because the page of %s cannot be used: %s", run_id, error)
-        return None
-
-
-def _with_pictures(sample: Sample, config: EmbedConfig, elapsed: float) -> Sample:
-    """Returns the sample with pictures of images that this run did not decode, as many as the time allows."""
+    They are decoded as the model's images are, to the same size.
+    """
     missing = [row for row, picture in enumerate(sample.thumbnails) if not picture]
     if not missing or config.input_format in SHARD_FORMATS:
         return sample
     pictures = list(sample.thumbnails)
-    end = time.monotonic() + max(_LEAST_SECONDS_FOR_PICTURES, _SHARE_FOR_PICTURES * elapsed)
+    height, width = report.model["image_size"]
+    resizing = Preprocessing.of_facts(report.model["preprocessing"]).resizing
+    end = time.monotonic() + max(_LEAST_SECONDS_FOR_PICTURES, _SHARE_FOR_PICTURES * report.elapsed_seconds)
     for row in missing:
         if time.monotonic() > end:
             break
         try:
             encoded = read_image.read(ImageRef(sample.keys[row]), config.billing_project).encoded
-            size = thumbnail.SIDE, thumbnail.SIDE
-            pictures[row] = thumbnail.of_pixels(decoding.decode(encoded, size, max_pixels=config.max_pixels).pixels)
+            decoded = decoding.decode(encoded, (height, width), resizing, config.max_pixels)
+            pictures[row] = thumbnail.of_pixels(decoded.pixels)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, and a page does without
             _LOG.info("no picture of %r: %s", sample.keys[row], error)
     return dataclasses.replace(sample, thumbnails=tuple(pictures))
@@ -180,7 +137,7 @@ def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) ->
     """Returns the failures that a page shows, with pictures of those that decode at least in part."""
     seen: dict[tuple[str, str], int] = {}
     shown: list[FailedImage] = []
-    left = _PICTURES_OF_FAILURES
+    left = MAX_PICTURES
     for image in failed:
         group = image.stage, image.error
         seen[group] = seen.get(group, 0) + 1

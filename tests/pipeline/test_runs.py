@@ -1,11 +1,13 @@
 """Runs side by side: the order, the drift between two, and each format."""
 
+import dataclasses
 import json
 
 import pytest
 
 from pipeline import runs
-from tests import browser, outputs
+from pipeline.report.page import document
+from tests import browser, outputs, run_facts
 from tests import data_generation as data
 from tests.running import run_pipeline
 
@@ -50,6 +52,49 @@ def test_a_page_that_is_no_page_counts_as_none(output, capfd):
     for content in (b"\xff<html>", b'<script type="application/json" id="statistics">{}</script>'):
         (output / "runs" / "a.html").write_bytes(content)
         assert [row["shift"] for row in _rows(output, capfd)] == [None, None]
+
+
+def _write_page(output, run_id, sample, digest="d" * 64):
+    model = run_facts.report()["model"] | {"digest": digest}
+    page = document.html(run_facts.facts(report=run_facts.report(model=model), sample=sample))
+    (output / "runs" / f"{run_id}.html").write_text(page)
+
+
+def test_a_run_is_compared_with_the_latest_of_its_model_that_has_images(tmp_path, capfd):
+    """Not with an idle night, nor with one of another model, nor with one of few images."""
+    same, moved = run_facts.sample(40), run_facts.sample(40)
+    moved.vectors[:] += 1
+    pages = [(same, "d" * 64), None, (same, "e" * 64), (run_facts.sample(7), "d" * 64), (moved, "d" * 64)]
+    for number, page in enumerate(pages):
+        _write(tmp_path, f"r{number}", f"2026-01-0{number + 1}T00:00:00+00:00", range(1))
+        if page:
+            _write_page(tmp_path, f"r{number}", *page)
+    rows = _rows(tmp_path, capfd)
+    assert [row["drifted"] for row in rows] == [False] * 4 + [True] and rows[4]["overlap"] > 0
+    assert [row["shift"] for row in rows[:4]] == [None] * 4
+    assert _rows(tmp_path, capfd, "--last", "1") == rows[4:]
+
+
+def test_what_is_no_report_is_skipped_and_named(output, capfd):
+    (output / "runs" / "broken.json").write_text("{")
+    (output / "runs" / "for\u202eeign.json").write_text("[1]")
+    assert runs.main(["--output", str(output), "--format", "json"]) == 0
+    out, err = capfd.readouterr()
+    assert [row["run"] for row in json.loads(out)] == ["b", "a"]
+    first, second = sorted(err.splitlines())
+    assert first.startswith("runs: skips broken: ") and second.startswith(r"runs: skips for\u202eeign: ")
+    for name in "a", "b":
+        (output / "runs" / f"{name}.json").write_text("no report")
+    assert runs.main(["--output", str(output)]) == 2
+    assert "none of its runs/*.json can be read" in capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("form", ["table", "html"])
+def test_the_name_of_a_model_is_printable(tmp_path, capfd, form):
+    model = dataclasses.replace(outputs.MODEL, name="a\u202e\n")
+    _write(tmp_path, "a", "2026-01-02T00:00:00+00:00", range(5), model=model)
+    assert runs.main(["--output", str(tmp_path), "--format", form]) == 0
+    assert r"a\u202e\n dddddddd" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,14 @@ def concerns(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[Conce
     Args:
       facts: of the run.
       spread: of its sample.
-      drift: against the run before; None if the two cannot be compared.
+      drift: against facts.compared_run; None if the two cannot be compared.
     """
     warnings = _of_vectors(spread)
     if facts.previous:
         warnings += _of_failures(facts.report, facts.previous)
         warnings += _of_model(facts.report["model"], facts.previous["model"], facts.previous["run_id"])
-    if drift and drift.is_significant and facts.previous:
-        warnings.append(_of_drift(drift, facts.previous["run_id"]))
+    if drift and drift.is_significant:
+        warnings.append(_of_drift(drift, facts.compared_run))
     return warnings
 
 
@@ -61,7 +61,12 @@ def checked(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[str]:
     else:
         lines.append("There is no earlier run in this output to compare with.")
     if drift:
-        lines.append(f"The mean vector moved by {drift.shift:.2f} of the spread{_chance(drift)}.")
+        lines.append(_movement(drift, facts.compared_run))
+        if drift.is_of_other_images:
+            lines.append(
+                f"This run has other images than {facts.compared_run}, so its mean differs. The {drift.shared} images "
+                "in both samples have the same neighbours: this is no drift."
+            )
     return lines
 
 
@@ -122,11 +127,12 @@ def _of_drift(drift: Drift, run_id: str) -> Concern:
             f" On {drift.shared} images that both samples hold, {drift.overlap:.0%} of the nearest neighbours are the "
             "same."
         )
-    text = (
-        f"Since the run {run_id} the mean vector moved by {drift.shift:.2f} of the spread{_chance(drift)}.{light}"
-        f"{overlap} The images, or what reads them, have changed."
-    )
-    return Concern("Drift since the previous run", text)
+    text = f"{_movement(drift, run_id)}{light}{overlap} The images, or what reads them, have changed."
+    return Concern("Drift since an earlier run", text)
+
+
+def _movement(drift: Drift, run_id: str) -> str:
+    return f"Since the run {run_id} the mean vector moved by {drift.shift:.2f} of the spread{_chance(drift)}."
 
 
 def _chance(drift: Drift) -> str:

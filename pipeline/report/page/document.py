@@ -20,6 +20,8 @@ from pipeline.report.page.principal_components import plane
 MAX_BYTES = 5_000_000
 
 _CSS, _JS = ((resources.files("pipeline.report.page") / name).read_text() for name in ("page.css", "page.js"))
+# In a square, for a model that takes no squares.
+_WHOLE_PICTURES = ".t { background-size: contain; }\n"
 _STATISTICS = '<script type="application/json" id="statistics">', "</script>"
 _SECTIONS = {
     "failures": "Failures",
@@ -32,12 +34,15 @@ _SECTIONS = {
 
 
 def html(facts: RunFacts) -> str:
-    """Returns the page of a run, below MAX_BYTES in UTF-8 whatever the size of the run."""
+    """Returns the page of a run, below MAX_BYTES in UTF-8 whatever the size of the run.
+
+    Everything but the thumbnails of the sample is bounded, and they get what that leaves.
+    """
     report, sample = facts.report, facts.sample
     similar = cosines(sample.vectors)
     near = nearest(similar)
     own = drift.statistics(sample, report["model"]["digest"], near)
-    moved = drift.between(facts.previous_statistics, own) if facts.previous_statistics and own else None
+    moved = drift.between(facts.compared_statistics, own) if facts.compared_statistics and own else None
     spread_of_sample = spread(sample.vectors, similar)
     warnings = concerns(facts, spread_of_sample, moved)
     sections = [
@@ -78,12 +83,12 @@ def _document(facts: RunFacts, body: str, own: Statistics | None) -> str:
         f'<a href="#{name}">{label}</a>' for name, label in _SECTIONS.items() if f'<section id="{name}"' in body
     )
     stored = f"{own.to_json().join(_STATISTICS)}\n" if own else ""
-    return _framed(
-        f"Run {escape.text(facts.report['run_id'])}",
-        f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}',
-        f"{_CSS}\n{pictures.style(facts.sample)}\n",
-        f"{stored}<script>{_JS}</script>\n",
-    )
+    title = f"Run {escape.text(facts.report['run_id'])}"
+    whole = f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}'
+    scripts = f"{stored}<script>{_JS}</script>\n"
+    css = _CSS if len(set(facts.report["model"]["image_size"])) == 1 else f"{_CSS}{_WHOLE_PICTURES}"
+    rules = pictures.style(facts.sample, MAX_BYTES - 1 - len(_framed(title, whole, css, scripts).encode()))
+    return _framed(title, whole, f"{css}{rules}", scripts)
 
 
 def _framed(title: str, body: str, css: str, scripts: str) -> str:

@@ -21,6 +21,10 @@ from transforms.keys import hashed
 _TIMES_CHANCE = 2.0
 _LEAST_SHIFT = 0.05
 _LEAST_IMAGES = 8
+# Below this share of images in common, the samples hold other images. If those in common have the same neighbours, from
+# this overlap on, then the mean moved because of the others alone.
+_SAME_IMAGES = 0.9
+_SAME_NEIGHBOURS = 0.95
 # The same of the brightness, of 255. Photographs differ by about this standard deviation among each other.
 _LEAST_CHANGE_OF_LIGHT = 10.0
 _BRIGHTNESS_SPREAD = 45.0
@@ -48,6 +52,11 @@ class Statistics:
     brightness: float | None
     keys: tuple[str, ...]
     nearest: npt.NDArray[np.intp]
+
+    @property
+    def can_be_compared(self) -> bool:
+        """Whether there are enough images, and a spread to measure in."""
+        return self.images >= _LEAST_IMAGES and self.spread > 0
 
     def to_json(self) -> str:
         """Returns all of it in one line of ASCII without `<`, which may stand in a script of a page."""
@@ -98,6 +107,7 @@ class Drift:
       overlap: the mean share of the nearest images that are the same, over the images that both samples hold; None if
         they have too few in common.
       shared: number of images that both samples hold.
+      images: in the larger one of the samples.
       brightness: the mean brightness before and now, 0 to 255; None if it is unknown.
     """
 
@@ -105,12 +115,21 @@ class Drift:
     by_chance: float
     overlap: float | None
     shared: int
+    images: int
     brightness: tuple[float, float] | None
 
     @property
     def is_significant(self) -> bool:
-        """Whether the vectors, or the light of the images, differ by more than chance."""
+        """Whether the vectors, or the light of the images, differ by more than chance and other images explain."""
+        if self.is_of_other_images:
+            return False
         return self.shift > max(_LEAST_SHIFT, _TIMES_CHANCE * self.by_chance) or bool(self.change_of_light)
+
+    @property
+    def is_of_other_images(self) -> bool:
+        """Whether the samples hold different images, and those that both hold have the same neighbours."""
+        has_same_neighbours = self.overlap is not None and self.overlap >= _SAME_NEIGHBOURS
+        return self.shared < _SAME_IMAGES * self.images and has_same_neighbours
 
     @property
     def change_of_light(self) -> str:
@@ -124,14 +143,15 @@ class Drift:
 
 
 def statistics(sample: Sample, digest: str, nearest: npt.NDArray[np.intp]) -> Statistics | None:
-    """Returns what to store of a sample; None if it is empty.
+    """Returns what to store of a sample; None if it is empty, or its vectors are too long for a page.
 
     Args:
       sample: of the run.
       digest: of the model.
       nearest: the rows of the nearest images of each, as neighbours.nearest returns them.
     """
-    if not len(sample):
+    count, dimension = sample.vectors.shape
+    if not count or dimension > _MAX_DIMENSION:
         return None
     wide = sample.vectors.astype(np.float64)
     mean = wide.mean(axis=0)
@@ -144,7 +164,7 @@ def between(before: Statistics, now: Statistics) -> Drift | None:
     """Returns the difference between two samples; None if they are too small, or of different models."""
     if before.digest != now.digest or before.mean.shape != now.mean.shape:
         return None
-    if min(before.images, now.images) < _LEAST_IMAGES or before.spread <= 0:
+    if not before.can_be_compared or now.images < _LEAST_IMAGES:
         return None
     distance = float(np.linalg.norm(now.mean.astype(np.float64) - before.mean))
     overlap, shared = _overlap(before, now)
@@ -152,7 +172,8 @@ def between(before: Statistics, now: Statistics) -> Drift | None:
     brightness = None
     if before.brightness is not None and now.brightness is not None:
         brightness = before.brightness, now.brightness
-    return Drift(distance / before.spread, sum(alone) ** 0.5, overlap, shared, brightness)
+    images = max(before.images, now.images)
+    return Drift(distance / before.spread, sum(alone) ** 0.5, overlap, shared, images, brightness)
 
 
 def _overlap(before: Statistics, now: Statistics) -> tuple[float | None, int]:

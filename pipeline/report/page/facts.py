@@ -68,7 +68,8 @@ class RunFacts:
       retry: the command line that tries failed images again; "" if no other try may help.
       failure_files: where the records of all failures are; "" if nowhere.
       previous: the content of the report of the run before; None if there is none.
-      previous_statistics: of the sample of the run before; None if it has no page.
+      compared_run, compared_statistics: the latest run before with the same model and enough images in its page, and
+        the statistics of them; "" and None if there is none.
     """
 
     report: Mapping[str, Any]
@@ -78,7 +79,8 @@ class RunFacts:
     retry: str = ""
     failure_files: str = ""
     previous: Mapping[str, Any] | None = None
-    previous_statistics: "Statistics | None" = None
+    compared_run: str = ""
+    compared_statistics: "Statistics | None" = None
 
 
 def shown(value: Any) -> str:

@@ -34,20 +34,33 @@ def nearest(similar: npt.NDArray[np.float32], count: int = NEIGHBOURS) -> npt.ND
 
 
 def near_duplicates(similar: npt.NDArray[np.float32], threshold: float = NEAR_DUPLICATE) -> list[list[int]]:
-    """Returns groups of rows, largest first, in which a chain of pairs with a cosine of the threshold joins all.
+    """Returns groups of rows, largest first, in which all pairs have a cosine of the threshold or more.
+
+    The two groups with the largest least cosine between them are joined, again and again (complete linkage). Chains of
+    pairs would join images that have nothing in common.
+
+    Args:
+      similar: cosines, as `cosines` returns them.
+      threshold: the least cosine within a group.
 
     >>> near_duplicates(np.array([[1, 0.1, 0.99], [0.1, 1, 0.2], [0.99, 0.2, 1]], np.float32))
     [[0, 2]]
     """
-    joined = similar >= threshold
-    np.fill_diagonal(joined, False)
-    waiting = {int(row) for row in np.flatnonzero(joined.any(axis=1))}
-    groups = []
-    while waiting:
-        group, edge = set(), {min(waiting)}
-        while edge:
-            group |= edge
-            waiting -= edge
-            edge = {int(row) for row in np.flatnonzero(joined[sorted(edge)].any(axis=0))} - group
-        groups.append(sorted(group))
-    return sorted(groups, key=lambda group: (-len(group), group[0]))
+    least = similar.copy()  # the least cosine between two groups, each at the row of its first member
+    np.fill_diagonal(least, -np.inf)
+    groups = [[row] for row in range(len(least))]
+    closest = least.argmax(axis=1) if groups else np.zeros(0, np.intp)
+    best = least.max(axis=1, initial=-np.inf)
+    while groups and best.max() >= threshold:
+        one = int(best.argmax())
+        two = int(closest[one])
+        groups[one] += groups[two]
+        groups[two] = []
+        joined = np.minimum(least[one], least[two])
+        least[one] = least[:, one] = joined
+        least[two] = least[:, two] = best[two] = -np.inf
+        closest[closest == two] = one
+        stale = (closest == one) & (joined < best)
+        stale[one] = True
+        closest[stale], best[stale] = least[stale].argmax(axis=1), least[stale].max(axis=1)
+    return sorted((sorted(group) for group in groups if len(group) > 1), key=lambda group: (-len(group), group[0]))

@@ -7,6 +7,7 @@ from pipeline.report.page import escape
 from pipeline.report.page.charts import Part, legend, stacked_bar
 from pipeline.report.page.concerns import Concern
 
+_WHOLE = ' class="value"'  # on one line
 _OUTCOMES = ("embedded", "reused", "duplicate", "skipped", "failed")
 
 
@@ -16,8 +17,12 @@ def headline(counts: Mapping[str, int]) -> str:
     vectors = counts["embedded"] + counts["reused"] + counts["duplicate"]
     if not listed:
         return "No image was listed."
+    if listed == 1:
+        return (
+            "The image has its vector." if vectors else "The image failed." if failed else "The image had its vector."
+        )
     if vectors == listed:
-        return f"All {listed:,} images have their vectors." if listed > 1 else "The image has its vector."
+        return f"All {listed:,} images have their vectors."
     parts = [f"{vectors:,} of {listed:,} images got a vector"]
     if skipped:
         parts.append(f"{skipped:,} had one already")
@@ -37,7 +42,10 @@ def header(report: Mapping[str, Any]) -> str:
         ("Model", str(model["name"]).rstrip("/").rpartition("/")[2]),
         ("Dimensions", f"{model['dimension']:,}"),
     ]
-    figures = "".join(f"<div><dt>{name}</dt><dd>{escape.text(value, 40)}</dd></div>" for name, value in rows)
+    figures = "".join(
+        f"<div><dt>{name}</dt><dd{'' if name == 'Model' else _WHOLE}>{escape.text(value, 40)}</dd></div>"
+        for name, value in rows
+    )
     return (
         f'<header><p class="eyebrow">Run <b>{escape.text(report["run_id"])}</b> · {escape.text(started)} UTC</p>'
         f"<h1>{escape.text(headline(counts))}</h1>"

@@ -71,10 +71,17 @@ if (plane) {
     dot.addEventListener("focus", () => show(dot));
     dot.addEventListener("click", () => dot.focus());
   }
+  const keys = {
+    Home: () => dots[0],
+    End: () => dots[dots.length - 1],
+    PageUp: () => dots[dots.indexOf(current) - 1],
+    PageDown: () => dots[dots.indexOf(current) + 1],
+  };
+  for (const [key, direction] of Object.entries(directions)) keys[key] = () => step(current, direction);
   plane.addEventListener("keydown", (event) => {
-    const next = event.key === "Home" ? dots[0] : event.key === "End" ? dots[dots.length - 1]
-      : directions[event.key] && step(current, directions[event.key]);
+    if (!Object.hasOwn(keys, event.key)) return;
+    event.preventDefault();
+    const next = keys[event.key]();
     if (next) next.focus();
-    if (next || directions[event.key]) event.preventDefault();
   });
 }

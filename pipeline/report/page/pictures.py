@@ -15,20 +15,18 @@ from pipeline.report.page.neighbours import NEAR_DUPLICATE
 
 _FIRST_CARDS, _CARDS = 12, 48
 _GROUPS, _MEMBERS = 16, 8
-# Base64 adds a third, and the page has to stay below 5 MB with everything else in it.
-_MAX_THUMBNAIL_BYTES = 1_900_000
 
 
-def style(sample: Sample) -> str:
-    """Returns the rules of the style sheet that hold the thumbnails, as many as the size of a page allows."""
-    rules, total = [], 0
+def style(sample: Sample, max_bytes: int) -> str:
+    """Returns the rules of the style sheet that hold the thumbnails, the first ones that have `max_bytes` in all."""
+    rules, left = [], max_bytes
     for row, thumbnail in enumerate(sample.thumbnails):
-        total += len(thumbnail)
-        if thumbnail and total <= _MAX_THUMBNAIL_BYTES:
-            rules.append(
-                f".t{row}{{background-image:url(data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()})}}"
-            )
-    return "\n".join(rules)
+        content = base64.b64encode(thumbnail).decode()
+        rule = f".t{row}{{background-image:url(data:image/jpeg;base64,{content})}}\n"
+        if thumbnail and len(rule) <= left:
+            rules.append(rule)
+            left -= len(rule)
+    return "".join(rules)
 
 
 def contact_sheet(sample: Sample, similar: npt.NDArray[np.float32], nearest: npt.NDArray[np.intp], vectors: int) -> str:
@@ -44,15 +42,22 @@ def contact_sheet(sample: Sample, similar: npt.NDArray[np.float32], nearest: npt
     first, rest = "".join(cards[:_FIRST_CARDS]), "".join(cards[_FIRST_CARDS:])
     more = f'<details><summary>{len(cards) - _FIRST_CARDS} more</summary><ol class="sheet">{rest}</ol></details>'
     among = f"all {vectors:,}" if vectors == len(sample) else f"a sample of {len(sample):,} of {vectors:,}"
+    note = (
+        f"The five nearest images of each among {among} images of this run, and their cosines. Pictures are as the "
+        "model sees them."
+    )
+    if len(sample) == 1:
+        note = "A single image has no neighbours. The picture is as the model sees it."
     return (
-        f'<section id="images"><h2>Images and their neighbours</h2><p class="note">The five nearest images of each '
-        f"among {among} images of this run, and their cosines. Pictures are as the model sees them.</p>"
+        f'<section id="images"><h2>Images and their neighbours</h2><p class="note">{note}</p>'
         f'<ol class="sheet">{first}</ol>{more if rest else ""}</section>'
     )
 
 
 def near_duplicates(sample: Sample, similar: npt.NDArray[np.float32], groups: Sequence[Sequence[int]]) -> str:
-    """Returns the section of near-duplicates, whose `groups` are rows of the sample."""
+    """Returns the section of near-duplicates, whose `groups` are rows of the sample; "" for a single image."""
+    if len(sample) == 1:
+        return ""
     if not groups:
         return (
             '<section id="duplicates"><h2>Near-duplicates</h2><p class="note">No two of these '
@@ -64,7 +69,7 @@ def near_duplicates(sample: Sample, similar: npt.NDArray[np.float32], groups: Se
     more = f'<p class="note">and {left:,} more groups</p>' if left > 0 else ""
     return (
         f'<section id="duplicates"><h2>Near-duplicates</h2><p class="note">{images:,} of these {len(sample):,} '
-        f"images are in {_number(len(groups), 'group')} with cosines from {NEAR_DUPLICATE} on.</p>"
+        f"images are in {_number(len(groups), 'group')}. All cosines within a group are {NEAR_DUPLICATE} or more.</p>"
         f'<ol class="groups">{shown}</ol>{more}</section>'
     )
 
@@ -76,7 +81,7 @@ def image_map(
     similar: npt.NDArray[np.float32],
     nearest: npt.NDArray[np.intp],
 ) -> str:
-    """Returns the section with the map.
+    """Returns the section with the map; "" for a single image.
 
     Args:
       sample: of the run, not empty.
@@ -84,6 +89,8 @@ def image_map(
       share: of the variance that the map shows.
       similar, nearest: as for the contact sheet.
     """
+    if len(sample) == 1:
+        return ""
     dots = "".join(
         f'<circle role="option" tabindex="{0 if row == 0 else -1}" class="dot" cx="{50 + 46 * x:.2f}%" '
         f'cy="{50 - 46 * y:.2f}%" r="5" data-row="{row}" data-key="{escape.key(sample.keys[row])}" '
@@ -93,7 +100,8 @@ def image_map(
     )
     return (
         f'<section id="map"><h2>Map</h2><p class="note">Similar images lie close together. The plane of the two '
-        f"largest principal components shows {share:.0%} of the variance. Point at a dot, or use the arrow keys.</p>"
+        f'largest principal components shows {share:.0%} of the variance. <span class="on-screen">Point at a dot, or '
+        "use the arrow keys. Page Down and Page Up go through all of them.</span></p>"
         f'<div class="map"><svg id="plane" role="listbox" aria-label="Map of {len(sample):,} images">'
         f'{dots}<g id="marks"></g></svg><div class="panel" id="panel" aria-live="polite">'
         '<span class="t big" id="panel-picture" aria-hidden="true"></span><p><b id="panel-name"></b></p>'

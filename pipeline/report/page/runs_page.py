@@ -22,8 +22,9 @@ def html(headings: Mapping[str, str], rows: Sequence[Mapping[str, str]], marked:
         f'<header><h1>{count}</h1><p class="lead">{drifted}</p></header>\n'
         f'<section><div class="wide" tabindex="0" role="region" aria-label="{count}"><table>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
-        '<p class="note">shift: how far the mean vector moved since the run before, in units of the spread of the '
-        "vectors. overlap: the share of the nearest neighbours that are the same, among images that both samples hold."
+        '<p class="note">shift: how far the mean vector moved, in units of the spread of the vectors, since the latest '
+        "run before with the same model and at least 8 images. overlap: the share of the nearest neighbours that are "
+        "the same, among images that both samples hold."
         "</p></section>",
     )
 

@@ -12,11 +12,14 @@ from pipeline.report.page.overview import duration
 _PHASES = {
     "start_up": "starting",
     "list": "listing",
-    "compare": "comparing with earlier runs",
+    "compare": "comparing images",
     "digest": "finding equal files",
     "work": "reading, decoding, embedding",
     "finish": "finishing",
 }
+
+# Threads wait in them for a whole block of images. A share of one image says nothing.
+_OF_BLOCKS = ("load", "wait", "bundle")
 
 
 def times(report: Mapping[str, Any]) -> str:
@@ -70,14 +73,21 @@ def _stages(report: Mapping[str, Any]) -> str:
     elapsed = report["elapsed_seconds"]
     rows = "".join(
         f'<tr><th scope="row">{escape.text(stage.replace("_", " "), 40)}</th>'
-        f"<td>{duration(seconds.get(stage, 0.0))}</td>"
-        f"<td>{timing['mean_ms']:,.1f} ms</td><td>{timing['longest_ms']:,.0f} ms</td>"
+        f"<td>{duration(seconds.get(stage, 0.0))}</td>{_of_one(stage, timing)}"
         f"<td>{span_bar(timing['from_s'], timing['to_s'], elapsed)}</td></tr>"
         for stage, timing in sorted(timings.items(), key=lambda item: item[1]["from_s"])
     )
     return (
         '<h3>What the threads did</h3><table><thead><tr><th scope="col">stage</th><th scope="col">busy</th>'
         '<th scope="col">mean</th><th scope="col">longest</th>'
-        f'<th scope="col">when, of {duration(elapsed)}</th></tr></thead><tbody>{rows}</tbody></table>'
-        '<p class="note">Busy is the sum over all threads, which work at the same time.</p>'
+        f'<th scope="col">when, of {duration(elapsed).replace(" s", "&nbsp;s")}</th></tr></thead><tbody>{rows}</tbody>'
+        "</table>"
+        '<p class="note">Busy is the sum over all threads, which work at the same time. Mean and longest are of one '
+        "image, file or list. Images that share a call have equal parts of its time.</p>"
     )
+
+
+def _of_one(stage: str, timing: Mapping[str, Any]) -> str:
+    if stage in _OF_BLOCKS:
+        return "<td>–</td><td>–</td>"
+    return f"<td>{timing['mean_ms']:,.1f} ms</td><td>{timing['longest_ms']:,.0f} ms</td>"

@@ -2,16 +2,20 @@
 
 import dataclasses
 import hashlib
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.report import run_report, write_page
 from pipeline.report.page import document
-from pipeline.report.page.facts import FailedImage
 from tests import data_generation as data
 from tests.reporting import compose, configured
 from transforms.keys import hashed
+from transforms.models.preprocessing import TF_HUB
+
+PLAIN = dataclasses.asdict(TF_HUB)
 
 
 def _collected(directory, images=20, dimension=7):
@@ -61,16 +65,35 @@ def test_a_run_that_was_killed_after_its_page_keeps_it(run, model, tmp_path):
 def test_the_run_before_is_compared(run, model, tmp_path):
     config, report = run
     collected = _collected(tmp_path / "in", dimension=model.dimension)
-    assert write_page.run_facts(config, report, collected).previous is None
-    for run_id, hour in (("a", 1), ("b", 2), ("later", 4)):
-        earlier = dataclasses.replace(report, run_id=run_id, started_at=f"2026-03-0{hour}T00:00:00.000+00:00")
-        run_report.write(str(tmp_path), write_page.with_page(config, earlier, collected))
-    (tmp_path / "runs" / "broken.json").write_text("{}")
+    facts = write_page.run_facts(config, report, collected)
+    assert (facts.previous, facts.compared_run, facts.compared_statistics) == (None, "", None)
+    earlier = dataclasses.replace(report, run_id="a", started_at="2026-03-01T00:00:00.000+00:00")
+    run_report.write(str(tmp_path), write_page.with_page(config, earlier, collected))
+    idle = dataclasses.replace(report, run_id="b", started_at="2026-03-02T00:00:00.000+00:00")
+    run_report.write(str(tmp_path), write_page.with_page(config, idle, {}))
     report = dataclasses.replace(report, started_at="2026-03-03T00:00:00.000+00:00")
     facts = write_page.run_facts(config, report, collected)
-    assert facts.previous["run_id"] == "b" and facts.previous_statistics.images == 20
-    (tmp_path / "runs" / "b.html").write_text('<script type="application/json" id="statistics">[]</script>')
-    assert write_page.run_facts(config, report, collected).previous_statistics is None
+    assert (facts.previous["run_id"], facts.compared_run) == ("b", "a") and facts.compared_statistics.images == 20
+
+
+def test_pictures_are_as_the_model_sees_them(run, model, tmp_path):
+    """A red and a blue half: the centre in a square has some of both, and the whole image is black above and below."""
+    config, report = run
+    for mode, corner in (("stretch", (254, 0, 0)), ("crop", (254, 0, 0)), ("pad", (0, 0, 0))):
+        image = Image.new("RGB", (200, 100), (255, 0, 0))
+        image.paste((0, 0, 255), (60, 0, 200, 100))
+        data_path = tmp_path / "in" / "00000.jpg"
+        data_path.parent.mkdir(exist_ok=True)
+        image.save(data_path, quality=95)
+        facts = report.model | {"image_size": [64, 64], "preprocessing": {**PLAIN, "resize_mode": mode}}
+        seen = dataclasses.replace(report, model=facts)
+        collected = _collected(tmp_path / "in", 1, dimension=model.dimension)
+        (picture,) = write_page.run_facts(config, seen, collected).sample.thumbnails
+        pixels = np.asarray(Image.open(io.BytesIO(picture)))
+        assert pixels.shape == (64, 64, 3)
+        np.testing.assert_allclose(pixels[2, 2], corner, atol=12)  # JPEG
+        share_of_red = (pixels[32, :, 0] > 128).mean()
+        assert share_of_red == pytest.approx({"stretch": 0.3, "crop": 0.1, "pad": 0.3}[mode], abs=0.03)
 
 
 def test_a_broken_image_has_a_picture_of_its_first_part(run, tmp_path):
@@ -84,24 +107,3 @@ def test_a_broken_image_has_a_picture_of_its_first_part(run, tmp_path):
     collected = {"failures/decode/CorruptImage": failed[:2], "failures/decode/Killed": failed[2:]}
     shown = write_page.run_facts(config, report, collected).failures
     assert [bool(image.thumbnail) for image in shown] == [True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("flags", "command"),
-    [
-        (["--output=o", "--input", "a b/*", "--run_id=r"], "python run_pipeline.py --retry_failed --output=o"),
-        (["--output", "o", "--run_id", "r", "--prune"], "python run_pipeline.py --retry_failed --output o"),
-        (
-            ["--input_format=tar", "--input=a", "--output=o"],
-            "python run_pipeline.py --input_format=tar --input=a --output=o",
-        ),
-    ],
-    ids=["input", "run", "shards"],
-)
-def test_the_command_that_tries_again(flags, command):
-    config = dataclasses.replace(
-        configured("--output=o"), argv=tuple(flags), input_format="tar" if "--input_format=tar" in flags else "images"
-    )
-    late, broken = (FailedImage(b"k", "read", "E", "m", retryable) for retryable in (True, False))
-    assert write_page.retry_command(config, [broken, late]) == command
-    assert write_page.retry_command(config, [broken]) == ""

@@ -17,12 +17,12 @@ def _titles(facts, spread=USUAL, drift=None):
 
 
 def test_a_usual_run_has_none():
-    facts = run_facts.facts(previous=run_facts.report())
-    still = Drift(0.01, 0.0, 1.0, 24, (120, 121))
+    facts = run_facts.facts(previous=run_facts.report(), compared_run="monday")
+    still = Drift(0.01, 0.0, 1.0, 24, 24, (120, 121))
     assert _titles(run_facts.facts()) == _titles(facts, drift=still) == []
     lines = checked(facts, USUAL, still)
     assert lines[0].startswith("Vectors differ: the median cosine of two of 24 images is 0.10")
-    assert "moved by 0.01 of the spread, over the same images" in lines[-1]
+    assert lines[-1] == "Since the run monday the mean vector moved by 0.01 of the spread, over the same images."
     assert "There is no earlier run in this output to compare with." in checked(run_facts.facts(), USUAL, None)
 
 
@@ -52,9 +52,20 @@ def test_another_model_is_named():
 
 
 def test_drift_is_called_by_name():
-    moved = Drift(0.4, 0.06, 0.5, 20, (120.0, 80.0))
-    (concern,) = concerns(run_facts.facts(previous=run_facts.report()), USUAL, moved)
-    assert concern.title == "Drift since the previous run"
-    assert "moved by 0.40 of the spread; two samples of this size differ by about 0.06 by chance" in concern.text
+    moved = Drift(0.4, 0.06, 0.5, 20, 24, (120.0, 80.0))
+    (concern,) = concerns(run_facts.facts(previous=run_facts.report(), compared_run="monday"), USUAL, moved)
+    assert concern.title == "Drift since an earlier run"
+    assert "Since the run monday the mean vector moved by 0.40 of the spread; two samples of" in concern.text
+    assert "differ by about 0.06 by chance" in concern.text
     assert "The images are darker: their mean brightness is 80 of 255, and was 120." in concern.text
     assert "50% of the nearest neighbours are the same" in concern.text
+
+
+def test_other_images_are_no_drift():
+    moved = Drift(0.7, 0.06, 1.0, 12, 24, (120.0, 80.0))
+    facts = run_facts.facts(previous=run_facts.report(), compared_run="monday")
+    assert _titles(facts, drift=moved) == []
+    assert checked(facts, USUAL, moved)[-1] == (
+        "This run has other images than monday, so its mean differs. The 12 images in both samples have the same "
+        "neighbours: this is no drift."
+    )

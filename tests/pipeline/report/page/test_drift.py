@@ -51,10 +51,66 @@ def test_darker_images_are_called_darker():
     assert drift.between(*map(_statistics, (few[0], _moved(few[1], 0, 90.0)))).change_of_light == ""
 
 
+def _part(sample, rows):
+    rows = list(rows)
+    pictures = tuple(sample.thumbnails[row] for row in rows)
+    return dataclasses.replace(
+        sample, keys=tuple(sample.keys[row] for row in rows), vectors=sample.vectors[rows], thumbnails=pictures
+    )
+
+
+def _clusters(count=200):
+    """Images of two kinds, far from each other, the first half of one kind: a half has another mean than the whole."""
+    sample = run_facts.sample(count, 64)
+    sample.vectors[: count // 2, 0] += 20
+    return sample
+
+
+def test_other_images_beside_the_same_are_no_drift():
+    whole = _clusters()
+    half = dataclasses.replace(_part(whole, range(100)), brightness=40.0)
+    for before, now in ((half, whole), (whole, half)):
+        between = drift.between(_statistics(before), _statistics(now))
+        assert between.shift > 0.2 and between.brightness and (between.shared, between.images) == (100, 200)
+        assert between.overlap == 1 and between.is_of_other_images and not between.is_significant
+
+
+def test_images_that_changed_are_drift_though_others_are_new():
+    """The images that both samples hold have other neighbours now."""
+    whole = _clusters()
+    changed = _part(whole, range(100))
+    changed.vectors[::5] = run_facts.sample(20, 64, seed=7).vectors
+    between = drift.between(_statistics(changed), _statistics(whole))
+    assert between.overlap < 0.95 and not between.is_of_other_images and between.is_significant
+
+
+def test_the_same_change_of_nearly_the_same_images_is_drift():
+    """Their neighbours are the same, as all vectors have become longer."""
+    sample = _clusters()
+    longer = dataclasses.replace(sample, vectors=sample.vectors * 1.5)
+    between = drift.between(_statistics(_part(sample, range(5, 195))), _statistics(longer))
+    assert between.overlap == 1 and not between.is_of_other_images and between.is_significant
+
+
+def test_half_of_the_images_changed_is_drift():
+    sample = _clusters()
+    darkened = dataclasses.replace(sample, vectors=sample.vectors.copy(), brightness=80.0)
+    darkened.vectors[::2] *= np.linspace(0.2, 0.9, 64, dtype=np.float32)
+    between = drift.between(_statistics(sample), _statistics(darkened))
+    assert between.shared == between.images == 200 and between.is_significant
+
+
+def test_vectors_that_are_too_long_for_a_page_are_not_stored():
+    sample = dataclasses.replace(run_facts.sample(8), vectors=np.ones((8, (1 << 16) + 1), np.float32))
+    assert _statistics(sample) is None
+
+
 def test_what_cannot_be_compared():
     sample, few = run_facts.sample(100), run_facts.sample(7)
     assert drift.between(_statistics(sample), _statistics(sample, "another")) is None
     assert drift.between(_statistics(few), _statistics(sample)) is None
+    assert drift.between(_statistics(sample), _statistics(few)) is None
+    assert _statistics(sample).can_be_compared and not _statistics(few).can_be_compared
     assert drift.statistics(run_facts.sample(0), "d", np.zeros((0, 0), np.intp)) is None
 
 

@@ -3,7 +3,7 @@
 import re
 
 from pipeline.report.page.facts import FailedImage
-from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_GROUPS, command, failed_images
+from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_GROUPS, MAX_PICTURES, command, failed_images
 from tests import run_facts
 
 
@@ -34,5 +34,18 @@ def test_examples_and_groups_are_bounded():
     assert len(section) < 20_000
 
 
+def test_pictures_are_bounded():
+    failures = [FailedImage(b"k", "read", f"E{number % 20}", "m", False, b"picture") for number in range(100)]
+    report = run_facts.report(failures={"read": {f"E{number}": 5 for number in range(20)}})
+    assert failed_images(run_facts.facts(report=report, failures=failures)).count("<img ") == MAX_PICTURES
+
+
 def test_a_command_is_text():
     assert "--input &#x27;&lt;b&gt;&#x27;" in command("--input '<b>'", "retry")
+
+
+def test_a_command_is_whole_or_not_there():
+    line = f"python run_pipeline.py {' '.join(f'--input=/photos/{number}' for number in range(300))}"
+    assert line in command(line, "retry")
+    assert "too long for this page: 100,001 characters" in command("x" * 100_001, "retry")
+    assert "x" * 100 not in command("x" * 100_001, "retry")

@@ -27,9 +27,35 @@ def test_few_rows_have_few_neighbours():
     assert nearest(cosines(np.zeros((0, 4), np.float32))).shape == (0, 0)
 
 
-def test_groups_join_chains_and_the_largest_comes_first():
-    similar = np.eye(7, dtype=np.float32)
-    for a, b in ((0, 1), (2, 4), (4, 6)):
-        similar[a, b] = similar[b, a] = 0.99
-    assert near_duplicates(similar) == [[2, 4, 6], [0, 1]]
+def _similar(rows, pairs):
+    similar = np.eye(rows, dtype=np.float32)
+    for (a, b), cosine in pairs.items():
+        similar[a, b] = similar[b, a] = cosine
+    return similar
+
+
+def test_the_largest_group_comes_first():
+    pairs = dict.fromkeys([(0, 1), (2, 4), (4, 6), (2, 6)], 0.99)
+    assert near_duplicates(_similar(7, pairs)) == [[2, 4, 6], [0, 1]]
     assert near_duplicates(np.eye(4, dtype=np.float32)) == []
+    assert near_duplicates(np.zeros((0, 0), np.float32)) == []
+
+
+def test_a_chain_is_no_group():
+    """Its closest pair is one."""
+    assert near_duplicates(_similar(4, {(0, 1): 0.95, (1, 2): 0.98, (2, 3): 0.94})) == [[1, 2]]
+    assert near_duplicates(_similar(4, {(0, 1): 0.99, (1, 2): 0.95, (2, 3): 0.98})) == [[0, 1], [2, 3]]
+
+
+def test_all_pairs_of_a_group_reach_the_threshold():
+    """Vectors along a line: each is near the next one, and the ends have nothing in common."""
+    angles = np.linspace(0, np.pi, 500)
+    similar = cosines(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    groups = near_duplicates(similar)
+    assert len(groups) > 2 and all(similar[np.ix_(group, group)].min() >= 0.93 for group in groups)
+    rows = [row for group in groups for row in group]
+    assert len(rows) == len(set(rows)) > 450
+
+
+def test_equal_rows_are_one_group():
+    assert near_duplicates(np.ones((500, 500), np.float32)) == [list(range(500))]

@@ -12,6 +12,8 @@ from tests import run_facts
     [
         ({}, "No image was listed."),
         ({"embedded": 1}, "The image has its vector."),
+        ({"skipped": 1}, "The image had its vector."),
+        ({"failed": 1}, "The image failed."),
         ({"embedded": 1500, "reused": 20}, "All 1,520 images have their vectors."),
         ({"embedded": 9, "failed": 1}, "9 of 10 images got a vector, and 1 failed."),
         ({"embedded": 1, "skipped": 9}, "1 of 10 images got a vector, 9 had one already, and none failed."),

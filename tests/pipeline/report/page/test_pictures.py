@@ -27,7 +27,8 @@ def test_near_duplicates_are_grouped():
     sample.vectors[7] = sample.vectors[3] * 2
     similar = cosines(sample.vectors)
     section = pictures.near_duplicates(sample, similar, near_duplicates(similar))
-    assert "2 of these 24 images are in 1 group" in section and "2 images <small>cosine 1.000" in section
+    assert "2 of these 24 images are in 1 group. All cosines within a group are 0.93 or more." in section
+    assert "2 images <small>cosine 1.000" in section
     assert re.findall(r"<span title=[^>]*>(\d+).jpg", section) == ["003", "007"]
     assert "No two of these 24 images" in pictures.near_duplicates(sample, similar, [])
 
@@ -51,8 +52,18 @@ def test_every_image_has_a_dot_on_the_map():
     assert section.count('tabindex="0"') == 1
 
 
+def test_a_single_image_has_a_picture_alone():
+    sample = run_facts.sample(1)
+    similar = cosines(sample.vectors)
+    section = pictures.contact_sheet(sample, similar, nearest(similar), 1)
+    assert "A single image has no neighbours." in section and "1 images" not in section
+    assert pictures.near_duplicates(sample, similar, []) == ""
+    assert pictures.image_map(sample, *plane(sample.vectors), similar, nearest(similar)) == ""
+
+
 def test_thumbnails_are_bounded():
-    sample = run_facts.sample(500)
-    large = dataclasses.replace(sample, thumbnails=(b"x" * 10_000,) * 500)
-    assert pictures.style(sample).count("\n") == 499
-    assert len(pictures.style(large)) < 2_600_000 and pictures.style(large).count("\n") == 189
+    sample = dataclasses.replace(run_facts.sample(500), thumbnails=(b"x" * 3_000, b"") * 250)
+    rules = pictures.style(sample, 10_000)
+    assert rules.count("\n") == 2 and ".t0{" in rules and ".t2{" in rules and len(rules) <= 10_000
+    assert pictures.style(sample, len(rules)) == rules and pictures.style(sample, len(rules) - 1).count("\n") == 1
+    assert pictures.style(sample, -1) == "" and pictures.style(sample, 10**7).count("\n") == 250

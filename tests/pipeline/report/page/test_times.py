@@ -17,6 +17,22 @@ def test_a_report_of_an_earlier_version_has_no_speed():
     assert "Images per second" not in section and "What the run did" not in section and "decode" in section
 
 
+def test_what_threads_do_for_a_block_has_no_time_of_an_image():
+    timing = {"number": 20, "mean_ms": 25.0, "longest_ms": 70.0, "from_s": 0.5, "to_s": 1.0}
+    timings = {"read": timing, "load": timing}
+    section = times(run_facts.report(timings=timings, seconds={"read": 0.5, "load": 0.5}))
+    assert "read</th><td>0.5 s</td><td>25.0 ms</td><td>70 ms</td>" in section
+    assert "load</th><td>0.5 s</td><td>–</td><td>–</td>" in section
+    assert "Images that share a call have equal parts of its time." in section
+
+
+def test_the_first_run_has_no_earlier_ones_to_compare_with():
+    """The phase compares its images with each other too."""
+    phases = run_facts.report()["phases"] | {"compare": 0.2}
+    section = times(run_facts.report(phases=phases))
+    assert "comparing images 0.2 s" in section and "earlier" not in section
+
+
 def test_settings_and_the_command():
     report = run_facts.report(inputs=[f"gs://bucket/{number}/*" for number in range(50)])
     section = settings(report, "python run_pipeline.py --input '<b>'")

@@ -1,0 +1,59 @@
+"""The runs before a run in its output: the previous one, and the one whose images it is compared with."""
+
+import logging
+from collections.abc import Iterable
+
+from pipeline.report import page_file, run_report
+from pipeline.report.page.drift import Statistics
+from pipeline.report.run_report import RunReport
+from transforms.storage import files
+
+_LOG = logging.getLogger(__name__)
+
+# Of so many runs before it, one may be compared with: others are broken, have embedded nothing, or are of other models.
+MOST = 10
+
+
+def before(output: str, report: RunReport) -> list[RunReport]:
+    """Returns the reports of runs that began before this one, the latest first.
+
+    Only the MOST reports whose files changed last are read. What is no report, or cannot be read, is left out.
+    """
+    own = run_report.path(output, report.run_id)
+    others = [each for each in files.match(f"{output}/runs/*.json") if each.path != own]
+    others.sort(key=lambda each: each.last_updated_in_seconds, reverse=True)
+    reports = (_read(output, each.path.rpartition("/")[2].removesuffix(".json")) for each in others[:MOST])
+    earlier = [each for each in reports if each and each.started_at < report.started_at]
+    return sorted(earlier, key=lambda each: each.started_at, reverse=True)
+
+
+def statistics(output: str, earlier: Iterable[RunReport], digest: str) -> tuple[str, Statistics] | None:
+    """Returns the first of these runs that a run of this model can be compared with, and the statistics in its page.
+
+    Args:
+      output: of the runs.
+      earlier: their reports, as `before` returns them.
+      digest: of the model.
+    """
+    for report in earlier:
+        if report.model["digest"] == digest:
+            stored = _statistics(output, report.run_id)
+            if stored and stored.digest == digest and stored.can_be_compared:
+                return report.run_id, stored
+    return None
+
+
+def _read(output: str, run_id: str) -> RunReport | None:
+    try:
+        return run_report.read(output, run_id)
+    except (ValueError, OSError) as error:
+        _LOG.warning("a report is passed over: %s", error)
+        return None
+
+
+def _statistics(output: str, run_id: str) -> Statistics | None:
+    try:
+        return page_file.statistics(output, run_id)
+    except (ValueError, OSError) as error:
+        _LOG.warning("no drift is computed from the page of %s, because it cannot be used: %s", run_id, error)
+        return None

@@ -1,0 +1,37 @@
+"""A command line that a person copies: argv → one line of printable characters, which bash and zsh take apart again."""
+
+import shlex
+from collections.abc import Iterable
+
+# Printable characters that mean something between `$'` and `'`, or to the history of an interactive bash.
+_SPECIAL = frozenset("'\\!")
+
+
+def join(argv: Iterable[str]) -> str:
+    r"""Returns a command line whose words are these arguments, in one line of printable characters.
+
+    It is that of `shlex.join`, but a word with any other character is written as `$'…'`, with `\xNN` for each of its
+    bytes: for line breaks, characters without width, those that change the order of others, and bytes that are not
+    UTF-8.
+
+    >>> print(join(["ls", "a b", "caf\udce9\n.jpg"]))
+    ls 'a b' $'caf\xe9\x0a.jpg'
+
+    Args:
+      argv: as the system gives it, so bytes that are not UTF-8 are lone surrogates (PEP 383).
+    """
+    return " ".join(map(_word, argv))
+
+
+def _word(argument: str) -> str:
+    if argument.isprintable():
+        return shlex.quote(argument)
+    return f"$'{''.join(map(_escaped, argument))}'"
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character not in _SPECIAL:
+        return character
+    is_byte = "\udc80" <= character <= "\udcff"
+    content = character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in content)
