@@ -2,13 +2,14 @@
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
+
+from pipeline import shell_words
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
@@ -88,7 +89,7 @@ def store(steps: Sequence[Callable[[], object]]) -> None:
 def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
     """Returns the command that goes on with a run."""
     named = any(arg.partition("=")[0] == "--run_id" for arg in argv)
-    return shlex.join(["python", "run_pipeline.py", *argv, *(() if named else ("--run_id", run_id))])
+    return shell_words.join(["python", "run_pipeline.py", *argv, *(() if named else ("--run_id", run_id))])
 
 
 def leave(code: int) -> NoReturn:

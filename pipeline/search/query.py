@@ -1,12 +1,11 @@
 """The query: an image that the model of the run embeds now, or an image of the run."""
 
-import shlex
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import flags, recorded_model, vector_shards
+from pipeline import flags, recorded_model, shell_words, vector_shards
 from pipeline.report import run_report
 from pipeline.search import names
 from transforms import keys
@@ -61,7 +60,7 @@ def embedder(
         recorded = report.model["location"] or report.model["name"]
         advice = ": give its place as --model HANDLE"
         if handle not in (None, recorded):
-            advice = f"; the run had it by {shlex.join(['--model', recorded])}"
+            advice = f"; the run had it by {shell_words.join(['--model', recorded])}"
         raise ValueError(f"{one_line(error)}; the model of the vectors has the digest {digest}{advice}") from error
 
 

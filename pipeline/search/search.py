@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import command, flags
+from pipeline import command, flags, shell_words
 from pipeline.parser import add_billing_project
 from pipeline.search import names
 from transforms import keys
@@ -111,7 +110,7 @@ def _project(shards: Sequence[str], args: argparse.Namespace) -> str:
         raise ValueError(f"--projector {args.projector!r}: expected a local directory")
     index = Index(shards)
     written = projector.write(index, flags.absolute(args.projector), args.billing_project)
-    return f"{written:,} of {len(index):,} images: tensorboard --logdir {shlex.quote(args.projector)}"
+    return f"{written:,} of {len(index):,} images: {shell_words.join(['tensorboard', '--logdir', args.projector])}"
 
 
 def _search(shards: Sequence[str], args: argparse.Namespace) -> str:
