@@ -261,8 +261,12 @@ def _prune(difference: "Difference", patterns: Sequence[str]) -> None:
 
     matchers = [files.matcher(pattern) for pattern in patterns]
     listed = (image.key for image in input_images.images(patterns, "images", None))
-    # An image in a shard is not listed by its own name.
-    difference.prune(lambda key: not keys.is_in_shard(key.encode()) and any(match(key) for match in matchers), listed)
+
+    def within(key: bytes) -> bool:
+        # An image in a shard is not listed by its own name.
+        return not keys.is_in_shard(key) and any(match(keys.uri(key)) for match in matchers)
+
+    difference.prune(within, listed)
 
 
 def _send(target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO) -> None:
