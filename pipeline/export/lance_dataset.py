@@ -75,7 +75,7 @@ class LanceDataset:
                     raise other_model(f"--destination {self._uri!r}", digest, self._model)
                 yield Stored(key, content(sha256, version))
 
-    def prepare(self) -> None:
+    def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes an empty dataset, if there is none."""
         if self._dataset is None:
             lance.write_dataset(self._schema.empty_table(), self._uri)

@@ -7,15 +7,18 @@ the target: each start compares the runs with what the target has. So a killed e
 import argparse
 import contextlib
 import itertools
+import os
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import numpy as np
 
 from pipeline import command, flags
 from transforms.one_line import one_line
+from transforms.storage import locations
 
 if TYPE_CHECKING:
     from pipeline.export.difference import Counts, Difference
@@ -139,8 +142,22 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--{of_table[0]} is for --to pgvector: expected --destination")
     if not 0 <= args.max_deleted <= 1:
         raise ValueError("--max_deleted: expected a number from 0 to 1, as in 0.5")
-    if args.to != "pgvector" and not args.destination:
-        raise ValueError(f"--to {args.to}: expected --destination DIR")
+    if args.table is not None and not all(0 < len(name.encode()) <= 63 for name in args.table.split(".", 1)):
+        raise ValueError(f"--table {args.table!r}: expected NAME or SCHEMA.NAME, of 1 to 63 bytes each")
+    if args.to != "pgvector":
+        if not args.destination:
+            raise ValueError(f"--to {args.to}: expected --destination DIR")
+        _check_directory(flags.absolute(args.destination))
+
+
+def _check_directory(destination: str) -> None:
+    """Raises ValueError if a file is in the place of a local directory or of one above it."""
+    if not locations.is_local(destination):
+        return
+    path = Path(destination)
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise ValueError(f"--destination {destination!r}: {there} is no directory: expected a directory, or a new name")
 
 
 def _read_runs(args: argparse.Namespace, difference: "Difference") -> tuple[list[str], "Model"]:
@@ -186,7 +203,7 @@ def _update(
             f"{counts.gone:,} of the {counts.stored:,} rows of {_name(args)} would be deleted, more than --max_deleted "
             f"{args.max_deleted:g} allows: expected --embeddings with all runs; --max_deleted 1 goes on"
         )
-    target.prepare()
+    target.prepare(bool(counts.to_send), bool(counts.gone))
     _send(target, difference, shards, model, args.screen)
     progress.say("building the index")
     index, has_index = target.finish(bool(counts.to_send or counts.gone))

@@ -58,7 +58,7 @@ class Stored(NamedTuple):
 class Target(Protocol):
     """A table, a dataset or a directory of files. It is of one model.
 
-    A target of another model or of another vector type refuses with a ValueError in `stored`, before it is changed.
+    What can take no rows of this model, as a target of another one, refuses with a ValueError in `stored`.
 
     Attributes:
       ERRORS: what its client raises if the target fails.
@@ -69,8 +69,16 @@ class Target(Protocol):
     def stored(self) -> Iterator[Stored]:
         """Yields the rows that are there. If a key comes again, its later row counts."""
 
-    def prepare(self) -> None:
-        """Makes the table or directory if there is none."""
+    def prepare(self, sends: bool, deletes: bool) -> None:
+        """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
+
+        Args:
+          sends: whether rows will be written.
+          deletes: whether rows will be deleted.
+
+        Raises:
+          ValueError: if this user may not do that.
+        """
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """Writes rows, all of them or none. A row replaces one of the same key."""

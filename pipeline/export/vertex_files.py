@@ -75,7 +75,7 @@ class VertexFiles:
             with files.open_stored(f"{self._directory}/{name}") as file:
                 yield from (Stored(*json.loads(line)) for line in file)
 
-    def prepare(self) -> None:
+    def prepare(self, sends: bool, deletes: bool) -> None:
         """Writes the model, and ends the batch that a killed export has begun."""
         names = self._names()
         if "model.json" not in names:

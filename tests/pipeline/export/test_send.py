@@ -21,8 +21,16 @@ from tests.running import ROOT
         (["--to", "elsewhere"], "invalid choice: 'elsewhere'"),
         (["--destination", "x"], "required: --to"),
         (["--to", "pgvector", "--max_deleted", "50%"], "--max_deleted: expected a number from 0 to 1"),
+        (["--to", "pgvector", "--table", ""], "--table '': expected NAME or SCHEMA.NAME"),
+        (["--to", "pgvector", "--table", "."], "--table '.': expected NAME or SCHEMA.NAME"),
+        (["--to", "pgvector", "--table", "a" * 64], "of 1 to 63 bytes each"),
+        (["--to", "vertex", "--destination", __file__], "is no directory: expected a directory, or a new name"),
+        (["--to", "lance", "--destination", f"{__file__}/x"], "is no directory: expected a directory, or a new name"),
     ],
-    ids=["no table", "no dataset", "no directory", "table", "dsn", "target", "no target", "part"],
+    ids=[
+        *("no table", "no dataset", "no directory", "table", "dsn", "target", "no target", "part", "empty table"),
+        *("empty names", "long name", "file", "below a file"),
+    ],
 )
 def test_flags_that_do_not_go_together(capfd, flags, message):
     assert main(["--embeddings", "/nowhere", *flags]) == 2

@@ -107,7 +107,7 @@ def test_another_model_is_refused_in_one_line(destination, tmp_path, capfd):
 
 def test_another_dimension_is_refused(destination):
     files = VertexFiles(str(destination), "cosine", SIZED)
-    files.prepare()
+    files.prepare(sends=True, deletes=True)
     other = VertexFiles(str(destination), "cosine", Model(MODEL.digest, 3))
     with pytest.raises(ValueError, match=f"has vectors of {DIMENSION} dimensions, and --embeddings of 3"):
         list(other.stored())
@@ -121,7 +121,7 @@ def row(number):
 def test_a_batch_has_no_more_files_than_vertex_ai_takes(destination, monkeypatch):
     monkeypatch.setattr(vertex_files, "MAX_FILES", 3)
     files = VertexFiles(str(destination), "cosine", SIZED)
-    files.prepare()
+    files.prepare(sends=True, deletes=True)
     files.delete(["gone"])
     for number in range(7):
         files.upsert([row(number)])
@@ -133,7 +133,7 @@ def test_a_batch_has_no_more_files_than_vertex_ai_takes(destination, monkeypatch
 
 def test_what_a_killed_export_left_without_a_ledger_goes(destination):
     files = VertexFiles(str(destination), "cosine", SIZED)
-    files.prepare()
+    files.prepare(sends=True, deletes=True)
     files.delete(["gone"])
     files.upsert([row(0)])
     files.upsert([row(1)])
@@ -142,7 +142,7 @@ def test_what_a_killed_export_left_without_a_ledger_goes(destination):
     (root / f".part-00003.json.{'0' * 32}").write_text("half")
     again = VertexFiles(str(destination), "cosine", SIZED)
     assert [stored.key for stored in again.stored()] == ["gone", row(0).key]
-    again.prepare()
+    again.prepare(sends=True, deletes=True)
     assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()) == [
         "delete/part-00000.txt", "part-00001.json",
     ]  # fmt: skip
@@ -154,11 +154,11 @@ def test_what_a_killed_export_left_without_a_ledger_goes(destination):
 
 def test_a_batch_without_any_ledger_is_made_anew(destination):
     files = VertexFiles(str(destination), "cosine", SIZED)
-    files.prepare()
+    files.prepare(sends=True, deletes=True)
     files.upsert([row(0)])
     (destination / "ledger" / "00001" / "part-00000.jsonl").unlink()
     again = VertexFiles(str(destination), "cosine", SIZED)
-    again.prepare()
+    again.prepare(sends=True, deletes=True)
     again.upsert([row(1)])
     again.finish(True)
     assert batch(destination, 1)[0].keys() == {row(1).key}
