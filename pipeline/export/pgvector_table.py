@@ -5,7 +5,7 @@ Names are quoted by `psycopg.sql`, and values are parameters. Each block of rows
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, LiteralString
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ try:
 except ImportError as missing:
     raise ValueError("--to pgvector needs psycopg and pgvector: pip install '.[pgvector]'") from missing
 
+from pipeline.export.pgvector_catalog import CatalogTable
 from pipeline.export.target import Model, Row, Stored, content, other_model
 
 # The longest vectors that an HNSW index takes: https://github.com/pgvector/pgvector#hnsw
@@ -37,9 +38,6 @@ _COLUMNS = {
     "model_digest": "text",
 }
 _VECTOR = "embedding"
-# Kinds of relations, as in pg_class.relkind: tables may be partitioned.
-_TABLES = ("r", "p")
-_OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
 _STAGING = sql.Identifier("pg_temp", "image_embeddings_export")
 _ROWS_AT_ONCE = 10_000
 
@@ -71,47 +69,40 @@ class PgvectorTable:
                 f"vectors of {model.dimension} dimensions: expected at most {MAX_INDEXED[vector_type]}, which is what "
                 f"an HNSW index takes of the type {vector_type}{remedy}"
             )
-        self._name = f"--table {table!r}"
-        names = table.split(".", 1)
-        self._schema = names[0] if len(names) > 1 else None
-        self._table = sql.Identifier(*names)
         self._vector_type, self._metric, self._model = vector_type, metric, model
         self._opclass = f"{vector_type}_{_OPCLASSES[metric]}"
         self._connection = _connected(dsn)
+        self._catalog = CatalogTable(self._connection, table)
+        self._table = self._catalog.identifier
         self._notices: list[str] = []
         self._connection.add_notice_handler(lambda notice: self._notices.append(notice.message_primary or ""))
         self._types = {**_COLUMNS, _VECTOR: f"{vector_type}({model.dimension})"}
 
     def stored(self) -> Iterator[Stored]:
         """Yields the rows of the table, after a check that it can take those of an export, or that it can be made."""
-        oid = self._oid()
-        if oid is None:
-            self._check_schema("CREATE")
+        if not self._catalog.exists():
+            self._catalog.check_absent()
             return
-        self._check_kind(oid)
-        self._check_columns(oid)
-        self._check_key(oid)
-        self._check_rights(oid, ["SELECT"])
+        self._catalog.check_present(self._types)
         query = sql.SQL("SELECT key, sha256, version, model_digest FROM {}").format(self._table)
         with self._connection.transaction(), self._connection.cursor(name="image_embeddings_export") as cursor:
             cursor.itersize = _ROWS_AT_ONCE
             cursor.execute(query)
             for key, sha256, version, digest in cursor:
                 if digest != self._model.digest:
-                    raise other_model(self._name, digest, self._model)
+                    raise other_model(self._catalog.flag, digest, self._model)
                 yield Stored(key, content(sha256, version))
 
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the extension and the table, those that are missing. A table that exists is only checked."""
-        self._make_extension()
-        oid = self._oid()
-        if oid is None:
-            self._make_table()
+        if not self._catalog.has_extension():
+            self._make_extension()
+        self._catalog.check_vector_type(self._vector_type)
+        if self._catalog.exists():
+            self._catalog.check_changes(sends, deletes)
+            self._catalog.check_index(self._opclass)
         else:
-            if sends and self._row("SELECT has_database_privilege(current_database(), 'TEMPORARY')") == (False,):
-                raise ValueError("this user lacks TEMPORARY on the database: expected a grant")
-            self._check_rights(oid, [*(["INSERT", "UPDATE"] if sends else []), *(["DELETE"] if deletes else [])])
-            self._check_index(oid)
+            self._make_table()
         register_vector(self._connection)
 
     def upsert(self, rows: Sequence[Row]) -> None:
@@ -143,20 +134,19 @@ class PgvectorTable:
 
     def finish(self, changed: bool) -> tuple[str, bool]:
         """Builds the HNSW index for the metric, if there is none. PostgreSQL keeps it up to date from then on."""
-        opclass = self._opclass
-        if self._has_index():
-            return f"HNSW ({opclass}), there already", changed
+        if self._catalog.has_index(self._opclass):
+            return f"HNSW ({self._opclass}), there already", changed
         began = time.monotonic()
         self._connection.execute(
             sql.SQL("CREATE INDEX ON {} USING hnsw ({} {})").format(
-                self._table, sql.Identifier(_VECTOR), sql.Identifier(opclass)
+                self._table, sql.Identifier(_VECTOR), sql.Identifier(self._opclass)
             )
         )
         self._connection.execute(sql.SQL("ANALYZE {}").format(self._table))
         # pgvector says so when it goes on in a slower way: https://github.com/pgvector/pgvector#index-build-time
         too_little = any("maintenance_work_mem" in notice for notice in self._notices)
         remedy = "; more maintenance_work_mem makes that faster" if too_little else ""
-        return f"HNSW ({opclass}), built in {time.monotonic() - began:.1f} s{remedy}", True
+        return f"HNSW ({self._opclass}), built in {time.monotonic() - began:.1f} s{remedy}", True
 
     def search(self, queries: npt.NDArray[np.float32], count: int) -> list[list[str]]:
         """Returns the keys that the index finds with the server's hnsw.ef_search, by default 40."""
@@ -178,7 +168,8 @@ class PgvectorTable:
 
     def _lock(self, cursor: Any) -> None:
         """Lets two exports into one table take turns, block by block. Otherwise their rows could block each other."""
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"image embeddings {self._name}"])
+        name = f"image embeddings {self._catalog.flag}"
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
     def _values(self, row: Row) -> list[Any]:
         info = row.info
@@ -192,31 +183,14 @@ class PgvectorTable:
     def _vector(self, vector: npt.NDArray[np.float32]) -> Any:
         return HalfVector(vector) if self._vector_type == "halfvec" else Vector(vector)
 
-    def _oid(self) -> int | None:
-        """Returns the object identifier of the table, or None if there is none. Raises ValueError without a schema."""
-        self._check_schema("USAGE")
-        (oid,) = self._row("SELECT to_regclass(%s)::oid", self._table.as_string(self._connection)) or (None,)
-        return oid
-
     def _make_extension(self) -> None:
-        if not self._row("SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
-            try:
-                self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            except psycopg.Error as error:
-                raise ValueError(
-                    f"the server has no pgvector that this user may use: expected the extension vector "
-                    f"({_first_line(error)})"
-                ) from error
-        extension = self._row(
-            "SELECT nspname, extversion, to_regtype(%s) IS NULL FROM pg_extension "
-            "JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'vector'",
-            self._vector_type,
-        )
-        if extension and extension[2]:
+        try:
+            self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except psycopg.Error as error:
             raise ValueError(
-                f"there is no type {self._vector_type} in search_path: the extension vector {extension[1]} is in the "
-                f"schema {extension[0]!r}: expected this schema in search_path, and version 0.7 for halfvec"
-            )
+                f"the server has no pgvector that this user may use: expected the extension vector "
+                f"({_first_line(error)})"
+            ) from error
 
     def _make_table(self) -> None:
         columns = [
@@ -227,94 +201,6 @@ class PgvectorTable:
                 self._table, sql.SQL(", ").join(columns)
             )
         )
-
-    def _check_schema(self, right: str) -> None:
-        """Raises ValueError if there is no schema for the table, or if this user lacks a right on it."""
-        schema = self._row(
-            "SELECT nspname, has_schema_privilege(oid, %s) FROM pg_namespace "
-            "WHERE nspname = COALESCE(%s::name, current_schema())",
-            right, self._schema,
-        )  # fmt: skip
-        if schema is None and self._schema is None:
-            raise ValueError("no schema in search_path exists for this user: expected --table SCHEMA.NAME")
-        if schema is None:
-            raise ValueError(f"{self._name}: there is no schema {self._schema!r}: expected one that exists")
-        if not schema[1]:
-            raise ValueError(
-                f"{self._name}: this user lacks {right} on the schema {schema[0]!r}: expected a grant of it"
-            )
-
-    def _check_kind(self, oid: int) -> None:
-        (kind,) = self._row("SELECT relkind::text FROM pg_class WHERE oid = %s", oid) or ("",)
-        if kind not in _TABLES:
-            raise ValueError(f"{self._name} is {_OTHER_KINDS.get(kind, 'something else')}: expected a table")
-
-    def _check_columns(self, oid: int) -> None:
-        rows = self._connection.execute(
-            "SELECT attname, format_type(atttypid, atttypmod), attnotnull AND NOT atthasdef AND attidentity = '' "
-            "FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
-            [oid],
-        ).fetchall()
-        # The extension may lie in a schema of its own.
-        existing = {name: kind.rpartition(".")[2] for name, kind, _ in rows}
-        for name, kind in self._types.items():
-            if existing.get(name) != kind:
-                raise ValueError(
-                    f"{self._name}: its column {name!r} is {existing.get(name, 'missing')}: expected {kind}; choose "
-                    "another table, or drop this one"
-                )
-        for name, _, needs_value in rows:
-            if needs_value and name not in self._types:
-                raise ValueError(
-                    f"{self._name}: its column {name!r} needs a value: expected a default, or that it may be null"
-                )
-
-    def _check_key(self, oid: int) -> None:
-        """Raises ValueError if the table has no index by which a row can replace one of the same key."""
-        unique = self._row(
-            "SELECT 1 FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
-            "WHERE indrelid = %s AND attname = 'key' AND indnkeyatts = 1 AND indisunique AND indimmediate "
-            "AND indisvalid AND indpred IS NULL",
-            oid,
-        )
-        if not unique:
-            raise ValueError(
-                f"{self._name} may have equal keys: expected a primary key or a unique index of the column 'key' "
-                "alone, not deferrable"
-            )
-
-    def _check_rights(self, oid: int, rights: Sequence[str]) -> None:
-        lacking = [
-            right for right in rights if self._row("SELECT has_table_privilege(%s::oid, %s)", oid, right) == (False,)
-        ]
-        if lacking:
-            raise ValueError(f"{self._name}: this user lacks {' and '.join(lacking)} on it: expected a grant")
-
-    def _check_index(self, oid: int) -> None:
-        """Raises ValueError if there is no index and this user may not build it."""
-        may_build = self._row(
-            "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
-            "FROM pg_class WHERE oid = %s",
-            oid,
-        )
-        if may_build == (False,) and not self._has_index():
-            raise ValueError(
-                f"{self._name} has no index HNSW ({self._opclass}), and this user may build none: expected the owner "
-                "of the table, with CREATE on its schema"
-            )
-
-    def _has_index(self) -> bool:
-        index = self._row(
-            "SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam "
-            "JOIN pg_opclass ON pg_opclass.oid = indclass[0] "
-            "WHERE indrelid = %s AND amname = 'hnsw' AND opcname = %s AND indisvalid",
-            self._oid(), self._opclass,
-        )  # fmt: skip
-        return index is not None
-
-    def _row(self, query: LiteralString, *values: Any) -> tuple[Any, ...] | None:
-        """Returns the first row that a query has, or None."""
-        return self._connection.execute(query, values).fetchone()
 
 
 def _connected(dsn: str | None) -> psycopg.Connection:

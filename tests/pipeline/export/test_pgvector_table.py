@@ -8,27 +8,8 @@ from psycopg import sql
 from pipeline.export.pgvector_table import PgvectorTable
 from pipeline.export.target import Model, Row
 from tests.exports import DIMENSION, MANY, MODEL, OTHER, embedding, expected, export, started, wait_for, write_run
-from tests.postgres import postgres_server
 
 SIZED = Model(MODEL.digest, DIMENSION)
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """A server, and this process pointed at it by libpq's variables."""
-    with postgres_server() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield environment
-
-
-@pytest.fixture
-def connection(postgres):
-    """A connection to an empty database."""
-    with psycopg.connect("", autocommit=True, options="-c lock_timeout=20s") as opened:
-        opened.execute("DROP SCHEMA public CASCADE")
-        opened.execute("CREATE SCHEMA public")
-        yield opened
 
 
 def rows(connection, table="image_embeddings"):
@@ -164,37 +145,6 @@ def test_a_table_of_another_type_is_refused(connection, tmp_path, capfd):
     assert "its column 'sha256' is missing: expected text" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("statement", "message"),
-    [
-        ("CREATE VIEW other AS SELECT * FROM image_embeddings", "is a view: expected a table"),
-        ("CREATE TABLE other (LIKE image_embeddings)", "may have equal keys: expected a primary key or a unique index"),
-        (
-            "CREATE TABLE other (LIKE image_embeddings, PRIMARY KEY (key, version))",
-            "may have equal keys: expected a primary key or a unique index",
-        ),
-        (
-            "CREATE TABLE other (LIKE image_embeddings, UNIQUE (key) DEFERRABLE)",
-            "may have equal keys: expected a primary key or a unique index",
-        ),
-        (
-            "CREATE TABLE other (LIKE image_embeddings, note text NOT NULL, PRIMARY KEY (key))",
-            "its column 'note' needs a value: expected a default, or that it may be null",
-        ),
-    ],
-    ids=["view", "no key", "key of two columns", "deferrable", "column without default"],
-)
-@pytest.mark.parametrize("flags", [[], ["--dry_run"]], ids=["export", "dry run"])
-def test_a_table_that_can_take_no_rows_is_refused(connection, tmp_path, capfd, statement, message, flags):
-    write_run(tmp_path, "r", range(20))
-    export(tmp_path, "pgvector")
-    connection.execute(statement)
-    capfd.readouterr()
-    assert export(tmp_path, "pgvector", "--table", "other", *flags) == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("export: --table 'other'") and message in line
-
-
 @pytest.mark.parametrize("index", ["PRIMARY KEY (key)", "UNIQUE (key)", "UNIQUE (key) INCLUDE (sha256)"])
 def test_a_table_of_ones_own_is_taken(connection, tmp_path, index):
     write_run(tmp_path, "r", range(20))
@@ -206,102 +156,6 @@ def test_a_table_of_ones_own_is_taken(connection, tmp_path, index):
     )
     assert export(tmp_path, "pgvector", "--table", "other") == 0
     assert rows(connection, "other") == expected(*map(embedding, range(20)))
-
-
-def test_a_missing_schema_is_refused(connection, tmp_path, capfd):
-    write_run(tmp_path, "r", range(20))
-    assert export(tmp_path, "pgvector", "--table", "nos.tab") == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "--table 'nos.tab': there is no schema 'nos': expected one that exists" in line
-
-
-def test_a_search_path_without_schemas_is_refused(connection, tmp_path, capfd, monkeypatch):
-    write_run(tmp_path, "r", range(20))
-    monkeypatch.setenv("PGOPTIONS", "-c search_path=nowhere")
-    assert export(tmp_path, "pgvector") == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "no schema in search_path exists for this user: expected --table SCHEMA.NAME" in line
-
-
-def test_a_type_out_of_sight_is_refused(connection, tmp_path, capfd):
-    connection.execute("CREATE SCHEMA extensions")
-    try:
-        connection.execute("CREATE EXTENSION vector SCHEMA extensions")
-        write_run(tmp_path, "r", range(20))
-        assert export(tmp_path, "pgvector") == 2
-        (line,) = capfd.readouterr().err.splitlines()
-        assert "in the schema 'extensions': expected this schema in search_path" in line
-    finally:
-        connection.execute("DROP SCHEMA extensions CASCADE")
-
-
-@pytest.fixture
-def limited(connection, monkeypatch):
-    """A role without rights; a function that makes it the role of all further exports."""
-    connection.execute("CREATE ROLE limited LOGIN PASSWORD 'swordfish'")
-    try:
-        yield lambda: monkeypatch.setenv("PGUSER", "limited")
-    finally:
-        connection.execute("DROP OWNED BY limited")
-        connection.execute("DROP ROLE limited")
-
-
-def refusal(tmp_path, capfd):
-    """Returns the line with which an export is refused."""
-    capfd.readouterr()
-    assert export(tmp_path, "pgvector") == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    return line
-
-
-def test_a_reader_may_export_what_is_up_to_date(connection, limited, tmp_path, capfd):
-    write_run(tmp_path, "r", range(20))
-    export(tmp_path, "pgvector")
-    connection.execute("GRANT USAGE ON SCHEMA public TO limited")
-    limited()
-    assert "SELECT" in refusal(tmp_path, capfd)
-    connection.execute("GRANT SELECT ON image_embeddings TO limited")
-    assert export(tmp_path, "pgvector") == 0
-    assert "nothing to send" in capfd.readouterr().out
-
-
-def test_a_writer_needs_the_rights_for_what_is_sent(connection, limited, tmp_path, capfd):
-    write_run(tmp_path, "r", range(20))
-    export(tmp_path, "pgvector")
-    connection.execute("GRANT USAGE ON SCHEMA public TO limited")
-    connection.execute("GRANT SELECT ON image_embeddings TO limited")
-    limited()
-    write_run(tmp_path, "s", [20])
-    assert "--table 'image_embeddings': this user lacks INSERT and UPDATE" in refusal(tmp_path, capfd)
-    connection.execute("GRANT INSERT, UPDATE ON image_embeddings TO limited")
-    assert export(tmp_path, "pgvector") == 0
-    assert count(connection) == 21
-    for path in (*tmp_path.glob("embeddings/s/*"), tmp_path / "runs" / "s.json"):
-        path.unlink()
-    assert "this user lacks DELETE" in refusal(tmp_path, capfd)
-    connection.execute("GRANT DELETE ON image_embeddings TO limited")
-    assert export(tmp_path, "pgvector") == 0
-    assert count(connection) == 20
-
-
-def test_an_index_that_only_the_owner_may_build(connection, limited, tmp_path, capfd):
-    write_run(tmp_path, "r", range(20))
-    export(tmp_path, "pgvector")
-    connection.execute("GRANT USAGE ON SCHEMA public TO limited")
-    connection.execute("GRANT SELECT, INSERT, UPDATE ON image_embeddings TO limited")
-    connection.execute("DROP INDEX image_embeddings_embedding_idx")
-    limited()
-    write_run(tmp_path, "s", [20])
-    assert "has no index HNSW (vector_cosine_ops), and this user may build none" in refusal(tmp_path, capfd)
-    assert count(connection) == 20
-
-
-def test_a_schema_in_which_no_table_may_be_made(connection, limited, tmp_path, capfd):
-    write_run(tmp_path, "r", range(20))
-    limited()
-    assert "no schema in search_path" in refusal(tmp_path, capfd)
-    connection.execute("GRANT USAGE ON SCHEMA public TO limited")
-    assert "this user lacks CREATE on the schema 'public'" in refusal(tmp_path, capfd)
 
 
 @pytest.mark.parametrize(("vector_type", "dimension"), [("vector", 2_001), ("halfvec", 4_001)])
