@@ -128,8 +128,8 @@ class LanceDataset:
         answers = []
         for query in queries:
             nearest = {"column": _VECTOR, "q": query, "k": count, "metric": self._metric}
-            found = self._dataset.to_table(columns=["key", "_distance"], nearest=nearest)
-            answers.append(found.column("key").to_pylist())
+            rows = self._dataset.to_table(columns=["key", "_distance"], nearest=nearest)
+            answers.append(rows.column("key").to_pylist())
         return answers
 
     def close(self) -> None:

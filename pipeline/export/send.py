@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.export.difference import Counts, Difference
     from pipeline.export.progress_line import ProgressLine
     from pipeline.export.target import Model, Target
+    from transforms.encoding.examples import Identity
 
 _EXAMPLES = """\
   # all runs of an output into a table of PostgreSQL, with its index; PGHOST, PGUSER, PGPASSWORD, … say where
@@ -41,6 +42,7 @@ exit code: 0 the target is up to date; 1 the target failed, and the same command
 """
 TARGETS = ("pgvector", "lance", "vertex")
 VECTOR_TYPES = ("vector", "halfvec")
+_TABLE = "image_embeddings"
 _QUERIES = 100
 
 # Rows that are in memory at once, and are written together; fewer if their vectors are long.
@@ -74,7 +76,7 @@ def _parser() -> command.Parser:
     parser.add_argument(
         "--table",
         metavar="[SCHEMA.]NAME",
-        help="pgvector: the table, which is made if there is none (default: image_embeddings)",
+        help=f"pgvector: the table, which is made if there is none (default: {_TABLE})",
     )
     parser.add_argument(
         "--vector_type",
@@ -219,9 +221,7 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
     if args.to == "pgvector":
         from pipeline.export.pgvector_table import PgvectorTable
 
-        return PgvectorTable(
-            args.dsn, args.table or "image_embeddings", args.vector_type or "vector", args.metric, model
-        )
+        return PgvectorTable(args.dsn, args.table or _TABLE, args.vector_type or "vector", args.metric, model)
     destination = flags.absolute(args.destination)
     if args.to == "lance":
         from pipeline.export.lance_dataset import LanceDataset
@@ -233,7 +233,7 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
 
 
 def _name(args: argparse.Namespace) -> str:
-    return f"the table {args.table or 'image_embeddings'}" if args.to == "pgvector" else args.destination
+    return f"the table {args.table or _TABLE}" if args.to == "pgvector" else args.destination
 
 
 class _Digests:
@@ -244,7 +244,7 @@ class _Digests:
         self._wanted = wanted
         self._seen: set[str] = set()
 
-    def of_one_model(self, records: Iterable[Any]) -> Iterator[Any]:
+    def of_one_model(self, records: Iterable["tuple[int, Identity]"]) -> Iterator["tuple[int, Identity]"]:
         """Yields the records of the wanted model. Raises ValueError if none is wanted and there are several."""
         for place, identity in records:
             self._seen.add(identity.model_digest)

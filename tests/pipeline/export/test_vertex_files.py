@@ -183,3 +183,25 @@ def test_in_a_bucket(cloud, tmp_path, capfd):
     metadata = json.loads((cloud.buckets / "bucket" / "search" / "batches" / "00001.json").read_text())
     assert metadata["contentsDeltaUri"] == "gs://bucket/search/batches/00001"
     assert batch(cloud.buckets / "bucket" / "search", 1)[0].keys() == vectors(*map(embedding, range(20))).keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.json", "{}"),
+        ("model.json", '{"digest": "d", "dimension"'),
+        ("model.json", "[]"),
+        ("ledger/00001/part-00000.jsonl", '["a", "b"'),
+        ("ledger/00001/part-00000.jsonl", "[1]"),
+        ("ledger/00001/part-00000.jsonl", '"ab"'),
+        ("ledger/00001/part-00000.jsonl", '["a", 1]'),
+    ],
+)
+def test_a_broken_file_is_named(destination, tmp_path, capfd, name, content):
+    write_run(tmp_path, "r", range(20))
+    export(tmp_path, "vertex", "--destination", destination)
+    (destination / name).write_text(content)
+    capfd.readouterr()
+    assert export(tmp_path, "vertex", "--destination", destination) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{destination / name}: broken: expected" in line
