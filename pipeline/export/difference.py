@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from pipeline.export.target import Place, Stored, content, row_key
+from pipeline.export.target import Place, Stored, content, key_of_row, row_key
 from transforms.encoding.examples import Identity
 
 _TABLES = """
@@ -91,7 +91,7 @@ class Difference:
                 else:
                     self._database.execute("INSERT OR REPLACE INTO stored VALUES (?, ?)", row)
 
-    def prune(self, within: Callable[[str], bool], listed: Iterable[bytes]) -> int:
+    def prune(self, within: Callable[[bytes], bool], listed: Iterable[bytes]) -> int:
         """Removes rows of the runs whose images are gone.
 
         Args:
@@ -102,7 +102,7 @@ class Difference:
           The number of rows.
         """
         self._add("INSERT OR IGNORE INTO listed VALUES (?)", ((row_key(key),) for key in listed))
-        self._database.create_function("within", 1, within)
+        self._database.create_function("within", 1, lambda text: within(key_of_row(text)))
         return self._database.execute(_PRUNE).rowcount
 
     def counts(self) -> Counts:

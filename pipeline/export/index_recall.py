@@ -31,8 +31,8 @@ def recall(
     """
     own_keys, vectors = queries
     wanted: dict[str, list[int]] = defaultdict(list)
-    for i, (own, found) in enumerate(zip(own_keys, answers, strict=True)):
-        for key in [key for key in found if key != own][:NEIGHBOURS]:
+    for i, (own, answer) in enumerate(zip(own_keys, answers, strict=True)):
+        for key in [key for key in answer if key != own][:NEIGHBOURS]:
             wanted[key].append(i)
     number_of = {key: i for i, key in enumerate(own_keys)}
     compared = _unit(vectors) if metric == "cosine" else vectors

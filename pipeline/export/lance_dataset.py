@@ -75,7 +75,7 @@ class LanceDataset:
                     raise other_model(f"--destination {self._uri!r}", digest, self._model)
                 yield Stored(key, content(sha256, version))
 
-    def prepare(self) -> None:
+    def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes an empty dataset, if there is none."""
         if self._dataset is None:
             lance.write_dataset(self._schema.empty_table(), self._uri)
@@ -128,8 +128,8 @@ class LanceDataset:
         answers = []
         for query in queries:
             nearest = {"column": _VECTOR, "q": query, "k": count, "metric": self._metric}
-            found = self._dataset.to_table(columns=["key", "_distance"], nearest=nearest)
-            answers.append(found.column("key").to_pylist())
+            rows = self._dataset.to_table(columns=["key", "_distance"], nearest=nearest)
+            answers.append(rows.column("key").to_pylist())
         return answers
 
     def close(self) -> None:

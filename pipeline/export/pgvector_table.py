@@ -18,6 +18,7 @@ try:
 except ImportError as missing:
     raise ValueError("--to pgvector needs psycopg and pgvector: pip install '.[pgvector]'") from missing
 
+from pipeline.export.pgvector_catalog import CatalogTable
 from pipeline.export.target import Model, Row, Stored, content, other_model
 
 # The longest vectors that an HNSW index takes: https://github.com/pgvector/pgvector#hnsw
@@ -68,46 +69,40 @@ class PgvectorTable:
                 f"vectors of {model.dimension} dimensions: expected at most {MAX_INDEXED[vector_type]}, which is what "
                 f"an HNSW index takes of the type {vector_type}{remedy}"
             )
-        self._name = f"--table {table!r}"
-        self._table = sql.Identifier(*table.split(".", 1))
         self._vector_type, self._metric, self._model = vector_type, metric, model
+        self._opclass = f"{vector_type}_{_OPCLASSES[metric]}"
         self._connection = _connected(dsn)
+        self._catalog = CatalogTable(self._connection, table)
+        self._table = self._catalog.identifier
         self._notices: list[str] = []
         self._connection.add_notice_handler(lambda notice: self._notices.append(notice.message_primary or ""))
         self._types = {**_COLUMNS, _VECTOR: f"{vector_type}({model.dimension})"}
 
     def stored(self) -> Iterator[Stored]:
-        """Yields the rows of the table, after a check of its columns."""
-        oid = self._oid()
-        if oid is None:
+        """Yields the rows of the table, after a check that it can take those of an export, or that it can be made."""
+        if not self._catalog.exists():
+            self._catalog.check_absent()
             return
-        self._check_columns(oid)
+        self._catalog.check_present(self._types)
         query = sql.SQL("SELECT key, sha256, version, model_digest FROM {}").format(self._table)
         with self._connection.transaction(), self._connection.cursor(name="image_embeddings_export") as cursor:
             cursor.itersize = _ROWS_AT_ONCE
             cursor.execute(query)
             for key, sha256, version, digest in cursor:
                 if digest != self._model.digest:
-                    raise other_model(self._name, digest, self._model)
+                    raise other_model(self._catalog.flag, digest, self._model)
                 yield Stored(key, content(sha256, version))
 
-    def prepare(self) -> None:
-        """Makes the extension and the table."""
-        try:
-            self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        except psycopg.Error as error:
-            raise ValueError(
-                f"the server has no pgvector that this user may use: expected the extension vector "
-                f"({_first_line(error)})"
-            ) from error
-        columns = [
-            sql.SQL("{} {} NOT NULL").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in self._types.items()
-        ]
-        self._connection.execute(
-            sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (key))").format(
-                self._table, sql.SQL(", ").join(columns)
-            )
-        )
+    def prepare(self, sends: bool, deletes: bool) -> None:
+        """Makes the extension and the table, those that are missing. A table that exists is only checked."""
+        if not self._catalog.has_extension():
+            self._make_extension()
+        self._catalog.check_vector_type(self._vector_type)
+        if self._catalog.exists():
+            self._catalog.check_changes(sends, deletes)
+            self._catalog.check_index(self._opclass)
+        else:
+            self._make_table()
         register_vector(self._connection)
 
     def upsert(self, rows: Sequence[Row]) -> None:
@@ -139,20 +134,19 @@ class PgvectorTable:
 
     def finish(self, changed: bool) -> tuple[str, bool]:
         """Builds the HNSW index for the metric, if there is none. PostgreSQL keeps it up to date from then on."""
-        opclass = f"{self._vector_type}_{_OPCLASSES[self._metric]}"
-        if self._has_index(opclass):
-            return f"HNSW ({opclass}), there already", changed
+        if self._catalog.has_index(self._opclass):
+            return f"HNSW ({self._opclass}), there already", changed
         began = time.monotonic()
         self._connection.execute(
             sql.SQL("CREATE INDEX ON {} USING hnsw ({} {})").format(
-                self._table, sql.Identifier(_VECTOR), sql.Identifier(opclass)
+                self._table, sql.Identifier(_VECTOR), sql.Identifier(self._opclass)
             )
         )
         self._connection.execute(sql.SQL("ANALYZE {}").format(self._table))
         # pgvector says so when it goes on in a slower way: https://github.com/pgvector/pgvector#index-build-time
         too_little = any("maintenance_work_mem" in notice for notice in self._notices)
         remedy = "; more maintenance_work_mem makes that faster" if too_little else ""
-        return f"HNSW ({opclass}), built in {time.monotonic() - began:.1f} s{remedy}", True
+        return f"HNSW ({self._opclass}), built in {time.monotonic() - began:.1f} s{remedy}", True
 
     def search(self, queries: npt.NDArray[np.float32], count: int) -> list[list[str]]:
         """Returns the keys that the index finds with the server's hnsw.ef_search, by default 40."""
@@ -174,7 +168,8 @@ class PgvectorTable:
 
     def _lock(self, cursor: Any) -> None:
         """Lets two exports into one table take turns, block by block. Otherwise their rows could block each other."""
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"image embeddings {self._name}"])
+        name = f"image embeddings {self._catalog.flag}"
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
     def _values(self, row: Row) -> list[Any]:
         info = row.info
@@ -188,35 +183,24 @@ class PgvectorTable:
     def _vector(self, vector: npt.NDArray[np.float32]) -> Any:
         return HalfVector(vector) if self._vector_type == "halfvec" else Vector(vector)
 
-    def _oid(self) -> int | None:
-        """Returns the object identifier of the table, or None if there is no such table."""
-        name = self._table.as_string(self._connection)
-        row = self._connection.execute("SELECT to_regclass(%s)::oid", [name]).fetchone()
-        return row[0] if row else None
+    def _make_extension(self) -> None:
+        try:
+            self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except psycopg.Error as error:
+            raise ValueError(
+                f"the server has no pgvector that this user may use: expected the extension vector "
+                f"({_first_line(error)})"
+            ) from error
 
-    def _check_columns(self, oid: int) -> None:
-        rows = self._connection.execute(
-            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-            "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
-            [oid],
+    def _make_table(self) -> None:
+        columns = [
+            sql.SQL("{} {} NOT NULL").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in self._types.items()
+        ]
+        self._connection.execute(
+            sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (key))").format(
+                self._table, sql.SQL(", ").join(columns)
+            )
         )
-        # The extension may lie in a schema of its own.
-        existing = {name: kind.rpartition(".")[2] for name, kind in rows}
-        for name, kind in self._types.items():
-            if existing.get(name) != kind:
-                raise ValueError(
-                    f"{self._name}: its column {name!r} is {existing.get(name, 'missing')}: expected {kind}; choose "
-                    "another table, or drop this one"
-                )
-
-    def _has_index(self, opclass: str) -> bool:
-        row = self._connection.execute(
-            "SELECT COUNT(*) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam "
-            "JOIN pg_opclass ON pg_opclass.oid = indclass[0] "
-            "WHERE indrelid = %s AND amname = 'hnsw' AND opcname = %s AND indisvalid",
-            [self._oid(), opclass],
-        ).fetchone()
-        return bool(row and row[0])
 
 
 def _connected(dsn: str | None) -> psycopg.Connection:

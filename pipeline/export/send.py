@@ -7,20 +7,24 @@ the target: each start compares the runs with what the target has. So a killed e
 import argparse
 import contextlib
 import itertools
+import os
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import numpy as np
 
 from pipeline import command, flags
 from transforms.one_line import one_line
+from transforms.storage import locations
 
 if TYPE_CHECKING:
     from pipeline.export.difference import Counts, Difference
     from pipeline.export.progress_line import ProgressLine
     from pipeline.export.target import Model, Target
+    from transforms.encoding.examples import Identity
 
 _EXAMPLES = """\
   # all runs of an output into a table of PostgreSQL, with its index; PGHOST, PGUSER, PGPASSWORD, … say where
@@ -38,6 +42,7 @@ exit code: 0 the target is up to date; 1 the target failed, and the same command
 """
 TARGETS = ("pgvector", "lance", "vertex")
 VECTOR_TYPES = ("vector", "halfvec")
+_TABLE = "image_embeddings"
 _QUERIES = 100
 
 # Rows that are in memory at once, and are written together; fewer if their vectors are long.
@@ -71,7 +76,7 @@ def _parser() -> command.Parser:
     parser.add_argument(
         "--table",
         metavar="[SCHEMA.]NAME",
-        help="pgvector: the table, which is made if there is none (default: image_embeddings)",
+        help=f"pgvector: the table, which is made if there is none (default: {_TABLE})",
     )
     parser.add_argument(
         "--vector_type",
@@ -139,8 +144,22 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--{of_table[0]} is for --to pgvector: expected --destination")
     if not 0 <= args.max_deleted <= 1:
         raise ValueError("--max_deleted: expected a number from 0 to 1, as in 0.5")
-    if args.to != "pgvector" and not args.destination:
-        raise ValueError(f"--to {args.to}: expected --destination DIR")
+    if args.table is not None and not all(0 < len(name.encode()) <= 63 for name in args.table.split(".", 1)):
+        raise ValueError(f"--table {args.table!r}: expected NAME or SCHEMA.NAME, of 1 to 63 bytes each")
+    if args.to != "pgvector":
+        if not args.destination:
+            raise ValueError(f"--to {args.to}: expected --destination DIR")
+        _check_directory(flags.absolute(args.destination))
+
+
+def _check_directory(destination: str) -> None:
+    """Raises ValueError if a file is in the place of a local directory or of one above it."""
+    if not locations.is_local(destination):
+        return
+    path = Path(destination)
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise ValueError(f"--destination {destination!r}: {there} is no directory: expected a directory, or a new name")
 
 
 def _read_runs(args: argparse.Namespace, difference: "Difference") -> tuple[list[str], "Model"]:
@@ -186,7 +205,7 @@ def _update(
             f"{counts.gone:,} of the {counts.stored:,} rows of {_name(args)} would be deleted, more than --max_deleted "
             f"{args.max_deleted:g} allows: expected --embeddings with all runs; --max_deleted 1 goes on"
         )
-    target.prepare()
+    target.prepare(bool(counts.to_send), bool(counts.gone))
     _send(target, difference, shards, model, args.screen)
     progress.say("building the index")
     index, has_index = target.finish(bool(counts.to_send or counts.gone))
@@ -202,9 +221,7 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
     if args.to == "pgvector":
         from pipeline.export.pgvector_table import PgvectorTable
 
-        return PgvectorTable(
-            args.dsn, args.table or "image_embeddings", args.vector_type or "vector", args.metric, model
-        )
+        return PgvectorTable(args.dsn, args.table or _TABLE, args.vector_type or "vector", args.metric, model)
     destination = flags.absolute(args.destination)
     if args.to == "lance":
         from pipeline.export.lance_dataset import LanceDataset
@@ -216,7 +233,7 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
 
 
 def _name(args: argparse.Namespace) -> str:
-    return f"the table {args.table or 'image_embeddings'}" if args.to == "pgvector" else args.destination
+    return f"the table {args.table or _TABLE}" if args.to == "pgvector" else args.destination
 
 
 class _Digests:
@@ -227,7 +244,7 @@ class _Digests:
         self._wanted = wanted
         self._seen: set[str] = set()
 
-    def of_one_model(self, records: Iterable[Any]) -> Iterator[Any]:
+    def of_one_model(self, records: Iterable["tuple[int, Identity]"]) -> Iterator["tuple[int, Identity]"]:
         """Yields the records of the wanted model. Raises ValueError if none is wanted and there are several."""
         for place, identity in records:
             self._seen.add(identity.model_digest)
@@ -261,8 +278,12 @@ def _prune(difference: "Difference", patterns: Sequence[str]) -> None:
 
     matchers = [files.matcher(pattern) for pattern in patterns]
     listed = (image.key for image in input_images.images(patterns, "images", None))
-    # An image in a shard is not listed by its own name.
-    difference.prune(lambda key: not keys.is_in_shard(key.encode()) and any(match(key) for match in matchers), listed)
+
+    def within(key: bytes) -> bool:
+        # An image in a shard is not listed by its own name.
+        return not keys.is_in_shard(key) and any(match(keys.uri(key)) for match in matchers)
+
+    difference.prune(within, listed)
 
 
 def _send(target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO) -> None:

@@ -28,7 +28,7 @@ def rows(shards: Sequence[str], places: Iterable[Place], model: Model) -> Iterat
     """Yields the rows at some places.
 
     Args:
-      shards: as `paths` returns them.
+      shards: as `vector_shards.paths` returns them.
       places: in the order of the files, and ascending in each of them.
       model: of the vectors.
 

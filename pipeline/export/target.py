@@ -13,6 +13,10 @@ from transforms.records import ImageInfo
 METRICS = ("cosine", "l2", "ip")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPE_OF_CONTROL = r"x(?:[01][0-9a-f]|7f)"
+# Backslashes of a key's own that would be taken for the start of an escape, and what `row_key` writes in their place.
+_MISLEADING = re.compile(rf"\\(?={_ESCAPE_OF_CONTROL})")
+_ESCAPED = re.compile(rf"\\(?:x5c(?={_ESCAPE_OF_CONTROL})|{_ESCAPE_OF_CONTROL})")
 
 
 class Model(NamedTuple):
@@ -54,7 +58,7 @@ class Stored(NamedTuple):
 class Target(Protocol):
     """A table, a dataset or a directory of files. It is of one model.
 
-    A target of another model or of another vector type refuses with a ValueError in `stored`, before it is changed.
+    What can take no rows of this model, as a target of another one, refuses with a ValueError in `stored`.
 
     Attributes:
       ERRORS: what its client raises if the target fails.
@@ -65,8 +69,16 @@ class Target(Protocol):
     def stored(self) -> Iterator[Stored]:
         """Yields the rows that are there. If a key comes again, its later row counts."""
 
-    def prepare(self) -> None:
-        """Makes the table or directory if there is none."""
+    def prepare(self, sends: bool, deletes: bool) -> None:
+        """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
+
+        Args:
+          sends: whether rows will be written.
+          deletes: whether rows will be deleted.
+
+        Raises:
+          ValueError: if this user may not do that.
+        """
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """Writes rows, all of them or none. A row replaces one of the same key."""
@@ -94,10 +106,22 @@ class Target(Protocol):
 def row_key(key: bytes) -> str:
     r"""Returns a key as text without control characters: neither PostgreSQL nor a list of lines takes all of them.
 
-    >>> print(row_key(b"a\nb\xe9"))
-    a\x0ab\xe9
+    No two keys have the same text: a key that has an escape such as `\x0a` of its own gets `\x5c` for its backslash.
+
+    >>> print(row_key(b"a\nb\xe9"), row_key(rb"a\x0ab"))
+    a\x0ab\xe9 a\x5cx0ab
     """
-    return _CONTROL.sub(lambda character: f"\\x{ord(character[0]):02x}", keys.text(key))
+    text = _MISLEADING.sub(lambda _: r"\x5c", keys.text(key))
+    return _CONTROL.sub(lambda character: f"\\x{ord(character[0]):02x}", text)
+
+
+def key_of_row(text: str) -> bytes:
+    r"""Returns the key whose `row_key` a text is.
+
+    >>> key_of_row(r"a\x0ab\xe9")
+    b'a\nb\xe9'
+    """
+    return keys.of_text(_ESCAPED.sub(lambda escape: chr(int(escape[0][2:], 16)), text))
 
 
 def content(sha256: str, version: str) -> str:

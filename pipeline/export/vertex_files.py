@@ -63,7 +63,7 @@ class VertexFiles:
         names = self._names()
         if "model.json" not in names:
             return
-        model = Model(**json.loads(files.read(f"{self._directory}/model.json")))
+        model = self._stored_model()
         if model.digest != self._model.digest:
             raise other_model(f"--destination {self._directory!r}", model.digest, self._model)
         if model.dimension != self._model.dimension:
@@ -72,10 +72,11 @@ class VertexFiles:
                 f"{self._model.dimension}: expected the same number; choose another destination"
             )
         for name in sorted(filter(_LEDGER.fullmatch, names)):
-            with files.open_stored(f"{self._directory}/{name}") as file:
-                yield from (Stored(*json.loads(line)) for line in file)
+            path = f"{self._directory}/{name}"
+            with files.open_stored(path) as file:
+                yield from (_stored(path, line) for line in file)
 
-    def prepare(self) -> None:
+    def prepare(self, sends: bool, deletes: bool) -> None:
         """Writes the model, and ends the batch that a killed export has begun."""
         names = self._names()
         if "model.json" not in names:
@@ -154,10 +155,31 @@ class VertexFiles:
             metadata["isCompleteOverwrite"] = False
         files.write(f"{self._directory}/batches/{number:05d}.json", (json.dumps(metadata, indent=2) + "\n").encode())
 
+    def _stored_model(self) -> Model:
+        path = f"{self._directory}/model.json"
+        match _parsed(path, files.read(path)):
+            case {"digest": str(digest), "dimension": int(dimension)}:
+                return Model(digest, dimension)
+        raise ValueError(f"{path}: broken: expected the digest and the dimension of a model")
+
     def _names(self) -> set[str]:
         """Returns the names of all files in the directory."""
         prefix = f"{self._directory}/"
         return {metadata.path.removeprefix(prefix) for metadata in files.match(f"{prefix}**")}
+
+
+def _stored(path: str, line: bytes) -> Stored:
+    match _parsed(path, line):
+        case [str(key), str() | None as stored_content]:
+            return Stored(key, stored_content)
+    raise ValueError(f"{path}: broken: expected a key and a content on each line")
+
+
+def _parsed(path: str, text: bytes) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: broken: expected JSON ({error})") from error
 
 
 def _batch_file(kind: str, number: str) -> str:

@@ -55,6 +55,9 @@ _RECORD = (*_FACTS, _VECTOR, *_MODEL)
 # Rows that are decoded at once, without and with their vectors.
 _IDENTITIES_PER_BATCH = 4096
 _VECTORS_PER_BATCH = 256
+# A thread of Arrow's frees what was read from a Python file, even after the rows are there. If Python ends then, the
+# thread takes the whole process along: "terminate called without an active exception".
+_USE_THREADS = False
 
 
 def schema(model: ModelFields, vector_type: str) -> pa.Schema:
@@ -310,7 +313,7 @@ def _suffices(opened: pq.ParquetFile, vector_type: str) -> bool:
 def _batches(opened: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterator[dict[str, pa.Array]]:
     """Yields the named columns of so many rows at a time."""
     with _explained("a broken Parquet file"):
-        for batch in opened.iter_batches(rows, columns=list(names)):
+        for batch in opened.iter_batches(rows, columns=list(names), use_threads=_USE_THREADS):
             yield {name: batch.column(name) for name in names}
 
 
@@ -333,7 +336,7 @@ def _explained(what: str) -> Iterator[None]:
 def _group(opened: pq.ParquetFile, group: int) -> dict[str, pa.Array]:
     """Returns the columns of a record in one row group."""
     with _explained("a broken Parquet file"):
-        table = opened.read_row_group(group, columns=list(_RECORD))
+        table = opened.read_row_group(group, columns=list(_RECORD), use_threads=_USE_THREADS)
         table.validate(full=True)  # texts are UTF-8
         rows = opened.metadata.row_group(group).num_rows
         if len(table) != rows:

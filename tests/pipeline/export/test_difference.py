@@ -67,5 +67,5 @@ def test_a_sample_is_always_the_same(difference):
 
 def test_images_that_are_gone_are_pruned(difference):
     difference.add_current(0, [(i, identity(key)) for i, key in enumerate(("in/here", "in/gone", "out/gone"))])
-    assert difference.prune(lambda key: key.startswith("in/"), [b"in/here", b"in/new"]) == 1
+    assert difference.prune(lambda key: key.startswith(b"in/"), [b"in/here", b"in/new"]) == 1
     assert [place.key for place in difference.current()] == ["in/here", "out/gone"]

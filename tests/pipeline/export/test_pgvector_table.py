@@ -8,27 +8,8 @@ from psycopg import sql
 from pipeline.export.pgvector_table import PgvectorTable
 from pipeline.export.target import Model, Row
 from tests.exports import DIMENSION, MANY, MODEL, OTHER, embedding, expected, export, started, wait_for, write_run
-from tests.postgres import postgres_server
 
 SIZED = Model(MODEL.digest, DIMENSION)
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """A server, and this process pointed at it by libpq's variables."""
-    with postgres_server() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield environment
-
-
-@pytest.fixture
-def connection(postgres):
-    """A connection to an empty database."""
-    with psycopg.connect("", autocommit=True, options="-c lock_timeout=20s") as opened:
-        opened.execute("DROP SCHEMA public CASCADE")
-        opened.execute("CREATE SCHEMA public")
-        yield opened
 
 
 def rows(connection, table="image_embeddings"):
@@ -164,6 +145,19 @@ def test_a_table_of_another_type_is_refused(connection, tmp_path, capfd):
     assert "its column 'sha256' is missing: expected text" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("index", ["PRIMARY KEY (key)", "UNIQUE (key)", "UNIQUE (key) INCLUDE (sha256)"])
+def test_a_table_of_ones_own_is_taken(connection, tmp_path, index):
+    write_run(tmp_path, "r", range(20))
+    export(tmp_path, "pgvector")
+    connection.execute(
+        sql.SQL("CREATE TABLE other (id int GENERATED ALWAYS AS IDENTITY, LIKE image_embeddings, {})").format(
+            sql.SQL(index)
+        )
+    )
+    assert export(tmp_path, "pgvector", "--table", "other") == 0
+    assert rows(connection, "other") == expected(*map(embedding, range(20)))
+
+
 @pytest.mark.parametrize(("vector_type", "dimension"), [("vector", 2_001), ("halfvec", 4_001)])
 def test_vectors_that_no_index_takes_are_refused(postgres, vector_type, dimension):
     with pytest.raises(ValueError, match=f"{dimension} dimensions: expected at most {dimension - 1}"):
@@ -199,7 +193,7 @@ def test_a_component_too_large_for_halfvec_is_named(connection, tmp_path):
     write_run(tmp_path, "r", range(2))
     table = PgvectorTable(None, "image_embeddings", "halfvec", "cosine", SIZED)
     with contextlib.closing(table):
-        table.prepare()
+        table.prepare(sends=True, deletes=False)
         each = embedding(0)
         each.vector[3] = 1e6
         with pytest.raises(ValueError, match="'key': a component of 1e\\+06 is too large for halfvec"):

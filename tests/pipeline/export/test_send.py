@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -20,8 +21,16 @@ from tests.running import ROOT
         (["--to", "elsewhere"], "invalid choice: 'elsewhere'"),
         (["--destination", "x"], "required: --to"),
         (["--to", "pgvector", "--max_deleted", "50%"], "--max_deleted: expected a number from 0 to 1"),
+        (["--to", "pgvector", "--table", ""], "--table '': expected NAME or SCHEMA.NAME"),
+        (["--to", "pgvector", "--table", "."], "--table '.': expected NAME or SCHEMA.NAME"),
+        (["--to", "pgvector", "--table", "a" * 64], "of 1 to 63 bytes each"),
+        (["--to", "vertex", "--destination", __file__], "is no directory: expected a directory, or a new name"),
+        (["--to", "lance", "--destination", f"{__file__}/x"], "is no directory: expected a directory, or a new name"),
     ],
-    ids=["no table", "no dataset", "no directory", "table", "dsn", "target", "no target", "part"],
+    ids=[
+        *("no table", "no dataset", "no directory", "table", "dsn", "target", "no target", "part", "empty table"),
+        *("empty names", "long name", "file", "below a file"),
+    ],
 )
 def test_flags_that_do_not_go_together(capfd, flags, message):
     assert main(["--embeddings", "/nowhere", *flags]) == 2
@@ -71,6 +80,19 @@ def test_images_that_no_longer_exist_are_deleted(tmp_path, capfd):
     assert export(tmp_path / "out", "vertex", *flags, "--prune", photos) == 0
     assert "0 new, 0 replaced, 1 deleted" in capfd.readouterr().out
     assert (tmp_path / "search" / "batches" / "00002" / "delete" / "part-00000.txt").read_text() == f"{keys[1]}\n"
+
+
+def test_names_that_need_escapes_are_pruned_by_the_pattern(tmp_path, capfd):
+    photos = tmp_path / "caf\udce9\n"
+    photos.mkdir()
+    (photos / "a\nb.jpg").write_bytes(b"a")
+    names = [os.fsencode(photos) + b"/" + name for name in (b"a\nb.jpg", rb"a\x0ab.jpg")]
+    outputs.write_run(tmp_path / "out", [outputs.embedding(key, i) for i, key in enumerate(names)])
+    flags = ["--destination", tmp_path / "search"]
+    assert export(tmp_path / "out", "vertex", *flags) == 0
+    assert "2 new" in capfd.readouterr().out
+    assert export(tmp_path / "out", "vertex", *flags, "--prune", photos) == 0
+    assert "0 new, 0 replaced, 1 deleted" in capfd.readouterr().out
 
 
 def test_the_directory_of_one_run_does_not_delete_the_rows_of_the_others(tmp_path, capfd):

@@ -107,7 +107,7 @@ def test_another_model_is_refused_in_one_line(destination, tmp_path, capfd):
 
 def test_another_dimension_is_refused(destination):
     files = VertexFiles(str(destination), "cosine", SIZED)
-    files.prepare()
+    files.prepare(sends=True, deletes=True)
     other = VertexFiles(str(destination), "cosine", Model(MODEL.digest, 3))
     with pytest.raises(ValueError, match=f"has vectors of {DIMENSION} dimensions, and --embeddings of 3"):
         list(other.stored())
@@ -121,7 +121,7 @@ def row(number):
 def test_a_batch_has_no_more_files_than_vertex_ai_takes(destination, monkeypatch):
     monkeypatch.setattr(vertex_files, "MAX_FILES", 3)
     files = VertexFiles(str(destination), "cosine", SIZED)
-    files.prepare()
+    files.prepare(sends=True, deletes=True)
     files.delete(["gone"])
     for number in range(7):
         files.upsert([row(number)])
@@ -133,7 +133,7 @@ def test_a_batch_has_no_more_files_than_vertex_ai_takes(destination, monkeypatch
 
 def test_what_a_killed_export_left_without_a_ledger_goes(destination):
     files = VertexFiles(str(destination), "cosine", SIZED)
-    files.prepare()
+    files.prepare(sends=True, deletes=True)
     files.delete(["gone"])
     files.upsert([row(0)])
     files.upsert([row(1)])
@@ -142,7 +142,7 @@ def test_what_a_killed_export_left_without_a_ledger_goes(destination):
     (root / f".part-00003.json.{'0' * 32}").write_text("half")
     again = VertexFiles(str(destination), "cosine", SIZED)
     assert [stored.key for stored in again.stored()] == ["gone", row(0).key]
-    again.prepare()
+    again.prepare(sends=True, deletes=True)
     assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()) == [
         "delete/part-00000.txt", "part-00001.json",
     ]  # fmt: skip
@@ -154,11 +154,11 @@ def test_what_a_killed_export_left_without_a_ledger_goes(destination):
 
 def test_a_batch_without_any_ledger_is_made_anew(destination):
     files = VertexFiles(str(destination), "cosine", SIZED)
-    files.prepare()
+    files.prepare(sends=True, deletes=True)
     files.upsert([row(0)])
     (destination / "ledger" / "00001" / "part-00000.jsonl").unlink()
     again = VertexFiles(str(destination), "cosine", SIZED)
-    again.prepare()
+    again.prepare(sends=True, deletes=True)
     again.upsert([row(1)])
     again.finish(True)
     assert batch(destination, 1)[0].keys() == {row(1).key}
@@ -183,3 +183,25 @@ def test_in_a_bucket(cloud, tmp_path, capfd):
     metadata = json.loads((cloud.buckets / "bucket" / "search" / "batches" / "00001.json").read_text())
     assert metadata["contentsDeltaUri"] == "gs://bucket/search/batches/00001"
     assert batch(cloud.buckets / "bucket" / "search", 1)[0].keys() == vectors(*map(embedding, range(20))).keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.json", "{}"),
+        ("model.json", '{"digest": "d", "dimension"'),
+        ("model.json", "[]"),
+        ("ledger/00001/part-00000.jsonl", '["a", "b"'),
+        ("ledger/00001/part-00000.jsonl", "[1]"),
+        ("ledger/00001/part-00000.jsonl", '"ab"'),
+        ("ledger/00001/part-00000.jsonl", '["a", 1]'),
+    ],
+)
+def test_a_broken_file_is_named(destination, tmp_path, capfd, name, content):
+    write_run(tmp_path, "r", range(20))
+    export(tmp_path, "vertex", "--destination", destination)
+    (destination / name).write_text(content)
+    capfd.readouterr()
+    assert export(tmp_path, "vertex", "--destination", destination) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{destination / name}: broken: expected" in line

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 
 import duckdb
 import lance
@@ -280,6 +281,34 @@ def test_a_parquet_file_of_something_else(table):
     pq.write_table(pa.table(table), content)
     with pytest.raises(ValueError, match="expected the column '.*' of embeddings, not of type "):
         list(parquet.identities(content))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        parquet.identities,
+        parquet.whole_identities,
+        parquet.vectors,
+        lambda file: parquet.embeddings(file, range(len(EMBEDDINGS))),
+    ],
+    ids=["identities", "whole_identities", "vectors", "embeddings"],
+)
+def test_no_other_thread_frees_what_was_read(small_groups, read):
+    # One that frees an object of Python's while Python ends would take the whole process along.
+    threads = set()
+
+    class Read(bytes):
+        def __del__(self):
+            threads.add(threading.get_ident())
+
+    class File(io.BytesIO):
+        def read(self, *size):
+            return Read(super().read(*size))
+
+    content = written()
+    for _ in range(10):  # so that another thread is through with one of them
+        assert list(read(File(content)))
+    assert threads == {threading.get_ident()}
 
 
 @VECTOR_TYPES
