@@ -52,6 +52,7 @@ def test_what_it_holds(model):
         "precision": "float32",
         "precision_cosine": 1.0,
         "classes": 0,
+        "gives_probabilities": False,
         "output": "",
         "preprocessing": {
             "mean": [0.0, 0.0, 0.0],
