@@ -59,8 +59,27 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     Raises:
       ValueError: if the complete run of this name has other inputs, another model or other files.
     """
-    if config.overwrite:
-        return None
+    report = None if config.overwrite else complete(config)
+    if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
+        raise ValueError(
+            f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
+            "give another, or --overwrite to replace it"
+        )
+    files_of = (report.output_formats, report.vector_type) if report else None
+    if config.output and files_of and files_of != (list(config.output_formats), config.vector_type):
+        raise ValueError(
+            f"--run_id {config.run_id!r} is of a complete run with --output_format {','.join(files_of[0])} "
+            f"--vector_type {files_of[1]}: give another, or --overwrite to replace it"
+        )
+    return report
+
+
+def complete(config: EmbedConfig) -> RunReport | None:
+    """Returns the report of the complete run of this name, whatever it embedded; None if there is none.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
     if config.output_table:
         with warehouse.tables.explained(config.output_table):
             report = warehouse.publish.published(config.output_table, config.run_id)
@@ -73,17 +92,6 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
         except OSError as error:
             raise ValueError(f"--output {output!r} cannot be read: {error}") from error
         report = run_report.read(output, config.run_id)
-    if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
-        raise ValueError(
-            f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
-            "give another, or --overwrite to replace it"
-        )
-    files_of = (report.output_formats, report.vector_type) if report else None
-    if config.output and files_of and files_of != (list(config.output_formats), config.vector_type):
-        raise ValueError(
-            f"--run_id {config.run_id!r} is of a complete run with --output_format {','.join(files_of[0])} "
-            f"--vector_type {files_of[1]}: give another, or --overwrite to replace it"
-        )
     return report
 
 

@@ -231,8 +231,21 @@ def _remove_abandoned(attempt: Attempt, claim_path: str) -> None:
         contested.remove(claim_path, state)
 
 
-def unfinished(place: str, config: EmbedConfig, model: ModelSpec, say: Callable[[str], object]) -> str | None:
-    """Returns the name of the latest unfinished run that embeds the same as this one, and that no process is at."""
+def unfinished(
+    place: str,
+    config: EmbedConfig,
+    model: ModelSpec,
+    say: Callable[[str], object],
+    may_go_on: Callable[[str], bool] = lambda run_id: True,
+) -> str | None:
+    """Returns the name of the latest unfinished run that embeds the same as this one, and that no process is at.
+
+    Args:
+      place: where the claims lie.
+      config, model: of this run.
+      say: shows a line to the user.
+      may_go_on: takes the name of a run, and returns whether it is one to go on with.
+    """
     embeds = _embeds(config, model)
     same = [
         (claim.attempt, claim.run_id, claim_path, present)
@@ -240,7 +253,7 @@ def unfinished(place: str, config: EmbedConfig, model: ModelSpec, say: Callable[
         if claim.embeds == embeds and claim_path == path(place, claim.run_id)
     ]
     for _, run_id, claim_path, present in sorted(same, reverse=True):
-        if not _lives(claim_path, present, say):
+        if may_go_on(run_id) and not _lives(claim_path, present, say):
             return run_id
     return None
 

@@ -157,12 +157,16 @@ def _of_unfinished_run(
 
     if config.is_named or not config.resume:
         return config
-    run_id = claim.unfinished(attempt.of(config, temp_location).place, config, model, terminal.screen.write)
-    of_run = dataclasses.replace(config, run_id=run_id) if run_id else config
-    if run_id is None or check.finished(of_run, model):
+
+    def may_go_on(run_id: str) -> bool:  # an unfinished --overwrite of a complete run goes on by --overwrite alone
+        return config.overwrite or check.complete(dataclasses.replace(config, run_id=run_id)) is None
+
+    place = attempt.of(config, temp_location).place
+    run_id = claim.unfinished(place, config, model, terminal.screen.write, may_go_on)
+    if run_id is None:
         return config
     terminal.screen.write(f"going on with the interrupted run {run_id!r}; --no_resume would begin another\n")
-    return of_run
+    return dataclasses.replace(config, run_id=run_id)
 
 
 def _begin(

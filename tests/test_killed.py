@@ -317,6 +317,22 @@ def test_the_run_that_is_replaced_stays_until_its_successor_is_complete(photos, 
     assert_nothing_is_left(output)
 
 
+def test_a_killed_overwrite_does_not_concern_a_command_without_a_run_id(tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    data.write_images(photos, 200, height=60, width=80)
+    go_on(output, "--input", photos / "0000?.jpg", *NAMED)
+    overwrite = "--input", photos, *NAMED, "--overwrite"
+    before = kill(output, *overwrite, at=100)
+    run = go_on(output, "--input", photos)
+    (own,) = {path.stem for path in output.glob("runs/*.json")} - {"r"}
+    assert run.stderr == "" and counts(output, own) == {"listed": 200, "embedded": 190, "skipped": 10}
+    assert counts(output) == {"listed": 10, "embedded": 10} and sorted(stored(output)) == sorted(before)
+    go_on(output, "--input", photos, "--overwrite")
+    assert attempts(output)[0] > 0 and counts(output)["listed"] == 200
+    assert verify(str(output)).total == 0
+    assert_nothing_is_left(output)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_ends_the_command_and_shows_how_to_go_on(tmp_path, number, code):
     photos, output = tmp_path / "photos of 'mine'", tmp_path / "out"

@@ -86,6 +86,7 @@ def test_another_run_of_the_same_name_is_refused(photos, tmp_path, model, change
     run_report.write(config.output, reported(config, model.digest, **changes))
     with pytest.raises(ValueError, match="--run_id 'night' is of a complete run with other inputs or another model"):
         check.finished(config, model)
+    assert check.complete(config).run_id == "night"
 
 
 def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, monkeypatch):

@@ -259,6 +259,7 @@ def test_the_latest_of_several_unfinished_runs(held, own, config, model, dead):
         stored = dataclasses.replace(read(own), run_id=run_id, attempt=label)
         Path(claim.path(own.place, run_id)).write_bytes(stored.to_bytes())
     assert claim.unfinished(own.place, config, model, silent) == "last"
+    assert claim.unfinished(own.place, config, model, silent, lambda run_id: run_id != "last") == "r"
     # One that a process is at is left to it.
     stored = dataclasses.replace(stored, process=claim._process(os.getpid()))
     Path(claim.path(own.place, "last")).write_bytes(stored.to_bytes())
