@@ -5,9 +5,11 @@ Importing Beam takes two seconds, so this module imports it only after the flags
 
 import dataclasses
 import gc
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline import interruption, options, warehouse
@@ -106,7 +108,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         return _refuse(error, terminal.screen.write)
     if finished:
         discard(terminal)
-        print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{summary(finished, config)}")
+        _print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{summary(finished, config)}", terminal)
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
         _execute(config, model, publication, attempt, beam_options, terminal)
@@ -123,7 +125,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             holder.leave()
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
-            print(summary(finished, config))
+            _print(summary(finished, config), terminal)
             discard(terminal)
         else:
             log = f"; all that was logged: {terminal.log}" if terminal.log else ""
@@ -131,10 +133,10 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
     if finished:
-        print(summary(finished, config))
+        _print(summary(finished, config), terminal)
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
-        print(f"the job was submitted; its report will be {path}")
+        _print(f"the job was submitted; its report will be {path}", terminal)
     discard(terminal)
     return DONE
 
@@ -232,8 +234,21 @@ def _show(config: EmbedConfig, beam_args: Sequence[str], beam_options: "Pipeline
 
         text = runners.explain(beam_args, config, beam_options)
     discard(terminal)
-    print(text)
-    return DONE
+    return DONE if _print(text, terminal) else FAILED
+
+
+def _print(text: str, terminal: Console) -> bool:
+    """Prints a result, and returns whether stdout took it. If nobody reads stdout any more, that is no fault."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nothing:  # Python tries once more when it ends, and would fail then
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return True
+        terminal.screen.write(f"run_pipeline.py: stdout cannot be written: {one_line(error)}\n")
+        return False
+    return True
 
 
 def _finish(config: EmbedConfig, published: "RunReport") -> None:
