@@ -179,7 +179,7 @@ def _begin(
     Leftovers of other runs are removed here and not at the end, which the launcher of a job on a cluster does not see.
     """
     from pipeline import claim
-    from transforms import keys
+    from transforms import journal, keys
 
     holder = claim.take(attempt, config, model, claim_state)
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
@@ -188,10 +188,12 @@ def _begin(
         attempt.remove_parts()
     attempt.remove_repetitions()
     deaths = attempt.deaths()
-    for key, times in deaths.items():
-        outcome = "it is left out now, and becomes a failure" if times > 1 else "if that happens again, it is left out"
-        terminal.screen.write(f"an earlier attempt died while it decoded {keys.text(key)!r}: {outcome}\n")
-    quarantine = frozenset(key for key, times in deaths.items() if times > 1)
+    for image, times in deaths.items():
+        left_out = "it is left out now, and becomes a failure, unless it has changed"
+        outcome = left_out if times > 1 else "if that happens again, it is left out"
+        key = keys.text(journal.key(image))
+        terminal.screen.write(f"an earlier attempt died while it decoded {key!r}: {outcome}\n")
+    quarantine = {image: times for image, times in deaths.items() if times > 1}
     return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine), holder
 
 

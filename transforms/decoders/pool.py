@@ -36,12 +36,13 @@ _DEATHS_OF_AN_IMAGE = 2
 
 
 class KilledTheProcess(Exception):
-    """An image that was being decoded each time when a process died, twice or more often."""
+    """An image that was being decoded when a process died, twice or more often."""
 
 
-def quarantined(key: bytes) -> Failure:
-    """Returns the failure of an image that has killed the processes of a run, and is not decoded again."""
-    error = KilledTheProcess("each time when a process of this run died, it was decoding this image")
+def quarantined(key: bytes, deaths: int) -> Failure:
+    """Returns the failure of an image that has killed so many processes of a run, and is not decoded again."""
+    often = "twice" if deaths == _DEATHS_OF_AN_IMAGE else f"{deaths} times"
+    error = KilledTheProcess(f"{often}, when a process of this run died, it was decoding this image")
     return Failure.of(key, STAGE, error)
 
 
@@ -274,7 +275,7 @@ class _Task:
         """Counts the end of a process against an image. With an error, the image is a failure."""
         self._deaths[image] += 1
         if error is None and self._deaths[image] >= _DEATHS_OF_AN_IMAGE:
-            error = KilledTheProcess("each time when a decoder process died, it was decoding this image")
+            error = KilledTheProcess("twice, when a decoder process died, it was decoding this image")
         if error:
             key = _ref(self.images[image]).key
             # A machine that is less busy may be fast enough.
