@@ -4,6 +4,7 @@ A check changes nothing.
 """
 
 import contextlib
+import os
 import posixpath
 import uuid
 from pathlib import Path
@@ -25,9 +26,8 @@ def check_inputs(config: EmbedConfig) -> None:
     Raises:
       ValueError: if not; the message says what was expected.
     """
-    own_shard = f"{config.output}/embeddings/{config.run_id}/part"
     for pattern in config.inputs:
-        if config.output and files.takes_in(pattern, own_shard):
+        if config.output and _takes_in(pattern, f"{config.output}/embeddings/{config.run_id}/part"):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
             _check_reachable(pattern, config.billing_project)
@@ -36,6 +36,18 @@ def check_inputs(config: EmbedConfig) -> None:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
+
+
+def _takes_in(pattern: str, path: str) -> bool:
+    """Returns whether a glob matches a path, also by another name that links give it. A listing follows no links."""
+    if files.takes_in(pattern, path):
+        return True
+    if not (locations.is_local(pattern) and locations.is_local(path)):
+        return False
+    root = posixpath.dirname(files.literal_prefix(pattern))
+    real_root, real_path = (os.path.realpath(each) for each in (root, path))
+    below = real_path.removeprefix(real_root.rstrip("/") + "/")
+    return below != real_path and files.takes_in(pattern, posixpath.join(root, below))
 
 
 def _matches_something(pattern: str, billing_project: str | None) -> bool:
