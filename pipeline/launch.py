@@ -210,12 +210,13 @@ def _interrupted(
     from transforms import counters, parts
 
     go_on = f"to go on: {interruption.command_to_go_on(argv, config.run_id)}"
-    if runners.is_local(beam_options):
+    if runners.is_on_this_machine(beam_options):
         interruption.store([parts.save_all, attempt.remove_journals, holder.leave])
         embedded = counters.of_process().get(counters.IMAGES_EMBEDDED, 0)
         stored = max(parts.saved(f".{output_format}") for output_format in config.output_formats)
-        # Worker processes of their own count for themselves.
         work = f"{embedded} images embedded, {stored} vectors" if embedded else "all vectors so far are"
+        if not runners.is_local(beam_options):  # they count for themselves
+            work = "what the worker processes have written is"
         work = f"{work} stored in {attempt.vectors}; "
         text = f"interrupted: {work}{go_on}"
     else:

@@ -213,6 +213,24 @@ def test_a_run_goes_on_in_another_format(tmp_path):
     assert_nothing_is_left(tmp_path / "out")
 
 
+def test_a_signal_ends_worker_processes_too(tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    data.write_images(photos, 600, height=60, width=80)
+    flags = "--direct_running_mode=multi_processing", "--direct_num_workers=2", "--input", photos, *NAMED
+    with started(tmp_path / "log", *flags, "--output", output) as process:
+        wait_for(lambda: len(stored(output)) >= 60, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    written = f"what the worker processes have written is stored in {output}/embeddings/r"
+    assert f"\nrun_pipeline.py: interrupted: {written}; to go on: python" in (tmp_path / "log").read_text()
+    assert not list(output.glob("embeddings/r/.parts/*-decoding-*"))
+    (claim,) = output.glob("runs/*.unfinished")
+    assert json.loads(claim.read_text())["process"] == ""
+    go_on(output, "--input", photos, *NAMED)
+    taken_over, own = attempts(output)
+    assert taken_over >= 60 and taken_over + own == 600
+
+
 def test_a_signal_closes_parquet_files(tmp_path):
     data.write_images(tmp_path / "photos", 1200, height=60, width=80)
     output = tmp_path / "out"
