@@ -22,13 +22,15 @@ import numpy.typing as npt
 
 import transforms
 from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
-from transforms.decoders.shared_memory import AtWork, SharedMemory, create
+from transforms.decoders.shared_memory import BEAT_SECONDS, AtWork, SharedMemory, create
 from transforms.records import EncodedImage, Failure, ImageRef
 
 # How often a thread that waits looks for a process that hangs.
 _LOOK_SECONDS = 0.5
-# A process that has jobs and decodes none of their images for so long hangs in reading, or was stopped.
+# A process that has jobs and decodes none of their images for so long hangs in reading, or did not start.
 _SILENT_SECONDS = 600.0
+# A process has so much more time than for an image to say that it runs, because it may be about to after an image.
+_LATE_SECONDS = 5 * BEAT_SECONDS
 # So many processes may die one after the other without a result, or an image that is to blame, between them.
 _MOST_DEATHS = 5
 # An image whose decoding has ended so many processes is a failure. Something else may have ended the first.
@@ -73,6 +75,7 @@ class Pool:
         self._receiving = False
         self._again: deque[_Task] = deque()  # tasks of processes that have died
         self._deaths = 0
+        self._looked = time.monotonic()
         self._error: RuntimeError | None = None
         self._users: weakref.WeakSet[User] = weakref.WeakSet()
         self._turns = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the pool
@@ -155,11 +158,14 @@ class Pool:
             self._replace(process, process.shared.at_work())
 
     def _end_what_hangs(self) -> None:
+        before, self._looked = self._looked, time.monotonic()
+        if self._looked - before > 4 * _LOOK_SECONDS:
+            return  # all processes may have been stopped, and this one with them: they go on, and have yet to say so
         for process in list(self._processes):
             at_work = process.shared.at_work()
             if at_work and at_work.seconds > self.settings.timeout:
                 self._replace(process, at_work, TookTooLong(f"decoding took more than {self.settings.timeout:g} s"))
-            elif process.tasks and not at_work and time.monotonic() - process.heard > _SILENT_SECONDS:
+            elif process.tasks and not at_work and process.is_silent(self.settings.timeout):
                 self._replace(process, None)
 
     def _replace(self, process: "_Process", at_work: AtWork | None, error: Exception | None = None) -> None:
@@ -328,6 +334,11 @@ class _Process:
             self.heard = time.monotonic()
         self.tasks[number] = slot, task
         self.connection.send(Job(number, slot, tuple(self._stored(task.images, slot)), task.failed))
+
+    def is_silent(self, timeout: float) -> bool:
+        """Returns whether a process that has jobs and decodes none of their images was stopped, or hangs in reading."""
+        is_stopped = self.shared.silent_seconds() > timeout + _LATE_SECONDS
+        return is_stopped or time.monotonic() - self.heard > _SILENT_SECONDS
 
     def _stored(self, images: Sequence[ImageRef | EncodedImage], slot: int) -> Iterator[ImageRef | Stored]:
         """Puts the bytes of images that were read into the inbox of a slot."""
