@@ -38,7 +38,8 @@ class Attempt:
       place: where its parts and its claim lie: --output, or for a run without one a directory in --temp_location.
       output: --output, if the run has one.
       continues: whether earlier attempts have left parts.
-      quarantine: keys of images that were being decoded when earlier attempts died, twice or more often.
+      quarantine: names, as in `journal`, of images that were being decoded when earlier attempts died, twice or more
+        often, and how often.
       claim: the path of the claim to the run; None if this attempt holds none.
     """
 
@@ -47,7 +48,7 @@ class Attempt:
     place: str
     output: str | None
     continues: bool = False
-    quarantine: frozenset[bytes] = frozenset()
+    quarantine: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
     claim: str | None = None
 
     @property
@@ -72,11 +73,11 @@ class Attempt:
         return f"{shards.parts(self.vectors)}/{Label(self.label, _DECODING)}"
 
     def deaths(self) -> Mapping[bytes, int]:
-        """Returns the images that were being decoded when earlier attempts died, and how often each was."""
+        """Returns the names of the images that were being decoded when earlier attempts died, and how often."""
         if not locations.is_local(self.place):
             return {}
         at_work = {(label, journal.read(path)) for label, path in self._of_earlier() if label.outcome == _DECODING}
-        return Counter(key for _, key in at_work if key)
+        return Counter(image for _, image in at_work if image)
 
     def remove_journals(self) -> None:
         """Removes this attempt's journals, because no image ends it."""

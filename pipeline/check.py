@@ -4,6 +4,7 @@ A check changes nothing.
 """
 
 import contextlib
+import os
 import posixpath
 import uuid
 from pathlib import Path
@@ -25,9 +26,8 @@ def check_inputs(config: EmbedConfig) -> None:
     Raises:
       ValueError: if not; the message says what was expected.
     """
-    own_shard = f"{config.output}/embeddings/{config.run_id}/part"
     for pattern in config.inputs:
-        if config.output and files.takes_in(pattern, own_shard):
+        if config.output and _takes_in(pattern, f"{config.output}/embeddings/{config.run_id}/part"):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         try:
             _check_reachable(pattern, config.billing_project)
@@ -36,6 +36,18 @@ def check_inputs(config: EmbedConfig) -> None:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
+
+
+def _takes_in(pattern: str, path: str) -> bool:
+    """Returns whether a glob matches a path, also by another name that links give it. A listing follows no links."""
+    if files.takes_in(pattern, path):
+        return True
+    if not (locations.is_local(pattern) and locations.is_local(path)):
+        return False
+    root = posixpath.dirname(files.literal_prefix(pattern))
+    real_root, real_path = (os.path.realpath(each) for each in (root, path))
+    below = real_path.removeprefix(real_root.rstrip("/") + "/")
+    return below != real_path and files.takes_in(pattern, posixpath.join(root, below))
 
 
 def _matches_something(pattern: str, billing_project: str | None) -> bool:
@@ -59,8 +71,27 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
     Raises:
       ValueError: if the complete run of this name has other inputs, another model or other files.
     """
-    if config.overwrite:
-        return None
+    report = None if config.overwrite else complete(config)
+    if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
+        raise ValueError(
+            f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
+            "give another, or --overwrite to replace it"
+        )
+    files_of = (report.output_formats, report.vector_type) if report else None
+    if config.output and files_of and files_of != (list(config.output_formats), config.vector_type):
+        raise ValueError(
+            f"--run_id {config.run_id!r} is of a complete run with --output_format {','.join(files_of[0])} "
+            f"--vector_type {files_of[1]}: give another, or --overwrite to replace it"
+        )
+    return report
+
+
+def complete(config: EmbedConfig) -> RunReport | None:
+    """Returns the report of the complete run of this name, whatever it embedded; None if there is none.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
     if config.output_table:
         with warehouse.tables.explained(config.output_table):
             report = warehouse.publish.published(config.output_table, config.run_id)
@@ -73,17 +104,6 @@ def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
         except OSError as error:
             raise ValueError(f"--output {output!r} cannot be read: {error}") from error
         report = run_report.read(output, config.run_id)
-    if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
-        raise ValueError(
-            f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
-            "give another, or --overwrite to replace it"
-        )
-    files_of = (report.output_formats, report.vector_type) if report else None
-    if config.output and files_of and files_of != (list(config.output_formats), config.vector_type):
-        raise ValueError(
-            f"--run_id {config.run_id!r} is of a complete run with --output_format {','.join(files_of[0])} "
-            f"--vector_type {files_of[1]}: give another, or --overwrite to replace it"
-        )
     return report
 
 

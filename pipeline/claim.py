@@ -4,8 +4,9 @@ It shows which runs are unfinished, what they embed, and whether a process is st
 its claim, and the next attempt takes it over. A process that lives keeps it, and a second one is refused.
 
 A process on this machine lives if its id does. Any other process rewrites its claim every few seconds, and is dead if
-it stops. A worker may still belong to an attempt that was taken for dead. So the attempt looks at its claim once more
-before it gives files their names, and changes nothing if the claim is another's.
+it stops. One in another container, or from before a restart, counts as one on another machine. A worker may still
+belong to an attempt that was taken for dead. So the attempt looks at its claim once more before it gives files their
+names, and changes nothing if the claim is another's.
 """
 
 import contextlib
@@ -51,6 +52,7 @@ class Claim:
       embeds: what the run embeds, with which model, and where it publishes.
       host, process: of the process that launched the attempt; `process` is "" once it has ended without finishing.
       beats: how often the process has rewritten the file.
+      machine: in which `process` means something, see `_machine`; "" in claims of earlier versions.
     """
 
     run_id: str
@@ -59,6 +61,7 @@ class Claim:
     host: str
     process: str
     beats: int = 0
+    machine: str = ""
 
     def to_bytes(self) -> bytes:
         return (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode()
@@ -67,11 +70,11 @@ class Claim:
     def of_bytes(cls, content: bytes) -> "Claim | None":
         """Returns a claim, or None if the bytes are none."""
         try:
-            fields = json.loads(content)
+            fields = {"machine": ""} | json.loads(content)
             claim = cls(**{field.name: fields[field.name] for field in dataclasses.fields(cls)})
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        texts = (claim.run_id, claim.attempt, claim.host, claim.process)
+        texts = (claim.run_id, claim.attempt, claim.host, claim.process, claim.machine)
         is_claim = all(isinstance(text, str) for text in texts) and isinstance(claim.embeds, dict)
         return claim if is_claim and isinstance(claim.beats, int) else None
 
@@ -154,11 +157,16 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
       OSError: if the claim cannot be written.
     """
     place = path(attempt.place, attempt.run_id)
-    claim = Claim(attempt.run_id, attempt.label, _embeds(config, model), socket.gethostname(), _process(os.getpid()))
+    claim = _own(attempt.run_id, attempt, _embeds(config, model))
     try:
         return Holder(place, claim, contested.write(place, claim.to_bytes(), state))
     except contested.Lost:
         raise _held(attempt.run_id, contested.read(place)) from None
+
+
+def _own(run_id: str, attempt: Attempt, embeds: dict[str, Any]) -> Claim:
+    host, process = socket.gethostname(), _process(os.getpid())
+    return Claim(run_id, attempt.label, embeds, host, process, machine=_machine())
 
 
 def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
@@ -221,7 +229,7 @@ def remove_leftovers(attempt: Attempt) -> None:
 def _remove_abandoned(attempt: Attempt, claim_path: str) -> None:
     """Takes the claim to a run, so that nobody goes on with it meanwhile, and removes its parts and then the claim."""
     run_id = claim_path.rpartition("/")[2].removesuffix(CLAIM_SUFFIX)
-    own = Claim(run_id, attempt.label, {}, socket.gethostname(), _process(os.getpid()))
+    own = _own(run_id, attempt, {})
     present = contested.read(claim_path)
     if present is None:
         return
@@ -231,8 +239,21 @@ def _remove_abandoned(attempt: Attempt, claim_path: str) -> None:
         contested.remove(claim_path, state)
 
 
-def unfinished(place: str, config: EmbedConfig, model: ModelSpec, say: Callable[[str], object]) -> str | None:
-    """Returns the name of the latest unfinished run that embeds the same as this one, and that no process is at."""
+def unfinished(
+    place: str,
+    config: EmbedConfig,
+    model: ModelSpec,
+    say: Callable[[str], object],
+    may_go_on: Callable[[str], bool] = lambda run_id: True,
+) -> str | None:
+    """Returns the name of the latest unfinished run that embeds the same as this one, and that no process is at.
+
+    Args:
+      place: where the claims lie.
+      config, model: of this run.
+      say: shows a line to the user.
+      may_go_on: takes the name of a run, and returns whether it is one to go on with.
+    """
     embeds = _embeds(config, model)
     same = [
         (claim.attempt, claim.run_id, claim_path, present)
@@ -240,7 +261,7 @@ def unfinished(place: str, config: EmbedConfig, model: ModelSpec, say: Callable[
         if claim.embeds == embeds and claim_path == path(place, claim.run_id)
     ]
     for _, run_id, claim_path, present in sorted(same, reverse=True):
-        if not _lives(claim_path, present, say):
+        if may_go_on(run_id) and not _lives(claim_path, present, say):
             return run_id
     return None
 
@@ -268,13 +289,26 @@ def _lives(claim_path: str, present: contested.Content, say: Callable[[str], obj
     claim = Claim.of_bytes(present.content)
     if claim is None or not claim.process:
         return False
-    if claim.host == socket.gethostname():
+    if claim.host == socket.gethostname() and claim.machine in ("", _machine()):
         process_id = claim.process.partition(" ")[0]
         return bool(_PROCESS_ID.fullmatch(process_id)) and claim.process == _process(int(process_id))
     say(f"the run {claim.run_id!r} was begun on {claim.host}: waiting {_SILENT_SECONDS:.0f} s for a sign of life\n")
     time.sleep(_SILENT_SECONDS)
     later = contested.read(claim_path)
     return later is not None and later.state != present.state
+
+
+def _machine() -> str:
+    """Returns the id of this start of the machine, and the namespace of process ids; "" where there are none.
+
+    Two containers of one image may have the same host name.
+    """
+    parts: list[str] = []
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with contextlib.suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
 
 
 def _process(process_id: int) -> str:

@@ -5,9 +5,11 @@ Importing Beam takes two seconds, so this module imports it only after the flags
 
 import dataclasses
 import gc
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline import interruption, options, warehouse
@@ -106,7 +108,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         return _refuse(error, terminal.screen.write)
     if finished:
         discard(terminal)
-        print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{summary(finished, config)}")
+        _print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{summary(finished, config)}", terminal)
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
         _execute(config, model, publication, attempt, beam_options, terminal)
@@ -123,7 +125,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             holder.leave()
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
-            print(summary(finished, config))
+            _print(summary(finished, config), terminal)
             discard(terminal)
         else:
             log = f"; all that was logged: {terminal.log}" if terminal.log else ""
@@ -131,10 +133,10 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
     if finished:
-        print(summary(finished, config))
+        _print(summary(finished, config), terminal)
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
-        print(f"the job was submitted; its report will be {path}")
+        _print(f"the job was submitted; its report will be {path}", terminal)
     discard(terminal)
     return DONE
 
@@ -157,12 +159,16 @@ def _of_unfinished_run(
 
     if config.is_named or not config.resume:
         return config
-    run_id = claim.unfinished(attempt.of(config, temp_location).place, config, model, terminal.screen.write)
-    of_run = dataclasses.replace(config, run_id=run_id) if run_id else config
-    if run_id is None or check.finished(of_run, model):
+
+    def may_go_on(run_id: str) -> bool:  # an unfinished --overwrite of a complete run goes on by --overwrite alone
+        return config.overwrite or check.complete(dataclasses.replace(config, run_id=run_id)) is None
+
+    place = attempt.of(config, temp_location).place
+    run_id = claim.unfinished(place, config, model, terminal.screen.write, may_go_on)
+    if run_id is None:
         return config
     terminal.screen.write(f"going on with the interrupted run {run_id!r}; --no_resume would begin another\n")
-    return of_run
+    return dataclasses.replace(config, run_id=run_id)
 
 
 def _begin(
@@ -173,7 +179,7 @@ def _begin(
     Leftovers of other runs are removed here and not at the end, which the launcher of a job on a cluster does not see.
     """
     from pipeline import claim
-    from transforms import keys
+    from transforms import journal, keys
 
     holder = claim.take(attempt, config, model, claim_state)
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
@@ -182,10 +188,12 @@ def _begin(
         attempt.remove_parts()
     attempt.remove_repetitions()
     deaths = attempt.deaths()
-    for key, times in deaths.items():
-        outcome = "it is left out now, and becomes a failure" if times > 1 else "if that happens again, it is left out"
-        terminal.screen.write(f"an earlier attempt died while it decoded {keys.text(key)!r}: {outcome}\n")
-    quarantine = frozenset(key for key, times in deaths.items() if times > 1)
+    for image, times in deaths.items():
+        left_out = "it is left out now, and becomes a failure, unless it has changed"
+        outcome = left_out if times > 1 else "if that happens again, it is left out"
+        key = keys.text(journal.key(image))
+        terminal.screen.write(f"an earlier attempt died while it decoded {key!r}: {outcome}\n")
+    quarantine = {image: times for image, times in deaths.items() if times > 1}
     return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine), holder
 
 
@@ -202,12 +210,13 @@ def _interrupted(
     from transforms import counters, parts
 
     go_on = f"to go on: {interruption.command_to_go_on(argv, config.run_id)}"
-    if runners.is_local(beam_options):
+    if runners.is_on_this_machine(beam_options):
         interruption.store([parts.save_all, attempt.remove_journals, holder.leave])
         embedded = counters.of_process().get(counters.IMAGES_EMBEDDED, 0)
         stored = max(parts.saved(f".{output_format}") for output_format in config.output_formats)
-        # Worker processes of their own count for themselves.
         work = f"{embedded} images embedded, {stored} vectors" if embedded else "all vectors so far are"
+        if not runners.is_local(beam_options):  # they count for themselves
+            work = "what the worker processes have written is"
         work = f"{work} stored in {attempt.vectors}; "
         text = f"interrupted: {work}{go_on}"
     else:
@@ -228,8 +237,21 @@ def _show(config: EmbedConfig, beam_args: Sequence[str], beam_options: "Pipeline
 
         text = runners.explain(beam_args, config, beam_options)
     discard(terminal)
-    print(text)
-    return DONE
+    return DONE if _print(text, terminal) else FAILED
+
+
+def _print(text: str, terminal: Console) -> bool:
+    """Prints a result, and returns whether stdout took it. If nobody reads stdout any more, that is no fault."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nothing:  # Python tries once more when it ends, and would fail then
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return True
+        terminal.screen.write(f"run_pipeline.py: stdout cannot be written: {one_line(error)}\n")
+        return False
+    return True
 
 
 def _finish(config: EmbedConfig, published: "RunReport") -> None:

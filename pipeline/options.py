@@ -113,15 +113,21 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         args.output = SAMPLES_OUTPUT
     if args.output and re.search(r"[*?\[]", args.output):
         raise ValueError(f"--output {args.output!r}: expected a directory, without the wildcards * ? [")
+    output = flags.absolute(args.output) if args.output else None
+    inputs = tuple(flags.pattern(text) for text in args.input or ([] if args.retry_failed else [SAMPLES]))
+    if output and not _is_utf8(output):
+        raise ValueError(f"--output {output!r}: expected a path in UTF-8")
+    if strange := [pattern for pattern in inputs if not _is_utf8(pattern)]:
+        raise ValueError(f"--input {strange[0]!r}: expected a pattern in UTF-8, with ? for any other byte")
     _check_together(args)
     config = EmbedConfig(
-        inputs=tuple(flags.pattern(text) for text in args.input or ([] if args.retry_failed else [SAMPLES])),
+        inputs=inputs,
         input_format=args.input_format,
         model=args.model,
         model_signature=args.model_signature,
         model_tags=args.model_tags,
         model_output=args.model_output,
-        output=flags.absolute(args.output) if args.output else None,
+        output=output,
         output_table=args.output_table,
         run_id=args.run_id or _new_run_id(),
         is_named=bool(args.run_id),
@@ -161,6 +167,15 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         argv=tuple(argv),
     )
     return config, beam_args
+
+
+def _is_utf8(text: str) -> bool:
+    """Returns whether text has no bytes that are not UTF-8, which Python makes lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _decode_processes(args: argparse.Namespace) -> int:

@@ -285,6 +285,11 @@ def is_local(options: PipelineOptions) -> bool:
     return _is_fn_api_runner(options) and in_process
 
 
+def is_on_this_machine(options: PipelineOptions) -> bool:
+    """Returns whether the workers are threads of this process, or processes that end with it."""
+    return _is_fn_api_runner(options)
+
+
 def shares_model_across_processes(options: PipelineOptions) -> bool:
     """Returns whether a machine runs several worker processes, which then share one model to save memory."""
     if _is_fn_api_runner(options):

@@ -213,6 +213,24 @@ def test_a_run_goes_on_in_another_format(tmp_path):
     assert_nothing_is_left(tmp_path / "out")
 
 
+def test_a_signal_ends_worker_processes_too(tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    data.write_images(photos, 600, height=60, width=80)
+    flags = "--direct_running_mode=multi_processing", "--direct_num_workers=2", "--input", photos, *NAMED
+    with started(tmp_path / "log", *flags, "--output", output) as process:
+        wait_for(lambda: len(stored(output)) >= 60, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    written = f"what the worker processes have written is stored in {output}/embeddings/r"
+    assert f"\nrun_pipeline.py: interrupted: {written}; to go on: python" in (tmp_path / "log").read_text()
+    assert not list(output.glob("embeddings/r/.parts/*-decoding-*"))
+    (claim,) = output.glob("runs/*.unfinished")
+    assert json.loads(claim.read_text())["process"] == ""
+    go_on(output, "--input", photos, *NAMED)
+    taken_over, own = attempts(output)
+    assert taken_over >= 60 and taken_over + own == 600
+
+
 def test_a_signal_closes_parquet_files(tmp_path):
     data.write_images(tmp_path / "photos", 1200, height=60, width=80)
     output = tmp_path / "out"
@@ -314,6 +332,22 @@ def test_the_run_that_is_replaced_stays_until_its_successor_is_complete(photos, 
     taken_over, own = attempts(output)
     assert (taken_over, taken_over + own) == (len(before), IMAGES)
     assert len(vectors(output)) == IMAGES
+    assert_nothing_is_left(output)
+
+
+def test_a_killed_overwrite_does_not_concern_a_command_without_a_run_id(tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    data.write_images(photos, 200, height=60, width=80)
+    go_on(output, "--input", photos / "0000?.jpg", *NAMED)
+    overwrite = "--input", photos, *NAMED, "--overwrite"
+    before = kill(output, *overwrite, at=100)
+    run = go_on(output, "--input", photos)
+    (own,) = {path.stem for path in output.glob("runs/*.json")} - {"r"}
+    assert run.stderr == "" and counts(output, own) == {"listed": 200, "embedded": 190, "skipped": 10}
+    assert counts(output) == {"listed": 10, "embedded": 10} and sorted(stored(output)) == sorted(before)
+    go_on(output, "--input", photos, "--overwrite")
+    assert attempts(output)[0] > 0 and counts(output)["listed"] == 200
+    assert verify(str(output)).total == 0
     assert_nothing_is_left(output)
 
 

@@ -31,7 +31,8 @@ launch.run_command()
 """
 
 
-def test_an_image_that_kills_the_process_twice_is_a_failure(tmp_path):
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["the same image", "another in its place"])
+def test_an_image_that_kills_the_process_twice_is_a_failure(tmp_path, is_replaced):
     photos, output = tmp_path / "photos", tmp_path / "out"
     data.write_images(photos, 40, height=60, width=80)
     deadly = photos / "deadly\n<b>.jpg"
@@ -43,14 +44,21 @@ def test_an_image_that_kills_the_process_twice_is_a_failure(tmp_path):
             [sys.executable, "-c", SCRIPT, *map(str, flags)], cwd=ROOT, capture_output=True, text=True, check=False
         )
 
-    first, second, third = run(), run(), run()
+    first, second = run(), run()
+    if is_replaced:
+        deadly.write_bytes(data.jpeg(98))
+    third = run()
     assert first.returncode == second.returncode == -signal.SIGSEGV
     assert repr(str(deadly)) in second.stderr and "if that happens again, it is left out" in second.stderr
     assert repr(str(deadly)) in third.stderr and "it is left out now, and becomes a failure" in third.stderr
     assert third.returncode == 0, third.stderr
+    assert not list(output.rglob(".parts"))
+    if is_replaced:
+        assert len(read_rows(output)) == 41
+        return
     (line,) = Path(output, "failures", "r", "part-00000-of-00001.jsonl").read_text().splitlines()
     failure = json.loads(line)
     assert (failure["key"], failure["stage"], failure["error"]) == (str(deadly), "decode", "KilledTheProcess")
+    assert failure["message"] == "twice, when a process of this run died, it was decoding this image"
     assert len(read_rows(output)) == 40
     assert json.loads(Path(output, "runs", "r.json").read_text())["counts"]["failed"] == 1
-    assert not list(output.rglob(".parts"))

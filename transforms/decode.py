@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -40,7 +40,8 @@ class DecodeImages(Stage):
       resizing: how images are brought to that size; a name of resizing.RESIZE_MODES for the default of that mode.
       max_pixels: the most pixels that an image's header may announce.
       journals: the first half of the paths of local files that name the images being decoded; None for no such files.
-      quarantine: keys of images that are not decoded, because they have killed a process more than once.
+      quarantine: names, as in `journal`, of images that are not decoded, because they have killed a process more than
+        once, and how often.
       batch_size: images of a block, which the model gets at once. The last block of a bundle may have fewer.
 
     Raises:
@@ -51,7 +52,7 @@ class DecodeImages(Stage):
     resizing: Resizing | str = "stretch"
     max_pixels: int = decoding.MAX_PIXELS_DEFAULT
     journals: str | None = None
-    quarantine: frozenset[bytes] = frozenset()
+    quarantine: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
     batch_size: int = BATCH_SIZE_DEFAULT
 
     def __post_init__(self) -> None:
@@ -110,10 +111,9 @@ class _Decode(beam.DoFn):
         yield from self._blocks.finish()
 
     def _decode(self, image: EncodedImage) -> ImageInfo | Failure:
-        key = image.ref.key
-        if key[: journal.KEY_BYTES] in self._quarantine:
-            return pool.quarantined(key)
-        with self._journal.at(key) if self._journal else contextlib.nullcontext():
+        if deaths := self._quarantine.get(journal.name(image.ref)):
+            return pool.quarantined(image.ref.key, deaths)
+        with self._journal.at(image.ref) if self._journal else contextlib.nullcontext():
             return self._decoded(image)
 
     def _decoded(self, image: EncodedImage) -> ImageInfo | Failure:

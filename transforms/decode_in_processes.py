@@ -1,7 +1,7 @@
 """Decoding in processes: `ImageRef`s or `EncodedBlock`s → `DecodedBlock`s, without Python's lock of the worker."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -53,7 +53,7 @@ class DecodeInProcesses(Stage):
     size: tuple[int, int]
     resizing: Resizing | str = "stretch"
     max_pixels: int = decoding.MAX_PIXELS_DEFAULT
-    quarantine: frozenset[bytes] = frozenset()
+    quarantine: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
     batch_size: int = BATCH_SIZE_DEFAULT
     processes: int = ONE_A_CORE
     timeout: float = TIMEOUT_DEFAULT
@@ -125,12 +125,12 @@ class _Decode(beam.DoFn):
             yield from self._rest()
             self._at = timestamp, window
         for image in element.images if isinstance(element, EncodedBlock) else (element,):
-            key = image.key if isinstance(image, ImageRef) else image.ref.key
-            if key[: journal.KEY_BYTES] in self._attributes.quarantine:
-                yield self._tagged(FAILURES, pool.quarantined(key))
+            ref = image if isinstance(image, ImageRef) else image.ref
+            if deaths := self._attributes.quarantine.get(journal.name(ref)):
+                yield self._tagged(FAILURES, pool.quarantined(ref.key, deaths))
                 continue
             self._images.append(image)
-            self._key_bytes += len(key)
+            self._key_bytes += len(ref.key)
             if len(self._images) == self._settings.job_images or self._key_bytes >= JOB_KEY_BYTES:
                 yield from self._submit()
 

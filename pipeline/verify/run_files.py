@@ -125,7 +125,7 @@ class RunFiles:
         return Expected({**self._columns, VECTOR: (kind, model["dimension"])}, name, model["digest"].encode())
 
     def _check_report(self, check: Check, findings: Findings) -> None:
-        name = f"runs/{self.run_id}.json"
+        name = report_of(self.run_id)
         if name not in self._stored.names:
             findings.problem("a run without a report: it is unfinished, or the report was deleted", name)
             return
@@ -187,10 +187,11 @@ class RunFiles:
         """Compares the names of the files in the run's folder with the numbers in them, and with the report's."""
         names = [name for of_format in by_format for name in of_format]
         root, complete = f"{folder}/{self.run_id}/", set(names)
+        is_finished = self.report is not None and claim_of(self.run_id) not in self._stored.names
         for name in self._stored.names:
             if name.startswith(root) and name not in complete:
                 is_part = "/." in name
-                if self.report or not is_part:  # a run that is not finished may have parts
+                if is_finished or not is_part:  # a run that is not finished, or is being replaced, may have parts
                     findings.problem("an unfinished file of a finished run" if is_part else "a stray file", name)
         for of_format in by_format:
             numbers = [_number(name) for name in of_format]
@@ -295,6 +296,16 @@ class RunFiles:
 
     def _failed(self) -> Iterator[bytes]:
         return (_key(failure) for failure in self.failures())
+
+
+def report_of(run_id: str) -> str:
+    """Returns the name of a run's report."""
+    return f"runs/{run_id}.json"
+
+
+def claim_of(run_id: str) -> str:
+    """Returns the name of the claim that a run has until it is complete, and again while it is replaced."""
+    return f"runs/{run_id}.unfinished"
 
 
 def content_of(record: Record) -> bytes:

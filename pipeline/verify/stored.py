@@ -8,7 +8,8 @@ from typing import BinaryIO
 from transforms.storage import files, locations
 
 SCHEMA = "schema.pbtxt"
-FOLDERS = ("embeddings", "failures", "runs")
+# In the order of the listing: what is complete when `runs` is listed has all its files when the others are.
+FOLDERS = ("runs", "embeddings", "failures")
 
 
 class NotRegular(OSError):

@@ -35,7 +35,9 @@ exit code: 0 nothing is wrong; 1 something is, and is listed; 2 a flag is wrong,
 """
 # Equal bytes with different vectors are compared in rounds of so many contents, which bounds the memory for vectors.
 _CONTENTS_PER_ROUND = 16_384
-_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.(?:json|html)", re.DOTALL)
+_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.(?:json|html|unfinished)", re.DOTALL)
+# A process fills such a file, and renames it.
+_BEING_WRITTEN = re.compile(r"runs/\.([^/]+)\.(?:json|html|unfinished)\.[0-9a-f]{32}", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,13 +152,13 @@ def _verify_files(
     findings: "Findings",
 ) -> dict[str, dict[str, Any]]:
     """Checks the files of an output, and returns run id → report of the runs that have a usable one."""
-    from pipeline.verify import input_images
+    from pipeline.verify import input_images, schema_file
     from pipeline.verify.findings import counted
     from pipeline.verify.identities import ContentVectors, Identities, identity
     from pipeline.verify.run_files import RunFiles
     from pipeline.verify.sample import Sample
     from pipeline.verify.sample import check as check_sample
-    from pipeline.verify.stored import Stored
+    from pipeline.verify.stored import SCHEMA, Stored
 
     try:
         stored = Stored(output)
@@ -166,7 +168,7 @@ def _verify_files(
         raise ValueError(f"--output {output!r} has no run: expected a directory that runs wrote to")
     with findings.check(f"{counted(len(stored.names), 'file')} in the output, each of a run"):
         run_ids = _runs(stored.names, findings)
-    columns = _columns(stored, findings)
+    columns = _columns(stored, findings) if run_ids or SCHEMA in stored.names else schema_file.COLUMNS
     chosen = run_ids if run_id is None else {run_id}
     runs = [RunFiles(stored, name, columns) for name in sorted(chosen)]
     contents, recorded, versions, sample = ContentVectors(), Identities(), Identities(), Sample(sample_size)
@@ -201,24 +203,38 @@ def _verify_files(
 
 
 def _runs(names: Sequence[str], findings: "Findings") -> set[str]:
-    """Returns the names of all runs that have a complete file, and reports files that belong to no run."""
+    """Returns the names of all complete runs, and reports files that belong to no run.
+
+    A run without a report is unfinished if it has a claim, or nothing but parts.
+    """
+    from pipeline.verify.run_files import claim_of, report_of
     from pipeline.verify.stored import SCHEMA
 
-    runs: set[str] = set()
-    unfinished: set[str] = set()
+    every: set[str] = set()
+    with_files: set[str] = set()
     for name in names:
-        of_run = _OF_RUN.fullmatch(name)
+        being_written = _BEING_WRITTEN.fullmatch(name)
+        of_run = being_written or _OF_RUN.fullmatch(name)
         try:
             if of_run:
-                check_run_id(run_id := of_run[1] or of_run[2])
-                (unfinished if "/." in name else runs).add(run_id)
+                check_run_id(run_id := next(filter(None, of_run.groups())))
+                every.add(run_id)
+                if "/." not in name and name != claim_of(run_id):
+                    with_files.add(run_id)
         except ValueError:
             of_run = None
         if not of_run and name != SCHEMA:
             findings.problem("a stray file", name)
-    for run_id in sorted(unfinished - runs):
+        elif being_written:
+            findings.note("a file that a process is writing, or was when it was killed", name)
+    present = set(names)
+    claimed = {run_id for run_id in every if claim_of(run_id) in present}
+    runs = {run_id for run_id in with_files if run_id not in claimed or report_of(run_id) in present}
+    for run_id in sorted(every - runs):
         findings.note("an unfinished run", run_id)
-    if not runs and SCHEMA in names and not unfinished:
+    for run_id in sorted(runs & claimed):
+        findings.note("a complete run that an unfinished one is to replace, or that is not cleaned up yet", run_id)
+    if not every and SCHEMA in present:
         findings.problem("a file without a run", SCHEMA)
     return runs
 

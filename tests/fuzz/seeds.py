@@ -195,7 +195,8 @@ def statistics() -> list[bytes]:
 
 
 def claims() -> list[bytes]:
-    claim = Claim("run", "20260102T030405.678Z", {"inputs": ["a"], "model": "d"}, socket.gethostname(), "123 456", 7)
+    embeds = {"inputs": ["a"], "model": "d"}
+    claim = Claim("run", "20260102T030405.678Z", embeds, socket.gethostname(), "123 456", 7, "boot pid:[1]")
     return [claim.to_bytes(), dataclasses.replace(claim, host="elsewhere").to_bytes(), b"{}", b'{"run_id": null}']
 
 

@@ -323,9 +323,10 @@ def claim(content: bytes) -> None:
     held = Claim.of_bytes(content)
     if held is None:
         return
-    assert all(isinstance(text, str) for text in (held.run_id, held.attempt, held.host, held.process))
+    assert all(isinstance(text, str) for text in (held.run_id, held.attempt, held.host, held.process, held.machine))
     assert isinstance(held.embeds, dict) and isinstance(held.beats, int)
-    if held.host == socket.gethostname():  # a process elsewhere is waited for
+    # A process elsewhere is waited for.
+    if held.host == socket.gethostname() and held.machine in ("", claims._machine()):
         assert isinstance(claims._lives("", contested.Content(content, ""), str), bool)
 
 

@@ -11,6 +11,7 @@ import pytest
 from pipeline import attempt, options
 from transforms import journal
 from transforms.parts import Label
+from transforms.records import ImageRef
 from transforms.storage import contested, files
 
 OWN = datetime.datetime(2026, 11, 21, 1, 2, 3, 456789, datetime.UTC)
@@ -170,16 +171,16 @@ def test_a_claim_that_shows_a_sign_of_life_in_between_goes(config, tmp_path, mon
     assert contested.remove is remove and not path.exists()
 
 
-def journals(own, *keys, started_at=None):
+def journals(own, *keys, started_at=None, version="1"):
     """Leaves the journals of an attempt that died, one for each thread, which was at an image or (None) at none."""
     own = dataclasses.replace(own, started_at=started_at or own.started_at)
     for number, key in enumerate(keys):
         left = journal.Journal(f"{own.journals}{number}{journal.SUFFIX}")
         if key is None:
-            with left.at(b"one that is done"):
+            with left.at(ImageRef(b"one that is done", "1")):
                 pass
         else:
-            left.at(key)
+            left.at(ImageRef(key, version))
 
 
 def test_deaths_are_counted_once_an_attempt(config, parts):
@@ -189,17 +190,18 @@ def test_deaths_are_counted_once_an_attempt(config, parts):
         journals(own, b"/a.jpg", b"/a.jpg", None, *([b"/caf\xe9.jpg"] if seconds > 1 else []), started_at=began)
     journals(own, b"/own.jpg")
     journals(own, b"/later.jpg", started_at=OWN + datetime.timedelta(seconds=1))
-    assert own.deaths() == {b"/a.jpg": 3, b"/caf\xe9.jpg": 2}
+    journals(own, b"/a.jpg", started_at=OWN - datetime.timedelta(seconds=4), version="0")
+    assert own.deaths() == {b"1\0/a.jpg": 3, b"1\0/caf\xe9.jpg": 2, b"0\0/a.jpg": 1}
     assert list(own.earlier_parts()) == [str(parts[f"{EARLIER}-embedded-0.tfrecord"])]
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff", b"\xff\xff/a.jpg"], ids=["empty", "half a length", "half a key"])
+@pytest.mark.parametrize("content", [b"", b"\xff", b"\xff\xff1\0/a.jpg"], ids=["empty", "half a length", "half a key"])
 def test_a_journal_that_is_broken_off(config, content):
     own = dataclasses.replace(attempt.of(config), started_at=OWN - datetime.timedelta(seconds=1))
     journals(own, b"/a.jpg")
     (path,) = Path(own.vectors, ".parts").iterdir()
     path.write_bytes(content)
-    assert attempt.of(config).deaths() == ({b"/a.jpg": 1} if b"a" in content else {})
+    assert attempt.of(config).deaths() == ({b"1\0/a.jpg": 1} if b"a" in content else {})
 
 
 def test_in_a_bucket_there_are_no_journals(config):
@@ -213,7 +215,7 @@ def test_an_attempt_that_no_image_ends_removes_its_journals(config, parts):
     journals(own, b"/a.jpg", None)
     journals(own, b"/b.jpg", started_at=OWN - datetime.timedelta(seconds=1))
     own.remove_journals()
-    assert own.deaths() == {b"/b.jpg": 1}
+    assert own.deaths() == {b"1\0/b.jpg": 1}
     assert len(list(Path(own.vectors, ".parts").iterdir())) == len(parts) + 1
 
 

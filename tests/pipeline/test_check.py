@@ -70,6 +70,23 @@ def test_an_output_must_not_be_an_input_of_the_next_run(photos):
             check.check_inputs(configured(photos / "out", f"--input={photos}/*.jpg", f"--input={pattern}"))
 
 
+def test_an_output_below_an_input_by_another_name(photos, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    (tmp_path / "second").symlink_to("link")
+    (photos / "elsewhere").symlink_to(tmp_path)
+    for pattern, output in (
+        (tmp_path / "link", tmp_path / "second" / "out"),
+        (tmp_path / "link", photos / "out"),
+        (photos, tmp_path / "link" / "out" / "deep"),
+        (f"{tmp_path}/link/*/embeddings/**", tmp_path / "second" / "out"),
+    ):
+        with pytest.raises(ValueError, match=rf"^--output '{output}' lies within --input '.*': a next run would read"):
+            check.check_inputs(configured(output, f"--input={pattern}"))
+    for output in (photos / "elsewhere" / "out", tmp_path / "photos2", tmp_path / "out"):
+        check.check_inputs(configured(output, f"--input={tmp_path / 'link'}"))
+    check.check_inputs(configured(tmp_path / "second" / "out", f"--input={tmp_path}/link/*.jpg"))
+
+
 def test_a_complete_run_is_known_by_its_report(photos, tmp_path, model):
     config = configured(tmp_path / "out", f"--input={photos}")
     assert check.finished(config, model) is None
@@ -86,6 +103,7 @@ def test_another_run_of_the_same_name_is_refused(photos, tmp_path, model, change
     run_report.write(config.output, reported(config, model.digest, **changes))
     with pytest.raises(ValueError, match="--run_id 'night' is of a complete run with other inputs or another model"):
         check.finished(config, model)
+    assert check.complete(config).run_id == "night"
 
 
 def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, monkeypatch):

@@ -1,5 +1,6 @@
 """pipeline.claim: one process at a run, and a run that a dead one has left goes on."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -84,6 +85,16 @@ def test_a_claim_says_who_is_at_which_run(own, config, model):
     assert stored.process == claim._process(os.getpid()) and stored.process.startswith(f"{os.getpid()} ")
     assert stored.embeds["inputs"] == ["/photos/*.jpg"] and stored.embeds["model_digest"] == model.digest
     assert claim.Claim.of_bytes(stored.to_bytes()) == stored
+
+
+def test_a_claim_of_an_earlier_version_tells_no_machine(held, own, dead):
+    fields = json.loads(path(own).read_text())
+    assert fields.pop("machine") == claim._machine()
+    for process, is_held in ((fields["process"], True), (dead, False)):
+        path(own).write_text(json.dumps(fields | {"process": process}))
+        assert read(own).machine == ""
+        with pytest.raises(claim.Held) if is_held else contextlib.nullcontext():
+            claim.look(own, silent)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"null", b'{"run_id": "r"}', b"\xff"])
@@ -202,6 +213,32 @@ def test_a_process_on_another_host_lives_if_it_rewrites_its_claim(quick, held, o
     assert lines == ["the run 'r' was begun on elsewhere: waiting 0 s for a sign of life\n"] * 2
 
 
+LOOK = """
+import datetime, sys
+from pipeline import attempt, claim
+claim._SILENT_SECONDS = 1.0
+try:
+    claim.look(attempt.Attempt("r", datetime.datetime.now(datetime.UTC), sys.argv[1], sys.argv[1]), print)
+except claim.Held as error:
+    print(error)
+"""
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc")
+
+
+@pytest.mark.slow
+def test_a_process_in_another_container_lives_if_it_rewrites_its_claim(quick, own, config, model):
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("namespaces of process ids need Linux and root")
+    holder = claim.take(own, config, model, None)
+    look = [*NAMESPACE, sys.executable, "-c", LOOK, own.place]
+    waits = f"the run 'r' was begun on {socket.gethostname()}: waiting 1 s for a sign of life\n\n"
+    held = f"--run_id 'r': process {os.getpid()} on {socket.gethostname()} is at this run; wait for it, or"
+    for is_held in (True, False):
+        done = subprocess.run(look, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(waits) and (held in done.stdout) is is_held
+        holder.end()
+
+
 def test_a_holder_that_has_lost_its_claim_lets_it_be(quick, own, config, model):
     holder = claim.take(own, config, model, None)
     rewrite(own, attempt="20991231T000000.000Z")
@@ -259,6 +296,7 @@ def test_the_latest_of_several_unfinished_runs(held, own, config, model, dead):
         stored = dataclasses.replace(read(own), run_id=run_id, attempt=label)
         Path(claim.path(own.place, run_id)).write_bytes(stored.to_bytes())
     assert claim.unfinished(own.place, config, model, silent) == "last"
+    assert claim.unfinished(own.place, config, model, silent, lambda run_id: run_id != "last") == "r"
     # One that a process is at is left to it.
     stored = dataclasses.replace(stored, process=claim._process(os.getpid()))
     Path(claim.path(own.place, "last")).write_bytes(stored.to_bytes())

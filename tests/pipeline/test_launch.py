@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import apache_beam as beam
@@ -11,7 +12,7 @@ import pytest
 from pipeline import check, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
 from tests import data_generation as data
-from tests.running import Run
+from tests.running import ROOT, Run, command
 
 THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")
 
@@ -191,6 +192,23 @@ def test_an_interruption_before_any_work(start, leaves, photos, monkeypatch, cap
     assert left.value.args == (130,)
     assert capfd.readouterr().err == "\nrun_pipeline.py: interrupted before any work started\n"
     assert not (tmp_path / "out").exists()
+
+
+FULL = "run_pipeline.py: stdout cannot be written: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_full", [True, False], ids=["a full disk", "a reader that has gone"])
+def test_a_stdout_that_takes_nothing_changes_nothing_about_a_run(photos, tmp_path, is_full):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full" if is_full else writer, "wb") as stdout:
+        for flags, code in (((), DONE), ((), DONE), (["--max_failure_rate=0.1"], FAILED), (["--explain"], None)):
+            argv = command(f"--output={tmp_path / 'out'}", photos, "--run_id=night", *THREAD, *flags)
+            done = subprocess.run(argv, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+            assert done.returncode == ((FAILED if is_full else DONE) if code is None else code), done.stderr
+            assert done.stderr == (FULL if is_full else "")
+    assert (tmp_path / "out" / "runs" / "night.json").exists() and not list(tmp_path.glob("out/runs/*.unfinished"))
 
 
 def test_a_job_that_fails_leaves_its_claim_to_the_next(start, instead, photos, tmp_path):

@@ -251,6 +251,8 @@ def test_run_ids_are_new_each_time():
         ("--output_table p1:d.t --prune=yes", "argument --prune: 'yes': expected true or false"),
         ("--billing_project", "argument --billing_project: expected one argument"),
         ("--output a[1]", "expected a directory, without the wildcards"),
+        ("--output a/\udcff", r"a/\udcff': expected a path in UTF-8"),
+        ("--output o --input a/\udcff/*", r"a/\udcff/*': expected a pattern in UTF-8, with ? for any other byte"),
         ("--batch_size 0", "argument --batch_size: '0': expected a whole number from 1"),
         ("--batch_size many", "argument --batch_size: 'many': expected a whole number from 1"),
         ("--image_size 224", "argument --image_size: '224': expected HEIGHTxWIDTH in pixels, as in 224x224"),

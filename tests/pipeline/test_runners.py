@@ -70,7 +70,7 @@ def test_the_users_flags_win():
 )
 def test_processes_of_a_machine_share_a_model(argv, shares):
     found = beam_options(*argv)
-    assert not runners.is_local(found)
+    assert not runners.is_local(found) and not runners.is_on_this_machine(found)
     assert runners.shares_model_across_processes(found) is shares
 
 

@@ -12,7 +12,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from PIL import ImageFile
 
 from tests import data_generation as data
-from transforms import counters
+from transforms import counters, journal
 from transforms.decode import DecodeImages
 from transforms.images import decoding
 from transforms.records import EncodedBlock, EncodedImage, ImageInfo, ImageRef
@@ -91,3 +91,16 @@ def test_blocks_are_full_whatever_fails_between_the_images():
 def test_a_wrong_mode_is_told_at_construction():
     with pytest.raises(ValueError, match="resize_mode='fill': expected one of stretch, crop, pad"):
         DecodeImages((8, 8), "fill")
+
+
+def test_only_the_version_that_has_killed_processes_is_left_out():
+    ref = ImageRef(b"/a.jpg", "1")
+    images = EncodedBlock((EncodedImage(ref, data.jpeg(1)), EncodedImage(ImageRef(b"/b.jpg", "2"), data.jpeg(2))))
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        decode = DecodeImages((8, 8), quarantine={journal.name(ref): 3, b"1\0/b.jpg": 2})
+        outputs = pipeline | beam.Create([images]) | decode
+        keys = outputs.main | beam.FlatMap(lambda block: [info.ref.key for info in block.infos])
+        assert_that(keys, equal_to([b"/b.jpg"]), label="decoded")
+        failures = outputs.failures | "Failures" >> beam.Map(lambda f: (f.key, f.error, f.message))
+        message = "3 times, when a process of this run died, it was decoding this image"
+        assert_that(failures, equal_to([(b"/a.jpg", "KilledTheProcess", message)]), label="failures")

@@ -1,5 +1,6 @@
 """transforms.decode_in_processes: the outputs of DecodeImages, by processes. test_pool.py kills and hangs them."""
 
+import dataclasses
 import os
 
 import apache_beam as beam
@@ -12,7 +13,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from tests import data_generation as data
-from transforms import counters
+from transforms import counters, journal
 from transforms.decode_in_processes import WAIT, DecodeInProcesses
 from transforms.images import decoding
 from transforms.records import EncodedBlock, EncodedImage, ImageRef
@@ -56,8 +57,9 @@ def test_full_blocks_failures_times_and_counts(tmp_path, read):
     else:
         images += [ImageRef(os.fsencode(tmp_path / "gone.jpg")), deadly]
         expected.add(("gone.jpg", "read", "FileNotFoundError"))
+    quarantine = {journal.name(deadly): 2, journal.name(dataclasses.replace(refs[0], version="another")): 2}
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        decode = DecodeInProcesses((8, 8), batch_size=8, processes=2, quarantine=frozenset([deadly.key]))
+        decode = DecodeInProcesses((8, 8), batch_size=8, processes=2, quarantine=quarantine)
         outputs = pipeline | beam.Create(images, reshuffle=False) | decode
         assert_that(outputs.main, check_blocks([8, 8, 5], 21), label="blocks")
         failures = outputs.failures | beam.Map(lambda f: (os.path.basename(f.key).decode(), f.stage, f.error))

@@ -22,13 +22,15 @@ import numpy.typing as npt
 
 import transforms
 from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
-from transforms.decoders.shared_memory import AtWork, SharedMemory, create
+from transforms.decoders.shared_memory import BEAT_SECONDS, AtWork, SharedMemory, create
 from transforms.records import EncodedImage, Failure, ImageRef
 
 # How often a thread that waits looks for a process that hangs.
 _LOOK_SECONDS = 0.5
-# A process that has jobs and decodes none of their images for so long hangs in reading, or was stopped.
+# A process that has jobs and decodes none of their images for so long hangs in reading, or did not start.
 _SILENT_SECONDS = 600.0
+# A process has so much more time than for an image to say that it runs, because it may be about to after an image.
+_LATE_SECONDS = 5 * BEAT_SECONDS
 # So many processes may die one after the other without a result, or an image that is to blame, between them.
 _MOST_DEATHS = 5
 # An image whose decoding has ended so many processes is a failure. Something else may have ended the first.
@@ -36,12 +38,13 @@ _DEATHS_OF_AN_IMAGE = 2
 
 
 class KilledTheProcess(Exception):
-    """An image that was being decoded each time when a process died, twice or more often."""
+    """An image that was being decoded when a process died, twice or more often."""
 
 
-def quarantined(key: bytes) -> Failure:
-    """Returns the failure of an image that has killed the processes of a run, and is not decoded again."""
-    error = KilledTheProcess("each time when a process of this run died, it was decoding this image")
+def quarantined(key: bytes, deaths: int) -> Failure:
+    """Returns the failure of an image that has killed so many processes of a run, and is not decoded again."""
+    often = "twice" if deaths == _DEATHS_OF_AN_IMAGE else f"{deaths} times"
+    error = KilledTheProcess(f"{often}, when a process of this run died, it was decoding this image")
     return Failure.of(key, STAGE, error)
 
 
@@ -72,6 +75,7 @@ class Pool:
         self._receiving = False
         self._again: deque[_Task] = deque()  # tasks of processes that have died
         self._deaths = 0
+        self._looked = time.monotonic()
         self._error: RuntimeError | None = None
         self._users: weakref.WeakSet[User] = weakref.WeakSet()
         self._turns = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the pool
@@ -154,11 +158,14 @@ class Pool:
             self._replace(process, process.shared.at_work())
 
     def _end_what_hangs(self) -> None:
+        before, self._looked = self._looked, time.monotonic()
+        if self._looked - before > 4 * _LOOK_SECONDS:
+            return  # all processes may have been stopped, and this one with them: they go on, and have yet to say so
         for process in list(self._processes):
             at_work = process.shared.at_work()
             if at_work and at_work.seconds > self.settings.timeout:
                 self._replace(process, at_work, TookTooLong(f"decoding took more than {self.settings.timeout:g} s"))
-            elif process.tasks and not at_work and time.monotonic() - process.heard > _SILENT_SECONDS:
+            elif process.tasks and not at_work and process.is_silent(self.settings.timeout):
                 self._replace(process, None)
 
     def _replace(self, process: "_Process", at_work: AtWork | None, error: Exception | None = None) -> None:
@@ -274,7 +281,7 @@ class _Task:
         """Counts the end of a process against an image. With an error, the image is a failure."""
         self._deaths[image] += 1
         if error is None and self._deaths[image] >= _DEATHS_OF_AN_IMAGE:
-            error = KilledTheProcess("each time when a decoder process died, it was decoding this image")
+            error = KilledTheProcess("twice, when a decoder process died, it was decoding this image")
         if error:
             key = _ref(self.images[image]).key
             # A machine that is less busy may be fast enough.
@@ -327,6 +334,11 @@ class _Process:
             self.heard = time.monotonic()
         self.tasks[number] = slot, task
         self.connection.send(Job(number, slot, tuple(self._stored(task.images, slot)), task.failed))
+
+    def is_silent(self, timeout: float) -> bool:
+        """Returns whether a process that has jobs and decodes none of their images was stopped, or hangs in reading."""
+        is_stopped = self.shared.silent_seconds() > timeout + _LATE_SECONDS
+        return is_stopped or time.monotonic() - self.heard > _SILENT_SECONDS
 
     def _stored(self, images: Sequence[ImageRef | EncodedImage], slot: int) -> Iterator[ImageRef | Stored]:
         """Puts the bytes of images that were read into the inbox of a slot."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from transforms import keys
 from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
-from transforms.decoders.shared_memory import SharedMemory
+from transforms.decoders.shared_memory import BEAT_SECONDS, SharedMemory
 from transforms.images import decoding, memory
 from transforms.images.resizing import Resizing
 from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
@@ -72,6 +72,7 @@ def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: i
     _limit_memory()
     _keep_memory()
     state = SharedMemory(shared, SLOTS, settings.job_images, settings.size)
+    threading.Thread(target=_beat, args=(state,), daemon=True).start()
     memory.BUDGET = _Turns(memory.DECODING_BYTES // settings.processes, turns, state)
     decoder = _Decoder(settings, state, inboxes)
     with Connection(connection) as worker:
@@ -101,6 +102,13 @@ def _keep_memory() -> None:
     with contextlib.suppress(AttributeError):  # another C library
         for option, size in _THRESHOLDS.items():
             ctypes.CDLL(None).mallopt(option, size)
+
+
+def _beat(state: SharedMemory) -> None:
+    """Says all the time that this process runs, also while it reads or waits for its turn, and not if it is stopped."""
+    while True:
+        state.beat()
+        time.sleep(BEAT_SECONDS)
 
 
 def _receive(worker: Connection, jobs: "queue.SimpleQueue[tuple[Job, Reads]]", decoder: "_Decoder") -> None:

@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 _HEADER_BYTES = 4096
-# Values of the state: the number of the job, the index of the image in it, and since when it is being decoded.
-_JOB, _IMAGE, _SINCE = range(3)
+# Values of the state: the number of the job, the index of the image in it, since when it is being decoded, and when the
+# process last said that it runs.
+_JOB, _IMAGE, _SINCE, _BEAT = range(4)
 _NONE = -1.0
+# How often a process says that it runs.
+BEAT_SECONDS = 1.0
 
 
 class AtWork(NamedTuple):
@@ -43,7 +46,7 @@ class SharedMemory:
             os.ftruncate(descriptor, length)
             os.pwrite(descriptor, np.float64(_NONE).tobytes(), _IMAGE * 8)
         memory = mmap.mmap(descriptor, length)
-        self._state: npt.NDArray[np.float64] = np.frombuffer(memory, np.float64, 3)
+        self._state: npt.NDArray[np.float64] = np.frombuffer(memory, np.float64, 4)
         self.pixels: npt.NDArray[np.uint8] = np.frombuffer(
             memory, np.uint8, length - _HEADER_BYTES, _HEADER_BYTES
         ).reshape(shape)
@@ -69,8 +72,17 @@ class SharedMemory:
 
     def at_work(self) -> AtWork | None:
         """Returns the image that is being decoded, or None."""
-        job, image, since = self._state
+        job, image, since, _ = self._state
         return None if image == _NONE else AtWork(int(job), int(image), time.monotonic() - since)
+
+    def beat(self) -> None:
+        """Says that the process runs."""
+        self._state[_BEAT] = time.monotonic()
+
+    def silent_seconds(self) -> float:
+        """Returns the seconds since the process last said that it runs; 0 if it has not begun to."""
+        beat = float(self._state[_BEAT])
+        return time.monotonic() - beat if beat else 0.0
 
 
 def create() -> int:

@@ -1,6 +1,7 @@
 """Files, local or in cloud storage, through Beam's filesystems: globs, versions, whole files, publishing by rename."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 import posixpath
@@ -17,16 +18,34 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.one_line import one_line
 from transforms.storage import local, locations
 
+# Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
+_CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
+
 
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
     """Returns the files that a glob matches, at most `limit`; `**` matches across directories.
 
     Raises:
       OSError: if the files cannot be listed.
+      ValueError: see `check_location`.
     """
+    check_location(pattern)
     (result,) = FileSystems.match([pattern], [limit])
     matching: list[FileMetadata] = result.metadata_list
     return matching
+
+
+def check_location(path: str) -> None:
+    """Raises ValueError for a URI of a filesystem that Beam does not know, or whose client is not installed."""
+    if locations.is_local(path) or locations.is_gcs(path):
+        return
+    scheme = path.partition("://")[0]
+    known = {filesystem.scheme() for filesystem in FileSystem.get_all_subclasses()}
+    client = _CLIENTS.get(scheme)
+    if scheme not in known or (client and not importlib.util.find_spec(client)):
+        needed = f"; {scheme}:// needs the package {client}" if client else ""
+        hint = ", without file://" if scheme == "file" else ""
+        raise ValueError(f"{path!r}: expected gs://BUCKET/NAME or a local path{hint}{needed}")
 
 
 def takes_in(pattern: str, path: str) -> bool:
@@ -62,10 +81,12 @@ def metadata(path: str) -> FileMetadata:
     Raises:
       OSError: if there is none.
       NotARegularFile: if something else is in its place.
+      ValueError: see `check_location`.
     """
     if locations.is_local(path):
         status = local.status(path)
         return FileMetadata(path, status.st_size, status.st_mtime)
+    check_location(path)
     return FileSystems.get_filesystem(path).metadata(path)
 
 
@@ -109,6 +130,7 @@ def copy(source: str, path: str) -> None:
 @contextlib.contextmanager
 def _whole(path: str) -> Iterator[BinaryIO]:
     """Yields a file beside `path` to fill, and renames it to `path` if the block raises no error."""
+    check_location(path)
     directory, name = posixpath.split(path)
     part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
     try:
@@ -126,7 +148,8 @@ def is_unfinished(name: str, suffix: str) -> bool:
 
 
 def create(path: str) -> BinaryIO:
-    """Opens a file for writing, without compression whatever its name. Raises OSError."""
+    """Opens a file for writing, without compression whatever its name. Raises OSError; ValueError: `check_location`."""
+    check_location(path)
     return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
@@ -136,9 +159,11 @@ def open_stored(path: str) -> BinaryIO:
     Raises:
       OSError: if it cannot be opened.
       NotARegularFile: if something else is in its place. A pipe or a device would be read without end.
+      ValueError: see `check_location`.
     """
     if locations.is_local(path):
         return local.open_regular(path)
+    check_location(path)
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 

@@ -14,7 +14,7 @@ from pipeline import launch
 from pipeline.verify import verify as command
 from pipeline.verify.verify import verify
 from tests import data_generation as data
-from tests import outputs, tiny_module
+from tests import killing, outputs, tiny_module
 from tests.outputs import embedding, failure
 from tests.running import ROOT
 
@@ -223,17 +223,58 @@ def test_one_run_of_several(tmp_path):
     assert kinds(output, run_id="3") == {"a run without a report: it is unfinished, or the report was deleted": 1}
 
 
-def test_a_run_that_was_killed(tmp_path):
+def notes(output: Path, **arguments: object) -> dict[str, list[str]]:
+    """Returns kind of note → the first items."""
+    return {kind: items.first for kind, items in verify(str(output), **arguments).notes.items()}
+
+
+UNFINISHED = "an unfinished run"
+REPLACED = "a complete run that an unfinished one is to replace, or that is not cleaned up yet"
+NO_REPORT = "a run without a report: it is unfinished, or the report was deleted"
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_is_a_note(tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    data.write_images(photos, 200, height=60, width=80)
+
+    before = killing.kill(output, "--input", photos, "--run_id=2", at=60)
+    assert not (output / "schema.pbtxt").exists()
+    assert (kinds(output), notes(output)) == ({}, {UNFINISHED: ["2"]})
+    assert command.main([f"--output={output}", f"--input={photos}", "--sample=3"]) == 0
+    assert NO_REPORT in kinds(output, run_id="2")
+
+    assert embed("--input", photos / "0000?.jpg", "--output", output, "--run_id=1") == 0
+    assert (kinds(output), notes(output)) == ({}, {UNFINISHED: ["2"]})
+    assert kinds(output, run_id="1") == {} and NO_REPORT in kinds(output, run_id="2")
+
+    killing.kill(output, "--input", photos, "--run_id=1", "--overwrite", at=len(before) + 60)
+    assert (kinds(output), notes(output)) == ({}, {UNFINISHED: ["2"], REPLACED: ["1"]})
+    assert kinds(output, run_id="1") == {}
+
+
+def test_a_run_without_a_claim_has_no_parts(tmp_path):
     output = outputs.write_run(tmp_path, [embedding(b"/a", 1)], run_id="1")
     parts = output / "embeddings" / "2" / ".parts"
     parts.mkdir(parents=True)
-    (parts / "x.tfrecord").write_bytes(b"half a reco")
-    findings = verify(str(output))
-    assert (findings.total, findings.notes["an unfinished run"].first) == (0, ["2"])
-    assert list(kinds(output, run_id="2")) == ["a run without a report: it is unfinished, or the report was deleted"]
+    (parts / "x.tfrecord").write_bytes(b"half a reco")  # nobody goes on with it any more
+    assert (kinds(output), notes(output)) == ({}, {UNFINISHED: ["2"]})
     (output / "embeddings" / "1" / ".parts").mkdir()
     (parts / "x.tfrecord").rename(output / "embeddings" / "1" / ".parts" / "x.tfrecord")
     assert kinds(output) == {"an unfinished file of a finished run": 1}
+    (output / "runs" / "1.unfinished").write_bytes(b"{}")
+    assert (kinds(output), notes(output)) == ({}, {REPLACED: ["1"]})
+
+
+def test_a_run_that_was_killed_while_its_files_got_their_names(tmp_path):
+    output = outputs.write_run(tmp_path, [embedding(b"/%d" % i, i) for i in range(4)], run_id="1", shards=2)
+    (output / "runs" / "1.unfinished").write_bytes(b"{}")
+    (output / "runs" / "1.json").rename(output / "runs" / f".1.json.{'0' * 32}")
+    (output / "embeddings" / "1" / "part-00000-of-00002.tfrecord").unlink()
+    being_written = "a file that a process is writing, or was when it was killed"
+    assert kinds(output) == {}
+    assert notes(output) == {UNFINISHED: ["1"], being_written: [f"runs/.1.json.{'0' * 32}"]}
+    assert NO_REPORT in kinds(output, run_id="1")
 
 
 def test_a_report_of_a_run_without_records_cannot_go_with_the_schema_left(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import data_generation as data
-from transforms.decoders import pool
+from transforms.decoders import pool, shared_memory
 from transforms.decoders.job import SLOTS, Settings
 from transforms.images import decoding
 from transforms.images.resizing import Resizing
@@ -173,6 +173,41 @@ def test_a_process_that_was_stopped_costs_no_image(tmp_path, joined, monkeypatch
     found = results(user, files(tmp_path / "photos", 60), at_once=3, after=stop)
     # It may have been stopped while it decoded. Then it is not silent, and `timeout` ends it.
     check(found, 60)
+
+
+def test_a_process_that_is_stopped_between_images_is_replaced_after_the_timeout(tmp_path, joined):
+    user = joined(dataclasses.replace(SETTINGS, processes=1, timeout=1.0))
+    first, *rest = files(tmp_path / "photos", 20)
+    found = results(user, [first])
+    process = user._pool._processes[0]
+    os.kill(process._process.pid, signal.SIGSTOP)
+    start = time.monotonic()
+    found |= results(user, rest)
+    assert time.monotonic() - start < 60 and user._pool._processes[0] is not process
+    check(found, 20)
+
+
+def test_processes_that_were_stopped_with_the_worker_have_time_to_say_that_they_run(tmp_path, joined):
+    user = joined(dataclasses.replace(SETTINGS, timeout=1.0))
+    refs = files(tmp_path / "photos", 20)
+    found = results(user, refs[:10])
+    processes = list(user._pool._processes)
+    for process in processes:
+        os.kill(process._process.pid, signal.SIGSTOP)
+    for start in (10, 15):
+        assert list(user.submit(refs[start : start + 5])) == []
+    with user._pool._changed:
+        for process in processes:
+            process.shared._state[shared_memory._BEAT] -= 100  # as if they had been stopped so long ago
+        user._pool._looked -= 100
+        user._pool._end_what_hangs()
+    for process in processes:
+        os.kill(process._process.pid, signal.SIGCONT)
+        while process.shared.silent_seconds() > 50:  # a sleep of 100 s would be over at once
+            time.sleep(0.01)
+    found |= results(user, [])
+    check(found, 20)
+    assert user._pool._processes == processes
 
 
 @pytest.mark.parametrize("word", ["hang", "hold"])

@@ -1,6 +1,7 @@
 """transforms.decoders.shared_memory: what one process writes, the other one sees."""
 
 import os
+import time
 
 import numpy as np
 import pytest
@@ -36,6 +37,15 @@ def test_the_image_at_work(both):
     assert worker.at_work()[:2] == (3, 1)
     decoder.end()
     assert worker.at_work() is None
+
+
+def test_whether_a_process_runs(both, monkeypatch):
+    worker, decoder = both
+    assert worker.silent_seconds() == 0  # it has yet to start
+    now = time.monotonic()
+    decoder.beat()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 100)
+    assert 99 < worker.silent_seconds() <= 100
 
 
 def test_without_memfd(monkeypatch):

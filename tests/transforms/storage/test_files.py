@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import socket
 import threading
@@ -32,6 +33,38 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_path, mo
     with pytest.raises(OSError, match="No space left"):
         files.write(str(path), b"new")
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a", b"old")]
+
+
+LOCATIONS = "expected gs://BUCKET/NAME or a local path"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("file:///photos/a.jpg", f"{LOCATIONS}, without file://"),
+        ("http://host/a.jpg", LOCATIONS),
+        ("ftp://host/a.jpg", LOCATIONS),
+        ("GS://bucket/a.jpg", LOCATIONS),
+        ("1://a", LOCATIONS),
+        ("s3://bucket/a.jpg", f"{LOCATIONS}; s3:// needs the package boto3"),
+        ("azfs://account/container/a.jpg", f"{LOCATIONS}; azfs:// needs the package azure"),
+    ],
+)
+def test_a_location_that_cannot_be_reached_is_told_with_those_that_can(path, message, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    def write(path):
+        files.write(path, b"")
+
+    for call in (files.match, files.metadata, files.described, files.read, files.create, write):
+        with pytest.raises(ValueError, match=f"^{re.escape(f'{path!r}: {message}')}$"):
+            call(path)
+
+
+def test_a_filesystem_of_beam_with_its_client_may_be_tried(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    for path in ("s3://bucket/a.jpg", "gs://bucket/a.jpg", "/a.jpg", "a.jpg"):
+        files.check_location(path)
 
 
 @pytest.mark.parametrize(
