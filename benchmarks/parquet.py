@@ -108,13 +108,13 @@ def _memory(field: str) -> int:
 
 
 def _formats(dimension: int) -> dict[str, Any]:
-    from transforms import write_parquet, write_tfrecord
+    from transforms import write_tfrecord
 
     model = model_fields(dimension)
     return {
         "TFRecord": write_tfrecord.file_format(model),
-        "Parquet": write_parquet.parts("o", "r", model).part_format,
-        "Parquet, float16": write_parquet.parts("o", "r", model, vector_type="float16").part_format,
+        "Parquet": parquet.ParquetFormat(model),
+        "Parquet, float16": parquet.ParquetFormat(model, "float16"),
     }
 
 

@@ -6,6 +6,7 @@ installed for it.
 """
 
 import argparse
+import importlib.util
 import json
 import re
 import subprocess
@@ -38,6 +39,8 @@ def main() -> int:
     if args.contender:
         print(json.dumps(_measure(args.contender, args.directory, args.dimension)))
         return 0
+    if importlib.util.find_spec("faiss") is None:
+        parser.error("expected FAISS: pip install faiss-cpu")
     with tempfile.TemporaryDirectory() as scratch:
         _write(Path(scratch), args.vectors, args.dimension)
         rows = {name: _in_process(name, Path(scratch), args.dimension) for name in _CONTENDERS}
