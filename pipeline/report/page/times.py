@@ -39,7 +39,7 @@ def times(report: Mapping[str, Any]) -> str:
 def settings(report: Mapping[str, Any], command_line: str) -> str:
     """Returns the section of the model and the settings."""
     model = report["model"]
-    rows = [(name.replace("_", " "), value) for name, value in model.items() if value not in (None, "", [], {}, ())]
+    rows = [(name.replace("_", " "), value) for name, value in model.items() if value]
     rows += [("inputs", value) for value in report["inputs"][:20]]
     if left := len(report["inputs"]) - 20:
         rows += [("inputs", f"and {left:,} more")] if left > 0 else []
