@@ -12,13 +12,17 @@ from typing import Any, TypeAlias
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
+from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.report.page.facts import MAX_SAMPLE, FailedImage, Sample
 from transforms import keys
 from transforms.images import thumbnail
 from transforms.records import DecodedBlock, Embedding, Failure
 
+# A thread holds so many elements more than the smallest, at 27 KB a picture.
+_SPARE = 64
 _VECTORS, _PICTURES, _FAILURES = "vectors", "pictures", "failures"
 
 # Kind → elements of this kind with the smallest hashes, as tuples that begin with the hash and the key.
@@ -110,20 +114,53 @@ class Smallest:
             self._hashes.add(number)
             return True
 
+    def has(self, hashed: bytes) -> bool:
+        """Returns whether a hash is still one of the smallest."""
+        return int.from_bytes(hashed, "big") in self._hashes
+
 
 class _Sampling(beam.DoFn):
+    """Passes on, at the end of a bundle, what has one of the smallest hashes then. Few that had one still do."""
+
     def __init__(self) -> None:
         self._shared = Shared()
 
     def setup(self) -> None:
         self._smallest = self._shared.acquire(Smallest)
 
+    def start_bundle(self) -> None:
+        self._elements: dict[bytes, tuple[Any, ...]] = {}
+        self._most = MAX_SAMPLE
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        self._let_go()
+        for hashed, element in self._elements.items():
+            yield GlobalWindows.windowed_value(self._output(hashed, *element))
+        self._elements = {}
+
+    def _output(self, hashed: bytes, *element: Any) -> tuple[str, tuple[Any, ...]]:
+        raise NotImplementedError
+
+    def _add(self, hashed: bytes, *element: Any) -> None:
+        self._elements[hashed] = element
+        if len(self._elements) > self._most:
+            self._let_go()
+            self._most = len(self._elements) + _SPARE
+
+    def _let_go(self) -> None:
+        has = self._smallest.has
+        self._elements = {hashed: element for hashed, element in self._elements.items() if has(hashed)}
+
 
 class _Vectors(_Sampling):
     def process(self, embedding: Embedding) -> Iterable[tuple[str, tuple[Any, ...]]]:
         key = embedding.info.ref.key
         if self._smallest.takes(hashed := keys.hashed(key)):
-            yield _VECTORS, (hashed, key, np.asarray(embedding.vector, np.float32).tobytes())
+            self._add(hashed, key, np.asarray(embedding.vector, np.float32).tobytes())
+        return ()
+
+    def _output(self, hashed: bytes, *element: Any) -> tuple[str, tuple[Any, ...]]:
+        return _VECTORS, (hashed, *element)
 
 
 class _Pictures(_Sampling):
@@ -131,7 +168,12 @@ class _Pictures(_Sampling):
         for info, pixels in zip(block.infos, block.pixels, strict=True):
             key = info.ref.key
             if self._smallest.takes(hashed := keys.hashed(key)):
-                yield _PICTURES, (hashed, key, thumbnail.of_pixels(pixels), thumbnail.brightness(pixels))
+                self._add(hashed, key, thumbnail.reduced(pixels), thumbnail.brightness(pixels))
+        return ()
+
+    def _output(self, hashed: bytes, *element: Any) -> tuple[str, tuple[Any, ...]]:
+        key, pixels, light = element
+        return _PICTURES, (hashed, key, thumbnail.encoded(pixels), light)
 
 
 def _failed(failure: Failure) -> tuple[str, tuple[Any, ...]]:

@@ -19,14 +19,29 @@ def of_pixels(pixels: npt.NDArray[np.uint8]) -> bytes:
     Args:
       pixels: RGB, uint8 (height, width, 3).
     """
+    return encoded(reduced(pixels))
+
+
+def reduced(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Returns a copy of pixels, uint8 (height, width, 3), with at most SIDE pixels on the longer side."""
     height, width = pixels.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
+    scale = SIDE / max(height, width)
+    if scale >= 1:
+        return pixels.copy()
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if fast_jpeg.simplejpeg is not None:
-        small = fast_jpeg.resized(np.ascontiguousarray(pixels), None, size)
-        encoded: bytes = fast_jpeg.simplejpeg.encode_jpeg(small, quality=_QUALITY)
-        return encoded
-    return _encoded(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+        return fast_jpeg.resized(np.ascontiguousarray(pixels), None, size)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def encoded(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Returns the JPEG of pixels, uint8 (height, width, 3)."""
+    if fast_jpeg.simplejpeg is not None:
+        content: bytes = fast_jpeg.simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=_QUALITY)
+        return content
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
 
 
 def brightness(pixels: npt.NDArray[np.uint8]) -> float:
@@ -49,9 +64,3 @@ def of_broken(encoded: bytes) -> bytes:
         return of_pixels(fast_jpeg.simplejpeg.decode_jpeg(encoded, "RGB", True, True, SIDE, SIDE, 8, strict=False))
     except Exception:  # noqa: BLE001 - a broken file may raise anything, and a page shows its name alone
         return b""
-
-
-def _encoded(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()

@@ -10,6 +10,7 @@ from pipeline.report import sampling
 from pipeline.report.page.facts import MAX_SAMPLE
 from tests import data_generation as data
 from tests.collecting import collect
+from transforms.images import thumbnail
 from transforms.keys import hashed
 from transforms.records import DecodedBlock, Embedding, Failure, ImageInfo, ImageRef
 
@@ -72,6 +73,23 @@ def test_few_hashes_above_the_smallest_pass():
     assert set(sorted(hashes)[:100]) <= set(taken)
     assert len(taken) < 1000  # 100 * (1 + ln 200) = 630 on average
     assert all(smallest.takes(hashed) for hashed in sorted(hashes)[:100])  # as a bundle that is tried again
+    assert {hashed for hashed in hashes if smallest.has(hashed)} == set(sorted(hashes)[:100])
+
+
+def test_a_bundle_encodes_the_pictures_that_are_in_the_sample_at_its_end(monkeypatch):
+    encoded = []
+    monkeypatch.setattr(thumbnail, "encoded", lambda pixels: encoded.append(pixels) or b"jpeg")
+    numbers = range(5000)
+    pictures = sampling._Pictures()
+    pictures.setup()
+    for _ in range(2):  # a bundle that is tried again gives the same
+        pictures.start_bundle()
+        for start in range(0, len(numbers), 100):
+            assert list(pictures.process(_block(numbers[start : start + 100]))) == []
+            assert len(pictures._elements) <= MAX_SAMPLE + sampling._SPARE
+        outputs = [each.value for each in pictures.finish_bundle()]
+        assert {element[1] for _, element in outputs} == _smallest(numbers)
+    assert len(encoded) == 2 * MAX_SAMPLE
 
 
 def test_threads_may_share_the_smallest():
