@@ -1,16 +1,14 @@
 """The frame of this project's commands: exit codes, a parser, and errors in one line."""
 
 import argparse
-import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from pipeline import interruption
-from pipeline.console import console, discard
+from pipeline.console import console, discard, write_line
 from transforms.one_line import one_line
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -57,7 +55,7 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
     try:
         args = flags.parse_args(argv)
     except ValueError as error:
-        _write(sys.stderr, f"{name}: {one_line(error)}")
+        write_line(sys.stderr, f"{name}: {one_line(error)}")
         return WRONG
     with console(args.verbose) as terminal, interruption.by_signals():
         args.screen = terminal.screen
@@ -71,17 +69,7 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
             message, code = "interrupted: nothing half-done is left", interruption.exit_code(error)
         discard(terminal)
         if code in (DONE, FAILED):
-            _write(sys.stdout, message)
+            write_line(sys.stdout, message)
         else:
-            _write(terminal.screen, f"{name}: {message}")
+            write_line(terminal.screen, f"{name}: {message}")
     return code
-
-
-def _write(stream: TextIO, message: str) -> None:
-    """Writes a text and the end of its line. If the reader has left, as `head` does, the rest is dropped."""
-    try:
-        print(message, file=stream, flush=True)
-    except BrokenPipeError:
-        # Python flushes the stream again when it ends.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), stream.fileno())

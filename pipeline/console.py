@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple, TextIO
 
 
@@ -42,6 +43,22 @@ def console(verbose: bool) -> Iterator[Console]:
         sys.stderr.flush()
         os.dup2(original, 2)
         os.close(original)
+
+
+def write_line(stream: TextIO, text: str) -> None:
+    """Writes a text and the end of its line. If the reader has left, as `head` does, the rest is dropped.
+
+    Raises:
+      OSError: if the stream cannot be written, as on a full disk. What is written to it later is dropped.
+    """
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        # Python flushes the stream again when it ends, and would fail then.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def discard(console: Console) -> None:

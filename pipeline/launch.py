@@ -5,16 +5,14 @@ Importing Beam takes two seconds, so this module imports it only after the flags
 
 import dataclasses
 import gc
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline import interruption, options, warehouse
 from pipeline.command import DONE, FAILED, WRONG
-from pipeline.console import Console, console, discard
+from pipeline.console import Console, console, discard, write_line
 from pipeline.options import EmbedConfig
 from pipeline.parser import known_flags
 from transforms.formats import SHARD_FORMATS
@@ -243,12 +241,8 @@ def _show(config: EmbedConfig, beam_args: Sequence[str], beam_options: "Pipeline
 def _print(text: str, terminal: Console) -> bool:
     """Prints a result, and returns whether stdout took it. If nobody reads stdout any more, that is no fault."""
     try:
-        print(text, flush=True)
+        write_line(sys.stdout, text)
     except OSError as error:
-        with Path(os.devnull).open("wb") as nothing:  # Python tries once more when it ends, and would fail then
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return True
         terminal.screen.write(f"run_pipeline.py: stdout cannot be written: {one_line(error)}\n")
         return False
     return True
