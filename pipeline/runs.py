@@ -104,7 +104,7 @@ def _work(args: argparse.Namespace) -> str:
 
     output = flags.absolute(args.output)
     reports = _reports(output, args.screen)
-    rows = _rows(output, reports[-args.last - earlier_runs.MOST :])[-args.last :]
+    rows = _rows(output, reports[-args.last - earlier_runs.MOST_REPORTS :])[-args.last :]
     return _FORMATS[args.format](rows)
 
 

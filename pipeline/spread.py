@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 # The median cosine between the vectors of different photographs, above which they hardly tell photographs apart. That
 # of EfficientNet-Lite0 is 0.15.
-MOST = 0.98
+COLLAPSED_COSINE = 0.98
 
 # No network wants black and white to differ by less, behind the rescaling that it begins with.
 _LEAST_CONTRAST = 0.05
@@ -74,9 +74,9 @@ def _median_cosine(vectors: "Vectors") -> float:
 
 
 def too_large(facts: Mapping[str, Any]) -> float | None:
-    """Returns the spread in the field `model` of a report if it is above MOST; else None."""
+    """Returns the spread in the field `model` of a report if it is above COLLAPSED_COSINE; else None."""
     value = facts.get("spread")
-    return value if isinstance(value, float) and value > MOST else None
+    return value if isinstance(value, float) and value > COLLAPSED_COSINE else None
 
 
 def warning(model: ModelSpec, measured: Finding | None) -> str | None:
@@ -92,7 +92,7 @@ def warning(model: ModelSpec, measured: Finding | None) -> str | None:
             f"{pixels}: it expects --pixel_range {AS_BYTES} (median cosine between sample images: "
             f"{measured.spread:.3f})"
         )
-    if measured.spread > MOST:
+    if measured.spread > COLLAPSED_COSINE:
         ranges = " or ".join(name for name in ("0..1", AS_BYTES, "-1..1") if name != preprocessing.pixel_range)
         return (
             f"warning: model {model.name!r} gives different photographs nearly the same vector (median cosine "

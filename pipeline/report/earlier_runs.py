@@ -11,18 +11,18 @@ from transforms.storage import files
 _LOG = logging.getLogger(__name__)
 
 # Of so many runs before it, one may be compared with: others are broken, have embedded nothing, or are of other models.
-MOST = 10
+MOST_REPORTS = 10
 
 
 def before(output: str, report: RunReport) -> list[RunReport]:
     """Returns the reports of runs that began before this one, the latest first.
 
-    Only the MOST reports whose files changed last are read. What is no report, or cannot be read, is left out.
+    Only the MOST_REPORTS reports whose files changed last are read. What is no report, or cannot be read, is left out.
     """
     own = run_report.path(output, report.run_id)
     others = [each for each in files.match(f"{output}/runs/*.json") if each.path != own]
     others.sort(key=lambda each: each.last_updated_in_seconds, reverse=True)
-    reports = (_read(output, each.path.rpartition("/")[2].removesuffix(".json")) for each in others[:MOST])
+    reports = (_read(output, each.path.rpartition("/")[2].removesuffix(".json")) for each in others[:MOST_REPORTS])
     earlier = [each for each in reports if each and each.started_at < report.started_at]
     return sorted(earlier, key=lambda each: each.started_at, reverse=True)
 

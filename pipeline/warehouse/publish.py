@@ -194,7 +194,7 @@ def _warn_of_spread(report: RunReport) -> None:
             "pixels than it was trained on",
             report.run_id,
             cosine,
-            spread.MOST,
+            spread.COLLAPSED_COSINE,
         )
 
 

@@ -47,15 +47,15 @@ def saved(tmp_path_factory):
 def test_pixels_in_another_range_are_noticed_and_the_right_ones_give_keras_own_vectors(saved, name):
     directory, model = saved
     wrong, right = (resolve(str(directory / name), choices=choices) for choices in (Choices(), AS_BYTES))
-    found = spread.finding(wrong)
-    assert found.spread > 0.999
-    text = spread.warning(wrong, found)
-    assert spread.warning(wrong, found._replace(rescaling=None)).endswith("an untrained model does that too")
+    measured = spread.finding(wrong)
+    assert measured.spread > 0.999
+    text = spread.warning(wrong, measured)
+    assert spread.warning(wrong, measured._replace(rescaling=None)).endswith("an untrained model does that too")
     assert "pixels in 0..1: " in text and "--pixel_range 0..255" in text and "\n" not in text
-    assert f"{found.spread:.3f}" in text
+    assert f"{measured.spread:.3f}" in text
     assert "first multiplies its input by 0.007843, which contradicts" in text
-    found = spread.finding(right)
-    assert found.spread < spread.MOST and spread.warning(right, found) is None
+    measured = spread.finding(right)
+    assert measured.spread < spread.COLLAPSED_COSINE and spread.warning(right, measured) is None
     pixels = sample_pixels(right)
     expected = model.predict(pixels.astype(np.float32), verbose=0)
     np.testing.assert_allclose(loading.load(right)(pixels), expected, atol=1e-5 * np.abs(expected).max())
@@ -63,10 +63,10 @@ def test_pixels_in_another_range_are_noticed_and_the_right_ones_give_keras_own_v
 
 def test_it_is_measured_once(saved, monkeypatch):
     spec = resolve(str(saved[0] / "m.keras"), choices=AS_BYTES)
-    found = spread.finding(spec)
+    measured = spread.finding(spec)
     monkeypatch.setattr(trial, "embed", lambda *args: pytest.fail("measured again"))
-    assert spread.finding(spec) == found
-    assert spread.finding(dataclasses.replace(spec, precision="bfloat16")) == found
+    assert spread.finding(spec) == measured
+    assert spread.finding(dataclasses.replace(spec, precision="bfloat16")) == measured
 
 
 def test_vectors_that_hardly_differ_are_warned_of_in_any_range(tmp_path):
@@ -74,10 +74,10 @@ def test_vectors_that_hardly_differ_are_warned_of_in_any_range(tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()])
     model.save(tmp_path / "m.keras")
     spec = resolve(str(tmp_path / "m.keras"), choices=Choices(mean=(-9.0, -9.0, -9.0), std=(1.0, 1.0, 1.0)))
-    found = spread.finding(spec)
-    assert found.rescaling is None and found.spread > spread.MOST
+    measured = spread.finding(spec)
+    assert measured.rescaling is None and measured.spread > spread.COLLAPSED_COSINE
     assert "from pixels / 255, less the mean -9, -9, -9, over 1, 1, 1: if it was trained on others, give " in (
-        spread.warning(spec, found)
+        spread.warning(spec, measured)
     )
 
 
@@ -107,7 +107,7 @@ def test_the_run_says_so_before_it_starts_and_the_report_has_the_spread(saved, t
         said = capfd.readouterr()
         report = json.loads((tmp_path / "out" / "runs" / f"r{number}.json").read_text())
         is_wrong = not flags
-        assert (report["model"]["spread"] > spread.MOST) == is_wrong
+        assert (report["model"]["spread"] > spread.COLLAPSED_COSINE) == is_wrong
         assert report["model"]["preprocessing"]["std"] == ([1.0] * 3 if is_wrong else [1 / 255] * 3)
         assert ("warning: model " in said.err) == is_wrong
         assert ("vectors of different photographs hardly differ" in said.out) == is_wrong

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.spread import MOST
+from pipeline.spread import COLLAPSED_COSINE
 
 # Fewer images may be similar for a good reason.
 LEAST_IMAGES = 8
@@ -31,7 +31,7 @@ class Spread:
     @property
     def is_collapsed(self) -> bool:
         """Whether most images have nearly the same vector."""
-        return self.images >= LEAST_IMAGES and self.median_cosine > MOST
+        return self.images >= LEAST_IMAGES and self.median_cosine > COLLAPSED_COSINE
 
     @property
     def is_mostly_constant(self) -> bool:

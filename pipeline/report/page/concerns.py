@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.report.page.collapse import Spread
 from pipeline.report.page.drift import Drift
 from pipeline.report.page.facts import RunFacts, shown
-from pipeline.spread import MOST
+from pipeline.spread import COLLAPSED_COSINE
 
 # Fields of a report's model that people know, in the order of their weight.
 _OF_MODEL = (
@@ -74,7 +74,7 @@ def _of_vectors(spread: Spread) -> list[Concern]:
     if spread.is_collapsed:
         text = (
             f"Half of all pairs among {spread.images} images have a cosine above {spread.median_cosine:.3f} (more than "
-            f"{MOST} is a warning). Such vectors tell images hardly apart. The usual cause is wrong "
+            f"{COLLAPSED_COSINE} is a warning). Such vectors tell images hardly apart. The usual cause is wrong "
             "preprocessing, such as pixels in another range than the model expects, or a model without its weights."
         )
         return [Concern("Collapsed vectors", text)]
