@@ -4,7 +4,6 @@ Each step works on as few pixels as possible. First the header is checked. A JPE
 size if that suffices. The image is resized and turned upright. Only then is it converted to sRGB and put over white.
 """
 
-import functools
 import io
 import math
 import traceback
@@ -12,7 +11,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -21,10 +22,30 @@ try:
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
-from transforms.images import bounds, fast_jpeg, jpeg_header, memory
+from transforms.images import (
+    bounds,
+    colour,
+    fast_jpeg,
+    jpeg_damage,
+    jpeg_header,
+    memory,
+    png_chunks,
+    samples,
+    tiff_kinds,
+    unread,
+)
+from transforms.images.errors import (
+    CorruptImage,
+    EmptyImage,
+    ImageError,
+    OutOfMemory,
+    TooManyPixels,
+    UnknownFormat,
+)
 from transforms.images.resizing import Resizing, centre
 
 bounds.bound_directories()
+tiff_kinds.add_kinds()
 
 # Pillow's names of the formats that are opened → the name in `image/format`. No other format is opened, whatever the
 # name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures behind it.
@@ -68,42 +89,6 @@ _DRAFT_GAP = 2.0
 
 # The most pixels that a resize may hold between its two passes, if the other order needs fewer.
 _MAX_BETWEEN_PASSES = 1 << 24
-
-# The largest colour profile that is applied. The profiles of printing presses have up to 3 MB.
-_MAX_PROFILE_BYTES = 4 << 20
-
-_SRGB = ImageCms.createProfile("sRGB")
-_LAB = ImageCms.createProfile("LAB")
-_PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-
-
-class ImageError(ValueError):
-    """An error in one image. The name of its class is the `error` of the failure record."""
-
-
-class EmptyImage(ImageError):
-    """No bytes at all."""
-
-
-class UnknownFormat(ImageError):
-    """Not an image, or not in one of FORMATS."""
-
-
-class TooManyPixels(ImageError):
-    """The header announces more pixels than allowed. No pixel was decoded."""
-
-
-class CorruptImage(ImageError):
-    """The header is readable, but the rest is truncated or broken."""
-
-
-class UnsupportedColour(ImageError):
-    """Samples without a defined conversion to 8-bit RGB."""
-
-
-class OutOfMemory(ImageError):
-    """The image does not fit into this machine's memory, not even while no other large image is decoded."""
-
 
 _Out: TypeAlias = npt.NDArray[np.uint8] | None
 
@@ -166,14 +151,24 @@ def decode(
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        formats = ", ".join(dict.fromkeys(FORMATS.values()))
-        raise UnknownFormat(f"expected one of {formats}; the object begins with {encoded[:8]!r}") from error
+        raise _unopened(encoded) from error
     except Image.DecompressionBombError as error:
         raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels): {error}") from error
     except MemoryError as error:
         raise OutOfMemory("there is not enough memory to decode the image, not even alone") from error
     except Exception as error:
-        raise CorruptImage(f"{type(error).__name__}: {error}") from error
+        raise _unread(encoded, error) from error
+
+
+def _unopened(encoded: bytes) -> ImageError:
+    formats = ", ".join(dict.fromkeys(FORMATS.values()))
+    unknown = UnknownFormat(f"expected one of {formats}; the object begins with {encoded[:8]!r}")
+    return unread.reason(encoded) or unknown
+
+
+def _unread(encoded: bytes, error: Exception) -> ImageError:
+    is_jpeg = encoded.startswith(b"\xff\xd8")
+    return (unread.jpeg(encoded) if is_jpeg else None) or unread.of_pillow(error)
 
 
 def _in_turn(encoded: bytes, size: tuple[int, int], resizing: Resizing, max_pixels: int, out: _Out) -> DecodedPixels:
@@ -203,13 +198,21 @@ def _open(
             return decoded
     # Another library in this process may have set it. Pillow would then fill what is missing with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    if (png_size := _png_size(encoded)) is not None:
+    if (png_size := png_chunks.size(encoded)) is not None:
         _check_size(png_size, max_pixels)
-        if b"acTL" in encoded:
-            turn.wait(memory.ANIMATED_PNG * png_size[0] * png_size[1])
-    is_gif = encoded.startswith(b"GIF8")
-    with bounds.open_gif(encoded) if is_gif else Image.open(bounds.file_of(encoded), formats=_OPENED) as image:
-        return _decode(image, encoded, size, resizing, max_pixels, out, turn, is_plain_jpeg=header is not None)
+    png = png_chunks.parse(encoded) if encoded.startswith(png_chunks.SIGNATURE) else None
+    with _opened(encoded, png) as image:
+        return _decode(image, encoded, size, resizing, max_pixels, out, turn, header is not None, png)
+
+
+def _opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
+    if png is not None:
+        return Image.open(io.BytesIO(png.plain), formats=("PNG",))
+    if encoded.startswith(b"GIF8"):
+        return bounds.open_gif(encoded)
+    if tiff_kinds.is_tiff(encoded):
+        return tiff_kinds.open_tiff(encoded)
+    return Image.open(bounds.file_of(encoded), formats=_OPENED)
 
 
 def _decode_plain_jpeg(
@@ -227,7 +230,7 @@ def _decode_plain_jpeg(
     reduced = _reduced(header.size, target, resizing)
     box, inner = resizing.geometry(reduced, target)
     turn.wait(memory.jpeg_bytes(header.size, header.samplings, header.is_one_scan, reduced, box, inner))
-    has_profile = header.icc_profile is not None and _profile(header.icc_profile) is not None
+    has_profile = header.icc_profile is not None and colour.profile(header.icc_profile) is not None
     is_finished = header.orientation not in _UPRIGHT and not has_profile
     pixels = fast_jpeg.decode(
         encoded, header.size, reduced, box, inner, out if is_finished and inner == target else None
@@ -236,7 +239,7 @@ def _decode_plain_jpeg(
         return None
     if not is_finished:
         image = _turned(Image.fromarray(pixels), header.orientation)
-        pixels = np.asarray(_over_white(image, header.icc_profile))
+        pixels = np.asarray(colour.over_white(image, header.icc_profile))
     return DecodedPixels(_placed(pixels, size, out), FORMATS["JPEG"], header.size[1], header.size[0])
 
 
@@ -249,6 +252,7 @@ def _decode(
     out: _Out,
     turn: memory.Turn,
     is_plain_jpeg: bool,
+    png: png_chunks.Picture | None,
 ) -> DecodedPixels:
     width, height = _stored_size(image)
     _check_size((width, height), max_pixels)
@@ -265,16 +269,48 @@ def _decode(
     if is_jpeg and image.mode == "RGB" and not is_plain_jpeg and not resizing.is_exact:
         fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner)
     if fast is None:
-        image.load()
+        pixels = _loaded_jpeg(image, encoded, (width, height)) if is_jpeg else _loaded(image, png)
         if not is_jpeg:
             orientation = _orientation(image)
-        pixels = _with_plain_samples(image)
         box, inner = resizing.geometry(pixels.size, _as_stored(upright, orientation))
         pixels = _resized(pixels, box, inner, resizing.filter)
     else:
         pixels = Image.fromarray(fast)
-    pixels = _over_white(_cut(_turned(pixels, orientation), upright), image.info.get("icc_profile"))
+    icc_profile = image.info.get("icc_profile") if png is None else png.icc_profile
+    pixels = colour.over_white(_cut(_turned(pixels, orientation), upright), icc_profile)
     return DecodedPixels(_placed(np.asarray(pixels), size, out), FORMATS[str(image.format)], height, width)
+
+
+def _loaded_jpeg(image: Image.Image, encoded: bytes, stored: tuple[int, int]) -> Image.Image:
+    """Returns the pixels of a JPEG as L, RGB or CMYK, without any that Pillow would make up.
+
+    Raises:
+      CorruptImage: if some are missing or wrong.
+    """
+    if image.mode in ("L", "RGB"):
+        pixels = fast_jpeg.unresized(encoded, stored, image.size, image.mode)
+        if pixels is not None:
+            return Image.fromarray(pixels)
+    image.load()
+    damage = jpeg_damage.damage(encoded)
+    if damage is not None:
+        raise CorruptImage(damage)
+    return samples.plain(image)
+
+
+def _loaded(image: Image.Image, png: png_chunks.Picture | None) -> Image.Image:
+    """Returns the pixels of an image as L, LA, RGB, RGBA or CMYK."""
+    extents = image.tile[0].extents if isinstance(image, GifImageFile) and image.tile else None
+    image.load()
+    if isinstance(image, tiff_kinds.Tiff):
+        return samples.plain(image.plain())
+    if isinstance(image, BmpImageFile):
+        return samples.plain_bmp(image)
+    if png is not None:
+        if (png.is_interlaced or samples.is_last_row_blank(image)) and not png_chunks.has_all_rows(png):
+            raise CorruptImage("the PNG has fewer rows than its header says")
+        return samples.plain_png(image, png)
+    return samples.plain(image) if extents is None else samples.on_canvas(image, extents)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
@@ -298,13 +334,6 @@ def _placed(pixels: npt.NDArray[np.uint8], size: tuple[int, int], out: _Out) -> 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels), the header says {size[0]}x{size[1]}")
-
-
-def _png_size(encoded: bytes) -> tuple[int, int] | None:
-    """Returns (width, height) in the header of a PNG. Pillow allocates as much to open one that has several frames."""
-    if not encoded.startswith(b"\x89PNG\r\n\x1a\n") or encoded[12:16] != b"IHDR":
-        return None
-    return int.from_bytes(encoded[16:20]), int.from_bytes(encoded[20:24])
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
@@ -347,31 +376,6 @@ def _draft_size(stored: tuple[int, int], target: tuple[int, int], resizing: Resi
     return max(1, math.ceil(stored[0] * scale)), max(1, math.ceil(stored[1] * scale))
 
 
-def _with_plain_samples(image: Image.Image) -> Image.Image:
-    """Converts an image to L, RGB, RGBA or CMYK, 8 bits a sample, which resizing and colour management support."""
-    if image.mode.startswith("I"):
-        # 16 bits a sample. Pillow holds some of these images in mode I, whose 32 bits are clipped to 16.
-        samples = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-        samples += 128
-        samples //= 257
-        return Image.fromarray(samples.astype(np.uint8))
-    if image.mode == "F":
-        raise UnsupportedColour("expected 8 or 16 bits a sample, not floating point: its range is not defined")
-    if image.mode == "P" and image.palette is None:
-        raise CorruptImage("the pixels are indices into a palette, and there is none")
-    if image.mode == "RGBA":
-        return image
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode == "LAB":
-        converted = ImageCms.profileToProfile(image, _LAB, _SRGB, outputMode="RGB")
-        assert converted is not None  # noqa: S101 - None is for in-place conversions
-        return converted
-    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
-
-
 def _resized(
     image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int], by: Image.Resampling
 ) -> Image.Image:
@@ -391,52 +395,3 @@ def _cut(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         return image
     left, top = centre(image.size, (width, height))
     return image.crop((left, top, left + width, top + height))
-
-
-def _over_white(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
-    """Returns L, RGB, RGBA or CMYK as sRGB, composited over white if it has an alpha channel."""
-    if image.mode != "RGBA":
-        return _as_srgb(image, icc_profile)
-    colour = _as_srgb(image.convert("RGB"), icc_profile)
-    return Image.composite(colour, Image.new("RGB", image.size, "white"), image.getchannel("A"))
-
-
-def _as_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
-    profile = _profile(icc_profile) if icc_profile else None
-    if profile is None:
-        return image.convert("RGB")
-    mode, to_srgb = profile
-    if image.mode == "L" and mode == "RGB":
-        image = image.convert("RGB")
-    return to_srgb.apply(image) if image.mode == mode else image.convert("RGB")
-
-
-def _profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
-    """Returns the mode that a profile is for and its transform to sRGB, or None to ignore the profile.
-
-    A profile is ignored if it is sRGB itself, is for a colour space that no format here has, is broken, or is larger
-    than `_MAX_PROFILE_BYTES`. Viewers ignore broken profiles too.
-    """
-    if len(icc_profile) > _MAX_PROFILE_BYTES:
-        return None
-    return (_small_profile if len(icc_profile) <= _SMALL_PROFILE_BYTES else _large_profile)(icc_profile)
-
-
-def _read_profile(icc_profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
-    bounded = bounds.bounded_profile(icc_profile)
-    if bounded is None:
-        return None
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(bounded))
-        mode = _PROFILE_MODES[profile.profile.xcolor_space.strip()]
-        if "srgb" in ImageCms.getProfileDescription(profile).lower():
-            return None
-        return mode, ImageCms.buildTransform(profile, _SRGB, mode, "RGB")
-    except (ImageCms.PyCMSError, KeyError, OSError, TypeError, ValueError):
-        return None
-
-
-# A transform takes milliseconds to build, and cameras share profiles. The bytes of these add up to 18 MiB at most.
-_SMALL_PROFILE_BYTES = 64 << 10
-_small_profile = functools.lru_cache(maxsize=32)(_read_profile)
-_large_profile = functools.lru_cache(maxsize=4)(_read_profile)

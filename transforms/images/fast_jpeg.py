@@ -38,23 +38,10 @@ def decode(
       RGB, uint8 (height, width, 3), in `out` if there is one. None if Pillow has to decode the image or report its
       error: the file is broken, its colours are not YCbCr, or a package is missing.
     """
-    if simplejpeg is None:
-        return None
     is_whole = box == (0, 0, *reduced)
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
-        # The limit on pixels was checked against the size from another parser, so this parser must agree with it.
-        if (width, height) != stored or colours != "YCbCr":
-            return None
-        reduction = round(width / reduced[0])
-        buffer = out if is_whole and size == reduced else None
-        # strict: without it, what is missing of a truncated file is grey.
-        pixels = simplejpeg.decode_jpeg(
-            encoded, "RGB", False, False, reduced[1], reduced[0], reduction, buffer=buffer, strict=True
-        )
-    except ValueError:
-        return None
-    if pixels.shape[1::-1] != reduced:
+    buffer = out if is_whole and size == reduced else None
+    pixels = unresized(encoded, stored, reduced, buffer=buffer)
+    if pixels is None:
         return None
     if not is_whole or size != reduced:
         pixels = resized(pixels, None if is_whole else box, size)
@@ -62,6 +49,43 @@ def decode(
         return pixels
     out[...] = pixels
     return out
+
+
+def unresized(
+    encoded: bytes,
+    stored: tuple[int, int],
+    reduced: tuple[int, int],
+    mode: str = "RGB",
+    buffer: npt.NDArray[np.uint8] | None = None,
+) -> npt.NDArray[np.uint8] | None:
+    """Decodes a JPEG to the same pixels as Pillow, and refuses what Pillow accepts with missing pixels.
+
+    Args:
+      encoded, stored, reduced: as for `decode`.
+      mode: RGB for a JPEG in YCbCr, L for a grey one.
+      buffer: a C-contiguous array of the result's shape to write it into.
+
+    Returns:
+      uint8 (height, width, 3), or (height, width) if it is grey. None as for `decode`.
+    """
+    if simplejpeg is None:
+        return None
+    stored_colours, colours = {"RGB": ("YCbCr", "RGB"), "L": ("Gray", "GRAY")}[mode]
+    try:
+        height, width, found, _ = simplejpeg.decode_jpeg_header(encoded)
+        # The limit on pixels was checked against the size from another parser, so this parser must agree with it.
+        if (width, height) != stored or found != stored_colours:
+            return None
+        reduction = round(width / reduced[0])
+        # strict: without it, what is missing of a truncated file is grey.
+        pixels = simplejpeg.decode_jpeg(
+            encoded, colours, False, False, reduced[1], reduced[0], reduction, buffer=buffer, strict=True
+        )
+    except ValueError:
+        return None
+    if pixels.shape[1::-1] != reduced:
+        return None
+    return pixels[..., 0] if mode == "L" else pixels
 
 
 def resized(

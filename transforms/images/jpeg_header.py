@@ -129,6 +129,19 @@ def _parse(encoded: bytes) -> Header:
     return Header(size, orientation or 1, _profile(profile), samplings, is_one_scan)
 
 
+def scan(encoded: bytes) -> int:
+    """Returns where the data of the first scan of a JPEG begins, -1 if the segments before it are broken."""
+    end = 2
+    while end + 4 <= len(encoded):
+        prefix, marker, length = _unpack_segment(encoded, end)
+        if prefix != 0xFF or length < 2:
+            break
+        end += 2 + length
+        if marker == _SCAN:
+            return end
+    return -1
+
+
 def _frame(encoded: bytes, start: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """Returns (width, height), and (across, down) for each component."""
     bits, height, width, layers, *components = _unpack_frame(encoded, start)

@@ -1,0 +1,197 @@
+"""Opens TIFFs, of which there are more kinds than Pillow knows, and some that it reads wrongly.
+
+What no baseline reader defines is refused by name: floating point and signed samples have no black and no white, and
+the first picture of a camera's raw file is a thumbnail.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
+
+from transforms.images import bounds
+from transforms.images.errors import CorruptImage, UnsupportedColour, UnsupportedImage
+from transforms.images.samples import sixteen_to_eight
+
+# Tags (TIFF 6.0, and DNG 1.6).
+_KIND, _OLD_KIND, _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 254, 255, 256, 258, 259, 262, 277
+_PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _SUBSAMPLING, _DNG_VERSION = 284, 320, 338, 339, 530, 50706
+
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _YCBCR = 0, 1, 6
+_PHOTOMETRICS = {
+    0: "grey, white is zero",
+    1: "grey, black is zero",
+    2: "RGB",
+    3: "a palette",
+    4: "a mask",
+    5: "CMYK",
+    6: "YCbCr",
+    8: "CIELab",
+    9: "ICCLab",
+    10: "ITULab",
+    32803: "a colour filter array",
+    32844: "LogL",
+    32845: "LogLuv",
+    34892: "linear raw",
+}
+# Of a camera's sensor.
+_SENSORS = (32803, 34892)
+
+_REDUCED = 1  # bit 0 of NewSubfileType
+_OLD_REDUCED = 2  # of SubfileType
+
+_SIGNED, _FLOATING_POINT = (2, 5), (3, 6)
+
+_SEPARATE_PLANES = 2
+_UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
+
+# The bytes of Canon's raw files behind the header.
+_CANON = b"CR"
+
+_PREFIXES = tuple(TiffImagePlugin.PREFIXES)
+
+
+def add_kinds() -> None:
+    """Makes Pillow open kinds whose samples `Tiff.plain` makes sense of. Its table is the only place for them."""
+    unsigned, in_order = (1,), 1
+    for prefix, order in ((b"II", ""), (b"MM", "B")):
+        kinds: dict[tuple[int, tuple[int, ...], tuple[int, ...]], tuple[str, str]] = {}
+        for photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
+            kinds[photometric, (12,), ()] = "I;16", "I;12"
+            kinds[photometric, (16,), ()] = "I;16" + order, "I;16" + order
+            kinds[photometric, (32,), ()] = "I", "I;32" + order
+        for extra in (_UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED):
+            kinds[_BLACK_IS_ZERO, (8, 8), (extra,)] = "LA", "LA"
+            kinds[_BLACK_IS_ZERO, (16, 16), (extra,)] = "RGBA", "RGBA"  # four bytes a pixel
+        for (photometric, bits, extras), modes in kinds.items():
+            TiffImagePlugin.OPEN_INFO.setdefault((prefix, photometric, unsigned, in_order, bits, extras), modes)
+
+
+def is_tiff(encoded: bytes) -> bool:
+    return encoded.startswith(_PREFIXES)
+
+
+def open_tiff(encoded: bytes) -> "Tiff":
+    """Returns the first picture of a TIFF, of which the header alone was read.
+
+    Raises:
+      UnsupportedImage: if it is a camera's raw file, or of a kind that is not read.
+      UnsupportedColour: if its samples are signed or floating point.
+      CorruptImage: if the first directory is cut.
+      ValueError: if its metadata costs too much.
+    """
+    if encoded[8:10] == _CANON:
+        raise UnsupportedImage("a camera's raw file (CR2): expected the picture that was developed from it")
+    try:
+        return Tiff(bounds.file_of(encoded))
+    except SyntaxError as error:
+        raise CorruptImage(f"the TIFF's first directory is broken: {error}") from error
+
+
+class Tiff(TiffImageFile):
+    """The first picture of a TIFF."""
+
+    def _setup(self) -> None:
+        tags = self.tag_v2
+        if _WIDTH not in tags:
+            raise CorruptImage("the TIFF ends before its first directory, or has none")
+        self._photometric = tags.get(_PHOTOMETRIC, 0)
+        self._formats = set(_numbers(tags.get(_FORMAT)))
+        self._extra = tuple(_numbers(tags.get(_EXTRA)))
+        self._bits = tuple(_numbers(tags.get(_BITS))) or (1,)
+        if len(self._bits) == 1:
+            self._bits *= min(8, max(1, *_numbers(tags.get(_SAMPLES)), 1))
+        self._is_in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES and len(self._bits) > 1
+        self._check()
+        try:
+            super()._setup()
+        except (SyntaxError, KeyError) as error:
+            raise UnsupportedImage(f"a TIFF of a kind that is not read: {self._description()}") from error
+        if self.mode in ("P", "PA") and max(tags[_COLOUR_MAP]) < 256:  # a map of 8 bits, to libtiff and others too
+            self.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLOUR_MAP]))
+        self._choose_reader()
+
+    def plain(self) -> Image.Image:
+        """Returns the loaded picture with the samples that its tags mean, in a mode of 8 bits or as it is."""
+        if self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
+            if self._bits == (16, 16):
+                high = 1 if self._is_little_endian else 0
+                return self._with_alpha(self.getchannel(high), self.getchannel(2 + high))
+            if self.mode == "LA":
+                return self._with_alpha(self.getchannel(0), self.getchannel(1))
+        if self.mode == "RGBA" and self._is_in_planes and self._extra[:1] == (_ASSOCIATED,):
+            return Image.frombytes("RGBa", self.size, self.tobytes()).convert("RGBA")
+        if self.mode.startswith("I"):
+            grey = self._grey()
+            return Image.fromarray(255 - grey if self._photometric == _WHITE_IS_ZERO else grey)
+        return self
+
+    def _check(self) -> None:
+        tags = self.tag_v2
+        if _DNG_VERSION in tags or self._photometric in _SENSORS:
+            raise UnsupportedImage("a camera's raw file: expected the picture that was developed from it")
+        if any(kind & _REDUCED for kind in _numbers(tags.get(_KIND))) or _OLD_REDUCED in _numbers(tags.get(_OLD_KIND)):
+            raise UnsupportedImage("the TIFF's first picture is a reduced copy of another, as in a camera's raw file")
+        if self._formats.intersection(_FLOATING_POINT):
+            raise UnsupportedColour("expected 8 or 16 bits a sample, not floating point: its range is not defined")
+        # Pillow writes its mode I, in which it once held 16 bits, as 32 signed ones.
+        if self._formats.intersection(_SIGNED) and set(self._bits) != {32}:
+            raise UnsupportedColour("expected samples without a sign: the range of signed ones is not defined")
+
+    def _description(self) -> str:
+        colours = _PHOTOMETRICS.get(self._photometric, f"photometric interpretation {self._photometric}")
+        bits = "+".join(map(str, self._bits[:8]))
+        extra = f", extra samples {'+'.join(map(str, self._extra[:8]))}" if self._extra else ""
+        planes = " in planes" if self._is_in_planes else ""
+        return f"{colours}, {bits} bits a pixel{planes}{extra}, compression {self.tag_v2.get(_COMPRESSION, 1)}"
+
+    def _choose_reader(self) -> None:
+        """Leaves to libtiff what Pillow's own reader of uncompressed pixels reads wrongly. libtiff swaps bytes."""
+        subsampling = tuple(_numbers(self.tag_v2.get(_SUBSAMPLING))) or (2, 2)
+        raw_mode = ""
+        if self._is_in_planes and self._bits == (16, 16):
+            raise UnsupportedImage(f"a TIFF of a kind that is not read: {self._description()}")
+        if self._photometric == _YCBCR and subsampling != (1, 1):
+            raw_mode = "RGBX"
+        elif self._is_in_planes and self._bits[0] == 16:
+            raw_mode = f"{self.mode};16N"
+        if raw_mode and not self.use_load_libtiff:
+            self.use_load_libtiff = True
+            self._read_all(raw_mode, "raw")
+        elif self.use_load_libtiff and self.mode == "I":
+            self._read_all("I;32N", self._compression)
+        self._is_little_endian = sys.byteorder == "little" if self.use_load_libtiff else self.tag_v2.prefix == b"II"
+
+    def _read_all(self, raw_mode: str, compression: str) -> None:
+        arguments = (raw_mode, compression, False, self.tag_v2.offset)
+        self.tile = [ImageFile._Tile("libtiff", (0, 0, *self._tile_size), 0, arguments)]
+
+    def _grey(self) -> npt.NDArray[np.uint8]:
+        samples = np.asarray(self)
+        if self._bits[0] == 32 and not self._formats.intersection(_SIGNED):
+            return (samples.view(np.uint32) >> 24).astype(np.uint8)
+        if self._bits[0] == 12:
+            scaled = samples.astype(np.uint32)
+            scaled *= 255
+            scaled += 2047
+            scaled //= 4095
+            return scaled.astype(np.uint8)
+        return sixteen_to_eight(samples)
+
+    def _with_alpha(self, grey: Image.Image, alpha: Image.Image) -> Image.Image:
+        """Returns grey of 8 bits with its extra sample, which may be no alpha."""
+        if self._extra[:1] == (_UNSPECIFIED,):
+            return grey
+        if self._extra[:1] == (_ASSOCIATED,):
+            premultiplied = Image.merge("LA", (grey, alpha))
+            return Image.frombytes("La", self.size, premultiplied.tobytes()).convert("LA")
+        return Image.merge("LA", (grey, alpha))
+
+
+def _numbers(value: object) -> Sequence[int]:
+    """Returns the whole numbers of a tag, whatever Pillow makes of it."""
+    values = value if isinstance(value, tuple) else (value,)
+    return [number for number in values if isinstance(number, int)]

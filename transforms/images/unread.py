@@ -1,0 +1,100 @@
+"""Why a file is not read although its first bytes are those of an image."""
+
+from transforms.images import png_chunks
+from transforms.images.errors import CorruptImage, ImageError, UnsupportedImage
+
+# Codings of JPEGs by their marker (ITU-T T.81, table B.1). Pillow reads the first three.
+_CODINGS = {
+    0xC0: "baseline",
+    0xC1: "extended sequential",
+    0xC2: "progressive",
+    0xC3: "lossless",
+    0xC5: "hierarchical sequential",
+    0xC6: "hierarchical progressive",
+    0xC7: "hierarchical lossless",
+    0xC9: "arithmetic sequential",
+    0xCA: "arithmetic progressive",
+    0xCB: "arithmetic lossless",
+    0xCD: "hierarchical arithmetic sequential",
+    0xCE: "hierarchical arithmetic progressive",
+    0xCF: "hierarchical arithmetic lossless",
+    0xF7: "JPEG-LS",
+}
+_READ = (0xC0, 0xC1, 0xC2)
+_STANDALONE = (0x01, *range(0xD0, 0xD8))
+
+# The brands of files in the container of ISO 14496-12, by the format that they hold.
+_AVIF = (b"avif", b"avis")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_MAX_BOXES = 10_000
+
+
+def reason(encoded: bytes) -> ImageError | None:
+    """Returns what is wrong with a file that Pillow does not open, None if it is no image in a known format."""
+    if encoded.startswith(b"\xff\xd8\xff"):
+        return jpeg(encoded) or CorruptImage("the JPEG's header is broken")
+    if encoded.startswith(png_chunks.SIGNATURE[: max(4, len(encoded))]):
+        return CorruptImage("the PNG is cut or broken before its pixels")
+    if encoded.startswith((b"GIF87a", b"GIF89a")):
+        return CorruptImage("the GIF has no picture, or is cut before it")
+    if encoded.startswith(b"RIFF") and encoded[8:12] == b"WEBP":
+        return CorruptImage("the WebP is cut or broken")
+    if encoded[4:8] == b"ftyp":
+        return _in_boxes(encoded)
+    return None
+
+
+def of_pillow(error: Exception) -> ImageError:
+    """Returns what an error that Pillow raises over the rest of a file means."""
+    text = str(error)
+    return (
+        UnsupportedImage(text) if text.startswith("Unsupported ") else CorruptImage(f"{type(error).__name__}: {text}")
+    )
+
+
+def jpeg(encoded: bytes) -> ImageError | None:
+    """Returns what kind of JPEG is not read, or that its header is cut; None if it is of a kind that is read."""
+    at = 2
+    while at + 4 <= len(encoded):
+        at = encoded.find(b"\xff", at)  # Pillow skips bytes between segments
+        if at < 0 or at + 2 > len(encoded):
+            break
+        marker = encoded[at + 1]
+        if marker in _CODINGS:
+            frame = encoded[at + 4 : at + 10]
+            if len(frame) < 6:
+                break
+            bits, components, coding = frame[0], frame[5], _CODINGS[marker]
+            if marker in _READ and bits == 8 and components in (1, 3, 4):
+                return None
+            return UnsupportedImage(f"a JPEG with {components} components of {bits} bits, {coding}, is not read")
+        if marker in (0xDA, 0xD9):
+            return None
+        at += 1 if marker == 0xFF else 2
+        if marker not in (0xFF, 0xD8, *_STANDALONE):
+            at += int.from_bytes(encoded[at : at + 2])
+    return CorruptImage("the JPEG is cut within its header")
+
+
+def _in_boxes(encoded: bytes) -> ImageError | None:
+    """Names what is in a file of boxes, each a length, a type and content."""
+    size = int.from_bytes(encoded[:4])
+    brands = {encoded[at : at + 4] for at in (8, *range(16, min(size, 256), 4))}
+    name = "AVIF" if brands.intersection(_AVIF) else "HEIC" if brands.intersection(_HEIC) else None
+    if name is None:
+        return None
+    at = 0
+    for _ in range(_MAX_BOXES):
+        if at + 8 > len(encoded):
+            break
+        size = int.from_bytes(encoded[at : at + 4])
+        if size == 1:
+            size = int.from_bytes(encoded[at + 8 : at + 16])
+        if size == 0:
+            at = len(encoded)
+        at += max(8, size)
+    if at > len(encoded):
+        return CorruptImage(f"the {name} is cut")
+    if name == "HEIC":
+        return UnsupportedImage("HEIC needs an extra: pip install '.[heic]'")
+    return UnsupportedImage("an AVIF of a kind that libavif does not read, or its header is broken")
