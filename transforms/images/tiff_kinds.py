@@ -20,6 +20,8 @@ from transforms.images.samples import sixteen_to_eight
 _KIND, _OLD_KIND, _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 254, 255, 256, 258, 259, 262, 277
 _PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _SUBSAMPLING, _DNG_VERSION = 284, 320, 338, 339, 530, 50706
 
+_OFFSETS = (273, 324)  # of strips and of tiles
+
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _YCBCR = 0, 1, 6
 _PHOTOMETRICS = {
     0: "grey, white is zero",
@@ -106,6 +108,8 @@ class Tiff(TiffImageFile):
             self._bits *= min(8, max(1, *_numbers(tags.get(_SAMPLES)), 1))
         self._is_in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES and len(self._bits) > 1
         self._check()
+        if self._is_in_planes:
+            self._leave_out_planes()
         try:
             super()._setup()
         except (SyntaxError, KeyError) as error:
@@ -122,8 +126,6 @@ class Tiff(TiffImageFile):
                 return self._with_alpha(self.getchannel(high), self.getchannel(2 + high))
             if self.mode == "LA":
                 return self._with_alpha(self.getchannel(0), self.getchannel(1))
-        if self.mode == "RGBA" and self._is_in_planes and self._extra[:1] == (_ASSOCIATED,):
-            return Image.frombytes("RGBa", self.size, self.tobytes()).convert("RGBA")
         if self.mode.startswith("I"):
             grey = self._grey()
             return Image.fromarray(255 - grey if self._photometric == _WHITE_IS_ZERO else grey)
@@ -141,6 +143,17 @@ class Tiff(TiffImageFile):
         if self._formats.intersection(_SIGNED) and set(self._bits) != {32}:
             raise UnsupportedColour("expected samples without a sign: the range of signed ones is not defined")
 
+    def _leave_out_planes(self) -> None:
+        """Takes the planes of extra samples that are no alpha from the list, as Pillow does in its own reader only."""
+        if self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
+            raise UnsupportedImage(f"a TIFF of a kind that is not read: {self._description()}")
+        if self._extra and not any(self._extra):
+            for tag in _OFFSETS:
+                if tag in self.tag_v2:
+                    offsets = self.tag_v2[tag]
+                    kept = len(offsets) * (len(self._bits) - len(self._extra)) // len(self._bits)
+                    self.tag_v2[tag] = offsets[:kept]
+
     def _description(self) -> str:
         colours = _PHOTOMETRICS.get(self._photometric, f"photometric interpretation {self._photometric}")
         bits = "+".join(map(str, self._bits[:8]))
@@ -152,12 +165,10 @@ class Tiff(TiffImageFile):
         """Leaves to libtiff what Pillow's own reader of uncompressed pixels reads wrongly. libtiff swaps bytes."""
         subsampling = tuple(_numbers(self.tag_v2.get(_SUBSAMPLING))) or (2, 2)
         raw_mode = ""
-        if self._is_in_planes and self._bits == (16, 16):
-            raise UnsupportedImage(f"a TIFF of a kind that is not read: {self._description()}")
         if self._photometric == _YCBCR and subsampling != (1, 1):
             raw_mode = "RGBX"
-        elif self._is_in_planes and self._bits[0] == 16:
-            raw_mode = f"{self.mode};16N"
+        elif self._is_in_planes and (self._bits[0] == 16 or self._extra[:1] == (_ASSOCIATED,)):
+            raw_mode = f"{self.mode};16N" if self._bits[0] == 16 else self.mode
         if raw_mode and not self.use_load_libtiff:
             self.use_load_libtiff = True
             self._read_all(raw_mode, "raw")
