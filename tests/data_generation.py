@@ -71,7 +71,7 @@ def broken_images() -> Mapping[str, tuple[bytes, str]]:
         "page.html": (b"<html><body>not found</body></html>", "UnknownFormat"),
         "postscript.jpg": (eps(), "UnknownFormat"),
         "archive.png": (b"PK\x03\x04" + bytes(60), "UnknownFormat"),
-        "header_only.jpg": (jpeg(1)[:20], "UnknownFormat"),
+        "header_only.jpg": (jpeg(1)[:20], "CorruptImage"),
         "truncated.jpg": (jpeg(2)[:-2000], "CorruptImage"),
         "truncated.png": (encoded(photograph(3), "PNG")[:4000], "CorruptImage"),
         "truncated.webp": (encoded(photograph(4), "WEBP")[:400], "CorruptImage"),

@@ -57,12 +57,13 @@ CMYK_PROFILES: dict[str, bytes | None] = {"no profile": None, "black ink": data.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
+# Colour type → samples of a pixel, and the bits that each may have.
+_PNG = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (2, (8, 16)), 6: (4, (8, 16))}
+
+
 def png(rng: random.Random) -> Generated:
-    colour_type, depth = rng.choice(
-        [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 2), (3, 4), (3, 8), (4, 8), (4, 16)]
-        + [(6, 8), (6, 16)]
-    )
-    bands = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
+    colour_type, (bands, depths) = rng.choice(list(_PNG.items()))
+    depth = rng.choice(depths)
     samples = _samples(rng, bands, depth)
     interlaced, clear = rng.random() < 0.3, colour_type in (0, 2, 3) and rng.random() < 0.5
     name, profile = rng.choice(list((GREY_PROFILES if colour_type in (0, 4) else PROFILES).items()))
@@ -96,7 +97,9 @@ _EXTRAS = {None: "", 0: ", unspecified extra", 1: ", associated alpha", 2: ", al
 def tiff(rng: random.Random) -> Generated:
     photometric = rng.choice(list(_PHOTOMETRICS))
     name, bands = _PHOTOMETRICS[photometric]
-    depth = rng.choice({0: (1, 2, 4, 8, 12, 16), 1: (1, 2, 4, 8, 12, 16, 32), 3: (1, 2, 4, 8)}.get(photometric, (8, 16)))
+    depth = rng.choice(
+        {0: (1, 2, 4, 8, 12, 16), 1: (1, 2, 4, 8, 12, 16, 32), 3: (1, 2, 4, 8)}.get(photometric, (8, 16))
+    )
     extra = rng.choice((None, 0, 1, 2)) if photometric in (1, 2) and depth in (8, 16) else None
     samples = _samples(rng, bands + (extra is not None), depth)
     if extra == 1:  # no colour is more than its alpha
@@ -115,7 +118,18 @@ def tiff(rng: random.Random) -> Generated:
         if rng.random() < 0.4:
             colours = [value // 257 for value in colours]
     encoded = write_tiff(
-        samples, depth, photometric, order, planar, compression, is_tiled, rows_per_strip, predictor, extra, profile, colours
+        samples,
+        depth,
+        photometric,
+        order,
+        planar,
+        compression,
+        is_tiled,
+        rows_per_strip,
+        predictor,
+        extra,
+        profile,
+        colours,
     )
     what = f"tiff, {name}, {depth} bits{_EXTRAS[extra]}, {'MM' if order == '>' else 'II'}, {compression}"
     what += ", planes" * planar + ", tiles" * is_tiled + ", predictor" * predictor + f", {profile_name}"
@@ -174,9 +188,7 @@ def write_tiff(
         277: (3, shorts(bands)),
         284: (3, shorts(2 if planar else 1)),
     }
-    tags |= (
-        {322: (4, longs(16)), 323: (4, longs(16))} if is_tiled else {278: (4, longs(rows_per_strip))}
-    )
+    tags |= {322: (4, longs(16)), 323: (4, longs(16))} if is_tiled else {278: (4, longs(rows_per_strip))}
     offsets, sizes = (324, 325) if is_tiled else (273, 279)
     tags[sizes] = (4, longs(*map(len, contents)))
     tags[offsets] = (4, longs(*[0] * len(contents)))

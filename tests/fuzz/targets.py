@@ -37,7 +37,7 @@ from tests.fuzz import repairs, seeds
 from transforms import journal, keys, read
 from transforms import list as listing
 from transforms.encoding import compressed, examples, parquet, tfrecord
-from transforms.images import decoding, fast_jpeg, jpeg_header
+from transforms.images import decoding, fast_jpeg, jpeg_header, loading, png_chunks, tiff_kinds
 from transforms.images.resizing import RESIZE_MODES
 from transforms.models import class_names, portable, preprocessing_files
 from transforms.models import notes as model_notes
@@ -139,9 +139,10 @@ def _decoded(encoded: bytes, size: tuple[int, int], mode: str) -> npt.NDArray[np
     assert decoded.pixels.shape == (*size, 3)
     assert decoded.pixels.dtype == np.uint8
     assert 0 < decoded.height * decoded.width <= _MAX_PIXELS
-    # What Pillow refuses, asked plainly, is no vector.
-    with Image.open(io.BytesIO(encoded), formats=decoding._OPENED) as image:
-        image.load()
+    # What Pillow refuses, asked plainly, is no vector. But it refuses PNGs over their metadata, and planes of TIFFs.
+    if not encoded.startswith(png_chunks.SIGNATURE) and not tiff_kinds.is_tiff(encoded):
+        with Image.open(io.BytesIO(encoded), formats=loading._OPENED) as image:
+            image.load()
     return decoded.pixels
 
 

@@ -4,7 +4,6 @@ Each step works on as few pixels as possible. First the header is checked. A JPE
 size if that suffices. The image is resized and turned upright. Only then is it converted to sRGB and put over white.
 """
 
-import io
 import math
 import traceback
 from typing import NamedTuple, TypeAlias
@@ -12,59 +11,17 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-try:
-    import pillow_heif
-except ImportError:  # HEIC is an extra: pip install '.[heic]'
-    pillow_heif = None  # type: ignore[assignment]
-
-from transforms.images import (
-    bounds,
-    colour,
-    fast_jpeg,
-    jpeg_damage,
-    jpeg_header,
-    memory,
-    png_chunks,
-    samples,
-    tiff_kinds,
-    unread,
-)
-from transforms.images.errors import (
-    CorruptImage,
-    EmptyImage,
-    ImageError,
-    OutOfMemory,
-    TooManyPixels,
-    UnknownFormat,
-)
+from transforms.images import colour, fast_jpeg, jpeg_header, loading, memory, png_chunks, unread
+from transforms.images.errors import CorruptImage as CorruptImage  # for whoever catches the errors of `decode`
+from transforms.images.errors import EmptyImage, ImageError, OutOfMemory, TooManyPixels
+from transforms.images.errors import UnknownFormat as UnknownFormat
+from transforms.images.errors import UnsupportedColour as UnsupportedColour
+from transforms.images.errors import UnsupportedImage as UnsupportedImage
+from transforms.images.loading import FORMATS
 from transforms.images.resizing import Resizing, centre
-
-bounds.bound_directories()
-tiff_kinds.add_kinds()
-
-# Pillow's names of the formats that are opened → the name in `image/format`. No other format is opened, whatever the
-# name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures behind it.
-FORMATS = {
-    "JPEG": "jpeg",
-    "MPO": "jpeg",
-    "PNG": "png",
-    "WEBP": "webp",
-    "GIF": "gif",
-    "TIFF": "tiff",
-    "BMP": "bmp",
-    "AVIF": "avif",
-}
-if pillow_heif is not None:
-    pillow_heif.register_heif_opener()
-    FORMATS["HEIF"] = "heic"
-
-# Pillow's JPEG plugin recognizes MPO. It is not a format that can be requested.
-_OPENED = [name for name in FORMATS if name != "MPO"]
 
 # Pillow itself refuses to open larger images, in any format.
 MAX_PIXELS_LIMIT = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else 178_956_970
@@ -151,24 +108,13 @@ def decode(
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise _unopened(encoded) from error
+        raise unread.unopened(encoded, dict.fromkeys(FORMATS.values())) from error
     except Image.DecompressionBombError as error:
         raise TooManyPixels(f"expected at most {max_pixels} pixels (max_pixels): {error}") from error
     except MemoryError as error:
         raise OutOfMemory("there is not enough memory to decode the image, not even alone") from error
     except Exception as error:
-        raise _unread(encoded, error) from error
-
-
-def _unopened(encoded: bytes) -> ImageError:
-    formats = ", ".join(dict.fromkeys(FORMATS.values()))
-    unknown = UnknownFormat(f"expected one of {formats}; the object begins with {encoded[:8]!r}")
-    return unread.reason(encoded) or unknown
-
-
-def _unread(encoded: bytes, error: Exception) -> ImageError:
-    is_jpeg = encoded.startswith(b"\xff\xd8")
-    return (unread.jpeg(encoded) if is_jpeg else None) or unread.of_pillow(error)
+        raise unread.unread(encoded, error) from error
 
 
 def _in_turn(encoded: bytes, size: tuple[int, int], resizing: Resizing, max_pixels: int, out: _Out) -> DecodedPixels:
@@ -201,18 +147,8 @@ def _open(
     if (png_size := png_chunks.size(encoded)) is not None:
         _check_size(png_size, max_pixels)
     png = png_chunks.parse(encoded) if encoded.startswith(png_chunks.SIGNATURE) else None
-    with _opened(encoded, png) as image:
+    with loading.opened(encoded, png) as image:
         return _decode(image, encoded, size, resizing, max_pixels, out, turn, header is not None, png)
-
-
-def _opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
-    if png is not None:
-        return Image.open(io.BytesIO(png.plain), formats=("PNG",))
-    if encoded.startswith(b"GIF8"):
-        return bounds.open_gif(encoded)
-    if tiff_kinds.is_tiff(encoded):
-        return tiff_kinds.open_tiff(encoded)
-    return Image.open(bounds.file_of(encoded), formats=_OPENED)
 
 
 def _decode_plain_jpeg(
@@ -269,7 +205,7 @@ def _decode(
     if is_jpeg and image.mode == "RGB" and not is_plain_jpeg and not resizing.is_exact:
         fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner)
     if fast is None:
-        pixels = _loaded_jpeg(image, encoded, (width, height)) if is_jpeg else _loaded(image, png)
+        pixels = loading.loaded(image, encoded, (width, height), png)
         if not is_jpeg:
             orientation = _orientation(image)
         box, inner = resizing.geometry(pixels.size, _as_stored(upright, orientation))
@@ -279,38 +215,6 @@ def _decode(
     icc_profile = image.info.get("icc_profile") if png is None else png.icc_profile
     pixels = colour.over_white(_cut(_turned(pixels, orientation), upright), icc_profile)
     return DecodedPixels(_placed(np.asarray(pixels), size, out), FORMATS[str(image.format)], height, width)
-
-
-def _loaded_jpeg(image: Image.Image, encoded: bytes, stored: tuple[int, int]) -> Image.Image:
-    """Returns the pixels of a JPEG as L, RGB or CMYK, without any that Pillow would make up.
-
-    Raises:
-      CorruptImage: if some are missing or wrong.
-    """
-    if image.mode in ("L", "RGB"):
-        pixels = fast_jpeg.unresized(encoded, stored, image.size, image.mode)
-        if pixels is not None:
-            return Image.fromarray(pixels)
-    image.load()
-    damage = jpeg_damage.damage(encoded)
-    if damage is not None:
-        raise CorruptImage(damage)
-    return samples.plain(image)
-
-
-def _loaded(image: Image.Image, png: png_chunks.Picture | None) -> Image.Image:
-    """Returns the pixels of an image as L, LA, RGB, RGBA or CMYK."""
-    extents = image.tile[0].extents if isinstance(image, GifImageFile) and image.tile else None
-    image.load()
-    if isinstance(image, tiff_kinds.Tiff):
-        return samples.plain(image.plain())
-    if isinstance(image, BmpImageFile):
-        return samples.plain_bmp(image)
-    if png is not None:
-        if (png.is_interlaced or samples.is_last_row_blank(image)) and not png_chunks.has_all_rows(png):
-            raise CorruptImage("the PNG has fewer rows than its header says")
-        return samples.plain_png(image, png)
-    return samples.plain(image) if extents is None else samples.on_canvas(image, extents)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

@@ -16,6 +16,10 @@ except ImportError:
     simplejpeg = None
 
 
+# Pillow's mode → simplejpeg's names of the colours in the file, and of those to decode to.
+_COLOURS = {"RGB": (("YCbCr",), "RGB"), "L": (("Gray",), "GRAY"), "CMYK": (("CMYK", "YCCK"), "CMYK")}
+
+
 def decode(
     encoded: bytes,
     stored: tuple[int, int],
@@ -62,19 +66,19 @@ def unresized(
 
     Args:
       encoded, stored, reduced: as for `decode`.
-      mode: RGB for a JPEG in YCbCr, L for a grey one.
+      mode: RGB for a JPEG in YCbCr, L for a grey one, CMYK for one in CMYK or YCCK, whose inks are as stored.
       buffer: a C-contiguous array of the result's shape to write it into.
 
     Returns:
-      uint8 (height, width, 3), or (height, width) if it is grey. None as for `decode`.
+      uint8 (height, width, channels). None as for `decode`.
     """
     if simplejpeg is None:
         return None
-    stored_colours, colours = {"RGB": ("YCbCr", "RGB"), "L": ("Gray", "GRAY")}[mode]
+    stored_colours, colours = _COLOURS[mode]
     try:
         height, width, found, _ = simplejpeg.decode_jpeg_header(encoded)
         # The limit on pixels was checked against the size from another parser, so this parser must agree with it.
-        if (width, height) != stored or found != stored_colours:
+        if (width, height) != stored or found not in stored_colours:
             return None
         reduction = round(width / reduced[0])
         # strict: without it, what is missing of a truncated file is grey.
@@ -83,9 +87,7 @@ def unresized(
         )
     except ValueError:
         return None
-    if pixels.shape[1::-1] != reduced:
-        return None
-    return pixels[..., 0] if mode == "L" else pixels
+    return pixels if pixels.shape[1::-1] == reduced else None
 
 
 def resized(

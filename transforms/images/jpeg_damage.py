@@ -14,7 +14,7 @@ _DAMAGE = re.compile(
     "premature end of data segment|bad Huffman code|Premature end of JPEG file|found marker|corrupt arithmetic code"
 )
 _EXTRANEOUS = re.compile("([0-9]+) extraneous bytes before marker 0x([0-9a-f]{2})")
-_END = 0xD9
+_SCAN, _END = b"\xff\xda", 0xD9
 _RESTARTS = range(0xD0, 0xD8)
 
 # The most zero bytes at the end of the data that may be of the picture if further ones are not.
@@ -48,8 +48,28 @@ def meaning(encoded: bytes, warning: str) -> str | None:
     zeros = end - scan - len(encoded[scan:end].rstrip(b"\0"))
     if zeros - count > _MAX_ZEROS:
         return f"{warning}, after {zeros - count} zeros in place of pixels"
+    if not _has_all_scans(encoded[:end], scan):
+        return f"{warning}, in place of the last scans"
     after = _warning(encoded[: end - count] + encoded[end:])  # libjpeg had stopped at the first
     return after if after is not None and _DAMAGE.search(after) else None
+
+
+def _has_all_scans(encoded: bytes, first: int) -> bool:
+    """Returns whether the scans of a JPEG give all coefficients of its components in full precision.
+
+    The header of a scan (ITU-T T.81, B.2.3) ends with the first and the last of its coefficients, and with the bits
+    that a later scan adds to them.
+    """
+    missing: dict[int, list[int]] = {}
+    at = first
+    while at >= 0:
+        count = encoded[at + 4]
+        start, last, bits = encoded[at + 5 + 2 * count : at + 8 + 2 * count]
+        for component in encoded[at + 5 : at + 5 + 2 * count : 2]:
+            of_component = missing.setdefault(component, [1] * 64)
+            of_component[start : last + 1] = [bits & 15] * (last + 1 - start)
+        at = encoded.find(_SCAN, at + 2)
+    return not any(any(of_component) for of_component in missing.values())
 
 
 def _warning(encoded: bytes) -> str | None:

@@ -130,15 +130,15 @@ def _parse(encoded: bytes) -> Header:
 
 
 def scan(encoded: bytes) -> int:
-    """Returns where the data of the first scan of a JPEG begins, -1 if the segments before it are broken."""
-    end = 2
-    while end + 4 <= len(encoded):
-        prefix, marker, length = _unpack_segment(encoded, end)
+    """Returns where the first scan of a JPEG begins, with its marker; -1 if the segments before it are broken."""
+    at = 2
+    while at + 4 <= len(encoded):
+        prefix, marker, length = _unpack_segment(encoded, at)
         if prefix != 0xFF or length < 2:
             break
-        end += 2 + length
         if marker == _SCAN:
-            return end
+            return at
+        at += 2 + length
     return -1
 
 

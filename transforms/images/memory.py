@@ -23,14 +23,11 @@ RETURNED_BYTES = DECODING_BYTES // 16
 _DECODER = {"WEBP": 13, "AVIF": 12, "HEIF": 12, "TIFF": 5, "BMP": 2}
 
 # Bytes a pixel that decoding.py's conversions take besides: a mode, its converted copy, a copy for the resize.
-_CONVERSION = {"L": 0, "RGB": 0, "CMYK": 0, "1": 1, "RGBA": 4, "I": 12}
+_CONVERSION = {"L": 0, "RGB": 0, "CMYK": 0, "1": 1, "LA": 4, "RGBA": 4, "I": 12}
 _OTHER_CONVERSION = 8
 
 # simplejpeg's array, its copy as bytes, and the resizer's.
 _FAST_JPEG = 9
-
-# A PNG with several frames, for whose canvas Pillow needs memory as soon as it is opened.
-ANIMATED_PNG = 24
 
 # The finished picture: resized, turned, in sRGB, over white, as an array.
 _RESULT = 20

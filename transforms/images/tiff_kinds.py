@@ -4,6 +4,7 @@ What no baseline reader defines is refused by name: floating point and signed sa
 the first picture of a camera's raw file is a thumbnail.
 """
 
+import struct
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +19,7 @@ from transforms.images.samples import sixteen_to_eight
 
 # Tags (TIFF 6.0, and DNG 1.6).
 _KIND, _OLD_KIND, _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 254, 255, 256, 258, 259, 262, 277
-_PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _SUBSAMPLING, _DNG_VERSION = 284, 320, 338, 339, 530, 50706
+_PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
 
 _OFFSETS = (273, 324)  # of strips and of tiles
 
@@ -47,6 +48,7 @@ _OLD_REDUCED = 2  # of SubfileType
 
 _SIGNED, _FLOATING_POINT = (2, 5), (3, 6)
 
+_WEBP = 50001
 _SEPARATE_PLANES = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 
@@ -91,6 +93,32 @@ def open_tiff(encoded: bytes) -> "Tiff":
         return Tiff(bounds.file_of(encoded))
     except SyntaxError as error:
         raise CorruptImage(f"the TIFF's first directory is broken: {error}") from error
+    except UnsupportedImage as error:
+        if not _is_directory_whole(encoded):
+            raise CorruptImage("the TIFF is cut within its first directory") from error
+        raise
+
+
+def _is_directory_whole(encoded: bytes) -> bool:
+    """Returns whether the first directory and the data of its entries are in the file."""
+    order = "<" if encoded.startswith(b"I") else ">"
+    if encoded[2:4] in (b"\x2b\0", b"\0\x2b"):
+        head, head_count, entry, inline = "8xQ", "Q", "HHQQ", 8
+    else:
+        head, head_count, entry, inline = "4xL", "H", "HHLL", 4
+    try:
+        (at,) = struct.unpack_from(order + head, encoded)
+        (count,) = struct.unpack_from(order + head_count, encoded, at)
+        start = at + struct.calcsize(order + head_count)
+        for number in range(count):
+            entry_at = start + number * struct.calcsize(order + entry)
+            _, kind, values, offset = struct.unpack_from(order + entry, encoded, entry_at)
+            size = values * TiffImagePlugin.ImageFileDirectory_v2._load_dispatch.get(kind, (0,))[0]
+            if size > inline and offset + size > len(encoded):
+                return False
+    except struct.error:
+        return False
+    return True
 
 
 class Tiff(TiffImageFile):
@@ -137,6 +165,8 @@ class Tiff(TiffImageFile):
             raise UnsupportedImage("a camera's raw file: expected the picture that was developed from it")
         if any(kind & _REDUCED for kind in _numbers(tags.get(_KIND))) or _OLD_REDUCED in _numbers(tags.get(_OLD_KIND)):
             raise UnsupportedImage("the TIFF's first picture is a reduced copy of another, as in a camera's raw file")
+        if tags.get(_COMPRESSION) == _WEBP:
+            raise UnsupportedImage("a TIFF compressed as WebP, which Pillow's libtiff does not read")
         if self._formats.intersection(_FLOATING_POINT):
             raise UnsupportedColour("expected 8 or 16 bits a sample, not floating point: its range is not defined")
         # Pillow writes its mode I, in which it once held 16 bits, as 32 signed ones.
@@ -163,9 +193,8 @@ class Tiff(TiffImageFile):
 
     def _choose_reader(self) -> None:
         """Leaves to libtiff what Pillow's own reader of uncompressed pixels reads wrongly. libtiff swaps bytes."""
-        subsampling = tuple(_numbers(self.tag_v2.get(_SUBSAMPLING))) or (2, 2)
         raw_mode = ""
-        if self._photometric == _YCBCR and subsampling != (1, 1):
+        if self._photometric == _YCBCR:
             raw_mode = "RGBX"
         elif self._is_in_planes and (self._bits[0] == 16 or self._extra[:1] == (_ASSOCIATED,)):
             raw_mode = f"{self.mode};16N" if self._bits[0] == 16 else self.mode

@@ -1,7 +1,9 @@
 """Why a file is not read although its first bytes are those of an image."""
 
+from collections.abc import Iterable
+
 from transforms.images import png_chunks
-from transforms.images.errors import CorruptImage, ImageError, UnsupportedImage
+from transforms.images.errors import CorruptImage, ImageError, UnknownFormat, UnsupportedImage
 
 # Codings of JPEGs by their marker (ITU-T T.81, table B.1). Pillow reads the first three.
 _CODINGS = {
@@ -29,14 +31,30 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _MAX_BOXES = 10_000
 
 
-def reason(encoded: bytes) -> ImageError | None:
-    """Returns what is wrong with a file that Pillow does not open, None if it is no image in a known format."""
+def unopened(encoded: bytes, formats: Iterable[str]) -> ImageError:
+    """Returns why a file is not opened as any of the formats."""
+    unknown = UnknownFormat(f"expected one of {', '.join(formats)}; the object begins with {encoded[:8]!r}")
+    return _named(encoded) or unknown
+
+
+def unread(encoded: bytes, error: Exception) -> ImageError:
+    """Returns what an error means that Pillow raises over an opened file."""
+    named = _jpeg(encoded) if encoded.startswith(b"\xff\xd8") else None
+    if named is None and str(error).startswith("Unsupported "):
+        return UnsupportedImage(str(error))
+    return named or CorruptImage(f"{type(error).__name__}: {error}")
+
+
+def _named(encoded: bytes) -> ImageError | None:
+    """Returns what is wrong with a file whose first bytes are those of a known format."""
     if encoded.startswith(b"\xff\xd8\xff"):
-        return jpeg(encoded) or CorruptImage("the JPEG's header is broken")
-    if encoded.startswith(png_chunks.SIGNATURE[: max(4, len(encoded))]):
+        return _jpeg(encoded) or CorruptImage("the JPEG's header is broken")
+    if encoded.startswith(png_chunks.SIGNATURE[:4]):
         return CorruptImage("the PNG is cut or broken before its pixels")
-    if encoded.startswith((b"GIF87a", b"GIF89a")):
+    if encoded.startswith(b"GIF8"):
         return CorruptImage("the GIF has no picture, or is cut before it")
+    if encoded.startswith(b"BM") and len(encoded) < 14:
+        return CorruptImage("the BMP is cut within its header")
     if encoded.startswith(b"RIFF") and encoded[8:12] == b"WEBP":
         return CorruptImage("the WebP is cut or broken")
     if encoded[4:8] == b"ftyp":
@@ -44,15 +62,7 @@ def reason(encoded: bytes) -> ImageError | None:
     return None
 
 
-def of_pillow(error: Exception) -> ImageError:
-    """Returns what an error that Pillow raises over the rest of a file means."""
-    text = str(error)
-    return (
-        UnsupportedImage(text) if text.startswith("Unsupported ") else CorruptImage(f"{type(error).__name__}: {text}")
-    )
-
-
-def jpeg(encoded: bytes) -> ImageError | None:
+def _jpeg(encoded: bytes) -> ImageError | None:
     """Returns what kind of JPEG is not read, or that its header is cut; None if it is of a kind that is read."""
     at = 2
     while at + 4 <= len(encoded):

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from tests import data_generation as data
 from tests import jpeg_files
-from transforms.images import decoding, fast_jpeg, jpeg_header
+from transforms.images import colour, decoding, fast_jpeg, jpeg_header, loading, samples
 from transforms.images.resizing import RESIZE_MODES, Resizing
 
 SIZE = (60, 80)
@@ -238,7 +238,7 @@ def test_large_profiles_are_applied_but_few_are_kept():
         profile = size.to_bytes(4) + good[4:] + bytes(size - len(good))
         red = corners(decoded(data.encoded(data.quadrants(), "TIFF", icc_profile=profile)))[0]
         assert np.abs(np.subtract(red, (0, 255, 0) if applied else (255, 0, 0))).max() <= 3
-    for cache, bytes_ in ((decoding._small_profile, 64 << 10), (decoding._large_profile, 4 << 20)):
+    for cache, bytes_ in ((colour._small_profile, 64 << 10), (colour._large_profile, 4 << 20)):
         assert cache.cache_parameters()["maxsize"] * bytes_ <= 16 << 20
 
 
@@ -324,10 +324,8 @@ def test_a_large_jpeg_is_decoded_at_reduced_size(monkeypatch, by, stored, size, 
     sizes = []
     if by == "Pillow":
         monkeypatch.setattr(fast_jpeg, "simplejpeg", None)
-        with_plain_samples = decoding._with_plain_samples
-        monkeypatch.setattr(
-            decoding, "_with_plain_samples", lambda image: sizes.append(image.size[::-1]) or with_plain_samples(image)
-        )
+        plain = samples.plain
+        monkeypatch.setattr(samples, "plain", lambda image: sizes.append(image.size[::-1]) or plain(image))
     else:
         simplejpeg = pytest.importorskip("simplejpeg", reason="no wheel of simplejpeg here")
         decode_jpeg = simplejpeg.decode_jpeg
@@ -454,8 +452,9 @@ def test_decoding_leaves_no_file_open(monkeypatch, image_format, max_pixels):
 
         return open_image
 
-    monkeypatch.setattr(decoding.Image, "open", keep(Image.open))
-    monkeypatch.setattr(decoding.bounds, "open_gif", keep(decoding.bounds.open_gif))
+    monkeypatch.setattr(Image, "open", keep(Image.open))
+    for module, name in ((loading.bounds, "open_gif"), (loading.tiff_kinds, "open_tiff")):
+        monkeypatch.setattr(module, name, keep(getattr(module, name)))
     with contextlib.suppress(decoding.TooManyPixels):
         # Grey, because a JPEG in colour is decoded without Pillow.
         decoded(data.encoded(data.photograph(0).convert("L"), image_format), max_pixels=max_pixels)
@@ -509,7 +508,7 @@ def test_a_jpeg_that_pillow_warns_of_is_opened_by_pillow(monkeypatch):
     encoded = jpeg_files.plain()["base"]
     expected = outcome(encoded, SIZE)
     opened, right = [], Image.open
-    monkeypatch.setattr(decoding.Image, "open", lambda *args, **options: opened.append(args) or right(*args, **options))
+    monkeypatch.setattr(Image, "open", lambda *args, **options: opened.append(args) or right(*args, **options))
     monkeypatch.setattr(decoding, "MAX_PIXELS_DEFAULT", 48 * 64 - 1)
     assert outcome(encoded, SIZE, "stretch", 1 << 20) == expected and len(opened) == 1
     monkeypatch.setattr(decoding, "MAX_PIXELS_DEFAULT", 48 * 64)

@@ -34,7 +34,7 @@ def test_estimates_follow_what_is_held():
     assert estimate(rgb, "PNG") == 4
     assert estimate(rgb.convert("L"), "PNG") == 1
     assert estimate(rgb.convert("RGBA"), "PNG") == 8  # the picture, and a copy for the resize
-    assert estimate(rgb.convert("LA"), "PNG") == 12  # a copy in RGBA besides
+    assert estimate(rgb.convert("LA"), "PNG") == 8
     assert estimate(rgb, "PNG", transparency=(0, 0, 0)) == 12
     assert estimate(rgb, "JPEG") == 9
     assert estimate(rgb, "JPEG", progressive=True) == 9 + 3  # coefficients of 4:2:0

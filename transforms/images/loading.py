@@ -1,0 +1,100 @@
+"""Opens files by their content and loads their pixels, format by format."""
+
+import io
+
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+
+try:
+    import pillow_heif
+except ImportError:  # HEIC is an extra: pip install '.[heic]'
+    pillow_heif = None  # type: ignore[assignment]
+
+from transforms.images import bounds, fast_jpeg, jpeg_damage, png_chunks, samples, tiff_kinds
+from transforms.images.errors import CorruptImage
+
+bounds.bound_directories()
+tiff_kinds.add_kinds()
+
+# Pillow's names of the formats that are opened → the name in `image/format`. No other format is opened, whatever the
+# name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures behind it.
+FORMATS = {
+    "JPEG": "jpeg",
+    "MPO": "jpeg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "TIFF": "tiff",
+    "BMP": "bmp",
+    "AVIF": "avif",
+}
+if pillow_heif is not None:
+    pillow_heif.register_heif_opener()
+    FORMATS["HEIF"] = "heic"
+
+# Pillow's JPEG plugin recognizes MPO. It is not a format that can be requested.
+_OPENED = [name for name in FORMATS if name != "MPO"]
+
+
+def opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
+    """Returns a file's first picture, of which the header alone was read; `png` are the parts of a PNG.
+
+    Raises:
+      UnidentifiedImageError: if it is in none of FORMATS.
+      ImageError: if it is of a kind that is not read, or cut. Pillow's other errors: if it is broken.
+    """
+    if png is not None:
+        return Image.open(io.BytesIO(png.plain), formats=("PNG",))
+    if encoded.startswith(b"GIF8"):
+        return bounds.open_gif(encoded)
+    if tiff_kinds.is_tiff(encoded):
+        return tiff_kinds.open_tiff(encoded)
+    return Image.open(bounds.file_of(encoded), formats=_OPENED)
+
+
+def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png_chunks.Picture | None) -> Image.Image:
+    """Returns the pixels of an opened image as L, LA, RGB, RGBA or CMYK, none of which Pillow has made up.
+
+    Args:
+      image: what `opened` has returned. A JPEG may have a draft.
+      encoded: the bytes of its file.
+      stored: its (width, height) in the file.
+      png: the parts of a PNG.
+
+    Raises:
+      CorruptImage: if pixels are missing or wrong.
+      UnsupportedColour: if the samples have no defined conversion.
+    """
+    if isinstance(image, JpegImageFile):
+        return _jpeg(image, encoded, stored)
+    if isinstance(image, GifImageFile):
+        extents = image.tile[0].extents if image.tile else None
+        image.load()
+        return samples.on_canvas(image, extents or (0, 0, *image.size))
+    image.load()
+    if isinstance(image, tiff_kinds.Tiff):
+        return samples.plain(image.plain())
+    if isinstance(image, BmpImageFile):
+        return samples.plain_bmp(image)
+    return samples.plain(image) if png is None else _png(image, png)
+
+
+def _jpeg(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> Image.Image:
+    pixels = fast_jpeg.unresized(encoded, stored, image.size, image.mode)
+    if pixels is not None:
+        raw_mode = image.tile[0].args[0]  # type: ignore[index]  # CMYK may be inverted
+        return Image.frombuffer(image.mode, image.size, pixels, "raw", raw_mode, 0, 1)
+    image.load()
+    damage = jpeg_damage.damage(encoded)
+    if damage is not None:
+        raise CorruptImage(damage)
+    return samples.plain(image)
+
+
+def _png(image: Image.Image, png: png_chunks.Picture) -> Image.Image:
+    # Rows that were never written are zero. To count those of each PNG would take a third of its time.
+    if (png.is_interlaced or samples.is_last_row_blank(image)) and not png_chunks.has_all_rows(png):
+        raise CorruptImage("the PNG has fewer rows than its header says")
+    return samples.plain_png(image, png)
