@@ -19,15 +19,29 @@ HEIGHT, WIDTH = 11, 18
 
 
 class Generated(NamedTuple):
-    """A file, and in words what it is."""
+    """An image.
+
+    Attributes:
+      what: what it is, in words.
+      encoded: its file.
+      right: (height, width, 3) of 0 to 255, where the format says what its samples mean and no profile says otherwise.
+    """
 
     what: str
     encoded: bytes
+    right: np.ndarray | None = None
 
 
 def generate(seed: int) -> Generated:
     rng = random.Random(seed)
-    makers: Sequence[Callable[[random.Random], Generated]] = (png, png, png, tiff, tiff, tiff, jpeg, gif, webp, avif)
+    makers: Sequence[Callable[[random.Random], Generated]] = (
+        *[png] * 6,
+        *[tiff] * 6,
+        *[jpeg] * 2,
+        *[gif] * 2,
+        webp,
+        avif,
+    )
     return rng.choice(makers)(rng)
 
 
@@ -133,7 +147,27 @@ def tiff(rng: random.Random) -> Generated:
     )
     what = f"tiff, {name}, {depth} bits{_EXTRAS[extra]}, {'MM' if order == '>' else 'II'}, {compression}"
     what += ", planes" * planar + ", tiles" * is_tiled + ", predictor" * predictor + f", {profile_name}"
-    return Generated(what + ", map of 8 bits" * (colours is not None and max(colours) < 256), encoded)
+    what += ", map of 8 bits" * (colours is not None and max(colours) < 256)
+    right = None if profile is not None else tiff_colours(samples, depth, photometric, extra, colours)
+    return Generated(what, encoded, right)
+
+
+def tiff_colours(
+    samples: np.ndarray, depth: int, photometric: int, extra: int | None, colours: Sequence[int] | None
+) -> np.ndarray:
+    """Returns what samples mean, over white (TIFF 6.0, sections 3 to 6, 8 and 18); inks as Pillow mixes them."""
+    parts = samples / ((1 << depth) - 1)
+    if photometric == 0:
+        parts = 1 - parts
+    alpha = parts[..., -1:] if extra in (1, 2) else np.ones((*samples.shape[:2], 1))
+    light = parts[..., : _PHOTOMETRICS[photometric][1]]
+    if colours is not None:
+        table = np.reshape(colours, (3, -1)).T / (65535 if max(colours) > 255 else 255)
+        light = table[samples[..., 0]]
+    if photometric == 5:
+        light = (1 - light[..., :3]) * (1 - light[..., 3:])
+    over_white = light + 1 - alpha if extra == 1 else light * alpha + 1 - alpha
+    return np.broadcast_to(over_white * 255, (*samples.shape[:2], 3))
 
 
 def write_tiff(

@@ -23,7 +23,7 @@ _PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
 
 _OFFSETS = (273, 324)  # of strips and of tiles
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _YCBCR = 0, 1, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE, _YCBCR = 0, 1, 3, 6
 _PHOTOMETRICS = {
     0: "grey, white is zero",
     1: "grey, black is zero",
@@ -134,10 +134,10 @@ class Tiff(TiffImageFile):
         self._bits = tuple(_numbers(tags.get(_BITS))) or (1,)
         if len(self._bits) == 1:
             self._bits *= min(8, max(1, *_numbers(tags.get(_SAMPLES)), 1))
-        self._is_in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES and len(self._bits) > 1
+        self._is_in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES
         self._check()
         if self._is_in_planes:
-            self._leave_out_planes()
+            self._check_planes()
         try:
             super()._setup()
         except (SyntaxError, KeyError) as error:
@@ -173,16 +173,18 @@ class Tiff(TiffImageFile):
         if self._formats.intersection(_SIGNED) and set(self._bits) != {32}:
             raise UnsupportedColour("expected samples without a sign: the range of signed ones is not defined")
 
-    def _leave_out_planes(self) -> None:
-        """Takes the planes of extra samples that are no alpha from the list, as Pillow does in its own reader only."""
-        if self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
+    def _check_planes(self) -> None:
+        """Makes Pillow's own reader understand planes: it takes a letter of a raw mode for each, even for extra ones."""
+        if len(self._bits) == 1:
+            self._is_in_planes, self.tag_v2[_PLANAR] = False, 1
+        elif self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
             raise UnsupportedImage(f"a TIFF of a kind that is not read: {self._description()}")
-        if self._extra and not any(self._extra):
+        elif self._extra and not any(self._extra):
+            colours = max(1, len(self._bits) - len(self._extra))
             for tag in _OFFSETS:
                 if tag in self.tag_v2:
                     offsets = self.tag_v2[tag]
-                    kept = len(offsets) * (len(self._bits) - len(self._extra)) // len(self._bits)
-                    self.tag_v2[tag] = offsets[:kept]
+                    self.tag_v2[tag] = offsets[: len(offsets) * colours // len(self._bits)]
 
     def _description(self) -> str:
         colours = _PHOTOMETRICS.get(self._photometric, f"photometric interpretation {self._photometric}")
