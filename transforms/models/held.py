@@ -54,8 +54,8 @@ def key(spec: ModelSpec) -> object:
 
 def _message(spec: ModelSpec, reason: str) -> str:
     return (
-        f"model={spec.name!r}: the files in {spec.location!r} are not those that the launch found ({reason}): put those "
-        "back to go on, or launch a new run with the files that are there now"
+        f"model={spec.name!r}: the files in {spec.location!r} are not those that the launch found ({reason}): put "
+        "those back to go on, or launch a new run with the files that are there now"
     )
 
 
@@ -74,7 +74,8 @@ def _copy_file(source: Path, target: Path) -> str:
     """Copies a file, and returns the hex SHA-256 of its bytes. Instead of waiting for a pipe, it raises OSError."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as content, target.open("xb") as copy:
+    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as content, target.open("xb") as copy:
         if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
             raise OSError(f"{str(source)!r} is no regular file any more")
         while chunk := content.read(_CHUNK_BYTES):

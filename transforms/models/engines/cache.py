@@ -72,9 +72,9 @@ def write_spec(request: Sequence[object], spec: ModelSpec) -> None:
 
 def network_entry(spec: ModelSpec) -> Path:
     """Returns the path of the cache entry for the network of a model."""
-    values = spec.preprocessing.values()
+    files, values = _files(spec), spec.preprocessing.values()
     return _entry(
-        "network", _files(spec), spec.format, spec.signature, spec.tags, spec.image_size, values, openvino_engine.identity()
+        "network", files, spec.format, spec.signature, spec.tags, spec.image_size, values, openvino_engine.identity()
     )
 
 
