@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from pipeline import interruption
-from pipeline.console import console, discard, write_line
+from pipeline.console import console, discard, open_streams, say, write_line
 from transforms.one_line import one_line
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -25,6 +25,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help, and ends the process if that cannot be written."""
+        try:
+            write_line(file or sys.stdout, self.format_help().removesuffix("\n"))
+        except OSError as error:
+            say(f"{self.prog}: {unwritable(error)}")
+            self.exit(FAILED)
+
 
 def parser(module: str, description: str, examples: str) -> Parser:
     """Returns the parser of the command `python -m pipeline.<module>`, with the flag --verbose."""
@@ -39,23 +47,37 @@ def parser(module: str, description: str, examples: str) -> Parser:
     return command_parser
 
 
-def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Namespace], str | tuple[str, int]]) -> int:
+def unwritable(error: OSError) -> str:
+    """Returns what to say where stdout cannot be written."""
+    return f"stdout cannot be written: {one_line(error)}"
+
+
+def run(
+    flags: Parser,
+    argv: Sequence[str] | None,
+    work: Callable[[argparse.Namespace], str | tuple[str, int]],
+    *,
+    only_shows: bool = False,
+) -> int:
     """Runs a command and returns its exit code.
 
     A ValueError or OSError is the user's to fix: it becomes one line on stderr and exit code 2. A reader that has left
-    before the end of the text is no error.
+    before the end of the text is no error. If the text cannot be written, a line on stderr says so, and the exit code
+    is that of the work.
 
     Args:
       flags: the parser of the command.
       argv: the arguments; None for those of this process.
       work: takes the parsed flags, and with them `screen`, a stream for its progress. It returns the text to print, or
         that text and the exit code, DONE or FAILED.
+      only_shows: whether the text is all that the command is for. Then it has failed if the text cannot be written.
     """
+    open_streams()
     name = flags.prog.rpartition(".")[2]
     try:
         args = flags.parse_args(argv)
     except ValueError as error:
-        write_line(sys.stderr, f"{name}: {one_line(error)}")
+        say(f"{name}: {one_line(error)}")
         return WRONG
     with console(args.verbose) as terminal, interruption.by_signals():
         args.screen = terminal.screen
@@ -69,7 +91,11 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
             message, code = "interrupted: nothing half-done is left", interruption.exit_code(error)
         discard(terminal)
         if code in (DONE, FAILED):
-            write_line(sys.stdout, message)
+            try:
+                write_line(sys.stdout, message)
+            except OSError as error:
+                write_line(terminal.screen, f"{name}: {unwritable(error)}")
+                return FAILED if only_shows else code
         else:
             write_line(terminal.screen, f"{name}: {message}")
     return code

@@ -1,12 +1,12 @@
 """The command that turns a TF-Slim checkpoint into a SavedModel; its `--help` has examples."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 
-from pipeline import command
+from pipeline import command, shell_words
 from transforms.models.slim import checkpoint as checkpoints
+from transforms.one_line import name
 
 _EXAMPLES = """\
   # the checkpoint as released in 2016; the model returns vectors of 1536 numbers
@@ -18,6 +18,8 @@ _EXAMPLES = """\
   python -m pipeline.import_checkpoint --network inception_v2 --head classification \\
       --checkpoint train/model.ckpt-5000 --output models/inception_v2_classes --overwrite
 """
+_NEXT = ("python", "run_pipeline.py", "--input", "*.jpg", "--output", "out", "--model")
+
 # Variable names in an error message; `CheckpointMismatchError` itself has all of them.
 _MAX_NAMES = 20
 
@@ -64,17 +66,16 @@ def _import(flags: argparse.Namespace) -> str:
 
 
 def _summary(report: checkpoints.ImportReport) -> str:
-    model = shlex.quote(str(report.output))
     ignored = ", ".join(f"{kind} {len(names)}" for kind, names in report.ignored.items())
     lines = {
         "network": report.network,
         "head": f"{report.head}, {report.dimension} numbers an image",
         "parameters": f"{report.parameters:,}",
         "ignored": f"variables: {ignored}" if ignored else "no variable",
-        "output": str(report.output),
-        "next": f"python run_pipeline.py --model {model} --input '*.jpg' --output out",
+        "output": name(str(report.output)),
+        "next": shell_words.join([*_NEXT, str(report.output)]),
     }
-    return "\n".join(f"{name:<11}{value}" for name, value in lines.items())
+    return "\n".join(f"{fact:<11}{value}" for fact, value in lines.items())
 
 
 if __name__ == "__main__":

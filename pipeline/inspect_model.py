@@ -11,6 +11,7 @@ from pipeline import command, model_flags, spread
 from pipeline.parser import add_batch_size, add_billing_project
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
+from transforms.one_line import name, printable
 
 _EXAMPLES = """\
   python -m pipeline.inspect_model efficientnet_lite0
@@ -22,7 +23,7 @@ _TIMED_SECONDS = 2.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return command.run(_parser(), argv, _inspect)
+    return command.run(_parser(), argv, _inspect, only_shows=True)
 
 
 def _parser() -> command.Parser:
@@ -61,13 +62,14 @@ def _inspect(flags: argparse.Namespace) -> str:
     }
     if flags.json:
         return json.dumps(facts, indent=2)
-    return "\n".join(line for name, value in facts.items() for line in _lines(name.replace("_", " "), value))
+    return "\n".join(line for fact, value in facts.items() for line in _lines(fact.replace("_", " "), value))
 
 
-def _lines(name: str, value: Any) -> list[str]:
+def _lines(fact: str, value: Any) -> list[str]:
     """Returns the lines of a fact, in two columns; a list takes one line per item."""
     items = value if isinstance(value, list) else [f"{value:,}" if isinstance(value, int) else value]
-    return [f"{name if i == 0 else '':<22}{item}" for i, item in enumerate(items)]
+    shown = name if fact in ("name", "location") else printable
+    return [f"{fact if i == 0 else '':<22}{shown(str(item))}" for i, item in enumerate(items)]
 
 
 def _signatures(spec: ModelSpec) -> dict[str, Any]:

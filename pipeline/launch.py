@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline import interruption, options, warehouse
-from pipeline.command import DONE, FAILED, WRONG
-from pipeline.console import Console, console, discard, write_line
+from pipeline.command import DONE, FAILED, WRONG, unwritable
+from pipeline.console import Console, console, discard, open_streams, say, write_line
 from pipeline.options import EmbedConfig
 from pipeline.parser import known_flags
 from transforms.formats import SHARD_FORMATS
@@ -39,11 +39,12 @@ def run_command() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code. Results go to stdout, errors and progress to stderr."""
+    open_streams()
     argv = sys.argv[1:] if argv is None else argv
     try:
         config, beam_args = options.parse(argv)
     except ValueError as error:
-        return _refuse(error, sys.stderr.write)
+        return _refuse(error, say)
     with console(config.verbose) as terminal, interruption.by_signals():
         try:
             return _run(config, argv, beam_args, terminal)
@@ -189,8 +190,8 @@ def _begin(
     for image, times in deaths.items():
         left_out = "it is left out now, and becomes a failure, unless it has changed"
         outcome = left_out if times > 1 else "if that happens again, it is left out"
-        key = keys.text(journal.key(image))
-        terminal.screen.write(f"an earlier attempt died while it decoded {key!r}: {outcome}\n")
+        key = keys.name(journal.key(image))
+        terminal.screen.write(f"an earlier attempt died while it decoded '{key}': {outcome}\n")
     quarantine = {image: times for image, times in deaths.items() if times > 1}
     return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine), holder
 
@@ -243,7 +244,7 @@ def _print(text: str, terminal: Console) -> bool:
     try:
         write_line(sys.stdout, text)
     except OSError as error:
-        terminal.screen.write(f"run_pipeline.py: stdout cannot be written: {one_line(error)}\n")
+        terminal.screen.write(f"run_pipeline.py: {unwritable(error)}\n")
         return False
     return True
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TextIO
 
+from pipeline.console import REDRAW
 from transforms import counters
 
 _DONE = (
@@ -60,7 +61,7 @@ class Progress:
         self._stop.set()
         self._thread.join()
         if self._terminal:
-            self._screen.write("\r\x1b[K")
+            self._screen.write(REDRAW)
             self._screen.flush()
 
     def line(self) -> str:
@@ -86,7 +87,7 @@ class Progress:
     def _run(self) -> None:
         while not self._stop.wait(_TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS):
             line = self.line()
-            self._screen.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
+            self._screen.write(f"{REDRAW}{line}" if self._terminal else f"{line}\n")
             self._screen.flush()
 
 

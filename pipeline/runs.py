@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline import command, flags
-from transforms.one_line import one_line, printable
+from transforms.one_line import name, one_line
 
 if TYPE_CHECKING:
     from pipeline.report.page.drift import Statistics
@@ -70,19 +70,19 @@ class Row:
         if self.drifted:
             drift["shift"] += " !"
         return {
-            "run": printable(self.run),
+            "run": name(self.run),
             **{name: f"{facts[name]:,}" for name in ("listed", "new")},
             "failed": f"{self.failed:,} ({self.failure_rate:.1%})" if self.failed else "0",
             "images_per_second": f"{self.images_per_second:,.1f}",
             "seconds": f"{self.seconds:,.0f}",
-            "model": printable(self.model),
+            "model": name(self.model),
             **drift,
         }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return command.run(_parser(), argv, _work)
+    return command.run(_parser(), argv, _work, only_shows=True)
 
 
 def _parser() -> command.Parser:
@@ -122,7 +122,7 @@ def _reports(output: str, screen: TextIO) -> list["RunReport"]:
         try:
             report = run_report.read(output, run_id)
         except (ValueError, OSError) as error:
-            screen.write(printable(f"runs: skips {run_id}: {one_line(error)}") + "\n")
+            screen.write(f"runs: skips {name(run_id)}: {one_line(error)}\n")
             continue
         reports += [report] if report else []
     if not reports:

@@ -3,6 +3,8 @@
 import shlex
 from collections.abc import Iterable
 
+from transforms.one_line import is_seen
+
 # Printable characters that mean something between `$'` and `'`, or to the history of an interactive bash.
 _SPECIAL = frozenset("'\\!")
 
@@ -24,13 +26,13 @@ def join(argv: Iterable[str]) -> str:
 
 
 def _word(argument: str) -> str:
-    if argument.isprintable():
+    if is_seen(argument):
         return shlex.quote(argument)
     return f"$'{''.join(map(_escaped, argument))}'"
 
 
 def _escaped(character: str) -> str:
-    if character.isprintable() and character not in _SPECIAL:
+    if is_seen(character) and character not in _SPECIAL:
         return character
     is_byte = "\udc80" <= character <= "\udcff"
     content = character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")

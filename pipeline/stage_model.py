@@ -12,6 +12,7 @@ from typing import Any
 from pipeline import command
 from pipeline.parser import add_billing_project
 from transforms.models import catalog
+from transforms.one_line import name
 from transforms.storage import complete, locations
 
 _EXAMPLES = """\
@@ -69,7 +70,7 @@ def _stage(flags: argparse.Namespace) -> str:
         copy = _to_bucket if locations.is_gcs(destination) else _to_directory
         copy({**contents, notes.FILE.as_posix(): note}, destination, flags)
         outcome = f"{len(contents)} files copied"
-    return f"{handle}\n  → {flags.destination} ({outcome})\n  digest of its files: {digest}"
+    return f"{name(handle)}\n  → {name(flags.destination)} ({outcome})\n  digest of its files: {digest}"
 
 
 def _recorded_size(path: Path) -> tuple[int, int] | None:

@@ -5,10 +5,14 @@ Names of files need not be valid UTF-8, so a key is bytes. Two texts represent i
 - the URI as filesystems, lists and JSON files spell it, where a byte that is not UTF-8 is a lone surrogate (PEP 383);
 - the text for columns of a table and for messages, which is valid UTF-8 and writes such a byte as `\xNN`. A key that
   has these four characters of its own would be read as that byte, so the backslash is then written as `\x5c`.
+
+Where a person sees a key, it has its `name`, in which also everything else can be seen.
 """
 
 import hashlib
 import re
+
+from transforms import one_line
 
 _IN_SHARD = re.compile(rb"\.(tar|tgz|tfrecords?)[^/#]*#.", re.DOTALL | re.IGNORECASE)
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
@@ -69,6 +73,15 @@ def of_text(column: str) -> bytes:
         if text(unescaped) == column:
             return unescaped
     return _of_plain(column)
+
+
+def name(key: bytes) -> str:
+    r"""Returns a key as one line for people, which stands for it alone; see `one_line.name`.
+
+    >>> print(name(b"/photos/caf\xe9\n.jpg"))
+    /photos/caf\xe9\n.jpg
+    """
+    return one_line.name(uri(key))
 
 
 def _plain(key: bytes) -> str:

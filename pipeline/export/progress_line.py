@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from pipeline.console import REDRAW
+
 _TERMINAL_SECONDS = 0.2
 _PLAIN_SECONDS = 30.0
 
@@ -53,5 +55,5 @@ class ProgressLine:
             self._write("")
 
     def _write(self, line: str) -> None:
-        self._screen.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
+        self._screen.write(f"{REDRAW}{line}" if self._terminal else f"{line}\n")
         self._screen.flush()

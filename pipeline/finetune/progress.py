@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from pipeline.console import REDRAW
+
 _TERMINAL_SECONDS = 0.2
 _BAR = 24
 
@@ -59,7 +61,7 @@ class TrainingProgress:
 
     def _show(self, line: str) -> None:
         if self._terminal:
-            self._screen.write(f"\r\x1b[K{line}")
+            self._screen.write(f"{REDRAW}{line}")
             self._screen.flush()
 
 

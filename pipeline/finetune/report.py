@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.finetune.options import FinetuneConfig
 from transforms import keys
 from transforms.models.training.training_set import Labelled, Split
+from transforms.one_line import name
 
 FILE = "report.json"
 
@@ -128,11 +129,11 @@ def summary(report: FinetuneReport, output: Path) -> str:
     lines += [
         f"  training    {report.kind.replace('_', ' ')}, {epochs} epochs, the best is number {report.best_epoch}; "
         f"{report.seconds['training']:.1f} s",
-        f"  classifier  {output}/classifier: {len(report.classes)} classes, listed in its labels.txt",
+        f"  classifier  {name(str(output))}/classifier: {len(report.classes)} classes, listed in its labels.txt",
     ]
     if report.kind != "linear_probe":
-        lines.append(f"  module      {output}/feature_vector: for run_pipeline.py --model")
-    return "\n".join([*lines, f"  report      {output}/{FILE}"])
+        lines.append(f"  module      {name(str(output))}/feature_vector: for run_pipeline.py --model")
+    return "\n".join([*lines, f"  report      {name(str(output))}/{FILE}"])
 
 
 def _by_class(side: Sequence[Labelled], bad: Mapping[bytes, str]) -> Counter[str]:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import interruption
-from pipeline.command import DONE, FAILED, WRONG
-from pipeline.console import Console, console, discard
+from pipeline.command import DONE, FAILED, WRONG, unwritable
+from pipeline.console import Console, console, discard, open_streams, say, write_line
 from pipeline.finetune import options
 from pipeline.finetune import report as reports
 from pipeline.finetune.options import FinetuneConfig
@@ -70,10 +70,11 @@ class _Task:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; the summary goes to stdout, everything else to stderr."""
+    open_streams()
     try:
         config = options.parse(sys.argv[1:] if argv is None else argv)
     except ValueError as error:
-        sys.stderr.write(f"finetune: {one_line(error)}\n")
+        say(f"finetune: {one_line(error)}")
         return WRONG
     with console(config.verbose) as streams, interruption.by_signals():
         try:
@@ -89,8 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             log = f"; all that was logged: {streams.log}" if streams.log else ""
             message, code = f"the training failed: {one_line(error)}{log}", FAILED
         else:
-            print(reports.summary(report, config.output))
             message, code = "", DONE
+            try:
+                write_line(sys.stdout, reports.summary(report, config.output))
+            except OSError as error:
+                message = unwritable(error)
         if code != FAILED:
             discard(streams)
         if message:

@@ -7,6 +7,7 @@ from pipeline.options import EmbedConfig
 from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
 from transforms import vector_files
+from transforms.one_line import is_seen, name, printable
 
 
 def summary(report: RunReport, config: EmbedConfig) -> str:
@@ -21,7 +22,7 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         f"  speed     {report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s in all",
         f"  limit     {report.verdict}",
         *([f"  feeds     {feed.Feed.of_facts(report.feed).text()}"] if report.feed else []),
-        f"  model     {report.model['name']}, {dimension} dimensions from {height}x{width} pixels, "
+        f"  model     {name(report.model['name'])}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest']}",
     ]
     if cosine := spread.too_large(report.model):
@@ -30,24 +31,24 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         vectors = vector_files.directory(config.output, report.run_id)
         page = run_report.page_path(config.output, report.run_id)
         lines += [
-            f"  vectors   {_files(vectors, report)} ({report.shards} files)",
+            f"  vectors   {name(_files(vectors, report))} ({report.shards} files)",
             *(_recall(report.recall) if report.recall else ()),
-            f"  report    {run_report.path(config.output, report.run_id)}",
-            *([f"  page      {page}"] if page.removeprefix(f"{config.output}/") in report.files else []),
+            f"  report    {name(run_report.path(config.output, report.run_id))}",
+            *([f"  page      {name(page)}"] if page.removeprefix(f"{config.output}/") in report.files else []),
         ]
         if counts["skipped"] and not config.output_table:
-            lines.append(f"  skipped   their vectors are in {vector_files.directory(config.output, '*')}/part-*")
+            lines.append(f"  skipped   their vectors are in {name(vector_files.directory(config.output, '*'))}/part-*")
     if config.output_table:
         pruned = f", {report.pruned} rows pruned" if report.pruned else ""
-        lines.append(f"  table     {config.output_table}{pruned}; failures in …_failures, this report in …_runs")
+        lines.append(f"  table     {name(config.output_table)}{pruned}; failures in …_failures, this report in …_runs")
     if len(report.attempts) > 1:
         *earlier, own = report.attempts.values()
         lines.append(f"  attempts  {sum(earlier)} vectors from earlier attempts at this run, {own} from the last")
     for stage, errors in report.failures.items():
         for error, images in errors.items():
-            lines.append(f"  failed    {images} × {error} in the stage {stage}")
+            lines.append(f"  failed    {images} × {printable(error)} in the stage {stage}")
     if report.failures and config.output:
-        lines.append(f"            each one: {config.output}/failures/{report.run_id}/part-*.jsonl")
+        lines.append(f"            each one: {name(config.output)}/failures/{report.run_id}/part-*.jsonl")
     if config.output and report.shards:
         code = (
             _tfrecords(vectors, dimension, report.vector_type)
@@ -70,20 +71,28 @@ def _recall(recall: Mapping[str, float]) -> Iterator[str]:
     )
 
 
+def _literal(text: str) -> str:
+    """Returns a text as a string of Python's, in which everything can be seen."""
+    if '"' not in text and "\\" not in text and is_seen(text):
+        return f'"{text}"'
+    return "".join(each if is_seen(each) else ascii(each)[1:-1] for each in repr(text))
+
+
 def _parquet(vectors: str) -> str:
-    return f'  table = pandas.read_parquet("{vectors}", columns=["key", "embedding"])'
+    return f'  table = pandas.read_parquet({_literal(vectors)}, columns=["key", "embedding"])'
 
 
 def _tfrecords(vectors: str, dimension: int, vector_type: str) -> str:
+    pattern = _literal(vectors.replace("\\", r"\\") + "/part-*.tfrecord")  # to the glob, a backslash is an escape too
     if vector_type == "float16":
         return (
-            f'  files = tf.io.gfile.glob("{vectors}/part-*.tfrecord")\n'
+            f"  files = tf.io.gfile.glob({pattern})\n"
             '  spec = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image/key", "embedding/float16")}\n'
             "  table = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, spec))\n"
             '  vectors = table.map(lambda row: tf.io.decode_raw(row["embedding/float16"], tf.float16))'
         )
     return (
-        f'  files = tf.io.gfile.glob("{vectors}/part-*.tfrecord")\n'
+        f"  files = tf.io.gfile.glob({pattern})\n"
         '  spec = {"image/key": tf.io.FixedLenFeature([], tf.string), '
         f'"embedding": tf.io.FixedLenFeature([{dimension}], tf.float32)}}\n'
         "  table = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, spec))"

@@ -12,6 +12,7 @@ from importlib import resources
 
 from pipeline.search import names, thumbnails
 from pipeline.search.nearest import Neighbour
+from transforms import keys
 
 _CSS, _JS = ((resources.files("pipeline.search") / name).read_text() for name in ("page.css", "page.js"))
 
@@ -25,7 +26,7 @@ def result(query: bytes, neighbours: Sequence[Neighbour[bytes]], billing_project
       billing_project: the project that pays for requests to buckets with requester pays.
     """
     cards = "\n".join(map(_card, neighbours, (thumbnails.jpeg(each.key, billing_project) for each in neighbours)))
-    heading = f"Neighbours of {html.escape(names.whole(query))}"
+    heading = f"Neighbours of {html.escape(keys.name(query))}"
     policy = f"default-src 'none'; img-src data:; style-src {_source(_CSS)}"
     body = f"<h1>{heading}</h1>\n<p>The nearest images by the cosine of their vectors.</p>\n<ol>\n{cards}\n</ol>"
     return _document(heading, body, f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n')
@@ -49,7 +50,7 @@ def _card(neighbour: Neighbour[bytes], thumbnail: bytes | None) -> str:
     if thumbnail is not None:
         picture = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}">'
     return (
-        f'<li><div class="card" title="{html.escape(names.whole(neighbour.key))}">{picture}'
+        f'<li><div class="card" title="{html.escape(keys.name(neighbour.key))}">{picture}'
         f'<span class="name">{html.escape(names.last_part(neighbour.key))}</span>'
         f'<span class="cosine">cosine {neighbour.cosine:.4f}</span></div></li>'
     )

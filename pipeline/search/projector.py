@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.search import names, thumbnails
 from pipeline.search.index import Index
+from transforms import keys
 from transforms.cores import usable_cores
 from transforms.storage import complete
 
@@ -46,7 +47,7 @@ def write(index: Index, directory: str, billing_project: str | None = None) -> i
         # The plugin has no escapes for tabs and ends of lines.
         lines = [
             "name\tkey",
-            *(f"{names.last_part(key)}\t{names.whole(key)}" for key in chosen),
+            *(f"{names.last_part(key)}\t{keys.name(key)}" for key in chosen),
         ]
         (part / _METADATA).write_text("\n".join(lines) + "\n")
         _sprite(chosen, billing_project).save(part / _SPRITE, "JPEG", quality=85)

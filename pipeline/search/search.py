@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from pipeline import command, flags, shell_words
 from pipeline.parser import add_billing_project
-from pipeline.search import names
 from transforms import keys
 from transforms.one_line import one_line
 from transforms.storage import locations
@@ -37,7 +36,7 @@ _PORT_LIMIT = 65535
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return command.run(_parser(), argv, _work)
+    return command.run(_parser(), argv, _work, only_shows=True)
 
 
 def _parser() -> command.Parser:
@@ -147,7 +146,7 @@ def _vector(shards: Sequence[str], digest: str, args: argparse.Namespace) -> "np
 
 
 def _table(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"]) -> str:
-    rows = [f"{neighbour.cosine:.4f}  {names.whole(neighbour.key)}" for neighbour in neighbours]
+    rows = [f"{neighbour.cosine:.4f}  {keys.name(neighbour.key)}" for neighbour in neighbours]
     return "\n".join(["cosine  image", *rows])
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.search import names, page, query, thumbnails
 from pipeline.search.index import Index
 from pipeline.search.nearest import Neighbour
+from transforms import keys
 from transforms.one_line import one_line
 
 _HOST = "127.0.0.1"
@@ -93,7 +94,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def _described(self, row: int, cosine: float | None = None) -> dict[str, Any]:
         key = self.index.key(row)
-        return {"row": row, "key": names.whole(key), "name": names.last_part(key), "cosine": cosine}
+        return {"row": row, "key": keys.name(key), "name": names.last_part(key), "cosine": cosine}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -146,4 +146,4 @@ def _name(key: bytes, kinds: Iterable[tuple[Callable[[str, str], None], str, set
     for report, kind, hashes in kinds:
         if hashed in hashes:
             hashes.remove(hashed)
-            report(kind, keys.text(key))
+            report(kind, keys.name(key))

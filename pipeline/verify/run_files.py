@@ -14,6 +14,7 @@ from pipeline.verify.findings import Check, Findings, counted
 from pipeline.verify.identities import ContentVectors, Identities, identity
 from pipeline.verify.record_file import VECTOR, Expected, Record
 from pipeline.verify.stored import SCHEMA, Stored
+from transforms.keys import name as key_name
 from transforms.one_line import one_line
 
 # A message has at most 500 characters, and a name some thousands.
@@ -226,7 +227,7 @@ class RunFiles:
                 keys.add(identity(record.key))
                 contents.add(content_of(record), identity(record.vector.tobytes()))
                 if not record.vector.any():
-                    findings.note("a vector of zeros, which has no direction to compare", _text(record.key))
+                    findings.note("a vector of zeros, which has no direction to compare", key_name(record.key))
                 each(record)
         dimension = self.report["model"]["dimension"] if self.report else "any"
         check.text = (
@@ -289,7 +290,7 @@ class RunFiles:
         for key in keys() if hashes else ():
             if (hashed := identity(key)) in hashes:
                 hashes.remove(hashed)
-                findings.problem(kind, f"run {self.run_id}: {_text(key)}")
+                findings.problem(kind, f"run {self.run_id}: {key_name(key)}")
 
     def _recorded(self) -> Iterator[bytes]:
         return (record.key for record in self.records())
@@ -364,7 +365,3 @@ def _checked(problem: str, content: Callable[[Any, Expected], Record], stored: A
         return content(stored, expected)
     except ValueError as error:
         return str(error)
-
-
-def _text(key: bytes) -> str:
-    return key.decode("utf-8", "backslashreplace")

@@ -110,14 +110,14 @@ def _decoded(
         record = records[key]
         if hashlib.sha256(encoded).hexdigest().encode() != record.sha256:
             if version != record.version:
-                findings.note("an image of the sample has changed since the run", keys.text(key))
+                findings.note("an image of the sample has changed since the run", keys.name(key))
             else:
-                findings.problem("an image of the sample has another SHA-256", keys.text(key))
+                findings.problem("an image of the sample has another SHA-256", keys.name(key))
             continue
         try:
             yield key, decoding.decode(encoded, spec.image_size, resizing, decoding.MAX_PIXELS_LIMIT).pixels
         except decoding.ImageError as error:
-            findings.problem("an image of the sample cannot be decoded", f"{keys.text(key)}: {one_line(error)}")
+            findings.problem("an image of the sample cannot be decoded", f"{keys.name(key)}: {one_line(error)}")
 
 
 def _in_files(
@@ -127,7 +127,7 @@ def _in_files(
         try:
             image = read_image.read(ImageRef(key), billing_project)
         except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this image's
-            findings.note("an image of the sample cannot be read now", f"{keys.text(key)}: {one_line(error)}")
+            findings.note("an image of the sample cannot be read now", f"{keys.name(key)}: {one_line(error)}")
         else:
             yield key, image.ref.version.encode(), image.encoded
 
@@ -157,7 +157,7 @@ def _compare(
         for (key, _), vector in zip(batch, vectors, strict=True):
             compared += 1
             if (cosine := similarity(vector, records[key].vector)) < COSINE:
-                findings.problem("an image of the sample has another vector", f"{keys.text(key)}: cosine {cosine:.6f}")
+                findings.problem("an image of the sample has another vector", f"{keys.name(key)}: cosine {cosine:.6f}")
     return compared
 
 

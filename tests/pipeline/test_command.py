@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import command
+from pipeline import command, shell_words
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +114,68 @@ def test_help_has_the_examples_as_they_are_written(capfd):
     assert ended.value.code == 0
     assert out.startswith("usage: python -m pipeline.count_images ")
     assert "\nexamples:\n  python -m pipeline.count_images --most 3\n" in out
+
+
+_WORKS = """
+import os, sys
+from pipeline import command
+def work(args):
+    with open(args.file, "w") as file:  # gets the first descriptor that is free
+        os.write(1, b"from C") if args.prints else None
+        file.write(str(file.fileno()))
+    return "9 im\\u00e9ges\\u3164", int(args.code)
+flags = command.parser("count_images", "Counts images.", "")
+for flag in ("--file", "--code", "--only_shows", "--prints"):
+    flags.add_argument(flag)
+sys.exit(command.run(flags, None, work, only_shows="--only_shows=yes" in sys.argv))
+"""
+_UNWRITABLE = "count_images: stdout cannot be written: [Errno {}\n"
+_FULL, _CLOSED = (_UNWRITABLE.format(why) for why in ("28] No space left on device", "9] Bad file descriptor"))
+_ASCII = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+
+def started(tmp_path, redirected, *flags, **variables):
+    """Runs a command of its own by a shell, and returns its exit code, its stdout, its stderr."""
+    script = tmp_path / "count_images.py"
+    script.write_text(_WORKS)
+    line = shell_words.join([sys.executable, str(script), f"--file={tmp_path / 'file'}", *flags])
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
+    done = subprocess.run(["bash", "-c", f"{line} {redirected}"], capture_output=True, env=env, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [command.DONE, command.FAILED])
+@pytest.mark.parametrize(
+    ("redirected", "said"),
+    [(">/dev/full", _FULL), (">&-", _CLOSED), ("2>&-", ""), (">&- 2>&-", ""), (">&- <&-", _CLOSED)],
+)
+def test_a_stream_that_takes_nothing_leaves_the_exit_code(tmp_path, redirected, said, code):
+    expected = "9 iméges\\u3164\n" if redirected == "2>&-" else ""
+    assert started(tmp_path, redirected, f"--code={code}") == (code, expected, said)
+    assert int((tmp_path / "file").read_text()) > 2  # no stream of the process's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("redirected", "said"), [(">/dev/full", _FULL), (">&-", _CLOSED)])
+def test_a_command_that_only_shows_a_text_fails_without_a_stdout(tmp_path, redirected, said):
+    assert started(tmp_path, redirected, "--code=0", "--only_shows=yes") == (command.FAILED, "", said)
+    help_said = said.replace("count_images", "python -m pipeline.count_images")
+    assert started(tmp_path, redirected, "--help") == (command.FAILED, "", help_said)
+
+
+@pytest.mark.slow
+def test_a_wrong_flag_without_a_stderr_is_still_wrong(tmp_path):
+    for redirected in ("2>&-", "2>/dev/full"):
+        assert started(tmp_path, redirected, "--stray") == (command.WRONG, "", "")
+
+
+@pytest.mark.slow
+def test_what_a_terminal_lacks_is_an_escape(tmp_path):
+    assert started(tmp_path, "", "--code=0", **_ASCII) == (0, "9 im\\u00e9ges\\u3164\n", "")
+
+
+@pytest.mark.slow
+def test_what_libraries_print_on_a_closed_stdout_gets_into_no_file(tmp_path):
+    assert started(tmp_path, ">&-", "--code=0", "--prints=yes")[0] == command.WRONG  # EBADF, as on a closed stream
+    assert "from C" not in (tmp_path / "file").read_text()

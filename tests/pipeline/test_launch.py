@@ -12,6 +12,7 @@ import pytest
 from pipeline import check, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
 from tests import data_generation as data
+from tests import onnx_models
 from tests.running import ROOT, Run, command
 
 THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")
@@ -250,3 +251,26 @@ def test_a_job_that_is_only_submitted_removes_what_nobody_goes_on_with(start, ph
     done = start(photos, "--run_id=r")
     assert done.code == 0 and "the job was submitted" in done.stdout
     assert not claim.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["in_memory", "multi_processing"])
+def test_a_model_replaced_after_the_launch(start, photos, tmp_path, monkeypatch, mode):
+    """A process that has loaded it goes on with it; another one ends the job, and no vector gets its digest."""
+    model = onnx_models.write(tmp_path / "m.onnx", external="w.bin")
+    build = graph.build
+
+    def replaced(*args, **settings):
+        (tmp_path / "w.bin").write_bytes(bytes((tmp_path / "w.bin").stat().st_size))
+        return build(*args, **settings)
+
+    monkeypatch.setattr(graph, "build", replaced)
+    flags = (photos, "--run_id=night", f"--model={model}", "--image_size=6x5", f"--direct_running_mode={mode}")
+    done = start(*flags, "--max_failure_rate=1")
+    if mode == "in_memory":
+        assert done.code == DONE and all(vector.any() for vector in done.vectors().values())
+        return
+    *_, last = done.stderr.splitlines()
+    assert done.code == FAILED and last.startswith("run_pipeline.py: the job failed: "), done.stderr
+    assert "are not those that the launch found" in last and "launch a new run" in last
+    assert not list((tmp_path / "out").glob("**/part-*"))

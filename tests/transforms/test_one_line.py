@@ -1,12 +1,13 @@
 """transforms.one_line: what a person is shown of an error."""
 
+import random
 import urllib.error
 
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from transforms.models.slim.checkpoint import CheckpointMismatchError
-from transforms.one_line import MAX_CHARACTERS, one_line, printable
+from transforms.one_line import MAX_CHARACTERS, is_seen, lines, name, of_name, one_line, printable
 
 REMOTE = """java.lang.RuntimeException: Error received from SDK harness: Traceback (most recent call last):
   File "worker.py", line 7, in _execute
@@ -95,4 +96,37 @@ def test_a_checkpoint_of_another_network_is_described_whole():
 
 
 def test_names_do_not_reach_the_terminal_as_they_are():
-    assert printable("caf\u00e9 \x1b[31m\u202e\udce9\n") == "caf\u00e9 \\x1b[31m\\u202e\\udce9\\n"
+    assert printable("caf\u00e9 \x1b[31m\u202e\udce9\n") == "caf\u00e9 \\x1b[31m\\u202e\\xe9\\n"
+    assert one_line(ValueError("the file \x1b[31m\u3164.jpg")) == r"the file \x1b[31m\u3164.jpg"
+    assert lines("a\tb\nc\r") == "a\\tb\nc\\r"
+
+
+# Letters, marks and symbols that show nothing, and others of each kind that cannot be seen.
+UNSEEN = (
+    "\x00\n\x1b\x7f\x85\xa0\xad\u034f\u115f\u1160\u17b4\u17b5\u180b\u180e\u180f\u200b\u200d\u202e\u2028\u2066\u2800"
+    "\u3000\u3164\ue000\ufe00\ufe0f\ufeff\uffa0\uffff\U00013441\U00016fe4\U0001d159\U000e0001\U000e0100\U000e01ef"
+    "\U0010ffff\ud800\udce9"
+)
+
+
+@pytest.mark.parametrize("character", UNSEEN, ids=ascii)
+def test_what_cannot_be_seen_is_an_escape(character):
+    assert not is_seen(character) and is_seen(name(character)) and name(character).startswith("\\")
+    assert of_name(name(character)) == character
+
+
+def test_what_can_be_seen_stays():
+    for text in ("a b", "日本 é", "שלום", "'\"$", "❤"):
+        assert is_seen(text) and name(text) == printable(text) == text
+
+
+def test_different_names_are_written_differently_and_can_be_read_again():
+    rng = random.Random(0)
+    alphabet = "a\\nxuU0e9\n\t\x1b\u3164\udce9\x85\xe9\U0001d159 "
+    names = {"".join(rng.choices(alphabet, k=rng.randint(0, 6))) for _ in range(20_000)}
+    assert len(set(map(name, names))) == len(names)
+    assert all(of_name(name(text)) == text for text in names)
+
+
+def test_a_backslash_that_begins_no_escape_stays():
+    assert of_name("a\\q\\") == "a\\q\\"

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,30 +74,42 @@ def files_digest(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _files_digest(path: Path, state: object) -> str:
+    contents = {}
+    for name, file in files_of(path).items():
+        if _is_in_digest(name):
+            with file.open("rb") as content:
+                contents[name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return digest_of(contents)
+
+
+def digest_of(contents: Mapping[str, str]) -> str:
+    """Returns what `files_digest` does, from the name of each file and the hex SHA-256 of its content."""
     digest = hashlib.sha256()
-    for name, file in sorted(_files(path).items()):
-        if name in ("fingerprint.pb", *preprocessing_files.NAMES) or name.startswith("assets.extra/"):
-            continue
-        with file.open("rb") as content:
-            content_digest = hashlib.file_digest(content, "sha256")
-        digest.update(f"{name}\0{content_digest.hexdigest()}\n".encode())
+    for name, content in sorted(contents.items()):
+        if _is_in_digest(name):
+            digest.update(f"{name}\0{content}\n".encode())
     return digest.hexdigest()
 
 
-def files_state(location: str) -> tuple[tuple[str, int, int], ...]:
+def _is_in_digest(name: str) -> bool:
+    return name not in ("fingerprint.pb", *preprocessing_files.NAMES) and not name.startswith("assets.extra/")
+
+
+def files_state(location: str) -> tuple[tuple[object, ...], ...]:
     """Returns the state of a model's files on this machine. It changes when a file is edited, and reads no contents.
 
     Returns:
-      Name, size in bytes and mtime in nanoseconds of each file; () for a bundled or remote model.
+      Name, inode, size in bytes, mtime and ctime in nanoseconds of each file; () for a bundled or remote model. A copy
+      that keeps the mtime has another ctime.
     """
     path = Path(location)
     if not location or not path.exists():
         return ()
-    stats = [(str(file), file.stat()) for file in sorted(_files(path).values())]
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    stats = [(str(file), file.stat()) for file in sorted(files_of(path).values())]
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats)
 
 
-def _files(path: Path) -> dict[str, Path]:
+def files_of(path: Path) -> dict[str, Path]:
     """Returns name → file for the files of a model. The names do not depend on where the model is."""
     if model := portable.find(path):
         return dict(model.files)
@@ -230,8 +242,15 @@ def _unpack(archive: Path) -> Path:
     named = f"model={str(archive)!r}"
     if archive.stat().st_size > MAX_MODEL_BYTES:
         raise ValueError(f"{named} has more than {MAX_MODEL_BYTES} bytes")
+    before = files_state(str(archive))
     target = _cache() / files_digest(archive)
-    complete.fill_once(target, functools.partial(archives.unpack, archive, named, MAX_MODEL_BYTES))
+
+    def fill(directory: Path) -> None:
+        archives.unpack(archive, named, MAX_MODEL_BYTES, directory)
+        if files_state(str(archive)) != before:
+            raise ValueError(f"{named} was changed while it was unpacked: try again when it is complete")
+
+    complete.fill_once(target, fill)
     subdirectories = [path for path in target.iterdir() if path.is_dir()]
     is_model = (target / SAVED_MODEL).exists() or portable.find(target) is not None
     return subdirectories[0] if len(subdirectories) == 1 and not is_model else target

@@ -162,12 +162,13 @@ def usual_size(model: SavedModel, tags: tuple[str, ...]) -> tuple[int, int] | No
         return None
 
 
-def load(directory: Path, signature: str, tags: tuple[str, ...]) -> Loaded:
+def load(directory: Path, signature: str, tags: tuple[str, ...], location: str = "") -> Loaded:
     """Loads a SavedModel.
 
     Args:
       directory: of the SavedModel.
       signature, tags: the function to call, from `choose`.
+      location: of the SavedModel, for the message; "" for the directory.
 
     Raises:
       ValueError: if the files are broken, or if that function does not map images alone to vectors. The message then
@@ -179,7 +180,8 @@ def load(directory: Path, signature: str, tags: tuple[str, ...]) -> Loaded:
     # TensorFlow's loader trusts the file: a broken one raises an error of any class. A model that is half loaded is
     # dropped with its resources.
     except Exception as error:
-        raise ValueError(f"the SavedModel {str(directory)!r} cannot be loaded: {_reason(error)}") from error
+        named = location or str(directory)
+        raise ValueError(f"the SavedModel {named!r} cannot be loaded: {_reason(error)}") from error
     if not signature:
         return Loaded(_embed_by_call(model), model)
     description = contents.variants[tags][signature]

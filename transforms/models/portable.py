@@ -33,11 +33,17 @@ class PortableModel:
       format: a value of FORMATS.
       main: the file with the network.
       files: name → path of all files, the main one first. The names do not depend on the name of the main file.
+      location: of the main file, for messages; "" for its path.
     """
 
     format: str
     main: Path
     files: Mapping[str, Path]
+    location: str = ""
+
+    def named(self) -> str:
+        """Returns the model as messages name it."""
+        return f"model={self.location or str(self.main)!r}"
 
 
 def is_portable(name: str) -> bool:

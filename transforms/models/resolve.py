@@ -71,7 +71,10 @@ def resolve(
     request = _Request(handle, location, files, beside, choices, signature, tags, output, normalize)
     spec = cache.read_spec(request.key())
     if spec is None:
+        before = handles.files_state(str(path))
         spec = _inspect(request, path, billing_project)
+        if handles.files_state(str(path)) != before or handles.files_digest(path) != spec.files:
+            raise ValueError(f"model={handle!r} was changed while it was tried: try again when its files are complete")
         cache.write_spec(request.key(), spec)
     return dataclasses.replace(spec, billing_project=billing_project)
 
@@ -150,6 +153,7 @@ def _inspect(request: _Request, path: Path, billing_project: str | None) -> Mode
         image_size=(0, 0),
         digest="",
         billing_project=billing_project,
+        files=request.files,
     )
     if portable_model := portable.find(path):
         return _complete(*_portable(draft, request, portable_model), request, path)

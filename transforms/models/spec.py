@@ -61,6 +61,8 @@ class ModelSpec:
       normalize: whether vectors are scaled to length 1.
       spread: the median cosine between the vectors of different photographs, see `pipeline.spread`; None where it was
         not measured. It is no property of the model's function.
+      files: hex SHA-256 over the model's files alone, which are held against it where they are loaded; "" for a bundled
+        model.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ModelSpec:
     preprocessing: Preprocessing = TF_HUB
     normalize: bool = False
     spread: float | None = None
+    files: str = ""
 
     def fields(self, top_classes: int = 0) -> ModelFields:
         """Returns the model's part of a record with at most `top_classes` classes."""

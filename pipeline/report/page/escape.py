@@ -26,10 +26,10 @@ def text(value: object, max_characters: int = _MAX_CHARACTERS) -> str:
 
 def key(image: bytes, max_characters: int = _MAX_CHARACTERS) -> str:
     """Returns the whole key of an image as HTML text."""
-    return text(keys.text(image), max_characters)
+    return text(keys.name(image), max_characters)
 
 
 def name(image: bytes, max_characters: int = 60) -> str:
     """Returns the last part of a key as HTML text: the name of the file, or of the image in its shard."""
-    whole = keys.text(image).rstrip("/")
-    return text(whole.rpartition("/")[2] or whole, max_characters)
+    whole = image.rstrip(b"/")
+    return text(keys.name(whole.rpartition(b"/")[2] or whole), max_characters)

@@ -1,11 +1,14 @@
 """pipeline.report.summary: the counts, the speed and its limit, and where the results are."""
 
+import ast
 import dataclasses
+import textwrap
 
 import pytest
 
 from pipeline.report.summary import summary
 from tests.reporting import COUNTED, compose, configured
+from transforms import one_line
 
 
 def test_nothing_new(model):
@@ -66,3 +69,20 @@ def test_vectors_of_earlier_attempts(model):
     origins = {("20260101T020304.005Z", "embedded"): 3, ("20260102T030405.006Z", "reused"): 2}
     text = summary(compose(model, origins=origins), configured())
     assert "  attempts  5 vectors from earlier attempts at this run, 9 from the last\n" in text
+
+
+HOSTILE = ["a\x1b\x07", "\u202egpj", "a\nb", "a\\nb", "a\"b'", "\u3164\u2800\ufe0f"]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("output_format", ["tfrecord", "parquet"])
+def test_a_hostile_name_is_seen_as_it_is_and_its_files_are_read(model, name, output_format):
+    report = compose(dataclasses.replace(model, name=name), f"--output=/out/{name}")
+    report = dataclasses.replace(report, output_formats=[output_format])
+    text = summary(report, configured(f"--output=/out/{name}"))
+    assert one_line.is_seen(text.replace("\n", "")) and f"model     {one_line.name(name)}, " in text
+    assert f"  report    /out/{one_line.name(name)}/runs/r.json\n" in text
+    _, _, code = text.partition("Read them:\n\n")
+    literals = [node.value for node in ast.walk(ast.parse(textwrap.dedent(code))) if isinstance(node, ast.Constant)]
+    pattern = name.replace("\\", r"\\") if output_format == "tfrecord" else name
+    assert any(str(literal).startswith(f"/out/{pattern}/embeddings/r") for literal in literals)

@@ -71,9 +71,8 @@ def write_spec(request: Sequence[object], spec: ModelSpec) -> None:
 
 
 def network_entry(spec: ModelSpec) -> Path:
-    """Returns the path of the cache entry for the network of a model. It reads the model's files for their digest."""
-    files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
-    values = spec.preprocessing.values()
+    """Returns the path of the cache entry for the network of a model."""
+    files, values = _files(spec), spec.preprocessing.values()
     return _entry(
         "network", files, spec.format, spec.signature, spec.tags, spec.image_size, values, openvino_engine.identity()
     )
@@ -101,13 +100,9 @@ def write_network(entry: Path, network: "openvino.Model") -> None:
 
 
 def agreement_entry(spec: ModelSpec) -> Path:
-    """Returns the path of the entry that is there if OpenVINO and ONNX Runtime return the same vectors for a model.
-
-    It reads the model's files for their digest.
-    """
-    files = handles.files_digest(handles.local_path(spec.location, spec.billing_project))
+    """Returns the path of the entry that is there if OpenVINO and ONNX Runtime return the same vectors for a model."""
     values = spec.preprocessing.values()
-    return _entry("agreement", files, spec.output, spec.image_size, values, openvino_engine.identity())
+    return _entry("agreement", _files(spec), spec.output, spec.image_size, values, openvino_engine.identity())
 
 
 def finding_entry(spec: ModelSpec) -> Path:
@@ -173,6 +168,11 @@ def _write_entry(entry: Path, write: complete.Fill) -> None:
 def _remove(file: Path, error: Exception) -> None:
     _LOG.warning("%s: not readable (%s); the cache entry is removed", file, error)
     shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def _files(spec: ModelSpec) -> str:
+    """Returns the digest of a model's files. A spec without it has them read."""
+    return spec.files or handles.files_digest(handles.local_path(spec.location, spec.billing_project))
 
 
 def _entry(kind: str, *parts: object) -> Path:

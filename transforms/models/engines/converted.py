@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from transforms.models import handles
+from transforms.models import held
 from transforms.models.engines import cache, mosaics, openvino_engine
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
@@ -24,7 +24,7 @@ def network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
       NotConvertible: if only TensorFlow can run the model.
       ValueError: if TensorFlow cannot open the model either.
     """
-    return _network(spec.for_opening(), handles.files_state(spec.location))
+    return _network(spec.for_opening(), held.key(spec))
 
 
 @functools.lru_cache(maxsize=1)  # a run that compares two precisions compiles it twice

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transforms.cores import usable_cores
-from transforms.models import handles, portable
+from transforms.models import held, portable
 from transforms.models.engines import device, mosaics, openvino_engine, unit_vectors
 from transforms.models.engines.fixed_batches import (
     BATCH_SIZE_DEFAULT,
@@ -151,7 +151,7 @@ def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingMode
       ValueError: if the model cannot be obtained, does not map images to vectors, or needs a precision that this
         machine lacks.
     """
-    return _load(spec.for_opening(), spec.precision, batch_size, handles.files_state(spec.location))
+    return _load(spec.for_opening(), spec.precision, batch_size, held.key(spec))
 
 
 def precisions(model_format: str = "") -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from transforms.models import catalog, handles, hub, keras_file
+from transforms.models import catalog, held, hub, keras_file
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
@@ -51,7 +51,7 @@ def open_model(spec: ModelSpec) -> Opened:
     Raises:
       ValueError: if the model cannot be obtained, or does not map images to vectors.
     """
-    return _open(spec.for_opening(), handles.files_state(spec.location))
+    return _open(spec.for_opening(), held.key(spec))
 
 
 @functools.lru_cache(maxsize=1)
@@ -90,53 +90,58 @@ def _bundled(spec: ModelSpec) -> hub.Loaded:
 
 
 def _saved_model(spec: ModelSpec) -> hub.Loaded:
-    return hub.load(handles.local_path(spec.location, spec.billing_project), spec.signature, spec.tags)
+    with held.files(spec) as path:
+        return hub.load(path, spec.signature, spec.tags, spec.location)
 
 
 def _keras(spec: ModelSpec) -> hub.Loaded:
-    import keras
-
-    path = handles.local_path(spec.location, spec.billing_project)
-    file = keras_file.read(path)
-    if keras_file.KERAS_HUB in file.packages:
-        _register_keras_hub(path)
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    # Keras raises errors of any class for a file that it does not take. Nothing of the network is left then.
-    except Exception as error:
-        raise ValueError(
-            f"model={str(path)!r}: Keras does not load it in its safe mode, which runs no code of a file "
-            f"({one_line(error, 120)}): expected layers of Keras only, no Lambda; if it is your own, export it by "
-            "`model.export(DIR)` and give DIR"
-        ) from error
+    with held.files(spec) as path:
+        file = keras_file.read(path)
+        if keras_file.KERAS_HUB in file.packages:
+            _register_keras_hub(spec.location)
+        model = _load_keras(path, spec.location)
     inputs = getattr(model, "input", None)  # a Sequential has none before its first call
     names = list(inputs) if isinstance(inputs, dict) else []
 
     def embed(images: tf.Tensor) -> tf.Tensor:
         outputs = model(dict.fromkeys(names, images) if names else images, training=False)
-        return _pooled(outputs, path, has_class_token=file.has_class_token)
+        return _pooled(outputs, spec.location, has_class_token=file.has_class_token)
 
     return hub.Loaded(embed=embed, model=model, takes_bytes=file.takes_bytes)
 
 
-def _register_keras_hub(path: Path) -> None:
+def _load_keras(path: Path, location: str) -> Any:
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    # Keras raises errors of any class for a file that it does not take. Nothing of the network is left then.
+    except Exception as error:
+        raise ValueError(
+            f"model={location!r}: Keras does not load it in its safe mode, which runs no code of a file "
+            f"({one_line(error, 120)}): expected layers of Keras only, no Lambda; if it is your own, export it by "
+            "`model.export(DIR)` and give DIR"
+        ) from error
+
+
+def _register_keras_hub(location: str) -> None:
     """Imports KerasHub, which lets Keras find its layers. Raises ValueError if it is not installed."""
     try:
         import keras_hub  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            f"model={str(path)!r} has layers of KerasHub, which cannot be imported ({one_line(error, 120)}): expected "
+            f"model={location!r} has layers of KerasHub, which cannot be imported ({one_line(error, 120)}): expected "
             "the package keras-hub here and on the workers, the extra [keras-hub]; or export it by `model.export(DIR)` "
             "and give DIR"
         ) from error
 
 
-def _pooled(outputs: Any, path: Path, *, has_class_token: bool) -> tf.Tensor:
+def _pooled(outputs: Any, location: str, *, has_class_token: bool) -> tf.Tensor:
     """Returns the vector of each image, float32 (n, dimension), among the outputs of a Keras model.
 
     Args:
       outputs: a tensor, or several by name.
-      path: of the model, for messages.
+      location: of the model, for messages.
       has_class_token: whether the first token of a sequence, (n, tokens, dimension), stands for the image.
 
     Raises:
@@ -146,13 +151,13 @@ def _pooled(outputs: Any, path: Path, *, has_class_token: bool) -> tf.Tensor:
         name = next((name for name in _POOLED_OUTPUTS if name in outputs), None)
         if name is None:
             raise ValueError(
-                f"model={str(path)!r} has the outputs {', '.join(sorted(outputs))}, and none of "
+                f"model={location!r} has the outputs {', '.join(sorted(outputs))}, and none of "
                 f"{', '.join(_POOLED_OUTPUTS)}: save a model whose only output is one vector per image"
             )
         outputs = outputs[name]
     elif isinstance(outputs, list | tuple):
         raise ValueError(  # noqa: TRY004 - a file's content
-            f"model={str(path)!r} has {len(outputs)} outputs: save a model whose only output is one vector per image"
+            f"model={location!r} has {len(outputs)} outputs: save a model whose only output is one vector per image"
         )
     if has_class_token and outputs.shape.rank == 3:
         outputs = outputs[:, 0]

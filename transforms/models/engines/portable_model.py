@@ -3,13 +3,14 @@
 Where ONNX Runtime is installed, the vectors of an ONNX model in OpenVINO are compared with its own, once per machine.
 """
 
+import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from transforms.cores import usable_cores
-from transforms.models import handles, portable
+from transforms.models import held, portable
 from transforms.models.engines import cache, device, mosaics, onnx_runtime, openvino_engine, portable_openvino
 from transforms.models.engines.openvino_engine import Run
 from transforms.models.image_interface import ImageInterface, InterfaceError, derive
@@ -88,9 +89,21 @@ def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
     Raises:
       ValueError: if no engine of this machine runs the model in that precision.
     """
-    model = portable.find(handles.local_path(spec.location, spec.billing_project))
-    if model is None:
-        raise ValueError(f"model={spec.location!r}: expected one file of {', '.join(portable.FORMATS)}")
+    with held.files(spec) as path:
+        model = portable.find(path)
+        if model is None:
+            raise ValueError(f"model={spec.location!r}: expected one file of {', '.join(portable.FORMATS)}")
+        return _compiled(dataclasses.replace(model, location=spec.location), spec, precision, batch_size)
+
+
+def precisions(model_format: str) -> list[str]:
+    """Returns the precisions in which this machine runs portable models of a format."""
+    if model_format == "onnx" and onnx_runtime.has_gpu():
+        return ["float32"]
+    return openvino_engine.precisions() or ["float32"]
+
+
+def _compiled(model: PortableModel, spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
     description, network = _open(model)
     interface = description.interface(spec.output or None)
     if model.format == "onnx" and onnx_runtime.has_gpu():
@@ -111,13 +124,6 @@ def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
     except InterfaceError as error:
         raise ValueError(f"model={spec.name!r}: {error}") from error
     return compiled
-
-
-def precisions(model_format: str) -> list[str]:
-    """Returns the precisions in which this machine runs portable models of a format."""
-    if model_format == "onnx" and onnx_runtime.has_gpu():
-        return ["float32"]
-    return openvino_engine.precisions() or ["float32"]
 
 
 class _Opened(NamedTuple):
@@ -141,7 +147,7 @@ def _open(model: PortableModel) -> _Opened:
 
 def _check_fallback(model: PortableModel, precision: str, error: Exception) -> None:
     """Raises ValueError unless ONNX Runtime can stand in where OpenVINO fails with `error`."""
-    named = f"model={str(model.main)!r}: OpenVINO cannot run it ({error})"
+    named = f"{model.named()}: OpenVINO cannot run it ({error})"
     if model.format != "onnx":
         raise ValueError(named) from error
     if precision != "float32":
@@ -167,7 +173,7 @@ def _session(model: PortableModel, error: Exception) -> Any:
     try:
         return onnx_runtime.open_session(model.main)
     except ValueError as other:
-        raise ValueError(f"model={str(model.main)!r}: OpenVINO cannot run it ({error}), and {other}") from other
+        raise ValueError(f"{model.named()}: OpenVINO cannot run it ({error}), and {other}") from other
 
 
 def _in_onnx_runtime(session: Any, interface: ImageInterface, spec: ModelSpec, batch_size: int) -> Compiled:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from transforms.models import handles, portable
+from transforms.models import held, portable
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.spec import ModelSpec
 
@@ -28,8 +28,7 @@ def rescaling(spec: ModelSpec) -> float | None:
     Returns:
       None where it begins otherwise, or where that is not certain.
     """
-    model = portable.find(handles.local_path(spec.location, spec.billing_project))
-    if model is None:
+    if spec.format not in portable.FORMATS.values():
         from transforms.models.engines import graph_start, opening
 
         # The first factor is of the preprocessing in front of the network.
@@ -37,7 +36,9 @@ def rescaling(spec: ModelSpec) -> float | None:
         return own[0] if own else None
     from transforms.models.engines import portable_openvino
 
-    try:
-        return portable_openvino.first_factor(portable_openvino.read(model))
-    except portable_openvino.NotRunnable:
-        return None
+    with held.files(spec) as path:
+        model = portable.find(path)
+        try:
+            return portable_openvino.first_factor(portable_openvino.read(model)) if model else None
+        except portable_openvino.NotRunnable:
+            return None

@@ -2,7 +2,9 @@
 
 import dataclasses
 import sys
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -170,4 +172,41 @@ def test_an_encoder_of_keras_hub_without_it(tmp_path, monkeypatch):
     monkeypatch.setattr(keras_file, "_packages", lambda facts: {"keras_hub"})
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(ValueError, match="expected the package keras-hub here and on the workers, the extra"):
+        opening.open_model(spec)
+
+
+def _external(group, file):
+    group.create_dataset("0", shape=(3, 4), dtype="f4", external=[(str(file), 0, 48)])
+
+
+def _link(group, file):
+    group["0"] = h5py.ExternalLink(str(file), "/x")
+
+
+def _virtual(group, file):
+    layout = h5py.VirtualLayout(shape=(3, 4), dtype="f4")
+    layout[:] = h5py.VirtualSource(str(file), "x", shape=(3, 4))
+    group.create_virtual_dataset("0", layout)
+
+
+@pytest.mark.parametrize("refer", [_external, _link, _virtual])
+def test_a_keras_file_whose_weights_lie_in_another_file(tmp_path, refer):
+    """Their bytes would not be in the digest."""
+    layers = [keras.Input((6, 5, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)]
+    keras.Sequential(layers).save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with h5py.File(tmp_path / "elsewhere.h5", "w") as other:
+        other["x"] = np.ones((3, 4), np.float32)
+    (tmp_path / "weights.h5").write_bytes(members["model.weights.h5"])
+    with h5py.File(tmp_path / "weights.h5", "r+") as weights:
+        group = weights["layers/dense/vars"]
+        del group["0"]
+        refer(group, tmp_path / "elsewhere.h5")
+    members["model.weights.h5"] = (tmp_path / "weights.h5").read_bytes()
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    spec = ModelSpec("m", "keras", str(tmp_path / "m.keras"), "", (), 4, PIXELS.shape[1:3], "")
+    with pytest.raises(ValueError, match=r"m\.keras': Keras does not load it"):
         opening.open_model(spec)

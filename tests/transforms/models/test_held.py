@@ -1,0 +1,196 @@
+"""transforms.models.held: a model that is replaced between the launch and its loading is never loaded."""
+
+import os
+import re
+import shutil
+import tempfile
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import onnx_models
+from transforms.models import handles, held
+from transforms.models.engines import cache, converted, loading, opening
+from transforms.models.resolve import resolve
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), np.uint8)
+SIZE = PIXELS.shape[1:3]
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    monkeypatch.setenv("BEAM_IMAGE_EMBEDDINGS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    forget()
+    yield tmp_path / "cache"
+    cache._may_use.cache_clear()
+
+
+def forget():
+    """Forgets all loaded models, as another process has not loaded any."""
+    for opened in (loading._load, opening._open, converted._network):
+        opened.cache_clear()
+
+
+class _Scaled(tf.Module):
+    def __init__(self, scale):
+        self.scale = tf.Variable([scale] * 3)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def __call__(self, images):
+        return self.scale * tf.reduce_mean(images, axis=[1, 2])
+
+
+def saved_model(directory, scale):
+    tf.saved_model.save(_Scaled(scale), str(directory / "m"))
+    return directory / "m"
+
+
+def keras_file(directory, scale):
+    scaled = [keras.Input((*SIZE, 3)), keras.layers.Rescaling(scale), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential(scaled).save(directory / "m.keras")
+    return directory / "m.keras"
+
+
+def onnx(directory, scale):
+    file = onnx_models.write(directory / "m.onnx", external="w.bin")
+    kernel = np.fromfile(directory / "w.bin", np.float32)
+    (scale * kernel).tofile(directory / "w.bin")
+    return file
+
+
+def openvino_ir(directory, scale):
+    openvino = pytest.importorskip("openvino")
+    onnx(directory, scale)
+    openvino.save_model(openvino.Core().read_model(directory / "m.onnx"), directory / "m.xml", compress_to_fp16=False)
+    (directory / "m.onnx").unlink()
+    return directory / "m.xml"
+
+
+FORMATS = pytest.mark.parametrize("write", [saved_model, keras_file, onnx, openvino_ir])
+
+
+def made(write, tmp_path):
+    """Returns the spec of a model, and the directories of it and of another one of the same form."""
+    directories = [tmp_path / name for name in ("first", "second")]
+    for directory, scale in zip(directories, (1.0, 2.0), strict=True):
+        directory.mkdir()
+        file = write(directory, scale)
+    spec = resolve(str(directories[0] / file.name), SIZE)
+    assert spec.files and spec.files != resolve(str(file), SIZE).files
+    forget()
+    shutil.rmtree(cache.directory(), ignore_errors=True)
+    return spec, *directories
+
+
+@pytest.mark.slow
+@FORMATS
+def test_a_model_replaced_after_the_launch_is_not_loaded(write, tmp_path):
+    spec, first, second = made(write, tmp_path)
+    expected = loading.load(spec)(PIXELS)
+    forget()
+    shutil.rmtree(cache.directory(), ignore_errors=True)
+    first.rename(tmp_path / "away")
+    second.rename(first)
+    with pytest.raises(held.Changed, match=re.escape(spec.location)) as caught:
+        loading.load(spec)
+    assert "\n" not in str(caught.value) and "launch a new run" in str(caught.value)
+    shutil.rmtree(first)
+    (tmp_path / "away").rename(first)
+    np.testing.assert_array_equal(loading.load(spec)(PIXELS), expected)
+    assert list((tmp_path / "scratch").glob("embed-images-model-*")) == []
+
+
+@pytest.mark.slow
+@FORMATS
+def test_a_model_changed_in_place_after_it_was_loaded_stays_as_it_was(write, tmp_path):
+    spec, first, second = made(write, tmp_path)
+    model = loading.load(spec)
+    expected = model(PIXELS)
+    for file in second.rglob("*"):
+        if file.is_file():
+            with open(first / file.relative_to(second), "r+b") as target:
+                target.truncate(0)  # what was mapped into memory would now end the process
+                target.write(file.read_bytes())
+    np.testing.assert_array_equal(model(PIXELS), expected)
+    assert loading.load(spec) is model  # it has what the digest says
+
+
+def test_what_was_converted_from_the_same_files_needs_them_no_more(tmp_path):
+    pytest.importorskip("openvino")
+    write = saved_model(tmp_path, 2.0)
+    spec = resolve(str(write), SIZE)
+    expected = loading.load(spec)(PIXELS)
+    forget()
+    saved_model(tmp_path, 3.0)
+    np.testing.assert_array_equal(loading.load(spec)(PIXELS), expected)
+
+
+def test_the_bytes_that_are_loaded_are_those_that_were_hashed(tmp_path):
+    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
+    with held.files(spec) as path:
+        onnx(tmp_path, 2.0)  # between the check and the loading
+        assert handles.files_digest(path) == spec.files != handles.files_digest(tmp_path / "m.onnx")
+    assert not path.exists()
+
+
+def test_a_link_that_is_turned_to_another_model(tmp_path):
+    for name, scale in (("v1", 1.0), ("v2", 2.0)):
+        (tmp_path / name).mkdir()
+        onnx(tmp_path / name, scale)
+    (tmp_path / "current").symlink_to("v1")
+    spec = resolve(str(tmp_path / "current"), SIZE)
+    (tmp_path / "new").symlink_to("v2")
+    (tmp_path / "new").rename(tmp_path / "current")
+    with pytest.raises(held.Changed), held.files(spec):
+        pass
+
+
+def test_links_to_files_as_in_a_snapshot_of_hugging_face(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    onnx_models.write(tmp_path / "blobs" / "0a1b")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "model.onnx").symlink_to("../blobs/0a1b")
+    spec = resolve(str(tmp_path / "snapshot"), SIZE)
+    with held.files(spec) as path:
+        assert not (path / "model.onnx").is_symlink()
+    onnx_models.write(tmp_path / "blobs" / "0a1b", shape=("n", "h", "w", 3))
+    with pytest.raises(held.Changed), held.files(spec):
+        pass
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
+    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
+    copy_file = held._copy_file
+
+    def replaced(source, target):
+        if source.name == "w.bin":
+            source.unlink()
+            os.mkfifo(source)
+        return copy_file(source, target)
+
+    monkeypatch.setattr(held, "_copy_file", replaced)
+    with pytest.raises(OSError, match="no regular file any more"), held.files(spec):
+        pass
+
+
+def test_a_model_replaced_while_it_is_tried_gets_no_digest(tmp_path, monkeypatch):
+    file = keras_file(tmp_path, 1.0)
+    inspect = cache.write_spec
+    written = threading.Event()
+    monkeypatch.setattr(cache, "write_spec", lambda *args: written.set() or inspect(*args))
+    files = held.files
+
+    def after_the_look(spec):
+        keras_file(tmp_path, 2.0)
+        return files(spec)
+
+    monkeypatch.setattr(held, "files", after_the_look)
+    with pytest.raises(held.Changed):
+        resolve(str(file), SIZE)
+    assert not written.is_set()
