@@ -87,7 +87,8 @@ def store(steps: Sequence[Callable[[], object]]) -> None:
 
 
 def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
-    """Returns the command that goes on with a run."""
+    """Returns the command that goes on with a run. With --no_resume it would remove what the run has stored."""
+    argv = list(shell_words.without(argv, {"--no_resume"}))
     named = any(arg.partition("=")[0] == "--run_id" for arg in argv)
     return shell_words.join(["python", "run_pipeline.py", *argv, *(() if named else ("--run_id", run_id))])
 

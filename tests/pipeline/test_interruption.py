@@ -134,6 +134,12 @@ def test_the_command_to_go_on_with_a_named_run(named):
     assert shlex.split(interruption.command_to_go_on(argv, "night")) == ["python", "run_pipeline.py", *argv]
 
 
+@pytest.mark.parametrize("switch", [["--no_resume"], ["--no_resume", "true"], ["--no_resume=True"]], ids=str)
+def test_the_command_to_go_on_does_not_begin_anew(switch):
+    line = interruption.command_to_go_on(["--input", "a", *switch, "--output=o"], "r")
+    assert shlex.split(line) == ["python", "run_pipeline.py", "--input", "a", "--output=o", "--run_id", "r"]
+
+
 def test_the_command_to_go_on_names_the_run():
     argv = ["--input", "*.jpg", "--output=a b"]
     line = interruption.command_to_go_on(argv, "20261121T010203Z-0123")
