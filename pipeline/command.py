@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from pipeline import interruption
 from pipeline.console import console, discard, write_line
+from transforms import account
 from transforms.one_line import one_line
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -52,6 +53,7 @@ def run(flags: Parser, argv: Sequence[str] | None, work: Callable[[argparse.Name
         that text and the exit code, DONE or FAILED.
     """
     name = flags.prog.rpartition(".")[2]
+    account.complete()
     try:
         args = flags.parse_args(argv)
     except ValueError as error:

@@ -15,6 +15,7 @@ from pipeline.command import DONE, FAILED, WRONG
 from pipeline.console import Console, console, discard, write_line
 from pipeline.options import EmbedConfig
 from pipeline.parser import known_flags
+from transforms import account
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
@@ -40,6 +41,7 @@ def run_command() -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code. Results go to stdout, errors and progress to stderr."""
     argv = sys.argv[1:] if argv is None else argv
+    account.complete()
     try:
         config, beam_args = options.parse(argv)
     except ValueError as error:
