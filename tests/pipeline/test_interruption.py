@@ -122,9 +122,8 @@ def test_steps_run_in_order_and_one_that_fails_stops_no_other():
 
 
 def test_a_step_that_hangs_is_left(monkeypatch):
-    monkeypatch.setattr(interruption, "_PATIENCE_SECONDS", 0.05)
     hanging = threading.Event()
-    interruption.store([hanging.wait])
+    interruption.store([hanging.wait], 0.05)
     hanging.set()
 
 

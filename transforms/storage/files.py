@@ -149,6 +149,16 @@ def is_unfinished(name: str, suffix: str) -> bool:
     return re.fullmatch(rf"\..*{re.escape(suffix)}\.[0-9a-f]{{32}}", name, re.DOTALL) is not None
 
 
+def hidden(directory: str) -> list[str]:
+    """Returns the paths of the files in a directory, not below it, whose names begin with a dot. Raises OSError."""
+    if not locations.is_local(directory):
+        return [each.path for each in match(f"{directory}/.*")]
+    try:
+        return [entry.path for entry in os.scandir(directory) if entry.name.startswith(".") and entry.is_file()]
+    except FileNotFoundError:
+        return []
+
+
 def create(path: str) -> BinaryIO:
     """Opens a file for writing, without compression whatever its name. Raises OSError; ValueError: `check_location`."""
     check_location(path)
