@@ -4,6 +4,7 @@ Importing Beam takes two seconds, so this module imports it only after the flags
 """
 
 import dataclasses
+import datetime
 import gc
 import sys
 import traceback
@@ -125,7 +126,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         finished = _after_failure(config, attempt, holder)
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
-            _print(summary(finished, config), terminal)
+            _print(summary(finished, config, _seconds_since_start(config)), terminal)
             discard(terminal)
         else:
             log = f"; all that was logged: {terminal.log}" if terminal.log else ""
@@ -133,12 +134,16 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
     if finished:
-        _print(summary(finished, config), terminal)
+        _print(summary(finished, config, _seconds_since_start(config)), terminal)
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
         _print(f"the job was submitted; its report will be {path}", terminal)
     discard(terminal)
     return DONE
+
+
+def _seconds_since_start(config: EmbedConfig) -> float:
+    return (datetime.datetime.now(datetime.UTC) - config.started_at).total_seconds()
 
 
 def _tried(model: ModelSpec, terminal: Console) -> ModelSpec:

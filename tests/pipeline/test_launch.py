@@ -4,12 +4,13 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
 
-from pipeline import check, graph, interruption, launch
+from pipeline import attempt, check, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
 from tests import data_generation as data
 from tests.running import ROOT, Run, command
@@ -250,3 +251,19 @@ def test_a_job_that_is_only_submitted_removes_what_nobody_goes_on_with(start, ph
     done = start(photos, "--run_id=r")
     assert done.code == 0 and "the job was submitted" in done.stdout
     assert not claim.exists()
+
+
+@pytest.mark.slow
+def test_the_time_in_the_summary_is_that_until_its_last_line(start, photos, monkeypatch):
+    finish = attempt.Attempt.finish
+
+    def late(self):
+        time.sleep(1.5)  # what this stands for takes time: naming, publishing, a page
+        finish(self)
+
+    monkeypatch.setattr(attempt.Attempt, "finish", late)
+    began = time.monotonic()
+    done = start(photos)
+    waited = time.monotonic() - began
+    shown = float(re.search(r"(\S+) s in all", done.stdout)[1])
+    assert done.report["elapsed_seconds"] + 1.5 <= shown <= waited + 0.1  # it is rounded

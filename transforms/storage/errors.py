@@ -120,7 +120,15 @@ def _of(path: str, error: Exception) -> Exception:
     if isinstance(cause, Exception) and (is_plain or isinstance(cause, StorageError)):
         return cause
     kind = _BY_STATUS.get(_status(cause), StorageError)
-    return kind(f"{path}: {one_line(error)}")
+    return kind(f"{path}: {_text(cause, error)}")
+
+
+def _text(cause: object, error: Exception) -> str:
+    """Returns the message of an error. Where an upload is refused, the client's own shows a tuple."""
+    response = getattr(cause, "response", None)
+    if isinstance(cause, Exception) and len(cause.args) > 1 and getattr(response, "reason", None):
+        return f"{_status(cause)} {response.reason}"  # type: ignore[union-attr]
+    return one_line(error)
 
 
 def _wrapped(error: Exception) -> object:

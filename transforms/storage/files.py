@@ -190,7 +190,7 @@ def publish(part: str, path: str) -> None:
     try:
         with errors.of_clients(path):
             FileSystems.rename([part], [path])
-    except OSError:
+    except FileNotFoundError:
         if _exists(part) or not _exists(path):
             raise
 
@@ -206,7 +206,7 @@ def name(part: str, path: str) -> None:
         else:
             with errors.of_clients(path):
                 FileSystems.copy([part], [path])
-    except (errors.StorageError, FileNotFoundError):
+    except FileNotFoundError:
         if _exists(part) or not _exists(path):
             raise
 
@@ -258,9 +258,9 @@ def _delete(pattern: str, path: str) -> None:
     try:
         with errors.of_clients(path):
             FileSystems.delete([pattern])
-    except OSError as error:
+    except (FileNotFoundError, PermissionError) as error:  # who may not look at a bucket is forbidden what is not there
         if _exists(path):
-            raise errors.StorageError(f"{path} cannot be deleted: {one_line(error)}") from error
+            raise errors.Forbidden(f"{path} cannot be deleted: {one_line(error)}") from error
 
 
 def _delete_local(path: str) -> None:

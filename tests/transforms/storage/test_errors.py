@@ -16,7 +16,7 @@ from transforms.storage import errors
 
 def _response(status):
     response = requests.Response()
-    response.status_code = status
+    response.status_code, response.reason = status, "Because"
     return response
 
 
@@ -34,7 +34,11 @@ RAISED = {
     "credentials": (RefreshError("reauthenticate"), errors.StorageError, "gs://b/a: reauthenticate"),
     "no connection": (requests.ConnectionError("refused"), errors.StorageError, "gs://b/a: refused"),
     "checksum": (DataCorruption(_response(200), "crc32c"), errors.StorageError, "gs://b/a: "),
-    "response": (InvalidResponse(_response(403), "no"), errors.Forbidden, "gs://b/a: "),
+    "response": (
+        InvalidResponse(_response(403), "Request failed with status code", 403),
+        errors.Forbidden,
+        "gs://b/a: 403 Because",
+    ),
     "S3": (S3ClientError("no such bucket", 404), errors.NotFound, "gs://b/a: "),
     # https://github.com/apache/beam: what its client of Cloud Storage makes of a batch that fails for good.
     "Beam's own": (
