@@ -184,7 +184,7 @@ def _started_at(report: str) -> str | None:
         return str(json.loads(files.read(report))["started_at"])
     except (ValueError, KeyError, TypeError):
         return ""
-    except Exception:
+    except OSError:
         if files.match(report):
             raise
         return None

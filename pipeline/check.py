@@ -6,7 +6,7 @@ A check changes nothing.
 import contextlib
 import os
 import posixpath
-import uuid
+import tempfile
 from pathlib import Path
 
 from pipeline import warehouse
@@ -32,7 +32,7 @@ def check_inputs(config: EmbedConfig) -> None:
         try:
             _check_reachable(pattern, config.billing_project)
             matches = _matches_something(pattern, config.billing_project)
-        except Exception as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
@@ -142,15 +142,22 @@ def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
 
 
 def _check_writable(flag: str, directory: str) -> None:
-    trial = posixpath.join(directory, f".trial-{uuid.uuid4().hex}")
     missing: list[Path] = []
     try:
         _check_reachable(directory, None)
         if locations.is_local(directory):
             missing = [path for path in (Path(directory), *Path(directory).parents) if not path.exists()]
-        files.write(trial, b"")
-        files.remove_file(trial)
-    except Exception as error:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):  # it has no name, so a kill leaves nothing
+                pass
+        else:
+            trial = posixpath.join(
+                directory, ".trial"
+            )  # of one name, so that the next trial removes what a kill leaves
+            with files.create(trial):
+                pass
+            files.remove_file(trial)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{flag} {directory!r} cannot be written: {one_line(error)}") from error
     finally:
         for path in missing:

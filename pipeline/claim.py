@@ -117,7 +117,7 @@ class Holder:
                 self._state = contested.write(self._path, self._claim.to_bytes(), self._state)
             except contested.Lost:
                 return  # the attempt will notice before it names a file
-            except Exception:  # noqa: BLE001, S112 - each storage client has errors of its own; the next beat tries again
+            except OSError:  # the next beat tries again
                 continue
 
 
@@ -185,7 +185,7 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
         return
     try:
         clean_up(attempt, finished)
-    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+    except OSError as error:
         _LOG.warning("the claim of the complete run in %s could not be removed: %s", attempt.place, one_line(error))
 
 
@@ -222,7 +222,7 @@ def remove_leftovers(attempt: Attempt) -> None:
         for metadata in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}"):
             if metadata.last_updated_in_seconds < old:
                 _remove_abandoned(attempt, metadata.path)
-    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+    except OSError as error:
         _LOG.warning("leftovers in %s could not be removed: %s", attempt.place, one_line(error))
 
 

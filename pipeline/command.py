@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from pipeline import interruption
 from pipeline.console import console, discard, open_streams, say, write_line
+from transforms import account
 from transforms.one_line import one_line
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -74,6 +75,7 @@ def run(
     """
     open_streams()
     name = flags.prog.rpartition(".")[2]
+    account.complete()
     try:
         args = flags.parse_args(argv)
     except ValueError as error:

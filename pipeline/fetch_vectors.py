@@ -76,7 +76,7 @@ def fetch(shard: str, reuses: Iterable[Reuse], digest: str) -> Iterator[tuple[Re
     records = [list(same) for _, same in itertools.groupby(sorted(reuses, key=_offset), key=_offset)]
     try:
         file = files.open_stored(shard)
-    except Exception as error:  # noqa: BLE001 - each storage client raises errors of its own
+    except OSError as error:
         yield from ((reuse, error) for same in records for reuse in same)
         return
     with file:

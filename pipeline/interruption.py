@@ -13,7 +13,7 @@ from pipeline import shell_words
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
-# Storing the open parts of a bucket takes requests, which may hang.
+# Storing the open parts of a bucket takes requests, which may hang. After a signal, a process has little time.
 _PATIENCE_SECONDS = 3.5
 _AGAIN_SECONDS = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
@@ -73,8 +73,8 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
     return TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED
 
 
-def store(steps: Sequence[Callable[[], object]]) -> None:
-    """Runs steps that may hang, for a few seconds altogether."""
+def store(steps: Sequence[Callable[[], object]], seconds: float = _PATIENCE_SECONDS) -> None:
+    """Runs steps that may fail or hang, for so many seconds altogether. The rest of them ends with the process."""
 
     def run() -> None:
         for step in steps:
@@ -83,11 +83,12 @@ def store(steps: Sequence[Callable[[], object]]) -> None:
 
     thread = threading.Thread(target=run, name="store", daemon=True)
     thread.start()
-    thread.join(_PATIENCE_SECONDS)
+    thread.join(seconds)
 
 
 def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
-    """Returns the command that goes on with a run."""
+    """Returns the command that goes on with a run. With --no_resume it would remove what the run has stored."""
+    argv = list(shell_words.without(argv, {"--no_resume"}))
     named = any(arg.partition("=")[0] == "--run_id" for arg in argv)
     return shell_words.join(["python", "run_pipeline.py", *argv, *(() if named else ("--run_id", run_id))])
 

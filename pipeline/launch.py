@@ -4,6 +4,7 @@ Importing Beam takes two seconds, so this module imports it only after the flags
 """
 
 import dataclasses
+import datetime
 import gc
 import sys
 import traceback
@@ -15,6 +16,7 @@ from pipeline.command import DONE, FAILED, WRONG, unwritable
 from pipeline.console import Console, console, discard, open_streams, say, write_line
 from pipeline.options import EmbedConfig
 from pipeline.parser import known_flags
+from transforms import account
 from transforms.formats import SHARD_FORMATS
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from pipeline.claim import Holder
     from pipeline.report.run_report import RunReport
     from pipeline.warehouse.publish import Publication
+
+# After a job that failed, for the storage to say whether it had written its report.
+_PATIENCE_SECONDS = 30.0
 
 
 def run_command() -> NoReturn:
@@ -41,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code. Results go to stdout, errors and progress to stderr."""
     open_streams()
     argv = sys.argv[1:] if argv is None else argv
+    account.complete()
     try:
         config, beam_args = options.parse(argv)
     except ValueError as error:
@@ -118,13 +124,10 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             interruption.ignore_further()
             return _interrupted(interrupted, config, argv, attempt, holder, beam_options, terminal)
         traceback.print_exc()
-        if finished := _report(config):
-            claim.end(holder, attempt, finished)
-        else:
-            holder.leave()
+        finished = _after_failure(config, attempt, holder)
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
-            _print(summary(finished, config), terminal)
+            _print(summary(finished, config, _seconds_since_start(config)), terminal)
             discard(terminal)
         else:
             log = f"; all that was logged: {terminal.log}" if terminal.log else ""
@@ -132,12 +135,16 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
     if finished:
-        _print(summary(finished, config), terminal)
+        _print(summary(finished, config, _seconds_since_start(config)), terminal)
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
         _print(f"the job was submitted; its report will be {path}", terminal)
     discard(terminal)
     return DONE
+
+
+def _seconds_since_start(config: EmbedConfig) -> float:
+    return (datetime.datetime.now(datetime.UTC) - config.started_at).total_seconds()
 
 
 def _tried(model: ModelSpec, terminal: Console) -> ModelSpec:
@@ -178,11 +185,23 @@ def _begin(
     Leftovers of other runs are removed here and not at the end, which the launcher of a job on a cluster does not see.
     """
     from pipeline import claim
-    from transforms import journal, keys
 
     holder = claim.take(attempt, config, model, claim_state)
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
+    try:
+        return _of_earlier_attempts(attempt, config, terminal), holder
+    except OSError:
+        interruption.store([holder.leave])
+        raise
+
+
+def _of_earlier_attempts(attempt: "Attempt", config: EmbedConfig, terminal: Console) -> "Attempt":
+    """Returns the attempt with what earlier ones have left for it, and removes what nobody needs."""
+    from pipeline import claim, leftovers
+    from transforms import journal, keys
+
     claim.remove_leftovers(attempt)
+    leftovers.remove(attempt)
     if not config.resume:
         attempt.remove_parts()
     attempt.remove_repetitions()
@@ -193,7 +212,7 @@ def _begin(
         key = keys.name(journal.key(image))
         terminal.screen.write(f"an earlier attempt died while it decoded '{key}': {outcome}\n")
     quarantine = {image: times for image, times in deaths.items() if times > 1}
-    return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine), holder
+    return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine)
 
 
 def _interrupted(
@@ -275,6 +294,28 @@ def _report(config: EmbedConfig) -> "RunReport | None":
     else:
         report = warehouse.publish.published(config.output_table or "", config.run_id)
     return report if report and attempt.wrote(config, report) else None
+
+
+def _after_failure(config: EmbedConfig, attempt: "Attempt", holder: "Holder") -> "RunReport | None":
+    """Returns the report that the job wrote before it failed, if it did, and lets go of the claim.
+
+    If the storage is gone, the job has waited for it long enough. So this takes seconds, and then there is no report.
+    """
+    from pipeline import claim
+
+    written: list[RunReport] = []
+
+    def look() -> None:
+        if report := _report(config):
+            written.append(report)
+            claim.end(holder, attempt, report)
+
+    def let_go() -> None:
+        if not written:
+            holder.leave()
+
+    interruption.store([look, let_go], _PATIENCE_SECONDS)
+    return written[0] if written else None
 
 
 def _execute(

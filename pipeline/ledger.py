@@ -130,7 +130,7 @@ def _known_records(shard: tuple[str, float], digest: str, vector_type: str) -> I
                     yield known(identity, path, place, written_at)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; move it away, and the images that are in it are embedded anew") from error
-    except Exception:
+    except OSError:
         # A run that started over, or that overwrites, may have removed its shards since the listing.
         if files.match(path):
             raise

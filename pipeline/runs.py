@@ -115,7 +115,7 @@ def _reports(output: str, screen: TextIO) -> list["RunReport"]:
 
     try:
         paths = [metadata.path for metadata in files.match(f"{output}/runs/*.json")]
-    except Exception as error:  # each storage client has its own errors
+    except (OSError, ValueError) as error:
         raise ValueError(f"--output {output!r} cannot be listed: {one_line(error)}") from error
     reports = []
     for run_id in (path.rpartition("/")[2].removesuffix(".json") for path in paths):

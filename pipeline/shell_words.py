@@ -1,7 +1,7 @@
 """A command line that a person copies: argv → one line of printable characters, which bash and zsh take apart again."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from transforms.one_line import is_seen
 
@@ -23,6 +23,25 @@ def join(argv: Iterable[str]) -> str:
       argv: as the system gives it, so bytes that are not UTF-8 are lone surrogates (PEP 383).
     """
     return " ".join(map(_word, argv))
+
+
+def without(argv: Iterable[str], names: Collection[str], take_values: Collection[str] = ()) -> Iterator[str]:
+    """Yields the arguments without the flags of these names, which are switches except those in `take_values`.
+
+    >>> print(join(without(["--input", "a", "--prune", "false", "--run_id=r"], {"--prune", "--run_id"}, {"--run_id"})))
+    --input a
+    """
+    left_out = ""
+    for argument in argv:
+        is_value = left_out in take_values or (left_out and argument.lower() in ("true", "false"))
+        left_out = ""
+        if is_value:
+            continue
+        name, equals, _ = argument.partition("=")
+        if name not in names:
+            yield argument
+        elif not equals:
+            left_out = name
 
 
 def _word(argument: str) -> str:

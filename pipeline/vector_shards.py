@@ -42,7 +42,7 @@ def paths(directory: str) -> list[str]:
     """
     try:
         listed = files.match(f"{directory}/**")
-    except Exception as error:  # each storage client has its own errors
+    except (OSError, ValueError) as error:
         raise ValueError(f"--embeddings {directory!r} cannot be listed: {one_line(error)}") from error
     changed = {
         metadata.path: metadata.last_updated_in_seconds
@@ -114,5 +114,5 @@ def _began(run: str) -> float | None:
     try:
         report = run_report.read(output, run_id)
         return datetime.datetime.fromisoformat(report.started_at).timestamp() if report else None
-    except Exception:  # noqa: BLE001 - each storage client has its own errors; then the file's own time counts
+    except (OSError, ValueError):  # then the file's own time counts
         return None

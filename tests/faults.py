@@ -34,6 +34,7 @@ _HOP_BY_HOP = {"connection", "expect", "host", "keep-alive", "proxy-connection",
 _REFUSALS = {
     "unavailable": (503, "backendError", "We encountered an internal error. Please try again."),
     "too_many": (429, "rateLimitExceeded", "Exceeded rate limits: too many requests."),
+    "forbidden": (403, "forbidden", "The caller does not have storage.objects.get access."),
     "repeated": (409, "duplicate", "Already Exists: the job of this id."),
     "unmet": (412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."),
 }

@@ -235,7 +235,7 @@ def test_a_signal_closes_parquet_files(tmp_path):
     data.write_images(tmp_path / "photos", 1200, height=60, width=80)
     output = tmp_path / "out"
     flags = "--input", tmp_path / "photos", "--output", output, *NAMED, "--output_format=parquet"
-    with on_terminal(*flags) as (process, terminal):
+    with on_terminal(*flags, "--no_resume") as (process, terminal):
         wait_for(lambda: terminal.done >= 100, process)
         assert stored(output) == []  # --checkpoint_seconds have not passed
         process.send_signal(signal.SIGTERM)
@@ -244,6 +244,8 @@ def test_a_signal_closes_parquet_files(tmp_path):
     shown = re.search(r"interrupted: (\d+) images embedded, (\d+) vectors stored in ", terminal.text)
     assert shown and 90 <= int(shown[2]) <= int(shown[1]), terminal.text
     assert 0 <= kept - int(shown[2]) <= 64  # the workers write on until the process ends
+    printed = re.search(r"to go on: (.*)", terminal.text)
+    assert printed and shlex.split(printed[1]) == ["python", "run_pipeline.py", *map(str, (*FLAGS, *flags))]
     go_on(*flags[3:4], *flags[:2], *flags[4:])
     assert attempts(output) == [kept, 1200 - kept]
     assert_nothing_is_left(output)

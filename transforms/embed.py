@@ -11,7 +11,7 @@ import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import counters
+from transforms import account, counters
 from transforms.blocks import Blocks
 from transforms.models import portable
 from transforms.models.engines import device
@@ -107,6 +107,7 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
             device.check_gpu(self._needs_gpu)
 
     def _load(self) -> "EmbeddingModel":
+        account.complete()  # of a worker, before OpenVINO is imported
         from transforms.models.engines import loading
 
         return loading.load(self._spec, self._batch_size)

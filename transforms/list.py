@@ -309,7 +309,7 @@ class _ReadList(beam.DoFn):
                         yield _failed(ref.key + b"#%d" % number, error)
                     else:
                         yield image
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this list's
+        except (OSError, ValueError, MemoryError, csv.Error) as error:
             yield _failed(ref.key, error)
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
 
@@ -323,7 +323,7 @@ class _Describe(DoInFlight):
     def call(self, ref: ImageRef) -> ImageRef | Failure:
         try:
             return versioned.described(ref, self._billing_project)
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
+        except (OSError, ValueError) as error:
             return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, self._final))
 
     def size(self, ref: ImageRef) -> int:

@@ -232,7 +232,7 @@ class _ReadShard(beam.DoFn):
     def images(self, ref: ImageRef) -> Iterator[EncodedImage | Failure]:
         try:
             yield from self._reader(ref)
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
+        except (OSError, ValueError, MemoryError, tarfile.TarError) as error:
             yield read_image.failure(ref, error)
 
 

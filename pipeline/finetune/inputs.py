@@ -115,9 +115,7 @@ def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
     try:
         # Excel begins a CSV with a byte order mark.
         text = files.read(path).decode("utf-8-sig", "surrogateescape")
-    except MemoryError:
-        raise
-    except Exception as error:  # each storage client has its own errors; nothing has been read or written so far
+    except (OSError, ValueError) as error:
         raise ValueError(f"{flag} {path!r} cannot be read: {one_line(error)}") from error
     return training_set.read_labels(io.StringIO(text, newline=""), path)
 
@@ -125,9 +123,7 @@ def _csv_labels(path: str, flag: str) -> dict[bytes, str]:
 def _match(pattern: str) -> list[str]:
     try:
         paths = [metadata.path for metadata in files.match(pattern)]
-    except MemoryError:
-        raise
-    except Exception as error:  # as above
+    except (OSError, ValueError) as error:
         raise ValueError(f"--train {pattern!r} cannot be listed: {one_line(error)}") from error
     if not paths:
         raise ValueError(f"--train {pattern!r} matches nothing: expected at least one file")

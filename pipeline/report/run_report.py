@@ -56,7 +56,8 @@ class RunReport:
       timings: stage → `number` of images, files or lists, their `mean_ms` and `longest_ms`, and when the first began
         (`from_s`) and the last ended (`to_s`), in seconds after the start of the command. If images share a call, also
         `batch_size`, the mean number of images per call, and where it was measured `core_ms`, the mean time of a core.
-      elapsed_seconds: from the start of the command to the report.
+      elapsed_seconds: from the start of the command until all files are written. Rows are published, files named and
+        the page made after that.
       images_per_second: images that this attempt embedded, over elapsed seconds.
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.

@@ -10,8 +10,15 @@ from transforms import vector_files
 from transforms.one_line import is_seen, name, printable
 
 
-def summary(report: RunReport, config: EmbedConfig) -> str:
-    """Returns the text for a report: the counts, the speed, its limit, and where the results are."""
+def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None) -> str:
+    """Returns the text for a report: the counts, the speed, its limit, and where the results are.
+
+    Args:
+      report: of the run.
+      config: of the command.
+      seconds: from the start of the command until now. A report counts them until all files are written, and not until
+        they have their names and the rows are published. None for a run that was complete before.
+    """
     counts = report.counts
     others = "".join(f" + {counts[name]} {name}" for name in ("reused", "duplicate", "skipped") if counts[name])
     height, width = report.model["image_size"]
@@ -19,7 +26,7 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
     lines = [
         f"{counts['listed']} images listed = {counts['embedded']} embedded + {counts['failed']} failed{others}",
         "",
-        f"  speed     {report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s in all",
+        f"  speed     {_speed(report, seconds)}",
         f"  limit     {report.verdict}",
         *([f"  feeds     {feed.Feed.of_facts(report.feed).text()}"] if report.feed else []),
         f"  model     {name(report.model['name'])}, {dimension} dimensions from {height}x{width} pixels, "
@@ -57,6 +64,13 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
         )
         lines += ["", "Read them:", "", code]
     return "\n".join([*lines, ""])
+
+
+def _speed(report: RunReport, seconds: float | None) -> str:
+    if seconds is None:
+        return f"{report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s until all was written"
+    images = report.images_per_second * report.elapsed_seconds  # not those of earlier attempts
+    return f"{images / max(seconds, 1e-3):.1f} images/s, {seconds:.1f} s in all"
 
 
 def _files(vectors: str, report: RunReport) -> str:

@@ -128,7 +128,7 @@ def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport) -> Sa
             encoded = read_image.read(ImageRef(sample.keys[row]), config.billing_project).encoded
             decoded = decoding.decode(encoded, (height, width), resizing, config.max_pixels)
             pictures[row] = thumbnail.of_pixels(decoded.pixels)
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, and a page does without
+        except (OSError, ValueError, MemoryError) as error:
             _LOG.info("no picture of %r: %s", sample.keys[row], error)
     return dataclasses.replace(sample, thumbnails=tuple(pictures))
 
@@ -154,6 +154,6 @@ def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) ->
 def _broken_picture(key: bytes, config: EmbedConfig) -> bytes:
     try:
         return thumbnail.of_broken(read_image.read(ImageRef(key), config.billing_project).encoded)
-    except Exception as error:  # noqa: BLE001 - as above
+    except (OSError, ValueError, MemoryError) as error:
         _LOG.info("no picture of %r: %s", key, error)
         return b""

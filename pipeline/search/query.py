@@ -68,7 +68,7 @@ def read(uri: str, billing_project: str | None = None) -> bytes:
     """Returns the bytes of an encoded image. Raises ValueError if it cannot be read."""
     try:
         return read_image.read(ImageRef(keys.of_uri(uri)), billing_project).encoded
-    except Exception as error:  # each storage client has its own errors
+    except (OSError, ValueError) as error:
         raise ValueError(f"--image {uri!r} cannot be read: {one_line(error)}") from error
 
 

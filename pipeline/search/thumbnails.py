@@ -29,5 +29,5 @@ def picture(key: bytes, side: int, billing_project: str | None = None) -> Image.
     try:
         encoded = read_image.read(ImageRef(key), billing_project).encoded
         return Image.fromarray(decoding.decode(encoded, (side, side), "crop").pixels)
-    except Exception:  # noqa: BLE001 - each storage client has its own errors; a page shows the name alone
+    except (OSError, ValueError, MemoryError):  # a page shows the name alone
         return None

@@ -1,5 +1,7 @@
 """The images of --input, and whether each of them is in one place: a record or a failure."""
 
+import csv
+import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -45,7 +47,7 @@ def images(patterns: Sequence[str], input_format: str, billing_project: str | No
             for ref in _match(pattern, billing_project):
                 matches = True
                 yield from _images(ref, input_format, billing_project)
-        except Exception as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
@@ -84,7 +86,7 @@ def _in_shard(ref: ImageRef, input_format: str, billing_project: str | None) -> 
                 yield Image(image.ref.key, image.ref.version.encode(), image.encoded)
             else:
                 yield Image(image.key, None)
-    except Exception:  # noqa: BLE001 - a shard that cannot be read is a failure of its own, under its own key
+    except (OSError, ValueError, MemoryError, tarfile.TarError):  # a failure of the shard's own, under its own key
         yield Image(ref.key, None)
 
 
@@ -95,7 +97,7 @@ def _in_list(ref: ImageRef, billing_project: str | None) -> Iterator[Image]:
             for number, uri in enumerate(uris_in(lines_of(file), list_uri)):
                 is_image = uri and may_name(uri, list_uri)
                 yield Image(keys.of_uri(uri) if is_image else ref.key + b"#%d" % number, None)
-    except Exception:  # noqa: BLE001 - a list that cannot be read is a failure of its own, under its own key
+    except (OSError, ValueError, MemoryError, csv.Error):  # a failure of the list's own, under its own key
         yield Image(ref.key, None)
 
 

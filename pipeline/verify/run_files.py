@@ -114,7 +114,7 @@ class RunFiles:
         try:
             with self._stored.open(name) as file:
                 yield from parquet_file.rows(file, expected, vector_type)
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this file's
+        except (OSError, ValueError) as error:
             yield parquet_file.Row(0, {}, f"the file cannot be read: {one_line(error)}")
 
     def _expected(self) -> Expected:
@@ -132,7 +132,7 @@ class RunFiles:
             return
         try:
             content = self._stored.read(name, report_file.MAX_BYTES)
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this file's
+        except (OSError, ValueError) as error:
             findings.problem("a file cannot be read", f"{name}: {one_line(error)}")
             return
         try:
@@ -167,7 +167,7 @@ class RunFiles:
                 sha256 = own[name]()
             except FileNotFoundError:
                 findings.problem("a file of the report is missing", name)
-            except Exception as error:  # noqa: BLE001 - as above
+            except OSError as error:
                 findings.problem("a file cannot be read", f"{name}: {one_line(error)}")
             else:
                 if sha256 != digests[name]:
@@ -282,7 +282,7 @@ class RunFiles:
                         yield number, _failure(line, self.run_id)
                     except ValueError as error:
                         findings.problem("a failure is broken", f"{name} in line {number:,}: {error}")
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this file's
+        except (OSError, ValueError) as error:
             findings.problem("a file cannot be read", f"{name}: {one_line(error)}")
 
     def _name(self, kind: str, hashes: set[bytes], keys: Callable[[], Iterator[bytes]], findings: Findings) -> None:
@@ -330,7 +330,7 @@ def _frames(stored: Stored, name: str) -> Iterator[record_file.Frame]:
     try:
         with stored.open(name) as file:
             yield from record_file.frames(io.BufferedReader(file, 2**20) if isinstance(file, io.RawIOBase) else file)
-    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this file's
+    except (OSError, ValueError) as error:
         yield record_file.Frame(0, problem=f"the file cannot be read: {one_line(error)}")
 
 

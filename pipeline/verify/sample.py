@@ -126,7 +126,7 @@ def _in_files(
     for key in sorted(records):
         try:
             image = read_image.read(ImageRef(key), billing_project)
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this image's
+        except (OSError, ValueError) as error:
             findings.note("an image of the sample cannot be read now", f"{keys.name(key)}: {one_line(error)}")
         else:
             yield key, image.ref.version.encode(), image.encoded

@@ -25,7 +25,7 @@ class Stored:
     """
 
     def __init__(self, output: str):
-        """Lists the files. Raises OSError, or an error of the filesystem's client, if that fails."""
+        """Lists the files. Raises OSError if that fails."""
         self.output = output
         listed = _local(output) if locations.is_local(output) else _remote(output)
         self.names = sorted(listed)
@@ -34,8 +34,7 @@ class Stored:
         """Opens a file for reading.
 
         Raises:
-          OSError: if it cannot be read, or is no regular file, which might never end. In cloud storage, the errors of
-            the filesystem's client.
+          OSError: if it cannot be read, or is no regular file, which might never end.
         """
         path = f"{self.output}/{name}"
         if locations.is_local(path) and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - names may be any bytes

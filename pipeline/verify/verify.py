@@ -122,7 +122,7 @@ def verify(
 
     Raises:
       ValueError: if there is no run, or the images of `inputs` cannot be listed.
-      OSError: if the output cannot be listed; in cloud storage, an error of the filesystem's client.
+      OSError: if the output cannot be listed.
     """
     from pipeline.verify.findings import Findings
 
@@ -162,7 +162,7 @@ def _verify_files(
 
     try:
         stored = Stored(output)
-    except Exception as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"--output {output!r} cannot be listed: {one_line(error)}") from error
     if not stored.names:
         raise ValueError(f"--output {output!r} has no run: expected a directory that runs wrote to")
@@ -246,7 +246,7 @@ def _columns(stored: Any, findings: "Findings") -> Mapping[str, tuple[str, int |
     with findings.check(f"{SCHEMA}: the features of a record") as check:
         try:
             columns = schema_file.columns(stored.read(SCHEMA, schema_file.MAX_BYTES))
-        except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this file's
+        except (OSError, ValueError) as error:
             findings.problem("the schema is broken", f"{SCHEMA}: {one_line(error)}")
             return schema_file.COLUMNS
         check.text = f"{SCHEMA}: {len(columns)} features of a record"

@@ -1,6 +1,8 @@
 """pipeline.check: what is refused before any worker starts, with everything left as it was."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +11,7 @@ from pipeline.report import run_report
 from pipeline.report.run_report import COUNTS, RunReport
 from tests.cloud_storage import clients_of, paging_server
 from tests.emulators import free_port
+from tests.running import ROOT
 from transforms import vector_files
 from transforms.models.spec import ModelFields
 from transforms.storage import files, gcs
@@ -139,6 +142,31 @@ def test_an_output_that_is_not_there_can_be_written(tmp_path, model):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ValueError, match=r"--output '.*/file/out' cannot be written: .*Not a directory"):
         check.check_output(configured(tmp_path / "file" / "out"), model)
+
+
+# Tries whether it may write until it is killed, in the middle of it.
+TRY = """
+import sys, tempfile
+from pathlib import Path
+from pipeline import check
+make = tempfile.TemporaryFile
+def made(*args, **kwargs):
+    file = make(*args, **kwargs)
+    print(list(Path(sys.argv[1]).iterdir()), flush=True)
+    input()
+tempfile.TemporaryFile = made
+check._check_writable("--output", sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_killed_leaves_nothing(tmp_path):
+    argv = [sys.executable, "-c", TRY, str(tmp_path)]
+    process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "[]\n"
+    process.kill()
+    process.communicate()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, model):

@@ -122,9 +122,8 @@ def test_steps_run_in_order_and_one_that_fails_stops_no_other():
 
 
 def test_a_step_that_hangs_is_left(monkeypatch):
-    monkeypatch.setattr(interruption, "_PATIENCE_SECONDS", 0.05)
     hanging = threading.Event()
-    interruption.store([hanging.wait])
+    interruption.store([hanging.wait], 0.05)
     hanging.set()
 
 
@@ -132,6 +131,12 @@ def test_a_step_that_hangs_is_left(monkeypatch):
 def test_the_command_to_go_on_with_a_named_run(named):
     argv = ["--input", "photos of 'mine'/*.jpg", *named]
     assert shlex.split(interruption.command_to_go_on(argv, "night")) == ["python", "run_pipeline.py", *argv]
+
+
+@pytest.mark.parametrize("switch", [["--no_resume"], ["--no_resume", "true"], ["--no_resume=True"]], ids=str)
+def test_the_command_to_go_on_does_not_begin_anew(switch):
+    line = interruption.command_to_go_on(["--input", "a", *switch, "--output=o"], "r")
+    assert shlex.split(line) == ["python", "run_pipeline.py", "--input", "a", "--output=o", "--run_id", "r"]
 
 
 def test_the_command_to_go_on_names_the_run():

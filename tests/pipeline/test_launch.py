@@ -4,12 +4,13 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
 
-from pipeline import check, graph, interruption, launch
+from pipeline import attempt, check, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
 from tests import data_generation as data
 from tests import onnx_models
@@ -274,3 +275,19 @@ def test_a_model_replaced_after_the_launch(start, photos, tmp_path, monkeypatch,
     assert done.code == FAILED and last.startswith("run_pipeline.py: the job failed: "), done.stderr
     assert "are not those that the launch found" in last and "launch a new run" in last
     assert not list((tmp_path / "out").glob("**/part-*"))
+
+
+@pytest.mark.slow
+def test_the_time_in_the_summary_is_that_until_its_last_line(start, photos, monkeypatch):
+    finish = attempt.Attempt.finish
+
+    def late(self):
+        time.sleep(1.5)  # what this stands for takes time: naming, publishing, a page
+        finish(self)
+
+    monkeypatch.setattr(attempt.Attempt, "finish", late)
+    began = time.monotonic()
+    done = start(photos)
+    waited = time.monotonic() - began
+    shown = float(re.search(r"(\S+) s in all", done.stdout)[1])
+    assert done.report["elapsed_seconds"] + 1.5 <= shown <= waited + 0.1  # it is rounded

@@ -223,7 +223,7 @@ def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[Stored | Excepti
     """
     try:
         opened = _opened(file, _RECORD)
-    except Exception as error:  # noqa: BLE001 - each storage client raises errors of its own
+    except (OSError, ValueError) as error:
         yield from (error for _ in rows)
         return
     first, read = 0, 0
@@ -261,7 +261,7 @@ def _stored(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[Stored 
             )
             for own, of_image, vector in zip(_identities(columns), facts, _matrix(columns[_VECTOR]), strict=True)
         ]
-    except Exception as error:  # noqa: BLE001 - each storage client raises errors of its own
+    except (OSError, ValueError) as error:
         return [error] * len(rows)
 
 

@@ -85,7 +85,7 @@ def _records(file: BinaryIO, offsets: Sequence[int]) -> Sequence[Stored | Except
             file.seek(offset)
             records.append(next(tfrecord.read(file, MAX_RECORD_BYTES), b""))
         return _decoded(records)
-    except Exception as error:  # noqa: BLE001 - each storage client raises errors of its own
+    except (OSError, ValueError) as error:
         if len(offsets) == 1:
             return [error]
         return [stored for offset in offsets for stored in _records(file, [offset])]

@@ -51,7 +51,7 @@ def local_path(handle: str, billing_project: str | None = None) -> Path:
         path = _fetch(handle, _download_from_url)
     elif locations.is_gcs(handle):
         path = _fetch(handle, functools.partial(_download_from_bucket, billing_project=billing_project))
-    elif (path := Path(handle).expanduser()).exists():
+    elif (path := Path(os.path.expanduser(handle))).exists():  # noqa: PTH111 - of an unknown user, it stays as it is
         path = _unpack(path) if path.is_file() and _is_archive(handle) else path
     elif _KAGGLE.fullmatch(handle):
         path = _fetch(handle, _download_from_kaggle)

@@ -1,4 +1,7 @@
-"""Files, local or in cloud storage, through Beam's filesystems: globs, versions, whole files, publishing by rename."""
+"""Files, local or in cloud storage, through Beam's filesystems: globs, versions, whole files, publishing by rename.
+
+What cannot be read or written is an OSError, wherever it lies: see `errors`.
+"""
 
 import contextlib
 import importlib.util
@@ -16,7 +19,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.one_line import one_line
-from transforms.storage import local, locations
+from transforms.storage import errors, local, locations
 
 # Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
 _CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
@@ -30,8 +33,9 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
       ValueError: see `check_location`.
     """
     check_location(pattern)
-    (result,) = FileSystems.match([pattern], [limit])
-    matching: list[FileMetadata] = result.metadata_list
+    with errors.of_clients(pattern):
+        (result,) = FileSystems.match([pattern], [limit])
+        matching: list[FileMetadata] = result.metadata_list
     return matching
 
 
@@ -87,20 +91,18 @@ def metadata(path: str) -> FileMetadata:
         status = local.status(path)
         return FileMetadata(path, status.st_size, status.st_mtime)
     check_location(path)
-    return FileSystems.get_filesystem(path).metadata(path)
+    with errors.of_clients(path):
+        try:
+            return FileSystems.get_filesystem(path).metadata(path)
+        except BeamIOError as error:
+            if error.exception_details is None:  # so some of Beam's filesystems say that there is no such path
+                raise FileNotFoundError(str(error)) from error
+            raise
 
 
 def described(path: str) -> tuple[str, int]:
-    """Returns the version and the size of one file.
-
-    Raises:
-      OSError: if there is none. If the request fails, the errors of the filesystem's client.
-    """
-    try:
-        of_file = metadata(path)
-    except BeamIOError as error:  # it has the filesystem's error in a dict, or no details if there is no such path
-        details = error.exception_details or {path: FileNotFoundError(str(error))}
-        raise next(iter(details.values())) from error
+    """Returns the version and the size of one file. Raises OSError."""
+    of_file = metadata(path)
     return version(of_file), of_file.size_in_bytes
 
 
@@ -147,10 +149,22 @@ def is_unfinished(name: str, suffix: str) -> bool:
     return re.fullmatch(rf"\..*{re.escape(suffix)}\.[0-9a-f]{{32}}", name, re.DOTALL) is not None
 
 
+def hidden(directory: str) -> list[str]:
+    """Returns the paths of the files in a directory, not below it, whose names begin with a dot. Raises OSError."""
+    if not locations.is_local(directory):
+        return [each.path for each in match(f"{directory}/.*")]
+    try:
+        return [entry.path for entry in os.scandir(directory) if entry.name.startswith(".") and entry.is_file()]
+    except FileNotFoundError:
+        return []
+
+
 def create(path: str) -> BinaryIO:
     """Opens a file for writing, without compression whatever its name. Raises OSError; ValueError: `check_location`."""
     check_location(path)
-    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    with errors.of_clients(path):
+        file: BinaryIO = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file if locations.is_local(path) else errors.writer(file, path)
 
 
 def open_stored(path: str) -> BinaryIO:
@@ -164,15 +178,20 @@ def open_stored(path: str) -> BinaryIO:
     if locations.is_local(path):
         return local.open_regular(path)
     check_location(path)
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    with errors.of_clients(path):
+        return errors.reader(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED), path)
 
 
 def publish(part: str, path: str) -> None:
-    """Renames a complete file to its final name. Repeating this, as a retried bundle does, changes nothing."""
+    """Renames a complete file to its final name. Repeating this, as a retried bundle does, changes nothing.
+
+    Raises OSError.
+    """
     try:
-        FileSystems.rename([part], [path])
-    except BeamIOError:
-        if FileSystems.exists(part) or not FileSystems.exists(path):
+        with errors.of_clients(path):
+            FileSystems.rename([part], [path])
+    except FileNotFoundError:
+        if _exists(part) or not _exists(path):
             raise
 
 
@@ -185,10 +204,16 @@ def name(part: str, path: str) -> None:
         if locations.is_local(path):
             _link(part, path)
         else:
-            FileSystems.copy([part], [path])
-    except (BeamIOError, FileNotFoundError):
-        if FileSystems.exists(part) or not FileSystems.exists(path):
+            with errors.of_clients(path):
+                FileSystems.copy([part], [path])
+    except FileNotFoundError:
+        if _exists(part) or not _exists(path):
             raise
+
+
+def _exists(path: str) -> bool:
+    with errors.of_clients(path):
+        return bool(FileSystems.exists(path))
 
 
 def _link(part: str, path: str) -> None:
@@ -211,7 +236,7 @@ def remove(directory: str) -> None:
     """
     try:
         _delete(directory if locations.is_local(directory) else f"{directory}/", directory)
-    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own
+    except OSError as error:
         logging.getLogger(__name__).warning("%s could not be deleted: %s", directory, one_line(error))
 
 
@@ -231,10 +256,11 @@ def _delete(pattern: str, path: str) -> None:
         _delete_local(path)  # Beam would take brackets in the path for wildcards
         return
     try:
-        FileSystems.delete([pattern])
-    except BeamIOError as error:
-        if FileSystems.exists(path):
-            raise OSError(f"{path} cannot be deleted: {one_line(error)}") from error
+        with errors.of_clients(path):
+            FileSystems.delete([pattern])
+    except (FileNotFoundError, PermissionError) as error:  # who may not look at a bucket is forbidden what is not there
+        if _exists(path):
+            raise errors.Forbidden(f"{path} cannot be deleted: {one_line(error)}") from error
 
 
 def _delete_local(path: str) -> None:

@@ -1,6 +1,7 @@
 """Objects in Cloud Storage, by google-cloud-storage: one client per process, one request per object. No Beam.
 
-An object is read in the generation that was listed. If that generation is gone, reading raises an error.
+An object is read in the generation that was listed. If that generation is gone, reading raises an error. A request that
+fails raises a StorageError of `errors`.
 """
 
 import contextlib
@@ -12,13 +13,14 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import requests.adapters
-from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.api_core.page_iterator import HTTPIterator
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
+from transforms.storage import errors
+from transforms.storage.errors import NotFound, PreconditionFailed
 from transforms.storage.locations import GCS_SCHEME
 
 # Seconds to connect, and to wait for the next bytes. The client's default is 60 s, with which two lost replies would
@@ -79,7 +81,7 @@ def blobs(
       page_size: objects per request.
       max_results: objects in all.
     """
-    return client().list_blobs(
+    listing = client().list_blobs(
         bucket,
         prefix=prefix or None,
         start_offset=start or None,
@@ -90,17 +92,21 @@ def blobs(
         timeout=TIMEOUT,
         retry=RETRY,
     )
+    listing.api_request = errors.of_clients(f"{GCS_SCHEME}{bucket.name}/{prefix}")(listing.api_request)
+    return listing
 
 
 def describe(path: str, billing_project: str | None) -> Stored:
     """Returns the metadata of an object, by one request.
 
     Raises:
-      FileNotFoundError: if there is no such object. If the request fails, the client's own errors.
+      FileNotFoundError: if there is no such object.
+      StorageError: if the request fails.
     """
     blob = _blob(path, None, billing_project)
     try:
-        blob.reload(timeout=TIMEOUT, retry=RETRY)
+        with errors.of_clients(path):
+            blob.reload(timeout=TIMEOUT, retry=RETRY)
     except NotFound as error:
         raise _not_found(path, None) from error
     return stored(blob)
@@ -117,14 +123,14 @@ def read(path: str, generation: str, billing_project: str | None, limit: int = s
     If the server sends more than `limit` bytes, these are the first `limit`.
 
     Raises:
-      FileNotFoundError: if there is no such object in this generation. If it cannot be read, the client's own errors.
+      FileNotFoundError: if there is no such object in this generation.
+      StorageError: if it cannot be read.
     """
     blob = _blob(path, generation, billing_project)
     content = _Limited(limit)
     try:
-        blob.download_to_file(content, raw_download=True, timeout=TIMEOUT, retry=RETRY)
-    except _LimitReached:
-        pass
+        with errors.of_clients(path), contextlib.suppress(_LimitReached):
+            blob.download_to_file(content, raw_download=True, timeout=TIMEOUT, retry=RETRY)
     except NotFound as error:
         raise _not_found(path, generation) from error
     return content.getvalue()
@@ -153,11 +159,13 @@ def open_stored(path: str, generation: str, billing_project: str | None) -> Iter
     """Yields an object to be read from front to end, as stored.
 
     Raises:
-      FileNotFoundError: if the object is gone when the block reads it. If it cannot be read, the client's own errors.
+      FileNotFoundError: if the object is gone when the block reads it.
+      StorageError: if it cannot be read.
     """
     blob = _blob(path, generation, billing_project)
+    stream = blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY)
     try:
-        with blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY) as file:
+        with errors.reader(stream, path) as file:
             yield file
     except NotFound as error:
         raise _not_found(path, generation) from error
@@ -172,29 +180,36 @@ def write(path: str, content: bytes, *, if_generation_match: int) -> str:
       if_generation_match: the generation that it must have; 0 if it must not exist.
 
     Raises:
-      PreconditionFailed: if it has another generation. If the request fails, the client's own errors.
+      PreconditionFailed: if it has another generation.
+      StorageError: if the request fails.
     """
     blob = _blob(path, None, None)
-    blob.upload_from_string(content, if_generation_match=if_generation_match, timeout=TIMEOUT, retry=RETRY)
+    with errors.of_clients(path):
+        blob.upload_from_string(content, if_generation_match=if_generation_match, timeout=TIMEOUT, retry=RETRY)
     return str(blob.generation)
 
 
 def remove(path: str, generation: str) -> None:
-    """Removes an object if it has this generation; another one stays. If the request fails, the client's own errors."""
-    with contextlib.suppress(NotFound, PreconditionFailed):
+    """Removes an object if it has this generation; another one stays. Raises StorageError if the request fails."""
+    with contextlib.suppress(NotFound, PreconditionFailed), errors.of_clients(path):
         _blob(path, None, None).delete(if_generation_match=int(generation), timeout=TIMEOUT, retry=RETRY)
 
 
 @functools.cache
 def client() -> storage.Client:
-    """Returns the client that all threads of this process share. Without credentials it reads public buckets only."""
+    """Returns the client that all threads of this process share. Without credentials it reads public buckets only.
+
+    Raises:
+      StorageError: if the credentials are broken.
+    """
     # Otherwise the client requests the metadata of each bucket once, for traces. That needs a further permission, and
     # is not billed to `billing_project`.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-    try:
-        process_client = storage.Client(project=None)  # no request here is for a project
-    except DefaultCredentialsError:
-        process_client = storage.Client.create_anonymous_client()
+    with errors.of_clients("credentials"):
+        try:
+            process_client = storage.Client(project=None)  # no request here is for a project
+        except DefaultCredentialsError:
+            process_client = storage.Client.create_anonymous_client()
     # By default a session keeps 10 connections, and closes any further one after each request.
     adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONCURRENCY_MAX)
     for scheme in ("https://", "http://"):

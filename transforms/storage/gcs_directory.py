@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
-from transforms.storage import complete, gcs
+from transforms.storage import complete, errors, gcs
+from transforms.storage.locations import GCS_SCHEME
 
 # Bytes of a large file per request. A request that fails is sent again as a whole.
 _CHUNK_BYTES = 16 * 2**20
@@ -17,7 +17,8 @@ def below(path: str, billing_project: str | None) -> list[storage.Blob]:
     """Returns the object at a path and all objects below it, without those that consoles make for directories.
 
     Raises:
-      ValueError: if the path has no bucket. If it cannot be listed, the client's own errors.
+      ValueError: if the path has no bucket.
+      StorageError: if it cannot be listed.
     """
     prefix = _prefix(path)
     blobs = gcs.blobs(gcs.bucket(path, billing_project), prefix, "items(name,generation,size),nextPageToken")
@@ -32,7 +33,8 @@ def download(blobs: Sequence[storage.Blob], path: str, directory: Path) -> None:
     """Copies objects that `below` returned for `path` into a local directory, each in the generation that was listed.
 
     Raises:
-      ValueError: if a name leads out of the directory. If an object cannot be read, the client's own errors.
+      ValueError: if a name leads out of the directory.
+      StorageError: if an object cannot be read.
     """
     prefix = _prefix(path)
     for blob in blobs:
@@ -43,7 +45,8 @@ def download(blobs: Sequence[storage.Blob], path: str, directory: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         # A new Blob, because a listed one may carry a download link without a generation.
         listed_generation = blob.bucket.blob(blob.name, generation=blob.generation)
-        listed_generation.download_to_filename(str(file), timeout=gcs.TIMEOUT, retry=gcs.RETRY)
+        with errors.of_clients(f"{GCS_SCHEME}{blob.bucket.name}/{blob.name}"):
+            listed_generation.download_to_filename(str(file), timeout=gcs.TIMEOUT, retry=gcs.RETRY)
 
 
 def upload(
@@ -69,8 +72,8 @@ def upload(
       named, overwrite, entries: see complete.check_entries.
 
     Raises:
-      complete.Occupied: if an existing directory may not be replaced. If an object cannot be written, the client's own
-        errors.
+      complete.Occupied: if an existing directory may not be replaced.
+      StorageError: if an object cannot be written.
     """
     bucket, prefix = gcs.bucket(path, billing_project), _prefix(path)
     present = {blob.name[len(prefix) :].lstrip("/"): blob for blob in below(path, billing_project)}
@@ -84,10 +87,11 @@ def upload(
             for stale in present.keys() - contents.keys():
                 _delete(bucket, present[stale].name)
         blob, content = bucket.blob(f"{prefix}/{name}".lstrip("/"), chunk_size=_CHUNK_BYTES), contents[name]
-        if isinstance(content, Path):
-            blob.upload_from_filename(str(content), timeout=gcs.TIMEOUT, retry=gcs.RETRY)
-        else:
-            blob.upload_from_string(content, timeout=gcs.TIMEOUT, retry=gcs.RETRY)
+        with errors.of_clients(f"{path}/{name}"):
+            if isinstance(content, Path):
+                blob.upload_from_filename(str(content), timeout=gcs.TIMEOUT, retry=gcs.RETRY)
+            else:
+                blob.upload_from_string(content, timeout=gcs.TIMEOUT, retry=gcs.RETRY)
 
 
 def _prefix(path: str) -> str:
@@ -95,5 +99,6 @@ def _prefix(path: str) -> str:
 
 
 def _delete(bucket: storage.Bucket, name: str) -> None:
-    with contextlib.suppress(NotFound):  # if the first request's reply was lost, the retry does not find the object
+    # If the first request's reply was lost, the retry does not find the object.
+    with contextlib.suppress(errors.NotFound), errors.of_clients(f"{GCS_SCHEME}{bucket.name}/{name}"):
         bucket.blob(name).delete(timeout=gcs.TIMEOUT, retry=gcs.RETRY)

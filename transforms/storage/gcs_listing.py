@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from google.api_core.exceptions import Forbidden
-
 from transforms.storage import files, gcs, locations, name_ranges
 
 # Ranges of names per pattern. With a million names, each has about 16 pages.
@@ -44,7 +42,8 @@ def ranges(pattern: str, billing_project: str | None) -> list[Range]:
     A pattern with brackets that is the name of an object means this object.
 
     Raises:
-      ValueError: if the pattern has no bucket. If it cannot be listed, the client's own errors.
+      ValueError: if the pattern has no bucket.
+      StorageError: if it cannot be listed.
     """
     bucket = gcs.bucket(pattern, billing_project)
     if _is_object(pattern, billing_project):
@@ -70,7 +69,8 @@ def match(pattern: str, billing_project: str | None) -> Iterator[Listed]:
     The empty objects that consoles make for directories, whose names end in a slash, are left out.
 
     Raises:
-      ValueError: if the pattern has no bucket. If it cannot be listed, the client's own errors.
+      ValueError: if the pattern has no bucket.
+      StorageError: if it cannot be listed.
     """
     whole = _of_object(pattern) if _is_object(pattern, billing_project) else Range(pattern, "", "")
     return match_range(whole, billing_project)
@@ -97,8 +97,8 @@ def check_brackets(pattern: str, billing_project: str | None) -> None:
     Each worker, and each later run that looks for its own images, would have to ask for it again.
 
     Raises:
-      ValueError: if there is such a directory, with a pattern that means it. If it cannot be listed, the client's own
-        errors.
+      ValueError: if there is such a directory, with a pattern that means it.
+      StorageError: if it cannot be listed.
     """
     bucket, (*directories, last) = gcs.bucket(pattern, billing_project), gcs.split(pattern)[1].split("/")
     for number, directory in enumerate(directories):
@@ -127,7 +127,7 @@ def _is_object(pattern: str, billing_project: str | None) -> bool:
         return False
     try:
         gcs.describe(pattern, billing_project)
-    except (FileNotFoundError, Forbidden):  # who may list may not always read
+    except (FileNotFoundError, PermissionError):  # who may list may not always read
         return False
     return True
 

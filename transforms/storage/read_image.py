@@ -35,7 +35,7 @@ def read_or_failure(ref: ImageRef, billing_project: str | None = None) -> Encode
     """Reads one file, or returns why it cannot be read."""
     try:
         return read(ref, billing_project)
-    except Exception as error:  # noqa: BLE001 - each storage client has errors of its own, all of them this object's
+    except (OSError, ValueError, MemoryError) as error:
         return failure(ref, error)
 
 

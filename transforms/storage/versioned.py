@@ -22,8 +22,8 @@ def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
     """Returns a ref with version, size and, if the filesystem keeps one, checksum. A ref with a version is unchanged.
 
     Raises:
-      OSError: if there is no such file.
-      ValueError: if the path is invalid. If the request fails, the errors of the filesystem's client.
+      OSError: if there is no such file, or the request fails.
+      ValueError: if the path is invalid.
     """
     if ref.version:
         return ref
@@ -44,7 +44,8 @@ def read(ref: ImageRef, billing_project: str | None, max_bytes: int) -> tuple[by
       max_bytes: if the size is unknown, this many are read at most, and one more.
 
     Raises:
-      ChangedSinceListed: if they no longer exist. If they cannot be read, the errors of the filesystem's client.
+      ChangedSinceListed: if they no longer exist.
+      OSError: if they cannot be read.
     """
     path = keys.uri(ref.key)
     # A file may have more bytes than its listed size: it grows, or its size means nothing, as in /proc.
@@ -78,8 +79,8 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
     A local file ends at its listed size, because a file that grows may have no end.
 
     Raises:
-      ChangedSinceListed: if it has changed since it was listed. If it cannot be read, the errors of the filesystem's
-        client.
+      ChangedSinceListed: if it has changed since it was listed.
+      OSError: if it cannot be read.
     """
     path = keys.uri(ref.key)
     try:

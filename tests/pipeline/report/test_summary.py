@@ -50,7 +50,7 @@ def test_summary_shows_counts_speed_limit_model_failures_and_places(model, flags
     text = summary(report, configured(*flags))
     for expected in (
         "20 images listed = 7 embedded + 3 failed + 4 reused + 3 duplicate + 3 skipped",
-        "2.0 images/s, 3.5 s in all\n  limit     embed-bound: 75% of",
+        "2.0 images/s, 3.5 s until all was written\n  limit     embed-bound: 75% of",
         f"efficientnet_lite0, 1280 dimensions from 224x224 pixels, digest {model.digest}\n",
         "2 × CorruptImage in the stage decode",
         "1 × OSError in the stage read",
@@ -58,6 +58,11 @@ def test_summary_shows_counts_speed_limit_model_failures_and_places(model, flags
     ):
         assert expected in text
     assert not [other for other in others if other in text]
+
+
+def test_the_time_that_the_user_waited(model):
+    text = summary(compose(model), configured(), 7.0)
+    assert "1.0 images/s, 7.0 s in all\n" in text  # seven images, of the report's 3.5 seconds
 
 
 def test_a_page_that_the_run_did_not_write_is_not_named(model):

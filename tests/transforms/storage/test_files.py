@@ -204,3 +204,11 @@ def test_brackets_in_a_name_that_exists_are_part_of_it(tmp_path):
     (tmp_path / "[a]" / "b[1].jpg").touch()
     assert files.literal_prefix(f"{tmp_path}/[a]/b[1].jpg") == f"{tmp_path}/[a]/b[1].jpg"
     assert files.takes_in("gs://b/[a]/*", "gs://b/a/1") is True
+
+
+def test_hidden_files(tmp_path):
+    for name in (".a", "b", ".c/.d", "e/.f"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert files.hidden(str(tmp_path)) == [str(tmp_path / ".a")]
+    assert files.hidden(str(tmp_path / "not there")) == []

@@ -7,13 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import google.auth
 import pytest
-from google.api_core.exceptions import Forbidden, RetryError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 
 from tests.cloud_storage import clients_of
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage import gcs, versioned
+from transforms.storage.errors import Forbidden, StorageError
 
 
 def upload(name, content):
@@ -165,7 +165,7 @@ def test_a_reply_that_never_comes_is_given_up(server, monkeypatch, request_of):
     monkeypatch.setattr(gcs, "TIMEOUT", (0.3, 0.3))
     monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_timeout(2))
     server.delay = 1
-    with pytest.raises(RetryError, match="Timeout of 2.0s exceeded"):
+    with pytest.raises(StorageError, match="Timeout of 2.0s exceeded"):
         request_of("gs://photos/a.jpg", stored.generation)
     assert len(server.requests) >= 2
 

@@ -1,9 +1,9 @@
 """transforms.storage.gcs_directory: a directory in a bucket is whole, or has no marker."""
 
 import pytest
-from google.api_core.exceptions import Forbidden, RetryError
 
 from transforms.storage import complete, gcs, gcs_directory
+from transforms.storage.errors import Forbidden, StorageError
 
 ENTRIES = ("marker", "deep", "note")
 
@@ -66,7 +66,7 @@ def test_a_reply_that_never_comes_is_given_up(server, tmp_path, monkeypatch, wor
     if work == "upload":
         monkeypatch.setattr(gcs_directory, "below", lambda path, billing_project: [])
     server.delay = 1
-    with pytest.raises(RetryError, match="Timeout of 1.0s exceeded"):
+    with pytest.raises(StorageError, match="Timeout of 1.0s exceeded"):
         if work == "below":
             gcs_directory.below("gs://photos/m", None)
         elif work == "download":

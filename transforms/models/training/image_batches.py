@@ -57,11 +57,9 @@ class ImageBatches:
         """Returns the pixels of an image, uint8 (height, width, 3). A bad image gives None and an entry in `bad`."""
         try:
             return decoding.decode(self._read(key), image_size, self._preprocessing.resizing).pixels
-        except MemoryError:
-            raise  # no image's fault: to leave out images at random would train another classifier
-        # Each storage client has its own errors. Each concerns this image only, which is counted and left out, and
-        # `check` fails if it leaves a class without images.
-        except Exception as error:  # noqa: BLE001
+        # Each of these concerns this image only, which is counted and left out, and `check` fails if it leaves a class
+        # without images. Too little memory is no image's fault.
+        except (OSError, ValueError) as error:
             self.bad[key] = type(error).__name__
             return None
 

@@ -1,0 +1,37 @@
+"""The account of this process: a home and a name, also for a user id that the system's list of users lacks.
+
+Containers start processes under such ids. Libraries ask for the home when they are imported, and then raise errors of
+their own: OpenVINO, Beam for the name of a Dataflow job, the clients of model hubs.
+"""
+
+import getpass
+import os
+import tempfile
+from pathlib import Path
+
+from transforms.storage import private
+
+# The names that Python's getpass looks for.
+_NAMES = "LOGNAME", "USER", "LNAME", "USERNAME"
+
+
+def complete() -> None:
+    """Sets HOME and USER where nothing tells them, for this process and those that it starts.
+
+    HOME is then a directory of this user in the system's temporary directory, which later runs find again. If another
+    user has taken its name, it is a new one.
+    """
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.home() raises an error
+        os.environ["HOME"] = str(_home())
+    if not any(map(os.environ.get, _NAMES)):
+        try:
+            getpass.getuser()
+        except (KeyError, OSError):  # the latter from Python 3.13 on
+            os.environ["USER"] = f"user{os.geteuid()}"
+
+
+def _home() -> Path:
+    try:
+        return private.make(Path(tempfile.gettempdir(), f"beam-image-embeddings-{os.geteuid()}"), "TMPDIR")
+    except (private.NotPrivate, OSError):
+        return Path(tempfile.mkdtemp(prefix="beam-image-embeddings-"))

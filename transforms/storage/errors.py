@@ -1,0 +1,148 @@
+"""Errors of storage: whatever a client of a store raises leaves this package as one error of this project. No Beam.
+
+Each store's client has errors of its own, of several families that have no base in common. All that come out of a
+request are a StorageError, which is an OSError. So whoever reads or writes files catches OSError, wherever they lie.
+"""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, cast
+
+from transforms.one_line import one_line
+
+# Bytes that a reader takes from a client's file at once.
+_BUFFER_BYTES = 2**18
+
+# These mean the same for any file, and stay as they are: the errors of the operating system, and values refused.
+_PLAIN = (OSError, ValueError, MemoryError)
+
+
+class StorageError(OSError):
+    """A request to a store that failed, after the retries of its client. The message names the file."""
+
+
+class NotFound(StorageError, FileNotFoundError):
+    """The store has no such object, or no such bucket."""
+
+
+class Forbidden(StorageError, PermissionError):
+    """The store refuses the request."""
+
+
+class PreconditionFailed(StorageError):
+    """The object is not in the state that the request asks for."""
+
+
+_BY_STATUS = {401: Forbidden, 403: Forbidden, 404: NotFound, 412: PreconditionFailed}
+
+
+@contextlib.contextmanager
+def of_clients(path: str) -> Iterator[None]:
+    """Raises what a client raises in the block, or in the function that it decorates, as an error of this project.
+
+    Args:
+      path: of the file or directory that is asked for, for the message.
+
+    Raises:
+      StorageError: in place of a client's own error. Errors of the operating system, ValueError and MemoryError stay.
+    """
+    try:
+        yield
+    except Exception as error:
+        raised = _of(path, error)
+        if raised is error:
+            raise
+        raise raised from error
+
+
+def reader(file: BinaryIO, path: str) -> BinaryIO:
+    """Returns a file of a client, open for reading, whose methods raise errors of this project."""
+    return io.BufferedReader(_Reader(file, path), _BUFFER_BYTES)
+
+
+def writer(file: BinaryIO, path: str) -> BinaryIO:
+    """Returns a file of a client, open for writing, whose methods raise errors of this project."""
+    return cast(BinaryIO, _Writer(file, path))
+
+
+class _File(io.RawIOBase):
+    def __init__(self, file: BinaryIO, path: str):
+        self._file = file
+        self._path = path
+
+    def _call(self, method: Callable[..., Any], *args: Any) -> Any:
+        with of_clients(self._path):
+            return method(*args)
+
+    def tell(self) -> int:
+        return cast(int, self._call(self._file.tell))
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                self._call(self._file.close)
+            finally:
+                super().close()
+
+
+class _Reader(_File):
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return cast(int, self._call(self._file.seek, offset, whence))
+
+    def readall(self) -> bytes:
+        return cast(bytes, self._call(self._file.read) or b"")
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._call(self._file.read, len(buffer)) or b""
+        buffer[: len(content)] = content
+        return len(content)
+
+
+class _Writer(_File):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._call(self._file.write, content)
+        return len(content)
+
+
+def _of(path: str, error: Exception) -> Exception:
+    cause = _wrapped(error)
+    is_plain = isinstance(cause, _PLAIN) and type(cause).__module__ == "builtins"
+    if isinstance(cause, Exception) and (is_plain or isinstance(cause, StorageError)):
+        return cause
+    kind = _BY_STATUS.get(_status(cause), StorageError)
+    return kind(f"{path}: {_text(cause, error)}")
+
+
+def _text(cause: object, error: Exception) -> str:
+    """Returns the message of an error. Where an upload is refused, the client's own shows a tuple."""
+    response = getattr(cause, "response", None)
+    if isinstance(cause, Exception) and len(cause.args) > 1 and getattr(response, "reason", None):
+        return f"{_status(cause)} {response.reason}"  # type: ignore[union-attr]
+    return one_line(error)
+
+
+def _wrapped(error: Exception) -> object:
+    """Returns the error, or the HTTP status, that a BeamIOError wraps; any other error as it is."""
+    details = getattr(error, "exception_details", None)
+    wrapped = next(iter(details.values()), error) if isinstance(details, dict) else error
+    return _wrapped(wrapped) if isinstance(wrapped, Exception) and wrapped is not error else wrapped
+
+
+def _status(cause: object) -> int:
+    """Returns the HTTP status of an error of a client; 0 if it has none. Google's RetryError has it in its `cause`."""
+    cause = getattr(cause, "cause", None) or cause
+    places = cause, getattr(cause, "response", None)
+    for status in (cause, *(getattr(place, name, None) for place in places for name in ("code", "status_code"))):
+        if isinstance(status, int):
+            return int(status)
+    return 0
