@@ -16,11 +16,12 @@ from pipeline.ledger import ReadLedger, ReadRetryable
 from pipeline.name_files import NameFiles
 from pipeline.only_new import NewOutput, OnlyNew
 from pipeline.options import EmbedConfig
+from pipeline.prune import Prune, Pruned
 from pipeline.report.recall import SampleVectors
 from pipeline.report.write_report import ComposeReport, WriteReport
 from pipeline.resume import ReadUnfinished, ResumeShards
 from transforms import failures as failure_files
-from transforms import keys, table_name, write_tfrecord, write_vectors
+from transforms import table_name, write_tfrecord, write_vectors
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.decode_in_processes import DecodeInProcesses
@@ -35,7 +36,7 @@ from transforms.read import DigestImages, ListMembers, ReadImages
 from transforms.records import DecodedBlock, Embedding, EncodedBlock, Failure, ImageRef, Known
 from transforms.shards import WriteParts
 from transforms.stage import StageOutput, WriteOutput
-from transforms.storage import files, locations
+from transforms.storage import locations
 from transforms.write_bigquery import RunColumns, WriteBigQuery
 
 if TYPE_CHECKING:
@@ -101,24 +102,23 @@ def build(
     if resumed:
         vectors.append((RESUMED, resumed.embeddings))
     failures = tuple(stage.failures for stage in stages) | "Failures" >> GatherFailures()
-    gone = (
-        new.gone | "WithinInput" >> beam.Filter(_within, config.inputs) if new and new.gone and config.prune else None
-    )
+    pruned = _prune(listed, new, config) if new and config.prune else None
 
     written = _write_parts(vectors, failures, config, model, attempt)
     report = root | "ComposeReport" >> ComposeReport(
         config,
         model,
-        counted=_accounts(listed, new, encoded, vectors, failures, gone),
+        counted=_accounts(listed, new, encoded, vectors, failures, pruned),
         failures=failures,
         written=[(name, output.shards) for name, output in written.items()] if config.output else [],
         seconds=[output.seconds for output in (*stages, *written.values())],
         origins=resumed.origins if resumed else None,
         has_many_processes=share_model_across_processes,
+        hidden=pruned.hidden if pruned else None,
         sample=embedded.main | "SampleVectors" >> SampleVectors() if config.vector_type == "float16" else None,
     )
     if publication:
-        loads = _load_rows(vectors, failures, gone, config, model, publication)
+        loads = _load_rows(vectors, failures, pruned.gone if pruned else None, config, model, publication)
         report |= "Publish" >> warehouse.publish.PublishRows(publication, loads, attempt.check_claim)
     if config.output:
         of_vectors = [written[output_format].shards for output_format in config.output_formats]
@@ -156,6 +156,13 @@ def _only_new(
         reprocess=config.reprocess,
         in_packs=in_packs,
     )
+
+
+def _prune(listed: StageOutput[ImageRef], new: NewOutput, config: EmbedConfig) -> Pruned | None:
+    if not new.known or not new.unlisted:
+        return None
+    inputs = {"known": new.known, "unlisted": new.unlisted, "failures": listed.failures}
+    return inputs | "Prune" >> Prune(config.inputs)
 
 
 def _read(config: EmbedConfig, done: beam.PCollection[tuple[bytes, int]] | None = None) -> ReadImages:
@@ -211,7 +218,7 @@ def _embed(
 ) -> StageOutput[Embedding]:
     own_stage = bool(accelerator) and config.runs_on.separate_gpu_stage
     embedded = blocks | "EmbedImages" >> EmbedImages(
-        model, config.batch_size, share_model_across_processes, accelerator, own_stage
+        model, config.batch_size, share_model_across_processes, accelerator, own_stage, config.vector_type
     )
     if own_stage:  # so that workers without a GPU write the vectors
         embedded = embedded._replace(main=embedded.main | "FromAccelerator" >> beam.Reshuffle())
@@ -233,7 +240,7 @@ def _accounts(
     encoded: StageOutput[EncodedBlock] | None,
     vectors: Named,
     failures: beam.PCollection[Failure],
-    gone: beam.PCollection[Known] | None,
+    pruned: Pruned | None,
 ) -> Named:
     """Returns the collections that the report counts, by their names in it. A name may occur several times."""
     # Reading a shard lists its images. A shard that cannot be read counts as listed too, by its failure.
@@ -245,8 +252,8 @@ def _accounts(
     counted += [*((name, collection) for name, collection in vectors if name != RESUMED), ("failed", failures)]
     if new and new.skipped:
         counted.append(("skipped", new.skipped))
-    if gone:
-        counted.append(("pruned", gone))
+    if pruned:
+        counted += [("pruned", pruned.gone), ("untold", pruned.untold), ("prunable", pruned.rows)]
     return counted
 
 
@@ -315,7 +322,3 @@ def _load_rows(
     if gone:
         loads.append((gone,) | "LoadGone" >> WriteBigQuery("gone", staging.gone, temp_location, run))
     return loads
-
-
-def _within(known: Known, patterns: tuple[str, ...]) -> bool:
-    return any(files.takes_in(pattern, keys.uri(known.key)) for pattern in patterns)

@@ -105,7 +105,12 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             publication, claim_state = None, claim.look(attempt, terminal.screen.write)
             if temp_location and config.output_table:
                 publication = warehouse.publish.prepare(
-                    config.output_table, config.run_id, model.digest, temp_location, config.make_latest
+                    config.output_table,
+                    config.run_id,
+                    model.digest,
+                    temp_location,
+                    config.make_latest,
+                    config.max_pruned,
                 )
             attempt, holder = _begin(attempt, config, model, claim_state, terminal)
     except (ValueError, OSError) as error:

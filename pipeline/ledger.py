@@ -23,7 +23,7 @@ from transforms.storage import files
 _ROWS_PER_PART = 50_000
 
 _KNOWN = """
-SELECT key, version, sha256, size, crc32c, UNIX_MICROS(embedded_at) AS written_at
+SELECT key, version, sha256, size, crc32c, UNIX_MICROS(embedded_at) AS written_at, IFNULL(shard = '', FALSE) AS is_file
 FROM `{table}` WHERE model_digest = @digest AND run_id != @run_id
 """
 _LATEST_FAILURES = """
@@ -156,6 +156,7 @@ def known(identity: Identity, path: str, place: int, written_at: float, attempt:
         shard=path,
         offset=place,
         attempt=attempt,
+        is_file=identity.is_file,
     )
 
 
@@ -175,6 +176,7 @@ def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
             size=row["size"],
             crc32c=row["crc32c"],
             written_at=row["written_at"] / 1e6,
+            is_file=row["is_file"],
         )
 
 

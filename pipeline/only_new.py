@@ -23,7 +23,8 @@ class NewOutput(NamedTuple):
     Attributes:
       to_embed: refs of images to read, decode and embed.
       skipped: refs of images whose record is up to date; None if no earlier run may have one.
-      gone: the Known of every key that the listing no longer has; None likewise.
+      known: the Known of every key that earlier runs have; None likewise.
+      unlisted: those of them whose key the listing does not have; None likewise.
       reused: embeddings of images whose bytes an earlier run embedded.
       copies: images that get the vector of another image in `to_embed`.
       resumed: vectors of unfinished attempts at this run; None if there is no such attempt.
@@ -33,7 +34,8 @@ class NewOutput(NamedTuple):
 
     to_embed: beam.PCollection[ImageRef]
     skipped: beam.PCollection[ImageRef] | None
-    gone: beam.PCollection[Known] | None
+    known: beam.PCollection[Known] | None
+    unlisted: beam.PCollection[Known] | None
     reused: beam.PCollection[Embedding]
     copies: beam.PCollection[Copy]
     resumed: Resumed | None
@@ -86,7 +88,8 @@ class OnlyNew(Stage):
         return NewOutput(
             to_embed=copies.to_embed,
             skipped=listed.skipped if listed else None,
-            gone=listed.gone if listed else None,
+            known=of_runs if self.ledger else None,
+            unlisted=listed.unlisted if listed and self.ledger else None,
             reused=reused.main,
             copies=copies.copies,
             resumed=resumed,

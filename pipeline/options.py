@@ -64,6 +64,7 @@ class EmbedConfig:
     reprocess: bool
     retry_failed: bool
     prune: bool
+    max_pruned: float
     make_latest: bool
     batch_size: int
     precision: str
@@ -138,6 +139,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         reprocess=args.reprocess or (args.overwrite and bool(args.output_table)),
         retry_failed=args.retry_failed,
         prune=args.prune,
+        max_pruned=args.max_pruned,
         make_latest=args.make_latest,
         batch_size=args.batch_size or presets.batch_size(args.preset),
         precision=args.precision,

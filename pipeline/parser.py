@@ -253,7 +253,16 @@ def _add_only_new(group: argparse._ActionsContainer) -> None:
     flags.add_switch(
         group,
         "--prune",
-        "remove this model's rows from --output_table for images that --input matches and that no longer exist",
+        "remove this model's rows from --output_table for images that --input matches and that no longer exist. Rows "
+        "stay below a place that could not be listed",
+    )
+    group.add_argument(
+        "--max_pruned",
+        type=_rate,
+        default=0.5,
+        metavar="RATE",
+        help="publish nothing and end with exit code 1 if --prune would remove more than this fraction of the rows of "
+        "images that --input matches, as after a bucket or disk that is empty by mistake (default: %(default)s)",
     )
 
 

@@ -133,7 +133,7 @@ def _stored(group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterator[tuple[R
     for encoded in same_key["members"]:
         member = of_bytes(Member, encoded)
         if entry := first_current(member.ref, unfinished):
-            yield Reuse(member.ref, entry), (member.shard, member.number)
+            yield Reuse(member.ref, entry), (member.ref.in_shard, member.number)
 
 
 def _member_by_key(member: Member) -> tuple[bytes, bytes]:

@@ -153,7 +153,8 @@ class CopyVectors(Stage):
 
 def of_copy(embedding: Embedding, ref: ImageRef) -> Embedding:
     """Returns the embedding of `ref`, an image with the same bytes as the one that was embedded."""
-    copy_ref = dataclasses.replace(embedding.info.ref, key=ref.key, version=ref.version, has_copies=False)
+    stored = embedding.info.ref
+    copy_ref = dataclasses.replace(ref, size=stored.size, crc32c=stored.crc32c, has_copies=False)
     return Embedding(dataclasses.replace(embedding.info, ref=copy_ref), embedding.vector)
 
 

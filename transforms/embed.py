@@ -13,6 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import account, counters
 from transforms.blocks import Blocks
+from transforms.formats import VECTOR_TYPES
 from transforms.models import portable
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, InferenceError, OutOfDeviceMemory
@@ -34,6 +35,10 @@ _SHORTEST_WAIT_SECONDS = 1e-4  # anything shorter is the time that measuring tak
 
 class NonFiniteVector(ValueError):
     """A vector with NaN or infinite components."""
+
+
+class ZeroVector(ValueError):
+    """A vector of zeros, which has no direction to compare."""
 
 
 class Prediction(NamedTuple):
@@ -167,6 +172,8 @@ class EmbedImages(Stage):
       accelerator: a resource hint for inference alone.
       own_stage: whether inference is a stage of its own, so that only inference runs on the workers with the
         accelerator. Pixels then cross the network.
+      vector_type: one of formats.VECTOR_TYPES, in which the vectors are stored. An image whose vector is zero in it is
+        a failure.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -177,12 +184,15 @@ class EmbedImages(Stage):
     share_model_across_processes: bool = False
     accelerator: str | None = None
     own_stage: bool = False
+    vector_type: str = VECTOR_TYPES[0]
 
     def __post_init__(self) -> None:
         if not isinstance(self.spec, ModelSpec):
             raise ValueError(f"spec={self.spec!r}: expected a ModelSpec, as models.resolve.resolve returns it")  # noqa: TRY004 - as for every attribute
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
+        if self.vector_type not in VECTOR_TYPES:
+            raise ValueError(f"vector_type={self.vector_type!r}: expected one of {', '.join(VECTOR_TYPES)}")
 
     def expand(self, blocks: beam.PCollection[DecodedBlock]) -> StageOutput[Embedding]:
         handler = EmbeddingModelHandler(
@@ -198,7 +208,8 @@ class EmbedImages(Stage):
         if self.own_stage:
             images = blocks | "ToAccelerator" >> _OneByOne()
             blocks = images | "Blocks" >> gather.with_output_types(DecodedBlock)
-        return StageOutput.of(blocks | "RunInference" >> infer | "Check" >> with_stage_outputs(_Check(), Embedding))
+        check = with_stage_outputs(_Check(self.vector_type), Embedding)
+        return StageOutput.of(blocks | "RunInference" >> infer | "Check" >> check)
 
 
 class _OneByOne(beam.PTransform):
@@ -237,6 +248,9 @@ class _Gather(beam.DoFn):
 
 
 class _Check(beam.DoFn):
+    def __init__(self, vector_type: str = VECTOR_TYPES[0]):
+        self._vector_type = vector_type
+
     def start_bundle(self) -> None:
         self._images = 0
         self._start, self._start_of_core = time.perf_counter(), time.thread_time()
@@ -250,19 +264,23 @@ class _Check(beam.DoFn):
         for seconds in prediction.seconds:
             yield beam.pvalue.TaggedOutput(SECONDS, seconds)
         finite: npt.NDArray[np.bool_] = np.all(np.isfinite(prediction.vectors), axis=1)
-        if embedded := int(finite.sum()):
+        with np.errstate(over="ignore"):
+            directed = prediction.vectors.astype(self._vector_type, copy=False).any(axis=1)
+        if embedded := int((finite & directed).sum()):
             counters.inc(counters.IMAGES_EMBEDDED, embedded)
-        vectors = zip(prediction.vectors, finite, strict=True)
+        vectors = zip(prediction.vectors, finite, directed, strict=True)
         for index, info in enumerate(prediction.infos):
             if error := prediction.errors.get(index):
                 retryable = isinstance(error, OutOfDeviceMemory)  # another device may have enough
                 yield _failure(info, error, retryable)
                 continue
-            vector, is_finite = next(vectors)
-            if is_finite:
-                yield Embedding(info, vector)
-            else:
+            vector, is_finite, has_direction = next(vectors)
+            if not is_finite:
                 yield _failure(info, NonFiniteVector("the model gave NaN or infinite components for this image"))
+            elif not has_direction:
+                yield _failure(info, ZeroVector("the model gave a vector of zeros for this image"))
+            else:
+                yield Embedding(info, vector)
 
     def finish_bundle(self) -> Iterator[Any]:
         if not self._images:

@@ -98,7 +98,8 @@ def _tar_kind(member: tarfile.TarInfo) -> str:
 
 
 def _member(key: bytes, shard: ImageRef, encoded: bytes) -> EncodedImage:
-    return EncodedImage(ImageRef(key, shard.version, len(encoded), versioned.crc32c(encoded)), encoded)
+    ref = ImageRef(key, shard.version, len(encoded), versioned.crc32c(encoded), in_shard=shard.key)
+    return EncodedImage(ref, encoded)
 
 
 _SHARD_READERS: dict[str, Callable[..., Iterator[EncodedImage | Failure]]] = {
@@ -320,7 +321,7 @@ class ListMembers(beam.PTransform):
 def _members(ref: ImageRef, read: _ReadShard) -> Iterator[Member]:
     for number, image in enumerate(read.images(ref)):
         if isinstance(image, EncodedImage):
-            yield Member(image.ref, ref.key, number)
+            yield Member(image.ref, number)
 
 
 def _by_key(ref: ImageRef) -> tuple[bytes, ImageRef]:

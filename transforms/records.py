@@ -27,6 +27,7 @@ class ImageRef:
       size: of the encoded bytes; -1 if it is unknown.
       crc32c: checksum of the encoded bytes, in base64 as Cloud Storage gives it; "" if it is unknown.
       has_copies: whether other images of the run have the same bytes and wait for this one's vector.
+      in_shard: the key of the shard that holds the image; b"" if it is a file of its own.
     """
 
     key: bytes
@@ -34,14 +35,14 @@ class ImageRef:
     size: int = -1
     crc32c: str = ""
     has_copies: bool = False
+    in_shard: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """An image in a shard: the key of the shard, and the number of the image in it."""
+    """An image in a shard, and its number in it."""
 
     ref: ImageRef
-    shard: bytes
     number: int
 
 
@@ -56,6 +57,8 @@ class Known:
       shard, offset: the file that holds the record, and its place there: the byte at which it begins, or in a Parquet
         file its row; "" and -1 for a row of a table, which is looked up by its key.
       attempt: the unfinished attempt at this run that wrote it; "" for an earlier run.
+      is_file: whether the record says that the image was listed as a file of its own. One in a shard was not, and of
+        records from before `image/shard` nobody knows.
     """
 
     key: bytes
@@ -67,6 +70,7 @@ class Known:
     shard: str = ""
     offset: int = -1
     attempt: str = ""
+    is_file: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import ImageRef, Known, Reuse
 from transforms.stage import Stage
 
-_NEW, _SKIPPED, _RESUMED, _GONE = "new", "skipped", "resumed", "gone"
+_NEW, _SKIPPED, _RESUMED, _UNLISTED = "new", "skipped", "resumed", "unlisted"
 
 
 class SkipOutput(NamedTuple):
@@ -25,13 +25,13 @@ class SkipOutput(NamedTuple):
       new: refs of images that are new or have changed.
       skipped: refs of images whose record is current.
       resumed: images with a current record of an unfinished attempt at this run.
-      gone: the Known of every key that earlier runs have and that is no longer listed.
+      unlisted: the Known of every key that earlier runs have and that is not listed. Its image need not be gone.
     """
 
     new: beam.PCollection[ImageRef]
     skipped: beam.PCollection[ImageRef]
     resumed: beam.PCollection[Reuse]
-    gone: beam.PCollection[Known]
+    unlisted: beam.PCollection[Known]
 
 
 def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
@@ -85,10 +85,10 @@ class SkipKnown(Stage):
             | "SameKey" >> JoinByKey(self.in_packs)
             | "Skip"
             >> beam.ParDo(_Skip(self.reprocess))
-            .with_output_types(ImageRef, **{_SKIPPED: ImageRef, _RESUMED: Reuse, _GONE: Known})
-            .with_outputs(_SKIPPED, _RESUMED, _GONE, main=_NEW)
+            .with_output_types(ImageRef, **{_SKIPPED: ImageRef, _RESUMED: Reuse, _UNLISTED: Known})
+            .with_outputs(_SKIPPED, _RESUMED, _UNLISTED, main=_NEW)
         )
-        return SkipOutput(outputs[_NEW], outputs[_SKIPPED], outputs[_RESUMED], outputs[_GONE])
+        return SkipOutput(outputs[_NEW], outputs[_SKIPPED], outputs[_RESUMED], outputs[_UNLISTED])
 
 
 class _Skip(beam.DoFn):
@@ -115,7 +115,7 @@ class _Skip(beam.DoFn):
                 yield ref
         if not listed:
             for entry in known:
-                yield beam.pvalue.TaggedOutput(_GONE, entry)
+                yield beam.pvalue.TaggedOutput(_UNLISTED, entry)
 
 
 def _ref_by_key(ref: ImageRef) -> tuple[bytes, bytes]:

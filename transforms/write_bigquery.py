@@ -38,6 +38,9 @@ EMBEDDING_COLUMNS = (
     column("width", "INTEGER", "of the image as stored, in pixels"),
     column("size", "INTEGER", "of the encoded image, in bytes"),
     column("crc32c", "STRING", "CRC32C of the encoded bytes, base64 as Cloud Storage gives it"),
+    column(
+        "shard", "STRING", "URI of the shard that held the image; '' for a file; NULL before this column", "NULLABLE"
+    ),
     column("embedding", "FLOAT", "the vector", "REPEATED"),
     column("model", "STRING", "name of the model"),
     column("model_digest", "STRING", "over the model's files and the preprocessing: vectors of one are comparable"),
@@ -81,6 +84,7 @@ def embedding_row(embedding: Embedding, run: RunColumns) -> dict[str, Any]:
         "width": info.width,
         "size": info.ref.size,
         "crc32c": info.ref.crc32c,
+        "shard": keys.text(info.ref.in_shard),
         "embedding": embedding.vector.tolist(),
         "model": run.model.model_name,
         "model_digest": run.model.model_digest,

@@ -17,25 +17,27 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -32768; -- KiB
 CREATE TABLE current (
-  key TEXT PRIMARY KEY, content TEXT NOT NULL, generation INTEGER, file INTEGER NOT NULL, place INTEGER NOT NULL
+  key TEXT PRIMARY KEY, content TEXT NOT NULL, generation INTEGER, file INTEGER NOT NULL, place INTEGER NOT NULL,
+  is_file INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE stored (key TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE listed (key TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 # The rule of the table in BigQuery: a row of a later run replaces one, unless it is of an earlier generation.
 _ADD = """
-INSERT INTO current VALUES (?, ?, ?, ?, ?)
+INSERT INTO current VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
-  content = excluded.content, generation = excluded.generation, file = excluded.file, place = excluded.place
+  content = excluded.content, generation = excluded.generation, file = excluded.file, place = excluded.place,
+  is_file = excluded.is_file
 WHERE generation IS NULL OR excluded.generation IS NULL OR excluded.generation >= generation
 """
 _TO_SEND = """
 SELECT current.key, file, place FROM current LEFT JOIN stored USING (key)
 WHERE stored.content IS NOT current.content ORDER BY file, place
 """
-_PRUNE = """
-DELETE FROM current WHERE NOT EXISTS (SELECT 1 FROM listed WHERE listed.key = current.key) AND within(key)
-"""
+_UNLISTED = "FROM current WHERE NOT EXISTS (SELECT 1 FROM listed WHERE listed.key = current.key) AND within(key)"
+_PRUNE = f"DELETE {_UNLISTED} AND is_file AND NOT hidden(key)"
+_KEPT = f"SELECT COUNT(*) FILTER (WHERE NOT is_file), COUNT(*) FILTER (WHERE is_file AND hidden(key)) {_UNLISTED}"
 _TO_DELETE = "SELECT key FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key)"
 _COUNTS = """
 SELECT
@@ -62,6 +64,18 @@ class Counts(NamedTuple):
         return self.new + self.replaced
 
 
+class Kept(NamedTuple):
+    """Rows of images that are not listed, and that stay.
+
+    Attributes:
+      untold: their records do not say that the image was listed as a file of its own.
+      hidden: their images may be where nothing could be listed.
+    """
+
+    untold: int
+    hidden: int
+
+
 class Difference:
     """The rows of runs and of a target. First come the rows of the runs, in the order of these, then the target's."""
 
@@ -76,7 +90,7 @@ class Difference:
         self._add(
             _ADD,
             (
-                (row_key(own.key), content(own.sha256, own.version), _generation(own.version), file, place)
+                (row_key(own.key), content(own.sha256, own.version), _generation(own.version), file, place, own.is_file)
                 for place, own in records
             ),
         )
@@ -91,19 +105,20 @@ class Difference:
                 else:
                     self._database.execute("INSERT OR REPLACE INTO stored VALUES (?, ?)", row)
 
-    def prune(self, within: Callable[[bytes], bool], listed: Iterable[bytes]) -> int:
-        """Removes rows of the runs whose images are gone.
+    def prune(self, listed: Iterable[bytes], within: Callable[[bytes], bool], hidden: Callable[[bytes], bool]) -> Kept:
+        """Removes rows of the runs whose images are gone, by the rule of `prunable`.
 
         Args:
-          within: tells whether the listing covers a key.
-          listed: the keys of all images that it has.
-
-        Returns:
-          The number of rows.
+          listed: the keys of all images that a listing has.
+          within: tells whether it covers a key.
+          hidden: tells whether an image may be where it could not look. It is called once `listed` has ended.
         """
         self._add("INSERT OR IGNORE INTO listed VALUES (?)", ((row_key(key),) for key in listed))
         self._database.create_function("within", 1, lambda text: within(key_of_row(text)))
-        return self._database.execute(_PRUNE).rowcount
+        self._database.create_function("hidden", 1, lambda text: hidden(key_of_row(text)))
+        kept = Kept(*self._database.execute(_KEPT).fetchone())
+        self._database.execute(_PRUNE)
+        return kept
 
     def counts(self) -> Counts:
         """Returns how many rows there are of each kind."""

@@ -178,7 +178,7 @@ def _read_runs(args: argparse.Namespace, difference: "Difference") -> tuple[list
     progress.clear()
     model = digests.model(shards, difference)
     if args.prune:
-        _prune(difference, [flags.pattern(text) for text in args.prune])
+        _prune(difference, [flags.pattern(text) for text in args.prune], args.screen)
     return shards, model
 
 
@@ -270,20 +270,30 @@ class _Digests:
         return Model(digest, stored_rows.dimension(shards[first.file], first.offset))
 
 
-def _prune(difference: "Difference", patterns: Sequence[str]) -> None:
+def _prune(difference: "Difference", patterns: Sequence[str], screen: TextIO) -> None:
     """Removes the rows of images that the patterns take in, and that are not there. Raises ValueError."""
+    from pipeline.prunable import Covered, Unseen
     from pipeline.verify import input_images
-    from transforms import keys
-    from transforms.storage import files
 
-    matchers = [files.matcher(pattern) for pattern in patterns]
-    listed = (image.key for image in input_images.images(patterns, "images", None))
+    unseen = Unseen()
 
-    def within(key: bytes) -> bool:
-        # An image in a shard is not listed by its own name.
-        return not keys.is_in_shard(key) and any(match(keys.uri(key)) for match in matchers)
+    def listed() -> Iterator[bytes]:
+        for image in input_images.images(patterns, "images", None):
+            if image.is_seen:
+                yield image.key
+            else:
+                unseen.add(image.key)
 
-    difference.prune(within, listed)
+    kept = difference.prune(listed(), Covered(patterns), lambda key: unseen.hides(key) is not None)
+    if kept.hidden:
+        screen.write(
+            f"{kept.hidden:,} rows are not pruned: their images may be where nothing could be listed: {unseen}\n"
+        )
+    if kept.untold:
+        screen.write(
+            f"{kept.untold:,} rows are not pruned: their records do not say that the image was a file: it was in a "
+            "shard, or the record is of an earlier version (docs/export.md)\n"
+        )
 
 
 def _send(target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO) -> None:

@@ -23,6 +23,9 @@ from transforms.storage import files
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 
+# Numbers of rows beside `pruned`.
+PRUNING = ("prunable", "hidden", "untold")
+
 # A report has a few KB. Its longest parts are the patterns of the inputs.
 MAX_REPORT_BYTES = 16 * 2**20
 
@@ -32,6 +35,7 @@ _READ_AGAIN: dict[str, dict[str, Any]] = {
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
     "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
     "recall": {"at_10": float, "vectors": int},
+    "pruning": dict.fromkeys(PRUNING, int),
     "speed": {"from_s": float, "span_s": float, "images": list[int]},
 }
 
@@ -43,6 +47,10 @@ class RunReport:
     Attributes:
       counts: numbers of images: listed = embedded + reused + duplicate + failed + skipped.
       pruned: rows removed from the table, because their images are gone.
+      pruning: with --prune, the numbers of rows of this model whose images the input covers: `prunable`, those that may
+        be pruned at all; `hidden`, those that stay because a place could not be listed; `untold`, those that are not
+        listed and stay because their record does not say that the image was a file. `places` are some of the places,
+        with the rows that each hides. Empty without --prune.
       failures: stage → error → number of images.
       inputs: the patterns that were listed.
       model: the ModelSpec, with the number of its classes in place of their names.
@@ -98,6 +106,7 @@ class RunReport:
     vector_type: str = VECTOR_TYPES[0]
     recall: dict[str, float] = dataclasses.field(default_factory=dict)
     speed: dict[str, Any] = dataclasses.field(default_factory=dict)
+    pruning: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
@@ -256,6 +265,7 @@ def compose(
         finished_at=timestamp(finished_at),
         counts=counts,
         pruned=tally.counts.get("pruned", 0),
+        pruning=_pruning(tally) if config.prune else {},
         failures=_failures_by_stage(tally.failures),
         inputs=list(config.inputs),
         model=model.facts() | {"classes": len(model.classes)},
@@ -307,6 +317,11 @@ def _is(value: Any, kind: Any) -> bool:
     if isinstance(value, int) and value.bit_length() > 63:  # JSON has longer ones, which no float can hold
         return False
     return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+
+
+def _pruning(tally: Tally) -> dict[str, Any]:
+    numbers = {name: tally.counts.get(name, 0) for name in PRUNING}
+    return numbers | {"places": dict(sorted(tally.hidden.items()))}
 
 
 def _check_accounts(counts: Mapping[str, int], tally: Tally, formats: Sequence[str] | None) -> None:

@@ -1,6 +1,7 @@
 """The summary of a run: the text for people at its end."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pipeline import spread
 from pipeline.options import EmbedConfig
@@ -48,6 +49,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
     if config.output_table:
         pruned = f", {report.pruned} rows pruned" if report.pruned else ""
         lines.append(f"  table     {name(config.output_table)}{pruned}; failures in …_failures, this report in …_runs")
+    lines += _kept(report.pruning)
     if len(report.attempts) > 1:
         *earlier, own = report.attempts.values()
         lines.append(f"  attempts  {sum(earlier)} vectors from earlier attempts at this run, {own} from the last")
@@ -71,6 +73,20 @@ def _speed(report: RunReport, seconds: float | None) -> str:
         return f"{report.images_per_second:.1f} images/s, {report.elapsed_seconds:.1f} s until all was written"
     images = report.images_per_second * report.elapsed_seconds  # not those of earlier attempts
     return f"{images / max(seconds, 1e-3):.1f} images/s, {seconds:.1f} s in all"
+
+
+def _kept(pruning: Mapping[str, Any]) -> Iterator[str]:
+    """Yields why rows stay whose keys are not listed any more."""
+    if pruning.get("hidden"):
+        yield (
+            f"  kept      {pruning['hidden']} rows whose images may be where nothing could be listed: "
+            f"{', '.join(name(place) for place in pruning['places'])}"
+        )
+    if pruning.get("untold"):
+        yield (
+            f"  kept      {pruning['untold']} rows that are not listed and whose records do not say that the image was "
+            "a file: in a shard, or of an earlier version (docs/warehouse.md)"
+        )
 
 
 def _files(vectors: str, report: RunReport) -> str:

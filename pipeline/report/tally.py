@@ -13,18 +13,22 @@ from pipeline.report.speed_over_time import Speed
 from transforms.embed import STAGE as EMBED
 from transforms.records import EncodedBlock, Failure, Shard, StageSeconds
 
+# Places that are named in a report.
+_MOST_PLACES = 10
+
 
 @dataclasses.dataclass
 class Tally:
     """Sums over a part of a run, or over all of it.
 
     Attributes:
-      counts: name → number: images by outcome, `pruned` rows, `shards` of embeddings, the records of their formats, and
-        `lines` of failures.
+      counts: name → number: images by outcome, rows as `pruning` in a report has them, `shards` of embeddings, the
+        records of their formats, and `lines` of failures.
       failures: (stage, error) → images.
       times: (stage, device) → how long the workers' threads were busy.
       speed: images over time.
       origins: (attempt, outcome) → vectors that this attempt has taken over from an earlier one.
+      hidden: place that could not be listed → rows that are not pruned because of it; some places, at most.
     """
 
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -32,6 +36,7 @@ class Tally:
     times: dict[tuple[str, str], StageSeconds] = dataclasses.field(default_factory=dict)
     origins: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     speed: Speed = dataclasses.field(default_factory=Speed)
+    hidden: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def add_failure(self, failure: Failure) -> None:
         """Counts an image that failed."""
@@ -53,6 +58,15 @@ class Tally:
         self.origins[origin] += 1
         self.counts[origin[1]] += 1
 
+    def add_hidden(self, place: str, rows: int = 1) -> None:
+        """Counts rows that are not pruned because of a place that could not be listed."""
+        self.counts["hidden"] += rows
+        self._name(place, rows)
+
+    def _name(self, place: str, rows: int) -> None:
+        if place in self.hidden or len(self.hidden) < _MOST_PLACES:
+            self.hidden[place] += rows
+
     @classmethod
     def merge(cls, tallies: Iterable["Tally"]) -> "Tally":
         """Returns the sum of several tallies, and does not change them."""
@@ -61,6 +75,8 @@ class Tally:
             total.counts.update(tally.counts)
             total.failures.update(tally.failures)
             total.origins.update(tally.origins)
+            for place, rows in tally.hidden.items():
+                total._name(place, rows)
             for time in tally.times.values():
                 total._add(time)
             total.speed.merge(tally.speed)
@@ -78,7 +94,7 @@ class SumTallies(beam.PTransform):
       failures: all failures.
       written: (`lines` or a format of embeddings, collection of the files that hold them).
       seconds: times, in several collections.
-      origins: see ComposeReport.
+      origins, hidden: see ComposeReport.
     """
 
     counted: Sequence[tuple[str, beam.PCollection]]
@@ -86,6 +102,7 @@ class SumTallies(beam.PTransform):
     written: Sequence[tuple[str, beam.PCollection[Shard]]]
     seconds: Sequence[beam.PCollection[StageSeconds]]
     origins: beam.PCollection[tuple[str, str]] | None = None
+    hidden: beam.PCollection[str] | None = None
 
     def expand(self, root: Any) -> beam.PCollection[Tally]:
         sums: list[tuple[beam.PCollection, Callable[[Tally, Any], None]]] = [
@@ -96,6 +113,8 @@ class SumTallies(beam.PTransform):
         ]
         if self.origins:
             sums.append((self.origins, Tally.add_origin))
+        if self.hidden:
+            sums.append((self.hidden, Tally.add_hidden))
         tallies = [
             collection | f"Sum{i}" >> beam.ParDo(_Sum(add)).with_output_types(Tally)
             for i, (collection, add) in enumerate(sums)

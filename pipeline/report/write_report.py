@@ -31,11 +31,13 @@ class ComposeReport(beam.PTransform):
     Attributes:
       config: the configuration of the run.
       model: the model that it embeds with.
-      counted: (name in COUNTS or `pruned`, collection whose elements count under it); a name may occur several times.
+      counted: (name in COUNTS, `pruned`, or name in PRUNING; collection whose elements count under it); a name may
+        occur several times.
       failures: all failures.
       written: (`lines` or a format of embeddings, collection of the files that hold them).
       seconds: times, in several collections.
       origins: the attempt and the outcome of each vector that an earlier attempt has stored; None if there is none.
+      hidden: the places for which rows are not pruned, as Prune returns them; None if nothing is pruned.
       has_many_processes: whether a machine runs a worker process for each core.
       sample: the vectors that float16 is compared over, as SampleVectors returns them; None in float32.
     """
@@ -47,11 +49,14 @@ class ComposeReport(beam.PTransform):
     written: Sequence[tuple[str, beam.PCollection[Shard]]]
     seconds: Sequence[beam.PCollection[StageSeconds]]
     origins: beam.PCollection[tuple[str, str]] | None = None
+    hidden: beam.PCollection[str] | None = None
     has_many_processes: bool = False
     sample: beam.PCollection[list[bytes]] | None = None
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
-        tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds, self.origins)
+        tally = root | "Tally" >> SumTallies(
+            self.counted, self.failures, self.written, self.seconds, self.origins, self.hidden
+        )
         hashed = [shards for name, shards in self.written if name in ("lines", "parquet")]
         compose = beam.ParDo(
             _Compose(self.config, self.model, self.has_many_processes),

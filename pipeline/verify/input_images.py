@@ -26,13 +26,18 @@ class Image(NamedTuple):
 
     Attributes:
       key: bytes of its URI.
-      version: None if the listing does not tell, which is so for the images that lists name.
+      version: None if the listing does not tell, which is so for the images that lists name. b"" for what is no file,
+        or could not be listed or described: a run fails it.
       encoded: its bytes, if it lies in a shard.
     """
 
     key: bytes
     version: bytes | None
     encoded: bytes | None = None
+
+    @property
+    def is_seen(self) -> bool:
+        return self.version != b""
 
 
 def images(patterns: Sequence[str], input_format: str, billing_project: str | None) -> Iterator[Image]:

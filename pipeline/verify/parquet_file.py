@@ -10,15 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.verify.record_file import BYTES, FLOAT, INT, LABELS, VECTOR, Expected, Feature
+from pipeline.verify.record_file import BYTES, FLOAT, INT, LABELS, SHARD, VECTOR, Expected, Feature
 from transforms import keys
 from transforms.one_line import one_line
 
 _KEY = "image/key"
+# Columns of keys as text.
+_KEYS = (_KEY, SHARD)
 # Feature of a record → column.
 _COLUMNS = {
     _KEY: "key",
     **{f"image/{name}": name for name in ("sha256", "version", "format", "height", "width", "size", "crc32c")},
+    SHARD: "shard",
     VECTOR: VECTOR,
     "model/name": "model",
     "model/digest": "model_digest",
@@ -75,6 +78,8 @@ def _problems(schema: pa.Schema, expected: Expected, vector_type: str) -> Iterat
     """Yields the differences between the columns and the metadata of a file, and those that a run writes."""
     stored = {field.name: field for field in schema}
     names = {_COLUMNS.get(name, name): name for name in expected.columns}
+    if _COLUMNS[SHARD] not in stored:
+        names.pop(_COLUMNS[SHARD], None)
     for column in sorted(stored.keys() ^ names.keys()):
         yield f"the column {column} {'is not of a record' if column in stored else 'is missing'}"
     for column in stored.keys() & names.keys():
@@ -103,7 +108,9 @@ def _is(kind: pa.DataType, name: str, expected: str, vector_type: str) -> bool:
 def _features(batch: pa.RecordBatch, expected: Expected) -> Iterator[dict[str, Feature]]:
     """Yields the features of each row of a batch, as they would be in a tf.Example."""
     columns = {
-        name: (kind, _values(batch.column(_COLUMNS[name]), name, kind)) for name, (kind, _) in expected.columns.items()
+        name: (kind, _values(batch.column(_COLUMNS[name]), name, kind))
+        for name, (kind, _) in expected.columns.items()
+        if name != SHARD or _COLUMNS[SHARD] in batch.schema.names
     }
     for row in range(len(batch)):
         yield {name: Feature(kind, values[row]) for name, (kind, values) in columns.items()}
@@ -118,6 +125,6 @@ def _values(column: pa.Array, name: str, kind: str) -> Any:
     lists = values if name in LABELS else [[value] for value in values]
     if kind != BYTES:
         return lists
-    if name == _KEY:
+    if name in _KEYS:
         return [[keys.of_text(key)] for key in values]
     return [[text.encode() for text in texts] for texts in lists]

@@ -166,6 +166,12 @@ def _is_speed(value: dict[str, Any]) -> bool:
     )
 
 
+def _is_pruning(value: dict[str, Any]) -> bool:
+    return all(_is_count(value.get(name)) for name in ("prunable", "hidden", "untold")) and _maps(_is_count)(
+        value.get("places")
+    )
+
+
 _FIELDS = {
     "run_id": _is_text,
     "started_at": _is_time,
@@ -195,6 +201,7 @@ _LATER_FIELDS = {
     "vector_type": lambda value: value in ("float32", "float16"),
     "recall": _maps(_is_number),
     "speed": lambda value: isinstance(value, dict) and (not value or _is_speed(value)),
+    "pruning": lambda value: isinstance(value, dict) and (not value or _is_pruning(value)),
 }
 
 

@@ -1,16 +1,20 @@
 """The file `schema.pbtxt`, read without the code that wrote it: what it says of a record's features."""
 
+import re
+
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from pipeline.verify.record_file import BYTES, FLOAT, INT, LABELS, NARROW_VECTOR, SCALARS, VECTOR
+from pipeline.verify.record_file import BYTES, FLOAT, INT, LABELS, NARROW_VECTOR, SCALARS, SHARD, VECTOR
 
 MAX_BYTES = 2**20
+_SHARD_FEATURE = re.compile(rb'feature \{\n  name: "' + SHARD.encode() + rb'"\n(?:  .*\n)*\}\n')
 _TYPES = {schema_pb2.FeatureType.BYTES: BYTES, schema_pb2.FeatureType.FLOAT: FLOAT, schema_pb2.FeatureType.INT: INT}
 
 # The features of a record where no schema tells their number.
 COLUMNS: dict[str, tuple[str, int | None]] = {
     **{name: (kind, 1) for name, kind in SCALARS.items()},
+    SHARD: (BYTES, 1),
     VECTOR: (FLOAT, None),
 }
 
@@ -29,6 +33,9 @@ def columns(content: bytes) -> dict[str, tuple[str, int | None]]:
     for feature in schema.feature:
         if feature.name in described:
             raise ValueError(f"the feature {feature.name} is described twice")
+        if feature.name == SHARD:
+            described[SHARD] = _shard(feature)
+            continue
         sizes = [dim.size for dim in feature.shape.dim]
         if not feature.HasField("shape") or len(sizes) > 1:
             raise ValueError(f"the feature {feature.name} has no shape, or one of several dimensions")
@@ -47,3 +54,14 @@ def columns(content: bytes) -> dict[str, tuple[str, int | None]]:
     if len({described[name][1] for name in labels}) > 1:
         raise ValueError("the features of classes differ in their number")
     return described
+
+
+def before_shard(content: bytes) -> bytes:
+    """Returns the schema as earlier versions wrote it, whose runs state its digest: without `image/shard`."""
+    return _SHARD_FEATURE.sub(b"", content)
+
+
+def _shard(feature: schema_pb2.Feature) -> tuple[str, int]:
+    if (_TYPES.get(feature.type), feature.value_count.min, feature.value_count.max) != (BYTES, 1, 1):
+        raise ValueError(f"the feature {SHARD} is not one text")
+    return BYTES, 1

@@ -87,6 +87,7 @@ class Publication:
       temp_location: a gs:// directory of this run alone, for the files that are loaded. It is removed after publishing,
         with the files of attempts that died.
       make_latest: whether `<table>_latest` shows this run's model after publishing.
+      max_pruned: the largest part of the rows that may be deleted, from 0 to 1; see RunReport.pruning.
 
     Raises:
       ValueError: if `table` is not the name of a table.
@@ -96,19 +97,22 @@ class Publication:
     staging: Staging
     temp_location: str
     make_latest: bool
+    max_pruned: float = 1.0
 
     def __post_init__(self) -> None:
         table_name.split(self.table)
 
 
-def prepare(table: str, run_id: str, digest: str, temp_location: str, make_latest: bool) -> Publication:
+def prepare(
+    table: str, run_id: str, digest: str, temp_location: str, make_latest: bool, max_pruned: float = 1.0
+) -> Publication:
     """Makes or checks the tables, and returns the publication of one attempt at a run.
 
     Raises:
       ValueError: see `tables.prepare`.
     """
     staging = tables.prepare(table, digest)
-    return Publication(table, staging, f"{temp_location}/{table}/loads/{run_id}", make_latest)
+    return Publication(table, staging, f"{temp_location}/{table}/loads/{run_id}", make_latest, max_pruned)
 
 
 def published(table: str, run_id: str) -> RunReport | None:
@@ -123,7 +127,11 @@ def check(publication: Publication, report: RunReport) -> None:
     Raises:
       GateRefused: with all differences, and the table that holds the rows.
     """
-    problems = [*_wrong_embeddings(publication, report), *_wrong_counts(publication, report)]
+    problems = [
+        *_wrong_embeddings(publication, report),
+        *_wrong_counts(publication, report),
+        *_too_many_gone(publication, report),
+    ]
     if problems:
         raise GateRefused(
             f"nothing was published to {publication.table}: {'; '.join(problems)}; "
@@ -158,6 +166,16 @@ def _wrong_counts(publication: Publication, report: RunReport) -> Iterator[str]:
         (loaded,) = tables.query(publication.table, f"SELECT COUNT(*) AS row_count FROM `{table}`")  # noqa: S608
         if loaded["row_count"] != expected:
             yield f"{loaded['row_count']} rows in {table} where the pipeline counted {expected}"
+
+
+def _too_many_gone(publication: Publication, report: RunReport) -> Iterator[str]:
+    rows = report.pruning.get("prunable", 0)
+    if report.pruning and report.pruned > publication.max_pruned * rows:
+        yield (
+            f"{report.pruned} of the {rows} rows of images that --input matches would be deleted, more than "
+            f"--max_pruned {publication.max_pruned:g} allows: is a bucket or a disk empty by mistake? If these images "
+            "are gone, the same command with --max_pruned 1 goes on"
+        )
 
 
 def publish(publication: Publication, report: RunReport, before_publishing: Callable[[], None] | None = None) -> None:

@@ -104,6 +104,8 @@ def client_of(table: str) -> bigquery.Client:
 def prepare(table: str, digest: str) -> Staging:
     """Makes the tables that are missing, checks those that exist, and makes the staging tables.
 
+    A table of an earlier version gets the columns that it lacks, if they may be NULL.
+
     Args:
       table: PROJECT.DATASET.TABLE.
       digest: of the run's model, which a new view `<table>_latest` shows.
@@ -272,13 +274,19 @@ def _dataset(table: str) -> str:
 
 
 def _ensure(bq: bigquery.Client, name: str, layout: _Layout) -> list[str]:
-    """Makes a table, or returns the differences of an existing one."""
+    """Makes a table, or adds the columns that earlier versions did not have, or returns the other differences."""
     table = bigquery.Table(name, _fields(layout.columns))
     table.time_partitioning = bigquery.TimePartitioning(field=layout.day_of)
     table.clustering_fields = list(layout.clustered_by)
     table.description = layout.description
     existing = bq.create_table(table, exists_ok=True, retry=_PATIENCE)
-    return [f"{problem} (in {name})" for problem in differences(existing.schema, layout.columns)]
+    names = {field.name.lower() for field in existing.schema}
+    added = [field for field in table.schema if field.is_nullable and field.name not in names]
+    problems = differences([*existing.schema, *added], layout.columns)
+    if added and not problems:
+        columns = ", ".join(f"ADD COLUMN IF NOT EXISTS {field.name} {field.field_type}" for field in added)
+        run(name, f"ALTER TABLE `{name}` {columns}")
+    return [f"{problem} (in {name})" for problem in problems]
 
 
 def _exists(bq: bigquery.Client, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""pipeline.graph: the steps of a job by what was asked, and which rows a run may prune. Nothing runs here."""
+"""pipeline.graph: the steps of a job by what was asked. Nothing runs here."""
 
 import dataclasses
 import functools
@@ -13,7 +13,6 @@ from pipeline import attempt as attempts
 from pipeline import graph, options
 from pipeline.warehouse.publish import Publication
 from pipeline.warehouse.tables import Staging
-from transforms.records import Known
 
 # As a user reads them in the runner's graph.
 # Without --output, the vectors are written too, for an attempt that goes on with this one.
@@ -94,7 +93,7 @@ def steps(names):
         ([OUTPUT, "--input_format=tfrecord"], ALWAYS | FILES),
         ([OUTPUT_TABLE], ALWAYS | ONLY_NEW | TABLE),
         ([OUTPUT_TABLE, "--input_format=tar"], ALWAYS | TABLE),
-        ([OUTPUT_TABLE, "--prune"], ALWAYS | ONLY_NEW | TABLE | {"WithinInput", "LoadGone"}),
+        ([OUTPUT_TABLE, "--prune"], ALWAYS | ONLY_NEW | TABLE | {"Prune", "LoadGone"}),
         ([OUTPUT, OUTPUT_TABLE], ALWAYS | ONLY_NEW | FILES | TABLE),
         ([OUTPUT, "--retry_failed"], ALWAYS | ONLY_NEW | FILES | {"ReadRetryable"}),
         ([OUTPUT, "--output_format=tfrecord,parquet"], ALWAYS | ONLY_NEW | FILES | {"WriteParquet"}),
@@ -141,22 +140,6 @@ def test_vectors_leave_the_accelerator_before_they_are_written(built):
     assert "FromAccelerator" not in steps(built(*gpu, accelerator=hint))
     assert "FromAccelerator" in steps(built(*gpu, "--separate_gpu_stage", accelerator=hint))
     assert "FromAccelerator" not in steps(built(*gpu, "--separate_gpu_stage"))
-
-
-@pytest.mark.parametrize(
-    ("key", "patterns", "expected"),
-    [
-        (b"gs://b/photos/a.jpg", ("gs://b/photos/**",), True),
-        (b"gs://b/photos/deep/a.jpg", ("gs://b/photos/**",), True),
-        (b"gs://b/photos/deep/a.jpg", ("gs://b/photos/*",), False),
-        (b"gs://b/photos-2/a.jpg", ("gs://b/photos/**",), False),
-        (b"gs://b/a.jpg", ("gs://b/photos/**", "gs://b/*.jpg"), True),
-        (b"gs://c/photos/a.jpg", ("gs://b/photos/**", "gs://b/*.jpg"), False),
-        (b"/photos/caf\xe9.jpg", ("/photos/*.jpg",), True),
-    ],
-)
-def test_only_what_an_input_matches_is_pruned(key, patterns, expected):
-    assert graph._within(Known(key, "7", "ab" * 32, 10, "AAAAAA==", 1.0), patterns) is expected
 
 
 @pytest.mark.slow

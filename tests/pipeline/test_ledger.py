@@ -37,7 +37,7 @@ from tests.earlier_runs import (
 from transforms import counters, table_name
 from transforms.encoding import examples, record_files, tfrecord
 from transforms.failures import WriteFailures
-from transforms.records import Failure, ImageRef
+from transforms.records import Embedding, Failure, ImageRef
 from transforms.write_bigquery import failure_row
 from transforms.write_parquet import WriteParquet
 
@@ -61,6 +61,14 @@ def test_all_records_of_a_digest_in_all_runs(output, monkeypatch):
             file.seek(entry.offset)
             (there,) = examples.decode_identities([next(tfrecord.read(file, 2**20))])
         assert (there.key, there.sha256) == (entry.key, entry.sha256)
+        assert entry.is_file
+
+
+def test_an_image_in_a_shard_is_no_file(tmp_path):
+    ref = dataclasses.replace(FIRST[0].info.ref, in_shard=b"/s.tar")
+    write(tmp_path, "first", [Embedding(dataclasses.replace(FIRST[0].info, ref=ref), FIRST[0].vector)])
+    (entry,) = read_ledger(tmp_path)
+    assert not entry.is_file
 
 
 @pytest.mark.parametrize("vector_type", ["float32", "float16"])

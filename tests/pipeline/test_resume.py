@@ -149,7 +149,8 @@ def test_images_in_shards_are_taken_over_by_their_place(own, tmp_path):
     shards = {name: versioned.described(ImageRef(bytes(path)), None) for name, path in (("tar", tar), ("rec", records))}
 
     def of_member(key, version, content):
-        ref = ImageRef(key, version, len(content), versioned.crc32c(content))
+        shard = bytes(records if key == b"/own.jpg" else tar)
+        ref = ImageRef(key, version, len(content), versioned.crc32c(content), in_shard=shard)
         return Embedding(ImageInfo(ref, hashlib.sha256(content).hexdigest(), "png", 3, 4), FIRST[0].vector)
 
     x, y, z, gone = (

@@ -175,10 +175,11 @@ def test_an_image_on_which_the_model_raises_is_a_failure_and_the_others_are_embe
         blocks = pipeline | beam.Create([numbered(20)])
         outputs = blocks | EmbedImages(raises_over_nine, batch_size=32, share_model_across_processes=share)
         vectors = outputs.main | "Vectors" >> beam.Map(lambda e: (e.info.ref.key, e.vector.min(), e.vector.max()))
-        expected = [(b"%d" % value, value, value) for value in range(20) if value != 9]
+        expected = [(b"%d" % value, value, value) for value in range(1, 20) if value != 9]
         assert_that(vectors, equal_to(expected), label="vectors")
-        failure = Failure(b"9", "embed", "InferenceError", "InvalidArgumentError: too bright", False)
-        assert_that(outputs.failures, equal_to([failure]), label="failures")
+        black = Failure(b"0", "embed", "ZeroVector", "the model gave a vector of zeros for this image", False)
+        bright = Failure(b"9", "embed", "InferenceError", "InvalidArgumentError: too bright", False)
+        assert_that(outputs.failures, equal_to([black, bright]), label="failures")
 
 
 def test_another_device_may_have_memory_for_an_image_that_did_not_fit():
@@ -219,11 +220,27 @@ def test_a_vector_that_is_not_finite_is_a_failure_of_its_image():
         assert_that(failed, equal_to(expected), label="failed")
 
 
+@pytest.mark.parametrize(("vector_type", "good"), [("float32", [b"good", b"tiny"]), ("float16", [b"good"])])
+def test_a_vector_of_zeros_is_a_failure_of_its_image(vector_type, good):
+    infos = info(b"good"), info(b"zeros"), info(b"tiny")
+    vectors = np.array([[0, 7e4, 0], [0, -0.0, 0], [1e-9, 0, -1e-9]], np.float32)
+    check = embed._Check(vector_type)
+    check.start_bundle()
+    counters.reset()
+    outputs = list(check.process(Prediction(infos, vectors, {}, ())))
+    assert [each.info.ref.key for each in outputs if isinstance(each, Embedding)] == good
+    failures = [each.value for each in outputs if not isinstance(each, Embedding)]
+    assert {(failure.key, failure.stage, failure.error, failure.retryable) for failure in failures} == {
+        (each.ref.key, "embed", "ZeroVector", False) for each in infos if each.ref.key not in good
+    }
+    assert counters.of_process()[counters.IMAGES_EMBEDDED] == len(good)
+
+
 def test_images_cross_to_a_stage_of_its_own_one_by_one(raises_over_nine):
     embed_apart = EmbedImages(dataclasses.replace(raises_over_nine, image_size=(2, 2)), batch_size=3, own_stage=True)
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create([numbered(4), numbered(1)], reshuffle=False) | embed_apart
         keys = outputs.main | "Keys" >> beam.Map(lambda e: (e.info.ref.key, e.vector.max()))
         items = outputs.seconds | beam.Filter(lambda busy: busy.stage == "embed") | beam.Map(lambda busy: busy.items)
-        assert_that(keys, equal_to([(b"0", 0), (b"0", 0), (b"1", 1), (b"2", 2), (b"3", 3)]), label="keys")
+        assert_that(keys, equal_to([(b"1", 1), (b"2", 2), (b"3", 3)]), label="keys")
         assert_that(items, equal_to([3, 2]), label="items")

@@ -419,7 +419,13 @@ def test_an_object_of_another_generation(paging, tmp_path, write):
         shards = "tar" if write is data.write_tar else "tfrecord"
         outputs = pipeline | beam.Create([first, second]) | ReadImages(shards, billing_project="payer")
         expected = EncodedImage(
-            ImageRef(f"gs://photos/shard#{name}".encode(), second.version, 3, versioned.crc32c(b"one")),
+            ImageRef(
+                f"gs://photos/shard#{name}".encode(),
+                second.version,
+                3,
+                versioned.crc32c(b"one"),
+                in_shard=b"gs://photos/shard",
+            ),
             b"one",
         )
         failed = outputs.failures | beam.Map(lambda failure: (failure.key, failure.error, failure.retryable))

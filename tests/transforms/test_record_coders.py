@@ -15,11 +15,13 @@ INFO = records.ImageInfo(
 )
 REF = records.ImageRef(b"gs://b/\xff\xfe.jpg", "1764550000123456", 2**33, "AAAAAA==", True)
 KNOWN = records.Known(b"/tmp/\x80", "7-1.5", "ab" * 32, 2**33, "AAAAAA==", 1764550000.123456, "gs://b/part-0", 2**33)
+KNOWN_FILE = records.Known(b"/tmp/a", "7", "ab" * 32, 3, "", 1.0, is_file=True)
 EXAMPLES = [
     records.ImageRef(b"/tmp/\x80", "", -1),
     REF,
-    records.Member(REF, b"/s\x80.tar", 2**33),
+    records.Member(records.ImageRef(b"/s\x80.tar#a", in_shard=b"/s\x80.tar"), 2**33),
     KNOWN,
+    KNOWN_FILE,
     records.Reuse(REF, KNOWN),
     records.Copy(REF, b"/first/\x80"),
     records.EncodedImage(records.ImageRef(b"k", "v", len(b"\0\xff" * 9), "AAAAAA==", True), b"\0\xff" * 9),

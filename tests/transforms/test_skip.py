@@ -68,7 +68,7 @@ def test_new_and_changed_images_go_on(in_packs):
         "new": [NEW, CHANGED],
         "skipped": [OLD, ODD],
         "resumed": [],
-        "gone": [known(b"/deleted", "7"), known(b"/\xff", "7")],
+        "unlisted": [known(b"/deleted", "7"), known(b"/\xff", "7")],
     }
 
 
@@ -77,19 +77,19 @@ def test_reprocessing_skips_nothing_and_still_tells_what_is_gone():
         "new": [OLD, NEW, CHANGED, ODD],
         "skipped": [],
         "resumed": [],
-        "gone": [known(b"/deleted", "7"), known(b"/\xff", "7")],
+        "unlisted": [known(b"/deleted", "7"), known(b"/\xff", "7")],
     }
 
 
 def test_all_that_was_written_under_a_key_that_is_gone():
     entries = [known(b"/a", version) for version in ("1", "2")]
-    found = skip([], entries)["gone"]
+    found = skip([], entries)["unlisted"]
     assert sorted(found, key=lambda entry: entry.version) == entries
 
 
 @pytest.mark.parametrize("refs", [[OLD, NEW], []], ids=["a first run", "nothing at all"])
 def test_where_nothing_is_known(refs):
-    assert skip(refs, []) == {"new": refs, "skipped": [], "resumed": [], "gone": []}
+    assert skip(refs, []) == {"new": refs, "skipped": [], "resumed": [], "unlisted": []}
 
 
 @pytest.mark.parametrize("recorded", ["7", ""], ids=["the record has a version", "neither has a version"])
@@ -118,4 +118,4 @@ def test_what_an_unfinished_attempt_has_stored_is_taken_over(reprocess):
     entries = [unfinished(b"/a", "7"), unfinished(b"/c", "6"), unfinished(b"/deleted", "7")]
     outputs = skip([OLD, NEW, CHANGED], [*entries, known(b"/a", "7")], reprocess)
     # The record of an image that is not listed any more is of no run: it is not in a table that may be pruned.
-    assert outputs == {"new": [NEW, CHANGED], "skipped": [], "resumed": [Reuse(OLD, entries[0])], "gone": []}
+    assert outputs == {"new": [NEW, CHANGED], "skipped": [], "resumed": [Reuse(OLD, entries[0])], "unlisted": []}

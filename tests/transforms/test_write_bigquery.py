@@ -59,14 +59,14 @@ def test_a_row_has_each_column_in_its_type(row, columns):
     assert list(row) == [column["name"] for column in columns]
     for column in columns:
         value = row[column["name"]]
-        assert column["mode"] in ("REQUIRED", "REPEATED") and column["description"]
+        assert column["mode"] in ("REQUIRED", "REPEATED", "NULLABLE") and column["description"]
         for each in value if column["mode"] == "REPEATED" else [value]:
             assert type(each) is _TYPES[column["type"]], column["name"]
 
 
 def test_the_columns_are_those_of_the_contract():
     assert " ".join(column["name"] for column in EMBEDDING_COLUMNS) == (
-        "key sha256 version format height width size crc32c embedding model model_digest run_id embedded_at"
+        "key sha256 version format height width size crc32c shard embedding model model_digest run_id embedded_at"
     )
     assert " ".join(column["name"] for column in FAILURE_COLUMNS) == (
         "key stage error message retryable run_id failed_at"
@@ -83,6 +83,7 @@ def test_the_values_of_a_row():
         "width": 640,
         "size": 2**33,
         "crc32c": "AAAAAA==",
+        "shard": "",
         "embedding": [float(x) for x in VECTOR],
         "model": "a model",
         "model_digest": "d" * 64,

@@ -69,6 +69,7 @@ def test_plain_tensorflow_reads_them(output):
         "image/width": tf.io.FixedLenFeature([], tf.int64),
         "image/size": tf.io.FixedLenFeature([], tf.int64),
         "image/crc32c": tf.io.FixedLenFeature([], tf.string),
+        "image/shard": tf.io.FixedLenFeature([], tf.string),
         "embedding": tf.io.FixedLenFeature([DIMENSION], tf.float32),
         "model/name": tf.io.FixedLenFeature([], tf.string),
         "model/digest": tf.io.FixedLenFeature([], tf.string),
@@ -92,6 +93,7 @@ def test_plain_tensorflow_reads_them(output):
             "image/width": 2 * i,
             "image/size": 3 * i,
             "image/crc32c": f"crc{i}==".encode(),
+            "image/shard": b"",
             "model/name": b"a_model",
             "model/digest": b"d" * 64,
         }

@@ -5,7 +5,7 @@ tfx-bsl's encoder takes 7 µs for an embedding of 1536 floats where building a t
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,7 @@ from tfx_bsl.coders import example_coder
 from transforms.encoding import top_classes
 from transforms.encoding.narrowing import narrowed
 from transforms.models.spec import ModelFields
-
-if TYPE_CHECKING:  # at run time it would import Beam
-    from transforms.records import Embedding
+from transforms.records import Embedding, ImageRef
 
 _BYTES, _INT, _FLOAT = schema_pb2.FeatureType.BYTES, schema_pb2.FeatureType.INT, schema_pb2.FeatureType.FLOAT
 
@@ -36,6 +34,8 @@ _SCALARS = {
     "model/name": _BYTES,
     "model/digest": _BYTES,
 }
+# Records of earlier versions lack it.
+_SHARD = "image/shard"
 _VECTOR = "embedding"
 # In its place in records in float16, of which a tf.Example has no list: the bytes of the vector, little-endian.
 _NARROW_VECTOR = "embedding/float16"
@@ -48,9 +48,12 @@ def schema(model: ModelFields, vector_type: str = "float32") -> schema_pb2.Schem
     """Returns the TensorFlow Metadata schema of the records; `vector_type` is one of formats.VECTOR_TYPES."""
     records = schema_pb2.Schema()
     vector = {_VECTOR: _FLOAT} if vector_type == "float32" else {_NARROW_VECTOR: _BYTES}
-    features = {**_SCALARS, **vector, **(_LABELS if model.labels else {})}
+    features = {**_SCALARS, _SHARD: _BYTES, **vector, **(_LABELS if model.labels else {})}
     for name, feature_type in features.items():
         feature = records.feature.add(name=name, type=feature_type)
+        if name == _SHARD:
+            feature.value_count.min = feature.value_count.max = 1
+            continue
         feature.presence.min_fraction = 1.0
         feature.presence.min_count = 1
         if name == _VECTOR:
@@ -85,9 +88,7 @@ def shapes(text: str) -> str:
         raise ValueError(f"expected a schema with the feature {_VECTOR!r}: {error}") from error
 
 
-def encode_embeddings(
-    embeddings: Sequence["Embedding"], model: ModelFields, vector_type: str = "float32"
-) -> list[bytes]:
+def encode_embeddings(embeddings: Sequence[Embedding], model: ModelFields, vector_type: str = "float32") -> list[bytes]:
     """Returns one serialized tf.Example for each embedding. All vectors have the dimension of the model.
 
     Raises:
@@ -105,6 +106,7 @@ def encode_embeddings(
         "image/width": pa.array([info.width for info in infos], pa.int64()),
         "image/size": pa.array([info.ref.size for info in infos], pa.int64()),
         "image/crc32c": pa.array([info.ref.crc32c.encode() for info in infos], pa.binary()),
+        _SHARD: pa.array([info.ref.in_shard for info in infos], pa.binary()),
         "model/name": pa.array([model.model_name.encode()] * count, pa.binary()),
         "model/digest": pa.array([model.model_digest.encode()] * count, pa.binary()),
     }
@@ -178,7 +180,11 @@ def vector_type(serialized: bytes) -> str:
 
 
 class Identity(NamedTuple):
-    """The fields of a record that identify the image's bytes and the model of the vector."""
+    """The fields of a record that identify the image's bytes and the model of the vector.
+
+    `shard` is the key of the shard that held the image, b"" if it was a file of its own, and None in records of earlier
+    versions, which do not tell.
+    """
 
     key: bytes
     version: str
@@ -186,6 +192,16 @@ class Identity(NamedTuple):
     size: int
     crc32c: str
     model_digest: str
+    shard: bytes | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the record says that the image was listed as a file of its own."""
+        return self.shard == b""
+
+    def ref(self) -> ImageRef:
+        """Returns the image."""
+        return ImageRef(self.key, self.version, self.size, self.crc32c, in_shard=self.shard or b"")
 
 
 def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:
@@ -197,7 +213,18 @@ def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:
     decoded = (
         columns[name].to_pylist() if name in ("image/key", "image/size") else _texts(columns[name]) for name in names
     )
-    return [Identity(*values) for values in zip(*decoded, strict=True)]
+    return [Identity(*values) for values in zip(*decoded, _shards(serialized), strict=True)]
+
+
+def _shards(serialized: Sequence[bytes]) -> list[bytes | None]:
+    """Returns `image/shard` of each record, None where it is absent."""
+    (column,) = _decode(serialized, _SHARD).columns
+    if column.null_count == len(serialized):
+        return [None] * len(serialized)
+    values: list[list[bytes] | None] = column.to_pylist()
+    if any(value is not None and len(value) != 1 for value in values):
+        raise ValueError(f"expected one value of the feature {_SHARD!r} in a tf.Example")
+    return [value[0] if value else None for value in values]
 
 
 def decode_facts(serialized: Sequence[bytes]) -> list[tuple[str, int, int]]:

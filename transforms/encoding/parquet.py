@@ -22,7 +22,7 @@ from transforms.encoding.examples import Identity
 from transforms.encoding.narrowing import narrowed
 from transforms.models.spec import ModelFields
 from transforms.one_line import one_line
-from transforms.records import Embedding, ImageInfo, ImageRef
+from transforms.records import Embedding, ImageInfo
 
 SUFFIX = ".parquet"
 
@@ -46,11 +46,14 @@ _FACTS = {
     "width": pa.int64(),
     "size": pa.int64(),
     "crc32c": pa.string(),
+    "shard": pa.string(),
 }
 _MODEL = {"model": pa.string(), "model_digest": pa.string()}
 # Columns of few different values.
-_IN_DICTIONARIES = ("format", "height", "width", *_MODEL)
-_IDENTITY = ("key", "version", "sha256", "size", "crc32c", "model_digest")
+_IN_DICTIONARIES = ("format", "height", "width", "shard", *_MODEL)
+# Files of earlier versions lack it.
+_SHARD = "shard"
+_IDENTITY = ("key", "version", "sha256", "size", "crc32c", "model_digest", _SHARD)
 _RECORD = (*_FACTS, _VECTOR, *_MODEL)
 # Rows that are decoded at once, without and with their vectors.
 _IDENTITIES_PER_BATCH = 4096
@@ -163,6 +166,7 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
         "width": [info.width for info in infos],
         "size": [info.ref.size for info in infos],
         "crc32c": [info.ref.crc32c for info in infos],
+        _SHARD: [keys.text(info.ref.in_shard) for info in infos],
         _VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), type=vector_type),
         "model": [model.model_name] * len(infos),
         "model_digest": [model.model_digest] * len(infos),
@@ -254,9 +258,7 @@ def _stored(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[Stored 
         facts = zip(*(columns[name].to_pylist() for name in ("format", "height", "width")), strict=True)
         return [
             Stored(
-                Embedding(
-                    ImageInfo(ImageRef(own.key, own.version, own.size, own.crc32c), own.sha256, *of_image), vector
-                ),
+                Embedding(ImageInfo(own.ref(), own.sha256, *of_image), vector),
                 own.model_digest,
             )
             for own, of_image, vector in zip(_identities(columns), facts, _matrix(columns[_VECTOR]), strict=True)
@@ -276,13 +278,19 @@ def _opened(file: BinaryIO, names: Sequence[str]) -> pq.ParquetFile:
         )
     kinds = {**_FACTS, **_MODEL}
     stored = {field.name: field.type for field in opened.schema_arrow}
-    for name in (*names, _VECTOR):
+    for name in (*_present(opened, names), _VECTOR):
         kind = stored.get(name)
         if not (kind == kinds[name] if name in kinds else _is_vector(kind)):
             raise ValueError(f"expected the column {name!r} of embeddings, not of type {kind}")
     with _explained("a broken Parquet file"):
         _check_sizes(opened)
     return opened
+
+
+def _present(opened: pq.ParquetFile, names: Sequence[str]) -> list[str]:
+    """Returns the names without the column that files of earlier versions lack, if this one does."""
+    has_shard = _SHARD in opened.schema_arrow.names
+    return [name for name in names if has_shard or name != _SHARD]
 
 
 def _is_vector(kind: pa.DataType | None) -> bool:
@@ -313,8 +321,9 @@ def _suffices(opened: pq.ParquetFile, vector_type: str) -> bool:
 def _batches(opened: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterator[dict[str, pa.Array]]:
     """Yields the named columns of so many rows at a time."""
     with _explained("a broken Parquet file"):
-        for batch in opened.iter_batches(rows, columns=list(names), use_threads=_USE_THREADS):
-            yield {name: batch.column(name) for name in names}
+        present = _present(opened, names)
+        for batch in opened.iter_batches(rows, columns=present, use_threads=_USE_THREADS):
+            yield {name: batch.column(name) for name in present}
 
 
 @contextlib.contextmanager
@@ -336,19 +345,22 @@ def _explained(what: str) -> Iterator[None]:
 def _group(opened: pq.ParquetFile, group: int) -> dict[str, pa.Array]:
     """Returns the columns of a record in one row group."""
     with _explained("a broken Parquet file"):
-        table = opened.read_row_group(group, columns=list(_RECORD), use_threads=_USE_THREADS)
+        present = _present(opened, _RECORD)
+        table = opened.read_row_group(group, columns=present, use_threads=_USE_THREADS)
         table.validate(full=True)  # texts are UTF-8
         rows = opened.metadata.row_group(group).num_rows
         if len(table) != rows:
             raise ValueError(
                 f"row group {group:,} has {len(table):,} rows: expected {rows:,}, as the end of the file says"
             )
-        return {name: table[name].combine_chunks() for name in _RECORD}
+        return {name: table[name].combine_chunks() for name in present}
 
 
 def _identities(columns: dict[str, pa.Array]) -> list[Identity]:
-    decoded = {name: columns[name].to_pylist() for name in _IDENTITY}
+    decoded = {name: columns[name].to_pylist() for name in _IDENTITY if name in columns}
     decoded["key"] = list(map(keys.of_text, decoded["key"]))
+    texts = decoded.get(_SHARD, [None] * len(decoded["key"]))
+    decoded[_SHARD] = [None if text is None else keys.of_text(text) for text in texts]
     return [Identity(*values) for values in zip(*(decoded[name] for name in _IDENTITY), strict=True)]
 
 

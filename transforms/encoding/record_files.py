@@ -13,7 +13,7 @@ import numpy.typing as npt
 from transforms.encoding import examples, parquet, tfrecord
 from transforms.encoding.examples import Identity
 from transforms.encoding.parquet import Stored
-from transforms.records import Embedding, ImageInfo, ImageRef
+from transforms.records import Embedding, ImageInfo
 
 # Far above any embedding: it limits the memory that a reader of a broken file allocates.
 MAX_RECORD_BYTES = 2**26
@@ -95,7 +95,7 @@ def _decoded(records: Sequence[bytes]) -> list[Stored]:
     _, matrix, _ = examples.decode_embeddings(records)
     return [
         Stored(
-            Embedding(ImageInfo(ImageRef(own.key, own.version, own.size, own.crc32c), own.sha256, *facts), vector),
+            Embedding(ImageInfo(own.ref(), own.sha256, *facts), vector),
             own.model_digest,
         )
         for own, facts, vector in zip(

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.export.difference import Counts, Difference
+from pipeline.export.difference import Counts, Difference, Kept
 from pipeline.export.target import Place, Stored
 from transforms.encoding.examples import Identity
 
@@ -12,8 +12,8 @@ def difference():
     opened.close()
 
 
-def identity(key, version="1", sha256="a"):
-    return Identity(key.encode(), version, sha256, 3, "AAAAAA==", "d" * 64)
+def identity(key, version="1", sha256="a", shard=b""):
+    return Identity(key.encode(), version, sha256, 3, "AAAAAA==", "d" * 64, shard)
 
 
 def test_new_replaced_and_gone_rows(difference):
@@ -66,6 +66,21 @@ def test_a_sample_is_always_the_same(difference):
 
 
 def test_images_that_are_gone_are_pruned(difference):
-    difference.add_current(0, [(i, identity(key)) for i, key in enumerate(("in/here", "in/gone", "out/gone"))])
-    assert difference.prune(lambda key: key.startswith(b"in/"), [b"in/here", b"in/new"]) == 1
-    assert [place.key for place in difference.current()] == ["in/here", "out/gone"]
+    keys = ("in/here", "in/gone", "out/gone", "in/hidden")
+    difference.add_current(0, [(i, identity(key)) for i, key in enumerate(keys)])
+    difference.add_current(1, [(0, identity("in/member", shard=b"x")), (1, identity("in/earlier", shard=None))])
+    places = []
+
+    def listed():
+        yield from (b"in/here", b"in/new")
+        places.append(b"in/hidden")  # found out on the way
+
+    assert difference.prune(listed(), lambda key: key.startswith(b"in/"), places.__contains__) == Kept(2, 1)
+    assert {place.key for place in difference.current()} == {*keys, "in/member", "in/earlier"} - {"in/gone"}
+
+
+def test_whether_an_image_was_a_file_is_told_by_the_latest_record(difference):
+    difference.add_current(0, [(0, identity("a", shard=None)), (1, identity("b"))])
+    difference.add_current(1, [(0, identity("a")), (1, identity("b", shard=b"x"))])
+    assert difference.prune([], lambda key: True, lambda key: False) == Kept(untold=1, hidden=0)
+    assert [place.key for place in difference.current()] == ["b"]

@@ -1,20 +1,22 @@
 """pipeline.verify.run_files: names, records and failures of one run, against its report."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.report import run_report
-from pipeline.verify import schema_file
+from pipeline.verify import record_file, schema_file
 from pipeline.verify.findings import Findings
 from pipeline.verify.identities import ContentVectors
 from pipeline.verify.run_files import RunFiles
 from pipeline.verify.stored import Stored
 from tests import outputs
 from tests.outputs import embedding, failure, file_digests
-from transforms.encoding import examples
+from transforms.encoding import examples, tfrecord
 
 COLUMNS = schema_file.columns(examples.schema_text(outputs.MODEL.fields()).encode())
 SHARD = "embeddings/r/part-00000-of-00002.tfrecord"
@@ -65,6 +67,27 @@ def test_a_vector_of_zeros_is_worth_knowing(tmp_path):
     findings, _ = check(outputs.write_run(tmp_path, [zeros]))
     assert findings.total == 0
     assert findings.notes["a vector of zeros, which has no direction to compare"].first == ["/black.jpg"]
+
+
+@pytest.mark.parametrize("output_format", ["tfrecord", "parquet"])
+def test_a_run_of_before_images_in_shards_were_told(tmp_path, output_format):
+    """Its records lack the field, and its report has the digest of another schema."""
+    outputs.write_run(tmp_path, [embedding(b"/a.jpg", 1)], flags=["--output_format", output_format])
+    (shard,) = tmp_path.glob("embeddings/r/part-*")
+    if output_format == "parquet":
+        pq.write_table(pq.read_table(shard).drop_columns(["shard"]), shard)
+    else:
+        (frame,) = record_file.frames(io.BytesIO(shard.read_bytes()))
+        example = record_file._Example.FromString(frame.record)
+        del example.features.feature["image/shard"]
+        shard.write_bytes(tfrecord.frame(example.SerializeToString()))
+    schema = (tmp_path / "schema.pbtxt").read_bytes()
+    (tmp_path / "schema.pbtxt").write_bytes(schema_file.before_shard(schema))
+    reseal(tmp_path)
+    (tmp_path / "schema.pbtxt").write_bytes(schema)  # of a later run
+    assert problems(tmp_path) == {}
+    (tmp_path / "schema.pbtxt").write_bytes(schema + b"# changed")
+    assert problems(tmp_path) == {"a file has changed since the run wrote it": ["schema.pbtxt"]}
 
 
 def test_a_broken_record_costs_itself(output):

@@ -34,6 +34,12 @@ def test_a_schema_of_a_later_version_may_have_more():
     assert schema_file.columns((text() + more).encode())["image/camera"] == ("bytes", 1)
 
 
+def test_the_schema_before_images_in_shards_were_told():
+    before = schema_file.before_shard(text().encode())
+    assert schema_file.columns(before).keys() == schema_file.COLUMNS.keys() - {"image/shard"}
+    assert schema_file.before_shard(before) == before
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -47,9 +53,10 @@ def test_a_schema_of_a_later_version_may_have_more():
         (text().replace("min_fraction: 1", "min_fraction: 0").encode(), "not one of every record"),
         ((text() * 2).encode(), "image/key is described twice"),
         (text(CLASSES).replace("size: 2", "size: 3", 1).encode(), "the features of classes differ in their number"),
+        (text().replace("max: 1", "max: 2").encode(), "the feature image/shard is not one text"),
         (text(CLASSES).replace("label/name", "label/names").encode(), "the feature label/name is missing"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_another_schema(content, problem):
     with pytest.raises(ValueError, match=problem):

@@ -6,6 +6,7 @@ import pytest
 from google.cloud import bigquery
 
 from pipeline.warehouse import tables
+from tests.earlier_runs import read_ledger
 from transforms import table_name
 from transforms.write_bigquery import EMBEDDING_COLUMNS
 
@@ -37,6 +38,7 @@ def test_the_tables_are_made(dataset):
         "width": ("INTEGER", "REQUIRED"),
         "size": ("INTEGER", "REQUIRED"),
         "crc32c": ("STRING", "REQUIRED"),
+        "shard": ("STRING", "NULLABLE"),
         "embedding": ("FLOAT", "REPEATED"),
         "model": ("STRING", "REQUIRED"),
         "model_digest": ("STRING", "REQUIRED"),
@@ -67,6 +69,21 @@ def test_a_table_that_fits_is_taken_whatever_else_it_holds(dataset):
     bq.create_table(bigquery.Table(f"{dataset}.images", [*fields, bigquery.SchemaField("mine", "STRING")]))
     tables.prepare(f"{dataset}.images", DIGEST)
     assert "mine" in {field.name for field in bq.get_table(f"{dataset}.images").schema}
+
+
+def test_a_table_of_an_earlier_version_gets_the_column_that_it_lacks(dataset):
+    table = f"{dataset}.images"
+    fields = [bigquery.SchemaField.from_api_repr(column) for column in EMBEDDING_COLUMNS if column["name"] != "shard"]
+    bq = tables.client("test")
+    bq.create_table(bigquery.Table(table, fields))
+    names = ", ".join(field.name for field in fields)
+    values = f"'/a.jpg', 'ab', '1', 'jpeg', 1, 1, 1, '', [1.0], 'm', '{DIGEST}', 'r', TIMESTAMP '2026-01-01'"
+    tables.query(table, f"INSERT INTO `{table}` ({names}) VALUES ({values})")
+    for _ in range(2):  # the emulator's schema does not show an added column
+        tables.drop(tables.prepare(table, DIGEST))
+    (row,) = tables.query(table, f"SELECT key, shard FROM `{table}`")
+    assert dict(row) == {"key": "/a.jpg", "shard": None}
+    assert not read_ledger(table=table, digest=DIGEST)[0].is_file
 
 
 @pytest.mark.parametrize(
@@ -120,9 +137,8 @@ def test_the_view_shows_one_model_and_can_be_given_another(dataset):
     tables.drop(tables.prepare(table, DIGEST))
     other = "cd" * 32
     for digest, sha256 in ((DIGEST, "1"), (other, "2")):
-        values = (
-            f"'gs://b/a.jpg', '{sha256}', '1', 'jpeg', 1, 1, 1, '', [1.0], 'm', '{digest}', 'r', TIMESTAMP '2026-01-01'"
-        )
+        facts = f"'gs://b/a.jpg', '{sha256}', '1', 'jpeg', 1, 1, 1, '', ''"
+        values = f"{facts}, [1.0], 'm', '{digest}', 'r', TIMESTAMP '2026-01-01'"
         names = ", ".join(column["name"] for column in EMBEDDING_COLUMNS)
         tables.query(table, f"INSERT INTO `{table}` ({names}) VALUES ({values})")
     latest = f"SELECT sha256 FROM `{table_name.latest(table)}`"

@@ -42,6 +42,7 @@ def test_each_feature_of_a_record():
             "image/width": [info.width],
             "image/size": [info.ref.size],
             "image/crc32c": [info.ref.crc32c.encode()],
+            "image/shard": [info.ref.in_shard],
             "embedding": embedding.vector.tolist(),
             "model/name": [b"a model"],
             "model/digest": [b"d" * 64],
@@ -96,6 +97,8 @@ def test_the_schema_asks_for_each_feature_once_in_each_record():
     sizes = {"embedding": [5], "label/index": [2], "label/name": [2], "label/score": [2]}
     (record,) = examples.encode_embeddings(embeddings(5, [b"k"]), written)
     assert set(features) == set(tf.train.Example.FromString(record).features.feature)
+    shard = features.pop("image/shard")  # which records of earlier versions lack
+    assert (shard.value_count.min, shard.value_count.max, shard.HasField("presence")) == (1, 1, False)
     for name, feature in features.items():
         assert (feature.presence.min_fraction, feature.presence.min_count) == (1.0, 1)
         assert feature.HasField("shape") and [dim.size for dim in feature.shape.dim] == sizes.get(name, [])
@@ -146,7 +149,7 @@ def test_identities_without_the_vectors():
     given = embeddings()
     records = [*encoded(given[:2], "one"), *encoded(given[2:], "another")]
     assert examples.decode_identities(records) == [
-        (info.ref.key, info.ref.version, info.sha256, info.ref.size, info.ref.crc32c, digest)
+        (info.ref.key, info.ref.version, info.sha256, info.ref.size, info.ref.crc32c, digest, info.ref.in_shard)
         for info, digest in zip((each.info for each in given), ("one", "one", "another"), strict=True)
     ]
     assert examples.decode_identities(records)[1].model_digest == "one"
@@ -183,7 +186,22 @@ def example(features):
 
 
 def test_an_identity_as_anyone_may_write_it():
-    assert examples.decode_identities([example(IDENTITY | {"other": 5})]) == [(b"k", "7", "ab", 9, "c", "d")]
+    (identity,) = examples.decode_identities([example(IDENTITY | {"other": 5})])
+    assert identity == (b"k", "7", "ab", 9, "c", "d", None)
+    assert not identity.is_file
+
+
+def test_a_record_tells_whether_its_image_was_a_file():
+    told = [IDENTITY | {"image/shard": shard} for shard in (b"", b"/s.tar")]
+    mixed = [example(features) for features in (*told, IDENTITY)]  # the last is of an earlier version
+    assert [(own.shard, own.is_file) for own in examples.decode_identities(mixed)] == [
+        (b"", True),
+        (b"/s.tar", False),
+        (None, False),
+    ]
+    assert examples.decode_identities(mixed[1:2])[0].ref().in_shard == b"/s.tar"
+    with pytest.raises(ValueError, match="expected one value of the feature 'image/shard'"):
+        examples.decode_identities([example(IDENTITY | {"image/shard": [b"", b""]})])
 
 
 @pytest.mark.parametrize("name", IDENTITY)

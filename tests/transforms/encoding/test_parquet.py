@@ -25,8 +25,8 @@ VECTOR_TYPES = pytest.mark.parametrize("vector_type", ["float32", "float16"])
 ODD_KEY = b"/caf\xe9 \xc3\xa9 \\xe9.jpg"
 
 
-def embedding(i, key=None, dimension=DIMENSION):
-    ref = ImageRef(key or b"/%d.jpg" % i, f"{i}-0", 3 * i, f"crc{i}==")
+def embedding(i, key=None, dimension=DIMENSION, in_shard=b""):
+    ref = ImageRef(key or b"/%d.jpg" % i, f"{i}-0", 3 * i, f"crc{i}==", in_shard=in_shard)
     vector = np.random.default_rng(i).standard_normal(dimension, np.float32)
     return Embedding(ImageInfo(ref, f"{i:064x}", "jpeg" if i % 2 else "png", i, 2 * i), vector)
 
@@ -63,7 +63,7 @@ def small_groups(monkeypatch):
 def test_columns_and_metadata(vector_type):
     table = pq.read_table(io.BytesIO(written(vector_type=vector_type)))
     assert {field.name: str(field.type) for field in table.schema} == {
-        **dict.fromkeys(("key", "sha256", "version", "format", "crc32c", "model", "model_digest"), "string"),
+        **dict.fromkeys(("key", "sha256", "version", "format", "crc32c", "shard", "model", "model_digest"), "string"),
         **dict.fromkeys(("height", "width", "size"), "int64"),
         "embedding": f"fixed_size_list<element: {pa.type_for_alias(vector_type)} not null>[{DIMENSION}]",
     }
@@ -88,6 +88,7 @@ def test_columns_and_metadata(vector_type):
             "width": 6,
             "size": 9,
             "crc32c": "crc3==",
+            "shard": "",
             "model": "a_model",
             "model_digest": "d" * 64,
         }
@@ -173,7 +174,7 @@ def test_a_full_disk_is_an_error_once(capfd):
 
 def identity(each):
     ref = each.info.ref
-    return Identity(ref.key, ref.version, each.info.sha256, ref.size, ref.crc32c, "d" * 64)
+    return Identity(ref.key, ref.version, each.info.sha256, ref.size, ref.crc32c, "d" * 64, ref.in_shard)
 
 
 READERS = pytest.mark.parametrize(
@@ -185,6 +186,25 @@ READERS = pytest.mark.parametrize(
 def test_identities_in_order(small_groups, read):
     batches = list(read(io.BytesIO(written())))
     assert [own for batch in batches for own in batch] == list(map(identity, EMBEDDINGS))
+
+
+@READERS
+def test_a_file_of_an_earlier_version_does_not_tell_of_shards(read):
+    table = pq.read_table(io.BytesIO(written())).drop_columns(["shard"])
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    (batch,) = read(content)
+    assert batch == [identity(each)._replace(shard=None) for each in EMBEDDINGS]
+    (stored,) = parquet.embeddings(content, [3])
+    assert stored.embedding.info == EMBEDDINGS[3].info
+    assert sum(len(keys) for keys, _, _ in parquet.vectors(content)) == len(EMBEDDINGS)
+
+
+@READERS
+def test_images_in_shards(read):
+    each = embedding(3, in_shard=b"/s\xe9.tar")
+    ((own,),) = read(io.BytesIO(written([each])))
+    assert own == identity(each) and own.shard == b"/s\xe9.tar" and not own.is_file
 
 
 @READERS

@@ -1,0 +1,55 @@
+"""pipeline.prune: which rows of a table a run deletes, of those whose keys it does not list."""
+
+import apache_beam as beam
+import pytest
+
+from pipeline import prunable
+from pipeline.prune import Prune
+from tests.collecting import collect
+from transforms.records import Failure, Known
+
+pytestmark = pytest.mark.slow
+
+
+def known(key, is_file=True):
+    return Known(key, "7", "ab" * 32, 10, "AAAAAA==", 1.0, is_file=is_file)
+
+
+LISTED = [known(b"/photos/%d.jpg" % i) for i in range(3)]
+UNLISTED = [
+    known(b"/photos/gone.jpg"),
+    known(b"/photos/sub/a.jpg"),
+    known(b"/photos/link.jpg"),
+    known(b"/photos/x.tar#1.jpg", is_file=False),
+    known(b"/elsewhere/a.jpg"),
+    known(b"/elsewhere/x.tar#1.jpg", is_file=False),
+]
+
+
+def pruned(places):
+    def build(root):
+        failures = [Failure.of(place, "list", OSError("no")) for place in places]
+        return {
+            "known": root | "Known" >> beam.Create([*LISTED, *UNLISTED]).with_output_types(Known),
+            "unlisted": root | "Unlisted" >> beam.Create(UNLISTED).with_output_types(Known),
+            "failures": root | "Failures" >> beam.Create(failures).with_output_types(Failure),
+        } | Prune(("/photos/**",))
+
+    outputs, _ = collect(build)
+    keys = {name: sorted(getattr(each, "key", each) for each in outputs[name]) for name in outputs}
+    assert keys.pop("rows") == sorted(each.key for each in (*LISTED, *UNLISTED[:3]))
+    assert keys.pop("untold") == [b"/photos/x.tar#1.jpg"]
+    return keys
+
+
+def test_what_was_not_seen_is_not_gone():
+    assert pruned([]) == {"gone": [b"/photos/gone.jpg", b"/photos/link.jpg", b"/photos/sub/a.jpg"], "hidden": []}
+    assert pruned([b"/photos/sub", b"/photos/link.jpg", b"/elsewhere"]) == {
+        "gone": [b"/photos/gone.jpg"],
+        "hidden": ["/photos/link.jpg", "/photos/sub"],
+    }
+
+
+def test_too_much_that_was_not_seen():
+    places = (b"/photos/%d" % i for i in range(prunable.MOST_PLACES + 1))
+    assert pruned(places) == {"gone": [], "hidden": [prunable.TOO_MANY] * 3}
