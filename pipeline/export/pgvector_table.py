@@ -293,7 +293,10 @@ def _connected(dsn: str | None) -> psycopg.Connection:
             "--dsn: expected a connection string such as 'host=localhost dbname=images', or postgresql://HOST/DATABASE"
         ) from None
     try:
-        return psycopg.connect(dsn or "", autocommit=True, application_name="image-embeddings-export")
+        # A pool such as PgBouncer may give each transaction to another server process, which knows no such statement.
+        return psycopg.connect(
+            dsn or "", autocommit=True, prepare_threshold=None, application_name="image-embeddings-export"
+        )
     except psycopg.Error as error:
         if "@" in str(parameters.get("host", "")):
             raise ValueError(

@@ -237,7 +237,7 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
 
 
 def _name(args: argparse.Namespace) -> str:
-    return f"the table {args.table or _TABLE}" if args.to == "pgvector" else args.destination
+    return printable(f"the table {args.table or _TABLE}" if args.to == "pgvector" else args.destination)
 
 
 class _Digests:

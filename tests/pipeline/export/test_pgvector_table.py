@@ -14,6 +14,7 @@ from pipeline.export.pgvector_table import PgvectorTable
 from pipeline.export.target import LeftOut, Model, Row
 from tests import outputs
 from tests.exports import DIMENSION, MANY, MODEL, OTHER, embedding, expected, export, started, wait_for, write_run
+from transforms.one_line import printable
 
 SIZED = Model(MODEL.digest, DIMENSION)
 
@@ -129,7 +130,8 @@ def test_names_are_quoted(connection, tmp_path, capfd, table):
     capfd.readouterr()
     assert export(tmp_path, "pgvector", "--table", table) == 0
     out = capfd.readouterr().out
-    assert "2 deleted" in out and "there already" in out and "recall    1.000" in out
+    assert f"20 vectors in the runs → the table {printable(table)}: 0 new, 0 replaced, 2 deleted" in out
+    assert "there already" in out and "recall    1.000" in out
     assert rows(connection, table) == expected(*map(embedding, range(20)))
 
 
@@ -259,6 +261,19 @@ def test_an_export_that_was_killed_before_its_index_builds_it(connection, tmp_pa
     assert export(tmp_path, "pgvector") == 0
     out = capfd.readouterr().out
     assert "nothing to send" in out and "built in" in out and "recall" in out
+
+
+def test_no_statement_needs_the_same_server_process_twice(connection, monkeypatch):
+    """Pools between client and server give each transaction to any of them."""
+    connect, opened = psycopg.connect, []
+    monkeypatch.setattr(psycopg, "connect", lambda *args, **named: opened.append(connect(*args, **named)) or opened[-1])
+    table = PgvectorTable(None, "image_embeddings", "vector", "cosine", SIZED)
+    with contextlib.closing(table):
+        table.prepare(sends=True, deletes=False)
+        for number in range(10):
+            table.upsert([row(number)])
+        table.search(np.stack([row(0).vector] * 10), 3)
+        assert opened[0].execute("SELECT COUNT(*) FROM pg_prepared_statements").fetchone() == (0,)
 
 
 def test_a_server_that_breaks_off_is_a_failure(connection, tmp_path, capfd):
