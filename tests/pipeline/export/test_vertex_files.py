@@ -7,6 +7,7 @@ from google.cloud import storage
 from pipeline.export import vertex_files
 from pipeline.export.target import Model, Row
 from pipeline.export.vertex_files import VertexFiles
+from tests import cloud_storage, emulators
 from tests.exports import DIMENSION, MANY, MODEL, OTHER, embedding, expected, export, started, wait_for, write_run
 from transforms.storage import contested
 
@@ -179,6 +180,18 @@ def test_of_two_exports_at_once_one_goes_on(destination):
     one.upsert([row(1)])
     one.finish(True, print)
     assert index(destination) == vectors(embedding(0), embedding(1))
+
+
+def test_of_two_exports_at_once_into_a_bucket_one_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(emulators.write_credentials(tmp_path)))
+    with cloud_storage.paging_server() as url, cloud_storage.clients_of(monkeypatch, url):
+        storage.Client().create_bucket("bucket")
+        one, other = prepared("gs://bucket/search"), prepared("gs://bucket/search")
+        one.upsert([row(0)])
+        with pytest.raises(contested.Lost, match="another export writes to batch 00001"):
+            other.upsert([row(1)])
+        one.upsert([row(1)])
+        assert [stored.key for stored in one.stored()] == [row(0).key, row(1).key]
 
 
 def test_an_export_that_wakes_after_another_has_gone_on_fails(destination):
