@@ -6,7 +6,7 @@ without a name in the directory for temporary files, which goes with the process
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline.export.target import Place, Stored, content, key_of_row, row_key
@@ -20,7 +20,7 @@ CREATE TABLE current (
   key TEXT PRIMARY KEY, content TEXT NOT NULL, generation INTEGER, file INTEGER NOT NULL, place INTEGER NOT NULL,
   is_file INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE stored (key TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE stored (key TEXT PRIMARY KEY, content TEXT NOT NULL, rows INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
 CREATE TABLE listed (key TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 # The rule of the table in BigQuery: a row of a later run replaces one, unless it is of an earlier generation.
@@ -31,37 +31,57 @@ ON CONFLICT (key) DO UPDATE SET
   is_file = excluded.is_file
 WHERE generation IS NULL OR excluded.generation IS NULL OR excluded.generation >= generation
 """
+_STORE = """
+INSERT INTO stored (key, content) VALUES (?, ?)
+ON CONFLICT (key) DO UPDATE SET content = excluded.content, rows = rows + 1
+"""
 _TO_SEND = """
 SELECT current.key, file, place FROM current LEFT JOIN stored USING (key)
-WHERE stored.content IS NOT current.content ORDER BY file, place
+WHERE stored.content IS NOT current.content OR stored.rows > 1 ORDER BY file, place
 """
 _UNLISTED = "FROM current WHERE NOT EXISTS (SELECT 1 FROM listed WHERE listed.key = current.key) AND within(key)"
 _PRUNE = f"DELETE {_UNLISTED} AND is_file AND NOT hidden(key)"
 _KEPT = f"SELECT COUNT(*) FILTER (WHERE NOT is_file), COUNT(*) FILTER (WHERE is_file AND hidden(key)) {_UNLISTED}"
 _TO_DELETE = "SELECT key FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key)"
+_DOUBLED = "SELECT current.key FROM current JOIN stored USING (key) WHERE stored.rows > 1"
 _COUNTS = """
 SELECT
   (SELECT COUNT(*) FROM current),
   (SELECT COUNT(*) FROM stored),
   (SELECT COUNT(*) FROM current WHERE NOT EXISTS (SELECT 1 FROM stored WHERE stored.key = current.key)),
-  (SELECT COUNT(*) FROM current JOIN stored USING (key) WHERE stored.content != current.content),
-  (SELECT COUNT(*) FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key))
+  (SELECT COUNT(*) FROM current JOIN stored USING (key) WHERE stored.content != current.content AND stored.rows = 1),
+  (SELECT COUNT(*) FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key)),
+  (SELECT COUNT(*) FROM current JOIN stored USING (key) WHERE stored.rows > 1)
 """
 _BIGGEST_INTEGER = 2**63 - 1
 
 
 class Counts(NamedTuple):
-    """Numbers of rows: in the runs, in a target, and what it lacks, has of other content, and has too many."""
+    """Numbers of keys.
+
+    Attributes:
+      current: in the runs.
+      stored: in the target.
+      new: that the target lacks.
+      replaced: that it has of another content.
+      gone: that it has and the runs do not have.
+      doubled: that both have, and the target in several rows.
+    """
 
     current: int
     stored: int
     new: int
     replaced: int
     gone: int
+    doubled: int
 
     @property
     def to_send(self) -> int:
-        return self.new + self.replaced
+        return self.new + self.replaced + self.doubled
+
+    @property
+    def to_delete(self) -> int:
+        return self.gone + self.doubled
 
 
 class Kept(NamedTuple):
@@ -95,15 +115,21 @@ class Difference:
             ),
         )
 
-    def add_stored(self, rows: Iterable[Stored]) -> None:
-        """Adds the rows of the target, in its order."""
+    def add_stored(self, rows: Iterable[Stored], is_log: bool) -> None:
+        """Adds the rows of the target, in its order.
+
+        Args:
+          rows: as `Target.stored` yields them.
+          is_log: whether a later row of a key replaces the earlier one. Otherwise the target has both.
+        """
+        store = "INSERT OR REPLACE INTO stored (key, content) VALUES (?, ?)" if is_log else _STORE
         with self._database:
             self._database.execute("BEGIN")
             for row in rows:
                 if row.content is None:
                     self._database.execute("DELETE FROM stored WHERE key = ?", (row.key,))
                 else:
-                    self._database.execute("INSERT OR REPLACE INTO stored VALUES (?, ?)", row)
+                    self._database.execute(store, row)
 
     def prune(self, listed: Iterable[bytes], within: Callable[[bytes], bool], hidden: Callable[[bytes], bool]) -> Kept:
         """Removes rows of the runs whose images are gone, by the rule of `prunable`.
@@ -129,8 +155,13 @@ class Difference:
         return map(Place._make, self._database.execute(_TO_SEND))
 
     def to_delete(self) -> Iterator[str]:
-        """Yields the keys of rows that the target has and the runs do not have."""
-        return (key for (key,) in self._database.execute(_TO_DELETE))
+        """Yields the keys that the target has and the runs do not have, then those that it has in several rows."""
+        return (key for query in (_TO_DELETE, _DOUBLED) for (key,) in self._database.execute(query))
+
+    def leave_out(self, row_keys: Sequence[str]) -> None:
+        """Forgets keys whose rows the target cannot take. `to_send` has sorted its places, so it may be under way."""
+        for statement in ("DELETE FROM current WHERE key = ?", "DELETE FROM stored WHERE key = ?"):
+            self._add(statement, ((key,) for key in row_keys))
 
     def current(self) -> Iterator[Place]:
         """Yields the places of all rows of the runs, in the order of the files."""

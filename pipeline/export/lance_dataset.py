@@ -1,7 +1,13 @@
-"""A Lance dataset and its vector index, through pylance. Each block of rows is a version of its own."""
+"""A Lance dataset and its vector index, through pylance. Each block of rows is a version of its own.
 
+Several processes may write to one dataset. Lance commits what goes together, and does the rest again on top of the
+other's version. It compares inserted keys only where the schema names the key, as that of an export does:
+https://lance.org/guide/read_and_write/#merge-insert
+"""
+
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +20,7 @@ try:
 except ImportError as missing:
     raise ValueError("--to lance needs pylance: pip install '.[lance]'") from missing
 
-from pipeline.export.target import Model, Row, Stored, content, other_model
+from pipeline.export.target import LeftOut, Model, Row, Stored, content, other_model
 
 # Fewer rows are searched exactly, which takes milliseconds.
 MIN_INDEXED = 5_000
@@ -25,6 +31,13 @@ _VECTOR = "embedding"
 _METRICS = {"cosine": "cosine", "l2": "l2", "ip": "dot"}
 _ROWS_AT_ONCE = 10_000
 
+# Without it two processes that insert one key would both succeed.
+_KEY_METADATA = {"lance-schema:unenforced-primary-key": "true"}
+# In the metadata of the schema.
+_MODEL = "model_digest"
+# How often work is done again that another writer has preempted.
+_TRIES = 10
+
 # Lance's own caches would take up to 7 GiB.
 _INDEX_CACHE_BYTES = 2**27
 _METADATA_CACHE_BYTES = 2**26
@@ -34,6 +47,7 @@ class LanceDataset:
     """A target.Target: a dataset with one row for each key. Its earlier versions stay."""
 
     ERRORS: ClassVar[tuple[type[Exception], ...]] = (OSError, RuntimeError)
+    IS_LOG: ClassVar[bool] = False
 
     def __init__(self, uri: str, metric: str, model: Model):
         """Opens the dataset, if there is one.
@@ -47,26 +61,20 @@ class LanceDataset:
         self._dataset: Any = _opened(uri)
         self._schema = pa.schema(
             [
-                pa.field("key", pa.string(), nullable=False),
+                pa.field("key", pa.string(), nullable=False, metadata=_KEY_METADATA),
                 *(pa.field(name, pa.string()) for name in ("sha256", "version", "format")),
                 *(pa.field(name, pa.int64()) for name in ("height", "width", "size")),
                 pa.field("model_digest", pa.string()),
                 pa.field(_VECTOR, pa.list_(pa.float32(), model.dimension)),
-            ]
+            ],
+            metadata={_MODEL: model.digest},
         )
 
     def stored(self) -> Iterator[Stored]:
         """Yields the rows of the dataset, after a check of its columns."""
         if self._dataset is None:
             return
-        schema = self._dataset.schema
-        for field in self._schema:
-            existing = schema.field(field.name).type if field.name in schema.names else "missing"
-            if existing != field.type:
-                raise ValueError(
-                    f"--destination {self._uri!r}: its column {field.name!r} is {existing}: expected {field.type}; "
-                    "choose another destination"
-                )
+        self._check_schema()
         scanner = self._dataset.scanner(["key", "sha256", "version", "model_digest"], batch_size=_ROWS_AT_ONCE)
         for batch in scanner.to_batches():
             columns = (batch.column(name).to_pylist() for name in ("key", "sha256", "version", "model_digest"))
@@ -78,10 +86,20 @@ class LanceDataset:
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes an empty dataset, if there is none."""
         if self._dataset is None:
-            lance.write_dataset(self._schema.empty_table(), self._uri)
+            try:
+                lance.write_dataset(self._schema.empty_table(), self._uri)
+            except OSError as error:  # another export may have made it meanwhile
+                if "already exists" not in str(error):
+                    raise
             self._dataset = _opened(self._uri)
+            self._check_schema()
+        elif (sends or deletes) and not self._dataset.schema.field("key").metadata:
+            # Earlier versions named no key. Where it may be null, Lance takes no name for it.
+            with contextlib.suppress(OSError):
+                self._dataset.update_field_metadata({"key": _KEY_METADATA})
+            self._dataset.checkout_latest()  # another export may have named it meanwhile
 
-    def upsert(self, rows: Sequence[Row]) -> None:
+    def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
         """Merges rows by their keys."""
         infos = [row.info for row in rows]
         columns = [
@@ -100,13 +118,16 @@ class LanceDataset:
         table = pa.Table.from_arrays(arrays, schema=self._schema)
         merge = self._dataset.merge_insert("key")
         merge.when_matched_update_all().when_not_matched_insert_all().execute(table)
+        return []
 
     def delete(self, row_keys: Sequence[str]) -> None:
         """Deletes the rows of some keys."""
         self._dataset.delete(pc.field("key").isin(list(row_keys)))
 
-    def finish(self, changed: bool) -> tuple[str, bool]:
+    def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
         """Joins small files, and builds the index for the metric, or adds the new rows to it."""
+        say("building the index")
+        self._dataset.checkout_latest()
         rows = self._dataset.count_rows()
         name = f"{_VECTOR}_{self._metric}"
         exists = any(index.name == name for index in self._dataset.describe_indices())
@@ -115,11 +136,11 @@ class LanceDataset:
         if exists and not changed:
             return f"{_INDEX_TYPE} ({self._metric}), there already", False
         began = time.monotonic()
-        self._dataset.optimize.compact_files(batch_size=_ROWS_AT_ONCE // 10, num_threads=1)
+        self._unpreempted(lambda: self._dataset.optimize.compact_files(batch_size=_ROWS_AT_ONCE // 10, num_threads=1))
         if exists:
-            self._dataset.optimize.optimize_indices(index_names=[name])
+            self._unpreempted(lambda: self._dataset.optimize.optimize_indices(index_names=[name]))
         else:
-            self._dataset.create_index(_VECTOR, _INDEX_TYPE, name, self._metric)
+            self._unpreempted(lambda: self._dataset.create_index(_VECTOR, _INDEX_TYPE, name, self._metric))
         done = "brought up to date" if exists else "built"
         return f"{_INDEX_TYPE} ({self._metric}), {done} in {time.monotonic() - began:.1f} s", True
 
@@ -134,6 +155,31 @@ class LanceDataset:
 
     def close(self) -> None:
         """Does nothing: a dataset has no connection."""
+
+    def _check_schema(self) -> None:
+        """Raises ValueError if the dataset has other columns, or was made for another model."""
+        schema = self._dataset.schema
+        for field in self._schema:
+            existing = schema.field(field.name).type if field.name in schema.names else "missing"
+            if existing != field.type:
+                raise ValueError(
+                    f"--destination {self._uri!r}: its column {field.name!r} is {existing}: expected {field.type}; "
+                    "choose another destination"
+                )
+        digest = (schema.metadata or {}).get(_MODEL.encode(), self._model.digest.encode()).decode()
+        if digest != self._model.digest:
+            raise other_model(f"--destination {self._uri!r}", digest, self._model)
+
+    def _unpreempted(self, work: Callable[[], object]) -> None:
+        """Does work on the latest version, and again if another writer was faster."""
+        for left in reversed(range(_TRIES)):
+            self._dataset.checkout_latest()
+            try:
+                work()
+                return
+            except OSError as error:
+                if not left or "conflict" not in str(error):
+                    raise
 
 
 def _opened(uri: str) -> "lance.LanceDataset | None":

@@ -1,11 +1,14 @@
 """A table of PostgreSQL as its catalog describes it: whether an export can fill it, and whether this user may."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
+# The longest name that PostgreSQL keeps whole.
+_MAX_BYTES = 63
 # Kinds of relations, as in pg_class.relkind: a table may be partitioned.
 _TABLES = ("r", "p")
 _OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
@@ -16,7 +19,8 @@ class CatalogTable:
 
     Attributes:
       flag: the flag that named it, for messages.
-      identifier: its name for queries, quoted.
+      identifier: its name for queries without parameters, quoted.
+      beside_values: its name for queries with parameters, in which psycopg takes `%` for the start of a placeholder.
     """
 
     def __init__(self, connection: psycopg.Connection, table: str):
@@ -29,8 +33,10 @@ class CatalogTable:
         self._connection = connection
         names = table.split(".", 1)
         self._schema = names[0] if len(names) > 1 else None
+        self._name = names[-1]
         self.flag = f"--table {table!r}"
         self.identifier = sql.Identifier(*names)
+        self.beside_values = sql.Identifier(*(name.replace("%", "%%") for name in names))
 
     def exists(self) -> bool:
         """Returns whether there is anything of this name. Raises ValueError without a schema for it."""
@@ -44,6 +50,7 @@ class CatalogTable:
     def check_present(self, types: Mapping[str, str]) -> None:
         """Checks that the table can take rows with columns of these types, and that this user may read it."""
         self._check_kind()
+        self._check_all_rows_seen()
         self._check_columns(types)
         self._check_key()
         self._check_rights(["SELECT"])
@@ -55,29 +62,52 @@ class CatalogTable:
             raise ValueError("this user lacks TEMPORARY on the database: expected a grant")
         self._check_rights([*(["INSERT", "UPDATE"] if sends else []), *(["DELETE"] if deletes else [])])
 
-    def check_index(self, opclass: str) -> None:
-        """Checks that there is an HNSW index of an operator class, or that this user may build it."""
+    def check_server(self) -> None:
+        """Checks that the server takes changes."""
+        if self._row("SHOW transaction_read_only") == ("on",):
+            raise ValueError(
+                "the server takes no changes, as it is a replica or has default_transaction_read_only: expected the "
+                "primary server"
+            )
+
+    def check_index(self, column: str, opclass: str) -> None:
+        """Checks that there is an HNSW index of a column and an operator class, or that this user may build it."""
         may_build = self._row(
             "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
             "FROM pg_class WHERE oid = %s",
             self._oid(),
         )
-        if may_build == (False,) and not self.has_index(opclass):
+        if may_build == (False,) and not self.has_index(column, opclass):
             raise ValueError(
                 f"{self.flag} has no index HNSW ({opclass}), and this user may build none: expected the owner of the "
                 "table, with CREATE on its schema"
             )
 
-    def has_index(self, opclass: str) -> bool:
-        """Returns whether there is a complete HNSW index of an operator class."""
+    def has_index(self, column: str, opclass: str) -> bool:
+        """Returns whether there is an HNSW index of a column and an operator class, complete and of all rows."""
         index = self._row(
             "SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam "
             "JOIN pg_opclass ON pg_opclass.oid = indclass[0] "
-            "WHERE indrelid = %s AND amname = 'hnsw' AND opcname = %s AND indisvalid",
+            "JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
+            "WHERE indrelid = %s AND attname = %s AND amname = 'hnsw' AND opcname = %s AND indisvalid "
+            "AND indpred IS NULL",
             self._oid(),
+            column,
             opclass,
         )
         return index is not None
+
+    def index_name(self, opclass: str) -> str:
+        """Returns the name of the index that an export builds, the same each time, of at most 63 bytes."""
+        name = f"{self._name}_{opclass}_idx"
+        if len(name.encode()) > _MAX_BYTES:
+            name = f"{hashlib.sha256(self._name.encode()).hexdigest()[:16]}_{opclass}_idx"
+        return name
+
+    def lock_id(self) -> int:
+        """Returns the number of the advisory lock that exports into the table share, by whichever name they have it."""
+        (number,) = self._row("SELECT hashtextextended('image embeddings ' || %s::text, 0)", self._oid()) or (0,)
+        return int(number)
 
     def has_extension(self) -> bool:
         """Returns whether the database has pgvector."""
@@ -114,6 +144,12 @@ class CatalogTable:
         (kind,) = self._row("SELECT relkind::text FROM pg_class WHERE oid = %s", self._oid()) or ("",)
         if kind not in _TABLES:
             raise ValueError(f"{self.flag} is {_OTHER_KINDS.get(kind, 'something else')}: expected a table")
+
+    def _check_all_rows_seen(self) -> None:
+        if self._row("SELECT row_security_active(%s::oid)", self._oid()) == (True,):
+            raise ValueError(
+                f"{self.flag} has row security, which hides rows from this user: expected its owner, or BYPASSRLS"
+            )
 
     def _check_columns(self, types: Mapping[str, str]) -> None:
         columns = self._connection.execute(

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import numpy as np
 
 from pipeline import command, flags
-from transforms.one_line import one_line
+from transforms.one_line import one_line, printable
 from transforms.storage import locations
 
 if TYPE_CHECKING:
     from pipeline.export.difference import Counts, Difference
     from pipeline.export.progress_line import ProgressLine
-    from pipeline.export.target import Model, Target
+    from pipeline.export.target import LeftOut, Model, Row, Target
     from transforms.encoding.examples import Identity
 
 _EXAMPLES = """\
@@ -49,6 +49,10 @@ _QUERIES = 100
 _BLOCK_ROWS = 2_500
 _BLOCK_BYTES = 16 * 2**20
 _KEYS_PER_DELETE = 10_000
+
+# Rows that the summary names of those that a target cannot take, and characters of each end of their keys.
+_NAMED = 10
+_ENDS = 60
 
 T = TypeVar("T")
 
@@ -128,11 +132,10 @@ def _work(args: argparse.Namespace) -> tuple[str, int]:
         shards, model = _read_runs(args, difference)
         with contextlib.closing(_target(args, model)) as target:
             try:
-                message = _update(args, target, difference, shards, model, began)
+                return _update(args, target, difference, shards, model, began)
             except target.ERRORS as error:
                 traceback.print_exc()
                 return f"export: {_name(args)}: {one_line(error)}; the same command goes on", command.FAILED
-    return message, command.DONE
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -189,32 +192,33 @@ def _update(
     shards: Sequence[str],
     model: "Model",
     began: float,
-) -> str:
-    """Brings the target up to date, and returns what there is to say about that."""
+) -> tuple[str, int]:
+    """Brings the target up to date, and returns what there is to say about that, and the exit code."""
     from pipeline.export.progress_line import ProgressLine
 
     progress = ProgressLine(args.screen, "", None)
     progress.say(f"comparing with {_name(args)}")
-    difference.add_stored(target.stored())
+    difference.add_stored(target.stored(), target.IS_LOG)
     progress.clear()
     counts = difference.counts()
     if args.dry_run:
-        return _plan(counts, _name(args))
+        return _plan(counts, _name(args)), command.DONE
     if counts.gone > args.max_deleted * counts.stored:
         raise ValueError(
             f"{counts.gone:,} of the {counts.stored:,} rows of {_name(args)} would be deleted, more than --max_deleted "
             f"{args.max_deleted:g} allows: expected --embeddings with all runs; --max_deleted 1 goes on"
         )
-    target.prepare(bool(counts.to_send), bool(counts.gone))
-    _send(target, difference, shards, model, args.screen)
-    progress.say("building the index")
-    index, has_index = target.finish(bool(counts.to_send or counts.gone))
+    target.prepare(bool(counts.to_send), bool(counts.to_delete))
+    named = _send(target, difference, shards, model, args.screen)
+    taken = difference.counts()
+    index, has_index = target.finish(bool(taken.to_send or taken.to_delete), progress.say)
     measured = None
-    if has_index and counts.current > 1:
-        progress.say(f"measuring recall with {min(_QUERIES, counts.current)} queries")
+    if has_index and taken.current > 1:
+        progress.say(f"measuring recall with {min(_QUERIES, taken.current)} queries")
         measured = _recall(target, difference, shards, model, args.metric)
     progress.clear()
-    return _summary(counts, _name(args), model, index, measured, time.monotonic() - began)
+    summary = _summary(counts.current, taken, _name(args), model, index, measured, named, time.monotonic() - began)
+    return summary, command.DONE if taken.current else command.FAILED
 
 
 def _target(args: argparse.Namespace, model: "Model") -> "Target":
@@ -233,7 +237,7 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
 
 
 def _name(args: argparse.Namespace) -> str:
-    return f"the table {args.table or _TABLE}" if args.to == "pgvector" else args.destination
+    return printable(f"the table {args.table or _TABLE}" if args.to == "pgvector" else args.destination)
 
 
 class _Digests:
@@ -296,8 +300,13 @@ def _prune(difference: "Difference", patterns: Sequence[str], screen: TextIO) ->
         )
 
 
-def _send(target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO) -> None:
-    """Deletes what is gone, and sends what is new, block by block."""
+def _send(
+    target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO
+) -> list["LeftOut"]:
+    """Deletes what is gone, sends what is new, block by block, and returns the first rows that the target cannot take.
+
+    The difference forgets all of those.
+    """
     from pipeline.export import stored_rows
     from pipeline.export.progress_line import ProgressLine
 
@@ -305,11 +314,25 @@ def _send(target: "Target", difference: "Difference", shards: Sequence[str], mod
         target.delete(row_keys)
     progress = ProgressLine(screen, "sending", difference.counts().to_send)
     sent = 0
+    named: list[LeftOut] = []
     for rows in _batches(stored_rows.rows(shards, difference.to_send(), model), _block_rows(model)):
-        target.upsert(rows)
+        left_out = _without_numbers(rows)
+        unfit = {row.key for row in left_out}
+        if fit := [row for row in rows if row.key not in unfit]:
+            left_out += target.upsert(fit)
+        difference.leave_out([row.key for row in left_out])
+        named += left_out[: _NAMED - len(named)]
         sent += len(rows)
         progress.show(sent)
     progress.clear()
+    return named
+
+
+def _without_numbers(rows: Iterable["Row"]) -> list["LeftOut"]:
+    """Returns the rows that no target can take, because no distance to them is a number."""
+    from pipeline.export.target import LeftOut
+
+    return [LeftOut(row.key, "its vector is not finite") for row in rows if not np.isfinite(row.vector).all()]
 
 
 def _recall(
@@ -355,24 +378,46 @@ def _counted(progress: "ProgressLine") -> Any:
 def _plan(counts: "Counts", name: str) -> str:
     return (
         f"{counts.current:,} vectors in the runs; to {name} would be sent {counts.new:,} new and {counts.replaced:,} "
-        f"replaced, and {counts.gone:,} would be deleted; nothing was changed"
+        f"replaced, and {counts.gone:,} would be deleted{_mended(counts)}; nothing was changed"
     )
+
+
+def _mended(counts: "Counts") -> str:
+    return f", {counts.doubled:,} with several rows mended" if counts.doubled else ""
 
 
 def _summary(
-    counts: "Counts", name: str, model: "Model", index: str, measured: tuple[int, float] | None, seconds: float
+    vectors: int,
+    taken: "Counts",
+    name: str,
+    model: "Model",
+    index: str,
+    measured: tuple[int, float] | None,
+    named: Sequence["LeftOut"],
+    seconds: float,
 ) -> str:
+    left_out = vectors - taken.current
     changes = (
-        f"{counts.new:,} new, {counts.replaced:,} replaced, {counts.gone:,} deleted"
-        if counts.to_send or counts.gone
+        f"{taken.new:,} new, {taken.replaced:,} replaced, {taken.gone:,} deleted{_mended(taken)}"
+        if taken.to_send or taken.to_delete
         else "nothing to send"
     )
+    if left_out:
+        changes += f", {left_out:,} left out"
     lines = [
-        f"{counts.current:,} vectors in the runs → {name}: {changes}, {seconds:.1f} s",
+        f"{vectors:,} vectors in the runs → {name}: {changes}, {seconds:.1f} s",
         "",
         f"  model     digest {model.digest}, {model.dimension} dimensions",
         f"  index     {index}",
     ]
     if measured:
         lines.append(f"  recall    {measured[1]:.3f} at 10, of {measured[0]} queries against exact search in float32")
+    lines += [f"  left out  {_shortened(row.key)}: {row.reason}" for row in named]
+    if left_out > len(named):
+        lines.append(f"  left out  {left_out - len(named):,} more")
     return "\n".join(lines)
+
+
+def _shortened(key: str) -> str:
+    shown = printable(key)
+    return shown if len(shown) <= 2 * _ENDS else f"{shown[:_ENDS]}…{shown[-_ENDS:]}"

@@ -1,7 +1,7 @@
 """What a target of an export takes and answers."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -55,6 +55,13 @@ class Stored(NamedTuple):
     content: str | None
 
 
+class LeftOut(NamedTuple):
+    """A row that a target can never take: its key, and the reason."""
+
+    key: str
+    reason: str
+
+
 class Target(Protocol):
     """A table, a dataset or a directory of files. It is of one model.
 
@@ -62,12 +69,15 @@ class Target(Protocol):
 
     Attributes:
       ERRORS: what its client raises if the target fails.
+      IS_LOG: whether `stored` yields a key again for each change of its row. Then the later one counts. Elsewhere a key
+        that comes again has several rows.
     """
 
     ERRORS: ClassVar[tuple[type[Exception], ...]]
+    IS_LOG: ClassVar[bool]
 
     def stored(self) -> Iterator[Stored]:
-        """Yields the rows that are there. If a key comes again, its later row counts."""
+        """Yields the rows that are there."""
 
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
@@ -80,17 +90,18 @@ class Target(Protocol):
           ValueError: if this user may not do that.
         """
 
-    def upsert(self, rows: Sequence[Row]) -> None:
-        """Writes rows, all of them or none. A row replaces one of the same key."""
+    def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
+        """Writes rows, all of them or none, and returns those that it can never take. A row replaces one of its key."""
 
     def delete(self, row_keys: Sequence[str]) -> None:
-        """Deletes the rows of some keys, all of them or none."""
+        """Deletes all rows of some keys, or none."""
 
-    def finish(self, changed: bool) -> tuple[str, bool]:
+    def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
         """Completes the target: builds its index.
 
         Args:
           changed: whether rows were written or deleted.
+          say: shows a line while that lasts.
 
         Returns:
           A line that describes the outcome, and whether there is an index whose recall should be measured.

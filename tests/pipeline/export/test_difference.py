@@ -18,16 +18,16 @@ def identity(key, version="1", sha256="a", shard=b""):
 
 def test_new_replaced_and_gone_rows(difference):
     difference.add_current(0, [(0, identity("same")), (9, identity("new")), (18, identity("changed", "2", "b"))])
-    difference.add_stored([Stored("same", "a 1"), Stored("changed", "a 1"), Stored("gone", "a 1")])
-    assert difference.counts() == Counts(current=3, stored=3, new=1, replaced=1, gone=1)
+    difference.add_stored([Stored("same", "a 1"), Stored("changed", "a 1"), Stored("gone", "a 1")], is_log=False)
+    assert difference.counts() == Counts(current=3, stored=3, new=1, replaced=1, gone=1, doubled=0)
     assert list(difference.to_send()) == [Place("new", 0, 9), Place("changed", 0, 18)]
     assert list(difference.to_delete()) == ["gone"]
 
 
 def test_nothing_is_sent_again(difference):
     difference.add_current(0, [(0, identity("same"))])
-    difference.add_stored([Stored("same", "a 1")])
-    assert difference.counts() == Counts(1, 1, 0, 0, 0)
+    difference.add_stored([Stored("same", "a 1")], is_log=False)
+    assert difference.counts() == Counts(1, 1, 0, 0, 0, 0)
     assert (list(difference.to_send()), list(difference.to_delete())) == ([], [])
 
 
@@ -42,12 +42,36 @@ def test_which_of_two_records_counts(difference, versions, file):
     assert [place.file for place in difference.current()] == [file]
 
 
-def test_of_the_rows_of_a_target_the_last_counts(difference):
+def test_of_the_rows_of_a_log_the_last_counts(difference):
     difference.add_current(0, [(0, identity("a")), (1, identity("b")), (2, identity("c"))])
     difference.add_stored(
-        [Stored("a", "old"), Stored("b", "a 1"), Stored("a", "a 1"), Stored("b", None), Stored("c", None)]
+        [Stored("a", "old"), Stored("b", "a 1"), Stored("a", "a 1"), Stored("b", None), Stored("c", None)],
+        is_log=True,
     )
     assert [place.key for place in difference.to_send()] == ["b", "c"]
+
+
+def test_a_key_with_several_rows_is_deleted_and_sent(difference):
+    difference.add_current(0, [(0, identity("same")), (1, identity("twice")), (2, identity("changed", "2"))])
+    stored = [Stored(key, "a 1") for key in ("same", "twice", "gone", "changed", "gone", "twice", "changed", "twice")]
+    difference.add_stored(stored, is_log=False)
+    counts = difference.counts()
+    assert counts == Counts(current=3, stored=4, new=0, replaced=0, gone=1, doubled=2)
+    assert (counts.to_send, counts.to_delete) == (2, 3)
+    assert list(difference.to_delete()) == ["gone", "changed", "twice"]
+    assert [place.key for place in difference.to_send()] == ["twice", "changed"]
+
+
+def test_what_is_left_out_is_forgotten_while_it_is_sent(difference):
+    difference.add_current(0, [(i, identity(str(i))) for i in range(5000)])
+    difference.add_stored([Stored("1", "old"), Stored("3", "old")], is_log=False)
+    for i, place in enumerate(difference.to_send()):
+        assert place.key == str(i)
+        if not i:
+            difference.leave_out(["0", "3", "4999"])
+    assert i == 4999
+    assert difference.counts() == Counts(current=4997, stored=1, new=4996, replaced=1, gone=0, doubled=0)
+    assert {place.key for place in difference.sample(5000)} == {str(i) for i in range(5000)} - {"0", "3", "4999"}
 
 
 def test_places_come_in_the_order_of_the_files(difference):

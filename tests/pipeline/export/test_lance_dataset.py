@@ -2,8 +2,10 @@ import contextlib
 
 import lance
 import pytest
+from lance.dataset import DatasetOptimizer
 
-from pipeline.export.lance_dataset import MIN_INDEXED
+from pipeline.export.lance_dataset import MIN_INDEXED, LanceDataset
+from pipeline.export.target import Model, Row
 from tests.exports import DIMENSION, MANY, MODEL, OTHER, embedding, expected, export, started, wait_for, write_run
 
 
@@ -14,7 +16,19 @@ def destination(tmp_path):
 
 def rows(destination):
     table = lance.dataset(str(destination)).to_table(columns=["key", "sha256", "embedding"])
-    return {row["key"]: (row["sha256"], row["embedding"]) for row in table.to_pylist()}
+    found = {row["key"]: (row["sha256"], row["embedding"]) for row in table.to_pylist()}
+    assert len(found) == table.num_rows
+    return found
+
+
+def opened(destination, model=MODEL):
+    return LanceDataset(str(destination), "cosine", Model(model.digest, DIMENSION))
+
+
+def block(*numbers, **changes):
+    """Returns rows; `changes` are arguments of `embedding`."""
+    embeddings = [embedding(number, **changes) for number in numbers]
+    return [Row(each.info.ref.key.decode(), each.info, each.vector) for each in embeddings]
 
 
 def test_rows_without_an_index_if_there_are_few(destination, tmp_path, capfd):
@@ -111,3 +125,81 @@ def test_a_killed_export_goes_on(destination, tmp_path, capfd):
     out = capfd.readouterr().out
     assert (f"{MANY - before:,} new, 0 replaced, 0 deleted" if before < MANY else "nothing to send") in out
     assert rows(destination) == expected(*map(embedding, range(MANY)))
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["new", "of an earlier version"])
+def test_two_exports_at_once_leave_one_row_for_each_key(destination, exists):
+    if exists:
+        opened(f"{destination}.new").prepare(sends=True, deletes=False)
+        empty = lance.dataset(f"{destination}.new").to_table().replace_schema_metadata()
+        key = empty.schema.field("key").remove_metadata()
+        lance.write_dataset(empty.cast(empty.schema.set(0, key)), str(destination))
+    first, second = opened(destination), opened(destination)
+    for each in (first, second):
+        assert list(each.stored()) == []
+    for each in (first, second):
+        each.prepare(sends=True, deletes=False)
+    first.upsert(block(*range(10)))
+    second.upsert(block(*range(5, 15)))
+    first.upsert(block(*range(10, 20)))
+    second.delete([row.key for row in block(0, 12)])
+    for each in (first, second):
+        each.finish(True, print)
+    assert rows(destination) == expected(*(embedding(number) for number in range(1, 20) if number != 12))
+
+
+def test_two_commands_at_once(destination, tmp_path):
+    write_run(tmp_path, "r", range(6_000))
+    flags = ("--destination", destination)
+    with started(tmp_path, "lance", *flags) as one, started(tmp_path, "lance", *flags) as other:
+        said = [process.communicate(timeout=120) for process in (one, other)]
+    assert (one.returncode, other.returncode) == (0, 0), said
+    assert rows(destination) == expected(*map(embedding, range(6_000)))
+
+
+def test_keys_with_several_rows_are_found_and_mended(destination, tmp_path, capfd):
+    write_run(tmp_path, "r", range(20))
+    export(tmp_path, "lance", "--destination", destination)
+    dataset = lance.dataset(str(destination))
+    table = dataset.to_table()
+    dataset.insert(table.slice(0, 5))
+    dataset.insert(table.slice(3, 5))
+    write_run(tmp_path, "s", [3], version="2", content="changed")
+    capfd.readouterr()
+    assert export(tmp_path, "lance", "--destination", destination, "--dry_run") == 0
+    assert "0 new and 0 replaced, and 0 would be deleted, 8 with several rows mended" in capfd.readouterr().out
+    assert export(tmp_path, "lance", "--destination", destination) == 0
+    assert "0 new, 0 replaced, 0 deleted, 8 with several rows mended" in capfd.readouterr().out
+    numbers = [*range(3), *range(4, 20)]
+    assert rows(destination) == expected(*map(embedding, numbers), embedding(3, "2", "changed"))
+    assert export(tmp_path, "lance", "--destination", destination) == 0
+    assert "nothing to send" in capfd.readouterr().out
+
+
+def test_a_dataset_that_another_model_makes_meanwhile(destination):
+    first, second = opened(destination), opened(destination, OTHER)
+    assert list(first.stored()) == list(second.stored()) == []
+    first.prepare(sends=True, deletes=False)
+    for each in (second, opened(destination, OTHER)):
+        with pytest.raises(ValueError, match=f"{MODEL.digest}, and --embeddings has those of {OTHER.digest}"):
+            each.prepare(sends=True, deletes=False) if each is second else list(each.stored())
+
+
+def test_small_files_are_joined_again_if_another_export_was_faster(destination, monkeypatch):
+    first, second = opened(destination), opened(destination)
+    for each in (first, second):
+        each.prepare(sends=True, deletes=False)
+    first.upsert(block(*range(MIN_INDEXED - 1)))
+    first.upsert(block(MIN_INDEXED))
+    compact, tries = DatasetOptimizer.compact_files, []
+
+    def preempted(self, **arguments):
+        tries.append(None)
+        if len(tries) == 1:
+            second.upsert(block(3, version="2", content="changed"))
+        compact(self, **arguments)
+
+    monkeypatch.setattr(DatasetOptimizer, "compact_files", preempted)
+    assert "built in" in first.finish(True, print)[0]
+    assert len(tries) == 2
+    assert rows(destination)[block(3)[0].key] == expected(embedding(3, "2", "changed"))[block(3)[0].key]

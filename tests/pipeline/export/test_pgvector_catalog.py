@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.export.pgvector_catalog import CatalogTable
 from tests.exports import export, write_run
 
 
@@ -130,7 +131,7 @@ def test_an_index_that_only_the_owner_may_build(connection, limited, tmp_path, c
     export(tmp_path, "pgvector")
     connection.execute("GRANT USAGE ON SCHEMA public TO limited")
     connection.execute("GRANT SELECT, INSERT, UPDATE ON image_embeddings TO limited")
-    connection.execute("DROP INDEX image_embeddings_embedding_idx")
+    connection.execute("DROP INDEX image_embeddings_vector_cosine_ops_idx")
     limited()
     write_run(tmp_path, "s", [20])
     assert "has no index HNSW (vector_cosine_ops), and this user may build none" in refusal(tmp_path, capfd)
@@ -143,3 +144,56 @@ def test_a_schema_in_which_no_table_may_be_made(connection, limited, tmp_path, c
     assert "no schema in search_path" in refusal(tmp_path, capfd)
     connection.execute("GRANT USAGE ON SCHEMA public TO limited")
     assert "this user lacks CREATE on the schema 'public'" in refusal(tmp_path, capfd)
+
+
+def test_a_server_that_takes_no_changes(connection, tmp_path, capfd, monkeypatch):
+    write_run(tmp_path, "r", range(20))
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    assert "the server takes no changes" in refusal(tmp_path, capfd)
+    monkeypatch.delenv("PGOPTIONS")
+    export(tmp_path, "pgvector")
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    assert export(tmp_path, "pgvector") == 0
+    write_run(tmp_path, "s", [20])
+    assert "the server takes no changes" in refusal(tmp_path, capfd)
+    monkeypatch.delenv("PGOPTIONS")
+    connection.execute("DROP INDEX image_embeddings_vector_cosine_ops_idx")
+    (tmp_path / "runs" / "s.json").unlink()
+    for path in tmp_path.glob("embeddings/s/*"):
+        path.unlink()
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    assert "the server takes no changes" in refusal(tmp_path, capfd)
+
+
+def test_rows_that_this_user_does_not_see(connection, limited, tmp_path, capfd):
+    write_run(tmp_path, "r", range(20))
+    export(tmp_path, "pgvector")
+    connection.execute("GRANT USAGE ON SCHEMA public TO limited")
+    connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON image_embeddings TO limited")
+    connection.execute("ALTER TABLE image_embeddings ENABLE ROW LEVEL SECURITY")
+    assert export(tmp_path, "pgvector") == 0  # its owner
+    limited()
+    assert "--table 'image_embeddings' has row security, which hides rows from this user" in refusal(tmp_path, capfd)
+
+
+@pytest.mark.parametrize(
+    ("definition", "counts"),
+    [
+        ("(embedding vector_cosine_ops)", True),
+        ("(embedding vector_l2_ops)", False),
+        ("(embedding vector_cosine_ops) WHERE size > 100", False),
+        ("((subvector(embedding, 1, 8)::vector(8)) vector_cosine_ops)", False),
+        ("(other vector_cosine_ops)", False),
+    ],
+)
+def test_which_index_counts(connection, definition, counts):
+    connection.execute("CREATE EXTENSION vector")
+    connection.execute("CREATE TABLE t (size int, embedding vector(16), other vector(16))")
+    connection.execute(f"CREATE INDEX ON t USING hnsw {definition}")
+    assert CatalogTable(connection, "t").has_index("embedding", "vector_cosine_ops") is counts
+
+
+def test_a_name_of_an_index_is_never_cut(connection):
+    names = [CatalogTable(connection, f"s.{table}").index_name("vector_ip_ops") for table in ("a", "é" * 31, "e" * 62)]
+    assert names[0] == "a_vector_ip_ops_idx" and len(set(names)) == 3
+    assert all(len(name.encode()) <= 63 and name.endswith("_vector_ip_ops_idx") for name in names)

@@ -1,13 +1,20 @@
 import contextlib
+import random
+import string
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psycopg
 import pytest
 from psycopg import sql
 
+from pipeline.export.pgvector_catalog import CatalogTable
 from pipeline.export.pgvector_table import PgvectorTable
-from pipeline.export.target import Model, Row
+from pipeline.export.target import LeftOut, Model, Row
+from tests import outputs
 from tests.exports import DIMENSION, MANY, MODEL, OTHER, embedding, expected, export, started, wait_for, write_run
+from transforms.one_line import printable
 
 SIZED = Model(MODEL.digest, DIMENSION)
 
@@ -103,13 +110,28 @@ def test_an_index_that_lacks_memory_says_so(connection, tmp_path, capfd, monkeyp
     assert "s; more maintenance_work_mem makes that faster" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("table", ['odd "name"; DROP TABLE x', "Schema.Images"], ids=["quotes", "schema"])
-def test_names_are_quoted(connection, tmp_path, table):
-    connection.execute('CREATE SCHEMA IF NOT EXISTS "Schema"')
-    connection.execute('DROP TABLE IF EXISTS "Schema"."Images"')
+@pytest.mark.parametrize(
+    "table",
+    [
+        *('odd "name"; DROP TABLE x', "Schema.Images", "%s", "%(a)s.%%", "Schema.a.b.c", "select", "{0}", "a\nb"),
+        *("x" * 63, "é" * 31),
+    ],
+)
+def test_names_are_quoted(connection, tmp_path, capfd, table):
+    for schema in ("Schema", "%(a)s"):
+        connection.execute(
+            sql.SQL("DROP SCHEMA IF EXISTS {0} CASCADE; CREATE SCHEMA {0}").format(sql.Identifier(schema))
+        )
     write_run(tmp_path, "r", range(20))
-    for _ in range(2):
-        assert export(tmp_path, "pgvector", "--table", table) == 0
+    write_run(tmp_path, "s", range(20, 22))
+    assert export(tmp_path, "pgvector", "--table", table) == 0
+    for path in (*tmp_path.glob("embeddings/s/*"), tmp_path / "runs" / "s.json"):
+        path.unlink()
+    capfd.readouterr()
+    assert export(tmp_path, "pgvector", "--table", table) == 0
+    out = capfd.readouterr().out
+    assert f"20 vectors in the runs → the table {printable(table)}: 0 new, 0 replaced, 2 deleted" in out
+    assert "there already" in out and "recall    1.000" in out
     assert rows(connection, table) == expected(*map(embedding, range(20)))
 
 
@@ -171,6 +193,9 @@ def test_vectors_that_no_index_takes_are_refused(postgres, vector_type, dimensio
         "postgresql//postgres:verysecret@nowhere",
         "host=/nowhere password=verysecret",
         "host=/nowhere pass word=verysecret",
+        "host=/verysecret password=verysecret",
+        "host=/verysecret sslpassword=verysecret",
+        "postgresql://postgres:verysecret@verysecret@nowhere.invalid/postgres",
     ],
 )
 def test_the_password_is_never_shown(postgres, tmp_path, capfd, dsn):
@@ -194,18 +219,20 @@ def test_a_component_too_large_for_halfvec_is_named(connection, tmp_path):
     table = PgvectorTable(None, "image_embeddings", "halfvec", "cosine", SIZED)
     with contextlib.closing(table):
         table.prepare(sends=True, deletes=False)
-        each = embedding(0)
-        each.vector[3] = 1e6
-        with pytest.raises(ValueError, match="'key': a component of 1e\\+06 is too large for halfvec"):
-            table.upsert([Row("key", each.info, each.vector)])
-    assert count(connection) == 0
+        largest, larger = embedding(0), embedding(1)
+        largest.vector[3], larger.vector[3] = 65_504, -65_505
+        (left_out,) = table.upsert(
+            [Row("largest", largest.info, largest.vector), Row("larger", larger.info, larger.vector)]
+        )
+    assert left_out == LeftOut("larger", "a component of 65505 is too large for halfvec; use --vector_type vector")
+    assert rows(connection).keys() == {"largest"}
 
 
 def test_a_killed_export_goes_on(connection, tmp_path, capfd):
     write_run(tmp_path, "r", range(MANY))
     write_run(tmp_path / "one", "r", range(1))
     export(tmp_path / "one", "pgvector")
-    connection.execute("DROP INDEX image_embeddings_embedding_idx")
+    connection.execute("DROP INDEX image_embeddings_vector_cosine_ops_idx")
     # A row that another session has inserted, and not committed, stops the last block, which has the same key.
     late = embedding(MANY - 1).info.ref.key.decode()
     insert = """
@@ -229,11 +256,24 @@ def test_a_killed_export_goes_on(connection, tmp_path, capfd):
 def test_an_export_that_was_killed_before_its_index_builds_it(connection, tmp_path, capfd):
     write_run(tmp_path, "r", range(300))
     export(tmp_path, "pgvector")
-    connection.execute("DROP INDEX image_embeddings_embedding_idx")
+    connection.execute("DROP INDEX image_embeddings_vector_cosine_ops_idx")
     capfd.readouterr()
     assert export(tmp_path, "pgvector") == 0
     out = capfd.readouterr().out
     assert "nothing to send" in out and "built in" in out and "recall" in out
+
+
+def test_no_statement_needs_the_same_server_process_twice(connection, monkeypatch):
+    """Pools between client and server give each transaction to any of them."""
+    connect, opened = psycopg.connect, []
+    monkeypatch.setattr(psycopg, "connect", lambda *args, **named: opened.append(connect(*args, **named)) or opened[-1])
+    table = PgvectorTable(None, "image_embeddings", "vector", "cosine", SIZED)
+    with contextlib.closing(table):
+        table.prepare(sends=True, deletes=False)
+        for number in range(10):
+            table.upsert([row(number)])
+        table.search(np.stack([row(0).vector] * 10), 3)
+        assert opened[0].execute("SELECT COUNT(*) FROM pg_prepared_statements").fetchone() == (0,)
 
 
 def test_a_server_that_breaks_off_is_a_failure(connection, tmp_path, capfd):
@@ -245,3 +285,193 @@ def test_a_server_that_breaks_off_is_a_failure(connection, tmp_path, capfd):
     assert export(tmp_path, "pgvector") == 1
     (line,) = capfd.readouterr().out.splitlines()
     assert "violates check constraint" in line and line.endswith("the same command goes on")
+
+
+# Letters at random, which PostgreSQL cannot compress. With 2,692 bytes a row of an index has 2,704, which is its limit.
+LONG = "".join(random.Random(0).choices(string.ascii_letters, k=2_693))
+
+
+def test_a_key_too_long_for_the_index_is_left_out_by_each_export(connection, tmp_path, capfd):
+    keys = [LONG, LONG[:-1], "\0null", *(f"{number}.jpg" for number in range(7))]
+    outputs.write_run(tmp_path, [outputs.embedding(key.encode(), i) for i, key in enumerate(keys)])
+    for said in ("9 new, 0 replaced, 0 deleted, 1 left out", "nothing to send, 1 left out"):
+        assert export(tmp_path, "pgvector") == 0
+        out = capfd.readouterr().out
+        assert f"10 vectors in the runs → the table image_embeddings: {said}" in out
+        (line,) = [line for line in out.splitlines() if line.startswith("  left out")]
+        assert line.startswith(f"  left out  {LONG[:60]}…{LONG[-60:]}: index row size 2712 exceeds")
+        assert rows(connection).keys() == {LONG[:-1], r"\x00null", *keys[3:]}
+    assert "recall" not in out
+
+
+def test_exports_into_one_table_take_turns_by_whichever_name(connection):
+    table = PgvectorTable(None, "public.image_embeddings", "vector", "cosine", SIZED)
+    with contextlib.closing(table), ThreadPoolExecutor(1) as pool:
+        table.prepare(sends=True, deletes=False)
+        lock = CatalogTable(connection, "image_embeddings").lock_id()
+        for work, after in ((lambda: table.upsert([row(0)]), 1), (lambda: table.delete([row(0).key]), 0)):
+            with psycopg.connect("") as other:
+                other.execute("SELECT pg_advisory_xact_lock(%s)", [lock])
+                done = pool.submit(work)
+                wait_for_waiting(connection, "advisory")
+                assert count(connection) == 1 - after
+                other.rollback()
+                done.result(20)
+            assert count(connection) == after
+
+
+def row(number):
+    each = embedding(number)
+    return Row(each.info.ref.key.decode(), each.info, each.vector)
+
+
+def wait_for_waiting(connection, event, seconds=0.0):
+    """Waits until a session has waited for a lock for some time."""
+    query = "SELECT 1 FROM pg_stat_activity WHERE wait_event = %s AND now() - query_start > %s * interval '1 s'"
+    deadline = time.monotonic() + 60
+    while connection.execute(query, [event, seconds]).fetchone() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def no_index_yet(connection, tmp_path):
+    """Exports without an index, and lets nobody build one until the block calls the function that it gets."""
+    write_run(tmp_path, "r", range(300))
+    export(tmp_path, "pgvector")
+    connection.execute("DROP INDEX image_embeddings_vector_cosine_ops_idx")
+    with psycopg.connect("") as other:
+        other.execute("UPDATE image_embeddings SET size = size")
+        yield other.rollback
+
+
+def indexes(connection):
+    """Returns the names of HNSW indexes."""
+    found = connection.execute("SELECT indexname FROM pg_indexes WHERE indexdef LIKE '%hnsw%'").fetchall()
+    return [name for (name,) in found]
+
+
+def test_an_export_that_was_killed_while_the_server_builds_the_index_waits_for_it(connection, tmp_path):
+    with no_index_yet(connection, tmp_path) as release:
+        with started(tmp_path, "pgvector"):
+            wait_for_waiting(connection, "relation")
+        with started(tmp_path, "pgvector") as again:
+            wait_for_waiting(connection, "advisory")
+            release()
+            out, _ = again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert b"HNSW (vector_cosine_ops), built by another export meanwhile" in out and b"recall    1.000" in out
+    assert indexes(connection) == ["image_embeddings_vector_cosine_ops_idx"]
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["role", "of one's own"])
+def test_a_limit_of_the_role_does_not_stop_an_index(connection, tmp_path, monkeypatch, is_own):
+    with no_index_yet(connection, tmp_path) as release, ThreadPoolExecutor(1) as pool:
+        connection.execute("ALTER ROLE postgres SET statement_timeout = 300")
+        connection.execute("ALTER ROLE postgres SET lock_timeout = 300")
+        monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=300" if is_own else "")
+        try:
+            table = PgvectorTable(None, "image_embeddings", "vector", "cosine", SIZED)
+        finally:
+            connection.execute("ALTER ROLE postgres RESET ALL")
+        said = []
+        with contextlib.closing(table):
+            done = pool.submit(table.finish, True, said.append)
+            if is_own:
+                with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+                    done.result(20)
+                return
+            wait_for_waiting(connection, "relation", seconds=0.7)
+            release()
+            assert "built in" in done.result(20)[0]
+    assert said == ["building the index"]
+
+
+def test_an_invalid_index_of_its_name_is_named(connection, tmp_path, capfd):
+    write_run(tmp_path, "r", range(20))
+    export(tmp_path, "pgvector")
+    connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", indexes(connection))
+    capfd.readouterr()
+    assert export(tmp_path, "pgvector") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "the name 'image_embeddings_vector_cosine_ops_idx' of its own is taken" in line and "DROP INDEX" in line
+    connection.execute("DROP INDEX image_embeddings_vector_cosine_ops_idx")
+    assert export(tmp_path, "pgvector") == 0
+
+
+@pytest.mark.parametrize("is_same", [True, False], ids=["of the same vectors", "of others"])
+def test_a_table_that_another_export_makes_meanwhile(connection, is_same):
+    connection.execute("CREATE EXTENSION vector")
+    table = PgvectorTable(None, "image_embeddings", "vector", "cosine", SIZED)
+    other_model = SIZED if is_same else Model(MODEL.digest, DIMENSION + 1)
+    other = PgvectorTable(None, "image_embeddings", "vector", "cosine", other_model)
+    with contextlib.closing(table), contextlib.closing(other), ThreadPoolExecutor(1) as pool:
+        with psycopg.connect("") as session:
+            # A relation's name is taken before it can be seen.
+            session.execute("CREATE TABLE image_embeddings (key text)")
+            done = pool.submit(table.prepare, True, False)
+            wait_for_waiting(connection, "transactionid")
+            session.execute("DROP TABLE image_embeddings")
+            columns = ", ".join(f"{name} text NOT NULL" for name in ("sha256", "version", "format"))
+            session.execute(
+                f"CREATE TABLE image_embeddings (key text PRIMARY KEY, {columns}, height integer, width integer, "
+                f"size bigint, model_digest text, embedding vector({other_model.dimension}))"
+            )
+            session.commit()
+        if is_same:
+            done.result(20)
+            assert table.upsert([row(0)]) == []
+        else:
+            with pytest.raises(ValueError, match=f"is vector\\({DIMENSION + 1}\\): expected vector"):
+                done.result(20)
+
+
+def test_a_table_that_another_model_fills_meanwhile(connection):
+    table = PgvectorTable(None, "image_embeddings", "vector", "cosine", SIZED)
+    other = PgvectorTable(None, "image_embeddings", "vector", "cosine", Model(OTHER.digest, DIMENSION))
+    with contextlib.closing(table), contextlib.closing(other):
+        for each in (table, other):
+            assert list(each.stored()) == []
+            each.prepare(sends=True, deletes=True)
+        table.upsert([row(0)])
+        for work in (lambda: other.upsert([row(1)]), lambda: other.delete([row(0).key])):
+            with pytest.raises(ValueError, match=f"{MODEL.digest}, and --embeddings has those of {OTHER.digest}"):
+                work()
+    assert rows(connection).keys() == {row(0).key}
+
+
+def test_a_trigger_that_keeps_rows_away_is_no_success(connection, tmp_path, capfd):
+    write_run(tmp_path, "r", range(20))
+    export(tmp_path, "pgvector")
+    connection.execute(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "CREATE TRIGGER away BEFORE INSERT ON image_embeddings FOR EACH ROW WHEN (NEW.size = 121) "
+        "EXECUTE FUNCTION nothing()"
+    )
+    write_run(tmp_path, "s", range(20, 30))
+    capfd.readouterr()
+    assert export(tmp_path, "pgvector") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "--table 'image_embeddings' took 9 of 10 rows: expected all" in line
+    assert count(connection) == 20
+
+
+def test_a_server_that_goes_away_is_a_failure_in_one_line(connection, tmp_path, capfd):
+    write_run(tmp_path, "r", range(20))
+    export(tmp_path, "pgvector")
+    write_run(tmp_path, "s", range(20, 30))
+    capfd.readouterr()
+
+    def terminate():
+        wait_for_waiting(connection, "advisory")
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'advisory'")
+
+    with psycopg.connect("") as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [CatalogTable(other, "image_embeddings").lock_id()])
+        done = pool.submit(terminate)
+        assert export(tmp_path, "pgvector") == 1
+        done.result(20)
+    shown = capfd.readouterr()
+    (line,) = shown.out.splitlines()
+    assert "terminating connection" in line and line.endswith("the same command goes on")
+    assert shown.err == "" and count(connection) == 20

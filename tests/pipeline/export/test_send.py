@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import pytest
 
 from pipeline.export.send import main
 from tests import outputs
-from tests.exports import MODEL, OTHER, export, write_run
+from tests.exports import MODEL, OTHER, embedding, export, write_run
 from tests.running import ROOT
 
 
@@ -114,6 +115,29 @@ def test_a_pattern_without_images_deletes_nothing(tmp_path, capfd):
     flags = ["--destination", tmp_path / "search"]
     assert export(tmp_path, "vertex", *flags, "--prune", tmp_path / "missing" / "*.jpg") == 2
     assert "matches nothing" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_vector_that_is_not_finite_is_left_out(tmp_path, capfd, value):
+    def write(run_id, numbers, broken):
+        embeddings = [embedding(number) for number in numbers]
+        for each in embeddings[:broken]:
+            each.vector[3] = value
+        outputs.write_run(tmp_path, embeddings, run_id=run_id, model=MODEL)
+
+    flags = ["--destination", tmp_path / "search"]
+    write("a", range(3), 3)
+    assert export(tmp_path, "vertex", *flags) == 1
+    assert "0 new, 0 replaced, 0 deleted, 3 left out" not in (out := capfd.readouterr().out)
+    assert "nothing to send, 3 left out" in out
+    write("b", range(3, 20), 12)
+    for said in ("5 new, 0 replaced, 0 deleted, 15 left out", "nothing to send, 15 left out"):
+        assert export(tmp_path, "vertex", *flags) == 0
+        out = capfd.readouterr().out
+        assert f"20 vectors in the runs → {tmp_path}/search: {said}" in out
+        assert out.count("jpg: its vector is not finite") == 10 and out.endswith("  left out  5 more\n")
+    ids = [json.loads(line)["id"] for line in (tmp_path / "search/batches/00001/part-00000.json").open()]
+    assert ids == [embedding(number).info.ref.key.decode() for number in range(15, 20)]
 
 
 @pytest.mark.slow

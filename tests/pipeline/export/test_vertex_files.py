@@ -7,7 +7,9 @@ from google.cloud import storage
 from pipeline.export import vertex_files
 from pipeline.export.target import Model, Row
 from pipeline.export.vertex_files import VertexFiles
+from tests import cloud_storage, emulators
 from tests.exports import DIMENSION, MANY, MODEL, OTHER, embedding, expected, export, started, wait_for, write_run
+from transforms.storage import contested
 
 SIZED = Model(MODEL.digest, DIMENSION)
 
@@ -125,7 +127,7 @@ def test_a_batch_has_no_more_files_than_vertex_ai_takes(destination, monkeypatch
     files.delete(["gone"])
     for number in range(7):
         files.upsert([row(number)])
-    assert "new is 00001 to 00003" in files.finish(True)[0]
+    assert "new is 00001 to 00003" in files.finish(True, print)[0]
     counts = [len(list((destination / "batches" / f"{i:05d}").rglob("part-*"))) for i in (1, 2, 3)]
     assert counts == [3, 3, 2]
     assert sorted(path.name for path in destination.glob("batches/*.json")) == [f"0000{i}.json" for i in (1, 2, 3)]
@@ -148,7 +150,7 @@ def test_what_a_killed_export_left_without_a_ledger_goes(destination):
     ]  # fmt: skip
     assert (destination / "batches" / "00001.json").exists()
     again.upsert([row(1)])
-    again.finish(True)
+    again.finish(True, print)
     assert batch(destination, 2)[0].keys() == {row(1).key}
 
 
@@ -160,8 +162,84 @@ def test_a_batch_without_any_ledger_is_made_anew(destination):
     again = VertexFiles(str(destination), "cosine", SIZED)
     again.prepare(sends=True, deletes=True)
     again.upsert([row(1)])
-    again.finish(True)
+    again.finish(True, print)
     assert batch(destination, 1)[0].keys() == {row(1).key}
+
+
+def prepared(destination):
+    files = VertexFiles(str(destination), "cosine", SIZED)
+    files.prepare(sends=True, deletes=True)
+    return files
+
+
+def test_of_two_exports_at_once_one_goes_on(destination):
+    one, other = prepared(destination), prepared(destination)
+    one.upsert([row(0)])
+    with pytest.raises(contested.Lost, match="another export writes to batch 00001"):
+        other.upsert([row(0)])
+    one.upsert([row(1)])
+    one.finish(True, print)
+    assert index(destination) == vectors(embedding(0), embedding(1))
+
+
+def test_of_two_exports_at_once_into_a_bucket_one_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(emulators.write_credentials(tmp_path)))
+    with cloud_storage.paging_server() as url, cloud_storage.clients_of(monkeypatch, url):
+        storage.Client().create_bucket("bucket")
+        one, other = prepared("gs://bucket/search"), prepared("gs://bucket/search")
+        one.upsert([row(0)])
+        with pytest.raises(contested.Lost, match="another export writes to batch 00001"):
+            other.upsert([row(1)])
+        one.upsert([row(1)])
+        assert [stored.key for stored in one.stored()] == [row(0).key, row(1).key]
+
+
+def test_an_export_that_wakes_after_another_has_gone_on_fails(destination):
+    late = prepared(destination)
+    late.upsert([row(0)])
+    before = [path for path in destination.rglob("*") if path.is_file()]
+    other = prepared(destination)
+    assert [stored.key for stored in other.stored()] == [row(0).key]
+    for work in (lambda: late.upsert([row(1)]), lambda: late.delete(["there"])):
+        with pytest.raises(contested.Lost):
+            work()
+    other.upsert([row(1)])
+    other.finish(True, print)
+    assert index(destination) == vectors(embedding(0), embedding(1))
+    assert batch(destination, 1)[0].keys() == {row(0).key}
+    assert set(before) < set(destination.rglob("*"))
+
+
+def test_an_export_that_wakes_between_a_file_and_its_ledger_fails(destination, monkeypatch):
+    late = prepared(destination)
+    write, others = contested.write, []
+
+    def wakes_late(path, content, state):
+        if path.endswith(".jsonl"):
+            monkeypatch.undo()
+            others.append(prepared(destination))
+            others[0].upsert([row(1)])
+        return write(path, content, state)
+
+    monkeypatch.setattr(contested, "write", wakes_late)
+    with pytest.raises(contested.Lost):
+        late.upsert([row(0)])
+    others[0].finish(True, print)
+    assert index(destination) == vectors(embedding(1))
+    assert json.loads((destination / "batches" / "00001.json").read_text())["config"]
+    again = prepared(destination)
+    assert [stored.key for stored in again.stored()] == [row(1).key]
+    again.upsert([row(0)])
+    again.finish(True, print)
+    assert index(destination) == vectors(embedding(0), embedding(1))
+
+
+def test_a_directory_that_another_model_makes_meanwhile(destination):
+    other = VertexFiles(str(destination), "cosine", Model(OTHER.digest, DIMENSION))
+    assert list(other.stored()) == []
+    prepared(destination)
+    with pytest.raises(ValueError, match=f"{MODEL.digest}, and --embeddings has those of {OTHER.digest}"):
+        other.prepare(sends=True, deletes=True)
 
 
 def test_a_killed_export_goes_on(destination, tmp_path):

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_what_would_hide_or_reorder_a_name_is_shown(character):
     text = page.result(f"a{character}b.jpg".encode(), [Neighbour(f"/none/c{character}d.jpg".encode(), 0.5)])
     assert f"a{character}b" not in text and f"c{character}d" not in text
     assert f"a{ascii(character)[1:-1]}b.jpg" in text and "no picture" in text
+
+
+def test_names_are_escaped_wherever_a_result_shows_them():
+    image = '<b title="a&b">\'.jpg'
+    text = page.result(f"/query/{image}".encode(), [Neighbour(f"/neighbour/{image}".encode(), 0.5)])
+    title, heading, card, name = (
+        f"<title>Neighbours of {escape(f'/query/{image}')}</title>",
+        f"<h1>Neighbours of {escape(f'/query/{image}')}</h1>",
+        f'title="{escape(f"/neighbour/{image}")}"',
+        f'<span class="name">{escape(image)}</span>',
+    )
+    assert all(part in text for part in (title, heading, card, name)) and "<b" not in text.partition("<body>")[2][3:]
 
 
 def test_a_result_allows_no_script_and_no_request():

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from pipeline import vector_shards
-from pipeline.search import projector, search
+from pipeline.search import projector, search, thumbnails
 from pipeline.search.index import Index
-from tests import browser
+from tests import browser, outputs
 from tests import data_generation as data
 from tests.running import run_pipeline
 
@@ -59,6 +59,22 @@ def test_vectors_keys_and_pictures_have_one_order(output, directory):
         abs(sprite[i // 3 * 64 : i // 3 * 64 + 64, i % 3 * 64 : i % 3 * 64 + 64].mean() - 128) < 1 for i in range(9)
     ]
     assert is_grey == [*(name == "00002.jpg" for name in names), *[True] * 4]
+
+
+def test_pictures_fill_row_after_row(tmp_path, monkeypatch):
+    """The picture of each image has a grey of its own, and the sprite is two of them wide."""
+    outputs.write_run(tmp_path, [outputs.embedding(b"%d" % number, number) for number in range(3)])
+    index = Index(vector_shards.paths(str(tmp_path)))
+
+    def picture(key, side, billing_project):
+        return Image.new("RGB", (side, side), (20 + 50 * int(key),) * 3)
+
+    monkeypatch.setattr(thumbnails, "picture", picture)
+    projector.write(index, str(tmp_path / "p"))
+    sprite = np.asarray(Image.open(tmp_path / "p" / "sprite.jpg"))
+    keys = [line.split("\t")[1] for line in (tmp_path / "p" / "metadata.tsv").read_text().splitlines()[1:]]
+    greys = [int(sprite[y : y + 64, x : x + 64].mean().round()) for y in (0, 64) for x in (0, 64)]
+    assert greys == [*(20 + 50 * int(key) for key in keys), 128]
 
 
 def test_a_second_time_writes_the_same(output, directory):

@@ -64,6 +64,14 @@ def test_a_model_that_is_gone(tmp_path, handle, advice):
     assert str(refused.value).endswith(f"; the model of the vectors has the digest {model.digest}{advice}")
 
 
+def test_the_model_is_that_of_the_last_run(tmp_path):
+    for run_id, model in (("0", outputs.MODEL), ("1", dataclasses.replace(outputs.MODEL, location="/models/moved"))):
+        outputs.write_run(tmp_path, [outputs.embedding(b"a", 1)], run_id=run_id, model=model)
+    shards = vector_shards.paths(str(tmp_path))
+    with pytest.raises(ValueError, match="'/models/moved'"):
+        query.embedder(shards, outputs.MODEL.digest)
+
+
 def test_an_image_that_cannot_be_read(tmp_path):
     with pytest.raises(ValueError, match=r"--image '.*/no\.jpg' cannot be read: "):
         query.read(str(tmp_path / "no.jpg"))

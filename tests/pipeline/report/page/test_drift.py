@@ -34,6 +34,12 @@ def test_the_shift_is_in_units_of_the_spread():
     assert between.shift == pytest.approx(0.3, abs=1e-4) and between.is_significant  # float32 vectors
 
 
+def test_the_shift_is_in_units_of_the_earlier_spread():
+    before = _statistics(run_facts.sample(100))
+    now = dataclasses.replace(_statistics(_moved(run_facts.sample(100), 0.3)), spread=10 * before.spread)
+    assert drift.between(before, now).shift == pytest.approx(0.3, abs=1e-4)  # float32 vectors
+
+
 def test_other_images_of_the_same_kind_differ_by_chance_alone():
     """The distance of the means is near what chance makes: its relative deviation is about 1 / sqrt(2 * dimension)."""
     one, other = run_facts.sample(100, 256, seed=1), run_facts.sample(100, 256, seed=2, prefix="/other/")
@@ -117,8 +123,14 @@ def test_what_cannot_be_compared():
 def test_statistics_are_read_as_they_were_written():
     statistics = _statistics(run_facts.sample(20))
     read = drift.Statistics.from_json(statistics.to_json())
-    assert read.to_json() == statistics.to_json() and "<" not in statistics.to_json()
+    assert read.to_json() == statistics.to_json()
     assert drift.between(statistics, read).shift == 0
+
+
+def test_statistics_cannot_end_the_script_that_holds_them():
+    statistics = _statistics(run_facts.sample(20), digest="</script><script>alert(1)</script>")
+    text = statistics.to_json()
+    assert "<" not in text and drift.Statistics.from_json(text).digest == statistics.digest
 
 
 @pytest.mark.parametrize(
