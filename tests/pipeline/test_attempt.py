@@ -222,3 +222,12 @@ def test_an_attempt_that_no_image_ends_removes_its_journals(config, parts):
 def test_parts_that_repeat_earlier_ones_are_removed(config, parts):
     attempt.of(config).remove_repetitions()
     assert {name for name, path in parts.items() if not path.exists()} == {f"{EARLIER}-resumed-0.tfrecord"}
+
+
+@pytest.mark.parametrize(("started_at", "stays"), [("2026-11-21T01:02:03.455+00:00", False), ("2027", True)])
+def test_the_page_of_a_run_goes_with_its_report(config, tmp_path, started_at, stays):
+    report, page = write(tmp_path / "runs" / "r.json"), write(tmp_path / "runs" / "r.html")
+    other = write(tmp_path / "runs" / "r2.html")
+    report.write_text(json.dumps({"started_at": started_at}))
+    attempt.of(config).retire()
+    assert (report.exists(), page.exists(), other.exists()) == (stays, stays, True)

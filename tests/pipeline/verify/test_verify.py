@@ -382,3 +382,19 @@ def test_help_needs_no_beam():
         "assert not {'tensorflow', 'apache_beam', 'google.cloud.bigquery'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("contents_per_round", [1, 2, 16])
+def test_each_conflict_of_equal_bytes_is_found(tmp_path, monkeypatch, contents_per_round):
+    monkeypatch.setattr(command, "_CONTENTS_PER_ROUND", contents_per_round)
+    first = [embedding(b"/%d" % seed, seed) for seed in range(5)]
+    second = [embedding(b"/copy of %d" % seed, seed) for seed in range(5)]
+    for each in second[:3]:
+        each.vector[:] = -each.vector
+    outputs.write_run(tmp_path, first, run_id="1")
+    outputs.write_run(tmp_path, second, run_id="2")
+    findings = verify(str(tmp_path))
+    assert sorted(findings.problems["equal bytes have different vectors"].first) == [
+        f"/{seed} and /copy of {seed}: cosine -1.000000" for seed in range(3)
+    ]
+    assert findings.total == 3

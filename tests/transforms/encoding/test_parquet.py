@@ -319,3 +319,18 @@ def test_all_vectors(small_groups, vector_type):
     assert matrix.dtype == np.float32
     np.testing.assert_array_equal(matrix, np.stack([each.vector for each in EMBEDDINGS]).astype(vector_type))
     assert {model for batch in models for model in batch} == {("a_model", "d" * 64)}
+
+
+def test_a_row_group_of_equal_numbers_is_as_large_as_it_becomes_in_memory(monkeypatch):
+    """Its pages take hardly any bytes, and its own word is about its pages."""
+    info = EMBEDDINGS[1].info
+    rows = [Embedding(info, np.zeros(DIMENSION, np.float32))] * 2000
+    content = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(written(rows))), content, row_group_size=2000, use_dictionary=True)
+    in_memory = 2000 * DIMENSION * 4
+    assert pq.ParquetFile(content).metadata.row_group(0).total_byte_size < in_memory / 2
+    monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", in_memory)
+    assert sum(map(len, parquet.identities(content))) == 2000
+    monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", in_memory - 1)
+    with pytest.raises(ValueError, match="row group 0 takes 48,000 bytes for 2,000 rows"):
+        list(parquet.identities(content))

@@ -224,3 +224,14 @@ def test_many_members_take_no_memory():
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [-BLOCK, -2 * BLOCK])
+def test_a_sparse_member_that_overlaps_the_one_before_is_not_given(size):
+    """A sparse member has two sizes, and the one of its stored parts says where the next member begins."""
+    lying = bytearray(sparse([(0, 3)], 3, b""))
+    lying[124:136] = header("sparse.jpg", size)[124:136]
+    lying[148:156] = b"        "
+    lying[148:156] = b"%06o\0 " % sum(lying[:BLOCK])
+    members, error = read_until_error(tar_file(ONE)[: 2 * BLOCK] + bytes(lying) + tar_file(TWO))
+    assert members == [ONE] and "a header that states 3 bytes" in error

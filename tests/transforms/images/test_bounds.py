@@ -108,3 +108,15 @@ def test_many_tags_that_share_their_data_are_not_read():
     count = 300_000
     tags = struct.pack(">I", count) + b"A2B0" * 3 * count
     assert bounds.bounded_profile(bytes(128) + tags) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"), [(b"mft1", 5**3 * 3), (b"mft2", 5**3 * 3 * 2), (b"mAB ", 5**3 * 3 * 2), (b"mBA ", 5**3 * 3 * 2)]
+)
+def test_a_lookup_table_has_as_many_bytes_as_its_points_need(kind, needed):
+    table = hostile.lookup_table(b"mAB " if kind == b"mBA " else kind, 5).replace(b"mAB ", kind)
+    enough, too_few = -(-needed // 4) * 4, needed // 4 * 4 - 4 * (needed % 4 == 0)  # tags are padded to four bytes
+    for size, is_read in ((enough, True), (too_few, False)):
+        content = table.ljust(size, b"\0")[:size]
+        profile = data.profile(b"RGB ", b"Lab ", [(b"A2B0", content)])
+        assert (bounds.bounded_profile(profile) is not None) is is_read

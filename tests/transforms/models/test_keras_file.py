@@ -145,3 +145,24 @@ def test_what_is_no_keras_file_is_one_line(tmp_path, content):
     with pytest.raises(ValueError, match=r"m\.keras' is not a \.keras file: ") as error:
         keras_file.read(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", keras_file.MODES)
+def test_the_values_of_a_mode_are_those_that_keras_computes(mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3)).astype(np.float32)
+    preprocessing = keras_file.MODES[mode].preprocessing()
+    taken = pixels[..., ::-1] if preprocessing.channels == "bgr" else pixels
+    values = taken * np.float32(preprocessing.scale) + np.float32(preprocessing.offset)
+    expected = keras.applications.imagenet_utils.preprocess_input(pixels.copy(), mode=mode)
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-4)  # of up to 255, in float32
+
+
+def test_a_configuration_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    file = written(tmp_path / "m.keras", {"config": {"name": "n" * 100}})
+    with zipfile.ZipFile(file) as archive:
+        size = archive.getinfo("config.json").file_size
+    monkeypatch.setattr(keras_file.archives, "MAX_JSON_BYTES", size)
+    assert keras_file.read(file).name == "n" * 100
+    monkeypatch.setattr(keras_file.archives, "MAX_JSON_BYTES", size - 1)
+    with pytest.raises(ValueError, match=rf"config\.json has {size} bytes: expected {size - 1} or less"):
+        keras_file.read(file)

@@ -131,3 +131,22 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert portable.companions(file) == []
     onnx_models.write(file, external="w.bin")
     assert portable.companions(file) == ["w.bin"]
+
+
+def test_a_file_that_was_edited_and_kept_its_size_is_read_again(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", external="a.bin")
+    os.utime(file, ns=(0, 10**18))
+    assert portable.companions(file) == ["a.bin"]
+    size = file.stat().st_size
+    onnx_models.write(file, external="b.bin")
+    os.utime(file, ns=(0, 10**18 + 1))
+    assert file.stat().st_size == size and portable.companions(file) == ["b.bin"]
+
+
+def test_a_file_of_another_size_is_read_again_whatever_its_time(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", external="a.bin")
+    os.utime(file, ns=(0, 10**18))
+    assert portable.companions(file) == ["a.bin"]
+    onnx_models.write(file, external="longer.bin")
+    os.utime(file, ns=(0, 10**18))
+    assert portable.companions(file) == ["longer.bin"]

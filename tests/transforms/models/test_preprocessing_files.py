@@ -3,6 +3,7 @@
 CONFIGS have the fields that the processors of those models write.
 """
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -262,3 +263,11 @@ def test_values_are_those_of_the_processor_that_wrote_the_file(tmp_path, name):
     expected = np.array(case["values"])
     sampled = values.transpose(2, 0, 1)[:, :: transformers_values.STEP, :: transformers_values.STEP]
     np.testing.assert_allclose(sampled, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mean", "is_same"), [(0.4815, True), (0.4825, False), (0.52, False)])
+def test_numbers_of_two_files_may_differ_in_the_digits_that_one_leaves_out(tmp_path, mean, is_same):
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(CONFIGS["openai/clip-vit-base-patch32"][0]))
+    (tmp_path / OPEN_CLIP).write_text(json.dumps({"preprocess_cfg": {"mean": [mean, *CLIP_MEAN[1:]]}}))
+    with contextlib.nullcontext() if is_same else pytest.raises(ValueError, match="its mean is"):
+        preprocessing_files.choices(tmp_path)
