@@ -150,3 +150,25 @@ def test_a_file_of_another_size_is_read_again_whatever_its_time(tmp_path):
     onnx_models.write(file, external="longer.bin")
     os.utime(file, ns=(0, 10**18))
     assert portable.companions(file) == ["longer.bin"]
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".onnx", 2**31), (".xml", 2**28), (".tflite", 2**31)])
+def test_a_main_file_has_a_largest_size(tmp_path, suffix, most):
+    file = tmp_path / f"m{suffix}"
+    (tmp_path / "m.bin").touch()
+    file.touch()
+    os.truncate(file, most + 1)
+    with pytest.raises(ValueError, match=f"has {most + 1} bytes: expected at most {most}"):
+        portable.find(file)
+    os.truncate(file, most)
+    if suffix != ".onnx":  # which would be read
+        assert portable.find(file).main == file
+
+
+def test_of_many_models_in_a_directory_five_are_named(tmp_path):
+    for name in "gfedcba":
+        (tmp_path / f"{name}.tflite").touch()
+    with pytest.raises(
+        ValueError, match=r"holds 7 models, a\.tflite, b\.tflite, c\.tflite, d\.tflite, e\.tflite: give"
+    ):
+        portable.find(tmp_path)
