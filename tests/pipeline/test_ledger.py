@@ -246,3 +246,10 @@ def test_a_shard_that_is_there_and_cannot_be_read_is_not_passed_over(output, mon
         list(ledger._known_records((str(shard), 0.0), DIGEST, "float32"))
     shard.unlink()
     assert list(ledger._known_records((str(shard), 0.0), DIGEST, "float32")) == []
+
+
+def test_failures_of_the_run_itself_are_not_tried_again_by_it(tmp_path):
+    for run_id in ("now", "nower"):
+        failed = [retryable(b"/%s.jpg" % run_id.encode())]
+        collect(lambda root, f=failed, r=run_id: root | beam.Create(f) | WriteFailures(str(tmp_path), r))
+    assert [ref.key for ref in read_retryable(tmp_path)] == [b"/nower.jpg"]

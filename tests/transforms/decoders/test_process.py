@@ -285,3 +285,42 @@ def test_memory_of_a_large_image_is_returned(tmp_path, monkeypatch):
     assert not returned
     budget.give_back(memory.RETURNED_BYTES)
     assert returned
+
+
+@pytest.mark.slow
+def test_a_process_ends_when_its_connection_is_closed():
+    with open("/dev/null") as turns:
+        started = pool._Process(SETTINGS, turns.fileno())
+    started.connection.recv()  # it is ready
+    started.connection.close()
+    try:
+        assert started._process.wait(30) == 0
+    finally:
+        started.end()
+
+
+# What a process does at its start: it tells how many bytes of pixels it may decode at once.
+TELLS = """
+from pathlib import Path
+from transforms.images import decoding, memory
+decode = decoding.decode
+
+def tell(*args, **options):
+    Path({path!r}).write_text(f"{{memory.BUDGET.total}} {{type(memory.BUDGET).__name__}}")
+    return decode(*args, **options)
+
+decoding.decode = tell
+"""
+
+
+@pytest.mark.slow
+def test_processes_share_the_memory_for_decoding(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(TELLS.format(path=str(tmp_path / "told")))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    settings = dataclasses.replace(SETTINGS, processes=2)
+    user = pool.join(settings)
+    try:
+        _ = [*user.submit([photograph(tmp_path / "0.jpg", 0)]), *user.rest()]
+    finally:
+        pool.leave(settings, user)
+    assert (tmp_path / "told").read_text() == f"{memory.DECODING_BYTES // 2} _Turns"
