@@ -79,8 +79,7 @@ def test_only_the_process_that_is_meant_gets_the_memory(monkeypatch, has_memfd):
     os.close(descriptor)
 
 
-def test_the_second_to_open_the_memory_changes_nothing(both):
-    worker, _ = both
+def test_the_second_to_open_the_memory_changes_nothing():
     descriptor = shared_memory.create()
     first = SharedMemory(descriptor, 2, 3, (4, 5))
     first.begin(3, 0)
