@@ -462,3 +462,12 @@ def test_a_process_that_was_idle_for_long_has_all_the_time_for_its_next_job(tmp_
     found |= results(user, refs[1:])
     check(found, 2)
     assert user._pool._processes == [process]
+
+
+def test_five_processes_may_end_one_after_the_other_and_no_sixth(tmp_path, joined, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    started, start = [], pool.Pool._start
+    monkeypatch.setattr(pool.Pool, "_start", lambda own: started.append(start(own)) or started[-1])
+    with pytest.raises(RuntimeError, match="5 decoder processes ended one after the other"):
+        results(joined(dataclasses.replace(SETTINGS, processes=1)), files(tmp_path / "photos", 1))
+    assert len(started) == 1 + pool._MOST_DEATHS

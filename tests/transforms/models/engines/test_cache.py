@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.running import ROOT
 from transforms.models import catalog, handles
-from transforms.models.engines import cache, converted, loading, openvino_engine
+from transforms.models.engines import cache, converted, loading
 from transforms.models.resolve import resolve
 
 GOLDEN = ROOT / "tests" / "golden" / "tf1_hub"
