@@ -15,7 +15,7 @@ import pytest
 
 from tests import data_generation as data
 from transforms.decoders import pool, shared_memory
-from transforms.decoders.job import SLOTS, Settings
+from transforms.decoders.job import SLOTS, Settings, Stored
 from transforms.images import decoding
 from transforms.images.resizing import Resizing
 from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
@@ -471,3 +471,12 @@ def test_five_processes_may_end_one_after_the_other_and_no_sixth(tmp_path, joine
     with pytest.raises(RuntimeError, match="5 decoder processes ended one after the other"):
         results(joined(dataclasses.replace(SETTINGS, processes=1)), files(tmp_path / "photos", 1))
     assert len(started) == 1 + pool._MOST_DEATHS
+
+
+def test_an_inbox_holds_the_images_of_its_job_alone(joined):
+    process = joined()._pool._processes[0]
+    refs = [ImageRef(b"/%d.jpg" % number) for number in range(3)]
+    images = [EncodedImage(refs[0], b"a" * 1000), refs[1], EncodedImage(refs[2], b"bc")]
+    assert list(process._stored(images, 1)) == [Stored(refs[0], 0, 1000), refs[1], Stored(refs[2], 1000, 2)]
+    assert list(process._stored(images[2:], 1)) == [Stored(refs[2], 0, 2)]
+    assert os.pread(process._inboxes[1], 2000, 0) == b"bc"

@@ -73,3 +73,14 @@ def test_a_link_of_ones_own_to_a_directory_of_another_user_is_refused(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "theirs")
     with pytest.raises(private.NotPrivate, match="^CACHE='.*link' belongs to user 12345: "):
         private.make(tmp_path / "link", "CACHE")
+
+
+@AS_ROOT
+def test_a_directory_of_root_is_taken_by_any_user(tmp_path, monkeypatch):
+    """Root may write anywhere in any case."""
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert private.make(tmp_path / "theirs", "CACHE") == tmp_path / "theirs"
+    os.chown(tmp_path / "theirs", 12346, -1)
+    with pytest.raises(private.NotPrivate, match="belongs to user 12346"):
+        private.make(tmp_path / "theirs", "CACHE")
