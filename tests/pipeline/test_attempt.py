@@ -222,3 +222,49 @@ def test_an_attempt_that_no_image_ends_removes_its_journals(config, parts):
 def test_parts_that_repeat_earlier_ones_are_removed(config, parts):
     attempt.of(config).remove_repetitions()
     assert {name for name, path in parts.items() if not path.exists()} == {f"{EARLIER}-resumed-0.tfrecord"}
+
+
+@pytest.mark.parametrize(("started_at", "stays"), [("2026-11-21T01:02:03.455+00:00", False), ("2027", True)])
+def test_the_page_of_a_run_goes_with_its_report(config, tmp_path, started_at, stays):
+    report, page = write(tmp_path / "runs" / "r.json"), write(tmp_path / "runs" / "r.html")
+    other = write(tmp_path / "runs" / "r2.html")
+    report.write_text(json.dumps({"started_at": started_at}))
+    attempt.of(config).retire()
+    assert (report.exists(), page.exists(), other.exists()) == (stays, stays, True)
+
+
+def test_a_page_goes_before_its_report_and_a_claim_after_all_parts(config, tmp_path, parts, monkeypatch):
+    """Whatever is killed in between, no page is without a report, and no part without a claim."""
+    own, claim = claimed(config, tmp_path)
+    removed, remove_file, remove_parts = [], files.remove_file, attempt.Attempt.remove_parts
+
+    def spy(path):
+        removed.append(Path(path).name)
+        remove_file(path)
+
+    def fail(self, after=None):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(files, "remove_file", spy)
+    write(tmp_path / "runs" / "r.html")
+    write(tmp_path / "runs" / "r.json", json.dumps({"started_at": "2020-01-01T00:00:00.000+00:00"}))
+    own.retire()
+    assert removed == ["r.html", "r.json"]
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no route to host"):
+        patch.setattr(attempt.Attempt, "remove_parts", fail)
+        own.finish()
+    assert claim.exists()
+    assert attempt.Attempt.remove_parts is remove_parts
+
+
+def test_a_report_that_cannot_be_read_is_not_taken_for_none(config, tmp_path, monkeypatch):
+    report = write(tmp_path / "runs" / "r.json", "{}")
+
+    def fail(path):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files, "read", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        attempt.of(config).retire()
+    report.unlink()
+    attempt.of(config).retire()

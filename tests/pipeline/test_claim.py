@@ -409,3 +409,51 @@ def test_leftovers_that_cannot_be_removed_do_not_stop_a_run(held, own, monkeypat
     monkeypatch.setattr(contested, "remove_unfinished", lambda path: os.listdir("/nowhere"))
     claim.remove_leftovers(own)
     assert f"leftovers in {own.place} could not be removed: [Errno 2]" in caplog.text
+
+
+def test_a_process_on_another_host_has_time_for_a_beat_that_is_late(held, own, monkeypatch):
+    rewrite(own, host="elsewhere", process="1 2")
+
+    def beat_late(seconds):
+        if seconds >= 2 * claim._BEAT_SECONDS:
+            rewrite(own, beats=1)
+
+    monkeypatch.setattr(time, "sleep", beat_late)
+    with pytest.raises(claim.Held):
+        claim.look(own, lambda text: None)
+    assert claim._BEAT_SECONDS >= 1  # Cloud Storage takes no more writes of one object
+
+
+def test_a_process_of_another_machine_is_waited_for(quick, held, own):
+    rewrite(own, machine="another start of the machine")
+    said = []
+    assert claim.look(own, said.append) and len(said) == 1
+
+
+@pytest.mark.parametrize("process", ["x 1", "../self 1", "1" * 11 + " 1", "-1 1", "\u0661 1", " 1"])
+def test_a_process_that_is_none_is_dead(held, own, process):
+    rewrite(own, process=process)
+    assert claim.look(own, silent)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"run_id": 7}, {"attempt": None}, {"host": []}, {"process": 1}, {"machine": 0}, {"embeds": []}, {"beats": "1"}],
+    ids=repr,
+)
+def test_fields_of_another_type_are_no_claim(held, own, change):
+    fields = json.loads(path(own).read_text())
+    assert claim.Claim.of_bytes(json.dumps(fields).encode()) is not None
+    assert claim.Claim.of_bytes(json.dumps(fields | change).encode()) is None
+
+
+def test_an_end_waits_for_no_request_that_hangs(own, config, model, monkeypatch):
+    monkeypatch.setattr(claim, "_BEAT_SECONDS", 0.05)
+    hanging, write = threading.Event(), contested.write
+    holder = claim.take(own, config, model, None)
+    monkeypatch.setattr(contested, "write", lambda *args: hanging.wait(30) and write(*args))
+    wait_until(lambda: holder.has_beaten)
+    holder.end()
+    assert holder._thread.is_alive()
+    hanging.set()
+    holder._thread.join(30)

@@ -143,3 +143,36 @@ def test_the_command_to_go_on_names_the_run():
     argv = ["--input", "*.jpg", "--output=a b"]
     line = interruption.command_to_go_on(argv, "20261121T010203Z-0123")
     assert shlex.split(line) == ["python", "run_pipeline.py", *argv, "--run_id", "20261121T010203Z-0123"]
+
+
+def test_a_process_ends_within_seconds_whatever_hangs(monkeypatch):
+    """Docker kills ten seconds after SIGTERM, and the thread that hangs keeps no interpreter alive."""
+    waited = []
+    join = threading.Thread.join
+    monkeypatch.setattr(
+        threading.Thread, "join", lambda self, timeout=None: waited.append((self.daemon, timeout)) or join(self, 0)
+    )
+    hanging = threading.Event()
+    interruption.store([hanging.wait])
+    hanging.set()
+    ((is_daemon, seconds),) = waited
+    assert is_daemon and 1 <= seconds <= 5
+
+
+def test_what_was_printed_is_written_before_the_process_ends(monkeypatch):
+    done = []
+
+    class Stream:
+        def __init__(self, name, error=None):
+            self.name, self.error = name, error
+
+        def flush(self):
+            done.append(self.name)
+            if self.error:
+                raise self.error
+
+    monkeypatch.setattr(sys, "stdout", Stream("stdout", BrokenPipeError()))
+    monkeypatch.setattr(sys, "stderr", Stream("stderr"))
+    monkeypatch.setattr(os, "_exit", done.append)
+    interruption.leave(130)
+    assert done == ["stdout", "stderr", 130]

@@ -240,3 +240,24 @@ def test_all_rows_of_a_digest(table, monkeypatch, rows_at_once):
 @PATTERNS
 def test_what_failed_in_a_way_that_may_pass_by_the_table(table, patterns, expected):
     assert read_retryable(None, patterns, table) == [ImageRef(key, "", -1) for key in sorted(expected)]
+
+
+def test_a_shard_that_is_there_and_cannot_be_read_is_not_passed_over(output, monkeypatch):
+    """Its images would be embedded again, or pruned."""
+
+    def fail(path):
+        raise OSError(5, "Input/output error")
+
+    shard = next((output / "embeddings" / "first").iterdir())
+    monkeypatch.setattr(ledger.files, "open_stored", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        list(ledger._known_records((str(shard), 0.0), DIGEST, "float32"))
+    shard.unlink()
+    assert list(ledger._known_records((str(shard), 0.0), DIGEST, "float32")) == []
+
+
+def test_failures_of_the_run_itself_are_not_tried_again_by_it(tmp_path):
+    for run_id in ("now", "nower"):
+        failed = [retryable(b"/%s.jpg" % run_id.encode())]
+        collect(lambda root, f=failed, r=run_id: root | beam.Create(f) | WriteFailures(str(tmp_path), r))
+    assert [ref.key for ref in read_retryable(tmp_path)] == [b"/nower.jpg"]

@@ -10,6 +10,7 @@ from pipeline import attempt, options
 from pipeline.name_files import NameFiles
 from tests.collecting import collect
 from tests.reporting import compose
+from transforms.encoding import examples
 from transforms.models.spec import ModelFields
 from transforms.records import Shard
 
@@ -90,3 +91,17 @@ def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, t
         name_files(own, model, [part(tmp_path, "embeddings", "a.tfrecord")], [])
     assert names(tmp_path) == before
     assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("record_type", "shapes"),
+    [("float32", "vectors of 7 dimensions"), ("float16", "vectors of 7 dimensions in float16")],
+)
+def test_the_schema_says_the_type_of_the_vectors(own, model, tmp_path, record_type, shapes):
+    def build(root):
+        report = root | "Report" >> beam.Create([compose(model)])
+        parts = [root | name >> beam.Create([]).with_output_types(Shard) for name in ("Vectors", "Failures")]
+        return {"report": report | NameFiles(own, MODEL, *parts, record_type)}
+
+    collect(build)
+    assert examples.shapes((tmp_path / "schema.pbtxt").read_text()) == shapes

@@ -49,3 +49,17 @@ def test_a_shell_reads_the_words_that_were_written(shell, locale):
     *words, lone = HARD
     expected = [*map(os.fsencode, words), lone.encode("utf-8", "surrogatepass")]
     assert printed.stdout.split(b"\0")[:-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("argument", "word"),
+    [
+        ("\udc80\n", r"$'\x80\x0a'"),
+        ("\udcff\n", r"$'\xff\x0a'"),
+        ("\udc7f", r"$'\xed\xb1\xbf'"),
+        ("\udd00", r"$'\xed\xb4\x80'"),
+        ("!\\'\n", r"$'\x21\x5c\x27\x0a'"),
+    ],
+)
+def test_bytes_and_special_characters_among_others_that_are_not_printable(argument, word):
+    assert join([argument]) == word

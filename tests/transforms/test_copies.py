@@ -321,3 +321,23 @@ def test_every_image_has_one_outcome(seed, by_crc32c, in_packs):
     embedded = [each.info.sha256 for each in embeddings]
     assert len(set(embedded)) == len(embedded) and not set(embedded) & {entry.sha256 for entry in entries}
     assert found["copies"] and found["reused"] and copies_failed and copied
+
+
+def test_bytes_that_an_unfinished_attempt_has_embedded_are_taken_over_under_any_name():
+    left = dataclasses.replace(known(b"/old", b"same", 9.0), attempt="1")
+    found = find({b"/a": b"same", b"/b": b"other"}, [left])
+    assert found["resumed"] == [Reuse(ref(b"/a", b"same"), left)]
+    assert not found["reused"] and found["to_embed"] == [ref(b"/b", b"other")]
+
+
+def test_a_record_of_an_earlier_run_comes_before_one_of_an_unfinished_attempt():
+    left = dataclasses.replace(known(b"/z", b"same", 9.0), attempt="1")
+    earlier = known(b"/a", b"same", 1.0)
+    for entries in ([left, earlier], [earlier, left]):
+        found = find({b"/a": b"same"}, entries)
+        assert found["reused"] == [Reuse(ref(b"/a", b"same"), earlier)] and not found["resumed"]
+
+
+def test_digests_are_read_by_a_transform():
+    with pytest.raises(ValueError, match="^digest=3: expected a PTransform, such as DigestImages"):
+        FindCopies(3)

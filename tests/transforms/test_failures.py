@@ -4,19 +4,21 @@ import json
 from pathlib import Path
 
 import apache_beam as beam
+import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 
 from tests.collecting import collect
-from transforms import counters
+from transforms import counters, failures
 from transforms.failures import GatherFailures, WriteFailures, to_json
+from transforms.parts import Label
 from transforms.records import Failure
 
 
 def test_lines(tmp_path):
-    failures = [Failure(b"/%d.jpg" % i, "decode", "CorruptImage", 'with "quotes"\nand lines', False) for i in range(3)]
+    failed = [Failure(b"/%d.jpg" % i, "decode", "CorruptImage", 'with "quotes"\nand lines', False) for i in range(3)]
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | beam.Create(failures) | WriteFailures(str(tmp_path), "run")
+        _ = pipeline | beam.Create(failed) | WriteFailures(str(tmp_path), "run")
     paths = list(Path(tmp_path, "failures", "run").glob("part-*.jsonl"))
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     assert sorted(lines, key=lambda line: line["key"]) == [
@@ -53,3 +55,27 @@ def test_a_key_that_is_not_utf_8_comes_back():
     line = to_json(Failure(b"/caf\xe9.jpg", "read", "OSError", "", True), "run")
     assert line.isascii()
     assert json.loads(line)["key"].encode("utf-8", "surrogateescape") == b"/caf\xe9.jpg"
+
+
+def test_parts_of_failures_are_hashed_labelled_and_closed_in_time():
+    labels = (Label("20261121T010203.456Z", "failed"),)
+    parts = failures.parts("gs://b/out", "run", labels, 7.0)
+    assert (parts.directory, parts.labels, parts.max_seconds) == ("gs://b/out/failures/run", labels, 7.0)
+    assert parts.part_format.suffix == ".jsonl" and parts.part_format.is_hashed and parts.part_format.has_tail
+    assert failures.parts("o", "run").max_seconds == 60.0  # a job that is killed loses no more than that
+
+
+def test_before_failures_get_their_names_a_function_is_called(tmp_path):
+    def refuse():
+        raise OSError("the report stays")
+
+    failure = Failure(b"/a.jpg", "read", "OSError", "", True)
+    with pytest.raises(Exception, match="the report stays"):
+        collect(lambda root: root | beam.Create([failure]) | WriteFailures(str(tmp_path), "run", refuse))
+    assert not list(tmp_path.rglob("part-*"))
+
+
+@pytest.mark.parametrize(("output", "run_id"), [("", "run"), ("out", "a/b"), ("out", "")])
+def test_a_place_that_is_none_is_refused_at_construction(output, run_id):
+    with pytest.raises(ValueError, match="^(output|run_id)="):
+        WriteFailures(output, run_id)

@@ -56,3 +56,19 @@ def test_another_version_is_another_image():
 def test_half_a_journal_names_no_image(tmp_path, content):
     (tmp_path / "x.key").write_bytes(content)
     assert read(str(tmp_path / "x.key")) is None
+
+
+def test_a_journal_is_of_one_thread(tmp_path):
+    path = str(tmp_path / "x.key")
+    own = Journal(path)
+    with pytest.raises(FileExistsError):
+        Journal(path)
+    with own.at(ImageRef(b"a.jpg")):
+        assert key(read(path)) == b"a.jpg"
+
+
+def test_a_journal_that_is_gone_leaves_no_descriptor_open(tmp_path):
+    before = os.listdir("/proc/self/fd")
+    for number in range(3):
+        Journal(str(tmp_path / f"{number}.key"))
+    assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -52,3 +52,30 @@ def test_pieces_of_escapes_come_back_from_text_and_no_two_keys_share_one():
 @pytest.mark.parametrize("column", [r"gs://b/\x5c.jpg", r"/spelled \xc3\xa9.jpg", r"C:\photos\x5cold.jpg"])
 def test_texts_that_earlier_versions_wrote_are_read(column):
     assert keys.of_text(column) == column.encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "is_in_shard"),
+    [
+        (b"gs://b/a.tar#1.jpg", True),
+        (b"/a.TAR#deep/1.jpg", True),
+        (b"/a.tgz#1.jpg", True),
+        (b"/a.tar.gz#1.jpg", True),
+        (b"/a.tfrecord#1", True),
+        (b"/a.tfrecords#12", True),
+        (b"/a.tfrecord-00000-of-00002#1", True),
+        (b"/a.tar#\n", True),
+        (b"/a.tar", False),
+        (b"/a.tar#", False),
+        (b"/a.tar/1#2.jpg", False),
+        (b"/a#1.tar", False),
+        (b"/atar#1", False),
+        (b"/a.zip#1.jpg", False),
+    ],
+)
+def test_which_keys_are_of_images_in_shards(key, is_in_shard):
+    assert keys.is_in_shard(key) is is_in_shard
+
+
+def test_the_order_in_which_keys_are_sampled_is_the_same_in_each_version():
+    assert keys.hashed(b"gs://b/a.jpg").hex() == "a34f132bf569bc2f"

@@ -83,3 +83,35 @@ def test_all_refs_of_several_collections(count, in_packs):
         return {"refs": collections | FlattenRefs(in_packs)}
 
     assert sorted(collect(build)[0]["refs"], key=lambda ref: ref.size) == refs
+
+
+def test_a_bundle_hands_over_its_records_before_they_take_more_memory_than_a_bound(monkeypatch):
+    monkeypatch.setattr(packs, "_MAX_BYTES", 100)
+    do_fn = packs._Pack("ones")
+    do_fn.start_bundle()
+    assert list(do_fn.process((b"k" * 40, b"r" * 40))) == []
+    given = list(do_fn.process((b"k" * 10, b"r" * 10)))  # the keys take memory too
+    assert sorted(record for _, (_, packed) in given for record in packs.unpack(packed)) == [
+        (b"k" * 10, b"r" * 10),
+        (b"k" * 40, b"r" * 40),
+    ]
+    assert list(do_fn.process((b"k" * 40, b"r" * 40))) == []  # it counts anew
+    assert len(list(do_fn.finish_bundle())) == 1
+
+
+def test_refs_cross_as_soon_as_some_have_come():
+    """So that all threads have some in a small run."""
+    do_fn = packs._PackRefs()
+    do_fn.start_bundle()
+    given = [list(do_fn.process(ImageRef(b"/%d" % number))) for number in range(128)]
+    assert [number for number, each in enumerate(given) if each] == [63, 127]
+    assert list(do_fn.finish_bundle()) == []
+
+
+def test_packs_are_sorted_into_no_more_buckets_than_workers_can_take_turns_with():
+    do_fn = packs._Pack("ones")
+    do_fn.start_bundle()
+    for number in range(5000):
+        list(do_fn.process((b"/%d" % number, b"")))
+    buckets = [packed.value[0] for packed in do_fn.finish_bundle()]
+    assert len(buckets) == len(set(buckets)) == packs._BUCKETS

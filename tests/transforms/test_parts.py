@@ -316,3 +316,98 @@ def test_many_threads_add_to_one_writer(tmp_path):
     shards, _ = own.take()
     assert sum(shard.records for shard in shards) == 4000
     assert sorted(int(i) for part in content(tmp_path) for i in part) == list(range(4000))
+
+
+@pytest.fixture
+def unwatched(monkeypatch):
+    """Keeps the thread that saves away, so that a test decides when a part is saved."""
+    monkeypatch.setattr(parts, "_watch", lambda writer: None)
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The content of each file when it was synced to the disk."""
+    contents = []
+    fsync = os.fsync
+
+    def spy(descriptor):
+        fsync(descriptor)
+        contents.append(Path(f"/proc/self/fd/{descriptor}").read_bytes())
+
+    monkeypatch.setattr(os, "fsync", spy)
+    return contents
+
+
+def test_a_part_is_synced_with_all_its_records_before_it_counts_as_closed(unwatched, synced, tmp_path):
+    own = writer(tmp_path)
+    for i in range(100):
+        own.add(i)
+    assert not synced
+    own.close()
+    assert synced == [b"".join(lines(range(100)))]
+    assert [shard.records for shard in own.take()[0]] == [100]
+
+
+def test_a_part_that_cannot_be_synced_at_its_end_is_not_taken_for_closed(unwatched, tmp_path, monkeypatch):
+    own = writer(tmp_path)
+    own.add("one")
+    monkeypatch.setattr(os, "fsync", _no_space)
+    with pytest.raises(OSError, match="Input/output error"):
+        own.close()
+    assert own.take()[0] == []
+
+
+def test_an_open_part_is_synced_ten_seconds_after_it_was_opened_and_ten_seconds_after_that(
+    unwatched, synced, tmp_path, monkeypatch
+):
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    own, expected = writer(tmp_path), []
+    for seconds, is_synced in ((0, False), (9.9, False), (0.2, True), (0.5, False), (9.4, False), (0.2, True)):
+        now += seconds
+        own.add(seconds)
+        own.save()
+        expected += [(tmp_path / name).read_bytes() for name in os.listdir(tmp_path)] if is_synced else []
+        assert synced == expected
+
+
+def test_an_error_of_a_sync_comes_up_at_the_end_too_and_nothing_is_saved_after_it(unwatched, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "_SYNC_SECONDS", 0.0)
+    written = []
+    own = writer(tmp_path, encode=lambda records: written.extend(records) or lines(records))
+    own.add("one")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _no_space)
+        own.save()
+    own._batch.append("two")
+    own.save()
+    assert written == ["one"]
+    with pytest.raises(OSError, match="Input/output error"):  # though the disk takes all of it now
+        own.close()
+    assert own.take()[0] == []
+
+
+def test_saving_leaves_no_descriptor_open(unwatched, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "_SYNC_SECONDS", 0.0)
+    own = writer(tmp_path)
+    own.add("one")
+    own.save()
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        own.save()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_part_is_closed_when_it_has_just_the_size(unwatched, tmp_path):
+    own = writer(tmp_path, max_bytes=64 * 4)
+    for i in range(100, 164):  # 64 records of four bytes
+        own.add(i)
+    assert [shard.records for shard in own.take()[0]] == [64]
+
+
+def test_the_seconds_of_writing_are_given_once(unwatched, tmp_path):
+    own = writer(tmp_path)
+    own.add("one")
+    own.close()
+    first, second = own.take()[1], own.take()[1]
+    assert first > 0 == second

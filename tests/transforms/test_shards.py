@@ -292,3 +292,23 @@ def test_whether_all_shards_are_there(tmp_path):
         path.unlink()
     (tmp_path / "d" / f"part-00001-of-{number_written:05d}.txt").unlink()
     assert not shards.are_all(str(tmp_path / "d"), number_written)
+
+
+def test_the_settings_of_parts_reach_their_writer(unsaved):
+    label = Label("20261121T010203.456Z", "embedded")
+    write = shards._WriteParts(WriteParts("gs://b/d", Framed(".txt", lines), max_bytes=7, max_seconds=3.0), label)
+    write.start_bundle()
+    own = write._writer
+    assert (own._prefix, own._max_bytes, own._max_seconds) == (f"gs://b/d/.parts/{label}", 7, 3.0)
+
+
+def test_a_job_that_is_killed_loses_no_more_than_a_minute():
+    defaults = WriteParts("gs://b/d", Framed(".txt", lines))
+    assert (defaults.max_bytes, defaults.max_seconds) == (256 * 2**20, 60.0)
+
+
+@pytest.mark.parametrize(("output", "run_id"), [("", "r"), ("out", ""), ("out", "a/b"), ("out", "..")])
+def test_a_run_without_a_place_or_a_name_is_refused(output, run_id):
+    with pytest.raises(ValueError, match="^(output|run_id)="):
+        shards.check_run(output, run_id)
+    shards.check_run("out", "r")

@@ -119,3 +119,16 @@ def test_what_an_unfinished_attempt_has_stored_is_taken_over(reprocess):
     outputs = skip([OLD, NEW, CHANGED], [*entries, known(b"/a", "7")], reprocess)
     # The record of an image that is not listed any more is of no run: it is not in a table that may be pruned.
     assert outputs == {"new": [NEW, CHANGED], "skipped": [], "resumed": [Reuse(OLD, entries[0])], "unlisted": []}
+
+
+def test_a_listing_without_checksums_takes_over_what_has_the_version():
+    entry = unfinished(REF.key, "7")
+    assert first_current(dataclasses.replace(REF, crc32c=""), [entry]) == entry
+    without = dataclasses.replace(entry, crc32c="")
+    assert first_current(REF, [without]) is None
+
+
+def test_of_records_of_one_attempt_that_of_the_first_part_counts():
+    parts = [dataclasses.replace(unfinished(REF.key, "7", offset=9 - i), shard=f"part-{i}") for i in range(3)]
+    for order in (parts, parts[::-1]):
+        assert first_current(REF, order) == parts[0]

@@ -167,3 +167,17 @@ def test_wrong_embeddings(tmp_path):
     write_embeddings(tmp_path / "v/2/part-00000-of-00001.tfrecord", {b"/cat/2": [1, 2]}, digest="e" * 64)
     with pytest.raises(ValueError, match="give the directory of one run, below embeddings/"):
         inputs.labelled_vectors(f"{tmp_path}/v", None)
+
+
+def test_labels_whose_vectors_are_all_bad_are_no_wrong_file(tmp_path):
+    write_embeddings(tmp_path / "v/part-00000-of-00001.tfrecord", {b"/p/1": [np.nan, 1], b"/p/2": [1, -np.inf]})
+    (tmp_path / "l.csv").write_text("uri,label\n/p/1,cat\n/p/2,dog\n")
+    labelled = inputs.labelled_vectors(f"{tmp_path}/v", f"{tmp_path}/l.csv")
+    assert (labelled.labels, labelled.bad) == ({}, {b"/p/1": "NotFinite", b"/p/2": "NotFinite"})
+
+
+def test_the_bytes_of_a_csv_that_are_not_utf_8_are_those_of_its_names(tmp_path):
+    (tmp_path / "l.csv").write_bytes(b"uri,label\ncaf\xe9.jpg,cat\n")
+    assert inputs.image_labels([f"{tmp_path}/L.CSV".replace("L.CSV", "l.csv")]) == {
+        os.fsencode(tmp_path) + b"/caf\xe9.jpg": "cat"
+    }

@@ -131,3 +131,8 @@ def test_json_has_what_the_text_is_made_of():
         "priced",
         "dollars",
     ]
+
+
+@pytest.mark.parametrize(("image_bytes", "is_said"), [(2000, False), (2001, True)])
+def test_images_of_twice_the_size_are_like_the_sample(image_bytes, is_said):
+    assert ("times as large" in answer(image_bytes=image_bytes).as_text()) is is_said

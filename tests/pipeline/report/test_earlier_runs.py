@@ -79,3 +79,37 @@ def test_the_statistics_are_those_of_the_page(report, tmp_path):
     earlier = earlier_runs.before(str(tmp_path), report)
     _, statistics = earlier_runs.statistics(str(tmp_path), earlier, "d")
     np.testing.assert_allclose(statistics.mean, run_facts.sample(20).vectors.mean(axis=0), atol=1e-6)  # float32
+
+
+def test_a_report_or_a_page_that_cannot_be_read_is_passed_over(report, tmp_path, monkeypatch, caplog):
+    _write(tmp_path, _day(report, 1, "a"))
+    _write(tmp_path, _day(report, 2, "b"))
+    read, statistics = run_report.read, earlier_runs.page_file.statistics
+
+    def fail(of, name):
+        def read_or_fail(output, run_id):
+            if run_id == name:
+                raise OSError(5, "Input/output error")
+            return of(output, run_id)
+
+        return read_or_fail
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_report, "read", fail(read, "b"))
+        assert [each.run_id for each in earlier_runs.before(str(tmp_path), report)] == ["a"]
+    with monkeypatch.context() as patch:
+        patch.setattr(earlier_runs.page_file, "statistics", fail(statistics, "b"))
+        assert _compared(tmp_path, report) == "a"
+    assert caplog.text.count("Input/output error") == 2 and _compared(tmp_path, report) == "b"
+
+
+def test_a_run_that_began_at_the_same_time_is_not_before(report, tmp_path):
+    _write(tmp_path, _day(report, 5, "same"))
+    assert earlier_runs.before(str(tmp_path), report) == []
+
+
+def test_a_page_of_another_model_than_its_report_says_is_passed_over(report, tmp_path):
+    _write(tmp_path, _day(report, 1, "a"))
+    other = _write(tmp_path, _day(report, 2, "other", digest="e")).read_text()
+    _write(tmp_path, _day(report, 3, "swapped")).write_text(other)
+    assert _compared(tmp_path, report) == "a"

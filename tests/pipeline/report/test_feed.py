@@ -86,3 +86,8 @@ def test_facts_and_text():
         "0.4 cores for each 1,000 images/s"
     )
     assert measured.text() == Feed.of_facts(facts).text() == text
+
+
+def test_facts_that_were_rounded_to_nothing_are_a_feed():
+    facts = {"core_ms": 0.0, "lock_ms": 0.0, "cores": 2, "worker_processes": 1}
+    assert Feed.of_facts(facts).images_per_second == pytest.approx(1e7)

@@ -36,3 +36,16 @@ def test_a_broken_page_is_an_error(tmp_path):
     _write(tmp_path, '<script type="application/json" id="statistics">{"mean": 1}</script>')
     with pytest.raises(ValueError, match="expected the statistics of a sample"):
         page_file.statistics(str(tmp_path), "r")
+
+
+def test_bytes_that_are_no_text_and_what_is_behind_the_largest_page_are_passed_over(tmp_path, monkeypatch):
+    vectors = np.eye(3, 4, dtype=np.float32)
+    neighbours = np.array([[1, 2], [0, 2], [0, 1]])
+    own = drift.statistics(Sample((b"a", b"b", b"c"), vectors, (b"",) * 3), "d" * 64, neighbours)
+    script = f'<script type="application/json" id="statistics">{own.to_json()}</script>'.encode()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "r.html").write_bytes(b"\xff\xfe" + script)
+    assert page_file.statistics(str(tmp_path), "r").keys == own.keys
+    (tmp_path / "runs" / "r.html").write_bytes(b" " * 1000 + script)
+    monkeypatch.setattr(page_file.document, "MAX_BYTES", 1000)
+    assert page_file.statistics(str(tmp_path), "r") is None

@@ -1,13 +1,16 @@
 """pipeline.report.run_report: the equation holds, or nothing is written."""
 
+import datetime
 import hashlib
 import json
+from collections import Counter
 
 import pytest
 
 from pipeline import options
 from pipeline.report import run_report
-from tests.reporting import COUNTED, compose, configured
+from pipeline.report.tally import Tally
+from tests.reporting import COUNTED, FAILURES, compose, configured
 from transforms.cores import usable_cores
 from transforms.records import Shard, StageSeconds
 
@@ -250,3 +253,39 @@ def test_the_speed_over_time(model):
     # A span begins at a multiple of its length since 1970, and the first may round to no image.
     assert 0.75 <= speed["from_s"] <= 1.25
     assert compose(model, times=[]).speed == {}
+
+
+def test_the_feed_of_a_machine_with_many_processes(model):
+    """Each has a lock of its own."""
+    config = configured()
+    start = config.started_at.timestamp()
+    bundle = StageSeconds(
+        "bundle", "", 10_000, 9.0, longest=1.0, calls=2.0, started=start, ended=start + 3, core_seconds=4
+    )
+    tally = Tally(Counter(COUNTED), Counter(FAILURES))
+    tally.add_time(bundle)
+    finished_at = config.started_at + datetime.timedelta(seconds=3.5)
+    feeds = [
+        run_report.compose(config, model, tally, finished_at, has_many_processes=many).feed for many in (False, True)
+    ]
+    assert [feed["worker_processes"] for feed in feeds] == [1, usable_cores()]
+    assert {feed["cores"] for feed in feeds} == {usable_cores()}
+
+
+def test_whole_numbers_are_numbers_and_truths_and_long_ones_are_none(model):
+    facts = json.loads(compose(model).to_json())
+    assert run_report.RunReport.from_json(json.dumps(facts | {"elapsed_seconds": 3})).elapsed_seconds == 3
+    for wrong in ({"elapsed_seconds": True}, {"pruned": 2**63}, {"pruned": 1.0}, {"shards": None}):
+        with pytest.raises(ValueError, match=f"expected: {next(iter(wrong))}$"):
+            run_report.RunReport.from_json(json.dumps(facts | wrong))
+    assert run_report.RunReport.from_json(json.dumps(facts | {"pruned": 2**63 - 1})).pruned == 2**63 - 1
+
+
+def test_a_report_of_just_the_largest_size_is_read(model, tmp_path, monkeypatch):
+    run_report.write(str(tmp_path), compose(model))
+    size = (tmp_path / "runs" / "r.json").stat().st_size
+    monkeypatch.setattr(run_report, "MAX_REPORT_BYTES", size)
+    assert run_report.read(str(tmp_path), "r").run_id == "r"
+    monkeypatch.setattr(run_report, "MAX_REPORT_BYTES", size - 1)
+    with pytest.raises(ValueError, match=f"expected at most {size - 1} bytes"):
+        run_report.read(str(tmp_path), "r")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.report import sampling
-from pipeline.report.page.facts import MAX_SAMPLE
+from pipeline.report.page.facts import MAX_SAMPLE, FailedImage
 from tests import data_generation as data
 from tests.collecting import collect
 from transforms.images import thumbnail
@@ -98,3 +98,22 @@ def test_threads_may_share_the_smallest():
     for order in orders:
         smallest = sampling.Smallest(10)
         assert set(sorted(hashes)[:10]) <= {hashed for hashed in order if smallest.takes(hashed)}
+
+
+def test_the_brightness_is_the_mean_of_the_pictures_of_the_sample():
+    vector = np.zeros(DIMENSION, np.float32).tobytes()
+    collected = {
+        "vectors": [(hashed(key), key, vector) for key in (b"/a", b"/b", b"/c")],
+        "pictures": [(hashed(key), key, key, light) for key, light in ((b"/a", 100.0), (b"/c", 50.0), (b"/d", 255.0))],
+    }
+    sample = sampling.sample(collected, DIMENSION)
+    assert (sample.brightness, sample.thumbnails) == (75.0, (b"/a", b"", b"/c"))
+
+
+def test_failures_are_grouped_by_stage_and_error():
+    kinds = {sampling._failed(Failure(b"/a", stage, error, "m", True))[0] for stage in "ab" for error in "xy"}
+    assert len(kinds) == 4
+    kind, (by, *facts) = sampling._failed(Failure(b"/a", "read", "OSError", "m", True))
+    assert by == hashed(b"/a") and sampling.failures({kind: [(by, *facts)], "vectors": [(by, b"/a", b"")]}) == [
+        FailedImage(b"/a", "read", "OSError", "m", True)
+    ]

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,3 +108,65 @@ def test_a_broken_image_has_a_picture_of_its_first_part(run, tmp_path):
     collected = {"failures/decode/CorruptImage": failed[:2], "failures/decode/Killed": failed[2:]}
     shown = write_page.run_facts(config, report, collected).failures
     assert [bool(image.thumbnail) for image in shown] == [True, False, False]
+
+
+def test_pictures_take_no_longer_than_their_share_of_the_run(run, model, tmp_path, monkeypatch):
+    """Of a run of 100 s, they take one; each takes 0.3 s here, and the fourth ends behind that second."""
+    config, report = run
+    data.write_images(tmp_path / "in", 20, height=30, width=40)
+    now = 0.0
+
+    def read(*args):
+        nonlocal now
+        now += 0.3
+        return original(*args)
+
+    original = write_page.read_image.read
+    monkeypatch.setattr(write_page.read_image, "read", read)
+    monkeypatch.setattr(write_page, "time", SimpleNamespace(monotonic=lambda: now))
+    collected = _collected(tmp_path / "in", dimension=model.dimension)
+    for seconds, pictures in ((100.0, 4), (1.0, 1), (3.5, 1), (1000.0, 20)):
+        long = dataclasses.replace(report, elapsed_seconds=seconds)
+        found = write_page.run_facts(config, long, collected).sample.thumbnails
+        assert sum(map(bool, found)) == pictures
+
+
+def test_images_of_shards_are_not_read_again(run, model, tmp_path, monkeypatch):
+    config, report = run
+    monkeypatch.setattr(write_page.read_image, "read", lambda *args: pytest.fail("it was read"))
+    key = bytes(tmp_path / "a.tar#1.jpg")
+    collected = _collected(tmp_path / "in", dimension=model.dimension)
+    collected["failures/decode/CorruptImage"] = [(hashed(key), key, "decode", "CorruptImage", "m", False)]
+    shards = dataclasses.replace(config, input_format="tar")
+    facts = write_page.run_facts(shards, report, collected)
+    assert not any(facts.sample.thumbnails) and [image.thumbnail for image in facts.failures] == [b""]
+
+
+def test_few_failures_of_a_kind_are_shown_and_few_with_a_picture(run, monkeypatch):
+    config, report = run
+    read = []
+    monkeypatch.setattr(write_page, "_broken_picture", lambda key, config: read.append(key) or b"picture")
+    monkeypatch.setattr(write_page, "MAX_PICTURES", 4)
+    collected = {
+        f"failures/{stage}/{error}": [
+            (hashed(b"%d" % number), b"%d" % number, stage, error, "m", False) for number in range(9)
+        ]
+        for stage, error in (("decode", "CorruptImage"), ("read", "OSError"), ("read", "CorruptImage"))
+    }
+    shown = write_page.run_facts(config, report, collected).failures
+    assert [(each.stage, each.error) for each in shown] == [
+        (stage, error)
+        for stage, error in (("decode", "CorruptImage"), ("read", "OSError"), ("read", "CorruptImage"))
+        for _ in range(write_page.MAX_EXAMPLES)
+    ]
+    assert [bool(each.thumbnail) for each in shown] == [True] * 4 + [False] * (len(shown) - 4) and len(read) == 4
+
+
+def test_an_image_of_more_pixels_than_the_run_allows_has_no_picture(run, model, tmp_path):
+    config, report = run
+    data.write_images(tmp_path / "in", 1, height=30, width=40)
+    collected = _collected(tmp_path / "in", 1, dimension=model.dimension)
+    for most, has_picture in ((1200, True), (1199, False)):
+        limited = dataclasses.replace(config, max_pixels=most)
+        (picture,) = write_page.run_facts(limited, report, collected).sample.thumbnails
+        assert bool(picture) is has_picture

@@ -37,3 +37,12 @@ def test_a_million_problems_take_no_memory():
 
 def test_numbers_in_words():
     assert (counted(0, "file"), counted(1, "file"), counted(1000, "file")) == ("0 files", "1 file", "1,000 files")
+
+
+def test_an_item_is_one_line_of_printable_characters():
+    findings = Findings()
+    findings.problem("broken", "a\nb\x1b[31m.jpg\u202egpj")
+    findings.note("odd", "\udcff")
+    items = [item for kinds in (findings.problems, findings.notes) for each in kinds.values() for item in each.first]
+    assert all(item.isprintable() for item in items)
+    assert all(line.isprintable() for line in findings.text().splitlines())

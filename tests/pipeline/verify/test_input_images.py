@@ -143,3 +143,16 @@ def test_an_image_that_changed_after_the_run(runs):
 
 def test_a_record_of_an_image_that_is_not_listed(runs):
     assert check(runs, ALL[:3]) == {"a record of an image that is not in the input": ["/d"]}
+
+
+def test_a_failure_of_any_run_that_was_checked_is_a_place(tmp_path):
+    outputs.write_run(tmp_path, [embedding(b"/a", 1)], [failure(b"/x")], run_id="1")
+    outputs.write_run(tmp_path, [embedding(b"/b", 2)], [failure(b"/y")], run_id="2")
+    stored = Stored(str(tmp_path))
+    runs = [RunFiles(stored, run_id, schema_file.COLUMNS) for run_id in ("1", "2")]
+    findings, recorded = Findings(), Identities()
+    for run in runs:
+        run.check(ContentVectors(), lambda record: recorded.add(identity(record.key)), findings)
+    listed = [Image(key, None) for key in (b"/a", b"/b", b"/x", b"/y")]
+    input_images.check(lambda: listed, runs, recorded, recorded, findings)
+    assert findings.total == 0 and not findings.notes

@@ -175,3 +175,38 @@ def test_a_record_whose_report_is_gone():
     assert len(record_file.parse(encoded(), Expected(schema_file.COLUMNS)).vector) == 4
     with pytest.raises(ValueError, match="embedding has 0 values"):
         record_file.parse(altered("embedding", float=[]), Expected(schema_file.COLUMNS))
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (altered("image/key", bytes=[b""]), ": image/key is empty"),
+        (
+            altered("image/crc32c", bytes=[b"AA?AAA=="]),
+            "/caf\\xe9: image/crc32c is AA?AAA==, expected 4 bytes in base64",
+        ),
+        (altered("image/sha256", bytes=[b"0" * 65]), f"/caf\\xe9: image/sha256 is {'0' * 65}, expected 64 hex digits"),
+        (altered("image/height", int=[-5]), "/caf\\xe9: image/height is -5"),
+    ],
+)
+def test_values_that_only_look_right(record, problem):
+    with pytest.raises(ValueError) as error:
+        record_file.parse(record, EXPECTED)
+    assert str(error.value) == problem
+
+
+def test_all_that_is_wrong_with_a_record_is_said():
+    record = encoded(sha256="no digest", height=0, width=0)
+    with pytest.raises(ValueError) as error:
+        record_file.parse(record, EXPECTED._replace(model_name=b"other"))
+    assert str(error.value) == (
+        "/caf\\xe9: image/sha256 is no digest, expected 64 hex digits; image/height is 0; image/width is 0; "
+        "model/name is tiny, and other in the report"
+    )
+
+
+def test_a_record_of_just_the_largest_size_is_read(monkeypatch):
+    monkeypatch.setattr(record_file, "MAX_RECORD_BYTES", 3)
+    assert [frame[1:] for frame in frames(tfrecord.frame(b"one"))] == [(b"one", "")]
+    (frame,) = frames(tfrecord.frame(b"four"))
+    assert frame[2].startswith("a record of 4 bytes, more than any embedding")

@@ -144,3 +144,71 @@ def test_a_model_that_is_none(fields, change):
 def test_names_that_are_not_utf_8_are_names(fields):
     fields["model"]["name"] = "/models/caf\udce9"
     assert report_file.parse(json.dumps(fields).encode())["model"]["name"] == "/models/caf\udce9"
+
+
+@pytest.mark.parametrize(
+    ("change", "contradiction"),
+    [
+        ({"attempts": {"2026-01-01T00:00:00.000+00:00": 13}}, "14 vectors, and 13 of all attempts"),
+        ({"elapsed_seconds": 3.503}, "3.503 seconds elapsed from"),
+        ({"images_per_second": 2.01}, "2.01 images per second, with 7 images embedded in 3.5 seconds"),
+        ({"images_per_second": 1.99}, "1.99 images per second, with 7 images embedded in 3.5 seconds"),
+        ({"phases": {"work": 3.503}}, "the phases add up to 3.503 seconds, 3.5 elapsed"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, dict) else "",
+)
+def test_small_contradictions(fields, change, contradiction):
+    first, *_ = report_file.contradictions(fields | change, "r")
+    assert first.startswith(contradiction)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"elapsed_seconds": 3.501}, {"images_per_second": 2.001}, {"phases": {"work": 3.501}}],
+    ids=repr,
+)
+def test_what_is_rounded_contradicts_nothing(fields, change):
+    assert list(report_file.contradictions(fields | change, "r")) == []
+
+
+def test_the_speed_is_that_of_the_last_attempt(fields):
+    two = {"2026-01-01T00:00:00.000+00:00": 12, "2026-01-02T00:00:00.000+00:00": 2}
+    assert list(report_file.contradictions(fields | {"images_per_second": 0.5, "attempts": two}, "r")) == []
+
+
+def test_a_stage_that_ends_before_it_begins(fields):
+    fields["timings"]["decode"] |= {"from_s": 3.0, "to_s": 2.999}
+    (contradiction,) = report_file.contradictions(fields, "r")
+    assert contradiction.startswith("the times of decode contradict each other")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("model", {"dimension": 0}),
+        ("model", {"digest": "D" * 64}),
+        ("model", {"image_size": [224]}),
+        ("model", {"image_size": [224, -1]}),
+        ("model", {"tags": ["\ud800"]}),
+        ("model", {"output": 7}),
+        ("counts", {"skipped": 2**63}),
+        ("counts", {"skipped": True}),
+        ("speed", {"images": [1.5]}),
+        ("speed", {"span_s": None}),
+    ],
+    ids=repr,
+)
+def test_a_part_of_another_form(fields, name, change):
+    changed = fields | {name: fields[name] | change}
+    with pytest.raises(report_file.Invalid, match=f"the field {name} has another type or form than expected"):
+        report_file.parse(json.dumps(changed).encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"output_formats": ["csv"]}, {"vector_type": "float64"}, {"started_at": "2026-01-01T00:00:00"}, {"counts": {}}],
+    ids=repr,
+)
+def test_a_field_of_a_value_that_there_is_not(fields, change):
+    with pytest.raises(report_file.Invalid, match=f"the field {next(iter(change))} has another type or form"):
+        report_file.parse(json.dumps(fields | change).encode())

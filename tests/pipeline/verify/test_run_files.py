@@ -258,3 +258,33 @@ def test_a_key_that_occurs_twice_in_parquet(tmp_path):
     twice = [embedding(b"/a.jpg", 0), embedding(b"/a.jpg", 0)]
     output = outputs.write_run(tmp_path, twice, flags=["--output_format=parquet"])
     assert problems(output) == {"a key has several records in one run": ["run r: /a.jpg"]}
+
+
+def test_a_run_has_the_files_of_its_own_name_alone(tmp_path):
+    outputs.write_run(tmp_path, [embedding(b"/a", 1)], [failure(b"/x")], run_id="r.1")
+    outputs.write_run(tmp_path, [embedding(b"/b", 2)], [failure(b"/y")], run_id="rx1")
+    for run_id, key in (("r.1", b"/a"), ("rx1", b"/b")):
+        findings, keys = check(tmp_path, run_id)
+        assert (findings.total, keys) == (0, [key])
+
+
+def test_a_line_without_an_end_is_not_read_into_memory(output, monkeypatch):
+    monkeypatch.setattr("pipeline.verify.run_files._MAX_LINE_BYTES", 300)
+    first, second = (output / LINES).read_text().splitlines()
+    (output / LINES).write_text(f"{first}\n{'x' * 700}\n{second}\n")
+    reseal(output)
+    broken = check(output)[0].problems["a failure is broken"]
+    assert broken.count == 3  # pieces of 300 bytes
+    assert broken.first[:2] == [f"{LINES} in line {number}: the line does not end" for number in (2, 3)]
+
+
+def test_a_page_that_has_changed_and_one_that_no_report_knows(output):
+    page = output / "runs" / "r.html"
+    page.write_text("a page")
+    assert problems(output) == {"a file is not in the report": ["runs/r.html"]}
+    report = run_report.read(str(output), "r")
+    report.files["runs/r.html"] = "0" * 64
+    run_report.write(str(output), report)
+    assert problems(output) == {"a file has changed since the run wrote it": ["runs/r.html"]}
+    page.unlink()
+    assert problems(output) == {"a file of the report is missing": ["runs/r.html"]}

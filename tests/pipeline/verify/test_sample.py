@@ -6,7 +6,9 @@ import hashlib
 import numpy as np
 import pytest
 
+from pipeline.verify import sample as verify_sample
 from pipeline.verify.findings import Findings
+from pipeline.verify.input_images import Image
 from pipeline.verify.record_file import Record
 from pipeline.verify.sample import Sample, check, similarity
 from tests import data_generation as data
@@ -118,3 +120,10 @@ def test_another_model(model, photo):
     other = dataclasses.replace(model, digest="0" * 64)
     kinds = outcome(other, drawn._replace(model_digest=b"0" * 64))
     assert "'efficientnet_lite0' is another model now" in kinds["the model of the sample cannot be used"][0]
+
+
+def test_an_image_of_a_shard_is_compared_once():
+    records = {key: record(key) for key in (b"/a", b"/b", b"/c")}
+    listing = [Image(b"/a", b"1", b"x"), Image(b"/other", b"1", b"y"), Image(b"/b", b"1"), Image(b"/a", b"2", b"z")]
+    listing.append(Image(b"/c", None, b""))
+    assert list(verify_sample._in_shards(records, lambda: listing)) == [(b"/a", b"1", b"x"), (b"/c", b"", b"")]

@@ -61,3 +61,11 @@ def test_the_schema_before_images_in_shards_were_told():
 def test_another_schema(content, problem):
     with pytest.raises(ValueError, match=problem):
         schema_file.columns(content)
+
+
+@pytest.mark.parametrize("name", ["image/key", "image/height", "model/digest"])
+def test_a_scalar_is_one_value(name):
+    before, named, after = text().partition(f'name: "{name}"')
+    content = before + named + after.replace("shape {\n  }", "shape { dim { size: 2 } }", 1)
+    with pytest.raises(ValueError, match=rf"the feature {name} is \('(bytes|int)', 2\), expected (bytes|int)"):
+        schema_file.columns(content.encode())

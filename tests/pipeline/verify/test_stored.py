@@ -1,6 +1,7 @@
 """pipeline.verify.stored: the files of an output, and nothing that is no file."""
 
 import os
+import tracemalloc
 
 import pytest
 
@@ -56,3 +57,15 @@ def test_a_bucket(cloud):
     stored = Stored("gs://stored/out")
     assert stored.names == ["embeddings/r/.parts/x", "runs/r.json", "schema.pbtxt"]
     assert stored.read("runs/r.json", 7) == b"content"
+
+
+def test_a_file_that_is_too_large_is_not_read_whole(tmp_path):
+    make(tmp_path, "runs/r.json")
+    os.truncate(tmp_path / "runs" / "r.json", 2**28)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="expected at most 1,000 bytes"):
+            Stored(str(tmp_path)).read("runs/r.json", 1000)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()

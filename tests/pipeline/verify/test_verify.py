@@ -1,5 +1,6 @@
 """pipeline.verify: a clean run passes, and nothing that is done to a run's files goes unnoticed."""
 
+import dataclasses
 import json
 import os
 import random
@@ -382,3 +383,48 @@ def test_help_needs_no_beam():
         "assert not {'tensorflow', 'apache_beam', 'google.cloud.bigquery'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("contents_per_round", [1, 2, 16])
+def test_each_conflict_of_equal_bytes_is_found(tmp_path, monkeypatch, contents_per_round):
+    monkeypatch.setattr(command, "_CONTENTS_PER_ROUND", contents_per_round)
+    first = [embedding(b"/%d" % seed, seed) for seed in range(5)]
+    second = [embedding(b"/copy of %d" % seed, seed) for seed in range(5)]
+    for each in second[:3]:
+        each.vector[:] = -each.vector
+    outputs.write_run(tmp_path, first, run_id="1")
+    outputs.write_run(tmp_path, second, run_id="2")
+    findings = verify(str(tmp_path))
+    assert sorted(findings.problems["equal bytes have different vectors"].first) == [
+        f"/{seed} and /copy of {seed}: cosine -1.000000" for seed in range(3)
+    ]
+    assert findings.total == 3
+
+
+@pytest.fixture
+def photo(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"image")
+    return tmp_path / "photos" / "a.jpg"
+
+
+def test_the_latest_run_is_the_one_that_began_last(tmp_path, photo):
+    """Only an image of the latest run may have changed since; an older one should have been embedded anew."""
+    changed = embedding(bytes(photo), 1, "another version")
+    for older, latest, expected in (("2", "1", {}), ("1", "2", {})):
+        output = outputs.write_run(tmp_path / f"{older}{latest}", [embedding(b"/b", 2)], run_id=older)
+        outputs.write_run(output, [changed], run_id=latest)
+        assert kinds(output, inputs=[str(photo)]) == expected
+        assert "an image of the input has changed since the run" in notes(output, inputs=[str(photo)])
+        outputs.write_run(tmp_path / f"{latest}{older}-old", [changed], run_id=older)
+        output = outputs.write_run(tmp_path / f"{latest}{older}-old", [embedding(b"/b", 2)], run_id=latest)
+        assert kinds(output, inputs=[str(photo)]) == {"an image of the input has a record of another version only": 1}
+
+
+@pytest.mark.parametrize("digest", ["d", "e"])
+def test_a_record_of_a_run_that_is_not_checked_counts_if_it_is_of_the_model(tmp_path, photo, digest):
+    record = embedding(bytes(photo), 1, f"{photo.stat().st_size}-{photo.stat().st_mtime:.6f}")
+    outputs.write_run(tmp_path, [record], run_id="1", model=dataclasses.replace(outputs.MODEL, digest=digest * 64))
+    outputs.write_run(tmp_path, [embedding(b"/b", 2)], run_id="2")
+    lost = {"an image of the input has no record and no failure": 1}
+    assert kinds(tmp_path, run_id="2", inputs=[str(photo)]) == ({} if digest == "d" else lost)

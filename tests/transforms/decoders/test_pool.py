@@ -1,19 +1,21 @@
 """transforms.decoders.pool: each image has one result, whatever becomes of the processes that decode."""
 
 import dataclasses
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests import data_generation as data
 from transforms.decoders import pool, shared_memory
-from transforms.decoders.job import SLOTS, Settings
+from transforms.decoders.job import SLOTS, Settings, Stored
 from transforms.images import decoding
 from transforms.images.resizing import Resizing
 from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
@@ -306,3 +308,175 @@ def is_alive(pid):
         return " Z " not in open(f"/proc/{pid}/stat").read()
     except FileNotFoundError:
         return False
+
+
+def test_an_image_is_to_blame_when_two_processes_have_died_over_it(tmp_path):
+    refs = (ImageRef(b"/a.jpg"), EncodedImage(ImageRef(b"/b.jpg"), b""), ImageRef(b"/c.jpg"))
+    task = pool._Task(threading.Event(), refs)
+    task.blame(0, None)
+    task.blame(1, None)
+    assert task.failed == {}  # something else may have ended either
+    task.blame(1, None)
+    task.blame(2, pool.TookTooLong("decoding took more than 60 s"))
+    assert task.failed == {
+        1: Failure(
+            b"/b.jpg",
+            "decode",
+            "KilledTheProcess",
+            "twice, when a decoder process died, it was decoding this image",
+            retryable=False,
+        ),
+        2: Failure(b"/c.jpg", "decode", "TookTooLong", "decoding took more than 60 s", retryable=True),
+    }
+
+
+def test_an_image_that_has_killed_processes_of_a_run_says_how_many():
+    assert pool.quarantined(b"/a.jpg", 2).message.startswith("twice, when a process of this run died")
+    assert pool.quarantined(b"/a.jpg", 3).message.startswith("3 times, when a process of this run died")
+    assert not pool.quarantined(b"/a.jpg", 3).retryable
+
+
+def test_a_process_that_dies_over_an_image_is_held_against_no_image_of_another_job(tmp_path, joined, hostile):
+    user = joined(dataclasses.replace(SETTINGS, processes=1))
+    first, second, crash = files(tmp_path / "photos", 2, "crash")
+    check(results(user, [crash, first, second], at_once=1), 2, **{"crash.jpg": ("decode", "KilledTheProcess")})
+
+
+def test_two_processes_die_over_an_image_and_no_third(tmp_path, joined, hostile, monkeypatch):
+    user = joined(dataclasses.replace(SETTINGS, processes=1))
+    started, start = [], user._pool._start
+    monkeypatch.setattr(user._pool, "_start", lambda: started.append(start()) or started[-1])
+    check(results(user, files(tmp_path / "photos", 0, "crash")), 0, **{"crash.jpg": ("decode", "KilledTheProcess")})
+    assert len(started) == 2
+
+
+def wait_for_results(user, count):
+    with user._pool._changed:
+        user._pool.wait(lambda: len(user._results) == count)
+
+
+def test_results_that_were_not_taken_leave_their_places_when_a_bundle_fails(tmp_path, joined):
+    user = joined(dataclasses.replace(SETTINGS, processes=1))
+    (process,) = user._pool._processes
+    refs = files(tmp_path / "photos", SLOTS)
+    for ref in refs:
+        assert list(user.submit([ref])) == []
+    wait_for_results(user, SLOTS)
+    assert process.free == []
+    user.forget()
+    assert sorted(process.free) == list(range(SLOTS)) and not user._tasks
+    check(results(user, refs), SLOTS)
+
+
+def test_a_place_is_free_again_when_its_result_was_taken_even_by_a_bundle_that_fails(tmp_path, joined):
+    user = joined(dataclasses.replace(SETTINGS, processes=1))
+    (process,) = user._pool._processes
+    for ref in files(tmp_path / "photos", 2):
+        assert list(user.submit([ref])) == []
+    wait_for_results(user, 2)
+    taken = user.ready()
+    next(taken)
+    assert len(process.free) == SLOTS - 2  # its pixels are in use
+    taken.close()
+    assert len(process.free) == SLOTS - 1
+
+
+def test_users_share_the_places(joined):
+    first = joined()
+    every = SLOTS * 2
+    assert [first._pool.has_room(jobs) for jobs in (0, every - 1, every)] == [True, True, False]
+    for _ in range(3):
+        joined()
+    assert [first._pool.has_room(jobs) for jobs in (0, 1)] == [True, False]
+    for _ in range(2 * every):
+        joined()
+    assert [first._pool.has_room(jobs) for jobs in (0, 1)] == [True, False]  # each has one, in turn
+    for process in first._pool._processes:
+        process.free.clear()
+    assert not first._pool.has_room(0)
+
+
+def test_a_job_goes_to_the_process_that_has_the_fewest(tmp_path, joined):
+    user = joined()
+    one, other = user._pool._processes
+    one.free.pop()
+    sent = []
+    for process in (one, other):
+        process.send = lambda number, task, process=process: sent.append((process, number))
+    for _ in range(2):
+        user._pool.send(None)
+    assert sent == [(other, 1), (other, 2)]
+
+
+def test_the_seconds_of_waiting_are_given_once(tmp_path, joined):
+    user = joined()
+    results(user, files(tmp_path / "photos", 1))
+    assert user.take_waited() > 0 == user.take_waited()
+
+
+def test_a_process_costs_no_descriptor_once_it_is_gone(tmp_path, joined):
+    kept, refs = joined(), files(tmp_path / "photos", 1)
+    results(kept, refs)
+    gc.collect()  # those of other tests
+    before = len(os.listdir("/proc/self/fd"))
+    settings = dataclasses.replace(SETTINGS, processes=1)
+    for _ in range(2):
+        user = pool.join(settings)
+        results(user, refs)
+        pool.leave(settings, user)
+        assert settings not in pool._pools
+        del user
+        gc.collect()  # a process and its memory
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert kept._pool._processes[0]._process.poll() is None
+
+
+def test_libraries_of_a_process_start_no_threads_of_their_own(joined):
+    process = joined()._pool._processes[0]._process
+    assert b"\0OMP_NUM_THREADS=1\0" in Path(f"/proc/{process.pid}/environ").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("beat", "heard", "is_silent"),
+    [(0, 0, False), (64.9, 0, False), (65.1, 0, True), (0, 599.9, False), (0, 600.1, True)],
+    ids=["lives", "may be late", "is stopped", "may still read", "hangs in reading"],
+)
+def test_when_a_process_is_silent(joined, monkeypatch, beat, heard, is_silent):
+    process = joined(dataclasses.replace(SETTINGS, processes=1))._pool._processes[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "heard", 1000 - heard)
+        patch.setattr(process.shared, "silent_seconds", lambda: beat)
+        patch.setattr(time, "monotonic", lambda: 1000)
+        assert process.is_silent(60.0) is is_silent
+
+
+def test_a_process_that_was_idle_for_long_has_all_the_time_for_its_next_job(tmp_path, joined):
+    user = joined(dataclasses.replace(SETTINGS, processes=1))
+    (process,) = user._pool._processes
+    refs = files(tmp_path / "photos", 2)
+    found = results(user, refs[:1])
+    process.heard -= 2 * pool._SILENT_SECONDS
+    assert process.is_silent(60.0)
+    with user._pool._changed:
+        user._pool._end_what_hangs()  # without a job, it has nothing to say
+    found |= results(user, refs[1:])
+    check(found, 2)
+    assert user._pool._processes == [process]
+
+
+def test_five_processes_may_end_one_after_the_other_and_no_sixth(tmp_path, joined, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    started, start = [], pool.Pool._start
+    monkeypatch.setattr(pool.Pool, "_start", lambda own: started.append(start(own)) or started[-1])
+    with pytest.raises(RuntimeError, match="5 decoder processes ended one after the other"):
+        results(joined(dataclasses.replace(SETTINGS, processes=1)), files(tmp_path / "photos", 1))
+    assert len(started) == 1 + pool._MOST_DEATHS
+
+
+def test_an_inbox_holds_the_images_of_its_job_alone(joined):
+    process = joined()._pool._processes[0]
+    refs = [ImageRef(b"/%d.jpg" % number) for number in range(3)]
+    images = [EncodedImage(refs[0], b"a" * 1000), refs[1], EncodedImage(refs[2], b"bc")]
+    assert list(process._stored(images, 1)) == [Stored(refs[0], 0, 1000), refs[1], Stored(refs[2], 1000, 2)]
+    assert list(process._stored(images[2:], 1)) == [Stored(refs[2], 0, 2)]
+    assert os.pread(process._inboxes[1], 2000, 0) == b"bc"

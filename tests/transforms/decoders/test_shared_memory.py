@@ -54,3 +54,36 @@ def test_without_memfd(monkeypatch):
     SharedMemory(descriptor, 1, 1, (1, 1)).pixels[:] = 9
     assert SharedMemory(descriptor, 1, 1, (1, 1)).pixels.sum() == 27
     os.close(descriptor)
+
+
+def test_the_time_of_waiting_does_not_count(both, monkeypatch):
+    worker, decoder = both
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    decoder.begin(3, 1)
+    now += 50
+    assert worker.at_work() == (3, 1, 50)
+    with decoder.waiting():
+        now += 1000
+    assert worker.at_work() == (3, 1, 0)
+    now += 7
+    assert worker.at_work() == (3, 1, 7)
+
+
+@pytest.mark.parametrize("has_memfd", [True, False])
+def test_only_the_process_that_is_meant_gets_the_memory(monkeypatch, has_memfd):
+    if not has_memfd:
+        monkeypatch.delattr(os, "memfd_create")
+    descriptor = shared_memory.create()
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+def test_the_second_to_open_the_memory_changes_nothing():
+    descriptor = shared_memory.create()
+    first = SharedMemory(descriptor, 2, 3, (4, 5))
+    first.begin(3, 0)
+    first.pixels[:] = 9
+    second = SharedMemory(descriptor, 2, 3, (4, 5))
+    os.close(descriptor)
+    assert second.at_work()[:2] == (3, 0) and second.pixels.min() == 9

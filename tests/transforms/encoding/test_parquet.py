@@ -339,3 +339,83 @@ def test_all_vectors(small_groups, vector_type):
     assert matrix.dtype == np.float32
     np.testing.assert_array_equal(matrix, np.stack([each.vector for each in EMBEDDINGS]).astype(vector_type))
     assert {model for batch in models for model in batch} == {("a_model", "d" * 64)}
+
+
+def test_a_row_group_of_equal_numbers_is_as_large_as_it_becomes_in_memory(monkeypatch):
+    """Its pages take hardly any bytes, and its own word is about its pages."""
+    info = EMBEDDINGS[1].info
+    rows = [Embedding(info, np.zeros(DIMENSION, np.float32))] * 2000
+    content = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(written(rows))), content, row_group_size=2000, use_dictionary=True)
+    in_memory = 2000 * DIMENSION * 4
+    assert pq.ParquetFile(content).metadata.row_group(0).total_byte_size < in_memory / 2
+    monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", in_memory)
+    assert sum(map(len, parquet.identities(content))) == 2000
+    monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", in_memory - 1)
+    with pytest.raises(ValueError, match="row group 0 takes 48,000 bytes for 2,000 rows"):
+        list(parquet.identities(content))
+
+
+def columns_of(content):
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+    columns = (metadata.row_group(0).column(i) for i in range(metadata.num_columns))
+    return {column.path_in_schema.partition(".")[0]: column for column in columns}
+
+
+def test_vectors_have_no_statistics_and_names_have_some():
+    assert {name for name, column in columns_of(written()).items() if column.statistics is None} == {"embedding"}
+
+
+def test_columns_of_few_different_values_are_in_dictionaries():
+    columns = columns_of(written())
+    assert {name for name, column in columns.items() if any("DICTIONARY" in each for each in column.encodings)} == {
+        *("format", "height", "width", "model", "model_digest")
+    }
+
+
+@pytest.mark.parametrize("batch", [32, 64])
+def test_a_row_group_begins_anew_after_one_that_is_full(monkeypatch, batch):
+    one = parquet._encode(EMBEDDINGS[:64], MODEL, parquet.schema(MODEL, "float32")).nbytes
+    halves = sum(
+        parquet._encode(EMBEDDINGS[i : i + 32], MODEL, parquet.schema(MODEL, "float32")).nbytes for i in (0, 32)
+    )
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", one if batch == 64 else halves)
+    same = [EMBEDDINGS[i % 64] for i in range(200)]
+    metadata = pq.ParquetFile(io.BytesIO(written(same, batch=batch))).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [64, 64, 64, 8]
+
+
+def test_a_key_that_is_no_text_costs_its_row_group():
+    table = pq.read_table(io.BytesIO(written()))
+    keys = pa.array([b"/caf\xe9.jpg"] * len(table), pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(keys), keys.buffers())  # not checked
+    content = io.BytesIO()
+    pq.write_table(table.set_column(0, table.schema.field("key"), texts), content)
+    assert list(parquet.whole_identities(content)) == []
+    (only,) = parquet.embeddings(content, [3])
+    assert isinstance(only, ValueError) and "UTF" in str(only)
+
+
+def test_a_long_list_in_the_end_of_a_file():
+    content = io.BytesIO()
+    table = pq.read_table(io.BytesIO(written(EMBEDDINGS[:2])))
+    pq.write_table(table.replace_schema_metadata({str(i): "" for i in range(2**16 + 1)}), content)
+    with pytest.raises(ValueError, match="not a Parquet file, or broken: .*size limit"):
+        list(parquet.identities(content))
+
+
+def test_a_row_group_that_has_fewer_rows_than_the_end_of_the_file_says(monkeypatch):
+    content = bytearray(written(EMBEDDINGS[:100]))
+    end = content.rindex(b"PAR1") - 4
+    start = end - int.from_bytes(content[end : end + 4], "little")
+    found = []
+    for at in range(start, end - 1):  # the numbers of rows and of values are varints of 200
+        if content[at : at + 2] == b"\xc8\x01":
+            lying = content.copy()
+            lying[at] = 0xCA  # 101
+            try:
+                stored = list(parquet.embeddings(io.BytesIO(lying), [0, 99]))
+            except ValueError:
+                continue
+            found += [str(each) for each in stored if isinstance(each, ValueError)]
+    assert any("row group 0 has 100 rows: expected 101, as the end of the file says" in each for each in found)

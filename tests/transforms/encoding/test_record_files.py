@@ -67,3 +67,25 @@ def test_a_place_without_a_record_is_an_error_of_its_own(output_format):
     (place, _), *_ = record_files.identities(path, content)
     good, bad = record_files.embeddings(path, content, [place, 10**9])
     assert good.embedding.info == EMBEDDINGS[0].info and isinstance(bad, ValueError)
+
+
+def test_one_broken_record_costs_itself_alone_and_no_other():
+    content = bytearray(file("tfrecord").getvalue())
+    places = [place for place, _ in record_files.identities("a.tfrecord", io.BytesIO(content))]
+    content[places[7] + 30] ^= 1
+    stored = list(record_files.embeddings("a.tfrecord", io.BytesIO(content), places))
+    assert [number for number, each in enumerate(stored) if isinstance(each, Exception)] == [7]
+    assert "checksum" in str(stored[7])
+    assert [each.embedding.info for each in stored[:7] + stored[8:]] == [
+        each.info for number, each in enumerate(EMBEDDINGS) if number != 7
+    ]
+
+
+def test_a_record_that_is_too_large_is_none(monkeypatch):
+    monkeypatch.setattr(record_files, "MAX_RECORD_BYTES", 10)
+    with pytest.raises(ValueError, match="expected at most 10"):
+        list(record_files.identities("a.tfrecord", file("tfrecord")))
+    with pytest.raises(ValueError, match="expected at most 10"):
+        list(record_files.vectors("a.tfrecord", file("tfrecord")))
+    (only,) = record_files.embeddings("a.tfrecord", file("tfrecord"), [0])
+    assert isinstance(only, ValueError) and "expected at most 10" in str(only)

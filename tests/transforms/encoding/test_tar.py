@@ -224,3 +224,63 @@ def test_many_members_take_no_memory():
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [-BLOCK, -2 * BLOCK])
+def test_a_sparse_member_that_overlaps_the_one_before_is_not_given(size):
+    """A sparse member has two sizes, and the one of its stored parts says where the next member begins."""
+    lying = bytearray(sparse([(0, 3)], 3, b""))
+    lying[124:136] = header("sparse.jpg", size)[124:136]
+    lying[148:156] = b"        "
+    lying[148:156] = b"%06o\0 " % sum(lying[:BLOCK])
+    members, error = read_until_error(tar_file(ONE)[: 2 * BLOCK] + bytes(lying) + tar_file(TWO))
+    assert members == [ONE] and "a header that states 3 bytes" in error
+
+
+def peak(content):
+    """Returns the members before the error, if there is one, and the most memory that reading took."""
+    names = []
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(tarfile.TarError):
+            for member, _ in tar.members(content):
+                names.append(member.name)
+        return names, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (tar_file(ONE) + bytes(2**26), ["1.jpg"]),
+        (tar_file(ONE)[: 2 * BLOCK] + header("long", -BLOCK, tarfile.GNUTYPE_LONGNAME) + bytes(2**26), ["1.jpg"]),
+        (header("large", 2**26) + bytes(2**26) + tar_file(ONE), ["large", "1.jpg"]),
+    ],
+    ids=["zeros behind the end", "a name of a negative size", "a member that is passed over"],
+)
+def test_what_is_not_asked_for_takes_no_memory(content, names):
+    found, most = peak(io.BytesIO(content))
+    assert found == names and most < 2**23
+
+
+def test_a_member_may_be_larger_than_headers_may():
+    large = ("large.jpg", bytes(range(256)) * 12_000)
+    assert len(large[1]) > 2 * tar.MAX_HEADER_BYTES
+    assert read(tar_file(large, ONE)) == [large, ONE]
+
+
+def test_a_sparse_member_may_have_a_thousand_parts():
+    parts = [(2 * i, 1) for i in range(1000)]
+    assert read(sparse(parts, 2000, b"x" * 1000) + tar_file(ONE)) == [("sparse.jpg", b"x\0" * 1000), ONE]
+
+
+def test_a_file_is_read_forwards_alone():
+    source = tar._Forward(io.BytesIO(bytes(4 * BLOCK)))
+    source.seek(2 * BLOCK)
+    source.read(BLOCK)
+    source.seek(3 * BLOCK)
+    with pytest.raises(tarfile.ReadError, match="a header that leads backwards"):
+        source.seek(3 * BLOCK - 1)
+    with pytest.raises(tarfile.ReadError, match="unexpected end of data"):
+        source.seek(5 * BLOCK)

@@ -106,3 +106,27 @@ def test_an_unfinished_file_is_read_up_to_what_is_broken():
         assert list(tfrecord.read_whole(file_of(one, flipped(two, position), one), 100)) == [b"abcd"]
     assert list(tfrecord.read_whole(file_of(one, tfrecord.frame(bytes(101)), one), 100)) == [b"abcd"]
     assert list(tfrecord.read_whole(file_of(one, bytes(1000)), 100)) == [b"abcd"]  # a filesystem's zeros after a crash
+
+
+def test_a_record_of_just_the_largest_size_is_read():
+    assert list(tfrecord.read(io.BytesIO(tfrecord.frame(bytes(999))), 999)) == [bytes(999)]
+
+
+def test_a_record_that_is_too_long_is_never_in_memory_as_a_whole():
+    class Sizes(io.BytesIO):
+        asked = 0
+
+        def read(self, size=-1):
+            self.asked = max(self.asked, size if size >= 0 else 2**60)
+            return super().read(size)
+
+    file = Sizes(tfrecord.frame(bytes(3 * 2**20)) + tfrecord.frame(b"next"))
+    long, following = tfrecord.records(file, 100)
+    assert isinstance(long, tfrecord.BrokenRecord) and following == b"next" and file.asked <= 2**20
+
+
+def test_whether_the_front_of_a_file_is_a_record():
+    framed = tfrecord.frame(b"abcd")
+    assert tfrecord.is_framed(framed[:12]) and tfrecord.is_framed(framed)
+    assert not tfrecord.is_framed(framed[:11]) and not tfrecord.is_framed(b"")
+    assert not any(tfrecord.is_framed(flipped(framed, position)) for position in range(12))

@@ -19,3 +19,10 @@ def test_of_probabilities():
     best, scores = ranked(outputs, 5, are_probabilities=True)
     assert best.tolist() == [[1, 0, 2], [0, 2, 1]]
     np.testing.assert_allclose(scores, [[0.7, 0.2, 0.1], [0.75, 0.75, 0]])
+
+
+def test_logits_of_any_size_and_equal_ones():
+    best, scores = ranked(np.array([[1e30, 5, 1e30], [-1e30, -1e30, -2e30]], np.float32), 3, are_probabilities=False)
+    assert best.tolist() == [[0, 2, 1], [0, 1, 2]]  # of equal ones, the first
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(scores, [[0.5, 0.5, 0], [0.5, 0.5, 0]])

@@ -1,8 +1,10 @@
 """transforms.images.bounds: metadata costs no more than its file is worth, and good metadata is read as ever."""
 
+import contextlib
 import io
 import struct
 
+import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
@@ -108,3 +110,61 @@ def test_many_tags_that_share_their_data_are_not_read():
     count = 300_000
     tags = struct.pack(">I", count) + b"A2B0" * 3 * count
     assert bounds.bounded_profile(bytes(128) + tags) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"), [(b"mft1", 5**3 * 3), (b"mft2", 5**3 * 3 * 2), (b"mAB ", 5**3 * 3 * 2), (b"mBA ", 5**3 * 3 * 2)]
+)
+def test_a_lookup_table_has_as_many_bytes_as_its_points_need(kind, needed):
+    table = hostile.lookup_table(b"mAB " if kind == b"mBA " else kind, 5).replace(b"mAB ", kind)
+    enough, too_few = -(-needed // 4) * 4, needed // 4 * 4 - 4 * (needed % 4 == 0)  # tags are padded to four bytes
+    for size, is_read in ((enough, True), (too_few, False)):
+        content = table.ljust(size, b"\0")[:size]
+        profile = data.profile(b"RGB ", b"Lab ", [(b"A2B0", content)])
+        assert (bounds.bounded_profile(profile) is not None) is is_read
+
+
+def test_entries_may_share_some_bytes():
+    end = len(hostile.directory([(1, 7, 9, 8)] * 2, bytes(200_000)))
+    for shared, is_read in ((bounds._SHARED_BYTES, True), (bounds._SHARED_BYTES + 1, False)):
+        block = hostile.directory([(1, 7, 100_000, 8), (2, 7, end + shared - 100_000, 8)], bytes(200_000))
+        with contextlib.nullcontext() if is_read else pytest.raises(ValueError, match="a directory of tags claims"):
+            load(block)
+
+
+def test_as_many_numbers_as_are_allowed_are_read():
+    for numbers, is_read in ((bounds._MAX_NUMBERS, True), (bounds._MAX_NUMBERS + 1, False)):
+        with contextlib.nullcontext() if is_read else pytest.raises(ValueError, match=f"with {numbers} numbers"):
+            load(hostile.directory([(273, 3, numbers, 64)], bytes(1_300_000)))
+
+
+def test_an_entry_whose_data_end_behind_the_file_is_left_to_pillow():
+    with pytest.warns(UserWarning, match="Truncated File Read"):
+        load(hostile.directory([(270, 7, 2**31, 8), (271, 3, 2**31, 8)], bytes(100)))
+
+
+@pytest.mark.parametrize(("head", "most"), [(b"GIF89a", 20_000), (b"GIF87a", 20_000), (b"\x89PNG\r\n", 500_000)])
+def test_how_often_a_file_is_read(head, most):
+    stream = bounds.file_of(head)
+    for _ in range(most):
+        stream.read(1)
+    with pytest.raises(ValueError, match="the metadata consists of too many parts"):
+        stream.read(1)
+
+
+@pytest.mark.parametrize("method", [0, 1, 2, 3])
+def test_the_replacement_of_a_first_frame_is_not_made(method):
+    frames = [data.photograph(seed).convert("P") for seed in range(2)]
+    encoded = data.encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], disposal=method)
+    image = bounds.open_gif(encoded)
+    assert image.dispose is None and image.disposal_method == 0
+    assert (
+        np.asarray(image.convert("RGB")).tobytes()
+        == np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")).tobytes()
+    )
+
+
+@pytest.mark.parametrize("tag", [b"D2B0", b"D2B3", b"B2D0"])
+def test_floating_point_tables_of_either_direction_are_hidden(tag):
+    profile = data.swapped_profile([(tag, hostile.floating_point_table(2))], 0x04300000)
+    assert bounds.bounded_profile(profile) == profile.replace(tag, tag.lower())

@@ -113,3 +113,16 @@ def test_pixels_of_another_size_than_the_box_is_for_are_not_taken(monkeypatch):
     assert fast_jpeg.decode(*args) is not None
     monkeypatch.setattr(fast_jpeg.simplejpeg, "decode_jpeg", lambda *args, **options: np.zeros((151, 200, 3), np.uint8))
     assert fast_jpeg.decode(*args) is None
+
+
+@pytest.mark.parametrize("box", [(0, 0, 400, 300), (0, 0, 200, 300), (100, 75, 300, 225), (200.5, 0, 400, 150.25)])
+@pytest.mark.parametrize("size", [(400, 300), (64, 48), (300, 400)])
+def test_the_callers_array_gets_the_pixels_of_the_part(box, size):
+    encoded = data.encoded(data.photograph(6, 300, 400), "JPEG", quality=90)
+    expected = fast_jpeg.decode(encoded, (400, 300), (400, 300), box, size)
+    out = np.full((size[1], size[0], 3), 7, np.uint8)
+    assert fast_jpeg.decode(encoded, (400, 300), (400, 300), box, size, out) is not None
+    np.testing.assert_array_equal(out, expected)
+    with Image.open(io.BytesIO(encoded)) as image:
+        by_pillow = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box))
+    assert np.abs(np.subtract(out, by_pillow, dtype=np.int16)).max() <= 2  # rounding, in two steps

@@ -49,3 +49,20 @@ def test_no_mutation_of_a_header_is_read_otherwise_than_by_pillow():
             plain += 1
             assert header == jpeg_files.header_by_pillow(encoded), encoded.hex()
     assert plain > 1000
+
+
+@pytest.mark.parametrize(("more", "is_plain"), [(0, True), (1, False)])
+def test_values_of_exif_have_no_more_bytes_than_its_block(more, is_plain):
+    """174 bytes: 2 of the orientation, 10 times 16, and 12 or 13. All but the first share their data."""
+    values = [(0x9000 + i, jpeg_files._ASCII, 16, bytes(16)) for i in range(11)]
+    values[-1] = (0x9000 + 10, jpeg_files._ASCII, 12 + more, bytes(16))
+    segment = jpeg_files.exif("<", [(jpeg_files._ORIENTATION, jpeg_files._SHORT, 1, b"\6\0"), *values])
+    assert len(segment) - 4 - 6 == 174
+    header = jpeg_header.parse(jpeg_files._after_start(jpeg_files.plain()["base"], segment))
+    assert (header is not None and header.orientation == 6) is is_plain
+
+
+@pytest.mark.parametrize(("number", "is_plain"), [(3, True), (4, False), (0x13, False)])
+def test_there_are_four_quantization_tables_of_8_bits(number, is_plain):
+    table = jpeg_files.segment(0xDB, bytes([number]) + bytes(range(1, 65)))
+    assert (jpeg_header.parse(jpeg_files._after_start(jpeg_files.plain()["base"], table)) is not None) is is_plain

@@ -142,3 +142,45 @@ def test_a_keras_file_is_bounded(tmp_path):
     (tmp_path / "none").write_bytes(b"no zip file")
     with pytest.raises(ValueError, match="^m: not a readable .keras file: "):
         archives.check_keras(tmp_path / "none", "m", LIMIT)
+
+
+def test_as_many_bytes_as_are_allowed_are_unpacked(tmp_path):
+    assert unpack(tmp_path, tar_of(member("a", LIMIT - 1), member("b", 1))) == ["a", "b"]
+
+
+def test_a_name_with_a_zero_is_refused(tmp_path):
+    info = member("a", 1, pax_headers={"path": "m\0evil"})
+    with pytest.raises(ValueError, match="leads out of the archive|not a readable tar file"):
+        unpack(tmp_path, tar_of(info, format=tarfile.PAX_FORMAT))
+    assert list((tmp_path / "unpacked").iterdir()) == []
+
+
+def test_headers_of_many_members_may_have_more_bytes_than_that_of_one(tmp_path):
+    assert len(unpack(tmp_path, tar_of(*(member(f"{number}") for number in range(2100))))) == 2100
+
+
+def test_a_file_is_nobody_elses_program(tmp_path):
+    unpack(tmp_path, tar_of(member("m", 1, mode=0o7777), member("d", kind=tarfile.DIRTYPE, mode=0o7777)))
+    assert (tmp_path / "unpacked" / "m").stat().st_mode & 0o7022 == 0
+    assert (tmp_path / "unpacked" / "d").stat().st_mode & 0o6002 == 0
+
+
+def test_a_keras_file_may_have_just_as_much(tmp_path, monkeypatch):
+    archives.check_keras(keras_file(tmp_path / "a", ("config.json", 10), ("w.h5", LIMIT - 10)), "m", LIMIT)
+    with pytest.raises(ValueError, match="^m: unpacks to more than 1000000 bytes"):
+        archives.check_keras(keras_file(tmp_path / "b", ("config.json", 11), ("w.h5", LIMIT - 10)), "m", LIMIT)
+    monkeypatch.setattr(archives, "MAX_JSON_BYTES", 10)
+    archives.check_keras(keras_file(tmp_path / "a", ("config.json", 10), ("w.h5", 99)), "m", LIMIT)
+    with pytest.raises(ValueError, match="^m: its configuration has more than 10 bytes"):
+        archives.check_keras(keras_file(tmp_path / "b", ("w.h5", 99), ("metadata.json", 11)), "m", LIMIT)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 2)
+    archives.check_keras(keras_file(tmp_path / "a", ("a", 1), ("b", 1)), "m", LIMIT)
+    with pytest.raises(ValueError, match="or 2 files"):
+        archives.check_keras(keras_file(tmp_path / "b", ("a", 1), ("b", 1), ("c", 1)), "m", LIMIT)
+
+
+def test_a_check_begins_at_the_front_of_a_file():
+    file = io.BytesIO(tar_of(member("../evil", 1)))
+    file.seek(0, io.SEEK_END)
+    with pytest.raises(ValueError, match="leads out of the archive"):
+        archives.check(file, "m", LIMIT)

@@ -31,3 +31,13 @@ def test_names_without_end(tmp_path):
 def test_unknown(tmp_path):
     assert class_names.names(tmp_path, True, 3) == ("0", "1", "2")
     assert class_names.names(tmp_path, False, 1001) == ()
+
+
+def test_names_of_just_the_largest_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(class_names, "_MAX_BYTES", 8)
+    monkeypatch.setattr(class_names, "_IMAGENET", tmp_path / "none")
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    assert class_names.names(tmp_path, True, 2) == ("cat", "dog")
+    monkeypatch.setattr(class_names, "_MAX_BYTES", 7)
+    with pytest.raises(ValueError, match="has 8 bytes: expected at most 7"):
+        class_names.names(tmp_path, True, 2)

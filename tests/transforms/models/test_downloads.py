@@ -47,3 +47,29 @@ def test_an_archive_that_is_too_large_leaves_nothing(tmp_path, monkeypatch, url)
     with pytest.raises(ValueError, match="more than 1000 bytes"):
         downloads.fetch(url, 1000)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_archive_may_have_just_as_many_bytes(tmp_path, monkeypatch):
+    archive = tmp_path / "served" / "m.tar.gz"
+    checked = []
+    monkeypatch.setattr(downloads.archives, "check", lambda file, named, most: checked.append((named, most)))
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
+    archive.parent.mkdir()
+    archive.write_bytes(bytes(100))
+    fetch = downloads._CheckedResolver(100)._call_urlopen
+    with fetch(archive.as_uri()) as file:
+        assert file.read() == bytes(100)  # from its front
+    assert checked == [("the archive", 100)]
+    with pytest.raises(ValueError, match="it has more than 99 bytes"):
+        downloads._CheckedResolver(99)._call_urlopen(archive.as_uri())
+
+
+def test_a_hostile_archive_leaves_nothing(tmp_path, monkeypatch, url):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    with tarfile.open(tmp_path / "served" / "m.tar.gz", "w:gz") as tar:
+        tar.add(MODULE, ".")
+        tar.add(MODULE / "saved_model.pb", "../evil")
+    with pytest.raises(ValueError, match=r"the archive: its member '\.\./evil' leads out of the archive"):
+        downloads.fetch(url, handles.MAX_MODEL_BYTES)
+    assert list((tmp_path / "cache").iterdir()) == [] and not list(tmp_path.rglob("evil"))

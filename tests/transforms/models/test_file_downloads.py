@@ -87,3 +87,12 @@ def test_what_cannot_be_fetched_leaves_nothing(site, tmp_path, name, max_bytes, 
     with pytest.raises(error, match=message):
         file_downloads.fetch(f"{url}/{name}", tmp_path / "got", max_bytes)
     assert not list(Path(tmp_path).glob("got*"))
+
+
+def test_all_files_together_may_have_just_as_many_bytes(site, tmp_path):
+    url, directory, _ = site
+    main = onnx_models.write(directory / "m.onnx", external="w.bin")
+    size = main.stat().st_size + (directory / "w.bin").stat().st_size
+    with pytest.raises(ValueError, match="it has more than"):
+        file_downloads.fetch(f"{url}/m.onnx", tmp_path / "small", size - 1)
+    assert file_downloads.fetch(f"{url}/m.onnx", tmp_path / "got", size).exists()

@@ -10,7 +10,7 @@ import pytest
 
 from transforms.models import keras_file
 from transforms.models.engines import loading
-from transforms.models.preprocessing import NO_CHOICES, of_range
+from transforms.models.preprocessing import NO_CHOICES, Choices, of_range
 from transforms.models.resolve import resolve
 
 SMALL = {"weights": None, "include_top": False, "pooling": "avg", "input_shape": (32, 40, 3)}
@@ -145,3 +145,92 @@ def test_what_is_no_keras_file_is_one_line(tmp_path, content):
     with pytest.raises(ValueError, match=r"m\.keras' is not a \.keras file: ") as error:
         keras_file.read(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", keras_file.MODES)
+def test_the_values_of_a_mode_are_those_that_keras_computes(mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3)).astype(np.float32)
+    preprocessing = keras_file.MODES[mode].preprocessing()
+    taken = pixels[..., ::-1] if preprocessing.channels == "bgr" else pixels
+    values = taken * np.float32(preprocessing.scale) + np.float32(preprocessing.offset)
+    expected = keras.applications.imagenet_utils.preprocess_input(pixels.copy(), mode=mode)
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-4)  # of up to 255, in float32
+
+
+def test_a_configuration_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    file = written(tmp_path / "m.keras", {"config": {"name": "n" * 100}})
+    with zipfile.ZipFile(file) as archive:
+        size = archive.getinfo("config.json").file_size
+    monkeypatch.setattr(keras_file.archives, "MAX_JSON_BYTES", size)
+    assert keras_file.read(file).name == "n" * 100
+    monkeypatch.setattr(keras_file.archives, "MAX_JSON_BYTES", size - 1)
+    with pytest.raises(ValueError, match=rf"config\.json has {size} bytes: expected {size - 1} or less"):
+        keras_file.read(file)
+
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "has_class_token"),
+    [
+        ("CLIPVisionEncoder", Choices(mean=CLIP_MEAN, std=CLIP_STD), True),
+        ("SigLIPVisionEncoder", Choices(mean=(0.5,) * 3, std=(0.5,) * 3), False),
+        ("DINOV2Backbone", Choices(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)), True),
+    ],
+)
+def test_image_encoders_of_keras_hub_get_what_they_were_trained_on(tmp_path, name, values, has_class_token):
+    config = {"registered_name": f"keras_hub>{name}", "config": {"image_shape": [9, 8, 3]}}
+    file = keras_file.read(written(tmp_path / "m.keras", config))
+    assert file.known() == values.over(Choices(interpolation="bicubic"))
+    assert (file.has_class_token, file.image_size, file.packages) == (has_class_token, (9, 8), {"keras_hub"})
+
+
+@pytest.mark.parametrize("name", ["resnet50_mine", "my_resnet50", "vgg160", "densenet121 (1)", "mobilenet_1.00_"])
+def test_a_name_that_only_begins_or_ends_as_theirs_is_another(tmp_path, name):
+    assert named(tmp_path / "m.keras", name).known() == NO_CHOICES
+
+
+@pytest.mark.parametrize("name", ["efficientnetb0_mine", "MobileNetV3SmallOfMine"])
+def test_a_name_that_begins_as_one_that_preprocesses_pixels_is_another(tmp_path, name):
+    assert named(tmp_path / "m.keras", name, {}, {"class_name": "Rescaling"}).known() == NO_CHOICES
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int16", "int32", "int64", "float32", "float16"])
+def test_whether_a_model_takes_whole_numbers(tmp_path, dtype):
+    file = named(tmp_path / "m.keras", "m", {"class_name": "InputLayer", "config": {"dtype": dtype}})
+    assert file.takes_bytes is ("int" in dtype)
+
+
+@pytest.mark.parametrize("shape", [[0, 8, 3], [-1, 8, 3], [8, 9, 4], [8.0, 9, 3], [8, 9], ["8", 9, 3]], ids=str)
+def test_a_size_that_is_none_is_free(tmp_path, shape):
+    file = written(tmp_path / "m.keras", {"config": {"image_shape": shape}})
+    assert keras_file.read(file).image_size is None
+
+
+def test_the_input_of_images_among_several_is_not_known(tmp_path):
+    text = {"class_name": "InputLayer", "config": {"batch_shape": [None, 8]}}
+    assert named(tmp_path / "m.keras", "m", text, {"class_name": "InputLayer"}).image_size is None
+    with pytest.raises(ValueError, match="takes 8 values: expected RGB images"):
+        named(tmp_path / "m.keras", "m", text)
+
+
+def test_the_packages_of_all_classes_at_any_depth(tmp_path):
+    config = {
+        "registered_name": "Functional",
+        "config": {
+            "layers": [{"registered_name": "mine>Layer", "config": [{"deep": {"registered_name": "theirs>L"}}]}]
+        },
+    }
+    assert keras_file.read(written(tmp_path / "m.keras", config)).packages == {"mine", "theirs"}
+
+
+@pytest.mark.parametrize(("offset_in_header", "value"), [(0, 1), (2, 99)], ids=["encrypted", "unknown compression"])
+def test_a_configuration_that_zipfile_cannot_read_is_one_line(tmp_path, offset_in_header, value):
+    file = written(tmp_path / "m.keras", {})
+    content = bytearray(file.read_bytes())
+    for start, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # flags and method, in both headers of the member
+        content[content.index(start) + at + offset_in_header] = value
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"m\.keras' is not a \.keras file: "):
+        keras_file.read(file)

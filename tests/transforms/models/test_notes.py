@@ -1,6 +1,7 @@
 """transforms.models.notes: what is noted beside a model is read back, and a note of anyone else's is an error."""
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -62,3 +63,17 @@ def test_a_note_of_anyone_elses_is_an_error_that_names_the_file(tmp_path, conten
     write_file(tmp_path, content)
     with pytest.raises(ValueError, match=f"image_model.json': {said}"):
         notes.image_size(tmp_path)
+
+
+def test_a_file_that_is_too_large_for_a_note_is_not_read_whole(tmp_path):
+    write_file(tmp_path, b"")
+    with (tmp_path / notes.FILE).open("wb") as file:
+        file.truncate(2**28)
+    tracemalloc.start()
+    try:
+        for read in (notes.image_size, notes.handle, notes.read_text):
+            with pytest.raises(ValueError, match="expected a note of at most 1048576 bytes"):
+                read(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()

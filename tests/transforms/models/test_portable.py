@@ -131,3 +131,44 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert portable.companions(file) == []
     onnx_models.write(file, external="w.bin")
     assert portable.companions(file) == ["w.bin"]
+
+
+def test_a_file_that_was_edited_and_kept_its_size_is_read_again(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", external="a.bin")
+    os.utime(file, ns=(0, 10**18))
+    assert portable.companions(file) == ["a.bin"]
+    size = file.stat().st_size
+    onnx_models.write(file, external="b.bin")
+    os.utime(file, ns=(0, 10**18 + 1))
+    assert file.stat().st_size == size and portable.companions(file) == ["b.bin"]
+
+
+def test_a_file_of_another_size_is_read_again_whatever_its_time(tmp_path):
+    file = onnx_models.write(tmp_path / "m.onnx", external="a.bin")
+    os.utime(file, ns=(0, 10**18))
+    assert portable.companions(file) == ["a.bin"]
+    onnx_models.write(file, external="longer.bin")
+    os.utime(file, ns=(0, 10**18))
+    assert portable.companions(file) == ["longer.bin"]
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".onnx", 2**31), (".xml", 2**28), (".tflite", 2**31)])
+def test_a_main_file_has_a_largest_size(tmp_path, suffix, most):
+    file = tmp_path / f"m{suffix}"
+    (tmp_path / "m.bin").touch()
+    file.touch()
+    os.truncate(file, most + 1)
+    with pytest.raises(ValueError, match=f"has {most + 1} bytes: expected at most {most}"):
+        portable.find(file)
+    os.truncate(file, most)
+    if suffix != ".onnx":  # which would be read
+        assert portable.find(file).main == file
+
+
+def test_of_many_models_in_a_directory_five_are_named(tmp_path):
+    for name in "gfedcba":
+        (tmp_path / f"{name}.tflite").touch()
+    with pytest.raises(
+        ValueError, match=r"holds 7 models, a\.tflite, b\.tflite, c\.tflite, d\.tflite, e\.tflite: give"
+    ):
+        portable.find(tmp_path)

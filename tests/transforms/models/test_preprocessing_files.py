@@ -3,11 +3,14 @@
 CONFIGS have the fields that the processors of those models write.
 """
 
+import contextlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests import onnx_models, transformers_values
 from transforms.images import decoding
@@ -262,3 +265,111 @@ def test_values_are_those_of_the_processor_that_wrote_the_file(tmp_path, name):
     expected = np.array(case["values"])
     sampled = values.transpose(2, 0, 1)[:, :: transformers_values.STEP, :: transformers_values.STEP]
     np.testing.assert_allclose(sampled, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mean", "is_same"), [(0.4815, True), (0.4825, False), (0.52, False)])
+def test_numbers_of_two_files_may_differ_in_the_digits_that_one_leaves_out(tmp_path, mean, is_same):
+    (tmp_path / PREPROCESSOR).write_text(json.dumps(CONFIGS["openai/clip-vit-base-patch32"][0]))
+    (tmp_path / OPEN_CLIP).write_text(json.dumps({"preprocess_cfg": {"mean": [mean, *CLIP_MEAN[1:]]}}))
+    with contextlib.nullcontext() if is_same else pytest.raises(ValueError, match="its mean is"):
+        assert preprocessing_files.choices(tmp_path).mean == CLIP_MEAN  # the first file's
+
+
+def choices_of(tmp_path, facts, name=PREPROCESSOR):
+    (tmp_path / name).write_text(json.dumps(facts))
+    return preprocessing_files.choices(tmp_path)
+
+
+@pytest.mark.parametrize("resample", Image.Resampling)
+def test_the_numbers_of_resample_are_pillows(tmp_path, resample):
+    chosen = choices_of(tmp_path, PLAIN | {"resample": int(resample)}).interpolation
+    assert chosen.removeprefix("pillow_") == resample.name.lower()
+    assert chosen != "bilinear"  # which is antialiased otherwise
+
+
+@pytest.mark.parametrize(
+    ("value", "is_known"), [(3, False), ("x", False), (0, False), ({}, False), (None, True), (False, True)]
+)
+def test_a_field_that_is_not_known_may_only_say_that_nothing_is_done(tmp_path, value, is_known):
+    with contextlib.nullcontext() if is_known else pytest.raises(ValueError, match="the field 'new' is .* not know"):
+        choices_of(tmp_path, PLAIN | {"new": value})
+
+
+@pytest.mark.parametrize("factor", [1 / 255, 1 / 256, 1 / 127.5, 1.0])
+def test_mean_and_deviation_are_of_the_rescaled_pixels(tmp_path, factor):
+    normalized = {"do_normalize": True, "rescale_factor": factor, "image_mean": 0.5, "image_std": [0.25, 0.5, 2]}
+    preprocessing = choices_of(tmp_path, PLAIN | normalized).preprocessing()
+    for pixel in (0, 100, 255):
+        values = [
+            pixel * scale + offset for scale, offset in zip(preprocessing.scale, preprocessing.offset, strict=True)
+        ]
+        assert values == pytest.approx([(pixel * factor - 0.5) / std for std in (0.25, 0.5, 2)])
+
+
+def test_the_crop_of_a_convnext_without_one(tmp_path):
+    facts = {"do_normalize": False, "image_processor_type": "ConvNextImageProcessor", "resample": 3}
+    assert choices_of(tmp_path, facts | {"size": {"shortest_edge": 383}}).crop_fraction == 224 / 256
+    assert choices_of(tmp_path, facts | {"size": {"shortest_edge": 384}}).crop_fraction == 1.0
+    for wrong in ({"size": {"height": 8, "width": 8}}, {"size": {"shortest_edge": 8}, "do_center_crop": True}):
+        with pytest.raises(ValueError, match="the field 'size' of ConvNext's processor: expected the shortest_edge"):
+            choices_of(tmp_path, facts | wrong)
+
+
+def test_a_crop_is_no_larger_than_the_image(tmp_path):
+    square = PLAIN | {"size": {"height": 8, "width": 8}}
+    assert choices_of(tmp_path, square | {"crop_size": 8}).crop_fraction == 1.0
+    with pytest.raises(ValueError, match=r"the field 'crop_size' is \(9, 9\) of \(8, 8\): expected the same part"):
+        choices_of(tmp_path, square | {"crop_size": 9})
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (
+            {"do_normalize": True, "image_mean": 1e10, "image_std": 1},
+            "'image_mean' is 10000000000.0: expected a number",
+        ),
+        ({"do_normalize": True, "image_mean": [1e400, 0, 0], "image_std": 1}, "'image_mean' is Infinity: expected a n"),
+        ({"rescale_factor": True}, "'rescale_factor' is true: expected a number"),
+        ({"resample": True}, "'resample' is true: expected one of"),
+        ({"size": {"height": True, "width": 8}}, "'size' is true: expected a number of pixels"),
+        ({"size": {"height": 100_000, "width": 8}}, "'size' is 100000: expected a number of pixels"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_numbers_that_are_none(tmp_path, facts, message):
+    with pytest.raises(ValueError, match=message):
+        choices_of(tmp_path, PLAIN | facts)
+    assert choices_of(tmp_path, PLAIN | {"size": {"height": 99_999, "width": 1}}).image_size == (99_999, 1)
+
+
+@pytest.mark.parametrize("field", ["do_flip_channels", "do_flip_channel_order"])
+def test_channels_are_flipped_by_either_field(tmp_path, field):
+    assert choices_of(tmp_path, PLAIN | {field: True}).channels == "bgr"
+    assert choices_of(tmp_path, PLAIN | {field: False}).channels == "rgb"
+
+
+def test_the_modes_of_open_clip(tmp_path):
+    config = {"size": 8, "fill_color": 128}
+    assert choices_of(tmp_path, config | {"resize_mode": "shortest"}, PREPROCESS_CFG).resize_mode == "crop"
+    assert choices_of(tmp_path, config | {"resize_mode": "squash"}, PREPROCESS_CFG).resize_mode == "stretch"
+    padded = config | {"resize_mode": "longest", "fill_color": 0, "interpolation": "bilinear"}
+    chosen = choices_of(tmp_path, padded, PREPROCESS_CFG)
+    assert (chosen.resize_mode, chosen.interpolation) == ("pad", "pillow_bilinear")
+
+
+def test_a_directory_of_that_name_is_no_such_file(tmp_path):
+    (tmp_path / PREPROCESSOR).mkdir()
+    assert preprocessing_files.choices(tmp_path) == NO_CHOICES
+
+
+def test_a_file_that_is_too_large_is_not_read_whole(tmp_path):
+    with (tmp_path / PREPROCESSOR).open("wb") as file:
+        file.truncate(2**28)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="expected at most 1048576 bytes"):
+            preprocessing_files.text(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()

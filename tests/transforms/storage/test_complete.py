@@ -1,5 +1,8 @@
 """transforms.storage.complete: complete, or not there at all."""
 
+import contextlib
+from pathlib import Path
+
 import pytest
 
 from transforms.storage import complete
@@ -155,3 +158,54 @@ def test_where_nothing_can_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         put(tmp_path / "file" / "out", "1")
+
+
+def test_one_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
+    path = tmp_path / "out"
+    put(path, "1")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if target == path and (self / "report.json").read_text() == "2":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        put(path, "2", overwrite=True)
+    assert (path / "report.json").read_text() == "1" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_somebody_puts_there_in_the_meantime_is_not_replaced(tmp_path):
+    path = tmp_path / "out"
+    put(path, "1")
+    with pytest.raises(complete.Occupied, match="holds more than"), directory(path, overwrite=True):
+        (path / "thesis.tex").write_text("years of work")
+    assert (path / "thesis.tex").exists() and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("present", "overwrite", "markers", "may"),
+    [
+        ((), False, (), False),
+        ((), True, (), True),
+        ((), False, ("report.json",), True),
+        (("model",), False, ("report.json",), True),
+        (("model", "report.json"), False, ("report.json",), False),
+        (("model", "report.json"), True, ("report.json",), True),
+        (("model",), False, ("report.json", "model"), False),
+        (("other",), False, ("report.json",), False),
+        (("other",), True, (), False),
+    ],
+)
+def test_what_may_be_replaced(present, overwrite, markers, may):
+    with contextlib.nullcontext() if may else pytest.raises(complete.Occupied, match="^--output 'out' "):
+        complete.check_entries(present, named="--output 'out'", overwrite=overwrite, entries=ENTRIES, markers=markers)
+
+
+def test_a_cache_that_is_there_is_not_even_made_ready(tmp_path):
+    (tmp_path / "entry").mkdir()
+    complete.fill_once(tmp_path / "entry", lambda directory: pytest.fail("it was filled again"))
+    with pytest.raises(ValueError, match="no model"):
+        complete.fill_once(tmp_path / "another", lambda directory: (_ for _ in ()).throw(ValueError("no model")))
+    assert [path.name for path in tmp_path.iterdir()] == ["entry"]

@@ -197,3 +197,54 @@ def test_without_a_lock_what_another_process_may_be_writing_stays(tmp_path, monk
         assert left.exists()
     contested.remove_unfinished(str(tmp_path / "s.unfinished"))
     assert not left.exists()
+
+
+def test_content_time_and_file_are_the_state(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"one")
+    os.utime(path, ns=(0, 10**18))
+    state = contested.read(str(path)).state
+    path.write_bytes(b"two")  # in the same file
+    os.utime(path, ns=(0, 10**18))
+    assert contested.read(str(path)).state != state
+    path.write_bytes(b"one")
+    os.utime(path, ns=(0, 10**18))
+    assert contested.read(str(path)).state == state
+    os.utime(path, ns=(0, 10**18 + 1))
+    assert contested.read(str(path)).state != state
+    (tmp_path / "other").write_bytes(b"one")
+    os.utime(tmp_path / "other", ns=(0, 10**18))
+    (tmp_path / "other").rename(path)
+    assert contested.read(str(path)).state != state
+
+
+def test_what_another_process_writes_at_once_is_no_write_of_ones_own(tmp_path, monkeypatch):
+    """As on a filesystem without locks."""
+    path, write = str(tmp_path / "f"), contested.files.write
+    monkeypatch.setattr(contested.files, "write", lambda path, content: write(path, b"of another"))
+    with pytest.raises(contested.Lost, match="was removed or replaced as it was written"):
+        contested.write(path, b"mine", None)
+    monkeypatch.setattr(contested.files, "write", lambda path, content: os.unlink(path))
+    with pytest.raises(contested.Lost, match="was removed or replaced as it was written"):
+        contested.write(path, b"mine", contested.read(path).state)
+
+
+def test_a_lock_leaves_no_descriptor_open(tmp_path):
+    path = str(tmp_path / "f")
+    state = contested.write(path, b"0", None)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(3):
+        state = contested.write(path, b"%d" % number, state)
+        with pytest.raises(contested.Lost):
+            contested.write(path, b"x", "another state")
+    contested.remove(path, state)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL])
+def test_other_ways_to_say_that_there_are_no_locks(tmp_path, monkeypatch, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert contested.write(str(tmp_path / "f"), b"1", None)

@@ -45,3 +45,48 @@ def test_a_directory_is_no_file(tmp_path, call):
         call(str(tmp_path))
     with pytest.raises(FileNotFoundError):
         call(str(tmp_path / "gone"))
+
+
+def test_what_takes_the_place_of_a_file_after_it_was_looked_at_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"one")
+    status = local.status
+
+    def and_then_a_pipe(path):
+        found = status(path)
+        os.unlink(path)
+        os.mkfifo(path)
+        return found
+
+    monkeypatch.setattr(local, "status", and_then_a_pipe)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(local.NotARegularFile, match="a named pipe"):  # and no writer is waited for
+        local.open_regular(str(path))
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_link_says_what_it_leads_to(tmp_path):
+    for name, target, error, message in (
+        ("dangling", "none", FileNotFoundError, "a link to a file that does not exist"),
+        ("loop", "loop", local.NotARegularFile, "links in a loop"),
+        ("folder", ".", local.NotARegularFile, "a link to a directory"),
+        ("zero", "/dev/zero", local.NotARegularFile, "a link to a device"),
+    ):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(error, match=message):
+            local.status(str(tmp_path / name))
+
+
+def test_a_device_is_not_opened(monkeypatch):
+    monkeypatch.setattr(os, "open", lambda *args: pytest.fail("it was opened"))
+    with pytest.raises(local.NotARegularFile, match="a device: '/dev/null'"):
+        local.open_regular("/dev/null")
+
+
+def test_the_ends_of_a_file_are_all_that_is_read(tmp_path):
+    with open(tmp_path / "a.bmp", "wb") as file:
+        file.truncate(2**40)  # sparse
+        file.write(b"begin")
+        file.seek(-3, os.SEEK_END)
+        file.write(b"end")
+    assert local.ends(str(tmp_path / "a.bmp"), 5) == b"begin\0\0end"

@@ -54,3 +54,33 @@ def test_a_file_is_no_directory(tmp_path):
     Path(tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         private.make(tmp_path / "file", "CACHE")
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o757])
+def test_one_bit_for_others_is_enough(tmp_path, mode):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(mode)
+    with pytest.raises(private.NotPrivate, match="may be written by others"):
+        private.make(tmp_path / "shared", "CACHE")
+    (tmp_path / "shared").chmod(mode & 0o755)
+    assert private.make(tmp_path / "shared", "CACHE") == tmp_path / "shared"
+
+
+@AS_ROOT
+def test_a_link_of_ones_own_to_a_directory_of_another_user_is_refused(tmp_path):
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    os.chown(tmp_path / "theirs", 12345, -1)
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    with pytest.raises(private.NotPrivate, match="^CACHE='.*link' belongs to user 12345: "):
+        private.make(tmp_path / "link", "CACHE")
+
+
+@AS_ROOT
+def test_a_directory_of_root_is_taken_by_any_user(tmp_path, monkeypatch):
+    """Root may write anywhere in any case."""
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert private.make(tmp_path / "theirs", "CACHE") == tmp_path / "theirs"
+    os.chown(tmp_path / "theirs", 12346, -1)
+    with pytest.raises(private.NotPrivate, match="belongs to user 12346"):
+        private.make(tmp_path / "theirs", "CACHE")

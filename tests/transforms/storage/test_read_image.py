@@ -1,6 +1,7 @@
 """transforms.storage.read_image: one file as an image as stored, or the reason why not."""
 
 import os
+import tarfile
 
 import pytest
 
@@ -40,3 +41,35 @@ def test_an_error_is_a_failure_of_the_image(monkeypatch, error, retryable):
     failure = read_image.read_or_failure(ImageRef(b"/a.jpg", "1", 7))
     assert (failure.key, failure.stage, failure.error) == (b"/a.jpg", "read", type(error).__name__)
     assert failure.retryable is retryable and failure.message
+
+
+def test_an_image_of_just_the_largest_size_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(read_image, "MAX_ENCODED_BYTES", 10)
+    (tmp_path / "a.jpg").write_bytes(bytes(10))
+    assert read_image.read(ref(tmp_path / "a.jpg")).encoded == bytes(10)
+
+
+def test_too_many_bytes_are_refused_before_they_are_read(monkeypatch):
+    monkeypatch.setattr(versioned, "read", lambda *args: pytest.fail("it was read"))
+    with pytest.raises(read_image.TooManyBytes):
+        read_image.read(ImageRef(b"/a.jpg", "1", read_image.MAX_ENCODED_BYTES + 1))
+
+
+def test_the_project_that_pays_is_told_to_each_request(monkeypatch):
+    asked = []
+    monkeypatch.setattr(versioned, "described", lambda ref, project: asked.append(project) or ref)
+    monkeypatch.setattr(versioned, "read", lambda ref, project, most: asked.append((project, most)) or (b"x", "crc"))
+    assert read_image.read_or_failure(ImageRef(b"gs://b/a.jpg"), "payer") == EncodedImage(
+        ImageRef(b"gs://b/a.jpg", "", 1, "crc"), b"x"
+    )
+    assert asked == ["payer", ("payer", read_image.MAX_ENCODED_BYTES)]
+
+
+def test_too_little_memory_says_for_what(monkeypatch):
+    failure = read_image.failure(ImageRef(b"/caf\xe9.jpg", "1", 7), MemoryError())
+    assert failure.message == "too little memory to read /caf\\xe9.jpg: expected room for 7 bytes"
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), tarfile.ReadError("no"), versioned.local.NotARegularFile("no")])
+def test_what_will_not_change_is_not_tried_again(error):
+    assert not read_image.failure(ImageRef(b"/a.jpg"), error).retryable

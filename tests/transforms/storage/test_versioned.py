@@ -143,3 +143,35 @@ def test_a_file_that_a_pipe_has_replaced_has_changed(path):
 
 def test_checksum():
     assert versioned.crc32c(b"123456789") == "4waSgw=="  # E3069283, the check value of CRC-32C
+
+
+def test_an_empty_file_that_grows_is_read_as_it_was_listed(path):
+    path.write_bytes(b"")
+    os.utime(path, (1, 1))
+    with (
+        pytest.raises(ChangedSinceListed, match="expected version 0-1.000000 as listed"),
+        versioned.opened(listed(path, version="0-1.000000", size=0), None) as file,
+    ):
+        path.write_bytes(b"more")
+        assert file.read() == b""
+
+
+def test_a_file_that_was_read_leaves_no_descriptor_open(path):
+    before = len(os.listdir("/proc/self/fd"))
+    for size in (3, -1):
+        with versioned.opened(listed(path, size=size), None) as file:
+            assert file.read() == b"one"
+        versioned.read(listed(path, size=size), None, 100)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_has_changed_as_it_was_read_is_not_taken(path, monkeypatch):
+    crc32c = versioned.crc32c
+
+    def change(content):
+        os.utime(path, (2, 2))
+        return crc32c(content)
+
+    monkeypatch.setattr(versioned, "crc32c", change)
+    with pytest.raises(ChangedSinceListed, match="expected version 3-1.000000 as listed, found 3-2.000000"):
+        versioned.read(listed(path), None, 100)

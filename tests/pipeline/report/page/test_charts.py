@@ -29,3 +29,21 @@ def test_the_highest_column_is_as_high_as_the_chart():
 def test_a_legend_leaves_out_what_did_not_happen():
     shown = legend([Part("a", "failed", 1200), Part("b", "reused", 0)], {"failed": "1.2 k"})
     assert shown.count("<li>") == 1 and "<b>1.2 k</b> failed" in shown
+
+
+def test_labels_stay_text():
+    parts = [Part("a", "<script>", 1)]
+    charts = (
+        stacked_bar(parts, "<script>"),
+        columns([1], "<script>"),
+        legend(parts),
+        legend(parts, {"<script>": "<script>"}),
+    )
+    assert [chart.count("&lt;script&gt;") for chart in charts] == [2, 1, 1, 2]
+    assert not any("<script" in chart for chart in charts)
+
+
+def test_columns_stand_side_by_side():
+    places = [float(place) for place in re.findall(r' x="([\d.]+)%"', columns([1, 2, 3, 4], "speed"))]
+    tops = [float(top) for top in re.findall(r' y="([\d.]+)%"', columns([1, 2, 3, 4], "speed"))]
+    assert places == [0, 25, 50, 75] and tops == [75, 50, 25, 0]

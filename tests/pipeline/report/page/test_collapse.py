@@ -32,3 +32,17 @@ def test_few_images_may_be_similar():
     assert not _spread(np.ones((7, 4))).is_collapsed
     assert _spread(np.ones((8, 4))).is_collapsed
     assert _spread(np.zeros((0, 4))).images == 0
+
+
+def test_the_median_is_of_pairs_of_two_images():
+    assert _spread(np.eye(3)).median_cosine == 0.0
+    assert _spread(np.array([[1, 0], [1, 0], [1, 1]])).median_cosine == np.float32(0.5**0.5)
+    assert _spread(np.ones((1, 4))).median_cosine == 0.0
+
+
+def test_half_of_the_components_may_be_constant():
+    vectors = np.random.default_rng(0).standard_normal((8, 16))
+    vectors[:, :8] = 3
+    assert _spread(vectors).constant == 8 and not _spread(vectors).is_mostly_constant
+    vectors[:, 8] = 3
+    assert _spread(vectors).is_mostly_constant and not _spread(vectors[:7]).is_mostly_constant

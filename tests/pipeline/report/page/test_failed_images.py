@@ -49,3 +49,25 @@ def test_a_command_is_whole_or_not_there():
     assert line in command(line, "retry")
     assert "too long for this page: 100,001 characters" in command("x" * 100_001, "retry")
     assert "x" * 100 not in command("x" * 100_001, "retry")
+
+
+def test_whatever_failed_stays_text():
+    hostile = f'"><script>{run_facts.HOSTILE}'
+    failures = [FailedImage(hostile.encode(), hostile, hostile, hostile, True, b"jpeg")]
+    report = run_facts.report(failures={hostile: {hostile: 1}})
+    section = failed_images(run_facts.facts(report=report, failures=failures, failure_files=hostile, retry=hostile))
+    assert "<script" not in section and section.count("<img") == 1  # that of the thumbnail
+    assert section.count("&lt;script&gt;") == 7  # error, stage, key and name, message, files and command
+
+
+def test_a_thumbnail_is_bounded_and_each_kind_of_failure_has_its_own_examples():
+    failures = [FailedImage(b"large", "read", "E0", "m", False, b"x" * (5 * 1024 + 1))]
+    failures += [
+        FailedImage(b"%d" % number, "read", f"E{number % 2}", "m", False, b"x" * 5 * 1024) for number in (0, 1)
+    ]
+    section = failed_images(
+        run_facts.facts(report=run_facts.report(failures={"read": {"E0": 2, "E1": 1}}), failures=failures)
+    )
+    assert section.count("<img ") == 2
+    first, second = section.split("<article")[1:]
+    assert (first.count("<b title"), second.count("<b title"), "more</p>" in section) == (2, 1, False)

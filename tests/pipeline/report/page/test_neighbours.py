@@ -59,3 +59,22 @@ def test_all_pairs_of_a_group_reach_the_threshold():
 
 def test_equal_rows_are_one_group():
     assert near_duplicates(np.ones((500, 500), np.float32)) == [list(range(500))]
+
+
+def test_a_pair_of_just_the_threshold_is_a_group():
+    similar = _similar(3, {(0, 1): 0.5, (1, 2): 0.499})
+    assert near_duplicates(similar, 0.5) == [[0, 1]]
+
+
+def test_what_is_given_stays_as_it_is():
+    similar = cosines(np.random.default_rng(0).standard_normal((9, 3)).astype(np.float32))
+    before = similar.copy()
+    nearest(similar)
+    near_duplicates(similar, -1.0)
+    np.testing.assert_array_equal(similar, before)
+
+
+def test_cosines_reach_no_farther_than_one():
+    vectors = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    similar = cosines(np.concatenate([vectors, vectors * 7, -vectors]))
+    assert similar.max() == 1.0 and similar.min() == -1.0

@@ -40,3 +40,21 @@ def test_durations(seconds, text):
 def test_warnings_or_what_was_checked():
     assert "<h3>Drift &lt;b&gt;</h3><p>by 3</p>" in warnings([Concern("Drift <b>", "by 3")], ["calm"])
     assert "calm" in warnings([], ["calm"]) and "No warnings" in warnings([], ["calm"])
+
+
+def test_whatever_a_report_says_stays_text():
+    hostile = "<script>1</script>"
+    report = run_facts.report(run_id=hostile, verdict=hostile, started_at=hostile)
+    report["model"] = report["model"] | {"name": f"a/{hostile}"}
+    shown = header(report)
+    assert "<script" not in shown and shown.count("&lt;script&gt;") >= 3
+    shown = warnings([Concern(hostile, hostile)], []) + warnings([], [hostile])
+    assert "<script" not in shown and shown.count("&lt;script&gt;") == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (99.94, "99.9 s"), (100, "1 min 40 s"), (5999, "99 min 59 s"), (6000, "1 h 40 min")],
+)
+def test_durations_at_their_borders(seconds, text):
+    assert duration(seconds) == text

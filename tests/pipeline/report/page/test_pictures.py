@@ -67,3 +67,20 @@ def test_thumbnails_are_bounded():
     assert rules.count("\n") == 2 and ".t0{" in rules and ".t2{" in rules and len(rules) <= 10_000
     assert pictures.style(sample, len(rules)) == rules and pictures.style(sample, len(rules) - 1).count("\n") == 1
     assert pictures.style(sample, -1) == "" and pictures.style(sample, 10**7).count("\n") == 250
+
+
+def test_names_of_images_stay_text_wherever_they_are_shown():
+    sample = run_facts.sample(30, prefix=f'/photos/"><script>{run_facts.HOSTILE}')
+    sample.vectors[1:4] = sample.vectors[0]
+    similar = cosines(sample.vectors)
+    near = nearest(similar)
+    sections = [
+        pictures.contact_sheet(sample, similar, near, 30),
+        pictures.near_duplicates(sample, similar, near_duplicates(similar)),
+        pictures.image_map(sample, *plane(sample.vectors), similar, near),
+    ]
+    for section in sections:
+        assert "<script" not in section and "<img" not in section and "&lt;img" in section
+        assert not re.search(r'"[^"=<>]*"&gt;', section)
+    # Each attribute ends where it should: its quotes are even in number.
+    assert all(tag.count('"') % 2 == 0 for section in sections for tag in re.findall(r"<[^>]*>", section))

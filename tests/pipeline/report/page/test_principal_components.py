@@ -28,3 +28,10 @@ def test_equal_vectors_have_no_plane(count):
 def test_two_vectors_lie_on_a_line():
     points, share = plane(np.array([[0, 0, 1], [0, 0, 3]], np.float32))
     assert sorted(points[:, 0].tolist()) == [-1, 1] and share == pytest.approx(1)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_vector_farthest_from_the_mean_is_on_the_positive_side(sign):
+    vectors = np.array([[0, 0], [0, 1], [0, -1], [9 * sign, 0]], np.float32)
+    points, _ = plane(vectors)
+    assert points[:, 0].argmax() == 3

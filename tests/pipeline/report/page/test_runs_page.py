@@ -15,3 +15,16 @@ def test_texts_are_escaped_and_drift_is_marked():
 def test_one_run():
     page = runs_page.html({"run": "run"}, [{"run": "a"}], [])
     assert "<h1>1 run</h1>" in page and "None drifted by more than chance." in page
+
+
+def test_texts_stay_texts():
+    hostile = "<script>1</script>"
+    page = runs_page.html({"run": hostile}, [{"run": hostile, "model": hostile}], [])
+    assert "<script" not in page and page.count("&lt;script&gt;") == 3
+
+
+def test_one_run_and_several():
+    for count, heading in ((1, "1 run"), (2, "2 runs")):
+        page = runs_page.html({"run": "run"}, [{"run": f"r{number}"} for number in range(count)], ["r0"])
+        assert f"<h1>{heading}</h1>" in page and "1 of them drifted by more than chance." in page
+        assert page.count('<tr class="drifted">') == 1

@@ -38,3 +38,27 @@ def test_settings_and_the_command():
     section = settings(report, "python run_pipeline.py --input '<b>'")
     assert "<dd>32×32</dd>" in section and "and 30 more" in section and "&lt;b&gt;" in section
     assert "The same again" not in settings(report, "")
+
+
+def test_names_and_values_stay_text():
+    hostile = "<script>1</script>"
+    timing = {"number": 20, "mean_ms": 25.0, "longest_ms": 70.0, "from_s": 0.5, "to_s": 1.0}
+    report = run_facts.report(
+        timings={hostile: timing}, seconds={hostile: 1.0}, inputs=[hostile], device=hostile, model={hostile: hostile}
+    )
+    shown = times(report) + settings(report, hostile)
+    assert "<script" not in shown and shown.count("&lt;script&gt;") == 6
+
+
+def test_a_speed_of_one_span_is_no_chart():
+    speed = {"from_s": 1.0, "span_s": 0.25, "images": [2]}
+    assert "Images per second" not in times(run_facts.report(speed=speed))
+    assert "Images per second" in times(run_facts.report(speed=speed | {"images": [2, 3]}))
+    assert "Images per second" not in times(run_facts.report(speed=speed | {"images": [2, 3], "span_s": 0.0}))
+
+
+def test_twenty_inputs_are_shown_and_no_more_are_promised():
+    for inputs, more in ((20, None), (21, "and 1 more")):
+        section = settings(run_facts.report(inputs=[f"/{number}" for number in range(inputs)]), "")
+        assert "<dd>/19</dd>" in section and "<dd>/20</dd>" not in section
+        assert (more in section) if more else (" more" not in section)

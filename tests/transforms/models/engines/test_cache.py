@@ -1,16 +1,19 @@
 """transforms.models.engines.cache: what was found out about a model once need not be found out again."""
 
+import dataclasses
+import importlib.metadata
 import logging
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.running import ROOT
-from transforms.models import handles
+from transforms.models import catalog, handles
 from transforms.models.engines import cache, converted, loading
 from transforms.models.resolve import resolve
 
@@ -162,3 +165,78 @@ def test_by_default_it_is_in_the_cache_of_the_user(monkeypatch, tmp_path):
     monkeypatch.delenv("BEAM_IMAGE_EMBEDDINGS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.directory() == tmp_path / "beam-image-embeddings" / "models"
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    """Of the variable, of the user's caches, in the home, and where there is none among temporary files."""
+    own = "beam-image-embeddings", "models"
+    monkeypatch.setenv("BEAM_IMAGE_EMBEDDINGS_CACHE", "/named")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cache.directory() == Path("/named")
+    monkeypatch.delenv("BEAM_IMAGE_EMBEDDINGS_CACHE")
+    assert cache.directory() == Path("/caches", *own)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache.directory() == Path("/home/me/.cache", *own)
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: "/scratch")
+    monkeypatch.delenv("HOME")
+    assert cache.directory() == Path("/scratch/.cache", *own)
+
+
+@pytest.mark.parametrize("numbers", [(0.5, None), (0.25, 0.125)])
+def test_a_finding_is_read_back(numbers):
+    entry = cache.directory() / "finding"
+    assert cache.read_finding(entry) is None and not cache.has(entry)
+    cache.write_finding(entry, numbers)
+    assert cache.read_finding(entry) == numbers and cache.has(entry)
+    cache.write_finding(entry, (9.0, 9.0))  # the first one stays
+    assert cache.read_finding(entry) == numbers
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "[1, 2, 3]", "{}", '["x", null]', "[null, null]"])
+def test_a_broken_finding_goes(content, caplog):
+    entry = cache.directory() / "finding"
+    cache.write_finding(entry, (0.5, None))
+    (entry / "finding.json").write_text(content)
+    assert cache.read_finding(entry) is None and not entry.exists()
+    assert "finding.json: not readable" in caplog.text
+
+
+@pytest.mark.parametrize("field", ["digest", "format", "location"])
+def test_each_model_has_a_finding_of_its_own(field):
+    spec = catalog.bundled(catalog.DEFAULT)
+    other = dataclasses.replace(spec, **{field: "another"})
+    assert cache.finding_entry(spec) == cache.finding_entry(spec) != cache.finding_entry(other)
+    assert cache.finding_entry(spec).parent == cache.directory()
+
+
+def test_a_disk_that_is_full_is_a_warning(monkeypatch, caplog):
+    def fail(path, fill):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.complete, "fill_once", fail)
+    cache.mark(cache.directory() / "agreement")
+    assert "agreement: cannot be written ([Errno 28] No space left on device); the next run" in caplog.text
+    assert not cache.has(cache.directory() / "agreement")
+
+
+def test_a_cache_of_others_has_no_entry_and_gets_none(directory):
+    entry = directory / "finding"
+    cache.write_finding(entry, (0.5, None))
+    directory.chmod(0o777)
+    cache._may_use.cache_clear()
+    assert cache.read_finding(entry) is None and not cache.has(entry)
+    cache.mark(directory / "agreement")
+    assert not (directory / "agreement").exists() and entry.exists()
+
+
+def test_an_entry_depends_on_the_code_and_on_each_library(monkeypatch):
+    versions = cache._versions()
+    assert len(versions[0]) == 64 and importlib.metadata.version("openvino") in versions
+    first = cache._entry("kind", "part")
+    for number in range(len(versions)):
+        changed = [*versions[:number], "another", *versions[number + 1 :]]
+        with monkeypatch.context() as patch:
+            patch.setattr(cache, "_versions", lambda changed=changed: changed)
+            assert cache._entry("kind", "part") != first
+    assert cache._entry("kind", "part") == first != cache._entry("kind", "other") and first.name.startswith("kind-")

@@ -1,5 +1,7 @@
 """transforms.models.engines.device: a GPU that was asked for and is not there is an error, not a slow run."""
 
+from types import SimpleNamespace
+
 import pytest
 import tensorflow as tf
 
@@ -44,3 +46,31 @@ def test_a_gpu(monkeypatch, details, name):
     monkeypatch.setattr(tf.config.experimental, "get_device_details", {"a GPU": details}.get)
     assert device.name() == name
     device.check_gpu(expected=True)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs, by the names of those whose memory grows."""
+    growing = []
+    device.has_gpu.cache_clear()
+    monkeypatch.setattr(device, "has_driver", lambda: True)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:0", f"{kind}:1"])
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, is_growing: growing.append((gpu, is_growing))
+    )
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [SimpleNamespace(name=f"/device:{kind}:0")])
+    yield growing
+    device.has_gpu.cache_clear()
+
+
+def test_memory_of_each_gpu_is_taken_as_needed(gpus):
+    assert device.has_gpu() and gpus == [("GPU:0", True), ("GPU:1", True)]
+    assert device.gpus() == ["/device:GPU:0"]
+
+
+def test_without_a_driver_tensorflow_is_not_asked(monkeypatch):
+    device.has_gpu.cache_clear()
+    monkeypatch.setattr(device, "_DRIVER", "libnone.so.1")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: pytest.fail("TensorFlow was asked"))
+    assert not device.has_driver() and not device.has_gpu() and device.gpus() == [] and device.name() == device.CPU
+    device.has_gpu.cache_clear()

@@ -174,3 +174,21 @@ def test_errors_travel_between_processes(kind):
     except kind as error:
         copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own bytes
     assert type(copy) is kind and str(copy) == "first line"
+
+
+def test_the_images_that_fill_up_a_batch_are_black():
+    seen = []
+
+    def run(pixels):
+        seen.append(pixels.copy())
+        return pixels[:, 0, 0, :1].astype(np.float32)
+
+    FixedBatches(run, 4)(np.full((5, 2, 3, 3), 9, np.uint8))
+    assert [batch.reshape(4, -1).max(axis=1).tolist() for batch in seen] == [[9] * 4, [9, 0, 0, 0]]
+
+
+def test_a_size_that_another_thread_has_halved_is_not_made_larger():
+    batches = FixedBatches(Device(), 32)
+    batches._halve(8)
+    batches._halve(32)
+    assert batches.batch_size == 4

@@ -238,3 +238,22 @@ def test_every_known_name_has_a_loader():
     for name in catalog.BUNDLED:
         assert name in opening._BUNDLED
         assert openvino_engine.bundled(name, catalog.BUNDLED[name].image_size)
+
+
+def test_a_call_that_fails_gives_its_turn_back():
+    def broken(pixels):
+        raise MemoryError
+
+    model = loading.EmbeddingModel([broken], calls_at_once=1)
+    for _ in range(3):  # a turn that was lost would be waited for
+        for call in (model, model.timed):
+            with pytest.raises(MemoryError):
+                call(images(0))
+    assert model._free.qsize() == 1
+
+
+def test_the_device_is_named_by_whoever_knows_it(monkeypatch):
+    monkeypatch.setattr(loading.device, "name", lambda: "GPU of TensorFlow's")
+    run = FixedBatches(dark_only, 8)
+    assert loading.EmbeddingModel([run], 1).timed(images(0)).device == "GPU of TensorFlow's"
+    assert loading.EmbeddingModel([run], 1, "engine", "CPU").timed(images(0)).device == "CPU"

@@ -1,5 +1,7 @@
 """transforms.models.engines.onnx_runtime: ONNX Runtime on the same bytes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -93,3 +95,38 @@ def test_a_gpu_that_it_cannot_use_is_an_error_and_not_a_slow_run(tmp_path, monke
     monkeypatch.setattr(onnx_runtime, "has_gpu", lambda: True)
     with pytest.raises(ValueError, match=r"onnxruntime-gpu .* cannot use the GPU: expected the CUDA and cuDNN that "):
         onnx_runtime.open_session(file)
+
+
+class Session:
+    """A session whose call raises an error."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def get_inputs(self):
+        return [SimpleNamespace(name="images")]
+
+    def run(self, outputs, values):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 9"), True),
+        (RuntimeError("no kernel"), False),
+    ],
+    ids=["of Python", "of the device", "another"],
+)
+def test_a_device_without_memory_is_told_from_other_errors(tmp_path, error, is_memory):
+    session = onnx_runtime.open_session(onnx_models.write(tmp_path / "m.onnx"))
+    interface = derive(onnx_runtime.signature(session), None, channels_first=True)
+    with pytest.raises(InferenceError, match=f"^{type(error).__name__}: ") as raised:
+        onnx_runtime.compiled(Session(error), interface)(PIXELS)
+    assert isinstance(raised.value, OutOfDeviceMemory) is is_memory
+
+
+def test_a_call_takes_one_thread(tmp_path):
+    options = onnx_runtime.open_session(onnx_models.write(tmp_path / "m.onnx")).get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)

@@ -29,3 +29,8 @@ def test_a_model_of_unit_vectors(tmp_path):
     vectors = loading.load(plain)(pixels)
     expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(loading.load(unit)(pixels), expected, rtol=1e-6)
+
+
+def test_the_lengths_of_large_numbers_do_not_overflow():
+    scaled = unit_vectors.scaled(np.array([[3e38, 3e38], [1e-40, 1e-40]], np.float32))
+    np.testing.assert_allclose(np.linalg.norm(scaled.astype(np.float64), axis=1), 1, rtol=1e-6)  # float32
