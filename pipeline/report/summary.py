@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from pipeline import spread
+from pipeline import spread, unlisted
 from pipeline.options import EmbedConfig
 from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
@@ -43,6 +43,7 @@ def summary(report: RunReport, config: EmbedConfig) -> str:
     if len(report.attempts) > 1:
         *earlier, own = report.attempts.values()
         lines.append(f"  attempts  {sum(earlier)} vectors from earlier attempts at this run, {own} from the last")
+    lines += [f"  left out  {line}" for line in unlisted.lines(report.left_out, report.inputs)]
     for stage, errors in report.failures.items():
         for error, images in errors.items():
             lines.append(f"  failed    {images} × {error} in the stage {stage}")

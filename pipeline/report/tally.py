@@ -11,7 +11,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.report.speed_over_time import Speed
 from transforms.embed import STAGE as EMBED
-from transforms.records import EncodedBlock, Failure, Shard, StageSeconds
+from transforms.records import EncodedBlock, Failure, LeftOut, Shard, StageSeconds
 
 
 @dataclasses.dataclass
@@ -25,6 +25,7 @@ class Tally:
       times: (stage, device) → how long the workers' threads were busy.
       speed: images over time.
       origins: (attempt, outcome) → vectors that this attempt has taken over from an earlier one.
+      left_out: (why, kind of name) → files that were passed over, see LeftOut.
     """
 
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -32,6 +33,7 @@ class Tally:
     times: dict[tuple[str, str], StageSeconds] = dataclasses.field(default_factory=dict)
     origins: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     speed: Speed = dataclasses.field(default_factory=Speed)
+    left_out: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
 
     def add_failure(self, failure: Failure) -> None:
         """Counts an image that failed."""
@@ -53,6 +55,10 @@ class Tally:
         self.origins[origin] += 1
         self.counts[origin[1]] += 1
 
+    def add_left_out(self, left_out: LeftOut) -> None:
+        """Counts files that were passed over for their names."""
+        self.left_out[left_out.why, left_out.name] += left_out.files
+
     @classmethod
     def merge(cls, tallies: Iterable["Tally"]) -> "Tally":
         """Returns the sum of several tallies, and does not change them."""
@@ -64,6 +70,7 @@ class Tally:
             for time in tally.times.values():
                 total._add(time)
             total.speed.merge(tally.speed)
+            total.left_out.update(tally.left_out)
         return total
 
 
@@ -79,6 +86,7 @@ class SumTallies(beam.PTransform):
       written: (`lines` or a format of embeddings, collection of the files that hold them).
       seconds: times, in several collections.
       origins: see ComposeReport.
+      left_out: files that were passed over, in several collections.
     """
 
     counted: Sequence[tuple[str, beam.PCollection]]
@@ -86,12 +94,14 @@ class SumTallies(beam.PTransform):
     written: Sequence[tuple[str, beam.PCollection[Shard]]]
     seconds: Sequence[beam.PCollection[StageSeconds]]
     origins: beam.PCollection[tuple[str, str]] | None = None
+    left_out: Sequence[beam.PCollection[LeftOut]] = ()
 
     def expand(self, root: Any) -> beam.PCollection[Tally]:
         sums: list[tuple[beam.PCollection, Callable[[Tally, Any], None]]] = [
             *((elements, functools.partial(_add_element, name=name)) for name, elements in self.counted),
             *((shards, functools.partial(_add_shard, name=name)) for name, shards in self.written),
             *((times, Tally.add_time) for times in self.seconds),
+            *((left_out, Tally.add_left_out) for left_out in self.left_out),
             (self.failures, Tally.add_failure),
         ]
         if self.origins:

@@ -16,7 +16,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.one_line import one_line
-from transforms.storage import local, locations
+from transforms.storage import globs, local, locations
 from transforms.storage.globs import literal_prefix, matcher, takes_in  # noqa: F401 - also known by this module
 
 # Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
@@ -34,6 +34,15 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
     (result,) = FileSystems.match([pattern], [limit])
     matching: list[FileMetadata] = result.metadata_list
     return matching
+
+
+def match_all(pattern: str) -> list[FileMetadata]:
+    """Returns the files that a glob matches, and maybe more, for a caller that looks at the names. Raises as `match`.
+
+    To Beam `**/` is one directory at least. Without wildcards the pattern may be that of a directory.
+    """
+    matching = match(re.sub(r"\*\*+/", "**", pattern))
+    return matching if matching or globs.has_wildcards(pattern) else match(f"{pattern}/**")
 
 
 def check_location(path: str) -> None:

@@ -34,7 +34,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     literal = literal_prefix(pattern) if locations.is_local(pattern) else ""
     translated = _translated(pattern.removeprefix(literal))
     if is_object_or_directory(pattern):
-        translated += "(?:/.*)?"
+        translated += ".*" if pattern.endswith("/") else "(?:/.*)?"
     matches = _compiled(translated, pattern).match
     return lambda path: path.startswith(literal) and matches(path, len(literal)) is not None
 
@@ -80,7 +80,7 @@ def literal_directories(pattern: str) -> str:
 
 def is_object_or_directory(pattern: str) -> bool:
     """Returns whether a pattern is the name of an object in Cloud Storage, or of what would be a directory there."""
-    return locations.is_gcs(pattern) and not pattern.endswith("/") and not has_wildcards(pattern)
+    return locations.is_gcs(pattern) and not has_wildcards(pattern)
 
 
 def has_wildcards(pattern: str) -> bool:

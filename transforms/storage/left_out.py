@@ -42,6 +42,29 @@ _LONG_EXTENSIONS = frozenset(
     | {"supplemental-metadata", "crdownload", "partial", "safetensors"}
 )
 
+# Extensions that files have and directories do not.
+_FILE_EXTENSIONS = IMAGE_EXTENSIONS | {
+    *(
+        "txt",
+        "json",
+        "jsonl",
+        "xml",
+        "cls",
+        "csv",
+        "tsv",
+        "yaml",
+        "yml",
+        "md",
+        "html",
+        "htm",
+        "pdf",
+        "ini",
+        "log",
+        "xmp",
+    ),
+    *("aae", "mp4", "mov", "avi", "mkv", "webm", "m4v", "mp3", "wav", "zip", "tar", "tgz", "gz", "npy", "npz", "py"),
+}
+
 Rule = Callable[[str], tuple[str, str] | None]
 
 
@@ -62,7 +85,8 @@ def rule(pattern: str, *, include_hidden: bool = False, only_images: bool = True
     """
     directories = globs.literal_directories(pattern)
     if globs.is_object_or_directory(pattern):
-        directories, pattern = f"{pattern}/", f"{pattern}/**"
+        directories = f"{pattern.rstrip('/')}/"
+        pattern = f"{directories}**"
     names = pattern.removeprefix(directories).split("/")
     named = [_matcher(name) for name in names if _names_hidden(name)]
     depth = directories.count("/")
@@ -79,9 +103,13 @@ def rule(pattern: str, *, include_hidden: bool = False, only_images: bool = True
     return why
 
 
-def is_hidden(path: str) -> bool:
-    """Returns whether a relative path has the name of a hidden or system file, or of such a directory, anywhere."""
-    return _HIDDEN.search(path) is not None
+def hidden_kind(path: str) -> str | None:
+    """Returns the kind of the first name in a relative path that is that of a hidden or system file; None: it has none.
+
+    >>> [hidden_kind(path) for path in ("a/._b.jpg", "@eaDir/b.jpg", "./a.jpg")]
+    ['._*', '@eaDir/', None]
+    """
+    return _hidden(path, []) if _HIDDEN.search(path) else None
 
 
 def extension(path: str) -> str | None:
@@ -97,6 +125,23 @@ def extension(path: str) -> str | None:
 def is_image_extension(name: str) -> bool:
     """Returns whether an extension is one of images, maybe with a number behind it, as in `photo.jpg2`."""
     return name.lower() in IMAGE_EXTENSIONS or name.lower().rstrip("0123456789") in IMAGE_EXTENSIONS
+
+
+def is_file_name(path: str) -> bool:
+    """Returns whether a path has an extension that directories do not have."""
+    return (extension(path) or "").lower() in _FILE_EXTENSIONS
+
+
+def beside(pattern: str) -> str | None:
+    """Returns the glob that matches files of any extension where one that names an extension does; None for others.
+
+    >>> [beside(pattern) for pattern in ("photos/**.jpg", "photos/*/a*.png", "photos/a?.png", "photos/*")]
+    ['photos/**', 'photos/*/a*', 'photos/a?.*', None]
+    """
+    if not names_extension(pattern) or not globs.has_wildcards(pattern):
+        return None
+    stem = pattern.rpartition(".")[0]
+    return stem if stem.endswith("*") else f"{stem}.*"
 
 
 def names_extension(pattern: str) -> bool:
@@ -118,7 +163,7 @@ def _hidden(path: str, named: list[Callable[[str], bool]]) -> str | None:
     """Returns the kind of the first hidden name in a path that no name of the pattern matches; None: there is none."""
     names = path.split("/")
     for number, name in enumerate(names):
-        if is_hidden(name) and not any(matches(name) for matches in named):
+        if _HIDDEN.search(name) and not any(matches(name) for matches in named):
             return _kind(name) + ("/" if number < len(names) - 1 else "")
     return None
 

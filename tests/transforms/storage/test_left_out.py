@@ -86,5 +86,13 @@ def test_which_patterns_name_an_extension():
 
 
 def test_hidden_members_of_shards():
-    assert left_out.is_hidden("a/._b.jpg") and left_out.is_hidden("__MACOSX/b.jpg")
-    assert not left_out.is_hidden("./a/b.jpg") and not left_out.is_hidden("../b.jpg")
+    assert left_out.hidden_kind("a/._b.jpg") == "._*" and left_out.hidden_kind("__MACOSX/b.jpg") == "__MACOSX/"
+    assert left_out.hidden_kind("./a/b.jpg") is None and left_out.hidden_kind("../b.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("/p/**.jpg", "/p/**"), ("/p/*/a*.png", "/p/*/a*"), ("/p/a?.png", "/p/a?.*"), ("/p/*", None), ("/p/a.jpg", None)],
+)
+def test_what_lies_beside(pattern, expected):
+    assert left_out.beside(pattern) == expected
