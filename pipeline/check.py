@@ -4,20 +4,36 @@ A check changes nothing.
 """
 
 import contextlib
+import itertools
 import os
 import posixpath
+import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import warehouse
+from pipeline import unlisted, warehouse
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms import shards, storage, vector_files
+from transforms import keys, shards, storage, uri_lists, vector_files
 from transforms.encoding import examples
+from transforms.list import listed_refs
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
-from transforms.storage import files, local_listing, locations
+from transforms.records import ImageRef
+from transforms.storage import files, globs, local_listing, locations, versioned
+from transforms.storage.choice import Choice, by_kind
+
+# Lists whose headers are looked at.
+_LISTS = 20
+
+# What files of other formats than images are called.
+_SUFFIXES = {
+    "list": (".csv", ".tsv", ".tab", ".jsonl", ".ndjson"),
+    "tar": (".tar", ".tgz"),
+    "tfrecord": (".tfrecord", ".tfrecords"),
+}
 
 
 def check_inputs(config: EmbedConfig) -> None:
@@ -29,34 +45,72 @@ def check_inputs(config: EmbedConfig) -> None:
     for pattern in config.inputs:
         if config.output and _takes_in(pattern, f"{config.output}/embeddings/{config.run_id}/part"):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
+        _check_format(pattern, config.input_format)
+        only_images = config.input_format == "images"
+        choice = Choice([pattern], include_hidden=config.include_hidden, only_images=only_images)
         try:
             _check_reachable(pattern, config.billing_project)
-            matches = _matches_something(pattern, config.billing_project)
+            matches = _matches(choice, config.billing_project, _LISTS if config.input_format == "list" else 1)
         except (OSError, ValueError) as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
-            raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
+            hints = [*unlisted.lines(by_kind(choice.left_out), [pattern]), *_braces(pattern)]
+            expected = "; ".join(["expected at least one file", *hints])
+            raise ValueError(f"--input {pattern!r} matches nothing: {expected}")
+        if config.input_format == "list":
+            for ref in matches:
+                _check_header(ref, config)
+
+
+def _check_format(pattern: str, input_format: str) -> None:
+    """Raises ValueError if a pattern names files of another format than images, which would all fail."""
+    name = pattern.lower().removesuffix(".gz")
+    other = next((other for other, suffixes in _SUFFIXES.items() if name.endswith(suffixes)), None)
+    if name.endswith(".txt") and not globs.has_wildcards(pattern):
+        other = "list"
+    if input_format == "images" and other:
+        raise ValueError(f"--input {pattern!r} names no images: give --input_format {other} too")
+
+
+def _check_header(ref: ImageRef, config: EmbedConfig) -> None:
+    """Raises ValueError if a list has no column of URIs. A list that cannot be read is a failure of the run."""
+    try:
+        with versioned.opened(ref, config.billing_project) as file:
+            next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None)
+    except uri_lists.NoUriColumn as error:
+        raise ValueError(f"--input {keys.text(ref.key)!r}: {one_line(error)}") from error
+    except Exception:  # noqa: BLE001, S110 - each storage client has errors of its own
+        pass
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    if re.search(r"\{.*,.*\}", pattern):
+        yield "braces are no wildcards, so give --input for each alternative"
 
 
 def _takes_in(pattern: str, path: str) -> bool:
-    """Returns whether a glob matches a path, also by another name that links give it. A listing follows no links."""
+    """Returns whether a glob matches a path, also by another name that links in either of them give it."""
     if files.takes_in(pattern, path):
         return True
     if not (locations.is_local(pattern) and locations.is_local(path)):
         return False
-    root = posixpath.dirname(files.literal_prefix(pattern))
-    real_root, real_path = (os.path.realpath(each) for each in (root, path))
-    below = real_path.removeprefix(real_root.rstrip("/") + "/")
-    return below != real_path and files.takes_in(pattern, posixpath.join(root, below))
+    root = local_listing.root(pattern)
+    below_root = f"{os.path.realpath(root).rstrip('/')}/"
+    names = path.split("/")
+    for depth in range(len(names), 1, -1):
+        front = f"{os.path.realpath('/'.join(names[:depth]))}/"
+        if front.startswith(below_root):
+            return files.takes_in(pattern, posixpath.join(root, front.removeprefix(below_root), *names[depth:]))
+    return False
 
 
-def _matches_something(pattern: str, billing_project: str | None) -> bool:
-    if locations.is_gcs(pattern):
-        storage.gcs_listing.check_brackets(pattern, billing_project)
-        return next(storage.gcs_listing.match(pattern, billing_project), None) is not None
-    if locations.is_local(pattern):
-        return next(local_listing.match(pattern), None) is not None
-    return bool(files.match(pattern, limit=1))
+def _matches(choice: Choice, billing_project: str | None, limit: int) -> list[ImageRef]:
+    """Returns the first matches of a choice."""
+    if locations.is_gcs(choice.pattern):
+        storage.gcs_listing.check_brackets(choice.pattern, billing_project)
+    elif locations.is_local(choice.pattern) and not local_listing.is_there(choice.pattern):
+        return []
+    return list(itertools.islice(listed_refs(choice, billing_project), limit))
 
 
 def _check_reachable(path: str, billing_project: str | None) -> None:

@@ -46,6 +46,8 @@ def number(text: str) -> float:
 
 def pattern(text: str) -> str:
     """Returns a pattern that is valid in any working directory. A directory becomes a pattern for all its files."""
+    if locations.is_local(text):
+        text = os.path.expanduser(text)  # noqa: PTH111 - as in `absolute`
     if (locations.is_local(text) and Path(text).is_dir()) or text.endswith("/"):
         text = f"{text.rstrip('/')}/**"
     return absolute(text)

@@ -82,7 +82,7 @@ def build(
     if config.input_format not in SHARD_FORMATS:
         new = listed.main | "OnlyNew" >> _only_new(config, model, unfinished, has_ledger, in_packs)
     elif unfinished:
-        members = ListMembers(config.input_format, config.billing_project)
+        members = ListMembers(config.input_format, config.billing_project, config.include_hidden)
         of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members, in_packs)
 
     refs = new.to_embed if new else listed.main
@@ -116,6 +116,7 @@ def build(
         has_many_processes=share_model_across_processes,
         hidden=pruned.hidden if pruned else None,
         sample=embedded.main | "SampleVectors" >> SampleVectors() if config.vector_type == "float16" else None,
+        left_out=[stage.left_out for stage in (listed, encoded) if stage and stage.left_out],
     )
     if publication:
         loads = _load_rows(vectors, failures, pruned.gone if pruned else None, config, model, publication)
@@ -132,7 +133,13 @@ def build(
 def _list(root: beam.Pipeline, config: EmbedConfig, in_packs: bool) -> StageOutput[ImageRef]:
     if not config.retry_failed:
         return root | "ListImages" >> ListImages(
-            config.inputs, config.input_format, config.billing_project, config.read_concurrency, in_packs
+            config.inputs,
+            config.input_format,
+            config.billing_project,
+            config.read_concurrency,
+            in_packs,
+            config.include_hidden,
+            config.uri_column,
         )
     retryable = root | "ReadRetryable" >> ReadRetryable(
         config.output_table, config.output, config.inputs, config.run_id
@@ -162,12 +169,12 @@ def _prune(listed: StageOutput[ImageRef], new: NewOutput, config: EmbedConfig) -
     if not new.known or not new.unlisted:
         return None
     inputs = {"known": new.known, "unlisted": new.unlisted, "failures": listed.failures}
-    return inputs | "Prune" >> Prune(config.inputs)
+    return inputs | "Prune" >> Prune(config.inputs, config.include_hidden)
 
 
 def _read(config: EmbedConfig, done: beam.PCollection[tuple[bytes, int]] | None = None) -> ReadImages:
     """Returns a new transform each time, because a resource hint stays with the transform that it is set on."""
-    return ReadImages(config.input_format, config.read_concurrency, config.billing_project, done)
+    return ReadImages(config.input_format, config.read_concurrency, config.billing_project, done, config.include_hidden)
 
 
 def _decode(

@@ -71,7 +71,7 @@ class EmbedConfig:
     preprocessing: Choices
     normalize: bool
     max_pixels: int
-    max_failure_rate: float
+    max_failure_rate: float | None
     top_classes: int
     read_concurrency: int
     decode_processes: int
@@ -84,6 +84,8 @@ class EmbedConfig:
     runs_on: RunsOn = RunsOn()
     dry_run: DryRun | None = None
     writes_page: bool = True
+    include_hidden: bool = False
+    uri_column: str | None = None
     argv: tuple[str, ...] = ()
 
     @property
@@ -166,6 +168,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         ),
         dry_run=_dry_run(args),
         writes_page=not args.no_html,
+        include_hidden=args.include_hidden,
+        uri_column=args.uri_column,
         argv=tuple(argv),
     )
     return config, beam_args
@@ -211,6 +215,8 @@ def _check_together(args: argparse.Namespace) -> None:
         raise ValueError("--output_format applies to files: give --output DIR too")
     if args.vector_type != VECTOR_TYPES[0] and not args.output:
         raise ValueError("--vector_type applies to files: give --output DIR too")
+    if args.uri_column and args.input_format != "list":
+        raise ValueError("--uri_column applies to lists: give --input_format list too")
     if args.prune and (args.input_format != "images" or args.retry_failed):
         raise ValueError(
             "--prune needs a complete listing of the images: expected --input_format images, without --retry_failed"

@@ -17,6 +17,7 @@ from transforms.models import catalog
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.models.spec import PRECISIONS
 from transforms.run_id import check_run_id
+from transforms.uri_lists import URI_COLUMNS
 
 SAMPLES_OUTPUT = "output"
 
@@ -24,8 +25,8 @@ _EPILOG = """\
 examples:
   python run_pipeline.py
       embed the sample images into ./output
-  python run_pipeline.py --input 'photos/**.jpg' --output vectors
-      embed every .jpg below photos/, on all cores of this machine
+  python run_pipeline.py --input photos --output vectors
+      embed every image below photos/, on all cores of this machine
   python run_pipeline.py --input uris.csv --input_format list --output gs://bucket/vectors
       embed the images in a list, and write the vectors to a bucket
   python run_pipeline.py --input 'gs://bucket/photos/**' --output_table project:dataset.images \\
@@ -39,8 +40,8 @@ examples:
 The command passes Beam's own flags (--runner, --direct_num_workers, --project, --region, --temp_location, …) to Beam:
 https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options
 
-exit code: 0 done; 1 the job failed, or more images failed than --max_failure_rate allows; 2 a flag or an input is
-wrong, and no work has started; 130 interrupted by SIGINT, 143 by SIGTERM, and the same command goes on.
+exit code: 0 done; 1 the job failed, or more images failed than --max_failure_rate allows, or all of them; 2 a flag or
+an input is wrong, and no work has started; 130 interrupted by SIGINT, 143 by SIGTERM, and the same command goes on.
 """
 
 
@@ -82,16 +83,30 @@ def _add_input(group: argparse._ActionsContainer) -> None:
         "--input",
         action="append",
         metavar="PATTERN",
-        help="images: a glob (** crosses directories) or a directory, local or gs://. Repeat the flag for more. An "
-        "image that several patterns match is taken once (default: the sample images of the package)",
+        help="images: a directory or a quoted glob (** crosses directories), local or gs://. Repeat the flag for more. "
+        "An image that several patterns match is taken once. A pattern whose last name has no extension takes what "
+        "looks like an image by its name (default: the sample images of the package)",
+    )
+    flags.add_switch(
+        group,
+        "--include_hidden",
+        "take hidden files and those of systems too, such as .a.jpg, ._a.jpg and @eaDir/a.jpg (default: they are left "
+        "out and counted, unless a pattern names them)",
     )
     group.add_argument(
         "--input_format",
         choices=INPUT_FORMATS,
         default="images",
-        help="format of the files that the patterns match. images: image files. list: text or .csv files of URIs. "
+        help="format of the files that the patterns match. images: image files. list: text, CSV, TSV "
+        "or JSON lines with URIs. "
         "tfrecord: files of tf.Examples with image/encoded and optionally image/key. tar: shards in webdataset layout "
         "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--uri_column",
+        metavar="NAME",
+        help="with --input_format list, the column, or the field of JSON lines, that has the URIs (default: the first "
+        f"of {', '.join(URI_COLUMNS)})",
     )
 
 
@@ -132,10 +147,9 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--max_failure_rate",
         type=_rate,
-        default=1.0,
         metavar="RATE",
         help="end with exit code 1 if more than this fraction of the images failed, as in 0.01 for one in a hundred. "
-        "The run keeps everything that it wrote (default: %(default)s, never)",
+        "1 allows any number. The run keeps everything that it wrote (default: exit code 1 if all of them failed)",
     )
     group.add_argument(
         "--top_classes",

@@ -10,7 +10,7 @@ What was not seen is not gone. A row may go if a listing does not have its key, 
 from collections.abc import Iterable, Sequence
 
 from transforms import keys
-from transforms.storage import files
+from transforms.storage import globs, left_out
 
 # Of a listing with more such places, all rows stay.
 MOST_PLACES = 10_000
@@ -23,19 +23,18 @@ TOO_MANY = f"more than {MOST_PLACES:,} places"
 class Covered:
     """Tells whether a listing of some patterns has an image of a key, if the image exists."""
 
-    def __init__(self, patterns: Sequence[str]):
-        self._matchers = [(pattern, files.matcher(pattern)) for pattern in patterns]
+    def __init__(self, patterns: Sequence[str], *, include_hidden: bool = False):
+        self._patterns = [
+            (pattern, globs.matcher(pattern), left_out.rule(pattern, include_hidden=include_hidden))
+            for pattern in patterns
+        ]
 
     def __call__(self, key: bytes) -> bool:
         uri = keys.uri(key)
         return any(
-            (uri == pattern or matches(uri)) and not _is_left_out(pattern, uri) for pattern, matches in self._matchers
+            uri == pattern or (matches(uri) and leaves_out(uri) is None)
+            for pattern, matches, leaves_out in self._patterns
         )
-
-
-def _is_left_out(pattern: str, uri: str) -> bool:
-    """Returns whether the listing of a pattern leaves out a name that the pattern matches."""
-    return False
 
 
 class Unseen:

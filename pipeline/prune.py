@@ -35,16 +35,20 @@ class Prune(beam.PTransform):
     Attributes:
       patterns: of the listing. `known` are all rows, `unlisted` those whose key it does not have, and `failures` are
         its own.
+      include_hidden: whether the listing has hidden files.
     """
 
     patterns: Sequence[str]
+    include_hidden: bool = False
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> Pruned:
         unseen = inputs["failures"] | "Unseen" >> beam.CombineGlobally(_Gather()).without_defaults()
         outputs = inputs["unlisted"] | "Rule" >> beam.ParDo(
-            _Rule(self.patterns), beam.pvalue.AsSingleton(unseen, default_value=Unseen())
+            _Rule(self.patterns, self.include_hidden), beam.pvalue.AsSingleton(unseen, default_value=Unseen())
         ).with_output_types(Known, **{_HIDDEN: str, _UNTOLD: Known}).with_outputs(_HIDDEN, _UNTOLD, main="gone")
-        rows = inputs["known"] | "WithinInput" >> beam.ParDo(_WithinInput(self.patterns)).with_output_types(Known)
+        rows = inputs["known"] | "WithinInput" >> beam.ParDo(
+            _WithinInput(self.patterns, self.include_hidden)
+        ).with_output_types(Known)
         return Pruned(outputs["gone"], outputs[_HIDDEN], outputs[_UNTOLD], rows)
 
 
@@ -69,11 +73,12 @@ class _Gather(beam.CombineFn):
 
 
 class _OfPatterns(beam.DoFn):
-    def __init__(self, patterns: Sequence[str]):
+    def __init__(self, patterns: Sequence[str], include_hidden: bool):
         self._patterns = patterns
+        self._include_hidden = include_hidden
 
     def setup(self) -> None:
-        self._is_covered = Covered(self._patterns)
+        self._is_covered = Covered(self._patterns, include_hidden=self._include_hidden)
 
 
 class _WithinInput(_OfPatterns):

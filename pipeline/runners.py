@@ -97,6 +97,8 @@ def _check_unknown(unknown: Sequence[str], known: Iterable[str], server_flags: C
     if server_flags is None and argument.startswith("--") and not similar:
         return  # Beam has yet to start the job server, which may know the flag
     hint = f"did you mean {similar[0]}?" if similar else "see --help"
+    if not flag.startswith("-"):
+        hint = "quote a pattern, or the shell replaces it by the names of files: --input 'photos/*.jpg'"
     raise ValueError(f"{flag!r} is neither a flag of this command nor of Beam; {hint}")
 
 

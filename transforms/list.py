@@ -3,125 +3,27 @@
 In shard formats a ref names a file that holds many images; otherwise it names one image.
 """
 
-import codecs
 import csv
 import dataclasses
-import io
-import posixpath
-import re
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystem import FileMetadata
 
-from transforms import counters, keys, storage
+from transforms import counters, keys, storage, uri_lists
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.formats import SHARD_FORMATS, check_input_format
 from transforms.packs import JoinByKey
 from transforms.record_coders import of_bytes, to_bytes
-from transforms.records import Failure, ImageRef, StageSeconds
-from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
+from transforms.records import Failure, ImageRef, LeftOut, StageSeconds
+from transforms.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import files, local_listing, locations, versioned
+from transforms.storage.choice import Choice
 
 STAGE = "list"
-
-# Names of the column of URIs in the header of a CSV file. Without a header, the first column has the URIs.
-_URI_COLUMNS = ("uri", "key", "path")
-
-_SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
-
-
-# The most characters of a row of a list. Names of objects have 1024 bytes; a row may have a caption beside.
-_MAX_ROW_CHARACTERS = 2**20
-
-
-class LocalPathInRemoteList(ValueError):
-    """A row of a list in a bucket that names a file of the worker, which whoever fills the bucket must not read."""
-
-
-def uris_in(lines: Iterable[str], list_uri: str) -> Iterator[str]:
-    """Yields the URIs that a list names. Relative ones are resolved against the directory of the list.
-
-    A `.csv` has them in its column `uri`, `key` or `path`, or in its first column if it has no such header. Any other
-    file has one URI per line. Empty lines and lines that begin with # are ignored. A row that has other columns but
-    no URI yields "".
-
-    >>> list(uris_in(["# holidays", "beach.jpg", "gs://bucket/peak.jpg"], "photos/list.txt"))
-    ['photos/beach.jpg', 'gs://bucket/peak.jpg']
-
-    Raises:
-      ValueError: if a row has more than a million characters, as a file without line ends has.
-      csv.Error: if it is no CSV file.
-    """
-    is_csv = list_uri.lower().endswith(".csv")
-    bounded = _BoundedRows(lines)
-    rows: Iterable[list[str]] = csv.reader(bounded) if is_csv else ([line] for line in bounded)
-    column = None if is_csv else 0
-    for cells in rows:
-        bounded.row_ends()
-        row = [cell.strip() for cell in cells]
-        if not any(row) or row[0].startswith("#"):
-            continue
-        if column is None:
-            header = [cell.lower() for cell in row]
-            uri_column = next((header.index(name) for name in _URI_COLUMNS if name in header), None)
-            column = uri_column or 0
-            if uri_column is not None:
-                continue
-        uri = row[column] if column < len(row) else ""
-        is_relative = uri and locations.is_local(uri) and not uri.startswith("/")
-        yield posixpath.join(posixpath.dirname(list_uri), uri) if is_relative else uri
-
-
-class _BoundedRows:
-    """The lines of a list. A row of several lines, which a quoted cell of a CSV file makes, is bounded as one line."""
-
-    def __init__(self, lines: Iterable[str]):
-        self._lines = iter(lines)
-        self._characters = 0
-
-    def __iter__(self) -> "_BoundedRows":
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self._characters += len(line)
-        if self._characters > _MAX_ROW_CHARACTERS:
-            raise ValueError(f"a row of more than {_MAX_ROW_CHARACTERS} characters: expected one URI per row")
-        return line
-
-    def row_ends(self) -> None:
-        self._characters = 0
-
-
-def lines_of(file: BinaryIO) -> Iterator[str]:
-    """Yields the lines of a text file, in UTF-8 unless a byte order mark tells UTF-16, as spreadsheets write it.
-
-    Bytes that are not UTF-8 become lone surrogates. No more of a line is read than a row may have, and one character.
-    """
-    reader = io.BufferedReader(cast(Any, file))
-    is_utf16 = reader.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    errors = "strict" if is_utf16 else "surrogateescape"
-    text = io.TextIOWrapper(reader, "utf-16" if is_utf16 else "utf-8-sig", errors, newline="\n")
-    while line := text.readline(_MAX_ROW_CHARACTERS + 1):
-        yield line
-
-
-def may_name(uri: str, list_uri: str) -> bool:
-    """Returns whether a list may name a URI: one in a bucket names objects alone."""
-    scheme = _SCHEME.match(uri)
-    return locations.is_local(list_uri) or bool(scheme and scheme[1].lower() != "file")
-
-
-def _check_remote(uri: str, list_uri: str) -> None:
-    if not may_name(uri, list_uri):
-        raise LocalPathInRemoteList(
-            f"{uri!r}: a list that is not local names objects, not files of the worker: expected gs://BUCKET/NAME, "
-            "or a name relative to the list"
-        )
 
 
 @dataclasses.dataclass(eq=False)
@@ -139,11 +41,13 @@ class ListImages(Stage):
     13
 
     Attributes:
-      patterns: globs, local or of a filesystem that Beam knows; `**` crosses directories.
+      patterns: globs, see `globs`, local or of a filesystem that Beam knows.
       input_format: `images`, one of SHARD_FORMATS, or `list`, whose patterns match files that name images.
       billing_project: the project that pays for requests to buckets with requester pays.
       read_concurrency: how many requests for the images of lists a worker process has in flight.
       in_packs: see JoinByKey.
+      include_hidden: whether hidden files are listed like others.
+      uri_column: the column of URIs in lists; None for one of `uri_lists.URI_COLUMNS`.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -154,6 +58,8 @@ class ListImages(Stage):
     billing_project: str | None = None
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
     in_packs: bool = False
+    include_hidden: bool = False
+    uri_column: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.patterns, str) or not self.patterns:
@@ -164,21 +70,23 @@ class ListImages(Stage):
     def expand(self, root: Any) -> StageOutput[ImageRef]:
         ranges = (
             root
-            | "Patterns" >> beam.Create(self.patterns)
+            | "Patterns" >> beam.Create(list(enumerate(self.patterns)))
             | "Divide"
             >> beam.ParDo(_Divide(self.billing_project))
-            .with_output_types(tuple[str, str, str], **{SECONDS: StageSeconds})
+            .with_output_types(tuple[int, str, str], **{SECONDS: StageSeconds})
             .with_outputs(SECONDS, main="ranges")
         )
+        match = _Match(self.patterns, self.include_hidden, self.input_format == "images", self.billing_project)
         matched = StageOutput.of(
             ranges["ranges"]
             | "ToAllWorkers" >> beam.Reshuffle()
-            | "Match" >> with_stage_outputs(_Match(self.billing_project), ImageRef)
+            | "Match" >> with_stage_outputs(match, ImageRef, counts_left_out=True),
+            counts_left_out=True,
         )
         refs, failures, seconds = matched.main, [matched.failures], [ranges[SECONDS], matched.seconds]
         if self.input_format == "list":
             in_lists = StageOutput.of(
-                refs | "ReadLists" >> with_stage_outputs(_ReadList(self.billing_project), ImageRef)
+                refs | "ReadLists" >> with_stage_outputs(_ReadList(self.billing_project, self.uri_column), ImageRef)
             )
             refs = in_lists.main
             failures.append(in_lists.failures)
@@ -203,6 +111,7 @@ class ListImages(Stage):
             refs,
             failures | "Failures" >> beam.Flatten().with_output_types(Failure),
             seconds | "Seconds" >> beam.Flatten().with_output_types(StageSeconds),
+            matched.left_out,
         )
 
 
@@ -246,23 +155,32 @@ class _Divide(beam.DoFn):
     def __init__(self, billing_project: str | None):
         self._billing_project = billing_project
 
-    def process(self, pattern: str) -> Iterable[tuple[str, str, str]]:
+    def process(self, numbered: tuple[int, str]) -> Iterable[tuple[int, str, str]]:
+        number, pattern = numbered
         start = time.perf_counter()
         # Only Cloud Storage can list a range of names.
         if locations.is_gcs(pattern):
-            ranges = [(*each,) for each in storage.gcs_listing.ranges(pattern, self._billing_project)]
+            ends = [each[1:] for each in storage.gcs_listing.ranges(pattern, self._billing_project)]
         else:
-            ranges = [(pattern, "", "")]
+            ends = [("", "")]
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
-        yield from ranges
+        for each in ends:
+            yield (number, *each)
 
 
 class _Match(beam.DoFn):
-    def __init__(self, billing_project: str | None):
+    """(number of a pattern, first name, the name before which to stop) → ImageRef of each file that is taken."""
+
+    def __init__(self, patterns: tuple[str, ...], include_hidden: bool, only_images: bool, billing_project: str | None):
+        self._patterns = patterns
+        self._include_hidden = include_hidden
+        self._only_images = only_images
         self._billing_project = billing_project
 
-    def process(self, name_range: tuple[str, str, str]) -> Iterable[ImageRef]:
-        refs, seconds = self._refs(*name_range), 0.0
+    def process(self, name_range: tuple[int, str, str]) -> Iterable[ImageRef]:
+        number, first, end = name_range
+        choice = Choice(self._patterns, number, include_hidden=self._include_hidden, only_images=self._only_images)
+        refs, seconds = listed_refs(choice, self._billing_project, (first, end)), 0.0
         while True:
             start = time.perf_counter()
             ref = next(refs, None)
@@ -270,45 +188,59 @@ class _Match(beam.DoFn):
             if ref is None:
                 break
             yield ref
+        for (why, name), left_out in choice.left_out.items():
+            yield beam.pvalue.TaggedOutput(LEFT_OUT, LeftOut(why, name, left_out))
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds))
 
-    def _refs(self, pattern: str, start: str, end: str) -> Iterator[ImageRef]:
-        if locations.is_gcs(pattern):
-            name_range = storage.gcs_listing.Range(pattern, start, end)
-            for path, stored in storage.gcs_listing.match_range(name_range, self._billing_project):
-                yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
-        else:
-            for path, metadata in self._files(pattern):
-                if metadata:
-                    yield ImageRef(keys.of_uri(path), files.version(metadata), metadata.size_in_bytes)
-                else:
-                    yield ImageRef(keys.of_uri(path))
 
-    def _files(self, pattern: str) -> Iterator[tuple[str, FileMetadata | None]]:
-        if locations.is_local(pattern):
-            return local_listing.match(pattern)
-        return ((metadata.path, metadata) for metadata in files.match(pattern))
+def listed_refs(choice: Choice, billing_project: str | None, ends: tuple[str, str] | None = None) -> Iterator[ImageRef]:
+    """Yields a ref for each file that a choice takes. It has no version if it is no file that can be read.
+
+    Args:
+      choice: of one pattern.
+      billing_project: the project that pays for requests to buckets with requester pays.
+      ends: in Cloud Storage, the first name, and the name before which to stop; by default all names.
+
+    Raises:
+      OSError, ValueError: if the pattern cannot be listed; in cloud storage, an error of the filesystem's client.
+    """
+    pattern = choice.pattern
+    if locations.is_gcs(pattern):
+        if ends:
+            in_range = storage.gcs_listing.Range(pattern, *ends)
+            objects = storage.gcs_listing.match_range(in_range, choice, billing_project)
+        else:
+            objects = storage.gcs_listing.match(choice, billing_project)
+        for path, stored in objects:
+            yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
+    else:
+        for path, metadata in local_listing.match(choice) if locations.is_local(pattern) else _elsewhere(choice):
+            if metadata:
+                yield ImageRef(keys.of_uri(path), files.version(metadata), metadata.size_in_bytes)
+            else:
+                yield ImageRef(keys.of_uri(path))
+
+
+def _elsewhere(choice: Choice) -> Iterator[tuple[str, FileMetadata | None]]:
+    listed = files.match_all(choice.pattern)
+    return ((metadata.path, metadata) for metadata in listed if choice.takes(metadata.path))
 
 
 class _ReadList(beam.DoFn):
-    def __init__(self, billing_project: str | None):
+    def __init__(self, billing_project: str | None, uri_column: str | None):
         self._billing_project = billing_project
+        self._uri_column = uri_column
 
     def process(self, ref: ImageRef) -> Iterable[ImageRef]:
         start = time.perf_counter()
         try:
             with versioned.opened(ref, self._billing_project) as file:
-                list_uri = keys.uri(ref.key)
-                for number, uri in enumerate(uris_in(lines_of(file), list_uri)):
-                    try:
-                        if not uri:
-                            raise ValueError("expected a URI in this row")
-                        _check_remote(uri, list_uri)
-                        image = ImageRef(keys.of_uri(uri))
-                    except ValueError as error:
-                        yield _failed(ref.key + b"#%d" % number, error)
+                images = uri_lists.keys_in(file, keys.uri(ref.key), self._uri_column)
+                for number, key in enumerate(images):
+                    if isinstance(key, ValueError):
+                        yield _failed(ref.key + b"#%d" % number, key)
                     else:
-                        yield image
+                        yield ImageRef(key)
         except (OSError, ValueError, MemoryError, csv.Error) as error:
             yield _failed(ref.key, error)
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))

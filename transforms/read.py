@@ -8,6 +8,7 @@ import functools
 import hashlib
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,9 +19,9 @@ from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.encoding import compressed, examples, tar, tfrecord
 from transforms.formats import SHARD_FORMATS, check_input_format
-from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, Member, StageSeconds
-from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import local, locations, read_image, versioned
+from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, LeftOut, Member, StageSeconds
+from transforms.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
+from transforms.storage import left_out, local, locations, read_image, versioned
 
 STAGE = read_image.STAGE
 
@@ -30,13 +31,18 @@ _BLOCK_IMAGES = 16
 _BLOCK_BYTES = 1 << 20
 
 # The members of a tar shard that are images. Webdataset's other members (.json, .cls, .txt) are not listed.
-_TAR_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
+_TAR_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".gif"),
+    *(".tif", ".tiff", ".bmp", ".dib", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"),
+)
 
 
-def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:
+def read_tfrecord(
+    ref: ImageRef, billing_project: str | None = None, hidden: Counter[str] | None = None
+) -> Iterator[EncodedImage | Failure]:
     """Yields the images of a file of tf.Examples, compressed or not, and a Failure for each record without an image.
 
-    A record that is broken costs itself alone, as long as its length holds.
+    A record that is broken costs itself alone, as long as its length holds. None is hidden, because none has a name.
 
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.
@@ -61,11 +67,18 @@ def read_tfrecord(ref: ImageRef, billing_project: str | None = None) -> Iterator
                 yield _member(record_key, ref, encoded)
 
 
-def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[EncodedImage | Failure]:
+def read_tar(
+    ref: ImageRef, billing_project: str | None = None, hidden: Counter[str] | None = None
+) -> Iterator[EncodedImage | Failure]:
     """Yields the images of a tar file, compressed or not, in order, without unpacking it to disk.
 
     A member is an image by its name. If it is a link or a device, or too large, it is a Failure. The second member of a
     name has its number in the file, counted from 0, at the end of its key.
+
+    Args:
+      ref: of the file.
+      billing_project: the project that pays for requests to buckets with requester pays.
+      hidden: gets the number of hidden images, by kind of name, which are passed over; None to read them too.
 
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.
@@ -75,6 +88,9 @@ def read_tar(ref: ImageRef, billing_project: str | None = None) -> Iterator[Enco
         keys_before: set[bytes] = set()
         for number, (member, content) in enumerate(tar.members(compressed.expanded(file))):
             if member.isdir() or not member.name.lower().endswith(_TAR_SUFFIXES):
+                continue
+            if hidden is not None and (kind := left_out.hidden_kind(member.name)):
+                hidden[kind] += 1
                 continue
             key = ref.key + b"#" + keys.of_uri(member.name)
             while key in keys_before:
@@ -131,6 +147,8 @@ class ReadImages(Stage):
         runner. Files whose refs lack a size are read one after the other. `DescribeImages` adds sizes.
       billing_project: the project that pays for requests to buckets with requester pays.
       done: (key of a shard, number of an image in it) of each image in shards to pass over; None for none.
+      include_hidden: whether hidden members of tar files are images too, such as `._1.jpg`. Otherwise they are counted
+        in the output `left_out`.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -140,24 +158,26 @@ class ReadImages(Stage):
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
     billing_project: str | None = None
     done: beam.PCollection[tuple[bytes, int]] | None = None
+    include_hidden: bool = False
 
     def __post_init__(self) -> None:
         check_input_format(self.input_format)
         in_flight.check_concurrency(self.read_concurrency)
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[EncodedBlock]:
-        read: beam.DoFn
-        if self.input_format in SHARD_FORMATS:
-            read = _ReadShard(self.input_format, self.billing_project)
-            if self.done:
-                by_key = {
-                    "refs": refs | "ByKey" >> beam.Map(_by_key),
-                    "done": self.done,
-                } | "Done" >> beam.CoGroupByKey()
-                return StageOutput.of(by_key | "ReadRest" >> with_stage_outputs(_ReadRest(read), EncodedBlock))
+        if self.input_format not in SHARD_FORMATS:
+            read_file = _ReadFile(self.read_concurrency, self.billing_project)
+            return StageOutput.of(refs | "Read" >> with_stage_outputs(read_file, EncodedBlock))
+        read = _ReadShard(self.input_format, self.billing_project, self.include_hidden)
+        if self.done:
+            by_key = {
+                "refs": refs | "ByKey" >> beam.Map(_by_key),
+                "done": self.done,
+            } | "Done" >> beam.CoGroupByKey()
+            outputs = by_key | "ReadRest" >> with_stage_outputs(_ReadRest(read), EncodedBlock, counts_left_out=True)
         else:
-            read = _ReadFile(self.read_concurrency, self.billing_project)
-        return StageOutput.of(refs | "Read" >> with_stage_outputs(read, EncodedBlock))
+            outputs = refs | "Read" >> with_stage_outputs(read, EncodedBlock, counts_left_out=True)
+        return StageOutput.of(outputs, counts_left_out=True)
 
 
 class _ReadFile(DoInFlight):
@@ -211,18 +231,22 @@ class _ReadFile(DoInFlight):
 
 
 class _ReadShard(beam.DoFn):
-    def __init__(self, input_format: str, billing_project: str | None):
+    def __init__(self, input_format: str, billing_project: str | None, include_hidden: bool):
         self._reader = functools.partial(_SHARD_READERS[input_format], billing_project=billing_project)
+        self._include_hidden = include_hidden
 
     def process(self, ref: ImageRef) -> Iterable[EncodedBlock]:
         return self.read(ref, done=())
 
     def read(self, ref: ImageRef, done: Collection[int]) -> Iterable[EncodedBlock]:
-        images = enumerate(self.images(ref))
+        hidden: Counter[str] = Counter()
+        images = enumerate(self.images(ref, hidden))
         while True:
             start = time.perf_counter()
             block, passed_over = _next_block(images, done)
             if not block and not passed_over:
+                for kind, number in hidden.items():
+                    yield beam.pvalue.TaggedOutput(LEFT_OUT, LeftOut(left_out.HIDDEN, kind, number))
                 return
             seconds = time.perf_counter() - start
             items = len(block) + passed_over
@@ -230,9 +254,9 @@ class _ReadShard(beam.DoFn):
             counters.inc(counters.IMAGES_LISTED, len(block))
             yield from _outputs(block)
 
-    def images(self, ref: ImageRef) -> Iterator[EncodedImage | Failure]:
+    def images(self, ref: ImageRef, hidden: Counter[str]) -> Iterator[EncodedImage | Failure]:
         try:
-            yield from self._reader(ref)
+            yield from self._reader(ref, hidden=None if self._include_hidden else hidden)
         except (OSError, ValueError, MemoryError, tarfile.TarError) as error:
             yield read_image.failure(ref, error)
 
@@ -298,7 +322,8 @@ def _digest(image: EncodedImage | Failure) -> tuple[str, ImageRef] | Failure:
 class ListMembers(beam.PTransform):
     """ImageRef of a shard → Member.
 
-    Reads each shard whole. Images that cannot be read are left out.
+    Reads each shard whole. Images that cannot be read are left out. They are numbered as ReadImages numbers them, which
+    depends on `include_hidden`.
 
     Attributes: see ReadImages.
 
@@ -308,18 +333,20 @@ class ListMembers(beam.PTransform):
 
     input_format: str
     billing_project: str | None = None
+    include_hidden: bool = False
 
     def __post_init__(self) -> None:
         if self.input_format not in SHARD_FORMATS:
             raise ValueError(f"input_format={self.input_format!r}: expected one of {', '.join(SHARD_FORMATS)}")
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> beam.PCollection[Member]:
-        members = beam.FlatMap(_members, _ReadShard(self.input_format, self.billing_project))
+        read = _ReadShard(self.input_format, self.billing_project, self.include_hidden)
+        members = beam.FlatMap(_members, read)
         return refs | "Members" >> members.with_output_types(Member)
 
 
 def _members(ref: ImageRef, read: _ReadShard) -> Iterator[Member]:
-    for number, image in enumerate(read.images(ref)):
+    for number, image in enumerate(read.images(ref, Counter())):
         if isinstance(image, EncodedImage):
             yield Member(image.ref, number)
 

@@ -23,6 +23,7 @@ from transforms.records import (
     ImageInfo,
     ImageRef,
     Known,
+    LeftOut,
     Member,
     Reuse,
     Shard,
@@ -107,6 +108,7 @@ _CODERS: dict[type, RecordCoder] = {
         DecodedBlock,
         Embedding,
         Failure,
+        LeftOut,
         StageSeconds,
         Shard,
     )

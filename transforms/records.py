@@ -162,6 +162,15 @@ class Failure:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files that were passed over for their names: see `left_out` for `why` and `name`, and how many there are."""
+
+    why: str
+    name: str
+    files: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class StageSeconds:
     """How long workers' threads were busy in a stage, for one item (an image, a file, a list) or for several.
 

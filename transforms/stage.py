@@ -6,7 +6,7 @@ import apache_beam as beam
 from apache_beam.typehints.decorators import IOTypeHints, get_type_hints
 
 from transforms import record_coders  # noqa: F401 - registers the coders of what the stages output
-from transforms.records import Failure, Shard, StageSeconds
+from transforms.records import Failure, LeftOut, Shard, StageSeconds
 
 ElementT = TypeVar("ElementT")
 
@@ -14,6 +14,7 @@ ElementT = TypeVar("ElementT")
 MAIN = "main"
 FAILURES = "failures"
 SECONDS = "seconds"
+LEFT_OUT = "left_out"
 
 
 class Stage(beam.PTransform):
@@ -39,16 +40,19 @@ class StageOutput(NamedTuple, Generic[ElementT]):
       main: the elements that go on to the next stage.
       failures: a Failure for each image that this stage could not process.
       seconds: how long the workers' threads were busy in this stage.
+      left_out: counts of the files that the stage passed over for their names; None if it looks at no names.
     """
 
     main: beam.PCollection[ElementT]
     failures: beam.PCollection[Failure]
     seconds: beam.PCollection[StageSeconds]
+    left_out: beam.PCollection[LeftOut] | None = None
 
     @classmethod
-    def of(cls, outputs: beam.pvalue.DoOutputsTuple) -> "StageOutput[Any]":
+    def of(cls, outputs: beam.pvalue.DoOutputsTuple, *, counts_left_out: bool = False) -> "StageOutput[Any]":
         """Returns the outputs of a DoFn that was applied by `with_stage_outputs`."""
-        return cls(outputs[MAIN], outputs[FAILURES], outputs[SECONDS])
+        left_out = outputs[LEFT_OUT] if counts_left_out else None
+        return cls(outputs[MAIN], outputs[FAILURES], outputs[SECONDS], left_out)
 
 
 class WriteOutput(NamedTuple):
@@ -63,15 +67,18 @@ class WriteOutput(NamedTuple):
     seconds: beam.PCollection[StageSeconds]
 
 
-def with_stage_outputs(do_fn: beam.DoFn, main: Any) -> beam.PTransform:
+def with_stage_outputs(do_fn: beam.DoFn, main: Any, *, counts_left_out: bool = False) -> beam.PTransform:
     """Returns the ParDo of a DoFn that tags failures as FAILURES and times as SECONDS; see `StageOutput.of`.
 
     Args:
       do_fn: the DoFn.
       main: the type of its main output. Elements without a type are pickled wherever they cross to another stage.
+      counts_left_out: whether it also tags counts of files that it passed over, as LEFT_OUT.
     """
-    typed = beam.ParDo(do_fn).with_output_types(main, **{FAILURES: Failure, SECONDS: StageSeconds})
-    return typed.with_outputs(FAILURES, SECONDS, main=MAIN)
+    tagged: dict[str, Any] = {FAILURES: Failure, SECONDS: StageSeconds}
+    if counts_left_out:
+        tagged[LEFT_OUT] = LeftOut
+    return beam.ParDo(do_fn).with_output_types(main, **tagged).with_outputs(*tagged, main=MAIN)
 
 
 def _of_collection(hint: Any) -> Any:

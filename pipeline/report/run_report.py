@@ -20,6 +20,7 @@ from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 from transforms.records import Shard, StageSeconds
 from transforms.storage import files
+from transforms.storage.choice import by_kind
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 
@@ -51,6 +52,9 @@ class RunReport:
         be pruned at all; `hidden`, those that stay because a place could not be listed; `untold`, those that are not
         listed and stay because their record does not say that the image was a file. `places` are some of the places,
         with the rows that each hides. Empty without --prune.
+      left_out: files that the listing left out for their names, which are in no other count: `hidden` ones, `other`
+        files that do not look like images, and images `beside` the matches of a pattern that names an extension → kind
+        of name → number.
       failures: stage → error → number of images.
       inputs: the patterns that were listed.
       model: the ModelSpec, with the number of its classes in place of their names.
@@ -107,6 +111,7 @@ class RunReport:
     recall: dict[str, float] = dataclasses.field(default_factory=dict)
     speed: dict[str, Any] = dataclasses.field(default_factory=dict)
     pruning: dict[str, Any] = dataclasses.field(default_factory=dict)
+    left_out: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
@@ -145,8 +150,13 @@ class RunReport:
     def failure_rate(self) -> float:
         return self.counts["failed"] / self.counts["listed"] if self.counts["listed"] else 0.0
 
-    def exceeds(self, max_failure_rate: float) -> str | None:
-        """Returns a message if more images failed than allowed, else None."""
+    def exceeds(self, max_failure_rate: float | None) -> str | None:
+        """Returns a message if more images failed than allowed, else None. If no rate is given, one must not fail."""
+        if max_failure_rate is None:
+            every_one = (
+                f"{self.counts['failed']} of {self.counts['listed']} images failed: --max_failure_rate 1 allows it"
+            )
+            return every_one if self.failure_rate == 1 else None
         if self.failure_rate <= max_failure_rate:
             return None
         return (
@@ -283,6 +293,7 @@ def compose(
         output_formats=list(config.output_formats),
         vector_type=config.vector_type,
         speed=tally.speed.facts(config.started_at.timestamp()),
+        left_out=by_kind(tally.left_out),
     )
 
 

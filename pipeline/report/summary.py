@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline import spread
+from pipeline import spread, unlisted
 from pipeline.options import EmbedConfig
 from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
@@ -53,6 +53,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
     if len(report.attempts) > 1:
         *earlier, own = report.attempts.values()
         lines.append(f"  attempts  {sum(earlier)} vectors from earlier attempts at this run, {own} from the last")
+    lines += [f"  left out  {line}" for line in unlisted.lines(report.left_out, report.inputs)]
     for stage, errors in report.failures.items():
         for error, images in errors.items():
             lines.append(f"  failed    {images} × {printable(error)} in the stage {stage}")

@@ -11,7 +11,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.report.speed_over_time import Speed
 from transforms.embed import STAGE as EMBED
-from transforms.records import EncodedBlock, Failure, Shard, StageSeconds
+from transforms.records import EncodedBlock, Failure, LeftOut, Shard, StageSeconds
 
 # Places that are named in a report.
 _MOST_PLACES = 10
@@ -29,6 +29,7 @@ class Tally:
       speed: images over time.
       origins: (attempt, outcome) → vectors that this attempt has taken over from an earlier one.
       hidden: place that could not be listed → rows that are not pruned because of it; some places, at most.
+      left_out: (why, kind of name) → files that were passed over, see LeftOut.
     """
 
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -37,6 +38,7 @@ class Tally:
     origins: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     speed: Speed = dataclasses.field(default_factory=Speed)
     hidden: Counter[str] = dataclasses.field(default_factory=Counter)
+    left_out: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
 
     def add_failure(self, failure: Failure) -> None:
         """Counts an image that failed."""
@@ -67,6 +69,10 @@ class Tally:
         if place in self.hidden or len(self.hidden) < _MOST_PLACES:
             self.hidden[place] += rows
 
+    def add_left_out(self, left_out: LeftOut) -> None:
+        """Counts files that were passed over for their names."""
+        self.left_out[left_out.why, left_out.name] += left_out.files
+
     @classmethod
     def merge(cls, tallies: Iterable["Tally"]) -> "Tally":
         """Returns the sum of several tallies, and does not change them."""
@@ -80,6 +86,7 @@ class Tally:
             for time in tally.times.values():
                 total._add(time)
             total.speed.merge(tally.speed)
+            total.left_out.update(tally.left_out)
         return total
 
 
@@ -95,6 +102,7 @@ class SumTallies(beam.PTransform):
       written: (`lines` or a format of embeddings, collection of the files that hold them).
       seconds: times, in several collections.
       origins, hidden: see ComposeReport.
+      left_out: files that were passed over, in several collections.
     """
 
     counted: Sequence[tuple[str, beam.PCollection]]
@@ -103,12 +111,14 @@ class SumTallies(beam.PTransform):
     seconds: Sequence[beam.PCollection[StageSeconds]]
     origins: beam.PCollection[tuple[str, str]] | None = None
     hidden: beam.PCollection[str] | None = None
+    left_out: Sequence[beam.PCollection[LeftOut]] = ()
 
     def expand(self, root: Any) -> beam.PCollection[Tally]:
         sums: list[tuple[beam.PCollection, Callable[[Tally, Any], None]]] = [
             *((elements, functools.partial(_add_element, name=name)) for name, elements in self.counted),
             *((shards, functools.partial(_add_shard, name=name)) for name, shards in self.written),
             *((times, Tally.add_time) for times in self.seconds),
+            *((left_out, Tally.add_left_out) for left_out in self.left_out),
             (self.failures, Tally.add_failure),
         ]
         if self.origins:

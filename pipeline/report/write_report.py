@@ -17,11 +17,11 @@ from pipeline.report.run_report import RunReport
 from pipeline.report.tally import SumTallies, Tally
 from transforms import vector_files
 from transforms.models.spec import ModelSpec
-from transforms.records import Failure, Shard, StageSeconds
+from transforms.records import Failure, LeftOut, Shard, StageSeconds
 
 
 class FailureRateExceeded(RuntimeError):
-    """More images failed than --max_failure_rate allows. Everything that was written stays."""
+    """More images failed than --max_failure_rate allows, or all of them. Everything that was written stays."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -39,6 +39,7 @@ class ComposeReport(beam.PTransform):
       origins: the attempt and the outcome of each vector that an earlier attempt has stored; None if there is none.
       hidden: the places for which rows are not pruned, as Prune returns them; None if nothing is pruned.
       has_many_processes: whether a machine runs a worker process for each core.
+      left_out: counts of files that were passed over for their names, in several collections.
       sample: the vectors that float16 is compared over, as SampleVectors returns them; None in float32.
     """
 
@@ -52,10 +53,11 @@ class ComposeReport(beam.PTransform):
     hidden: beam.PCollection[str] | None = None
     has_many_processes: bool = False
     sample: beam.PCollection[list[bytes]] | None = None
+    left_out: Sequence[beam.PCollection[LeftOut]] = ()
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         tally = root | "Tally" >> SumTallies(
-            self.counted, self.failures, self.written, self.seconds, self.origins, self.hidden
+            self.counted, self.failures, self.written, self.seconds, self.origins, self.hidden, self.left_out
         )
         hashed = [shards for name, shards in self.written if name in ("lines", "parquet")]
         compose = beam.ParDo(

@@ -2,21 +2,22 @@
 
 import csv
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
-
-from apache_beam.io.filesystem import FileMetadata
 
 from pipeline.verify.findings import Findings, counted
 from pipeline.verify.identities import Identities, identity
 from pipeline.verify.run_files import RunFiles
 from transforms import keys
 from transforms.formats import SHARD_FORMATS
-from transforms.list import lines_of, may_name, uris_in
+from transforms.list import listed_refs
 from transforms.one_line import one_line
 from transforms.read import read_tar, read_tfrecord
 from transforms.records import EncodedImage, ImageRef
-from transforms.storage import files, gcs_listing, local_listing, locations, versioned
+from transforms.storage import local_listing, locations, versioned
+from transforms.storage.choice import Choice
+from transforms.uri_lists import keys_in
 
 _READERS = {"tfrecord": read_tfrecord, "tar": read_tar}
 
@@ -40,53 +41,47 @@ class Image(NamedTuple):
         return self.version != b""
 
 
-def images(patterns: Sequence[str], input_format: str, billing_project: str | None) -> Iterator[Image]:
+def images(
+    patterns: Sequence[str],
+    input_format: str,
+    billing_project: str | None,
+    *,
+    include_hidden: bool = False,
+    uri_column: str | None = None,
+) -> Iterator[Image]:
     """Yields the images that a run of these flags would list.
 
     Raises:
       ValueError: if a pattern cannot be listed, or matches nothing.
     """
-    for pattern in patterns:
+    for number, pattern in enumerate(patterns):
+        choice = Choice(patterns, number, include_hidden=include_hidden, only_images=input_format == "images")
         matches = False
         try:
-            for ref in _match(pattern, billing_project):
+            is_there = not locations.is_local(pattern) or local_listing.is_there(pattern)
+            for ref in listed_refs(choice, billing_project) if is_there else ():
                 matches = True
-                yield from _images(ref, input_format, billing_project)
+                yield from _images(ref, input_format, billing_project, include_hidden, uri_column)
         except (OSError, ValueError) as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
             raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
 
 
-def _match(pattern: str, billing_project: str | None) -> Iterator[ImageRef]:
-    if locations.is_gcs(pattern):
-        for path, stored in gcs_listing.match(pattern, billing_project):
-            yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
-    else:
-        listed = local_listing.match(pattern) if locations.is_local(pattern) else _elsewhere(pattern)
-        for path, metadata in listed:
-            if metadata:
-                yield ImageRef(keys.of_uri(path), files.version(metadata), metadata.size_in_bytes)
-            else:
-                yield ImageRef(keys.of_uri(path))  # no file, which is a failure of the run
-
-
-def _elsewhere(pattern: str) -> Iterator[tuple[str, FileMetadata | None]]:
-    return ((metadata.path, metadata) for metadata in files.match(pattern))
-
-
-def _images(ref: ImageRef, input_format: str, billing_project: str | None) -> Iterator[Image]:
+def _images(
+    ref: ImageRef, input_format: str, billing_project: str | None, include_hidden: bool, uri_column: str | None
+) -> Iterator[Image]:
     if input_format in SHARD_FORMATS:
-        yield from _in_shard(ref, input_format, billing_project)
+        yield from _in_shard(ref, input_format, billing_project, include_hidden)
     elif input_format == "list":
-        yield from _in_list(ref, billing_project)
+        yield from _in_list(ref, billing_project, uri_column)
     else:
         yield Image(ref.key, ref.version.encode())
 
 
-def _in_shard(ref: ImageRef, input_format: str, billing_project: str | None) -> Iterator[Image]:
+def _in_shard(ref: ImageRef, input_format: str, billing_project: str | None, include_hidden: bool) -> Iterator[Image]:
     try:
-        for image in _READERS[input_format](ref, billing_project):
+        for image in _READERS[input_format](ref, billing_project, None if include_hidden else Counter()):
             if isinstance(image, EncodedImage):
                 yield Image(image.ref.key, image.ref.version.encode(), image.encoded)
             else:
@@ -95,13 +90,11 @@ def _in_shard(ref: ImageRef, input_format: str, billing_project: str | None) -> 
         yield Image(ref.key, None)
 
 
-def _in_list(ref: ImageRef, billing_project: str | None) -> Iterator[Image]:
+def _in_list(ref: ImageRef, billing_project: str | None, uri_column: str | None) -> Iterator[Image]:
     try:
         with versioned.opened(ref, billing_project) as file:
-            list_uri = keys.uri(ref.key)
-            for number, uri in enumerate(uris_in(lines_of(file), list_uri)):
-                is_image = uri and may_name(uri, list_uri)
-                yield Image(keys.of_uri(uri) if is_image else ref.key + b"#%d" % number, None)
+            for number, key in enumerate(keys_in(file, keys.uri(ref.key), uri_column)):
+                yield Image(ref.key + b"#%d" % number if isinstance(key, ValueError) else key, None)
     except (OSError, ValueError, MemoryError, csv.Error):  # a failure of the list's own, under its own key
         yield Image(ref.key, None)
 

@@ -67,6 +67,8 @@ def _parser() -> command.Parser:
         default="images",
         help="format of the files that --input matches (default: %(default)s)",
     )
+    parser.add_argument("--include_hidden", action="store_true", help="with --input, as of run_pipeline.py")
+    parser.add_argument("--uri_column", metavar="NAME", help="with --input_format list, as of run_pipeline.py")
     parser.add_argument(
         "--sample",
         type=flags.positive,
@@ -103,6 +105,8 @@ def _work(args: argparse.Namespace) -> tuple[str, int]:
         input_format=args.input_format,
         sample_size=args.sample,
         billing_project=args.billing_project,
+        include_hidden=args.include_hidden,
+        uri_column=args.uri_column,
     )
     text = json.dumps(findings.document(), indent=2) if args.json else findings.text()
     return text, command.FAILED if findings.total else command.DONE
@@ -117,6 +121,8 @@ def verify(
     input_format: str = "images",
     sample_size: int = 0,
     billing_project: str | None = None,
+    include_hidden: bool = False,
+    uri_column: str | None = None,
 ) -> "Findings":
     """Returns the findings about one run, or all runs, of an output; the arguments are as the flags.
 
@@ -129,7 +135,8 @@ def verify(
     findings = Findings()
     reports: Mapping[str, dict[str, Any]] = {}
     if output:
-        reports = _verify_files(output, run_id, inputs, input_format, sample_size, billing_project, findings)
+        listed_by = {"include_hidden": include_hidden, "uri_column": uri_column}
+        reports = _verify_files(output, run_id, inputs, input_format, listed_by, sample_size, billing_project, findings)
     if table:
         from pipeline.verify import table_rows
 
@@ -147,6 +154,7 @@ def _verify_files(
     run_id: str | None,
     inputs: Sequence[str],
     input_format: str,
+    listed_by: Mapping[str, Any],
     sample_size: int,
     billing_project: str | None,
     findings: "Findings",
@@ -180,7 +188,7 @@ def _verify_files(
         sample.offer(record)
 
     def listing() -> Iterator["Image"]:
-        return input_images.images(inputs, input_format, billing_project)
+        return input_images.images(inputs, input_format, billing_project, **listed_by)
 
     for run in runs:
         run.check(contents, take, findings)

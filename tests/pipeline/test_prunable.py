@@ -19,10 +19,21 @@ from pipeline.prunable import Covered, Unseen
         (b"gs://c/photos/a.jpg", ("gs://b/photos/**", "gs://b/*.jpg"), False),
         (b"/photos/caf\xe9.jpg", ("/photos/*.jpg",), True),
         (b"gs://b/a[1].jpg", ("gs://b/a[1].jpg",), True),
+        (b"gs://b/ds/a.jpg", ("gs://b/ds",), True),
+        (b"gs://b/photos/.a.jpg", ("gs://b/photos/**",), False),
+        (b"gs://b/photos/.a.jpg", ("gs://b/photos/.*",), True),
+        (b"gs://b/photos/a.xml", ("gs://b/photos/**",), False),
+        (b"gs://b/photos/a.xml", ("gs://b/photos/**.xml",), True),
+        (b"gs://b/photos/a.xml", ("gs://b/photos/a.xml",), True),
     ],
 )
 def test_only_what_an_input_matches_is_covered(key, patterns, expected):
     assert Covered(patterns)(key) is expected
+
+
+def test_hidden_images_are_covered_where_they_are_listed():
+    assert Covered(("/photos/**",), include_hidden=True)(b"/photos/.a.jpg")
+    assert not Covered(("/photos/**",), include_hidden=True)(b"/photos/a.xml")
 
 
 @pytest.mark.parametrize(

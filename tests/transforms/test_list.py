@@ -1,9 +1,6 @@
 """transforms.list: every image once, and what cannot be listed."""
 
-import csv
-import io
 import os
-import tracemalloc
 
 import apache_beam as beam
 import pytest
@@ -13,7 +10,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from transforms import counters
-from transforms.list import DescribeImages, ListImages, lines_of, uris_in
+from transforms.list import DescribeImages, ListImages
 from transforms.records import ImageRef
 from transforms.storage import gcs, gcs_listing
 
@@ -93,68 +90,12 @@ def test_a_list_that_cannot_be_read(tmp_path):
     listed([tmp_path / "list.txt"], "list", [], [(tmp_path / "list.txt", "NotARegularFile")])
 
 
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (["uri,label\n", "gs://b/1,cat\n"], ["gs://b/1"]),
-        (["label, URI \n", "cat, gs://b/1\n"], ["gs://b/1"]),
-        (["gs://b/1,cat\n", "gs://b/2,dog\n"], ["gs://b/1", "gs://b/2"]),
-        (["x.jpg\n", "/y.jpg\n"], ["gs://lists/x.jpg", "/y.jpg"]),
-        (["label,uri\n", "cat\n"], [""]),
-    ],
-    ids=["header", "header with space and case", "no header", "relative", "short row"],
-)
-def test_csv(lines, expected):
-    assert list(uris_in(lines, "gs://lists/all.csv")) == expected
-
-
-def test_a_line_of_text_is_one_uri_whatever_it_holds():
-    assert list(uris_in(["gs://b/a, b.jpg\r\n", ' gs://b/"q".jpg \n'], "l.txt")) == [
-        "gs://b/a, b.jpg",
-        'gs://b/"q".jpg',
-    ]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("name", ["l.csv", "l.txt"])
-def test_lists_as_spreadsheets_write_them(encoding, name):
-    rows = "uri,label\r\na.jpg,1\r\nb ü.jpg,2\r\n" if name.endswith("csv") else "a.jpg\r\nb ü.jpg\r\n"
-    lines = lines_of(io.BytesIO(rows.encode(encoding)))
-    assert list(uris_in(lines, f"/lists/{name}")) == ["/lists/a.jpg", "/lists/b ü.jpg"]
-
-
 def test_names_in_lists_that_are_not_utf_8(tmp_path):
     name = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
     with open(name, "wb") as file:
         file.write(b"x")
     (tmp_path / "l.txt").write_bytes(b"caf\xe9.jpg\n")
     listed([tmp_path / "l.txt"], "list", [name])
-
-
-@pytest.mark.parametrize("name", ["l.csv", "l.txt"])
-def test_a_list_without_line_ends_is_given_up(tmp_path, name):
-    path = tmp_path / name
-    with path.open("wb") as file:
-        file.write(b"a.jpg\n")
-        file.truncate(2**30)  # the rest are zeros, which take no room
-    uris = []
-    with path.open("rb") as file:
-        tracemalloc.start()
-        try:
-            with pytest.raises(ValueError, match="a row of more than 1048576 characters"):
-                uris.extend(uris_in(lines_of(file), name))
-            assert tracemalloc.get_traced_memory()[1] < 2**24
-        finally:
-            tracemalloc.stop()
-    assert uris == ["a.jpg"]
-
-
-def test_rows_that_are_too_long():
-    with pytest.raises(ValueError, match="a row of more than 1048576 characters: expected one URI per row"):
-        list(uris_in(('"a","b\n' for _ in range(10**6)), "l.csv"))
-    with pytest.raises(csv.Error, match="field larger than field limit"):
-        list(uris_in(['"no end'] + ["x" * 1000 + "\n"] * 200, "l.csv"))
-    assert len(list(uris_in([f"{i}.jpg," + "x" * 10**5 + "\n" for i in range(100)], "l.csv"))) == 100
 
 
 def test_rows_that_hold_nul(tmp_path):

@@ -11,7 +11,7 @@ import posixpath
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +19,8 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.one_line import one_line
-from transforms.storage import errors, local, locations
+from transforms.storage import errors, globs, local, locations
+from transforms.storage.globs import literal_prefix, matcher, takes_in  # noqa: F401 - also known by this module
 
 # Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
 _CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
@@ -39,6 +40,15 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
     return matching
 
 
+def match_all(pattern: str) -> list[FileMetadata]:
+    """Returns the files that a glob matches, and maybe more, for a caller that looks at the names. Raises as `match`.
+
+    To Beam `**/` is one directory at least. Without wildcards the pattern may be that of a directory.
+    """
+    matching = match(re.sub(r"\*\*+/", "**", pattern))
+    return matching if matching or globs.has_wildcards(pattern) else match(f"{pattern}/**")
+
+
 def check_location(path: str) -> None:
     """Raises ValueError for a URI of a filesystem that Beam does not know, or whose client is not installed."""
     if locations.is_local(path) or locations.is_gcs(path):
@@ -50,33 +60,6 @@ def check_location(path: str) -> None:
         needed = f"; {scheme}:// needs the package {client}" if client else ""
         hint = ", without file://" if scheme == "file" else ""
         raise ValueError(f"{path!r}: expected gs://BUCKET/NAME or a local path{hint}{needed}")
-
-
-def takes_in(pattern: str, path: str) -> bool:
-    """Returns whether a glob matches a path, or is its name."""
-    return path == pattern or matcher(pattern)(path)
-
-
-def matcher(pattern: str) -> Callable[[str], bool]:
-    """Returns a function that tells whether a glob matches a path, compiled once for many paths."""
-    literal = literal_prefix(pattern) if locations.is_local(pattern) else ""
-    # Python warns that `[[` may come to mean something else.
-    translated = FileSystem.translate_pattern(pattern.removeprefix(literal)).replace("[[]", r"\[")
-    matches = re.compile(translated).match
-    return lambda path: path.startswith(literal) and matches(path, len(literal)) is not None
-
-
-def literal_prefix(pattern: str) -> str:
-    """Returns the front of a local pattern that has no wildcards: whole names, each with the slashes after it.
-
-    Brackets in a name are no wildcards if a file or directory of exactly this name exists.
-    """
-    literal = ""
-    for name in re.findall("[^/]*/*", pattern):
-        if "*" in name or "?" in name or ("[" in name and not os.path.lexists(literal + name)):
-            break
-        literal += name
-    return literal
 
 
 def metadata(path: str) -> FileMetadata:

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from transforms.storage import files, gcs, locations, name_ranges
+from transforms.storage import gcs, globs, locations, name_ranges
+from transforms.storage.choice import Choice
+
+_LITERAL = re.compile(r"([^*?\[]|\[\[\])*", re.DOTALL)
 
 # Ranges of names per pattern. With a million names, each has about 16 pages.
 RANGES = 64
@@ -14,8 +17,6 @@ RANGES = 64
 PAGE_SIZE = 1000  # the most objects that Cloud Storage returns per request
 
 _NAMES = "items(name),nextPageToken"
-
-_LITERAL = re.compile(r"([^*?\[]|\[\[\])*", re.DOTALL)
 
 # Probes in flight while names are divided into ranges.
 _PROBES = 16
@@ -48,7 +49,8 @@ def ranges(pattern: str, billing_project: str | None) -> list[Range]:
     bucket = gcs.bucket(pattern, billing_project)
     if _is_object(pattern, billing_project):
         return [_of_object(pattern)]
-    prefix = _prefix(pattern)
+    *of_object, whole = _whole(pattern)
+    prefix = whole.start or _prefix(pattern)
 
     def first_at_or_after(name: str) -> str | None:
         blobs = gcs.blobs(bucket, prefix, _NAMES, start=name, max_results=1)
@@ -60,11 +62,12 @@ def ranges(pattern: str, billing_project: str | None) -> list[Range]:
     if listing.next_page_token:
         with ThreadPoolExecutor(_PROBES) as pool:
             points = name_ranges.split(first_at_or_after, RANGES, each=pool.map)
-    return [Range(pattern, start, end) for start, end in itertools.pairwise(["", *points, ""])]
+    below = [Range(pattern, *ends) for ends in itertools.pairwise([whole.start, *points, whole.end])]
+    return [*of_object, *below]
 
 
-def match(pattern: str, billing_project: str | None) -> Iterator[Listed]:
-    """Yields the objects that a pattern matches, page by page. It is a glob as in Beam: `**` crosses directories.
+def match(choice: Choice, billing_project: str | None) -> Iterator[Listed]:
+    """Yields the objects that a choice takes, page by page.
 
     The empty objects that consoles make for directories, whose names end in a slash, are left out.
 
@@ -72,22 +75,22 @@ def match(pattern: str, billing_project: str | None) -> Iterator[Listed]:
       ValueError: if the pattern has no bucket.
       StorageError: if it cannot be listed.
     """
-    whole = _of_object(pattern) if _is_object(pattern, billing_project) else Range(pattern, "", "")
-    return match_range(whole, billing_project)
+    pattern = choice.pattern
+    parts = [_of_object(pattern)] if _is_object(pattern, billing_project) else _whole(pattern)
+    for part in parts:
+        yield from match_range(part, choice, billing_project)
 
 
-def match_range(name_range: Range, billing_project: str | None) -> Iterator[Listed]:
-    """Yields the objects in a range, as `match` does."""
+def match_range(name_range: Range, choice: Choice, billing_project: str | None) -> Iterator[Listed]:
+    """Yields the objects in a range that the choice for its pattern takes, as `match` does."""
     pattern, start, end = name_range
-    prefix = _prefix(pattern)
     bucket = gcs.bucket(pattern, billing_project)
-    matches = files.matcher(f"{pattern}*" if pattern.endswith("/") else pattern)
     fields = "items(name,generation,size,crc32c),nextPageToken"
-    for blob in gcs.blobs(bucket, prefix, fields, start=start, end=end, page_size=PAGE_SIZE):
+    for blob in gcs.blobs(bucket, _prefix(pattern), fields, start=start, end=end, page_size=PAGE_SIZE):
         path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
         # A server without support for ranges returns all names.
         in_range = start <= blob.name and (not end or blob.name < end)
-        if in_range and (path == pattern or matches(path)) and not (blob.name.endswith("/") and not blob.size):
+        if in_range and not (blob.name.endswith("/") and not blob.size) and choice.takes(path):
             yield Listed(path, gcs.stored(blob))
 
 
@@ -113,6 +116,16 @@ def check_brackets(pattern: str, billing_project: str | None) -> None:
             raise ValueError(
                 f"brackets are wildcards here, and there is a directory {prefix!r}: expected {meant!r}, which means it"
             )
+
+
+def _whole(pattern: str) -> list[Range]:
+    """Returns the range of all names that may match; for the name of an object or directory, one for each."""
+    name = _prefix(pattern)
+    if not name or not globs.is_object_or_directory(pattern):
+        return [Range(pattern, "", "")]
+    directory = name.rstrip("/")
+    below = Range(pattern, f"{directory}/", f"{directory}0")  # 0 comes after the slash
+    return [below] if name.endswith("/") else [Range(pattern, name, f"{name}\0"), below]
 
 
 def _of_object(pattern: str) -> Range:

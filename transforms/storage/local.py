@@ -61,12 +61,21 @@ def status(path: str) -> os.stat_result:
     return status
 
 
+def check_listable(directory: str) -> None:
+    """Raises OSError if a directory cannot be listed, or may not be entered, without which its files cannot be read."""
+    os.stat(os.path.join(directory, "."))  # noqa: PTH116, PTH118
+    os.scandir(directory).close()
+
+
 def _check_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         return
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    if stat.S_ISDIR(status.st_mode):
+        try:
+            check_listable(path)
+        except OSError as error:
+            raise type(error)(f"a directory that may not be listed: {error}") from error
     if os.path.islink(path):  # noqa: PTH114
         kind = f"a link to {kind}"
-    elif stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
-        raise PermissionError(f"a directory that may not be listed: {path!r}")
     raise NotARegularFile(f"not a regular file: {kind}: {path!r}")

@@ -1,48 +1,113 @@
 """Listing this machine's files: a pattern → everything that it matches, also what is no file and cannot be read."""
 
+import heapq
 import os
 import posixpath
 from collections.abc import Iterator
 
 from apache_beam.io.filesystem import FileMetadata
 
-from transforms.storage import files
+from transforms.storage import files, globs, left_out, local
+from transforms.storage.choice import Choice
 
 
-def match(pattern: str) -> Iterator[tuple[str, FileMetadata | None]]:
-    """Yields the path and the metadata of each file that a glob matches, as in Beam: `**` crosses directories.
+def match(choice: Choice) -> Iterator[tuple[str, FileMetadata | None]]:
+    """Yields the path and the metadata of each file that a choice takes.
 
-    The metadata are None for what cannot be read as a file: pipes, sockets, devices, links to them, to directories or
-    to nothing, and directories that may not be listed. `files.metadata` raises the reason.
+    Links to directories are followed, and each directory is listed once: under its path without links below the front
+    of the pattern if it has one, else by the first link that leads to it.
+
+    The metadata are None for what cannot be read as a file: pipes, sockets, devices, links to them or to nothing, and
+    each directory that may hold matches and cannot be listed. `files.metadata` raises the reason.
     """
-    literal = files.literal_prefix(pattern)
-    if literal == pattern:
-        paths = iter([pattern] if os.path.lexists(pattern) else [])
-    else:
-        paths = _below(posixpath.dirname(literal), pattern)
-    for path in paths:
+    if _is_name(choice.pattern):
+        return _described(choice.pattern) if os.path.lexists(choice.pattern) else iter(())
+    return _Walk(choice).files()
+
+
+def is_there(pattern: str) -> bool:
+    """Returns whether there is a file or directory to begin at; raises OSError if a directory cannot be listed."""
+    if _is_name(pattern):
+        return os.path.lexists(pattern)
+    try:
+        local.check_listable(root(pattern))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def root(pattern: str) -> str:
+    """Returns the directory at which the listing of a pattern begins."""
+    return posixpath.dirname(globs.literal_prefix(pattern))
+
+
+def _is_name(pattern: str) -> bool:
+    return globs.literal_prefix(pattern) == pattern
+
+
+def _described(path: str) -> Iterator[tuple[str, FileMetadata | None]]:
+    try:
+        yield path, files.metadata(path)
+    except FileNotFoundError:
+        if os.path.islink(path):  # noqa: PTH114 - a path is text, which need not be UTF-8
+            yield path, None  # else it was deleted meanwhile
+    except OSError:
+        yield path, None
+
+
+class _Walk:
+    """The files in and below the directories that may hold matches: those with links in their paths come last."""
+
+    def __init__(self, choice: Choice):
+        self._choice = choice
+        self._holds = globs.may_hold(choice.pattern)
+        self._root = root(choice.pattern)
+        self._listed: set[tuple[int, int]] = set()
+        self._directories: list[str] = []
+        self._links: list[str] = []
+
+    def files(self) -> Iterator[tuple[str, FileMetadata | None]]:
+        yield from self._tree(self._root, is_link=False)
+        while self._links:
+            yield from self._tree(heapq.heappop(self._links), is_link=True)
+
+    def _tree(self, top: str, is_link: bool) -> Iterator[tuple[str, FileMetadata | None]]:
+        """Yields the files below a directory, without those behind links. Behind a link there may be a known one."""
+        waiting = [top]
+        while waiting:
+            directory = waiting.pop()
+            try:
+                status = os.stat(posixpath.join(directory, "."))  # noqa: PTH116 - the dot asks whether it may be entered
+                identity = status.st_dev, status.st_ino
+                if is_link and identity in self._listed:
+                    continue
+                self._listed.add(identity)
+                with os.scandir(directory) as entries:
+                    for entry in entries:
+                        yield from self._entry(entry, posixpath.join(directory, entry.name))
+            except OSError as error:
+                # What was deleted meanwhile is no loss, unless it is where the listing begins.
+                is_gone = isinstance(error, FileNotFoundError) and not os.path.lexists(directory)
+                if not is_gone or directory == self._root:
+                    yield directory, None
+            waiting += sorted(self._directories, reverse=True)
+            self._directories.clear()
+
+    def _entry(self, entry: os.DirEntry[str], path: str) -> Iterator[tuple[str, FileMetadata | None]]:
+        is_link, is_directory, is_broken = entry.is_symlink(), False, False
         try:
-            yield path, files.metadata(path)
-        except FileNotFoundError:
-            if os.path.islink(path):  # noqa: PTH114 - a path is text, which need not be UTF-8
-                yield path, None  # else it was deleted meanwhile
+            is_directory = entry.is_dir()
+            is_broken = is_link and not is_directory and not entry.stat()
         except OSError:
-            yield path, None
-
-
-def _below(root: str, pattern: str) -> Iterator[str]:
-    matches = files.matcher(pattern)
-    unlisted: list[OSError] = []
-    for directory, subdirectories, names in os.walk(root, onerror=unlisted.append):
-        for name in names:
-            path = posixpath.join(directory, name)
-            if matches(path):
-                yield path
-        for name in subdirectories:
-            path = posixpath.join(directory, name)
-            if matches(path) and os.path.islink(path):  # noqa: PTH114 - as above; os.walk does not follow links
-                yield path
-    for error in unlisted:
-        is_above_a_match = "**" in pattern or str(error.filename).count("/") < pattern.count("/")
-        if is_above_a_match and not isinstance(error, FileNotFoundError):
-            yield str(error.filename)
+            is_broken = True
+        if is_directory:
+            if self._holds(path) and not self._choice.hides(path):
+                if is_link:
+                    heapq.heappush(self._links, path)
+                else:
+                    self._directories.append(path)
+        elif is_broken and self._holds(path) and not left_out.is_file_name(path):
+            if not self._choice.hides(path):
+                yield path, None  # what leads nowhere now may have led to a directory
+        elif self._choice.takes(path):
+            yield from _described(path)

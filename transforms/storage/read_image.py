@@ -1,7 +1,10 @@
 """Reading one image: an `ImageRef` → an `EncodedImage`. No Beam, except for filesystems that only Beam knows."""
 
 import dataclasses
+import gzip
+import io
 import tarfile
+import zlib
 
 from transforms import keys
 from transforms.records import EncodedImage, Failure, ImageRef
@@ -14,21 +17,48 @@ STAGE = "read"
 MAX_ENCODED_BYTES = 256 * 2**20
 
 
+_GZIP = b"\x1f\x8b\x08"
+# What gzip has packed may unpack to this many bytes, or to so many times its size: images hardly shrink, and whoever
+# reads several at once makes room for their sizes.
+_FREE_BYTES = 16 * 2**20
+_MAX_RATIO = 100
+
+
 class TooManyBytes(ValueError):
     """An object larger than MAX_ENCODED_BYTES."""
+
+
+class BrokenGzip(ValueError):
+    """A packed image that cannot be unpacked."""
 
 
 def read(ref: ImageRef, billing_project: str | None = None) -> EncodedImage:
     """Reads one file. If the ref has no version, the filesystem is asked for it first.
 
+    A file that gzip has packed is unpacked: `gsutil cp -Z` stores images so, with `Content-Encoding: gzip`. Version,
+    size and checksum are those of the stored bytes.
+
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.
-      ValueError: if it is too large.
+      ValueError: if it is too large, packed or unpacked, or cannot be unpacked.
     """
     ref = versioned.described(ref, billing_project)
     check_size(ref.size)
-    encoded, crc32c = versioned.read(ref, billing_project, MAX_ENCODED_BYTES)
-    return EncodedImage(dataclasses.replace(ref, size=len(encoded), crc32c=crc32c), encoded)
+    stored, crc32c = versioned.read(ref, billing_project, MAX_ENCODED_BYTES)
+    encoded = _unpacked(stored) if stored.startswith(_GZIP) else stored
+    return EncodedImage(dataclasses.replace(ref, size=len(stored), crc32c=crc32c), encoded)
+
+
+def _unpacked(stored: bytes) -> bytes:
+    limit = min(MAX_ENCODED_BYTES, max(_FREE_BYTES, _MAX_RATIO * len(stored)))
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(stored)) as file:
+            encoded = file.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BrokenGzip(f"an image packed by gzip that cannot be unpacked: {error}") from error
+    if len(encoded) > limit:
+        raise TooManyBytes(f"{len(stored)} bytes packed by gzip: expected an image of at most {limit} bytes in them")
+    return encoded
 
 
 def read_or_failure(ref: ImageRef, billing_project: str | None = None) -> EncodedImage | Failure:

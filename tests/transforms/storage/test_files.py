@@ -67,21 +67,6 @@ def test_a_filesystem_of_beam_with_its_client_may_be_tried(monkeypatch):
         files.check_location(path)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "path", "expected"),
-    [
-        ("/in/*", "/in/a.jpg", True),
-        ("/in/*", "/in/out/part", False),
-        ("/in/**", "/in/out/part", True),
-        ("/in/a.jpg", "/in/a.jpg", True),
-        ("gs://b/**.jpg", "gs://b/x/y.jpg", True),
-        ("gs://b/a[1].jpg", "gs://b/a[1].jpg", True),
-    ],
-)
-def test_takes_in(pattern, path, expected):
-    assert files.takes_in(pattern, path) is expected
-
-
 def test_removing_what_is_not_there_is_fine(tmp_path):
     files.remove(str(tmp_path / "nothing"))
     files.remove_file(str(tmp_path / "nothing"))
@@ -193,17 +178,6 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monke
     error = within(5, lambda: files.read(str(path)))
     assert isinstance(error, local.NotARegularFile)
     assert "a named pipe" in str(error)
-
-
-def test_brackets_in_a_name_that_exists_are_part_of_it(tmp_path):
-    assert files.literal_prefix(f"{tmp_path}/[a]/b[1].jpg") == f"{tmp_path}/"
-    (tmp_path / "[a]").mkdir()
-    assert files.literal_prefix(f"{tmp_path}/[a]/b[1].jpg") == f"{tmp_path}/[a]/"
-    assert files.takes_in(f"{tmp_path}/[a]/**", f"{tmp_path}/[a]/out/part") is True
-    assert files.takes_in(f"{tmp_path}/[a]/**", f"{tmp_path}/a/out/part") is False
-    (tmp_path / "[a]" / "b[1].jpg").touch()
-    assert files.literal_prefix(f"{tmp_path}/[a]/b[1].jpg") == f"{tmp_path}/[a]/b[1].jpg"
-    assert files.takes_in("gs://b/[a]/*", "gs://b/a/1") is True
 
 
 def test_hidden_files(tmp_path):

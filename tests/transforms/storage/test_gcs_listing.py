@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from transforms.storage import files, gcs, gcs_listing, versioned
+from transforms.storage import gcs, gcs_listing, globs, versioned
+from transforms.storage.choice import Choice
 
 
 def upload(names, content=b"x"):
@@ -15,7 +16,12 @@ def upload(names, content=b"x"):
 
 
 def listed(ranges, billing_project=None):
-    return [found for one in ranges for found in gcs_listing.match_range(one, billing_project)]
+    choices = {one.pattern: Choice([one.pattern]) for one in ranges}
+    return [found for one in ranges for found in gcs_listing.match_range(one, choices[one.pattern], billing_project)]
+
+
+def matches(pattern, **flags):
+    return [path for path, _ in gcs_listing.match(Choice([pattern], **flags), None)]
 
 
 def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
@@ -53,27 +59,74 @@ def test_a_server_that_knows_no_ranges_gives_each_object_once(server):
     assert [path for path, _ in listed(ranges)] == [f"gs://photos/{name}" for name in "abcd"]
 
 
-NAMES = ["a.jpg", "in/a.jpg", "in/b.png", "in/deep/c.jpg", "in/[1].jpg", "in/é.jpg", "inner.jpg"]
+NAMES = [
+    "a.jpg",
+    "ds",
+    "ds/a.jpg",
+    "ds/in/b.jpg",
+    "ds0.jpg",
+    "ds2/a.jpg",
+    "back\\slash.jpg",
+    "in/a.jpg",
+    "in/b.png",
+    "in/deep/c.jpg",
+    "in/[1].jpg",
+    "in/é.jpg",
+    "inner.jpg",
+]
 
 
 @pytest.mark.parametrize(
     "pattern",
-    ["**", "*", "in/*.jpg", "in/**", "in/", "in/?.jpg", "in/[ab].*", "in/a.jpg", "in/none", "in*", "**/c.jpg"],
+    [
+        *("**", "*", "in/*.jpg", "in/**", "in/", "in/?.jpg", "in/[ab].*", "in/a.jpg", "in/none", "in*", "**/c.jpg"),
+        *("**/*.jpg", "in/**/*.jpg", "ds", "ds/", "in", ""),
+    ],
 )
-def test_patterns_match_as_beam_matches_them(server, pattern):
+def test_patterns_match_as_on_this_machine(paging, pattern):
     upload(NAMES)
     pattern = f"gs://photos/{pattern}"
-    expected = {f"gs://photos/{name}" for name in NAMES if files.takes_in(pattern, f"gs://photos/{name}")}
-    if pattern.endswith("/"):
-        expected = {f"gs://photos/{name}" for name in NAMES if files.takes_in(f"{pattern}*", f"gs://photos/{name}")}
-    assert {path for path, _ in gcs_listing.match(pattern, None)} == expected
+    expected = {f"gs://photos/{name}" for name in NAMES if globs.takes_in(pattern, f"gs://photos/{name}")}
+    assert sorted(matches(pattern)) == sorted(expected)
+    assert sorted(path for path, _ in listed(gcs_listing.ranges(pattern, None))) == sorted(expected)
+    assert matches(pattern) or pattern.endswith("none")
+
+
+def test_the_name_of_a_directory(paging, monkeypatch):
+    """It is asked for by requests that pass over the names beside it, and divided as any other."""
+    beside = [f"ds-{number:03}.jpg" for number in range(60)]
+    upload(["ds", *(f"ds/{number:03}.jpg" for number in range(60)), *beside, "ds0", "ds0/x.jpg"])
+    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 10)
+    paging.requests.clear()
+    ranges = gcs_listing.ranges("gs://photos/ds", None)
+    found = [path for path, _ in listed(ranges)]
+    assert sorted(found) == ["gs://photos/ds", *(f"gs://photos/ds/{number:03}.jpg" for number in range(60))]
+    assert len(ranges) > 10
+    assert len(paging.requests) < 150
+    upload(["only/a.jpg", "only/b.txt"])
+    assert matches("gs://photos/only") == matches("gs://photos/only/") == ["gs://photos/only/a.jpg"]
+
+
+def test_what_is_left_out_is_counted_without_a_request(paging):
+    upload(["p/a.jpg", "p/._a.jpg", "p/a.txt", "p/@eaDir/a.jpg", "p/B.JPG", "p/c/d.png"])
+    upload(["p/c/"], b"")
+    paging.requests.clear()
+    choice = Choice(["gs://photos/p/**.jpg"])
+    assert [path for path, _ in gcs_listing.match(choice, None)] == ["gs://photos/p/a.jpg"]
+    beside = {("beside", ".JPG"): 1, ("beside", ".png"): 1}
+    assert choice.left_out == {("hidden", "._*"): 1, ("hidden", "@eaDir/"): 1} | beside
+    assert len(paging.requests) == 1
+    choice = Choice(["gs://photos/p"])
+    assert len(list(gcs_listing.match(choice, None))) == 3
+    assert choice.left_out == {("hidden", "._*"): 1, ("hidden", "@eaDir/"): 1, ("other", ".txt"): 1}
+    assert len(matches("gs://photos/p", include_hidden=True)) == 5
 
 
 def test_what_consoles_make_for_directories_is_no_image(paging):
     upload(["in/", "in/deep/"], b"")
     upload(["in/a.jpg"], b"")
     upload(["in/full.jpg/"])
-    assert [path for path, _ in gcs_listing.match("gs://photos/**", None)] == [
+    assert matches("gs://photos/**") == [
         "gs://photos/in/a.jpg",
         "gs://photos/in/full.jpg/",
     ]
@@ -88,7 +141,7 @@ def test_a_name_with_brackets_is_a_name_where_it_exists(server):
     upload(["a[1].jpg", "a1.jpg", "b1.jpg"])
     assert [path for path, _ in listed(gcs_listing.ranges("gs://photos/a[1].jpg", None))] == ["gs://photos/a[1].jpg"]
     assert [path for path, _ in listed(gcs_listing.ranges("gs://photos/b[1].jpg", None))] == ["gs://photos/b1.jpg"]
-    assert [path for path, _ in gcs_listing.match("gs://photos/a[1].jpg", None)] == ["gs://photos/a[1].jpg"]
+    assert matches("gs://photos/a[1].jpg") == ["gs://photos/a[1].jpg"]
 
 
 def test_a_directory_with_brackets_is_refused_with_the_pattern_that_means_it(server):
@@ -102,8 +155,8 @@ def test_a_directory_with_brackets_is_refused_with_the_pattern_that_means_it(ser
     assert repr(meant) in str(raised.value)
     server.requests.clear()
     gcs_listing.check_brackets(meant, None)
-    assert [path for path, _ in gcs_listing.match(meant, None)] == ["gs://photos/dir[1]/b[2]/a.jpg"]
-    assert files.takes_in(meant, "gs://photos/dir[1]/b[2]/a.jpg")
+    assert matches(meant) == ["gs://photos/dir[1]/b[2]/a.jpg"]
+    assert globs.takes_in(meant, "gs://photos/dir[1]/b[2]/a.jpg")
     assert all(query["prefix"] == ["dir[1]/b[2]/"] for query in server.queries())
     for pattern in ("gs://photos/e[1]/*", "gs://photos/**/dir[1]/*", "gs://photos/e1/d.jpg", "gs://photos/e[12].jpg"):
         gcs_listing.check_brackets(pattern, None)

@@ -5,12 +5,25 @@ import socket
 
 import pytest
 
-from transforms.storage import files, local_listing
+from tests.unprivileged import open_directory, unprivileged
+from transforms.storage import files, local, local_listing
+from transforms.storage.choice import Choice
 
 
-def listed(pattern):
-    """Returns what a pattern matches: size by path, None for what is no file."""
-    return {path: metadata and metadata.size_in_bytes for path, metadata in local_listing.match(str(pattern))}
+def choice(pattern, **flags):
+    return Choice([str(pattern)], **flags)
+
+
+def listed(pattern, **flags):
+    """Returns what a pattern matches: size by path, None for what is no file. Each path comes once."""
+    found = list(local_listing.match(choice(pattern, **flags)))
+    assert len({path for path, _ in found}) == len(found)
+    return {path: metadata and metadata.size_in_bytes for path, metadata in found}
+
+
+def names(directory, pattern, **flags):
+    """Returns the names below a directory that a pattern matches there."""
+    return sorted(os.path.relpath(path, directory) for path in listed(directory / pattern, **flags))
 
 
 def fill(directory, *names):
@@ -21,7 +34,7 @@ def fill(directory, *names):
 
 
 def test_files_as_beam_lists_them(tmp_path):
-    fill(tmp_path, "a.jpg", "b.png", "sub/c.jpg", "sub/deep/d.jpg", "name [1].jpg", "new\nline.jpg", "back\\slash.jpg")
+    fill(tmp_path, "a.jpg", "b.png", "sub/c.jpg", "sub/deep/d.jpg", "name [1].jpg", "new\nline.jpg", "q")
     for pattern in (
         "*.jpg",
         "**",
@@ -33,12 +46,39 @@ def test_files_as_beam_lists_them(tmp_path):
         "[ab].*",
         "no*",
         "gone.jpg",
-        "gone/*",
     ):
         by_beam = {file.path: file.size_in_bytes for file in files.match(f"{tmp_path}/{pattern}")}
         assert listed(f"{tmp_path}/{pattern}") == by_beam, pattern
-        versions = {files.version(metadata) for _, metadata in local_listing.match(f"{tmp_path}/{pattern}") if metadata}
+        matches = local_listing.match(choice(f"{tmp_path}/{pattern}"))
+        versions = {files.version(metadata) for _, metadata in matches if metadata}
         assert versions == {files.version(file) for file in files.match(f"{tmp_path}/{pattern}")}
+
+
+def test_more_than_beam_lists(tmp_path):
+    fill(tmp_path, "a.jpg", "sub/c.jpg", "sub/deep/d.jpg", "back\\slash.jpg")
+    assert names(tmp_path, "**/*.jpg") == ["a.jpg", "back\\slash.jpg", "sub/c.jpg", "sub/deep/d.jpg"]
+    assert names(tmp_path, "sub/**/d*") == ["sub/deep/d.jpg"]
+    assert names(tmp_path, "*.jpg") == ["a.jpg", "back\\slash.jpg"]
+
+
+def test_names_that_look_like_something_else(tmp_path):
+    odd = [
+        "trailing .jpg",
+        "tab\t.jpg",
+        "a%20b.jpg",
+        "e\u0301.jpg",
+        "\u00e9.jpg",
+        "{a,b}.jpg",
+        "#1.jpg",
+        "a.jpg ",
+        "-x.jpg",
+    ]
+    fill(tmp_path, *odd, "album.jpg/inside.png")
+    (tmp_path / "empty").mkdir()
+    assert names(tmp_path, "**") == sorted([*odd, "album.jpg/inside.png"])
+    assert names(tmp_path, "*") == sorted(odd)
+    assert names(tmp_path, "*.jpg") == sorted(odd[:7] + odd[8:])
+    assert names(tmp_path, "{a,b}.jpg") == ["{a,b}.jpg"]
 
 
 def test_what_is_no_file_is_listed_too(tmp_path):
@@ -48,7 +88,6 @@ def test_what_is_no_file_is_listed_too(tmp_path):
         "zero.jpg": "/dev/zero",
         "loop.jpg": "loop.jpg",
         "dangling.jpg": "nothing",
-        "folder.jpg": "album",
         "link.jpg": "good.jpg",
     }.items():
         (tmp_path / name).symlink_to(target)
@@ -64,7 +103,6 @@ def test_what_is_no_file_is_listed_too(tmp_path):
                 "zero.jpg": None,
                 "loop.jpg": None,
                 "dangling.jpg": None,
-                "folder.jpg": None,
                 "socket.jpg": None,
             }.items()
         }
@@ -79,14 +117,138 @@ def test_a_name_with_brackets_is_a_name_where_it_exists(tmp_path):
     assert list(listed(tmp_path / "a[1].jpg")) == [f"{tmp_path}/a1.jpg"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root lists any directory")
-def test_a_directory_that_may_not_be_listed_is_listed_itself(tmp_path):
-    fill(tmp_path, "good.jpg", "closed/inside.jpg")
-    (tmp_path / "closed").chmod(0)
-    try:
-        assert listed(tmp_path / "**") == {f"{tmp_path}/good.jpg": 8, f"{tmp_path}/closed": None}
-        assert listed(tmp_path / "*.jpg") == {f"{tmp_path}/good.jpg": 8}
-        with pytest.raises(PermissionError, match="a directory that may not be listed"):
-            files.metadata(str(tmp_path / "closed"))
-    finally:
-        (tmp_path / "closed").chmod(0o700)
+def test_links_to_directories_are_followed(tmp_path):
+    fill(tmp_path, "elsewhere/a.jpg", "elsewhere/deep/b.jpg", "sets/real/c.jpg")
+    (tmp_path / "sets" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path, "sets/*/*.jpg") == ["sets/linked/a.jpg", "sets/real/c.jpg"]
+    assert names(tmp_path, "sets/**") == ["sets/linked/a.jpg", "sets/linked/deep/b.jpg", "sets/real/c.jpg"]
+    assert names(tmp_path, "sets/*.jpg") == []
+    (tmp_path / "all").symlink_to("sets")
+    assert names(tmp_path, "all/**.jpg") == ["all/linked/a.jpg", "all/linked/deep/b.jpg", "all/real/c.jpg"]
+
+
+def test_each_directory_is_listed_once(tmp_path):
+    """Under its path without links if there is one, else under the first link to it; loops end."""
+    fill(tmp_path, "p/real/a.jpg", "p/z/b.jpg", "other/c.jpg", "other/in/d.jpg")
+    for name, target in {
+        "p/0": "real",
+        "p/z/up": "../..",
+        "p/z/self": ".",
+        "p/m": "../other",
+        "p/k": "../other",
+        "other/back": "../p",
+        "other/in/up": "..",
+    }.items():
+        (tmp_path / name).symlink_to(target)
+    assert names(tmp_path, "p/**") == ["p/k/c.jpg", "p/k/in/d.jpg", "p/real/a.jpg", "p/z/b.jpg"]
+    assert names(tmp_path, "p/**/*.jpg") == names(tmp_path, "p/**")
+    assert names(tmp_path, "p/*/*.jpg") == ["p/k/c.jpg", "p/real/a.jpg", "p/z/b.jpg"]
+    # A link to what the pattern does not reach without the link.
+    (tmp_path / "p" / "deep").symlink_to("k/in")
+    assert "p/deep/d.jpg" in names(tmp_path, "p/*/*.jpg")
+
+
+def test_a_link_that_leads_nowhere_may_have_led_to_a_directory(tmp_path):
+    fill(tmp_path, "p/a.jpg", "p/sub/b.jpg")
+    for name in ("p/album", "p/2024.05", "p/set.v2", "p/sub/more", "p/photo.jpg", "p/notes.txt", "p/.cache"):
+        (tmp_path / name).symlink_to("/mnt/gone")
+    (tmp_path / "p" / "loop").symlink_to("loop")
+    places = ["p/2024.05", "p/album", "p/loop", "p/set.v2"]
+    assert names(tmp_path, "p/**.png") == [*places, "p/sub/more"]
+    found = listed(tmp_path / "p/*/*.jpg")
+    assert sorted(os.path.relpath(path, tmp_path) for path, size in found.items() if size is None) == places
+    assert names(tmp_path, "p/*.jpg") == ["p/a.jpg", "p/photo.jpg"]
+    assert names(tmp_path, "p/**") == sorted(["p/a.jpg", "p/photo.jpg", "p/sub/b.jpg", "p/sub/more", *places])
+
+
+def test_directories_that_may_not_be_listed_or_entered_are_listed_themselves():
+    with open_directory() as place:
+        fill(
+            place,
+            "good.jpg",
+            "closed/inside.jpg",
+            "half/inside.jpg",
+            "half/sub/deep.jpg",
+            "lost+found/x",
+            ".trash/y.jpg",
+        )
+        fill(place, "photos1/a.jpg")
+        (place / "link").symlink_to("closed")
+        for name, mode in {"closed": 0, "half": 0o444, "lost+found": 0, ".trash": 0}.items():
+            (place / name).chmod(mode)
+        closed = {f"{place}/{name}": None for name in ("closed", "half", "lost+found", "link")}
+        for pattern in ("**", "**.jpg", "**/*.jpg"):
+            with unprivileged():
+                found = listed(place / pattern)
+            assert found == {f"{place}/good.jpg": 8, f"{place}/photos1/a.jpg": 13} | closed, pattern
+        with unprivileged():
+            assert listed(place / "*.jpg") == {f"{place}/good.jpg": 8}
+            assert listed(place / "photos*/**") == {f"{place}/photos1/a.jpg": 13}
+            assert listed(place / "*/*.jpg") == {f"{place}/photos1/a.jpg": 13} | closed
+            for name in ("closed", "half", "link"):
+                with pytest.raises(PermissionError, match="a directory that may not be listed: .*Permission denied"):
+                    files.metadata(str(place / name))
+            for name in ("closed", "half"):
+                with pytest.raises(PermissionError):
+                    local_listing.is_there(f"{place}/{name}/**")
+
+
+def test_whether_there_is_anything_to_begin_at(tmp_path):
+    fill(tmp_path, "p/a.jpg")
+    for there in ("p/**", "p/a.jpg", "p/none*"):
+        assert local_listing.is_there(f"{tmp_path}/{there}")
+    for gone in ("gone/**", "gone.jpg", "p/a.jpg/*"):
+        assert not local_listing.is_there(f"{tmp_path}/{gone}")
+    assert local_listing.root(f"{tmp_path}/p/x*/y") == f"{tmp_path}/p"
+
+
+def test_where_the_listing_begins_is_missed_if_it_is_gone(tmp_path):
+    """A mount that vanishes after the launch is no deletion of all that it held."""
+    assert listed(tmp_path / "gone" / "**") == {f"{tmp_path}/gone": None}
+
+
+def test_what_vanishes_while_it_is_listed_is_no_loss(tmp_path, monkeypatch):
+    fill(tmp_path, "p/a.jpg", "p/b.jpg", "p/sub/c.jpg")
+    status = local.status
+
+    def vanish(path):
+        if path.endswith("a.jpg"):
+            for name in ("p/a.jpg", "p/sub/c.jpg"):
+                (tmp_path / name).unlink()
+            (tmp_path / "p" / "sub").rmdir()
+        return status(path)
+
+    monkeypatch.setattr(local, "status", vanish)
+    assert names(tmp_path, "p/**") == ["p/b.jpg"]
+
+
+def test_hidden_and_other_files_are_counted(tmp_path):
+    fill(tmp_path, "a.jpg", "._a.jpg", ".DS_Store", "a.txt", "b.TXT", "@eaDir/a.jpg/t.jpg", ".git/x", "deep/.b.jpg")
+    chosen = choice(tmp_path / "**")
+    assert [path for path, _ in local_listing.match(chosen)] == [f"{tmp_path}/a.jpg"]
+    assert chosen.left_out == {
+        ("hidden", "._*"): 1,
+        ("hidden", ".DS_Store"): 1,
+        ("hidden", ".*"): 1,
+        ("hidden", ".*/"): 1,  # directories count once
+        ("hidden", "@eaDir/"): 1,
+        ("other", ".txt"): 1,
+        ("other", ".TXT"): 1,
+    }
+    assert names(tmp_path, "**", include_hidden=True) == sorted(
+        ["a.jpg", "._a.jpg", ".DS_Store", "@eaDir/a.jpg/t.jpg", ".git/x", "deep/.b.jpg"]
+    )
+    assert names(tmp_path, "**/.git/*") == [".git/x"]
+    assert names(tmp_path, "**.txt") == ["a.txt"]
+
+
+def test_a_file_is_looked_at_once(tmp_path, monkeypatch):
+    """A listing of millions has no time for more."""
+    fill(tmp_path, *(f"p/{number}.jpg" for number in range(20)), *(f"p/{number}.txt" for number in range(20)))
+    asked = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, *args, **kwargs: asked.append(path) or stat(path, *args, **kwargs))
+    assert len(listed(tmp_path / "p" / "**")) == 20
+    assert sorted(map(str, asked)) == sorted(
+        [f"{tmp_path}/p/.", *(f"{tmp_path}/p/{number}.jpg" for number in range(20))]
+    )

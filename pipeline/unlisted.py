@@ -1,0 +1,47 @@
+"""What a listing has left out, in words: the files by kind, and the flag that takes them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline import shell_words
+from transforms.storage import globs
+from transforms.storage.left_out import BESIDE, HIDDEN, OTHER, beside, names_extension
+
+# Kinds of names in a line; the report has more.
+_NAMED = 5
+
+
+def lines(left_out: Mapping[str, Mapping[str, int]], inputs: Sequence[str]) -> Iterator[str]:
+    """Yields a line for each reason for which files were left out.
+
+    Args:
+      left_out: HIDDEN, OTHER or BESIDE → kind of name → files, as a report has it.
+      inputs: the patterns of the run.
+    """
+    if hidden := left_out.get(HIDDEN):
+        yield f"{_files(hidden, 'hidden file')} ({_kinds(hidden)}); --include_hidden takes hidden files too"
+    if other := left_out.get(OTHER):
+        most = max(other, key=lambda name: other[name])
+        pattern = next((pattern for pattern in inputs if not names_extension(pattern)), inputs[0])
+        taking = shell_words.join([f"{_below(pattern)}{most}"])
+        yield f"{_files(other, 'other file')} ({_kinds(other)}), no images by name; --input {taking} takes {most}"
+    if images := left_out.get(BESIDE):
+        taking = next((all_of for pattern in inputs if (all_of := beside(pattern))), inputs[0])
+        said = "looks like an image" if sum(images.values()) == 1 else "look like images"
+        whole = shell_words.join([taking.removesuffix("/**")])
+        yield f"{_files(images, 'file')} beside the matches {said}: {_kinds(images)}; --input {whole} takes all"
+
+
+def _below(pattern: str) -> str:
+    return f"{pattern.rstrip('/')}/**" if globs.is_object_or_directory(pattern) else pattern
+
+
+def _files(kinds: Mapping[str, int], what: str) -> str:
+    files = sum(kinds.values())
+    return f"{files} {what}{'' if files == 1 else 's'}"
+
+
+def _kinds(kinds: Mapping[str, int]) -> str:
+    ranked = sorted(kinds.items(), key=lambda kind: -kind[1])
+    named = [f"{name} {files}" for name, files in ranked[:_NAMED]]
+    rest = sum(files for _, files in ranked[_NAMED:])
+    return ", ".join([*named, f"{rest} of other kinds"] if rest else named)

@@ -1,0 +1,98 @@
+"""transforms.storage.left_out: which names a listing leaves out, and which pattern takes them all the same."""
+
+import pytest
+
+from transforms.storage import left_out
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (".DS_Store", ("hidden", ".DS_Store")),
+        ("sub/._a.jpg", ("hidden", "._*")),
+        (".trashed-1699999999-a.jpg", ("hidden", ".trashed-*")),
+        (".a.jpg", ("hidden", ".*")),
+        (".thumbs/1/a.jpg", ("hidden", ".*/")),
+        ("@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", ("hidden", "@eaDir/")),
+        ("__MACOSX/a.jpg", ("hidden", "__MACOSX/")),
+        ("THUMBS.DB", ("hidden", "THUMBS.DB")),
+        ("desktop.ini", ("hidden", "desktop.ini")),
+        ("$RECYCLE.BIN/a.jpg", ("hidden", "$RECYCLE.BIN/")),
+        ("a.txt", ("other", ".txt")),
+        ("a.jpg.json", ("other", ".json")),
+        ("a.jpg.supplemental-metadata", ("other", ".supplemental-metadata")),
+        ("a.JPEG.part", ("other", ".part")),
+        ("part-00000-of-00001.tfrecord", ("other", ".tfrecord")),
+        *((f"a.{kind}", None) for kind in ("jpg", "JPG", "jfif", "jpe", "jp2", "HEIC", "dng", "svg", "jpg2")),
+        *((f"a.{kind}", None) for kind in ("jpg_large", "jpg ", "jpg!d", "jpeg~", "20240101", "original")),
+        *((name, None) for name in ("README", "a/b", "@user/a.jpg", "x..jpg", "photo.", "é.jpg")),
+    ],
+)
+def test_names_below_a_directory(name, expected):
+    for root in ("/photos/", "/.photos/@eaDir/", "gs://b/photos/", "gs://b/.cache/"):
+        assert left_out.rule(f"{root}**")(f"{root}{name}") == expected
+        assert left_out.is_left_out(f"{root}**", f"{root}{name}") is bool(expected)
+    assert left_out.rule("gs://b/photos")(f"gs://b/photos/{name}") == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("/p/**.txt", "/p/a/b.txt"),
+        ("/p/**/*_mask.x?", "/p/a_mask.xy"),
+        ("/p/*.*t", "/p/a.txt"),
+        ("/p/.thumbs/**", "/p/.thumbs/a.jpg"),
+        ("/p/**/.thumbs/*.jpg", "/p/a/.thumbs/b.jpg"),
+        ("/p/.*/**", "/p/.thumbs/b.jpg"),
+        ("/p/**/.*", "/p/a/._b.jpg"),
+        ("/p/**/@eaDir/**", "/p/a/@eaDir/b.jpg"),
+        ("/p/**Thumbs.db", "/p/a/Thumbs.db"),
+        ("/p/**.DS_Store", "/p/a/.DS_Store"),
+        ("/p/.a.jpg", "/p/.a.jpg"),
+        ("/p/a.txt", "/p/a.txt"),
+        ("gs://b/a.txt", "gs://b/a.txt"),
+        ("gs://b/.a.jpg", "gs://b/.a.jpg"),
+        ("gs://b/**/.a*", "gs://b/.a.jpg"),
+        ("gs://b/x/../*", "gs://b/x/../a.jpg"),
+        ("gs://b/**", "gs://b/x/../a.jpg"),
+    ],
+)
+def test_a_pattern_takes_what_it_names(pattern, path):
+    assert left_out.rule(pattern)(path) is None
+
+
+def test_a_pattern_that_names_one_hidden_thing_takes_no_other():
+    assert left_out.rule("/p/**/.thumbs/*.jpg")("/p/.thumbs/._a.jpg") == ("hidden", "._*")
+    assert left_out.rule("/p/**/.thumbs/*.jpg")("/p/.cache/.thumbs/a.jpg") == ("hidden", ".*/")
+    assert left_out.rule("/p/**/.*")("/p/.notes.txt") == ("other", ".txt")
+    assert left_out.rule("/p/**.jpg")("/p/._a.jpg") == ("hidden", "._*")  # as in a shell, * begins with no dot
+
+
+def test_hidden_files_that_are_wanted():
+    assert left_out.rule("/p/**", include_hidden=True)("/p/@eaDir/._a.jpg") is None
+    assert left_out.rule("/p/**", include_hidden=True)("/p/.git/a.txt") == ("other", ".txt")
+
+
+def test_lists_and_shards_have_any_extension():
+    assert left_out.rule("/p/**", only_images=False)("/p/a.csv") is None
+    assert left_out.rule("/p/**", only_images=False)("/p/._a.csv") == ("hidden", "._*")
+
+
+def test_which_patterns_name_an_extension():
+    for pattern in ("/p/*.jpg", "/p/**.jp*", "/p/a.[jJ]pg", "/p/x/*.?"):
+        assert left_out.names_extension(pattern)
+    for pattern in ("/p/*", "/p/**", "/p.d/*", "/p/*.*", "/p/IMG_*", "/p/a"):
+        assert not left_out.names_extension(pattern)
+
+
+def test_hidden_members_of_shards():
+    assert left_out.hidden_kind("a/._b.jpg") == "._*" and left_out.hidden_kind("__MACOSX/b.jpg") == "__MACOSX/"
+    assert left_out.hidden_kind("./a/b.jpg") is None and left_out.hidden_kind("../b.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("/p/**.jpg", "/p/**"), ("/p/*/a*.png", "/p/*/a*"), ("/p/a?.png", "/p/a?.*"), ("/p/*", None), ("/p/a.jpg", None)],
+)
+def test_what_lies_beside(pattern, expected):
+    assert left_out.beside(pattern) == expected

@@ -1,0 +1,184 @@
+"""transforms.uri_lists: what lists of any shape name, and what is no list."""
+
+import csv
+import gzip
+import io
+import json
+import tracemalloc
+
+import pytest
+
+from transforms.uri_lists import LocalPathInRemoteList, NoUriColumn, keys_in, lines_of, uris_in
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["uri,label\n", "gs://b/1,cat\n"], ["gs://b/1"]),
+        (["label, URI \n", "cat, gs://b/1\n"], ["gs://b/1"]),
+        (["gs://b/1,cat\n", "gs://b/2,dog\n"], ["gs://b/1", "gs://b/2"]),
+        (["x.jpg\n", "/y.jpg\n"], ["gs://lists/x.jpg", "/y.jpg"]),
+        (["label,uri\n", "cat\n"], [""]),
+    ],
+    ids=["header", "header with space and case", "no header", "relative", "short row"],
+)
+def test_csv(lines, expected):
+    assert list(uris_in(lines, "gs://lists/all.csv")) == expected
+
+
+def test_a_line_of_text_is_one_uri_whatever_it_holds():
+    assert list(uris_in(["gs://b/a, b.jpg\r\n", ' gs://b/"q".jpg \n'], "l.txt")) == [
+        "gs://b/a, b.jpg",
+        'gs://b/"q".jpg',
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["l.csv", "l.txt"])
+def test_lists_as_spreadsheets_write_them(encoding, name):
+    rows = "uri,label\r\na.jpg,1\r\nb ü.jpg,2\r\n" if name.endswith("csv") else "a.jpg\r\nb ü.jpg\r\n"
+    lines = lines_of(io.BytesIO(rows.encode(encoding)))
+    assert list(uris_in(lines, f"/lists/{name}")) == ["/lists/a.jpg", "/lists/b ü.jpg"]
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.txt"])
+def test_a_list_without_line_ends_is_given_up(tmp_path, name):
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.write(b"a.jpg\n")
+        file.truncate(2**30)  # the rest are zeros, which take no room
+    uris = []
+    with path.open("rb") as file:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match="a row of more than 1048576 characters"):
+                uris.extend(uris_in(lines_of(file), name))
+            assert tracemalloc.get_traced_memory()[1] < 2**24
+        finally:
+            tracemalloc.stop()
+    assert uris == ["a.jpg"]
+
+
+def test_rows_that_are_too_long():
+    with pytest.raises(ValueError, match="a row of more than 1048576 characters: expected one URI per row"):
+        list(uris_in(('"a","b\n' for _ in range(10**6)), "l.csv"))
+    with pytest.raises(csv.Error, match="field larger than field limit"):
+        list(uris_in(['"no end'] + ["x" * 1000 + "\n"] * 200, "l.csv"))
+    assert len(list(uris_in([f"{i}.jpg," + "x" * 10**5 + "\n" for i in range(100)], "l.csv"))) == 100
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["uri;label", "gs://b/1;cat"],
+        ["label\tURL", "cat\tgs://b/1"],
+        ["label|File Name", "cat|gs://b/1"],
+        ["label,image_path", "cat,gs://b/1"],
+        ["label,filepath", "cat,gs://b/1"],
+        ["label,filename", "cat,gs://b/1"],
+        ["label,file_name", "cat,gs://b/1"],
+        ["label,gcs_uri", "cat,gs://b/1"],
+        ["label,image", "cat,gs://b/1"],
+        ["label,url", "cat,gs://b/1"],
+        ["url,path,label", "http://old/1.jpg,gs://b/1,cat"],
+        ["gs://b/1;cat", "gs://b/2;dog"],
+        ["gs://b/1\tcat, black", "gs://b/2\tdog"],
+        ["# from the archive", "", "uri,label", "gs://b/1,cat"],
+    ],
+    ids=repr,
+)
+def test_tables_of_any_shape(lines):
+    uris = list(uris_in([f"{line}\r\n" for line in lines], "gs://lists/all.csv"))
+    assert uris[0] == "gs://b/1" and len(uris) == (2 if "gs://b/2" in lines[1] else 1)
+
+
+def test_other_suffixes():
+    assert list(uris_in(["caption\turl\n", "x, y\tgs://b/1\n"], "l.tsv")) == ["gs://b/1"]
+    assert list(uris_in(["url,caption\n", "gs://b/1,x\n"], "l.txt")) == ["gs://b/1"]
+    assert list(uris_in(["gs://b/1\tcat\n"], "l.txt")) == ["gs://b/1"]
+    assert list(uris_in(["url,caption\n", "gs://b/1,x\n"], "l.csv.gz")) == ["gs://b/1"]
+
+
+def test_one_column_with_the_marks_of_others_in_its_names():
+    assert list(uris_in(["a;b.jpg\n", "c;d.jpg\n"], "/l.csv")) == ["/a;b.jpg", "/c;d.jpg"]
+    assert list(uris_in(["abc\n", "def\n"], "/l.csv")) == ["/abc", "/def"]
+    assert list(uris_in(["abc,cat\n", "def,dog\n"], "/l.csv")) == ["/abc", "/def"]
+
+
+def test_a_column_by_name():
+    lines = ["uri,Bild Datei\n", "gs://b/1,gs://b/2\n"]
+    assert list(uris_in(lines, "l.csv", "bild_datei")) == ["gs://b/2"]
+    assert list(uris_in(['{"uri": "gs://b/1", "bild": "gs://b/2"}\n'], "l.txt", "bild")) == ["gs://b/2"]
+    assert list(uris_in(["bild\n", "gs://b/2\n"], "l.txt", "bild")) == ["gs://b/2"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "uri_column", "named"),
+    [
+        (
+            ["name,label\n", "x.jpg,cat\n"],
+            None,
+            "columns 'name', 'label': expected a column with one of the names uri, ",
+        ),
+        (["name;label\n", "x.jpg;cat\n"], None, "columns 'name', 'label': "),
+        (["photo\n", "x.jpg\n"], None, "columns 'photo': "),
+        (
+            ["uri,label\n", "x.jpg,cat\n"],
+            "place",
+            "columns 'uri', 'label': expected a column 'place'; --uri_column NAME",
+        ),
+        (['{"name": "x.jpg", "n": 1}\n'], None, "columns 'name', 'n': "),
+    ],
+)
+def test_a_header_without_a_known_name_is_said_with_its_columns(lines, uri_column, named):
+    with pytest.raises(NoUriColumn) as raised:
+        list(uris_in(lines, "l.csv", uri_column))
+    assert str(raised.value).startswith(named) and "--uri_column NAME" in str(raised.value)
+
+
+def test_json_lines():
+    rows = ["# exported", '{"file_name": "a.jpg", "w": 1}', "", '"gs://b/ b "', '{"uri": 7}', "{broken", "[1]", "null"]
+    lines = [f"{row}\n" for row in rows]
+    assert list(uris_in(lines, "/l/l.jsonl")) == ["/l/a.jpg", "gs://b/ b ", "", "", "", ""]
+    with pytest.raises(ValueError, match="a JSON array: expected JSON lines"):
+        list(uris_in(['[{"uri": "a.jpg"}]'], "l.json"))
+
+
+def test_only_a_line_that_begins_with_a_hash_is_a_comment():
+    lines = ["#uri,label\n", '"#1.jpg",cat\n', ' #2.jpg,"of\n', '#3, quoted"\n', "x/#4.jpg,dog\n", "#5.jpg,bird\n"]
+    assert list(uris_in(lines, "/l.csv")) == ["/#1.jpg", "/#2.jpg", "/x/#4.jpg"]
+    assert list(uris_in([" #1.jpg\n", "#2.jpg\n"], "/l.txt")) == ["/#1.jpg"]
+
+
+def test_one_file_has_one_key():
+    spellings = ["../p/a.jpg", "./../p/a.jpg", "/p//a.jpg", "/x/../p/./a.jpg", "//p/a.jpg", "/p/a.jpg"]
+    assert set(uris_in(spellings, "/l/l.txt")) == {"/p/a.jpg"}
+    assert list(uris_in(["gs://b/../x//./y.jpg"], "/l/l.txt")) == ["gs://b/../x//./y.jpg"]
+    assert list(uris_in(["../x//y.jpg"], "gs://b/l/l.txt")) == ["gs://b/l/../x//y.jpg"]
+
+
+def test_names_are_taken_as_they_are():
+    names = ["a%20b.jpg", "C:\\p\\a.jpg", "e\u0301.jpg", "\u00e9.jpg", "[1].jpg", "{a,b}.jpg", "~.jpg"]
+    assert list(uris_in(names, "/l.txt")) == [f"/{name}" for name in names]
+    rows = [json.dumps(name) for name in ["a\nb.jpg", " a.jpg ", '"q".jpg']]
+    assert list(uris_in(rows, "/l.jsonl")) == ["/a\nb.jpg", "/ a.jpg ", '/"q".jpg']
+
+
+def test_a_quoted_name_with_a_line_break():
+    assert list(uris_in(["uri,n\n", '"a\n', 'b.jpg",1\n', "c.jpg,2\n"], "/l.csv")) == ["/a\nb.jpg", "/c.jpg"]
+
+
+def read(content, list_uri="gs://b/l.txt"):
+    return list(keys_in(io.BytesIO(content), list_uri))
+
+
+def test_keys_and_what_is_wrong_with_rows():
+    keys = read(b"a.jpg\n/etc/passwd\n", "gs://b/l.txt")
+    assert keys[0] == b"gs://b/a.jpg" and isinstance(keys[1], LocalPathInRemoteList)
+    missing, alone = read(b'{"uri": ""}\n{"uri": "\\ud800"}\n', "/l.jsonl")
+    assert isinstance(missing, ValueError) and isinstance(alone, ValueError)
+    assert read(b"caf\xe9.jpg\n", "/l.txt") == [b"/caf\xe9.jpg"]
+
+
+def test_packed_lists():
+    assert read(gzip.compress(b"a.jpg\nb.jpg\n")) == [b"gs://b/a.jpg", b"gs://b/b.jpg"]

@@ -1,0 +1,151 @@
+"""Globs: which paths a pattern matches, wherever the files are. No Beam.
+
+- `*` matches any characters of one name, `?` one of them, `[abc]` one of these, `[!abc]` one other.
+- `**` crosses directories. As a whole name it stands for any number of them: in `a/**/b` also for none.
+- A pattern in Cloud Storage without wildcards also matches all that lies below it: a bucket has no directories to ask.
+
+A match takes time with the square of the length of a path at most. What stands between two wildcards is matched as
+early as possible and in no second place, because the wildcard behind it matches whatever is left.
+"""
+
+import os
+import re
+from collections.abc import Callable
+
+from transforms.storage import locations
+
+_ACROSS = re.compile(r"((?:^|(?<=/))(?:\*\*+/)+|\*\*+)")
+_SYMBOL = re.compile(r"\[!?+\]?+[^\]]*\]|.", re.DOTALL)
+_LITERAL_DIRECTORIES = re.compile(r"(?:(?:[^*?\[]|\[\[\])*/)?", re.DOTALL)
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+def takes_in(pattern: str, path: str) -> bool:
+    """Returns whether a glob matches a path, or is its name."""
+    return path == pattern or matcher(pattern)(path)
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Returns a function that tells whether a glob matches a path, compiled once for many paths.
+
+    Raises:
+      ValueError: if a range of characters ends before it begins.
+    """
+    literal = literal_prefix(pattern) if locations.is_local(pattern) else ""
+    translated = _translated(pattern.removeprefix(literal))
+    if is_object_or_directory(pattern):
+        translated += ".*" if pattern.endswith("/") else "(?:/.*)?"
+    matches = _compiled(translated, pattern).match
+    return lambda path: path.startswith(literal) and matches(path, len(literal)) is not None
+
+
+def may_hold(pattern: str) -> Callable[[str], bool]:
+    """Returns a function that tells whether a local glob may match files below a directory, one below its front."""
+    literal = literal_prefix(pattern)
+    head, *across = _ACROSS.split(pattern.removeprefix(literal), maxsplit=1)
+    *directories, last = _names(head)
+    if across:
+        directories.append([*last, "*"])  # what stands before `**` in its name
+    matchers = [_compiled(_name(symbols, is_whole=True), pattern).match for symbols in directories]
+
+    def holds(directory: str) -> bool:
+        names = directory[len(literal) :].split("/")
+        is_not_too_deep = bool(across) or len(names) <= len(matchers)
+        return is_not_too_deep and all(match(name) for match, name in zip(matchers, names, strict=False))
+
+    return holds
+
+
+def literal_prefix(pattern: str) -> str:
+    """Returns the front of a local pattern that has no wildcards: whole names, each with the slashes after it.
+
+    Brackets in a name are no wildcards if a file or directory of exactly this name exists.
+    """
+    literal = ""
+    for name in re.findall("[^/]*/*", pattern):
+        if "*" in name or "?" in name or ("[" in name and not os.path.lexists(literal + name)):
+            break
+        literal += name
+    return literal
+
+
+def literal_directories(pattern: str) -> str:
+    """Returns the directories at the front of a pattern that have no wildcards, with the slash after the last."""
+    if locations.is_local(pattern):
+        literal = literal_prefix(pattern)
+        return literal[: literal.rfind("/") + 1]
+    directories = _LITERAL_DIRECTORIES.match(pattern)
+    return directories[0] if directories else ""
+
+
+def is_object_or_directory(pattern: str) -> bool:
+    """Returns whether a pattern is the name of an object in Cloud Storage, or of what would be a directory there."""
+    return locations.is_gcs(pattern) and not has_wildcards(pattern)
+
+
+def has_wildcards(pattern: str) -> bool:
+    """Returns whether a pattern has wildcards. Brackets count, except those that stand for a bracket."""
+    return _WILDCARD.search(pattern.replace("[[]", "")) is not None
+
+
+def _translated(pattern: str) -> str:
+    """Returns the regular expression of a glob."""
+    first, *rest = _ACROSS.split(pattern)
+    groups = list(zip(rest[::2], rest[1::2], strict=True))
+    translated = _text(first, is_last=not groups)
+    for number, (across, text) in enumerate(groups):
+        is_last = number == len(groups) - 1
+        lazy = "" if is_last else "?"
+        front = f"(?:.*{lazy}/)?{lazy}" if across.endswith("/") else f".*{lazy}"
+        group = front + _text(text, is_last)
+        translated += group if is_last else f"(?>{group})"
+    return translated
+
+
+def _text(text: str, is_last: bool) -> str:
+    """Returns the regular expression of a part of a glob without `**`; another wildcard follows if it is not last."""
+    *directories, last = _names(text)
+    names = [_name(symbols, is_whole=True) for symbols in directories]
+    return "/".join([*names, _name(last, is_whole=is_last)])
+
+
+def _names(text: str) -> list[list[str]]:
+    """Returns the symbols of each name in a part of a glob: a character, a wildcard or a bracket expression each."""
+    names: list[list[str]] = [[]]
+    for symbol in _SYMBOL.findall(text):
+        if symbol == "/":
+            names.append([])
+        else:
+            names[-1].append(symbol)
+    return names
+
+
+def _name(symbols: list[str], is_whole: bool) -> str:
+    """Returns the regular expression of one name, or of its front if it is not whole."""
+    chunks = [""]
+    for symbol in symbols:
+        if symbol == "*":
+            chunks.append("")
+        else:
+            chunks[-1] += _character(symbol)
+    first, *others = chunks
+    early = len(others) - is_whole
+    return first + "".join(
+        f"(?>[^/]*?{chunk})" if number < early else f"[^/]*{chunk}" for number, chunk in enumerate(others)
+    )
+
+
+def _character(symbol: str) -> str:
+    if symbol == "?":
+        return "[^/]"
+    if len(symbol) == 1:
+        return re.escape(symbol)
+    characters = re.sub(r"([\\\[\]&~|^])", r"\\\1", symbol[1:-1])
+    return f"(?!/)[^{characters[1:]}]" if characters.startswith("!") else f"(?!/)[{characters}]"
+
+
+def _compiled(translated: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(rf"(?s:{translated})\Z")
+    except re.error as error:
+        raise ValueError(f"pattern={pattern!r}: expected a glob ({error})") from error

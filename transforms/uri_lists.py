@@ -1,0 +1,269 @@
+"""Lists of images: text, CSV, TSV or JSON lines, compressed or not → the URIs that they name. No Beam."""
+
+import codecs
+import csv
+import io
+import itertools
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, cast
+
+from transforms import keys
+from transforms.encoding import compressed
+from transforms.storage import locations
+
+# Names of the column of URIs, however they are spelled: `File Name` is `file_name`. The first one in a header counts.
+URI_COLUMNS = (
+    *("uri", "key", "path", "gcs_uri", "gcs_path", "image_uri", "image_path", "file_path", "file_name", "file"),
+    *("image", "image_file", "image_name", "img_path", "img", "url", "image_url", "img_url"),
+)
+
+_SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
+
+# The most characters of a row of a list. Names of objects have 1024 bytes; a row may have a caption beside.
+_MAX_ROW_CHARACTERS = 2**20
+
+# Rows from whose shape the format of a list is told, and the most characters of them.
+_FRONT_ROWS = 20
+_FRONT_CHARACTERS = 2**16
+
+_DELIMITED = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t"}
+_JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
+
+# A cell that names a file: a URI, a path with an extension, or one with directories, but not `n/a`.
+_NAMES_FILE = re.compile(r"[a-z][-a-z0-9+.]*://.+|.*\S\.[a-z][a-z0-9]{1,4}|\.{0,2}/.+|.*[^/]{2}/[^/]{2}.*", re.I | re.S)
+
+
+class NoUriColumn(ValueError):
+    """A list with a header, none of whose columns has the URIs."""
+
+
+class LocalPathInRemoteList(ValueError):
+    """A row of a list in a bucket that names a file of the worker, which whoever fills the bucket must not read."""
+
+
+def keys_in(file: BinaryIO, list_uri: str, uri_column: str | None = None) -> Iterator[bytes | ValueError]:
+    """Yields the key of each image that a list names, or what is wrong with its row. See `uris_in`."""
+    for uri in uris_in(lines_of(compressed.expanded(file)), list_uri, uri_column):
+        try:
+            yield _key(uri, list_uri)
+        except ValueError as error:
+            yield error
+
+
+def _key(uri: str, list_uri: str) -> bytes:
+    if not uri:
+        raise ValueError("expected a URI in this row")
+    scheme = _SCHEME.match(uri)
+    if not (locations.is_local(list_uri) or (scheme and scheme[1].lower() != "file")):
+        raise LocalPathInRemoteList(
+            f"{uri!r}: a list that is not local names objects, not files of the worker: expected gs://BUCKET/NAME, "
+            "or a name relative to the list"
+        )
+    return keys.of_uri(uri)
+
+
+def uris_in(lines: Iterable[str], list_uri: str, uri_column: str | None = None) -> Iterator[str]:
+    """Yields the URIs that a list names. Relative ones are resolved against the directory of the list.
+
+    A `.csv`, `.tsv` or `.tab` has them in the column that URI_COLUMNS names first, or without a header in its first
+    column. Cells of a `.csv` are separated by commas, semicolons, tabs or bars. JSON lines are strings, or objects with
+    such a name. Any other file has one URI per line, unless its first line is a header with several columns. Empty
+    lines are ignored, and so are lines whose first character is #. A row without a URI yields "".
+
+    Local paths are normalized, so that one file has one key. Names of objects stay as they are.
+
+    >>> list(uris_in(["# holidays", "beach.jpg", "gs://bucket/peak.jpg"], "photos/list.txt"))
+    ['photos/beach.jpg', 'gs://bucket/peak.jpg']
+    >>> list(uris_in(["label;file_name", "dog;../dogs/1.jpg"], "/photos/lists/all.csv"))
+    ['/photos/dogs/1.jpg']
+
+    Args:
+      lines: of the list.
+      list_uri: its URI or path.
+      uri_column: the name of the column, or of the field of JSON objects; by default one of URI_COLUMNS.
+
+    Raises:
+      NoUriColumn: if a header, or the first JSON object, has no such column.
+      ValueError: if a row has more than a million characters, as a file without line ends has.
+      csv.Error: if it is no CSV file.
+    """
+    rows = _Rows(lines)
+    suffix = posixpath.splitext(list_uri.lower().removesuffix(".gz"))[1]
+    front = rows.front()
+    if suffix in _JSON or _is_json_object(front):
+        uris = _in_json(rows, uri_column)
+    elif delimiter := _delimiter(front, suffix, uri_column):
+        uris = _in_table(rows, delimiter, _has_header(_table(front, delimiter)), uri_column)
+    else:
+        uris = _in_text(rows)
+    return (_absolute(uri, list_uri) for uri in uris)
+
+
+def _absolute(uri: str, list_uri: str) -> str:
+    if not uri or not locations.is_local(uri):
+        return uri
+    path = uri if uri.startswith("/") else posixpath.join(posixpath.dirname(list_uri), uri)
+    if not locations.is_local(list_uri):
+        return path
+    normal = posixpath.normpath(path)
+    return f"/{normal.lstrip('/')}" if normal.startswith("/") else normal
+
+
+def lines_of(file: BinaryIO) -> Iterator[str]:
+    """Yields the lines of a text file, in UTF-8 unless a byte order mark tells UTF-16, as spreadsheets write it.
+
+    Bytes that are not UTF-8 become lone surrogates. No more of a line is read than a row may have, and one character.
+    """
+    reader = io.BufferedReader(cast(Any, file))
+    is_utf16 = reader.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    errors = "strict" if is_utf16 else "surrogateescape"
+    text = io.TextIOWrapper(reader, "utf-16" if is_utf16 else "utf-8-sig", errors, newline="\n")
+    while line := text.readline(_MAX_ROW_CHARACTERS + 1):
+        yield line
+
+
+class _Rows:
+    """The lines of a list without its comments. A row of several lines, which a quoted cell makes, is bounded as one.
+
+    A line is a comment only where a row may begin.
+    """
+
+    def __init__(self, lines: Iterable[str]):
+        self._lines = iter(lines)
+        self._characters = 0
+
+    def front(self) -> list[str]:
+        """Returns the first lines that hold anything, which are still to come."""
+        front: list[str] = []
+        while len(front) < _FRONT_ROWS and sum(map(len, front)) < _FRONT_CHARACTERS:
+            line = next(self._lines, None)
+            if line is None:
+                break
+            front.append(line)
+        self._lines = itertools.chain(front, self._lines)
+        return [line for line in front if line.strip() and not line.startswith("#")]
+
+    def __iter__(self) -> "_Rows":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        while not self._characters and line.startswith("#"):
+            line = next(self._lines)
+        self._characters += len(line)
+        if self._characters > _MAX_ROW_CHARACTERS:
+            raise ValueError(f"a row of more than {_MAX_ROW_CHARACTERS} characters: expected one URI per row")
+        return line
+
+    def row_ends(self) -> None:
+        self._characters = 0
+
+
+def _in_text(rows: _Rows) -> Iterator[str]:
+    for line in rows:
+        rows.row_ends()
+        if uri := line.strip():
+            yield uri
+
+
+def _in_json(rows: _Rows, uri_column: str | None) -> Iterator[str]:
+    is_first = True
+    for line in rows:
+        rows.row_ends()
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if is_first and line.lstrip().startswith("["):
+            raise ValueError("a JSON array: expected JSON lines, one string or object per line")
+        if isinstance(value, dict):
+            names = list(value)
+            column = _column(names, uri_column)
+            if column is None and is_first:
+                raise _no_column(names, uri_column)
+            value = None if column is None else value[names[column]]
+        is_first = False
+        yield value if isinstance(value, str) else ""
+
+
+def _in_table(rows: _Rows, delimiter: str, has_header: bool, uri_column: str | None) -> Iterator[str]:
+    column = None
+    for cells in csv.reader(rows, delimiter=delimiter):
+        rows.row_ends()
+        row = [cell.strip() for cell in cells]
+        if not any(row):
+            continue
+        if column is None:
+            column = _column(row, uri_column)
+            if column is not None:
+                continue
+            if has_header or uri_column:
+                raise _no_column(row, uri_column)
+            column = 0
+        yield row[column] if column < len(row) else ""
+
+
+def _column(names: Sequence[str], uri_column: str | None) -> int | None:
+    """Returns the number of the column of URIs in a header, however it is spelled; None if there is none."""
+    normal = [_normal(name) for name in names]
+    wanted = map(_normal, (uri_column,) if uri_column else URI_COLUMNS)
+    return next((normal.index(name) for name in wanted if name in normal), None)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
+
+
+def _no_column(names: Sequence[str], uri_column: str | None) -> NoUriColumn:
+    found = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
+    expected = f"a column {uri_column!r}" if uri_column else f"a column with one of the names {', '.join(URI_COLUMNS)}"
+    return NoUriColumn(f"columns {found}: expected {expected}; --uri_column NAME says which has the URIs")
+
+
+def _is_json_object(front: Sequence[str]) -> bool:
+    return bool(front) and front[0].lstrip().startswith('{"')
+
+
+def _delimiter(front: Sequence[str], suffix: str, uri_column: str | None) -> str | None:
+    """Returns what separates the cells of a list, by its first lines; None for a list of one URI per line.
+
+    The first line decides if it is a header that can be read. Otherwise the lines have to agree.
+    """
+    candidates = _DELIMITED.get(suffix, ",;\t|")
+    is_table = suffix in _DELIMITED
+    for delimiter in candidates:
+        header = next(iter(_table(front, delimiter)), [])
+        if (len(header) > 1 or uri_column) and _column(header, uri_column) is not None:
+            return delimiter
+    if not is_table:
+        return "\t" if any("\t" in line.strip() for line in front[:1]) else candidates[0] if uri_column else None
+    return next((delimiter for delimiter in candidates if _agree(_table(front, delimiter))), candidates[0])
+
+
+def _agree(rows: Sequence[Sequence[str]]) -> bool:
+    """Returns whether rows have the same number of cells, several, and the first is that of a file under any header."""
+    if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
+        return False
+    first, *others = rows[1] if _has_header(rows) else rows[0]
+    return _has_header(rows) or bool(
+        _NAMES_FILE.fullmatch(first)
+        and (posixpath.splitext(first)[1] or not any(_NAMES_FILE.fullmatch(cell) for cell in others))
+    )
+
+
+def _has_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Returns whether the first row names no file, and another does."""
+    named = [any(_NAMES_FILE.fullmatch(cell) for cell in row) for row in rows]
+    return any(named) and not named[0]
+
+
+def _table(front: Sequence[str], delimiter: str) -> list[list[str]]:
+    try:
+        return [[cell.strip() for cell in row] for row in csv.reader(front, delimiter=delimiter)]
+    except csv.Error:
+        return []
