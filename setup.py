@@ -42,6 +42,9 @@ EXTRAS = {
         "pgvector>=0.4",
         "pylance>=14,<15",
         "pillow-heif>=1.1",
+        # Another decoder, for comparison: libvips, and its wheel.
+        "pyvips>=3",
+        "pyvips-binary>=8.17",
         "onnx>=1.17",  # writes models
         "onnxruntime>=1.20",
         "keras-hub>=0.32",

@@ -18,7 +18,8 @@ from transforms.images.errors import CorruptImage, UnsupportedColour, Unsupporte
 from transforms.images.samples import sixteen_to_eight
 
 # Tags (TIFF 6.0, and DNG 1.6).
-_KIND, _OLD_KIND, _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 254, 255, 256, 258, 259, 262, 277
+_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
+_SAMPLES, _BELOW = 277, 330
 _PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
 
 _OFFSETS = (273, 324)  # of strips and of tiles
@@ -48,6 +49,10 @@ _OLD_REDUCED = 2  # of SubfileType
 
 _SIGNED, _FLOATING_POINT = (2, 5), (3, 6)
 
+# Cameras write two or three directories below the first: a larger preview, and the sensor's samples.
+_MAX_BELOW = 4
+
+_BIG = 43  # the version of BigTIFF
 _WEBP = 50001
 _SEPARATE_PLANES = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
@@ -161,7 +166,7 @@ class Tiff(TiffImageFile):
 
     def _check(self) -> None:
         tags = self.tag_v2
-        if _DNG_VERSION in tags or self._photometric in _SENSORS:
+        if _DNG_VERSION in tags or self._photometric in _SENSORS or self._is_preview():
             raise UnsupportedImage("a camera's raw file: expected the picture that was developed from it")
         if any(kind & _REDUCED for kind in _numbers(tags.get(_KIND))) or _OLD_REDUCED in _numbers(tags.get(_OLD_KIND)):
             raise UnsupportedImage("the TIFF's first picture is a reduced copy of another, as in a camera's raw file")
@@ -173,8 +178,26 @@ class Tiff(TiffImageFile):
         if self._formats.intersection(_SIGNED) and set(self._bits) != {32}:
             raise UnsupportedColour("expected samples without a sign: the range of signed ones is not defined")
 
+    def _is_preview(self) -> bool:
+        """Returns whether a directory below this one has more pixels, or those of a sensor."""
+        assert self.fp is not None  # noqa: S101 - it is being opened
+        at, pixels = self.fp.tell(), self.tag_v2[_WIDTH] * self.tag_v2.get(_HEIGHT, 0)
+        self.fp.seek(0)
+        head = self.fp.read(8)
+        if head[2] == _BIG:
+            head += self.fp.read(8)
+        below = False
+        for offset in _numbers(self.tag_v2.get(_BELOW))[:_MAX_BELOW]:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+            self.fp.seek(offset)
+            tags.load(self.fp)
+            size = (*_numbers(tags.get(_WIDTH)), *_numbers(tags.get(_HEIGHT)))
+            below = below or tags.get(_PHOTOMETRIC) in _SENSORS or (len(size) == 2 and size[0] * size[1] > pixels)
+        self.fp.seek(at)
+        return below
+
     def _check_planes(self) -> None:
-        """Makes Pillow's own reader understand planes: it takes a letter of a raw mode for each, even for extra ones."""
+        """Makes Pillow's own reader understand planes. It takes a letter of a raw mode for each, even an extra one."""
         if len(self._bits) == 1:
             self._is_in_planes, self.tag_v2[_PLANAR] = False, 1
         elif self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):

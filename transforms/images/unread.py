@@ -28,7 +28,10 @@ _STANDALONE = (0x01, *range(0xD0, 0xD8))
 # The brands of files in the container of ISO 14496-12, by the format that they hold.
 _AVIF = (b"avif", b"avis")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_NEEDED = frozenset((b"meta", b"mdat"))
 _MAX_BOXES = 10_000
+
+_BMP_HEADER_BYTES = 26  # of the oldest version
 
 
 def unopened(encoded: bytes, formats: Iterable[str]) -> ImageError:
@@ -53,7 +56,7 @@ def _named(encoded: bytes) -> ImageError | None:
         return CorruptImage("the PNG is cut or broken before its pixels")
     if encoded.startswith(b"GIF8"):
         return CorruptImage("the GIF has no picture, or is cut before it")
-    if encoded.startswith(b"BM") and len(encoded) < 14:
+    if encoded.startswith(b"BM") and len(encoded) < _BMP_HEADER_BYTES:
         return CorruptImage("the BMP is cut within its header")
     if encoded.startswith(b"RIFF") and encoded[8:12] == b"WEBP":
         return CorruptImage("the WebP is cut or broken")
@@ -93,18 +96,15 @@ def _in_boxes(encoded: bytes) -> ImageError | None:
     name = "AVIF" if brands.intersection(_AVIF) else "HEIC" if brands.intersection(_HEIC) else None
     if name is None:
         return None
-    at = 0
-    for _ in range(_MAX_BOXES):
-        if at + 8 > len(encoded):
-            break
+    at, kinds = 0, []
+    while at + 8 <= len(encoded) and len(kinds) < _MAX_BOXES:
         size = int.from_bytes(encoded[at : at + 4])
+        kinds.append(encoded[at + 4 : at + 8])
         if size == 1:
             size = int.from_bytes(encoded[at + 8 : at + 16])
-        if size == 0:
-            at = len(encoded)
-        at += max(8, size)
-    if at > len(encoded):
-        return CorruptImage(f"the {name} is cut")
+        at = max(at + 8, at + size if size else len(encoded))
+    if at != len(encoded) or not _NEEDED.issubset(kinds):
+        return CorruptImage(f"the {name} is cut or broken")
     if name == "HEIC":
         return UnsupportedImage("HEIC needs an extra: pip install '.[heic]'")
     return UnsupportedImage("an AVIF of a kind that libavif does not read, or its header is broken")

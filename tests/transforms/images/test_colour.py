@@ -1,0 +1,65 @@
+"""transforms.images.colour: profiles are judged by what they do, and transparency is white."""
+
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from tests import data_generation as data
+from transforms.images import colour
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def described(profile: bytes, text: bytes) -> bytes:
+    """Returns a profile of tests with another description of the same length."""
+    assert len(text) <= len(b"made for tests")
+    return profile.replace(b"made for tests", text.ljust(len(b"made for tests")))
+
+
+def test_a_profile_of_srgb_is_left_out_whatever_its_description():
+    assert colour.profile(SRGB) is None
+    assert colour.profile(SRGB.replace("sRGB".encode("utf-16-be"), "AdbR".encode("utf-16-be"))) is None
+
+
+@pytest.mark.parametrize("text", [b"sRGB", b"P3 with sRGB", b"IEC61966-2.1", b"anything"])
+def test_another_profile_is_applied_whatever_its_description(text):
+    mode, to_srgb = colour.profile(described(data.swapped_profile(), text))
+    assert mode == "RGB"
+    assert np.abs(np.subtract(to_srgb.apply(Image.new("RGB", (1, 1), "red")).getpixel((0, 0)), (0, 255, 0))).max() <= 2
+
+
+def test_a_small_difference_is_one():
+    # Gamma 2.2 is off by up to 8 of 255 from the curve of sRGB, and most in the dark.
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)) + bytes(2)
+    primaries = data._RED, data._GREEN, data._BLUE
+    assert colour.profile(data._rgb_profile(*primaries, curve)) is not None
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_grey_profiles_with_and_without_alpha(mode):
+    image = Image.new(mode, (2, 2), (55, 255)[: len(mode)] if mode == "LA" else 55)
+    # IEC 61966-2-1: 1.055 (55 / 255) ** (1 / 2.4) - 0.055 is 128 of 255.
+    assert abs(colour.over_white(image, data.linear_grey_profile()).getpixel((0, 0))[0] - 128) <= 1
+    assert abs(colour.over_white(image, data.linear_rgb_profile()).getpixel((0, 0))[0] - 128) <= 1
+    assert colour.over_white(image, data.black_ink_profile()).getpixel((0, 0)) == (55, 55, 55)
+
+
+@pytest.mark.parametrize(("mode", "value"), [("LA", (0, 51)), ("RGBA", (0, 0, 0, 51))])
+def test_transparency_is_white(mode, value):
+    assert colour.over_white(Image.new(mode, (2, 2), value), None).getpixel((0, 0)) == (204, 204, 204)
+
+
+def test_a_profile_for_other_colours_is_ignored():
+    assert colour.over_white(Image.new("RGB", (2, 2), "red"), data.linear_grey_profile()).getpixel((0, 0)) == (
+        255,
+        0,
+        0,
+    )
+    assert colour.over_white(Image.new("RGB", (2, 2), "red"), b"none").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_lab():
+    lab = Image.new("LAB", (2, 2), (255, 128, 128))  # white
+    assert min(colour.from_lab(lab).getpixel((0, 0))) >= 253

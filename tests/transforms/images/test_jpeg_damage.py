@@ -1,0 +1,89 @@
+"""transforms.images.jpeg_damage: which warnings of libjpeg mean that pixels are missing."""
+
+import pytest
+
+from tests import data_generation as data
+from transforms.images import jpeg_damage, jpeg_header
+
+PHOTOGRAPH = data.photograph(1, 200, 280)
+MODES = ["L", "RGB", "CMYK"]
+
+
+def jpeg(mode: str = "RGB", **options: object) -> bytes:
+    return data.encoded(PHOTOGRAPH.convert(mode), "JPEG", quality=85, **options)
+
+
+def with_zeros(encoded: bytes, part: float = 0.5) -> bytes:
+    """Returns a JPEG in which zeros have taken the place of the last part of its data."""
+    start = jpeg_header.scan(encoded)
+    at = start + int((len(encoded) - start) * part)
+    return encoded[:at] + bytes(len(encoded) - 2 - at) + encoded[-2:]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 4}], ids=str
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_good_pictures_and_broken_ones(mode, options):
+    # A thumbnail in EXIF has scans and an end of its own.
+    for more in ({}, {"exif": b"Exif\0\0" + data.jpeg(2)}):
+        good = jpeg(mode, **options, **more)
+        assert jpeg_damage.damage(good) is None
+        for padding in (1, 4, 20, 400):
+            assert jpeg_damage.damage(good[:-2] + bytes(padding) + good[-2:]) is None
+            assert jpeg_damage.damage(good[:-2] + b"\x55" * padding + good[-2:]) is None
+        assert jpeg_damage.damage(good + bytes(100)) is None
+        assert jpeg_damage.damage(good[:-2] + bytes(100)) is not None  # no end
+        for part in (0.3, 0.5, 0.8):
+            assert jpeg_damage.damage(with_zeros(good, part)) is not None
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [
+        "Corrupt JPEG data: premature end of data segment",
+        "Corrupt JPEG data: bad Huffman code",
+        "Premature end of JPEG file",
+        "Corrupt JPEG data: found marker 0xd9 instead of RST3",
+        "Corrupt JPEG data: 9 extraneous bytes before marker 0xd3",
+    ],
+)
+def test_warnings_that_are_damage(warning):
+    assert jpeg_damage.meaning(jpeg(), warning) == warning
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [
+        "Corrupt JPEG data: 9 extraneous bytes before marker 0xd9",
+        "Corrupt JPEG data: 9 extraneous bytes before marker 0xc4",
+        "Warning: unknown JFIF revision number 9.99",
+        "Unknown Adobe color transform code 7",
+        "Inconsistent progression sequence for component 0 coefficient 1",
+    ],
+)
+def test_warnings_that_are_none(warning):
+    assert jpeg_damage.meaning(jpeg()[:-2] + b"\x55" * 9 + b"\xff\xd9", warning) is None
+
+
+def test_what_comes_after_extraneous_bytes_counts():
+    # The last intervals are missing. libjpeg first warns of what is in their place.
+    whole = jpeg(restart_marker_blocks=4)
+    encoded = whole[: whole.rindex(b"\xff\xd3")] + b"\x55" * 500 + b"\xff\xd9"
+    assert "extraneous" in jpeg_damage._warning(encoded)
+    assert "extraneous" not in jpeg_damage.damage(encoded)
+
+
+def test_scans_that_are_missing():
+    whole = jpeg(progressive=True)
+    assert jpeg_damage._has_all_scans(whole, jpeg_header.scan(whole))
+    last = whole.rindex(b"\xff\xda")
+    assert not jpeg_damage._has_all_scans(whole[:last], jpeg_header.scan(whole))
+    padded = whole[:last] + bytes(40) + b"\xff\xd9"
+    assert jpeg_damage.damage(padded).endswith("in place of the last scans")
+
+
+def test_no_jpeg_at_all():
+    assert jpeg_damage.damage(b"\xff\xd8\xff") is None  # of its header Pillow tells
+    assert jpeg_header.scan(b"\xff\xd8\xff\xe0\0\1") == -1
+    assert jpeg_header.scan(jpeg()) == jpeg().index(b"\xff\xda")

@@ -1,0 +1,175 @@
+"""transforms.images.tiff_kinds: kinds of TIFFs that Pillow does not know or misreads, and those that are refused."""
+
+import itertools
+import random
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from tests import data_generation as data
+from tests import generated_images as generated
+from transforms.images import decoding, tiff_kinds
+from transforms.images.errors import CorruptImage, UnsupportedColour, UnsupportedImage
+
+GREY = np.full((8, 8, 1), 77, np.uint64)
+RGB = np.full((8, 8, 3), 77, np.uint64)
+
+
+def shorts(*values: int) -> bytes:
+    return struct.pack(f"<{len(values)}H", *values)
+
+
+def longs(*values: int) -> bytes:
+    return struct.pack(f"<{len(values)}L", *values)
+
+
+def grey_kinds() -> list[tuple[object, ...]]:
+    kinds = itertools.product((0, 1, 3), (1, 2, 4, 8, 12, 16, 32), ("none", "deflate", "packbits"), "<>", (False, True))
+    return [kind for kind in kinds if kind[0] != 3 or kind[1] <= 8]
+
+
+@pytest.mark.parametrize("in_a_plane", [False, True])
+def test_grey_and_palettes_of_all_depths(in_a_plane):
+    for photometric, depth, compression, order, is_tiled in grey_kinds():
+        rng = random.Random(depth)
+        samples = generated._samples(rng, 1, depth)
+        colours = [rng.randrange(65536) for _ in range(3 << depth)] if photometric == 3 else None
+        more = [(284, 3, struct.pack(f"{order}H", 2))] if in_a_plane else []
+        encoded = generated.write_tiff(
+            samples, depth, photometric, order, False, compression, is_tiled, 4, colours=colours, more=more
+        )
+        right = generated.tiff_colours(samples, depth, photometric, None, colours)
+        found = decoding.decode(encoded, right.shape[:2]).pixels
+        assert np.abs(found - right).max() <= 1.5, (photometric, depth, compression, order, is_tiled)
+
+
+@pytest.mark.parametrize("extra", [0, 1, 2])
+@pytest.mark.parametrize(("photometric", "bands"), [(1, 1), (2, 3)], ids=["grey", "RGB"])
+def test_an_extra_sample_is_alpha_if_it_says_so(photometric, bands, extra):
+    for depth, planar, compression, order in itertools.product((8, 16), (False, True), ("none", "deflate"), "<>"):
+        if planar and bands == 1:
+            continue
+        samples = generated._samples(random.Random(extra), bands + 1, depth)
+        if extra == 1:
+            samples[..., :-1] = samples[..., :-1] * samples[..., -1:] // np.uint64((1 << depth) - 1)
+        encoded = generated.write_tiff(samples, depth, photometric, order, planar, compression, extra=extra)
+        right = generated.tiff_colours(samples, depth, photometric, extra, None)
+        found = decoding.decode(encoded, right.shape[:2]).pixels
+        # Pillow rounds down 16 bits, and divides by the alpha.
+        assert np.abs(found - right).max() <= 2.5, (depth, planar, compression, order)
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate"])
+def test_ycbcr_without_jpeg(compression):
+    photograph = data.photograph(0, 16, 16)
+    samples = np.asarray(photograph.convert("YCbCr")).astype(np.uint64)
+    encoded = generated.write_tiff(samples, 8, 6, compression=compression, more=[(530, 3, shorts(1, 1))])
+    found = decoding.decode(encoded, (16, 16)).pixels.astype(int)
+    assert np.abs(found - np.asarray(photograph)).max() <= 4  # libtiff's conversion
+
+
+def test_a_turned_picture_of_grey_and_alpha():
+    samples = generated._samples(random.Random(0), 2, 16)
+    upright = generated.tiff_colours(samples, 16, 1, 2, None)
+    encoded = generated.write_tiff(samples, 16, 1, extra=2, more=[(274, 3, shorts(3))])
+    assert np.abs(decoding.decode(encoded, upright.shape[:2]).pixels[::-1, ::-1] - upright).max() <= 2
+
+
+def test_signed_samples_of_32_bits_are_cut_to_16():
+    samples = np.array([[[2**32 - 5], [0], [65535], [70_000]]], np.uint64)  # the first is negative
+    encoded = generated.write_tiff(samples, 32, 1, more=[(339, 3, shorts(2))])
+    assert decoding.decode(encoded, (1, 4)).pixels[0, :, 0].tolist() == [0, 0, 255, 255]
+    for order in "<>":
+        encoded = generated.write_tiff(
+            samples, 32, 1, order, compression="deflate", more=[(339, 3, struct.pack(f"{order}H", 2))]
+        )
+        assert decoding.decode(encoded, (1, 4)).pixels[0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+def below(width: int, photometric: int) -> bytes:
+    """Returns a TIFF of 8×8 pixels with a directory below its own."""
+    picture = generated.write_tiff(RGB, 8, 2, more=[(330, 4, longs(0))])
+    directory = b"".join(
+        struct.pack("<HHLL", tag, 4, 1, value) for tag, value in ((256, width), (257, width), (262, photometric))
+    )
+    at = picture.index(struct.pack("<HHL", 330, 4, 1)) + 8
+    return picture[:at] + longs(len(picture)) + picture[at + 4 :] + shorts(3) + directory + longs(0)
+
+
+RAW = {
+    "the version of a DNG": generated.write_tiff(RGB, 8, 2, more=[(50706, 1, b"\1\4\0\0")]),
+    "samples of a sensor": generated.write_tiff(GREY, 16, 32803),
+    "linear samples": generated.write_tiff(RGB, 16, 34892),
+    "a reduced picture": generated.write_tiff(RGB, 8, 2, more=[(254, 4, longs(1))]),
+    "a reduced picture, by the old tag": generated.write_tiff(RGB, 8, 2, more=[(255, 3, shorts(2))]),
+    "a larger one below it": below(9, 2),
+    "samples of a sensor below it": below(4, 32803),
+    "the bytes of a CR2": b"II*\0\x10\0\0\0CR\2\0" + bytes(40),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_a_cameras_raw_file_is_no_thumbnail(name):
+    with pytest.raises(UnsupportedImage, match="raw file"):
+        decoding.decode(RAW[name], (8, 8))
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        below(8, 2),
+        generated.write_tiff(RGB, 8, 2, more=[(254, 4, longs(2))]),  # a page
+        generated.write_tiff(RGB, 8, 2, more=[(255, 3, shorts(1))]),
+    ],
+)
+def test_smaller_pictures_below_and_pages_are_no_matter(encoded):
+    assert (decoding.decode(encoded, (8, 8)).pixels == 77).all()
+
+
+UNSUPPORTED = {
+    "a palette of 16 bits": (generated.write_tiff(GREY, 16, 3, colours=[0] * 300), "a palette, 16 bits"),
+    "Lab of 16 bits": (generated.write_tiff(RGB, 16, 8), r"CIELab, 16\+16\+16 bits"),
+    "10 bits": (generated.write_tiff(GREY, 10, 1), "black is zero, 10 bits"),
+    "14 bits": (generated.write_tiff(GREY, 14, 1), "14 bits"),
+    "12 bits of RGB": (generated.write_tiff(RGB, 12, 2), r"RGB, 12\+12\+12 bits"),
+    "a second sample that is not named": (generated.write_tiff(np.zeros((8, 8, 2), np.uint64), 8, 1), r"8\+8 bits"),
+    "grey and alpha in planes": (
+        generated.write_tiff(np.zeros((8, 8, 2), np.uint64), 8, 1, planar=True, extra=2),
+        "in planes, extra samples 2",
+    ),
+    "a photometric interpretation that is not defined": (generated.write_tiff(GREY, 8, 99), "interpretation 99"),
+    "JPEG 2000": (generated.write_tiff(RGB, 8, 2, more=[(259, 3, shorts(34712))]), "compression 34712"),
+    "WebP": (generated.write_tiff(RGB, 8, 2, more=[(259, 3, shorts(50001))]), "WebP"),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_is_not_read_is_named(name):
+    encoded, message = UNSUPPORTED[name]
+    with pytest.raises(UnsupportedImage, match=message):
+        decoding.decode(encoded, (8, 8))
+
+
+@pytest.mark.parametrize(("depth", "kind"), [(16, 3), (32, 3), (8, 2), (16, 2), (32, 6)])
+def test_samples_without_a_defined_range(depth, kind):
+    with pytest.raises(UnsupportedColour, match="is not defined"):
+        decoding.decode(generated.write_tiff(GREY, depth, 1, more=[(339, 3, shorts(kind))]), (8, 8))
+
+
+@pytest.mark.parametrize("photometric", [1, 99])
+def test_a_directory_that_is_cut_is_no_kind(photometric):
+    encoded = generated.write_tiff(RGB, 8, photometric, more=[(270, 2, b"described at some length\0")])
+    end = encoded.index(b"length\0")
+    for kept in range(4, end, 5):
+        with pytest.raises(CorruptImage):
+            decoding.decode(encoded[:kept], (8, 8))
+
+
+def test_prefixes():
+    assert all(tiff_kinds.is_tiff(prefix) for prefix in TiffImagePlugin.PREFIXES)
+    assert not tiff_kinds.is_tiff(data.jpeg())
+    assert isinstance(
+        tiff_kinds.open_tiff(data.encoded(Image.new("RGB", (2, 2)), "TIFF")), TiffImagePlugin.TiffImageFile
+    )

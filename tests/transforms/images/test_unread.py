@@ -1,0 +1,88 @@
+"""transforms.images.unread: what is not read is called by its name."""
+
+import pytest
+from PIL import Image
+
+from tests import data_generation as data
+from transforms.images import decoding, unread
+from transforms.images.errors import CorruptImage, UnknownFormat, UnsupportedImage
+
+JPEG = data.jpeg()
+FRAME = JPEG.index(b"\xff\xc0")
+SMALL = data.photograph(0, 12, 16)
+
+
+def frame(marker: int = 0xC0, bits: int = 8, components: int = 3) -> bytes:
+    """Returns a JPEG whose frame is of another kind."""
+    edited = bytearray(JPEG)
+    edited[FRAME + 1], edited[FRAME + 4], edited[FRAME + 9] = marker, bits, components
+    return bytes(edited)
+
+
+UNSUPPORTED = {
+    "a lossless JPEG": (frame(0xC3), "lossless"),
+    "a hierarchical JPEG": (frame(0xC5), "hierarchical"),
+    "an arithmetic progressive JPEG": (frame(0xCA), "arithmetic"),
+    "JPEG-LS": (frame(0xF7), "JPEG-LS"),
+    "a JPEG of 12 bits": (frame(0xC1, bits=12), "3 components of 12 bits, extended"),
+    "a JPEG of two components": (frame(components=2), "2 components of 8 bits"),
+    "a BMP of 2 bits": (b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0\1\0\0\0\1\0\0\0\1\0\2\0" + bytes(24), "pixel depth"),
+    "an AVIF that libavif does not read": (
+        data.encoded(SMALL, "AVIF").replace(b"ispe", b"xxxx"),
+        "an AVIF of a kind that libavif does not read",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_kinds_that_are_not_read(name):
+    encoded, message = UNSUPPORTED[name]
+    with pytest.raises(UnsupportedImage, match=message):
+        decoding.decode(encoded, (8, 8))
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])
+def test_what_is_cut_is_corrupt(image_format):
+    encoded = data.encoded(SMALL, image_format)
+    # So short that another format may begin in the same way.
+    shortest = {"WEBP": 13, "AVIF": 13, "JPEG": 3}.get(image_format, 6)
+    for kept in range(shortest, len(encoded) * 3 // 4, 3):
+        with pytest.raises(CorruptImage):
+            decoding.decode(encoded[:kept], (8, 8))
+
+
+def test_heic_without_its_extra(monkeypatch):
+    from transforms.images import loading
+
+    monkeypatch.setattr(loading, "_OPENED", [name for name in loading._OPENED if name != "HEIF"])
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0\0\0\x08meta\0\0\0\x10mdat" + bytes(8)
+    with pytest.raises(UnsupportedImage, match=r"pip install '\.\[heic\]'"):
+        decoding.decode(heic, (8, 8))
+    for cut in (1, 8, 16, 20, 24):
+        assert isinstance(unread.unopened(heic[:-cut], ["jpeg"]), CorruptImage)
+
+
+@pytest.mark.parametrize(
+    "encoded", [b"text", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypmp42" + bytes(12), b"\xff\xd8", b"II*"]
+)
+def test_other_files_are_unknown(encoded):
+    error = unread.unopened(encoded, ["jpeg", "png"])
+    assert type(error) is UnknownFormat and "expected one of jpeg, png; the object begins with" in str(error)
+
+
+def test_an_error_of_pillow_is_quoted():
+    assert str(unread.unread(b"GIF8", OSError("broken"))) == "OSError: broken"
+    assert type(unread.unread(b"BM", OSError("Unsupported BMP depth"))) is UnsupportedImage
+    assert type(unread.unread(JPEG, OSError("broken"))) is CorruptImage
+    assert type(unread.unread(frame(0xC3), OSError("broken"))) is UnsupportedImage
+
+
+def test_a_file_of_nothing_but_markers_takes_no_time():
+    for encoded in (b"\xff\xd8" + b"\xff" * 100_000, b"\xff\xd8\xff" + bytes(1 << 20), b"\0\0\0\x08ftypavif" * 100_000):
+        assert isinstance(unread.unopened(encoded, ["jpeg"]), (CorruptImage, UnsupportedImage, UnknownFormat))
+
+
+def test_pillow_opens_no_other_format():
+    Image.init()
+    with pytest.raises(UnknownFormat):
+        decoding.decode(data.encoded(SMALL, "ICO"), (8, 8))
