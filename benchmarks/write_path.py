@@ -85,7 +85,8 @@ def _measure(scratch: Path, dimension: int, count: int) -> None:
 
     storage.Client().create_bucket("temp")
     tables.client("test").create_dataset("d")
-    staging = tables.prepare("test.d.images", _DIGEST).embeddings
+    tables.stage("test.d.images", staged := tables.prepare("test.d.images", _DIGEST))
+    staging = staged.embeddings
     load = WriteBigQuery("embeddings", staging, "gs://temp/load", RunColumns("r", _STARTED, model_fields(dimension)))
     sinks = {
         "nothing": lambda rows: rows | beam.combiners.Count.Globally(),

@@ -5,6 +5,7 @@ Importing Beam takes two seconds, so this module imports it only after the flags
 
 import dataclasses
 import datetime
+import functools
 import gc
 import sys
 import traceback
@@ -113,6 +114,8 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
                     config.max_pruned,
                 )
             attempt, holder = _begin(attempt, config, model, claim_state, terminal)
+            if publication:
+                _stage(publication, holder)
     except (ValueError, OSError) as error:
         discard(terminal)
         return _refuse(error, terminal.screen.write)
@@ -127,8 +130,10 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a runner may raise anything
         if interrupted := interruption.of(error):
             interruption.ignore_further()
-            return _interrupted(interrupted, config, argv, attempt, holder, beam_options, terminal)
+            return _interrupted(interrupted, config, argv, attempt, holder, publication, beam_options, terminal)
         traceback.print_exc()
+        if publication and runners.is_on_this_machine(beam_options):  # a job on a cluster may live on
+            warehouse.publish.discard(publication)
         finished = _after_failure(config, attempt, holder)
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
@@ -220,12 +225,22 @@ def _of_earlier_attempts(attempt: "Attempt", config: EmbedConfig, terminal: Cons
     return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine)
 
 
+def _stage(publication: "Publication", holder: "Holder") -> None:
+    """Makes the staging tables, under the claim: who does not get it leaves none."""
+    try:
+        warehouse.publish.stage(publication)
+    except (ValueError, OSError):
+        holder.leave()
+        raise
+
+
 def _interrupted(
     interrupted: KeyboardInterrupt,
     config: EmbedConfig,
     argv: Sequence[str],
     attempt: "Attempt",
     holder: "Holder",
+    publication: "Publication | None",
     beam_options: "PipelineOptions",
     terminal: Console,
 ) -> int:
@@ -234,7 +249,10 @@ def _interrupted(
 
     go_on = f"to go on: {interruption.command_to_go_on(argv, config.run_id)}"
     if runners.is_on_this_machine(beam_options):
-        interruption.store([parts.save_all, attempt.remove_journals, holder.leave])
+        steps = [parts.save_all, attempt.remove_journals, holder.leave]
+        if publication:
+            steps.append(functools.partial(warehouse.publish.discard, publication))
+        interruption.store(steps)
         embedded = counters.of_process().get(counters.IMAGES_EMBEDDED, 0)
         stored = max(parts.saved(f".{output_format}") for output_format in config.output_formats)
         work = f"{embedded} images embedded, {stored} vectors" if embedded else "all vectors so far are"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pytest
 from google.cloud import bigquery, storage
+from PIL import Image
 
 from tests import data_generation as data
 from tests import fork_server
@@ -246,7 +247,7 @@ def test_reprocessing_and_pruning_in_one_run(warehouse):
     warehouse.copy("old name.jpg", "new name.jpg")
     warehouse.delete("old name.jpg")
     warehouse.delete("gone.jpg")
-    report = warehouse.run("images", "--reprocess", "--prune", "--run_id=everything")
+    report = warehouse.run("images", "--reprocess", "--prune", "--max_pruned=1", "--run_id=everything")
     # Neither skipped nor reused, though the table knows the bytes of both.
     assert (counts(report), report["pruned"]) == ({"listed": 2, "embedded": 2}, 2)
     rows = warehouse.rows("images")
@@ -291,24 +292,83 @@ def test_files_and_rows_from_one_pass(warehouse):
     assert done.returncode == 2 and "is of a complete run with other inputs or another model" in done.stderr
 
 
-def test_what_the_gate_refuses_does_not_reach_the_table(warehouse, tmp_path):
-    zeros = make_zero_model(tmp_path / "zeros.keras")
-    warehouse.put_images(["a.jpg"], 0)
-    warehouse.run("images")
+def test_what_was_not_seen_is_not_gone(warehouse, tmp_path):
+    """Places that cannot be listed, images of shards, and a disk that is empty, over a table of local files."""
+    photos = tmp_path / "photos"
+    names = ["a.jpg", "gone.jpg", "linked.jpg", "moved/a.jpg", "moved/deep/b.jpg", "moved-2/c.jpg"]
+    for seed, name in enumerate(names):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(data.jpeg(seed, 24, 32))
+    of_files = f"--input={photos}"
+    warehouse.run("images", of_files)
+    shard = data.write_tar(tmp_path / "x.tar", {"1.jpg": data.jpeg(90, 24, 32)})
+    inside = data.write_tfrecords(
+        tmp_path / "y", [data.image_example(data.jpeg(91, 24, 32), bytes(photos / "own.jpg"))]
+    )
+    warehouse.run("images", "--input_format=tar", f"--input={shard}")
+    warehouse.run("images", "--input_format=tfrecord", f"--input={inside}")
     before = warehouse.rows("images")
-    refused = warehouse.finish("images", f"--model={zeros}", "--image_size=8x8")
+    shards = {row["key"]: row["shard"] for row in before.values() if row["shard"]}
+    assert shards == {f"{shard}#1.jpg": str(shard), f"{photos}/own.jpg": str(inside)}
+
+    (photos / "gone.jpg").unlink()
+    for name in ("linked.jpg", "moved"):
+        (photos / name).rename(tmp_path / name)
+        (photos / name).symlink_to(tmp_path / "unmounted" / name)
+    report = warehouse.run("images", of_files, "--prune")
+    assert (report["pruned"], report["counts"]["failed"]) == (1, 2)
+    places = {f"{photos}/linked.jpg": 1, f"{photos}/moved": 2}
+    assert report["pruning"] == {"prunable": 6, "hidden": 3, "untold": 1, "places": places}
+    kept = {name: row for name, row in before.items() if name != "gone.jpg"}
+    assert warehouse.rows("images") == kept
+
+    photos.rename(tmp_path / "unmounted")
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(data.jpeg(0, 24, 32))
+    refused = warehouse.finish("images", of_files, "--prune", "--run_id=empty")
     assert refused.returncode == 1, refused.stderr
-    assert "nothing was published" in refused.stderr and "1 rows with a vector of zeros" in refused.stderr
-    assert warehouse.rows("images") == before
-    assert len(warehouse.query("SELECT run_id FROM images_runs")) == 1
-    assert [table for table in warehouse.tables() if "staging" in table]
+    assert "nothing was published" in refused.stderr
+    assert (
+        "4 of the 5 rows of images that --input matches would be deleted, more than --max_pruned 0.5" in refused.stderr
+    )
+    assert warehouse.rows("images") == kept
+    assert len(warehouse.query("SELECT run_id FROM images_runs")) == 4
+    assert not [table for table in warehouse.tables() if "staging" in table]
+
+    meant = warehouse.run("images", of_files, "--prune", "--run_id=empty", "--max_pruned=1")
+    assert meant["pruned"] == 4
+    assert {row["key"] for row in warehouse.rows("images").values()} == {f"{photos}/a.jpg", *shards}
 
 
-def make_zero_model(path):
-    """Saves a model that gives zeros whatever it sees."""
+def test_rows_of_an_earlier_version_are_not_pruned(warehouse):
+    warehouse.put_images(["a.jpg", "b.jpg", "c.jpg"], 0)
+    warehouse.run("images")
+    warehouse.query("UPDATE images SET shard = NULL WHERE TRUE")
+    warehouse.delete("c.jpg")
+    report = warehouse.run("images", "--prune")
+    assert (report["pruned"], report["pruning"]["untold"]) == (0, 1)
+    assert warehouse.rows("images").keys() == {"a.jpg", "b.jpg", "c.jpg"}
+    warehouse.query("UPDATE images SET shard = '' WHERE shard IS NULL")  # as docs/warehouse.md says
+    assert warehouse.run("images", "--prune")["pruned"] == 1
+    assert warehouse.rows("images").keys() == {"a.jpg", "b.jpg"}
+
+
+def test_an_image_with_a_vector_of_zeros_does_not_keep_the_others_from_the_table(warehouse, tmp_path):
+    """The model of this test gives the mean colour, so that a black image has no direction."""
+    means = make_model_of_means(tmp_path / "means.keras")
+    warehouse.put_images(["a.jpg"], 0)
+    warehouse.put("black.png", data.encoded(Image.new("RGB", (8, 8)), "PNG"))
+    report = warehouse.run("images", f"--model={means}", "--image_size=8x8", "--pixel_range=0..1")
+    assert report["failures"] == {"embed": {"ZeroVector": 1}}
+    assert warehouse.rows("images").keys() == {"a.jpg"}
+    assert not [table for table in warehouse.tables() if "staging" in table]
+
+
+def make_model_of_means(path):
+    """Saves a model whose vector is the mean of the pixels."""
     code = (
         "import sys, keras; x = keras.Input((8, 8, 3)); y = keras.layers.GlobalAveragePooling2D()(x)\n"
-        "keras.Model(x, keras.layers.Rescaling(0.0)(y)).save(sys.argv[1])"
+        "keras.Model(x, y).save(sys.argv[1])"
     )
     subprocess.run([command()[0], "-c", code, path], check=True, capture_output=True)
     return path

@@ -265,7 +265,7 @@ class _Check(beam.DoFn):
             yield beam.pvalue.TaggedOutput(SECONDS, seconds)
         finite: npt.NDArray[np.bool_] = np.all(np.isfinite(prediction.vectors), axis=1)
         with np.errstate(over="ignore"):
-            directed = prediction.vectors.astype(self._vector_type, copy=False).any(axis=1)
+            directed: npt.NDArray[np.bool_] = np.any(prediction.vectors.astype(self._vector_type, copy=False), axis=1)
         if embedded := int((finite & directed).sum()):
             counters.inc(counters.IMAGES_EMBEDDED, embedded)
         vectors = zip(prediction.vectors, finite, directed, strict=True)

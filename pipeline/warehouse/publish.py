@@ -18,6 +18,7 @@ from pipeline.report.run_report import RunReport
 from pipeline.warehouse import tables
 from pipeline.warehouse.tables import RUN_COLUMNS, Staging
 from transforms import table_name
+from transforms.one_line import one_line
 from transforms.storage import files
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
 
@@ -74,7 +75,7 @@ _ROW_OF_RUN = (
 
 
 class GateRefused(RuntimeError):
-    """The loaded rows do not match the run's report. The table is unchanged, and the staging tables stay."""
+    """The loaded rows do not match the run's report. The table is unchanged, and the staging tables are gone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +107,23 @@ class Publication:
 def prepare(
     table: str, run_id: str, digest: str, temp_location: str, make_latest: bool, max_pruned: float = 1.0
 ) -> Publication:
-    """Makes or checks the tables, and returns the publication of one attempt at a run.
+    """Makes or checks the tables, and returns the publication of one attempt at a run, which `stage` begins.
 
     Raises:
       ValueError: see `tables.prepare`.
     """
     staging = tables.prepare(table, digest)
     return Publication(table, staging, f"{temp_location}/{table}/loads/{run_id}", make_latest, max_pruned)
+
+
+def stage(publication: Publication) -> None:
+    """Makes the staging tables, once the attempt holds the claim to its run. Raises ValueError, see `tables.stage`."""
+    tables.stage(publication.table, publication.staging)
+
+
+def discard(publication: Publication) -> None:
+    """Deletes the staging tables of an attempt that has failed."""
+    tables.discard(publication.staging)
 
 
 def published(table: str, run_id: str) -> RunReport | None:
@@ -125,18 +136,22 @@ def check(publication: Publication, report: RunReport) -> None:
     """Checks the loaded rows against the run's report.
 
     Raises:
-      GateRefused: with all differences, and the table that holds the rows.
+      GateRefused: with all differences. The staging tables are deleted.
     """
-    problems = [
-        *_wrong_embeddings(publication, report),
-        *_wrong_counts(publication, report),
-        *_too_many_gone(publication, report),
-    ]
-    if problems:
+    try:
+        problems = [
+            *_too_many_gone(publication, report),
+            *_wrong_embeddings(publication, report),
+            *_wrong_counts(publication, report),
+        ]
+    except exceptions.NotFound as error:  # as when a runner repeats a step that has failed
         raise GateRefused(
-            f"nothing was published to {publication.table}: {'; '.join(problems)}; "
-            f"the rows are in {publication.staging.embeddings}"
-        )
+            f"nothing was published to {publication.table}: the staging tables are gone, as after this step has "
+            f"refused their rows and has said why: {one_line(error)}"
+        ) from error
+    if problems:
+        discard(publication)
+        raise GateRefused(f"nothing was published to {publication.table}: {'; '.join(problems)}")
 
 
 def _wrong_embeddings(publication: Publication, report: RunReport) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Makes, checks and queries the tables of a warehouse.
 
 `<table>` holds one row for each key and model. `<table>_failures`, `<table>_runs` and the view `<table>_latest` belong
-to it. A run writes into its own staging tables, which are deleted when it is published, or a week later.
+to it. A run writes into its own staging tables, which are deleted when it ends. Those of a run that is killed expire.
 """
 
 import contextlib
@@ -102,7 +102,7 @@ def client_of(table: str) -> bigquery.Client:
 
 
 def prepare(table: str, digest: str) -> Staging:
-    """Makes the tables that are missing, checks those that exist, and makes the staging tables.
+    """Makes the tables that are missing, checks those that exist, and names staging tables, which `stage` makes.
 
     A table of an earlier version gets the columns that it lacks, if they may be NULL.
 
@@ -126,8 +126,17 @@ def prepare(table: str, digest: str) -> Staging:
             raise ValueError(f"--output_table {table!r} has other columns than expected: {'; '.join(problems)}")
         if not _exists(bq, table_name.latest(table)):
             show(table, digest)
-        _make_staging(bq, staging)
     return staging
+
+
+def stage(table: str, staging: Staging) -> None:
+    """Makes the staging tables of a table, all or none. Raises ValueError if BigQuery refuses."""
+    try:
+        with explained(table):
+            _make_staging(client_of(table), staging)
+    except (ValueError, OSError):
+        discard(staging)
+        raise
 
 
 def _make_staging(bq: bigquery.Client, staging: Staging) -> None:
@@ -205,6 +214,12 @@ def drop(staging: Staging) -> None:
     """Deletes the staging tables that still exist."""
     for name in dataclasses.astuple(staging):
         client_of(name).delete_table(name, not_found_ok=True)
+
+
+def discard(staging: Staging) -> None:
+    """Deletes the staging tables of a run that fails. Its own error counts; what cannot be deleted expires."""
+    with contextlib.suppress(exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError, OSError):
+        drop(staging)
 
 
 def query(table: str, sql: str, **parameters: Any) -> list[bigquery.Row]:

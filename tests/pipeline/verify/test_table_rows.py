@@ -28,6 +28,7 @@ def published(cloud, tmp_path_factory) -> dict:
     output = outputs.write_run(tmp_path_factory.mktemp("out"), images, failures)
     report = run_report.read(str(output), "r")
     publication = publish.prepare(TABLE, report.run_id, report.model["digest"], "gs://rows/tmp", make_latest=False)
+    publish.stage(publication)
     run = RunColumns("r", datetime.datetime.fromisoformat(report.started_at), outputs.MODEL.fields())
     for staging, rows in (
         (publication.staging.embeddings, [embedding_row(image, run) for image in images]),

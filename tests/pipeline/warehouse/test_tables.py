@@ -1,5 +1,6 @@
 """pipeline.warehouse.tables: tables that are made, or found fit, or refused with the difference."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -24,6 +25,7 @@ def dataset(cloud, request) -> str:
 def test_the_tables_are_made(dataset):
     table = f"{dataset}.images"
     staging = tables.prepare(table, DIGEST)
+    tables.stage(table, staging)
     bq = tables.client("test")
     made = bq.get_table(table)
     assert (made.time_partitioning.field, made.time_partitioning.type_) == ("embedded_at", "DAY")
@@ -56,6 +58,15 @@ def test_the_tables_are_made(dataset):
         "images_runs",
         "images_latest",
     }
+
+
+def test_staging_tables_are_made_all_or_none(dataset, monkeypatch):
+    table = f"{dataset}.images"
+    staging = dataclasses.replace(tables.prepare(table, DIGEST), run="test.nowhere.run")
+    monkeypatch.setattr(tables, "_PATIENCE", tables._PATIENCE.with_timeout(0.1))
+    with pytest.raises(ValueError, match="cannot be prepared"):
+        tables.stage(table, staging)
+    assert not [listed for listed in tables.client("test").list_tables(dataset) if "staging" in listed.table_id]
 
 
 def test_two_attempts_share_no_staging_table(dataset):
