@@ -43,6 +43,12 @@ def test_a_file_that_was_replaced_is_an_error(tmp_path):
         list(stored_rows.rows(shards, [Place("key", 0, 0)], SIZED))
 
 
+def test_a_vector_of_another_length_is_an_error(tmp_path):
+    write_run(tmp_path, "a", range(3))
+    with pytest.raises(ValueError, match=f"has {DIMENSION} dimensions and .*: expected {DIMENSION + 1} and"):
+        list(stored_rows.rows(vector_shards.paths(str(tmp_path)), [Place("key", 0, 0)], Model(MODEL.digest, 17)))
+
+
 def test_the_dimension_is_that_of_a_vector(tmp_path):
     write_run(tmp_path, "a", range(3))
     (path,) = vector_shards.paths(str(tmp_path))

@@ -34,6 +34,18 @@ def test_of_a_key_that_comes_again_the_last_vector_counts(tmp_path):
     assert cosines[b"a"] == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), abs=1e-6)
 
 
+def test_of_a_key_that_comes_twice_in_a_row_the_last_vector_counts(tmp_path):
+    embeddings = [outputs.embedding(b"a", 1), outputs.embedding(b"a", 2), outputs.embedding(b"b", 3)]
+    outputs.write_run(tmp_path, embeddings)
+    index = Index(vector_shards.paths(str(tmp_path)))
+    assert sorted(index.spread(9)) == [1, 2]
+
+
+def test_no_two_of_many_keys_count_as_one(tmp_path):
+    outputs.write_run(tmp_path, [outputs.embedding(b"%d" % number, number) for number in range(3_000)])
+    assert len(Index(vector_shards.paths(str(tmp_path)))) == 3_000
+
+
 def test_a_spread_has_as_many_rows_as_asked_for_and_is_the_same_again(tmp_path):
     index = _index(tmp_path, [outputs.embedding(b"key %d" % number, number) for number in range(20)])
     assert len(set(index.spread(7))) == 7 and index.spread(7) == index.spread(7)

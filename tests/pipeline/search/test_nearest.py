@@ -48,6 +48,21 @@ def test_the_last_vector_of_a_key_counts_even_if_it_takes_the_place_of_every_can
     _assert_same(nearest(lambda: _blocks(keys, matrix, query, 16), 10), _expected(keys, matrix, query, 10))
 
 
+def test_all_are_looked_at_again_if_one_that_was_dropped_may_be_nearer(monkeypatch):
+    """The candidates get worse vectors after nearer ones than these were dropped."""
+    monkeypatch.setattr(module, "_SPARE", 1)
+    first = [b"%d" % number for number in range(9)]
+    values = np.linspace(0.9, 0.1, 9, dtype=np.float32)
+    blocks = [(first, values), (first[:2], np.full(2, -0.5, np.float32))]
+    assert [each.key for each in nearest(lambda: blocks, 1)] == [b"2"]
+
+
+def test_no_cosine_is_larger_than_one():
+    matrix = np.random.default_rng(0).standard_normal((2_000, 8)).astype(np.float32)
+    values = [cosines(row[None], row)[0] for row in matrix]
+    assert max(values) == 1 and min(cosines(-row[None], row)[0] for row in matrix) == -1
+
+
 def test_equal_cosines_are_in_the_order_of_their_keys():
     blocks = [([b"d", b"a", b"c", b"b"], np.ones(4, np.float32))]
     assert [each.key for each in nearest(lambda: blocks, 3)] == [b"a", b"b", b"c"]
