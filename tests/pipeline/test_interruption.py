@@ -176,3 +176,9 @@ def test_what_was_printed_is_written_before_the_process_ends(monkeypatch):
     monkeypatch.setattr(os, "_exit", done.append)
     interruption.leave(130)
     assert done == ["stdout", "stderr", 130]
+
+
+def test_no_alarm_comes_after_the_block():
+    with pytest.raises(KeyboardInterrupt), interruption.by_signals():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -182,8 +182,8 @@ def test_a_record_whose_report_is_gone():
     [
         (altered("image/key", bytes=[b""]), ": image/key is empty"),
         (
-            altered("image/crc32c", bytes=[b"AA?AAA=="]),
-            "/caf\\xe9: image/crc32c is AA?AAA==, expected 4 bytes in base64",
+            altered("image/crc32c", bytes=[b"AAAA?AA=="]),
+            "/caf\\xe9: image/crc32c is AAAA?AA==, expected 4 bytes in base64",
         ),
         (altered("image/sha256", bytes=[b"0" * 65]), f"/caf\\xe9: image/sha256 is {'0' * 65}, expected 64 hex digits"),
         (altered("image/height", int=[-5]), "/caf\\xe9: image/height is -5"),

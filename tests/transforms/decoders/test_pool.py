@@ -480,3 +480,15 @@ def test_an_inbox_holds_the_images_of_its_job_alone(joined):
     assert list(process._stored(images, 1)) == [Stored(refs[0], 0, 1000), refs[1], Stored(refs[2], 1000, 2)]
     assert list(process._stored(images[2:], 1)) == [Stored(refs[2], 0, 2)]
     assert os.pread(process._inboxes[1], 2000, 0) == b"bc"
+
+
+def test_results_of_a_user_that_is_gone_leave_their_places(tmp_path, joined):
+    settings = dataclasses.replace(SETTINGS, processes=1)
+    kept, lost = joined(settings), pool.join(settings)
+    (process,) = kept._pool._processes
+    assert list(lost.submit(files(tmp_path / "photos", 1))) == []
+    wait_for_results(lost, 1)
+    assert len(process.free) == SLOTS - 1
+    del lost  # its bundle has failed, and nobody told it to forget
+    gc.collect()
+    assert len(process.free) == SLOTS

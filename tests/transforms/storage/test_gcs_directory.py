@@ -123,3 +123,12 @@ def test_what_somebody_else_put_there_is_not_replaced(paging, stranger, has_mark
     with pytest.raises(complete.Occupied, match="is not replaced, it holds more than this command writes"):
         upload({"marker": b"2"}, overwrite=True)
     assert names() == before
+
+
+def test_an_object_that_is_gone_is_removed(server):
+    """If the reply to a request is lost, the next one does not find the object."""
+    bucket = gcs.client().bucket("photos")
+    put(["m/a"])
+    for _ in range(2):
+        gcs_directory._delete(bucket, "m/a")
+    assert names() == []
