@@ -66,3 +66,11 @@ def test_vectors_of_earlier_attempts(model):
     origins = {("20260101T020304.005Z", "embedded"): 3, ("20260102T030405.006Z", "reused"): 2}
     text = summary(compose(model, origins=origins), configured())
     assert "  attempts  5 vectors from earlier attempts at this run, 9 from the last\n" in text
+
+
+def test_what_was_left_out_is_said_in_a_line_each(model):
+    assert "left out" not in summary(compose(model), configured())
+    left_out = {("hidden", "._*"): 2, ("other", ".txt"): 3}
+    lines = summary(compose(model, "--input=gs://b/p/", "--output=o", left_out=left_out), configured()).splitlines()
+    assert "  left out  2 hidden files (._* 2); --include_hidden takes hidden files too" in lines
+    assert "  left out  3 other files (.txt 3), no images by name; --input 'gs://b/p/**.txt' takes .txt" in lines
