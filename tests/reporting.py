@@ -27,7 +27,7 @@ def configured(*flags):
     return options.parse(["--run_id", "r", *flags])[0]
 
 
-def compose(model, *flags, counted=None, failures=FAILURES, times=None, origins=None):
+def compose(model, *flags, counted=None, failures=FAILURES, times=None, origins=None, left_out=None):
     config = configured(*flags)
     start = config.started_at.timestamp()
     if times is None:
@@ -36,6 +36,7 @@ def compose(model, *flags, counted=None, failures=FAILURES, times=None, origins=
             StageSeconds("decode", "", 10, 2.0, longest=0.5, calls=10.0, started=start + 0.75, ended=start + 3.0),
         ]
     tally = Tally(Counter(COUNTED | (counted or {})), Counter(failures), origins=Counter(origins))
+    tally.left_out.update(left_out or {})
     for time in times:
         tally.add_time(time)
     return run_report.compose(config, model, tally, config.started_at + datetime.timedelta(seconds=3.5))

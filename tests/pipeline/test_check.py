@@ -12,6 +12,7 @@ from pipeline.report.run_report import COUNTS, RunReport
 from tests.cloud_storage import clients_of, paging_server
 from tests.emulators import free_port
 from tests.running import ROOT
+from tests.unprivileged import open_directory, unprivileged
 from transforms import vector_files
 from transforms.models.spec import ModelFields
 from transforms.storage import files, gcs
@@ -64,6 +65,57 @@ def test_every_input_has_to_match_something(photos, tmp_path):
         check.check_inputs(configured(tmp_path / "out", f"--input={photos}", f"--input={photos}/*.png"))
 
 
+def test_nothing_to_list_but_other_files(photos, tmp_path):
+    (photos / "b.txt").write_bytes(b"x")
+    (photos / "._a.jpg").write_bytes(b"x")
+    matches_nothing = "matches nothing: expected at least one file; "
+    for pattern, hint in {
+        f"{photos}/*.png": f"1 file beside the matches looks like an image: .jpg 1; --input '{photos}/*' takes all",
+        f"{photos}/b*": f"1 other file (.txt 1), no images by name; --input '{photos}/b*.txt' takes .txt",
+        f"{photos}/?_a*": "1 hidden file (._* 1); --include_hidden takes hidden files too",
+        f"{photos}/x*.{{jpg,png}}": "braces are no wildcards, so give --input for each alternative",
+    }.items():
+        with pytest.raises(ValueError) as raised:
+            check.check_inputs(configured(tmp_path / "out", f"--input={pattern}"))
+        assert str(raised.value) == f"--input {pattern!r} {matches_nothing}{hint}"
+    check.check_inputs(configured(tmp_path / "out", f"--input={photos}/*.txt"))
+    check.check_inputs(configured(tmp_path / "out", f"--input={photos}/?_a*", "--include_hidden"))
+
+
+def test_an_input_that_may_not_be_listed():
+    with open_directory() as place:
+        for name, mode in {"closed": 0, "half": 0o444}.items():
+            (place / name).mkdir()
+            (place / name / "a.jpg").write_bytes(b"x")
+            (place / name).chmod(mode)
+            config = configured(place / "out", f"--input={place / name}")
+            with unprivileged(), pytest.raises(ValueError, match="cannot be listed: .*Permission denied"):
+                check.check_inputs(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "input_format"),
+    [("l.csv", "list"), ("l.jsonl.gz", "list"), ("l.txt", "list"), ("s-*.tar.gz", "tar"), ("s.tfrecord", "tfrecord")],
+)
+def test_what_holds_no_single_images_is_refused_with_its_format(photos, tmp_path, name, input_format):
+    (photos / name.replace("*", "1")).write_bytes(b"uri\n")
+    with pytest.raises(ValueError, match=f"names no images: give --input_format {input_format} too"):
+        check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}"))
+    check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}", f"--input_format={input_format}"))
+
+
+def test_a_list_without_a_known_column_is_refused_with_its_columns(photos, tmp_path):
+    (photos / "l.csv").write_text("name,label\na.jpg,cat\n")
+    flags = (f"--input={photos}/*.csv", "--input_format=list")
+    with pytest.raises(ValueError, match=r"^--input '.*/l\.csv': columns 'name', 'label': expected a column with one"):
+        check.check_inputs(configured(tmp_path / "out", *flags))
+    check.check_inputs(configured(tmp_path / "out", *flags, "--uri_column=name"))
+    with pytest.raises(ValueError, match="expected a column 'nome'; --uri_column NAME says which has the URIs"):
+        check.check_inputs(configured(tmp_path / "out", *flags, "--uri_column=nome"))
+    (photos / "l.csv").write_bytes(b"\x1f\x8b\x08 broken")  # a failure of the run
+    check.check_inputs(configured(tmp_path / "out", *flags))
+
+
 def test_an_output_must_not_be_an_input_of_the_next_run(photos):
     check.check_inputs(configured(photos / "out", f"--input={photos}/*.jpg"))
     with pytest.raises(ValueError, match="--input 'nowhere://x/\\*' cannot be listed: "):
@@ -82,10 +134,11 @@ def test_an_output_below_an_input_by_another_name(photos, tmp_path):
         (tmp_path / "link", photos / "out"),
         (photos, tmp_path / "link" / "out" / "deep"),
         (f"{tmp_path}/link/*/embeddings/**", tmp_path / "second" / "out"),
+        (tmp_path / "link", photos / "elsewhere" / "out"),
     ):
         with pytest.raises(ValueError, match=rf"^--output '{output}' lies within --input '.*': a next run would read"):
             check.check_inputs(configured(output, f"--input={pattern}"))
-    for output in (photos / "elsewhere" / "out", tmp_path / "photos2", tmp_path / "out"):
+    for output in (tmp_path / "photos2", tmp_path / "out"):
         check.check_inputs(configured(output, f"--input={tmp_path / 'link'}"))
     check.check_inputs(configured(tmp_path / "second" / "out", f"--input={tmp_path}/link/*.jpg"))
 

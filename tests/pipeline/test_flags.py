@@ -53,6 +53,11 @@ def test_only_what_is_a_directory_means_all_below_it(tmp_path, monkeypatch):
     assert flags.pattern("later/") == f"{tmp_path}/later/**"
     assert flags.pattern("gs://b") == "gs://b"
     assert flags.pattern("gs://b//") == "gs://b/**"
+    (tmp_path / "me" / "photos").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    for text in ("~/photos", "~/photos/"):
+        assert flags.pattern(text) == f"{tmp_path}/me/photos/**"
+    assert flags.pattern("~/photos/*.jpg") == f"{tmp_path}/me/photos/*.jpg"
 
 
 @pytest.mark.parametrize(

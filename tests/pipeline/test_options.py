@@ -26,8 +26,9 @@ def test_defaults():
         Choices(),
     )
     assert not config.normalize
-    assert (config.max_pixels, config.max_failure_rate) == (decoding.MAX_PIXELS_DEFAULT, 1.0)
+    assert (config.max_pixels, config.max_failure_rate) == (decoding.MAX_PIXELS_DEFAULT, None)
     assert not config.overwrite and not config.verbose
+    assert not config.include_hidden and config.uri_column is None
     assert (config.output_table, config.read_concurrency, config.billing_project) == (None, 16, None)
     assert not (config.reprocess or config.retry_failed or config.prune or config.make_latest)
 
@@ -35,6 +36,7 @@ def test_defaults():
 def test_everything_given(tmp_path):
     argv = (
         f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
+        "--include_hidden "
         "--overwrite --batch_size 8 --precision bfloat16 --image_size 300x200 --resize_mode crop --max_pixels 1000000 "
         "--pixel_mean 0.5,0.4,0.25 --pixel_std 1,0.5,0.25 --channels bgr --interpolation bicubic --crop_fraction 0.875 "
         "--normalize "
@@ -91,6 +93,8 @@ def test_everything_given(tmp_path):
         "output_formats": ("tfrecord", "parquet"),
         "vector_type": "float32",
         "writes_page": False,
+        "include_hidden": True,
+        "uri_column": None,
         "argv": tuple(argv),
     }
 
@@ -238,6 +242,7 @@ def test_run_ids_are_new_each_time():
             "--retry_failed takes its images from earlier runs: expected no --input_format and no --reprocess",
         ),
         ("--output o --retry_failed --reprocess", "expected no --input_format and no --reprocess"),
+        ("--output o --input x --uri_column url", "--uri_column applies to lists: give --input_format list too"),
         ("--output_table d.t", "argument --output_table: 'd.t': expected PROJECT:DATASET.TABLE"),
         ("--output_table p1:d", "argument --output_table: 'p1:d': expected PROJECT:DATASET.TABLE"),
         ("--output_table p1:d.t`", "expected PROJECT:DATASET.TABLE"),
@@ -278,7 +283,7 @@ def test_run_ids_are_new_each_time():
     ],
 )
 def test_wrong_flags_are_said_in_one_line(argv, said):
-    with pytest.raises(ValueError, match="expected|nowhere|invalid|give --output") as raised:
+    with pytest.raises(ValueError, match="expected|nowhere|invalid|give --") as raised:
         options.parse(argv.split())
     assert said in str(raised.value) and "\n" not in str(raised.value)
 

@@ -82,7 +82,12 @@ def test_processes_of_a_machine_share_a_model(argv, shares):
             "'--bacth_size' is neither a flag of this command nor of Beam; did you mean --batch_size?",
         ),
         (["--direct_num_worker", "3"], "did you mean --direct_num_workers?"),
-        (["photos/a.jpg"], "'photos/a.jpg' is neither a flag of this command nor of Beam; see --help"),
+        (["--bcth"], "'--bcth' is neither a flag of this command nor of Beam; see --help"),
+        (
+            ["photos/a.jpg", "photos/b.jpg"],
+            "'photos/a.jpg' is neither a flag of this command nor of Beam; quote a pattern, or the shell replaces it "
+            "by the names of files: --input 'photos/*.jpg'",
+        ),
         (["--direct_num_workers=many"], "argument --direct_num_workers: invalid int value: 'many'"),
     ],
 )

@@ -1,5 +1,6 @@
 """transforms.list: every image once, and what cannot be listed."""
 
+import gzip
 import os
 
 import apache_beam as beam
@@ -9,6 +10,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
+from tests.collecting import collect
+from tests.unprivileged import open_directory, unprivileged
 from transforms import counters
 from transforms.list import DescribeImages, ListImages
 from transforms.records import ImageRef
@@ -50,6 +53,70 @@ def test_names_that_are_not_utf_8(tmp_path):
     with open(name, "wb") as file:
         file.write(b"x")
     listed([tmp_path / "*"], "images", [name])
+
+
+@pytest.mark.parametrize("patterns", [["**"], ["**", "*"], ["**.jpg", "*.jpg"]], ids=repr)
+def test_what_cannot_be_listed_is_a_failure_under_its_path(patterns):
+    """Whoever deletes what is not listed has to know where the listing could not look."""
+    with open_directory() as place:
+        for name in ("a.jpg", "closed/b.jpg", "half/c.jpg"):
+            (place / name).parent.mkdir(exist_ok=True)
+            (place / name).write_bytes(b"x")
+        (place / "album").symlink_to("/mnt/gone/album")
+        (place / "photo.jpg").symlink_to("/mnt/gone/photo.jpg")
+        for name, mode in {"closed": 0, "half": 0o444}.items():
+            (place / name).chmod(mode)
+        errors = {"closed": "PermissionError", "half": "PermissionError"}
+        errors |= {"album": "FileNotFoundError", "photo.jpg": "FileNotFoundError"}
+        with unprivileged():
+            listed(
+                [place / pattern for pattern in patterns],
+                "images",
+                [place / "a.jpg"],
+                [(place / name, error) for name, error in errors.items()],
+            )
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    for name in ("a.jpg", "b.JPG", "._a.jpg", "a.txt", "b.txt", "sub/c.png", "sub/.DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+
+    def counts(*patterns, **flags):
+        patterns = tuple(f"{tmp_path}/{pattern}" for pattern in patterns)
+        outputs, _ = collect(lambda pipeline: pipeline | ListImages(patterns, **flags))
+        names = sorted(os.path.relpath(os.fsdecode(ref.key), tmp_path) for ref in outputs["main"])
+        return names, {(each.why, each.name): each.files for each in outputs["left_out"]}
+
+    hidden = {("hidden", "._*"): 1, ("hidden", ".DS_Store"): 1}
+    images = ["a.jpg", "b.JPG", "sub/c.png"]
+    assert counts("**") == (images, hidden | {("other", ".txt"): 2})
+    assert counts("**", "**") == (images, hidden | {("other", ".txt"): 2})
+    assert counts("**", "**.txt") == (sorted([*images, "a.txt", "b.txt"]), hidden)
+    beside = {("beside", ".JPG"): 1, ("beside", ".png"): 1, ("hidden", "._*"): 1}
+    assert counts("**/*.jpg") == (["a.jpg"], beside)
+    everything, other = counts("**", include_hidden=True)
+    assert everything == sorted([*images, "._a.jpg", "sub/.DS_Store"]) and other == {("other", ".txt"): 2}
+    assert counts("**", input_format="tar")[1] == hidden
+
+
+def test_a_column_of_lists(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "l.csv").write_text("place;n\n./a.jpg;1\n")
+    outputs, _ = collect(lambda pipeline: pipeline | ListImages((f"{tmp_path}/l.csv",), "list", uri_column="place"))
+    assert [ref.key for ref in outputs["main"]] == [os.fsencode(tmp_path / "a.jpg")]
+    outputs, _ = collect(lambda pipeline: pipeline | ListImages((f"{tmp_path}/l.csv",), "list"))
+    (failure,) = outputs["failures"]
+    assert (failure.key, failure.error, failure.retryable) == (os.fsencode(tmp_path / "l.csv"), "NoUriColumn", False)
+
+
+def test_a_list_that_was_packed(paging):
+    stored = upload(a=b"1")
+    blob = gcs.client().bucket("photos").blob("l.csv")
+    blob.content_encoding = "gzip"  # as `gsutil cp -Z` stores it
+    blob.upload_from_string(gzip.compress(b"url,n\na,1\n"))
+    outputs, _ = collect(lambda pipeline: pipeline | ListImages(("gs://photos/l.csv",), "list"))
+    assert outputs["main"] == [ImageRef(b"gs://photos/a", *stored["a"])]
 
 
 def test_version_changes_with_the_content(tmp_path):

@@ -228,6 +228,28 @@ def test_tar_in_webdataset_layout(tmp_path, mode):
     )
 
 
+@pytest.mark.parametrize("include_hidden", [False, True])
+def test_hidden_members_of_a_tar_are_counted(tmp_path, include_hidden):
+    """As macOS packs them: thumbnails and resource forks beside the images."""
+    members = {"._a.jpg": b"fork", "a.jpg": b"one", "__MACOSX/._a.jpg": b"fork", ".b.jfif": b"two", "._a.txt": b"fork"}
+    shard = data.write_tar(tmp_path / "s.tar", members)
+    images = ["._a.jpg", "a.jpg", "__MACOSX/._a.jpg", ".b.jfif"] if include_hidden else ["a.jpg"]
+    left_out = [] if include_hidden else [("hidden", "._*", 1), ("hidden", "__MACOSX/", 1), ("hidden", ".*", 1)]
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create([ref(shard)]) | ReadImages("tar", include_hidden=include_hidden)
+        found = outputs.main | beam.FlatMap(pairs)
+        counted = outputs.left_out | beam.Map(lambda counted: (counted.why, counted.name, counted.files))
+        assert_that(found, equal_to([(os.fsencode(f"{shard}#{n}"), members[n]) for n in images]), label="images")
+        assert_that(counted, equal_to(left_out), label="left out")
+
+
+def test_images_of_a_tar_by_rare_names(tmp_path):
+    members = {f"{suffix}{suffix}": b"x" for suffix in (".jfif", ".jpe", ".apng", ".DIB", ".hif")}
+    members = {f"a{name}": content for name, content in members.items()}
+    shard = data.write_tar(tmp_path / "s.tar", members)
+    check([ref(shard)], "tar", {f"{shard}#{name}": content for name, content in members.items()})
+
+
 def test_tar_members_that_are_no_files(tmp_path):
     shard = tmp_path / "s.tar"
     with tarfile.open(shard, "w") as tar:

@@ -188,6 +188,27 @@ def test_failure_rate(model):
     report = compose(model)
     assert report.exceeds(0.15) is None
     assert report.exceeds(0.14) == "3 of 20 images failed, 15.00%: more than --max_failure_rate 14.00%"
+    assert report.exceeds(None) is None
+
+
+def test_a_run_in_which_every_image_failed(model):
+    counted = dict.fromkeys(COUNTED, 0) | {"listed": 3, "failed": 3, "lines": 3}
+    report = compose(model, counted=counted, failures={("decode", "UnknownFormat"): 3}, times=[])
+    assert report.exceeds(None) == "3 of 3 images failed: --max_failure_rate 1 allows it"
+    assert report.exceeds(1.0) is None
+    nothing = compose(model, counted=dict.fromkeys(COUNTED, 0), failures={}, times=[])
+    assert nothing.exceeds(None) is None
+
+
+def test_files_that_were_left_out(model):
+    left_out = {("other", ".txt"): 2, ("hidden", "._*"): 1, ("other", ".xml"): 3}
+    report = compose(model, left_out=left_out)
+    assert report.left_out == {"hidden": {"._*": 1}, "other": {".xml": 3, ".txt": 2}}
+    assert report.counts["listed"] == 20
+    again = run_report.RunReport.from_json(report.to_json())
+    assert again.left_out == report.left_out
+    older = {name: value for name, value in json.loads(report.to_json()).items() if name != "left_out"}
+    assert run_report.RunReport.from_json(json.dumps(older)).left_out == {}
 
 
 def test_nothing_done(model):

@@ -91,3 +91,11 @@ def test_a_hostile_name_is_seen_as_it_is_and_its_files_are_read(model, name, out
     literals = [node.value for node in ast.walk(ast.parse(textwrap.dedent(code))) if isinstance(node, ast.Constant)]
     pattern = name.replace("\\", r"\\") if output_format == "tfrecord" else name
     assert any(str(literal).startswith(f"/out/{pattern}/embeddings/r") for literal in literals)
+
+
+def test_what_was_left_out_is_said_in_a_line_each(model):
+    assert "left out" not in summary(compose(model), configured())
+    left_out = {("hidden", "._*"): 2, ("other", ".txt"): 3}
+    lines = summary(compose(model, "--input=gs://b/p/", "--output=o", left_out=left_out), configured()).splitlines()
+    assert "  left out  2 hidden files (._* 2); --include_hidden takes hidden files too" in lines
+    assert "  left out  3 other files (.txt 3), no images by name; --input 'gs://b/p/**.txt' takes .txt" in lines

@@ -7,7 +7,7 @@ import apache_beam as beam
 
 from pipeline.report.tally import SumTallies, Tally
 from tests.collecting import collect
-from transforms.records import Failure, Shard, StageSeconds
+from transforms.records import Failure, LeftOut, Shard, StageSeconds
 
 READ = StageSeconds.of("read", 0.5, ended=100.0)
 LATER = StageSeconds.of("read", 2.0, ended=103.0)
@@ -103,3 +103,12 @@ def test_a_pipeline_has_one_tally_of_all_its_bundles():
 
 def test_a_pipeline_without_elements_has_nothing_to_sum():
     assert Tally.merge(summed()) == Tally()
+
+
+def test_files_that_were_left_out_are_summed():
+    first, second = tally(), tally()
+    for total, number in ((first, 2), (first, 1), (second, 4)):
+        total.add_left_out(LeftOut("other", ".txt", number))
+    second.add_left_out(LeftOut("hidden", "._*", 1))
+    assert Tally.merge([first, second]).left_out == {("other", ".txt"): 7, ("hidden", "._*"): 1}
+    assert first.left_out == {("other", ".txt"): 3}

@@ -31,6 +31,23 @@ def test_images(tmp_path):
     assert all(image.version.startswith(b"5-") and image.encoded is None for image in listed)
 
 
+def test_what_a_run_leaves_out_is_not_listed(tmp_path):
+    for name in ("a.jpg", "a.txt", "._a.jpg", "sub/b.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"image")
+    (tmp_path / "link").symlink_to("sub")
+    pattern = f"{tmp_path}/**"
+    expected = [bytes(tmp_path / name) for name in ("a.jpg", "sub/b.jpg")]
+    assert sorted(keys(pattern)) == expected
+    listed = input_images.images([pattern], "images", None, include_hidden=True)
+    assert sorted(image.key for image in listed) == [bytes(tmp_path / "._a.jpg"), *expected]
+    tar = data.write_tar(tmp_path / "a.tar", {"x.png": b"x", "._x.png": b"y"})
+    assert keys(tar, "tar") == [bytes(tar) + b"#x.png"]
+    (tmp_path / "l.csv").write_text("place;n\na.jpg;1\n")
+    (image,) = input_images.images([f"{tmp_path}/l.csv"], "list", None, uri_column="place")
+    assert image.key == expected[0]
+
+
 def test_lists(tmp_path):
     (tmp_path / "list.csv").write_text("uri,size\n/a.jpg,1\n,2\nb.jpg,3\n")
     own = bytes(tmp_path)

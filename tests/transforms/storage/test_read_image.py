@@ -1,12 +1,13 @@
 """transforms.storage.read_image: one file as an image as stored, or the reason why not."""
 
+import gzip
 import os
 import tarfile
 
 import pytest
 
 from transforms.records import EncodedImage, ImageRef
-from transforms.storage import files, read_image, versioned
+from transforms.storage import files, gcs, read_image, versioned
 
 
 def ref(path):
@@ -73,3 +74,33 @@ def test_too_little_memory_says_for_what(monkeypatch):
 @pytest.mark.parametrize("error", [ValueError("no"), tarfile.ReadError("no"), versioned.local.NotARegularFile("no")])
 def test_what_will_not_change_is_not_tried_again(error):
     assert not read_image.failure(ImageRef(b"/a.jpg"), error).retryable
+
+
+def test_an_object_that_was_packed_is_unpacked(paging):
+    """As `gsutil cp -Z` stores it. What was listed are the packed bytes."""
+    packed = gzip.compress(b"image" * 100)
+    blob = gcs.client().bucket("photos").blob("a.jpg")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(packed)
+    stored = gcs.describe("gs://photos/a.jpg", None)
+    read = read_image.read(ImageRef(b"gs://photos/a.jpg", stored.generation, stored.size, stored.crc32c))
+    assert read.encoded == b"image" * 100
+    facts = stored.generation, len(packed), versioned.crc32c(packed)
+    assert read.ref == ImageRef(b"gs://photos/a.jpg", *facts)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (gzip.compress(b"image" * 100)[:-9], "BrokenGzip"),
+        (gzip.compress(b"image" * 100)[:-8] + bytes(8), "BrokenGzip"),
+        (b"\x1f\x8b\x08" + bytes(20), "BrokenGzip"),
+        (gzip.compress(bytes(2**20)), "TooManyBytes"),
+    ],
+    ids=["truncated", "other checksum", "no gzip", "too large"],
+)
+def test_what_cannot_be_unpacked_is_a_failure(tmp_path, monkeypatch, content, error):
+    monkeypatch.setattr(read_image, "_FREE_BYTES", 1000)
+    (tmp_path / "a.jpg").write_bytes(content)
+    failure = read_image.read_or_failure(ref(tmp_path / "a.jpg"))
+    assert (failure.stage, failure.error, failure.retryable) == ("read", error, False)
