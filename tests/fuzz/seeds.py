@@ -20,12 +20,15 @@ from pipeline.report.page import drift
 from pipeline.report.page.neighbours import cosines, nearest
 from pipeline.report.run_report import COUNTS, RunReport
 from tests import data_generation as data
-from tests import run_facts
+from tests import generated_images, run_facts
 from transforms.encoding import examples, tfrecord
 from transforms.encoding.parquet import ParquetFormat
 from transforms.images import decoding
 from transforms.models.spec import ModelFields
 from transforms.records import Embedding, ImageInfo, ImageRef
+
+# How many images of a format are generated besides.
+_GENERATED = 20
 
 # The first two bytes of a picture's input: see targets._of_format.
 _CONTROLS = (b"\x00\x20", b"\x45\x08", b"\x82\x30")
@@ -86,6 +89,8 @@ def pictures(image_format: str) -> list[bytes]:
         "heic": [(small, "HEIF", described), (clear, "HEIF", {})] if "HEIF" in decoding.FORMATS else [],
     }
     files = [data.encoded(image, name, **options) for image, name, options in ways[image_format]]
+    made = (generated_images.generate(seed) for seed in range(200))
+    files += [image.encoded for image in made if image.what.startswith(f"{image_format},")][:_GENERATED]
     return [_CONTROLS[i % len(_CONTROLS)] + file for i, file in enumerate(files)]
 
 

@@ -3,7 +3,6 @@
 import io
 
 from PIL import Image
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -12,7 +11,7 @@ try:
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
-from transforms.images import bounds, fast_jpeg, jpeg_damage, png_chunks, samples, tiff_kinds
+from transforms.images import bmp_kinds, bounds, fast_jpeg, jpeg_damage, png_chunks, samples, tiff_kinds
 from transforms.images.errors import CorruptImage
 
 bounds.bound_directories()
@@ -51,6 +50,8 @@ def opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
         return bounds.open_gif(encoded)
     if tiff_kinds.is_tiff(encoded):
         return tiff_kinds.open_tiff(encoded)
+    if encoded.startswith(bmp_kinds.SIGNATURE) and len(encoded) >= bmp_kinds.LEAST_BYTES:
+        return bmp_kinds.open_bmp(encoded)
     return Image.open(bounds.file_of(encoded), formats=_OPENED)
 
 
@@ -74,10 +75,8 @@ def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png
         image.load()
         return samples.on_canvas(image, extents or (0, 0, *image.size))
     image.load()
-    if isinstance(image, tiff_kinds.Tiff):
+    if isinstance(image, (tiff_kinds.Tiff, bmp_kinds.Bmp)):
         return samples.plain(image.plain())
-    if isinstance(image, BmpImageFile):
-        return samples.plain_bmp(image)
     return samples.plain(image) if png is None else _png(image, png)
 
 

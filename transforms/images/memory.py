@@ -20,7 +20,7 @@ RETURNED_BYTES = DECODING_BYTES // 16
 
 # Bytes a pixel besides Pillow's own copy of the picture, at their peak. Measured with Pillow 12.3 and pillow_heif 1.8
 # on 4000×4000 pixels; a TIFF may be a single strip, and AVIF and HEIC may have 12 bits a sample.
-_DECODER = {"WEBP": 13, "AVIF": 12, "HEIF": 12, "TIFF": 5, "BMP": 2}
+_DECODER = {"WEBP": 13, "AVIF": 12, "HEIF": 12, "TIFF": 5, "BMP": 8}
 
 # Bytes a pixel that decoding.py's conversions take besides: a mode, its converted copy, a copy for the resize.
 _CONVERSION = {"L": 0, "RGB": 0, "CMYK": 0, "1": 1, "LA": 4, "RGBA": 4, "I": 12}

@@ -49,13 +49,6 @@ def plain_png(image: Image.Image, picture: png_chunks.Picture) -> Image.Image:
     return opaque
 
 
-def plain_bmp(image: Image.Image) -> Image.Image:
-    """Returns a loaded BMP as `plain` does. If all of it is transparent, nobody has written an alpha channel."""
-    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-        return image.convert("RGB")
-    return plain(image)
-
-
 def on_canvas(image: Image.Image, extents: tuple[int, int, int, int]) -> Image.Image:
     """Returns a loaded GIF as `plain` does. What its first frame leaves free of the canvas is transparent."""
     pixels = plain(image)

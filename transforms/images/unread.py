@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from transforms.images import png_chunks
+from transforms.images import bmp_kinds, png_chunks
 from transforms.images.errors import CorruptImage, ImageError, UnknownFormat, UnsupportedImage
 
 # Codings of JPEGs by their marker (ITU-T T.81, table B.1). Pillow reads the first three.
@@ -31,8 +31,6 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _NEEDED = frozenset((b"meta", b"mdat"))
 _MAX_BOXES = 10_000
 
-_BMP_HEADER_BYTES = 26  # of the oldest version
-
 
 def unopened(encoded: bytes, formats: Iterable[str]) -> ImageError:
     """Returns why a file is not opened as any of the formats."""
@@ -56,7 +54,7 @@ def _named(encoded: bytes) -> ImageError | None:
         return CorruptImage("the PNG is cut or broken before its pixels")
     if encoded.startswith(b"GIF8"):
         return CorruptImage("the GIF has no picture, or is cut before it")
-    if encoded.startswith(b"BM") and len(encoded) < _BMP_HEADER_BYTES:
+    if encoded.startswith(bmp_kinds.SIGNATURE) and len(encoded) < bmp_kinds.LEAST_BYTES:
         return CorruptImage("the BMP is cut within its header")
     if encoded.startswith(b"RIFF") and encoded[8:12] == b"WEBP":
         return CorruptImage("the WebP is cut or broken")
@@ -96,7 +94,8 @@ def _in_boxes(encoded: bytes) -> ImageError | None:
     name = "AVIF" if brands.intersection(_AVIF) else "HEIC" if brands.intersection(_HEIC) else None
     if name is None:
         return None
-    at, kinds = 0, []
+    at = 0
+    kinds: list[bytes] = []
     while at + 8 <= len(encoded) and len(kinds) < _MAX_BOXES:
         size = int.from_bytes(encoded[at : at + 4])
         kinds.append(encoded[at + 4 : at + 8])

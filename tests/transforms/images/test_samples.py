@@ -81,13 +81,6 @@ def test_transparent_grey_keeps_its_profile():
         assert abs(int(pixels[0]) - 128) <= 1 and pixels[1] == 255
 
 
-def test_a_bmp_of_alpha_alone_is_opaque():
-    assert samples.plain_bmp(Image.new("RGBA", (2, 2), (1, 2, 3, 0))).getpixel((0, 0)) == (1, 2, 3)
-    partly = Image.new("RGBA", (2, 2), (1, 2, 3, 0))
-    partly.putpixel((0, 0), (1, 2, 3, 1))
-    assert samples.plain_bmp(partly).mode == "RGBA"
-
-
 @pytest.mark.parametrize("mode", ["L", "P"])
 def test_the_rest_of_a_canvas_is_transparent(mode):
     image = Image.new(mode, (4, 3), 7)

@@ -1,0 +1,95 @@
+"""transforms.images.bmp_kinds: pixels with masks for their channels, top down and bottom up."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from tests import data_generation as data
+from transforms.images import bmp_kinds, decoding
+from transforms.images.errors import CorruptImage, UnsupportedImage
+
+
+def bmp(pixels: list[list[int]], bits: int, masks: tuple[int, ...], header: int = 108, compression: int = 3) -> bytes:
+    """Returns a BMP of rows from top to bottom; `header` is the size of the second header."""
+    code = "<%d" + {16: "H", 32: "L"}[bits]
+    rows = [struct.pack(code % len(row), *row) for row in pixels]
+    rows = [row + bytes(-len(row) % 4) for row in rows]
+    body = b"".join(reversed(rows))
+    fields = struct.pack(
+        "<IiiHHIIiiII", header, len(pixels[0]), len(pixels), 1, bits, compression, len(body), 2835, 2835, 0, 0
+    )
+    # Behind the oldest header, or in a longer one: in the same place.
+    fields += struct.pack(f"<{len(masks)}I", *masks)
+    fields = fields.ljust(header, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + len(fields) + len(body), 0, 0, 14 + len(fields)) + fields + body
+
+
+RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
+LAYOUTS = {
+    "565": (16, (0xF800, 0x7E0, 0x1F), 0xF800, RED),
+    "555": (16, (0x7C00, 0x3E0, 0x1F), 0x7C00, RED),
+    "444": (16, (0xF00, 0xF0, 0xF), 0x0F0, GREEN),
+    "4444": (16, (0xF00, 0xF0, 0xF, 0xF000), 0xF0F0, GREEN),
+    "332": (16, (0xE0, 0x1C, 0x3), 0xE0, RED),
+    "1555": (16, (0x7C00, 0x3E0, 0x1F, 0x8000), 0xFC00, RED),
+    "10 bits": (32, (0x3FF00000, 0xFFC00, 0x3FF), 0x3FF00000, RED),
+    "20 bits of red": (32, (0xFFFFF000, 0xF00, 0xF0), 0xFFFFF000, RED),
+    "BGRA": (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000), 0xFF00FF00, GREEN),
+    "RGBX": (32, (0xFF000000, 0xFF0000, 0xFF00), 0xFF0000, GREEN),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_masks(name):
+    bits, masks, pixel, colour = LAYOUTS[name]
+    everything = masks[0] | masks[1] | masks[2] | (masks[3] if len(masks) > 3 else 0)
+    rows = [[pixel, everything, pixel], [everything] * 3]
+    headers = (108, 124) if len(masks) > 3 else (40, 52, 56, 108, 124)
+    for header in headers:
+        pixels = decoding.decode(bmp(rows, bits, masks, header), (2, 3)).pixels
+        assert pixels[0, 0].tolist() == list(colour) and (pixels[0, 1] == WHITE).all() and (pixels[1] == WHITE).all()
+
+
+def test_levels_are_spread_evenly():
+    rows = [[level << 4 for level in range(16)]]
+    pixels = decoding.decode(bmp(rows, 16, (0xF00, 0xF0, 0xF)), (1, 16)).pixels
+    assert pixels[0, :, 1].tolist() == [17 * level for level in range(16)] and not pixels[..., (0, 2)].any()
+
+
+@pytest.mark.parametrize(
+    ("bits", "masks", "opaque"),
+    [
+        (16, (0x7C00, 0x3E0, 0x1F, 0x8000), 0x8000),
+        (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000), 0xFF000000),
+    ],
+)
+def test_alpha_counts_unless_it_is_zero_everywhere(bits, masks, opaque):
+    half = decoding.decode(bmp([[masks[0], masks[0] | opaque]], bits, masks), (1, 2)).pixels
+    assert half.tolist() == [[list(WHITE), list(RED)]]
+    none = decoding.decode(bmp([[masks[0], masks[1]]], bits, masks), (1, 2)).pixels
+    assert none.tolist() == [[list(RED), list(GREEN)]]
+    # The alpha of a short header is not defined, unless the compression says so.
+    behind = decoding.decode(bmp([[masks[0], masks[0] | opaque]], bits, masks[:3], 40), (1, 2)).pixels
+    assert behind.tolist() == [[list(RED)] * 2]
+
+
+def test_top_down():
+    encoded = bytearray(bmp([[0xF800], [0x7E0]], 16, (0xF800, 0x7E0, 0x1F)))
+    encoded[22:26] = struct.pack("<i", -2)
+    assert decoding.decode(bytes(encoded), (2, 1)).pixels[:, 0].tolist() == [list(GREEN), list(RED)]
+
+
+@pytest.mark.parametrize("masks", [(0xF0F00, 0xF0, 0xF), (0x505, 0xF0, 0xF)], ids=["beyond", "holes"])
+def test_masks_that_are_not_read(masks):
+    with pytest.raises(UnsupportedImage, match=r"mask 0x.* of its 16 bits"):
+        decoding.decode(bmp([[0, 0]], 16, masks), (1, 2))
+
+
+def test_others_are_pillows():
+    photograph = data.photograph(0, 12, 16)
+    encoded = data.encoded(photograph, "BMP")
+    assert (decoding.decode(encoded, (12, 16)).pixels == np.asarray(photograph)).all()
+    assert bmp_kinds.open_bmp(encoded).format == "BMP"
+    with pytest.raises(CorruptImage):
+        decoding.decode(bmp([[0, 0]] * 9, 16, (0xF00, 0xF0, 0xF))[:-9], (1, 2))

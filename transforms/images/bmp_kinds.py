@@ -1,0 +1,109 @@
+"""Opens BMPs whose pixels are 16 or 32 bits with masks for the channels, of which Pillow knows a few."""
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+
+from transforms.images import bounds
+from transforms.images.errors import CorruptImage, UnsupportedImage
+
+SIGNATURE = b"BM"
+LEAST_BYTES = 26  # of a file, with the oldest header
+
+# Where a file has the size of its second header, bits a pixel and compression, and the masks of its channels.
+_HEADER, _KIND, _MASKS = 14, 28, 54
+_MASKED, _MASKED_WITH_ALPHA = 3, 6
+_LEAST_FOR_ALPHA = 56  # bytes of the second header
+
+
+def open_bmp(encoded: bytes) -> "Bmp":
+    """Returns a BMP, of which the header alone was read.
+
+    Raises:
+      CorruptImage: if the header is broken. UnsupportedImage: if no masks are defined that way.
+      OSError: if it is of another kind that Pillow does not read, or cut.
+    """
+    try:
+        return Bmp(bounds.file_of(encoded))
+    except SyntaxError as error:
+        raise CorruptImage(f"the BMP's header is broken: {error}") from error
+
+
+class Bmp(BmpImageFile):
+    """A BMP."""
+
+    def _bitmap(self, header: int = 0, offset: int = 0) -> None:
+        self._masks = self._read_masks()
+        if self._masks is None:
+            super()._bitmap(header, offset)
+            return
+        try:
+            super()._bitmap(header, offset)
+        except OSError as error:
+            if "bitfields" not in str(error) and f"compression ({_MASKED_WITH_ALPHA})" not in str(error):
+                raise
+        # Pixels as they are: two bytes, or the four of RGBA.
+        self._mode, raw_mode = ("RGBA", "RGBA") if self._bits == 32 else ("I;16", "I;16")
+        stride = (self.width * self._bits + 31) // 32 * 4
+        extents = (0, 0, *self.size)
+        direction = 1 if self._is_top_down else -1
+        self.tile = [ImageFile._Tile("raw", extents, offset, (raw_mode, stride, direction))]
+
+    def plain(self) -> Image.Image:
+        """Returns the loaded picture. If all of it is transparent, nobody has written an alpha channel."""
+        image: Image.Image = self
+        if self._masks is not None:
+            pixels = np.asarray(self)
+            if self._bits == 32:
+                pixels = pixels.view("<u4")[..., 0]
+            *colours, alpha = (_channel(pixels, mask) for mask in self._masks)
+            if not self._masks[3]:
+                return Image.fromarray(np.stack(colours, -1))
+            image = Image.fromarray(np.stack((*colours, alpha), -1))
+        if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+            return image.convert("RGB")
+        return image
+
+    def _read_masks(self) -> tuple[int, int, int, int] | None:
+        """Returns the masks of red, green, blue and alpha, None if there are none."""
+        assert self.fp is not None  # noqa: S101 - it is being opened
+        at = self.fp.tell()
+        self.fp.seek(0)
+        head = self.fp.read(_MASKS + 16)
+        self.fp.seek(at)
+        if len(head) < _MASKS + 12:
+            return None
+        (header_bytes,) = struct.unpack_from("<L", head, _HEADER)
+        self._bits, compression = struct.unpack_from("<HL", head, _KIND)
+        if header_bytes < 40 or self._bits not in (16, 32) or compression not in (_MASKED, _MASKED_WITH_ALPHA):
+            return None
+        self._is_top_down = struct.unpack_from("<l", head, _HEADER + 8)[0] < 0
+        red, green, blue, alpha = struct.unpack_from("<4L", head.ljust(_MASKS + 16, b"\0"), _MASKS)
+        if header_bytes < _LEAST_FOR_ALPHA and compression != _MASKED_WITH_ALPHA:
+            alpha = 0
+        if not any((red, green, blue)):  # Pillow takes them for the usual ones
+            return None
+        for mask in (red, green, blue, alpha):
+            if mask >> self._bits or (mask and (mask // (mask & -mask)) & (mask // (mask & -mask) + 1)):
+                raise UnsupportedImage(f"a BMP with the mask {mask:#x} for a channel of its {self._bits} bits")
+        return red, green, blue, alpha
+
+
+def _channel(pixels: npt.NDArray[np.unsignedinteger], mask: int) -> npt.NDArray[np.uint8]:
+    """Returns the bits of a mask, in a row, as 0 to 255."""
+    if not mask:
+        return np.zeros(pixels.shape, np.uint8)
+    shift = (mask & -mask).bit_length() - 1
+    most = mask >> shift
+    if most > 0xFFFF:
+        shift, most = shift + most.bit_length() - 16, 0xFFFF
+    bits = pixels.astype(np.uint32)
+    bits &= np.uint32(mask)
+    bits >>= np.uint32(shift)
+    bits *= np.uint32(255)
+    bits += np.uint32(most // 2)
+    bits //= np.uint32(most)
+    return bits.astype(np.uint8)
