@@ -34,8 +34,8 @@ def call(work: Callable[[], _Result]) -> _Result:
             outcome.set_exception(error)
 
     thread = threading.Thread(target=run, name="model", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while not outcome.done():  # a signal that another thread gets does not end the wait of this one
             concurrent.futures.wait([outcome], _SECONDS_BETWEEN_SIGNALS)
         return outcome.result()
