@@ -91,6 +91,7 @@ def run(
             message, code = one_line(error), WRONG
         except KeyboardInterrupt as error:
             message, code = "interrupted: nothing half-done is left", interruption.exit_code(error)
+            interruption.ignore_further()
         discard(terminal)
         if code in (DONE, FAILED):
             try:
@@ -100,4 +101,5 @@ def run(
                 return FAILED if only_shows else code
         else:
             write_line(terminal.screen, f"{name}: {message}")
+            interruption.leave_what_runs(code)
     return code

@@ -93,6 +93,13 @@ def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
     return shell_words.join(["python", "run_pipeline.py", *argv, *(() if named else ("--run_id", run_id))])
 
 
+def leave_what_runs(code: int) -> None:
+    """Ends the process at once if the call of a model goes on that was interrupted, which may be for ever."""
+    interruptible = sys.modules.get("transforms.models.engines.interruptible")
+    if interruptible and interruptible.is_running():
+        leave(code)
+
+
 def leave(code: int) -> NoReturn:
     """Writes what was printed, and ends the process at once.
 

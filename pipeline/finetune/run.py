@@ -25,6 +25,7 @@ from pipeline.finetune.options import FinetuneConfig
 from pipeline.finetune.progress import TrainingProgress
 from pipeline.finetune.report import FinetuneReport
 from transforms.models import catalog
+from transforms.models.engines import interruptible
 from transforms.models.training import training_set
 from transforms.models.training.training_set import Split
 from transforms.one_line import one_line
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             message, code = str(error), WRONG
         except KeyboardInterrupt as error:
             message, code = "interrupted: nothing was written", interruption.exit_code(error)
+            interruption.ignore_further()
         # TensorFlow raises errors of any class. The log has the traceback, and nothing is written: the output
         # directory appears at the end, complete.
         except Exception as error:  # noqa: BLE001
@@ -100,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message:
             streams.screen.write(f"finetune: {message}\n")
             streams.screen.flush()
+        interruption.leave_what_runs(code)
     return code
 
 
@@ -135,14 +138,16 @@ def train(config: FinetuneConfig, streams: Console) -> FinetuneReport:
         )
         batches = math.ceil(len(task.split.training) / config.batch_size)
         training_start = time.monotonic()
-        fitted = classifier.fit(
-            task.model,
-            task.training,
-            task.validation,
-            epochs=config.epochs,
-            learning_rate=config.learning_rate,
-            patience=config.patience,
-            watch=TrainingProgress(streams.screen, epochs=config.epochs, batches=batches),
+        fitted = interruptible.call(
+            lambda: classifier.fit(
+                task.model,
+                task.training,
+                task.validation,
+                epochs=config.epochs,
+                learning_rate=config.learning_rate,
+                patience=config.patience,
+                watch=TrainingProgress(streams.screen, epochs=config.epochs, batches=batches),
+            )
         )
         training_end = time.monotonic()
         export.write_classifier(task.model, task.split.classes, output / CLASSIFIER)

@@ -164,9 +164,19 @@ class Record(NamedTuple):
     key: bytes
     version: bytes
     sha256: bytes
-    size: int
     model_digest: bytes
     vector: npt.NDArray[np.float32]
+    image: "ImageFacts"
+
+
+class ImageFacts(NamedTuple):
+    """What a record says of the bytes and the pixels of an image, beside their SHA-256; `crc32c` is in base64."""
+
+    format: bytes
+    height: int
+    width: int
+    size: int
+    crc32c: bytes
 
 
 class Expected(NamedTuple):
@@ -198,9 +208,9 @@ def checked(parsed: Mapping[str, Feature], expected: Expected) -> Record:
         key=parsed["image/key"].values[0],
         version=parsed["image/version"].values[0],
         sha256=parsed["image/sha256"].values[0],
-        size=parsed["image/size"].values[0],
         model_digest=parsed["model/digest"].values[0],
         vector=np.asarray(parsed[VECTOR].values),
+        image=ImageFacts(*(parsed[f"image/{name}"].values[0] for name in ImageFacts._fields)),
     )
 
 

@@ -1,11 +1,13 @@
 """A sample of the records: their images are read, decoded and embedded now, and compared with what was recorded."""
 
+import base64
 import hashlib
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +15,7 @@ from pipeline import recorded_model
 from pipeline.verify.findings import Findings, counted
 from pipeline.verify.identities import identity
 from pipeline.verify.input_images import Image
-from pipeline.verify.record_file import Record
+from pipeline.verify.record_file import ImageFacts, Record
 from transforms import keys
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec
@@ -70,7 +72,7 @@ def check(
         number = len(sample.records)
         outcome.text = (
             f"sample: {counted(number, 'image')} (seed {SEED}), read, decoded and embedded now, give "
-            f"the recorded SHA-256 and vectors, cosine ≥ {COSINE}"
+            f"the recorded SHA-256, format, height, width, size, CRC32C and vectors, cosine ≥ {COSINE}"
         )
         compared = 0
         for digest in sorted({record.model_digest for record in sample.records.values()}):
@@ -106,7 +108,7 @@ def _decoded(
     """Yields (key, pixels) of the images that have not changed since they were recorded."""
     resizing = spec.preprocessing.resizing
     read = _in_shards(records, listing) if listing else _in_files(records, billing_project, findings)
-    for key, version, encoded in read:
+    for key, version, encoded, crc32c in read:
         record = records[key]
         if hashlib.sha256(encoded).hexdigest().encode() != record.sha256:
             if version != record.version:
@@ -115,31 +117,47 @@ def _decoded(
                 findings.problem("an image of the sample has another SHA-256", keys.name(key))
             continue
         try:
-            yield key, decoding.decode(encoded, spec.image_size, resizing, decoding.MAX_PIXELS_LIMIT).pixels
+            decoded = decoding.decode(encoded, spec.image_size, resizing, decoding.MAX_PIXELS_LIMIT)
         except decoding.ImageError as error:
             findings.problem("an image of the sample cannot be decoded", f"{keys.name(key)}: {one_line(error)}")
+            continue
+        facts = _facts(encoded, crc32c, decoded)
+        for name, value, recorded in zip(ImageFacts._fields, facts, record.image, strict=True):
+            if value != recorded:
+                others = f"{keys.name(key)}: image/{name} is {_shown(recorded)}, and {_shown(value)} in the image"
+                findings.problem("a record of the sample says something else of its image", others)
+        yield key, decoded.pixels
+
+
+def _facts(encoded: bytes, crc32c: bytes, decoded: decoding.DecodedPixels) -> ImageFacts:
+    return ImageFacts(decoded.format.encode(), decoded.height, decoded.width, len(encoded), crc32c)
+
+
+def _shown(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _in_files(
     records: Mapping[bytes, Record], billing_project: str | None, findings: Findings
-) -> Iterator[tuple[bytes, bytes, bytes]]:
+) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
     for key in sorted(records):
         try:
             image = read_image.read(ImageRef(key), billing_project)
         except (OSError, ValueError) as error:
             findings.note("an image of the sample cannot be read now", f"{keys.name(key)}: {one_line(error)}")
         else:
-            yield key, image.ref.version.encode(), image.encoded
+            yield key, image.ref.version.encode(), image.encoded, image.ref.crc32c.encode()
 
 
 def _in_shards(
     records: Mapping[bytes, Record], listing: Callable[[], Iterable[Image]]
-) -> Iterator[tuple[bytes, bytes, bytes]]:
+) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
     missing = set(records)
     for image in listing():
         if image.key in missing and image.encoded is not None:
             missing.remove(image.key)
-            yield image.key, image.version or b"", image.encoded
+            crc32c = base64.b64encode(google_crc32c.value(image.encoded).to_bytes(4, "big"))
+            yield image.key, image.version or b"", image.encoded, crc32c
 
 
 def _compare(

@@ -7,6 +7,7 @@ loader. So the loader gets a private copy, whose bytes are hashed as they are co
 import contextlib
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from transforms.models import handles
 from transforms.models.spec import ModelSpec
 
 _CHUNK_BYTES = 2**20
+
+_copies: set[str] = set()
 
 
 class Changed(ValueError):
@@ -37,19 +40,33 @@ def files(spec: ModelSpec) -> Iterator[Path]:
     if not spec.files:  # no digest is known, so there is nothing to hold them against
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="embed-images-model-") as directory:
+    with tempfile.TemporaryDirectory(prefix="embed-images-model-", ignore_cleanup_errors=True) as directory:
+        _copies.add(directory)
         try:
-            copy, digest = _copy(path, Path(directory))
-        except FileNotFoundError as error:  # replaced while it was copied
-            raise Changed(_message(spec, f"{error.filename!r} is gone")) from error
-        if digest != spec.files:
-            raise Changed(_message(spec, f"their digest is {digest}, expected {spec.files}"))
-        yield copy
+            yield _checked_copy(spec, path, Path(directory))
+        finally:
+            _copies.discard(directory)
+
+
+def remove_copies() -> None:
+    """Removes all copies, before the process ends in the middle of a block."""
+    for directory in list(_copies):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def key(spec: ModelSpec) -> object:
     """Returns what a model in memory depends on beside its spec: the state of its files, if the spec has no digest."""
     return () if spec.files else handles.files_state(spec.location)
+
+
+def _checked_copy(spec: ModelSpec, path: Path, directory: Path) -> Path:
+    try:
+        copy, digest = _copy(path, directory)
+    except FileNotFoundError as error:  # replaced while it was copied
+        raise Changed(_message(spec, f"{error.filename!r} is gone")) from error
+    if digest != spec.files:
+        raise Changed(_message(spec, f"their digest is {digest}, expected {spec.files}"))
+    return copy
 
 
 def _message(spec: ModelSpec, reason: str) -> str:

@@ -1,16 +1,22 @@
 """The page's server: what it answers, and whom it refuses."""
 
+import concurrent.futures
+import contextlib
 import http.client
 import json
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from pipeline.search import page
+from pipeline.search import page, serve
 from tests import data_generation as data
 from tests import outputs
 
 IMAGES = 5
+UPLOADS = 50
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +133,44 @@ def test_what_is_no_image(server, body, length, status, error):
     headers = {"Content_Length": length} if length else {}
     response, content = _ask(server, "/search", method="POST", body=body, **headers)
     assert response.status == status and error in json.loads(content)["error"]
+
+
+def test_fifty_uploads_at_once_are_all_answered(server, photos):
+    image = (photos / "00002.jpg").read_bytes() + bytes(300_000)  # more than a socket holds
+    together = threading.Barrier(UPLOADS)
+
+    def upload(_):
+        together.wait()
+        response, content = _ask(server, "/search", method="POST", body=image)
+        return response.status, json.loads(content)["neighbours"][0]["name"]
+
+    with concurrent.futures.ThreadPoolExecutor(UPLOADS) as browsers:
+        assert set(browsers.map(upload, range(UPLOADS))) == {(200, "00002.jpg")}
+
+
+def test_more_connections_than_places_wait_for_a_place(server, monkeypatch):
+    """Those that send nothing lose theirs, and then the next is answered."""
+    monkeypatch.setattr(serve, "_RECEIVE_SECONDS", 1.0)
+    with contextlib.ExitStack() as stack:
+        for _ in range(serve.PLACES):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", server.server_port)))
+            silent.sendall(b"GET / HT")
+        response, _ = _ask(server, "/")
+        assert response.status == 200
+        assert silent.recv(1) == b""  # its connection was closed
+
+
+def test_a_browser_that_sends_a_byte_now_and_then_loses_its_place(server, monkeypatch):
+    monkeypatch.setattr(serve, "_RECEIVE_SECONDS", 1.0)
+    with socket.create_connection(("127.0.0.1", server.server_port)) as slow:
+        slow.sendall(f"POST /search HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n".encode())
+        slow.sendall(b"Content-Length: 1000000\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            while True:
+                slow.sendall(b"x")
+                time.sleep(0.05)  # as a slow client does
+
+
+def test_a_refusal_is_read_although_the_upload_is_not(server):
+    response, content = _ask(server, "/none", method="POST", body=bytes(20_000_000))
+    assert response.status == 404 and list(json.loads(content)) == ["error"]

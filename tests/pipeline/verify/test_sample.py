@@ -1,15 +1,17 @@
 """pipeline.verify.sample: which records are drawn, and what is compared."""
 
+import base64
 import dataclasses
 import hashlib
 
+import google_crc32c
 import numpy as np
 import pytest
 
 from pipeline.verify import sample as verify_sample
 from pipeline.verify.findings import Findings
 from pipeline.verify.input_images import Image
-from pipeline.verify.record_file import Record
+from pipeline.verify.record_file import ImageFacts, Record
 from pipeline.verify.sample import Sample, check, similarity
 from tests import data_generation as data
 from transforms.images import decoding
@@ -20,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 def record(key: bytes, encoded: bytes = b"", version: str = "", digest: str = "", vector=(1.0, 0.0)) -> Record:
     sha256 = hashlib.sha256(encoded).hexdigest().encode()
-    return Record(key, version.encode(), sha256, len(encoded), digest.encode(), np.array(vector, np.float32))
+    crc32c = base64.b64encode(google_crc32c.value(encoded).to_bytes(4, "big"))
+    facts = ImageFacts(b"jpeg", 96, 128, len(encoded), crc32c)
+    return Record(key, version.encode(), sha256, digest.encode(), np.array(vector, np.float32), facts)
 
 
 # Drawing.
@@ -90,6 +94,18 @@ def test_another_vector(model, photo):
     other = drawn._replace(vector=drawn.vector + np.arange(len(drawn.vector), dtype=np.float32) / 1000)
     ((kind, (item,)),) = outcome(model, other).items()
     assert kind == "an image of the sample has another vector" and item.startswith(f"{path}: cosine 0.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("format", b"png"), ("height", 1), ("width", 1), ("size", 7), ("crc32c", b"AAAAAA==")]
+)
+def test_another_fact_of_the_image(model, photo, name, value):
+    path, drawn = photo
+    other = drawn._replace(image=drawn.image._replace(**{name: value}))
+    ((kind, (item,)),) = outcome(model, other).items()
+    assert kind == "a record of the sample says something else of its image"
+    shown = [each.decode() if isinstance(each, bytes) else each for each in (value, getattr(drawn.image, name))]
+    assert item == "{}: image/{} is {}, and {} in the image".format(path, name, *shown)
 
 
 def test_other_bytes(model, photo):

@@ -17,7 +17,7 @@ import numpy as np
 
 from transforms.cores import usable_cores
 from transforms.models import held, portable
-from transforms.models.engines import device, mosaics, openvino_engine, unit_vectors
+from transforms.models.engines import device, interruptible, mosaics, openvino_engine, unit_vectors
 from transforms.models.engines.fixed_batches import (
     BATCH_SIZE_DEFAULT,
     BatchResult,
@@ -87,8 +87,7 @@ class EmbeddingModel:
           ValueError: if the model fails on one of the images, or on all.
         """
         try:
-            with self._turn() as embed:
-                result = embed(pixels)
+            result = interruptible.call(lambda: self._embed(pixels))
         except ModelFailure as error:
             raise ValueError(str(error)) from error
         for index, culprit in result.errors.items():
@@ -110,6 +109,10 @@ class EmbeddingModel:
             *_, last = errors.values()
             self._check_embeds_a_mosaic(pixels.shape[1:3], last)
         return ModelCall(vectors, errors, waited, self._device)
+
+    def _embed(self, pixels: Pixels) -> BatchResult:
+        with self._turn() as embed:
+            return embed(pixels)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[Embed]:
@@ -151,7 +154,7 @@ def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingMode
       ValueError: if the model cannot be obtained, does not map images to vectors, or needs a precision that this
         machine lacks.
     """
-    return _load(spec.for_opening(), spec.precision, batch_size, held.key(spec))
+    return interruptible.call(lambda: _load(spec.for_opening(), spec.precision, batch_size, held.key(spec)))
 
 
 def precisions(model_format: str = "") -> list[str]:

@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from transforms.models.engines import interruptible
 from transforms.models.engines.fixed_batches import Pixels
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ def images_per_second(model: "EmbeddingModel", batch: Pixels, seconds: float) ->
       seconds: the shortest duration of the measurement.
     """
 
+    return interruptible.call(lambda: _measured(model, batch, seconds))
+
+
+def _measured(model: "EmbeddingModel", batch: Pixels, seconds: float) -> float:
     def call_until(end: float) -> int:
         calls = 1
         model(batch)

@@ -3,6 +3,7 @@
 import dataclasses
 
 from transforms.models import held, portable
+from transforms.models.engines import interruptible
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.spec import ModelSpec
 
@@ -19,7 +20,7 @@ def embed(spec: ModelSpec, pixels: Pixels) -> Vectors:
         return loading.load(dataclasses.replace(spec, precision="float32"))(pixels)
     from transforms.models.engines import opening
 
-    return opening.open_model(spec)(pixels)
+    return interruptible.call(lambda: opening.open_model(spec)(pixels))
 
 
 def rescaling(spec: ModelSpec) -> float | None:

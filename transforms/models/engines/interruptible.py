@@ -1,0 +1,50 @@
+"""Calls of a model that the main thread waits for, and that Ctrl-C and SIGTERM nevertheless interrupt.
+
+Python handles a signal in the main thread, and only between its own instructions. A model may compute for ever in C++,
+so another thread calls it.
+"""
+
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from transforms.models import held
+
+_SECONDS_BETWEEN_SIGNALS = 0.2
+
+_Result = TypeVar("_Result")
+_interrupted: list[threading.Thread] = []
+
+
+def call(work: Callable[[], _Result]) -> _Result:
+    """Returns what `work` returns, or raises its error. In the main thread, another thread does the work.
+
+    An error that a signal raises in the main thread ends the wait. The work goes on until the process ends, so the
+    process has to end by `os._exit`: see `is_running`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    outcome: concurrent.futures.Future[_Result] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised in the main thread
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, name="model", daemon=True)
+    try:
+        thread.start()
+        while not outcome.done():  # a signal that another thread gets does not end the wait of this one
+            concurrent.futures.wait([outcome], _SECONDS_BETWEEN_SIGNALS)
+        return outcome.result()
+    finally:
+        if not outcome.done():
+            _interrupted.append(thread)
+            held.remove_copies()
+
+
+def is_running() -> bool:
+    """Returns whether work goes on that was interrupted."""
+    return any(thread.is_alive() for thread in _interrupted)
