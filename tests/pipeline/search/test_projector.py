@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline import vector_shards
 from pipeline.search import projector, search
 from pipeline.search.index import Index
-from tests import browser
+from tests import browser, outputs
 from tests import data_generation as data
 from tests.running import run_pipeline
 
@@ -59,6 +59,13 @@ def test_vectors_keys_and_pictures_have_one_order(output, directory):
         abs(sprite[i // 3 * 64 : i // 3 * 64 + 64, i % 3 * 64 : i % 3 * 64 + 64].mean() - 128) < 1 for i in range(9)
     ]
     assert is_grey == [*(name == "00002.jpg" for name in names), *[True] * 4]
+
+
+def test_no_picture_of_a_file_whose_name_a_shard_brought(tmp_path):
+    (photo,) = data.write_images(tmp_path / "photos", 1, height=60, width=80)
+    outputs.write_run(tmp_path / "out", [outputs.embedding(bytes(photo), 0, in_shard=b"/s.tfrecord")])
+    assert search.main(["--embeddings", str(tmp_path / "out"), "--projector", str(tmp_path / "p")]) == 0
+    assert abs(np.asarray(Image.open(tmp_path / "p" / "sprite.jpg")).astype(int) - 128).max() <= 1
 
 
 def test_a_second_time_writes_the_same(output, directory):
