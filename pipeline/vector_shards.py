@@ -2,7 +2,7 @@
 
 import datetime
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,11 +25,13 @@ class Block(NamedTuple):
       keys: of their images.
       matrix: float32 (len(keys), dimension).
       digest: of their model.
+      are_files: for each, whether its record says that the image was listed as a file of its own.
     """
 
     keys: Sequence[bytes]
     matrix: npt.NDArray[np.float32]
     digest: str
+    are_files: Sequence[bool]
 
 
 def paths(directory: str) -> list[str]:
@@ -86,14 +88,23 @@ def blocks(shards: Sequence[str], digest: str) -> Iterator[Block]:
             yield block
 
 
+def files_among(shards: Sequence[str], digest: str, wanted: Collection[bytes]) -> set[bytes]:
+    """Returns those of some keys whose last record says that the image was listed as a file; see `blocks`."""
+    found: dict[bytes, bool] = {}
+    for block in blocks(shards, digest):
+        found.update((key, is_file) for key, is_file in zip(block.keys, block.are_files, strict=True) if key in wanted)
+    return {key for key, is_file in found.items() if is_file}
+
+
 def _blocks(path: str) -> Iterator[Block]:
     try:
         with files.open_stored(path) as file:
-            for keys, matrix, models in record_files.vectors(path, file):
+            for keys, matrix, models, in_shards in record_files.vectors(path, file):
                 by_digest = dict.fromkeys(digest for _, digest in models)
                 if len(by_digest) > 1:
                     raise ValueError(f"vectors of the models {', '.join(by_digest)}: expected those of one")
-                yield Block(keys, matrix, *by_digest)
+                (model_digest,) = by_digest
+                yield Block(keys, matrix, model_digest, [shard == b"" for shard in in_shards])
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {one_line(error)}") from error
 

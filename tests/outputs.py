@@ -31,9 +31,9 @@ MODEL = ModelSpec(
 )
 
 
-def embedding(key: bytes, seed: int, version: str = "1", **changes: object) -> Embedding:
+def embedding(key: bytes, seed: int, version: str = "1", in_shard: bytes = b"", **changes: object) -> Embedding:
     """Returns the vector of an image whose content is a seed; `changes` are fields of its ImageInfo."""
-    ref = ImageRef(key, version, size=100 + seed, crc32c="AAAAAA==")
+    ref = ImageRef(key, version, size=100 + seed, crc32c="AAAAAA==", in_shard=in_shard)
     facts = {"sha256": f"{seed:064x}", "format": "jpeg", "height": 8, "width": 8} | changes
     return Embedding(ImageInfo(ref, **facts), np.random.default_rng(seed).normal(size=4).astype(np.float32))
 

@@ -18,7 +18,7 @@ _ROWS_PER_BLOCK = 4096
 class Index:
     """Vectors of images, each once. Thread-safe.
 
-    They lie in temporary files without names, which end with the process. Memory holds 21 bytes an image, and of the
+    They lie in temporary files without names, which end with the process. Memory holds 22 bytes an image, and of the
     files what the system has no other use for. Two keys with the same 64 bits of BLAKE2 would count as one.
     """
 
@@ -33,10 +33,12 @@ class Index:
         components = tempfile.TemporaryFile()  # noqa: SIM115 - mapped below
         ends, hashes = array.array("q", [0]), array.array("Q")
         lengths = array.array("f")
+        are_files = array.array("b")
         for block in vector_shards.blocks(shards, self.digest):
             components.write(np.ascontiguousarray(block.matrix).data)
             lengths.frombytes(lengths_of(block.matrix).tobytes())
             self._keys.write(b"".join(block.keys))
+            are_files.extend(block.are_files)
             for key in block.keys:
                 ends.append(ends[-1] + len(key))
                 hashes.append(_hash(key))
@@ -50,6 +52,7 @@ class Index:
         self._is_outdated = np.ones(len(hashes), bool)
         self._is_outdated[self._rows] = False
         self._lengths = np.frombuffer(lengths, np.float32)
+        self._are_files = np.frombuffer(are_files, bool)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -60,6 +63,12 @@ class Index:
             raise IndexError(f"no row {row}")
         start, end = self._ends[row : row + 2].tolist()
         return os.pread(self._keys.fileno(), end - start, start)
+
+    def is_file(self, row: int) -> bool:
+        """Returns whether the image of a row was listed as a file, so that its key may be opened. Raises as `key`."""
+        if not 0 <= row < len(self._matrix):
+            raise IndexError(f"no row {row}")
+        return bool(self._are_files[row])
 
     def spread(self, count: int) -> list[int]:
         """Returns so many rows, or all, the same ones each time."""

@@ -7,7 +7,7 @@ pictures in it.
 import base64
 import hashlib
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 
 from pipeline.search import names, thumbnails
@@ -17,15 +17,22 @@ from transforms import keys
 _CSS, _JS = ((resources.files("pipeline.search") / name).read_text() for name in ("page.css", "page.js"))
 
 
-def result(query: bytes, neighbours: Sequence[Neighbour[bytes]], billing_project: str | None = None) -> str:
+def result(
+    query: bytes,
+    neighbours: Sequence[Neighbour[bytes]],
+    of_files: Collection[bytes],
+    billing_project: str | None = None,
+) -> str:
     """Returns the page of a result, with small pictures of the neighbours.
 
     Args:
       query: key of the image, which may be in the runs or not.
       neighbours: its nearest images.
+      of_files: the keys of those that were listed as files. No other is opened: whoever wrote a shard chose its keys.
       billing_project: the project that pays for requests to buckets with requester pays.
     """
-    cards = "\n".join(map(_card, neighbours, (thumbnails.jpeg(each.key, billing_project) for each in neighbours)))
+    pictures = (thumbnails.jpeg(each.key, billing_project) if each.key in of_files else None for each in neighbours)
+    cards = "\n".join(map(_card, neighbours, pictures))
     heading = f"Neighbours of {html.escape(keys.name(query))}"
     policy = f"default-src 'none'; img-src data:; style-src {_source(_CSS)}"
     body = f"<h1>{heading}</h1>\n<p>The nearest images by the cosine of their vectors.</p>\n<ol>\n{cards}\n</ol>"

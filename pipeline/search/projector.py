@@ -50,7 +50,8 @@ def write(index: Index, directory: str, billing_project: str | None = None) -> i
             *(f"{names.last_part(key)}\t{keys.name(key)}" for key in chosen),
         ]
         (part / _METADATA).write_text("\n".join(lines) + "\n")
-        _sprite(chosen, billing_project).save(part / _SPRITE, "JPEG", quality=85)
+        of_files = [key if index.is_file(row) else None for key, row in zip(chosen, rows, strict=True)]
+        _sprite(of_files, billing_project).save(part / _SPRITE, "JPEG", quality=85)
         (part / _CONFIG).write_text(_config(len(rows), len(index.vector(rows[0]))))
     return len(rows)
 
@@ -72,10 +73,10 @@ def _config(images: int, dimension: int) -> str:
 """
 
 
-def _sprite(chosen: Iterable[bytes], billing_project: str | None) -> Image.Image:
-    """Returns the pictures in rows of a square, grey where an image cannot be read."""
+def _sprite(of_files: Iterable[bytes | None], billing_project: str | None) -> Image.Image:
+    """Returns the pictures in rows of a square, grey where an image is no file or cannot be read."""
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        pictures = list(pool.map(lambda key: thumbnails.picture(key, _SIDE, billing_project), chosen))
+        pictures = list(pool.map(lambda key: key and thumbnails.picture(key, _SIDE, billing_project), of_files))
     columns = math.ceil(math.sqrt(len(pictures)))
     sprite = Image.new("RGB", (columns * _SIDE, columns * _SIDE), _NO_PICTURE)
     for number, picture in enumerate(pictures):

@@ -130,7 +130,10 @@ def _search(shards: Sequence[str], args: argparse.Namespace) -> str:
     neighbours = nearest(blocks, args.top + 1)
     if args.key:
         neighbours = [neighbour for neighbour in neighbours if neighbour.key != image]
-    return _FORMATS[args.format](args, image, neighbours[: args.top])
+    neighbours = neighbours[: args.top]
+    if args.format == "html":
+        return _html(args, image, neighbours, vector_shards.files_among(shards, digest, {n.key for n in neighbours}))
+    return _FORMATS[args.format](image, neighbours)
 
 
 def _vector(shards: Sequence[str], digest: str, args: argparse.Namespace) -> "npt.NDArray[np.float32]":
@@ -145,20 +148,20 @@ def _vector(shards: Sequence[str], digest: str, args: argparse.Namespace) -> "np
         raise ValueError(f"--image {args.image!r}: {one_line(error)}") from error
 
 
-def _table(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"]) -> str:
+def _table(image: bytes, neighbours: Sequence["Neighbour"]) -> str:
     rows = [f"{neighbour.cosine:.4f}  {keys.name(neighbour.key)}" for neighbour in neighbours]
     return "\n".join(["cosine  image", *rows])
 
 
-def _json(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"]) -> str:
+def _json(image: bytes, neighbours: Sequence["Neighbour"]) -> str:
     facts = [{"key": keys.uri(neighbour.key), "cosine": neighbour.cosine} for neighbour in neighbours]
     return json.dumps({"query": keys.uri(image), "neighbours": facts}, indent=2)
 
 
-def _html(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"]) -> str:
+def _html(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"], of_files: set[bytes]) -> str:
     from pipeline.search import page
 
-    return page.result(image, neighbours, args.billing_project)
+    return page.result(image, neighbours, of_files, args.billing_project)
 
 
-_FORMATS = {"table": _table, "json": _json, "html": _html}
+_FORMATS = {"table": _table, "json": _json}

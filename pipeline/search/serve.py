@@ -210,7 +210,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return is_own
 
     def _send_thumbnail(self, row: int) -> None:
-        thumbnail = thumbnails.jpeg(self.server.index.key(row), self.server.billing_project)
+        index, thumbnail = self.server.index, None
+        if index.is_file(row):
+            thumbnail = thumbnails.jpeg(index.key(row), self.server.billing_project)
         if thumbnail is None:
             self._refuse(HTTPStatus.NOT_FOUND, "the image cannot be read")
         else:

@@ -25,7 +25,7 @@ def jpeg(key: bytes, billing_project: str | None = None) -> bytes | None:
 
 
 def picture(key: bytes, side: int, billing_project: str | None = None) -> Image.Image | None:
-    """Returns the middle of an image in side×side pixels; None if it cannot be read or decoded, as one in a shard."""
+    """Returns the middle of an image that was listed as a file, in side×side pixels; None if it cannot be decoded."""
     try:
         encoded = read_image.read(ImageRef(key), billing_project).encoded
         return Image.fromarray(decoding.decode(encoded, (side, side), "crop").pixels)

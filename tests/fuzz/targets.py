@@ -261,7 +261,7 @@ def tf_examples(content: bytes) -> None:
             first, _ = decode([record, content])
             assert first == expected
     with contextlib.suppress(ValueError):
-        keys_of, vectors, models = examples.decode_embeddings([record, content])
+        keys_of, vectors, models, _ = examples.decode_embeddings([record, content])
         assert len(keys_of) == len(models) == 2
         assert vectors[0].tolist() == [1, 1, 1]
 
@@ -280,7 +280,7 @@ def parquet_files(content: bytes) -> None:
         for _ in parquet.identities(io.BytesIO(content), "float16"):
             pass
     with contextlib.suppress(ValueError):
-        for keys_of, vectors, models in parquet.vectors(io.BytesIO(content)):
+        for keys_of, vectors, models, _ in parquet.vectors(io.BytesIO(content)):
             assert len(keys_of) == len(vectors) == len(models)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import vector_shards
+from tests import outputs
 from tests.exports import write_run
+from tests.outputs import embedding
 
 
 def run_ids(paths):
@@ -37,6 +39,13 @@ def test_the_directory_of_one_run_may_be_given(tmp_path):
     write_run(tmp_path, "a", range(2))
     write_run(tmp_path, "b", range(2))
     assert run_ids(vector_shards.paths(str(tmp_path / "embeddings" / "b"))) == ["b"]
+
+
+def test_the_last_record_of_a_key_tells_whether_it_was_a_file(tmp_path):
+    outputs.write_run(tmp_path, [embedding(b"a", 1, in_shard=b"s"), embedding(b"b", 2), embedding(b"c", 3)], run_id="1")
+    outputs.write_run(tmp_path, [embedding(b"a", 1), embedding(b"b", 2, in_shard=b"s")], run_id="2")
+    shards = vector_shards.paths(str(tmp_path))
+    assert vector_shards.files_among(shards, outputs.MODEL.digest, {b"a", b"b", b"none"}) == {b"a"}
 
 
 def test_unfinished_files_are_left_out(tmp_path):

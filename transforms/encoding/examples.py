@@ -148,23 +148,25 @@ def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
 
 def decode_embeddings(
     serialized: Sequence[bytes],
-) -> tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]:
-    """Returns the keys, vectors and models of serialized embeddings.
+) -> tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]], list[bytes | None]]:
+    """Returns the keys, vectors, models and shards of serialized embeddings.
 
     Returns:
-      `image/key` of each; the vectors, float32 (n, dimension); (`model/name`, `model/digest`) of each.
+      `image/key` of each; the vectors, float32 (n, dimension); (`model/name`, `model/digest`) of each; its shard as in
+      an Identity.
 
     Raises:
       ValueError: if one is not an embedding, or their dimensions differ.
     """
     if not serialized:
-        return [], np.zeros((0, 0), np.float32), []
+        return [], np.zeros((0, 0), np.float32), [], []
     vector = _VECTOR if vector_type(serialized[0]) == "float32" else _NARROW_VECTOR
-    columns = _columns(serialized, "image/key", "model/name", "model/digest", vector)
+    columns = _columns(serialized, "image/key", "model/name", "model/digest", _SHARD, vector)
     names, digests = _texts(columns["model/name"]), _texts(columns["model/digest"])
     flat = columns[vector].to_numpy() if vector == _VECTOR else _widened(columns[vector].to_pylist())
     vectors = flat.reshape(len(serialized), -1)
-    return columns["image/key"].to_pylist(), vectors, list(zip(names, digests, strict=True))
+    models = list(zip(names, digests, strict=True))
+    return columns["image/key"].to_pylist(), vectors, models, columns[_SHARD].to_pylist()
 
 
 def _widened(vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:
@@ -208,23 +210,13 @@ def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:
     """Returns the identities of serialized embeddings. Raises ValueError if one is not an embedding."""
     if not serialized:
         return []
-    names = ("image/key", "image/version", "image/sha256", "image/size", "image/crc32c", "model/digest")
+    names = ("image/key", "image/version", "image/sha256", "image/size", "image/crc32c", "model/digest", _SHARD)
     columns = _columns(serialized, *names)
     decoded = (
-        columns[name].to_pylist() if name in ("image/key", "image/size") else _texts(columns[name]) for name in names
+        columns[name].to_pylist() if name in ("image/key", "image/size", _SHARD) else _texts(columns[name])
+        for name in names
     )
-    return [Identity(*values) for values in zip(*decoded, _shards(serialized), strict=True)]
-
-
-def _shards(serialized: Sequence[bytes]) -> list[bytes | None]:
-    """Returns `image/shard` of each record, None where it is absent."""
-    (column,) = _decode(serialized, _SHARD).columns
-    if column.null_count == len(serialized):
-        return [None] * len(serialized)
-    values: list[list[bytes] | None] = column.to_pylist()
-    if any(value is not None and len(value) != 1 for value in values):
-        raise ValueError(f"expected one value of the feature {_SHARD!r} in a tf.Example")
-    return [value[0] if value else None for value in values]
+    return [Identity(*values) for values in zip(*decoded, strict=True)]
 
 
 def decode_facts(serialized: Sequence[bytes]) -> list[tuple[str, int, int]]:
@@ -237,16 +229,29 @@ def decode_facts(serialized: Sequence[bytes]) -> list[tuple[str, int, int]]:
 
 
 def _columns(serialized: Sequence[bytes], *names: str) -> dict[str, pa.Array]:
-    """Returns the named features of embeddings as flat arrays: one value per record, or one vector."""
+    """Returns the named features of embeddings as flat arrays: one value per record, or one vector.
+
+    The shard of a record that has none is null.
+    """
     batch = _decode(serialized, *names)
     columns = {}
     for i, name in enumerate(batch.schema.names):
         lists = batch.column(i)
+        if name == _SHARD and lists.null_count:
+            columns[name] = _one_or_none(lists)
+            continue
         length, rest = divmod(len(lists.flatten()), len(serialized))
         if rest or not length or set(np.diff(lists.offsets)) != {length} or (name != _VECTOR and length > 1):
             raise ValueError(f"expected the feature {name!r} in each tf.Example, in the shape that embeddings have")
         columns[name] = lists.flatten()
     return columns
+
+
+def _one_or_none(lists: pa.ListArray) -> pa.Array:
+    values = lists.to_pylist()
+    if any(value is not None and len(value) != 1 for value in values):
+        raise ValueError(f"expected at most one value of the feature {_SHARD!r} in each tf.Example")
+    return pa.array([value and value[0] for value in values], pa.binary())
 
 
 def _texts(column: pa.Array) -> list[str]:

@@ -240,16 +240,21 @@ def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[Stored | Excepti
     yield from (ValueError(f"no row {row:,}: expected fewer than {first:,}") for row in rows[read:])
 
 
-def vectors(file: BinaryIO) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]]:
-    """Yields the keys, the vectors as float32 (n, dimension) and (model, digest) of the embeddings of a file, in order.
+def vectors(
+    file: BinaryIO,
+) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]], list[bytes | None]]]:
+    """Yields the keys, the vectors as float32 (n, dimension), (model, digest) and the shards of embeddings, in order.
+
+    A shard is as in an Identity.
 
     Raises:
       ValueError: if it is no file of embeddings.
     """
-    names = ("key", _VECTOR, "model", "model_digest")
+    names = ("key", _VECTOR, "model", "model_digest", _SHARD)
     for columns in _batches(_opened(file, names), names, _VECTORS_PER_BATCH):
         models = zip(columns["model"].to_pylist(), columns["model_digest"].to_pylist(), strict=True)
-        yield list(map(keys.of_text, columns["key"].to_pylist())), _matrix(columns[_VECTOR]), list(models)
+        own_keys = list(map(keys.of_text, columns["key"].to_pylist()))
+        yield own_keys, _matrix(columns[_VECTOR]), list(models), _shards(columns, len(own_keys))
 
 
 def _stored(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[Stored | Exception]:
@@ -359,9 +364,13 @@ def _group(opened: pq.ParquetFile, group: int) -> dict[str, pa.Array]:
 def _identities(columns: dict[str, pa.Array]) -> list[Identity]:
     decoded = {name: columns[name].to_pylist() for name in _IDENTITY if name in columns}
     decoded["key"] = list(map(keys.of_text, decoded["key"]))
-    texts = decoded.get(_SHARD, [None] * len(decoded["key"]))
-    decoded[_SHARD] = [None if text is None else keys.of_text(text) for text in texts]
+    decoded[_SHARD] = _shards(columns, len(decoded["key"]))
     return [Identity(*values) for values in zip(*(decoded[name] for name in _IDENTITY), strict=True)]
+
+
+def _shards(columns: dict[str, pa.Array], rows: int) -> list[bytes | None]:
+    texts = columns[_SHARD].to_pylist() if _SHARD in columns else [None] * rows
+    return [None if text is None else keys.of_text(text) for text in texts]
 
 
 def _matrix(column: pa.Array) -> npt.NDArray[np.float32]:

@@ -64,8 +64,12 @@ def embeddings(path: str, file: BinaryIO, places: Sequence[int]) -> Iterator[Sto
         yield from _records(file, places[start : start + _RECORDS_PER_DECODE])
 
 
-def vectors(path: str, file: BinaryIO) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]]]]:
-    """Yields the keys, the vectors as float32 (n, dimension) and (model, digest) of a file's embeddings, in order.
+def vectors(
+    path: str, file: BinaryIO
+) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]], list[bytes | None]]]:
+    """Yields the keys, the vectors as float32 (n, dimension), (model, digest) and the shards of embeddings, in order.
+
+    A shard is as in an Identity.
 
     Raises:
       ValueError: if the file is broken, or holds something else.
@@ -92,7 +96,7 @@ def _records(file: BinaryIO, offsets: Sequence[int]) -> Sequence[Stored | Except
 
 
 def _decoded(records: Sequence[bytes]) -> list[Stored]:
-    _, matrix, _ = examples.decode_embeddings(records)
+    _, matrix, _, _ = examples.decode_embeddings(records)
     return [
         Stored(
             Embedding(ImageInfo(own.ref(), own.sha256, *facts), vector),

@@ -46,6 +46,11 @@ def test_no_two_of_many_keys_count_as_one(tmp_path):
     assert len(Index(vector_shards.paths(str(tmp_path)))) == 3_000
 
 
+def test_the_record_of_a_row_tells_whether_it_was_a_file(tmp_path):
+    index = _index(tmp_path, [outputs.embedding(b"file", 1), outputs.embedding(b"member", 2, in_shard=b"shard")])
+    assert {index.key(row): index.is_file(row) for row in index.spread(9)} == {b"file": True, b"member": False}
+
+
 def test_a_spread_has_as_many_rows_as_asked_for_and_is_the_same_again(tmp_path):
     index = _index(tmp_path, [outputs.embedding(b"key %d" % number, number) for number in range(20)])
     assert len(set(index.spread(7))) == 7 and index.spread(7) == index.spread(7)
@@ -56,6 +61,8 @@ def test_no_such_row(tmp_path, row):
     index = _index(tmp_path, [outputs.embedding(b"a", 1), outputs.embedding(b"b", 2)])
     with pytest.raises(IndexError, match=f"no row {row}"):
         index.key(row)
+    with pytest.raises(IndexError, match=f"no row {row}"):
+        index.is_file(row)
 
 
 def test_vectors_of_another_model_are_refused(tmp_path):

@@ -30,7 +30,7 @@ def url(server) -> str:
 
 @pytest.mark.parametrize("character", ["\u202e", "\0", "\n", "\u2028"], ids=ascii)
 def test_what_would_hide_or_reorder_a_name_is_shown(character):
-    text = page.result(f"a{character}b.jpg".encode(), [Neighbour(f"/none/c{character}d.jpg".encode(), 0.5)])
+    text = page.result(f"a{character}b.jpg".encode(), [Neighbour(f"/none/c{character}d.jpg".encode(), 0.5)], ())
     assert f"a{character}b" not in text and f"c{character}d" not in text
     assert f"a{ascii(character)[1:-1]}b.jpg" in text and "no picture" in text
 
@@ -48,8 +48,15 @@ def test_names_are_escaped_wherever_a_result_shows_them():
 
 
 def test_a_result_allows_no_script_and_no_request():
-    text = page.result(b"<script>", [])
+    text = page.result(b"<script>", [], ())
     assert "<script" not in text and "default-src 'none'; img-src data:; style-src 'sha256-" in text
+
+
+def test_only_what_was_listed_as_a_file_is_opened(photos):
+    """Whoever wrote a shard chose its keys, and may have chosen the names of files."""
+    names = [bytes(photos / f"0000{number}.jpg") for number in range(2)]
+    text = page.result(b"/query.jpg", [Neighbour(key, 0.5) for key in names], names[:1])
+    assert text.count("data:image/jpeg") == text.count("no picture") == 1
 
 
 @pytest.mark.slow

@@ -77,6 +77,13 @@ def test_pictures_fill_row_after_row(tmp_path, monkeypatch):
     assert greys == [*(20 + 50 * int(key) for key in keys), 128]
 
 
+def test_no_picture_of_a_file_whose_name_a_shard_brought(tmp_path):
+    (photo,) = data.write_images(tmp_path / "photos", 1, height=60, width=80)
+    outputs.write_run(tmp_path / "out", [outputs.embedding(bytes(photo), 0, in_shard=b"/s.tfrecord")])
+    assert search.main(["--embeddings", str(tmp_path / "out"), "--projector", str(tmp_path / "p")]) == 0
+    assert abs(np.asarray(Image.open(tmp_path / "p" / "sprite.jpg")).astype(int) - 128).max() <= 1
+
+
 def test_a_second_time_writes_the_same(output, directory):
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
     assert search.main(["--embeddings", str(output), "--projector", str(directory)]) == 0

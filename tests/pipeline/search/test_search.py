@@ -65,6 +65,20 @@ def test_html_has_the_pictures_and_escapes_names(run, photos, capfd):
     assert "a &lt;b&gt;&amp;larger.png" in out and "<b>" not in out and "<script" not in out
 
 
+@pytest.mark.slow
+def test_a_shard_chooses_no_file_to_show(photos, capfd, tmp_path):
+    """The key of its record is the name of a file of this machine, which no run has listed."""
+    images = [(photos / f"0000{i}.jpg", (photos / "00003.jpg").read_bytes()) for i in range(2)]
+    shard = data.write_tfrecords(tmp_path / "s", [data.image_example(content, bytes(path)) for path, content in images])
+    assert run_pipeline(tmp_path / "out", "--input_format=tfrecord", "--input", shard).code == 0
+    flags = ["--embeddings", tmp_path / "out", "--key", photos / "00000.jpg", "--format", "html"]
+    code, out, _ = _search(capfd, *flags)
+    assert code == 0 and "00001.jpg" in out
+    assert "no picture" in out and "data:image/jpeg" not in out
+    assert run_pipeline(tmp_path / "out", "--input", photos).code == 0  # now they are files that a run has listed
+    assert "data:image/jpeg" in _search(capfd, *flags)[1]
+
+
 def test_an_image_that_cannot_be_shown_keeps_its_name(run, photos, capfd, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -66,6 +66,15 @@ def test_a_thumbnail(server):
     assert response.headers["Content-Type"] == "image/jpeg" and content[:2] == b"\xff\xd8"
 
 
+def test_no_thumbnail_of_a_file_whose_name_a_shard_brought(tmp_path, start, photos):
+    images = [outputs.embedding(bytes(photos / f"0000{i}.jpg"), i, in_shard=b"/s" if i else b"") for i in range(2)]
+    outputs.write_run(tmp_path, images)
+    own = start(tmp_path, None)
+    rows = {row["name"]: row["row"] for row in own.neighbours(None)["neighbours"]}
+    assert _ask(own, f"/thumbnail?row={rows['00000.jpg']}")[0].status == 200
+    assert _ask(own, f"/thumbnail?row={rows['00001.jpg']}")[0].status == 404
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

@@ -71,7 +71,8 @@ def test_a_record_in_float16_has_the_bytes_of_its_vector():
         decoded = tf.io.decode_raw(stored, tf.float16, little_endian=True).numpy()
         np.testing.assert_array_equal(decoded, embedding.vector.astype(np.float16))
         assert "embedding" not in features
-    keys, vectors, models = examples.decode_embeddings(records)
+    keys, vectors, models, shards = examples.decode_embeddings(records)
+    assert shards == [b""] * len(records)
     assert (keys, models) == (KEYS, [("m", "d" * 64)] * 3) and vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, np.stack([row.vector for row in rows]).astype(np.float16))
     types = [examples.vector_type(record) for record in (*records, *examples.encode_embeddings(rows, model))]
@@ -200,7 +201,9 @@ def test_a_record_tells_whether_its_image_was_a_file():
         (None, False),
     ]
     assert examples.decode_identities(mixed[1:2])[0].ref().in_shard == b"/s.tar"
-    with pytest.raises(ValueError, match="expected one value of the feature 'image/shard'"):
+    with pytest.raises(ValueError, match="expected at most one value of the feature 'image/shard'"):
+        examples.decode_identities([*mixed, example(IDENTITY | {"image/shard": [b"", b""]})])
+    with pytest.raises(ValueError, match="expected the feature 'image/shard'"):
         examples.decode_identities([example(IDENTITY | {"image/shard": [b"", b""]})])
 
 

@@ -46,7 +46,7 @@ def test_vectors_in_float16_are_none_for_a_reader_of_float32(output_format, may_
 @pytest.mark.parametrize("vector_type", ["float32", "float16"])
 def test_all_vectors(output_format, vector_type):
     content = file(output_format, vector_type=vector_type)
-    keys, matrices, _ = zip(*record_files.vectors(f"a.{output_format}", content), strict=True)
+    keys, matrices, _, _ = zip(*record_files.vectors(f"a.{output_format}", content), strict=True)
     assert [key for batch in keys for key in batch] == [each.info.ref.key for each in EMBEDDINGS]
     expected = np.stack([each.vector for each in EMBEDDINGS]).astype(vector_type)
     np.testing.assert_array_equal(np.concatenate(matrices), expected)
