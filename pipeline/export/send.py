@@ -21,7 +21,7 @@ from transforms.one_line import one_line, printable
 from transforms.storage import locations
 
 if TYPE_CHECKING:
-    from pipeline.export.difference import Counts, Difference
+    from pipeline.export.difference import Difference
     from pipeline.export.progress_line import ProgressLine
     from pipeline.export.target import LeftOut, Model, Row, Target
     from transforms.encoding.examples import Identity
@@ -50,9 +50,8 @@ _BLOCK_ROWS = 2_500
 _BLOCK_BYTES = 16 * 2**20
 _KEYS_PER_DELETE = 10_000
 
-# Rows that the summary names of those that a target cannot take, and characters of each end of their keys.
+# Rows that the summary names of those that a target cannot take.
 _NAMED = 10
-_ENDS = 60
 
 T = TypeVar("T")
 
@@ -194,6 +193,7 @@ def _update(
     began: float,
 ) -> tuple[str, int]:
     """Brings the target up to date, and returns what there is to say about that, and the exit code."""
+    from pipeline.export import outcome
     from pipeline.export.progress_line import ProgressLine
 
     progress = ProgressLine(args.screen, "", None)
@@ -202,7 +202,7 @@ def _update(
     progress.clear()
     counts = difference.counts()
     if args.dry_run:
-        return _plan(counts, _name(args)), command.DONE
+        return outcome.plan(counts, _name(args)), command.DONE
     if counts.gone > args.max_deleted * counts.stored:
         raise ValueError(
             f"{counts.gone:,} of the {counts.stored:,} rows of {_name(args)} would be deleted, more than --max_deleted "
@@ -217,7 +217,8 @@ def _update(
         progress.say(f"measuring recall with {min(_QUERIES, taken.current)} queries")
         measured = _recall(target, difference, shards, model, args.metric)
     progress.clear()
-    summary = _summary(counts.current, taken, _name(args), model, index, measured, named, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    summary = outcome.summary(counts.current, taken, _name(args), model, index, measured, named, seconds)
     return summary, command.DONE if taken.current else command.FAILED
 
 
@@ -373,51 +374,3 @@ def _counted(progress: "ProgressLine") -> Any:
             yield item
 
     return passed
-
-
-def _plan(counts: "Counts", name: str) -> str:
-    return (
-        f"{counts.current:,} vectors in the runs; to {name} would be sent {counts.new:,} new and {counts.replaced:,} "
-        f"replaced, and {counts.gone:,} would be deleted{_mended(counts)}; nothing was changed"
-    )
-
-
-def _mended(counts: "Counts") -> str:
-    return f", {counts.doubled:,} with several rows mended" if counts.doubled else ""
-
-
-def _summary(
-    vectors: int,
-    taken: "Counts",
-    name: str,
-    model: "Model",
-    index: str,
-    measured: tuple[int, float] | None,
-    named: Sequence["LeftOut"],
-    seconds: float,
-) -> str:
-    left_out = vectors - taken.current
-    changes = (
-        f"{taken.new:,} new, {taken.replaced:,} replaced, {taken.gone:,} deleted{_mended(taken)}"
-        if taken.to_send or taken.to_delete
-        else "nothing to send"
-    )
-    if left_out:
-        changes += f", {left_out:,} left out"
-    lines = [
-        f"{vectors:,} vectors in the runs → {name}: {changes}, {seconds:.1f} s",
-        "",
-        f"  model     digest {model.digest}, {model.dimension} dimensions",
-        f"  index     {index}",
-    ]
-    if measured:
-        lines.append(f"  recall    {measured[1]:.3f} at 10, of {measured[0]} queries against exact search in float32")
-    lines += [f"  left out  {_shortened(row.key)}: {row.reason}" for row in named]
-    if left_out > len(named):
-        lines.append(f"  left out  {left_out - len(named):,} more")
-    return "\n".join(lines)
-
-
-def _shortened(key: str) -> str:
-    shown = printable(key)
-    return shown if len(shown) <= 2 * _ENDS else f"{shown[:_ENDS]}…{shown[-_ENDS:]}"

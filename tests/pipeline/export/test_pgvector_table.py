@@ -103,6 +103,13 @@ def test_the_index_is_for_the_metric(connection, tmp_path, capfd, metric, opclas
     ]  # fmt: skip
 
 
+def test_the_recall_is_that_of_the_index_however_small_the_table(connection, tmp_path, capfd, monkeypatch):
+    write_run(tmp_path, "r", range(300))
+    monkeypatch.setenv("PGOPTIONS", "-c hnsw.ef_search=1")
+    assert export(tmp_path, "pgvector") == 0
+    assert float(capfd.readouterr().out.split("recall  ")[1].split()[0]) < 0.2
+
+
 def test_an_index_that_lacks_memory_says_so(connection, tmp_path, capfd, monkeypatch):
     write_run(tmp_path, "r", range(300))
     monkeypatch.setenv("PGOPTIONS", "-c maintenance_work_mem=64kB")

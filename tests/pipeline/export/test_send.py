@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -75,7 +76,11 @@ def test_images_that_no_longer_exist_are_deleted(tmp_path, capfd):
     photos.mkdir()
     keys = [f"{photos}/{name}" for name in ("a.jpg", "gone.jpg", "x.tar#1.jpg")] + [f"{tmp_path}/elsewhere/gone.jpg"]
     (photos / "a.jpg").write_bytes(b"a")
-    outputs.write_run(tmp_path / "out", [outputs.embedding(key.encode(), i) for i, key in enumerate(keys)])
+    embeddings = [outputs.embedding(key.encode(), i) for i, key in enumerate(keys)]
+    in_shard = dataclasses.replace(embeddings[2].info.ref, in_shard=f"{photos}/x.tar".encode())
+    info = dataclasses.replace(embeddings[2].info, ref=in_shard)
+    embeddings[2] = dataclasses.replace(embeddings[2], info=info)
+    outputs.write_run(tmp_path / "out", embeddings)
     flags = ["--destination", tmp_path / "search"]
     export(tmp_path / "out", "vertex", *flags)
     assert export(tmp_path / "out", "vertex", *flags, "--prune", photos) == 0

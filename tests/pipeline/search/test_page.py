@@ -47,6 +47,14 @@ def test_names_are_escaped_wherever_a_result_shows_them():
     assert all(part in text for part in (title, heading, card, name)) and "<b" not in text.partition("<body>")[2][3:]
 
 
+def test_the_searching_page_asks_its_own_server_alone():
+    sources = [directive.split() for directive in page.POLICY.split("; ")]
+    assert [directive for directive in sources if directive[0] in ("default-src", "connect-src", "img-src")] == [
+        ["default-src", "'none'"], ["img-src", "'self'", "blob:", "data:"], ["connect-src", "'self'"],
+    ]  # fmt: skip
+    assert not {"*", "http:", "https:"} & {source for directive in sources for source in directive}
+
+
 def test_a_result_allows_no_script_and_no_request():
     text = page.result(b"<script>", [], ())
     assert "<script" not in text and "default-src 'none'; img-src data:; style-src 'sha256-" in text

@@ -54,6 +54,24 @@ def test_the_neighbours_of_a_row_and_of_an_image(server, photos):
     assert first["name"] == "00002.jpg" and first["cosine"] > 0.9999
 
 
+def test_a_row_has_sixty_others_as_its_neighbours(tmp_path, start):
+    outputs.write_run(tmp_path, [outputs.embedding(b"%d" % number, number) for number in range(70)])
+    server = start(tmp_path, None)
+    assert len(server.neighbours(None)["neighbours"]) == 60
+    neighbours = [each["row"] for each in server.neighbours(3)["neighbours"]]
+    assert len(neighbours) == 60 and 3 not in neighbours
+
+
+def test_an_answer_says_what_a_browser_may_do_with_it(tmp_path, start):
+    outputs.write_run(tmp_path, [outputs.embedding(b"a", 1)])
+    server = start(tmp_path, None)
+    for path, kind in (("/", "text/html; charset=utf-8"), ("/neighbours", "application/json")):
+        response, _ = _ask(server, path)
+        assert response.headers["Content-Type"] == kind and response.headers["Content-Security-Policy"] == page.POLICY
+        allowed = ("Cross-Origin-Resource-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cache-Control")
+        assert [response.headers[name] for name in allowed] == ["same-origin", "nosniff", "no-referrer", "no-store"]
+
+
 def test_the_names_of_rows_hide_nothing(tmp_path, start):
     key = "/photos/a\n\u202egpj.exe".encode()
     outputs.write_run(tmp_path, [outputs.embedding(key, 1)])
@@ -84,6 +102,7 @@ def test_no_thumbnail_of_a_file_whose_name_a_shard_brought(tmp_path, start, phot
         ("/thumbnail?row=-1", 404),
         (f"/thumbnail?row={IMAGES}", 404),
         (f"/neighbours?row={10**18 - 1}", 404),
+        (f"/thumbnail?row={'9' * 5000}", 404),
         ("/thumbnail?key=/etc/passwd", 404),
     ],
 )

@@ -12,6 +12,11 @@ def test_the_parts_of_a_bar_fill_it():
     assert "rect" not in stacked_bar([Part("a", "A", 0)], "none")
 
 
+def test_each_part_of_a_bar_begins_where_the_one_before_it_ends():
+    bar = stacked_bar([Part("a", "A", 1), Part("b", "B", 2), Part("c", "C", 1)], "three")
+    assert re.findall(r' x="([\d.]+)%"', bar) == ["0.000", "25.000", "75.000"]
+
+
 def test_a_span_lies_within_its_line():
     for start, end, total in ((1, 3, 4), (0, 9, 4), (4, 4, 4), (-1, 0, 0)):
         left, width = map(

@@ -52,6 +52,13 @@ def test_every_image_has_a_dot_on_the_map():
     assert section.count('tabindex="0"') == 1
 
 
+def test_the_map_has_its_second_axis_upwards():
+    sample = run_facts.sample(2)
+    similar = cosines(sample.vectors)
+    section = pictures.image_map(sample, np.float32([[-1, -1], [1, 1]]), 0.5, similar, nearest(similar))
+    assert re.findall(r'cx="([\d.]+)%" cy="([\d.]+)%"', section) == [("4.00", "96.00"), ("96.00", "4.00")]
+
+
 def test_a_single_image_has_a_picture_alone():
     sample = run_facts.sample(1)
     similar = cosines(sample.vectors)

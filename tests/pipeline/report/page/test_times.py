@@ -1,5 +1,7 @@
 """The sections of time and settings."""
 
+import re
+
 from pipeline.report.page.times import settings, times
 from tests import run_facts
 
@@ -38,6 +40,12 @@ def test_settings_and_the_command():
     section = settings(report, "python run_pipeline.py --input '<b>'")
     assert "<dd>32×32</dd>" in section and "and 30 more" in section and "&lt;b&gt;" in section
     assert "The same again" not in settings(report, "")
+
+
+def test_stages_come_in_the_order_in_which_they_began():
+    timing = {"number": 20, "mean_ms": 25.0, "longest_ms": 70.0, "to_s": 2.0}
+    timings = {name: timing | {"from_s": began} for name, began in (("a", 1.5), ("b", 0.5), ("c", 1.0))}
+    assert re.findall(r'<th scope="row">(\w)</th>', times(run_facts.report(timings=timings))) == ["b", "c", "a"]
 
 
 def test_names_and_values_stay_text():
