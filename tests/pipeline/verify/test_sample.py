@@ -127,3 +127,13 @@ def test_an_image_of_a_shard_is_compared_once():
     listing = [Image(b"/a", b"1", b"x"), Image(b"/other", b"1", b"y"), Image(b"/b", b"1"), Image(b"/a", b"2", b"z")]
     listing.append(Image(b"/c", None, b""))
     assert list(verify_sample._in_shards(records, lambda: listing)) == [(b"/a", b"1", b"x"), (b"/c", b"", b"")]
+
+
+@pytest.mark.parametrize(("cosine", "is_another"), [(0.99991, False), (0.99989, True)])
+def test_vectors_of_other_batches_differ_in_their_last_bits_alone(model, monkeypatch, cosine, is_another):
+    monkeypatch.setattr(loading, "load", lambda spec, size: lambda pixels: np.array([[1.0, 0.0]] * len(pixels)))
+    records = {b"/%d" % i: record(b"/%d" % i, vector=(cosine, (1 - cosine**2) ** 0.5)) for i in range(40)}
+    findings = Findings()
+    pixels = ((key, np.zeros((2, 2, 3), np.uint8)) for key in records)
+    assert verify_sample._compare(records, model, pixels, findings) == 40
+    assert findings.total == (40 if is_another else 0)
