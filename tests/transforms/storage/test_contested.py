@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
+from tests import descriptors
 from tests.faults import Faults, fault_proxy
 from tests.running import ROOT
 from transforms.storage import contested, gcs
@@ -232,13 +233,12 @@ def test_what_another_process_writes_at_once_is_no_write_of_ones_own(tmp_path, m
 def test_a_lock_leaves_no_descriptor_open(tmp_path):
     path = str(tmp_path / "f")
     state = contested.write(path, b"0", None)
-    before = len(os.listdir("/proc/self/fd"))
     for number in range(3):
         state = contested.write(path, b"%d" % number, state)
         with pytest.raises(contested.Lost):
             contested.write(path, b"x", "another state")
     contested.remove(path, state)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors.of(tmp_path) == 0
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL])
