@@ -300,25 +300,6 @@ def test_a_writer_that_is_gone_is_forgotten(tmp_path):
     wait_for(lambda: not [each for each in parts._writers if each._prefix.startswith(str(tmp_path))])
 
 
-@pytest.mark.slow
-def test_many_threads_add_to_one_writer(tmp_path):
-    own = writer(tmp_path, max_bytes=1000)
-
-    def add(first):
-        for i in range(first, first + 1000):
-            own.add(i)
-
-    threads = [threading.Thread(target=add, args=(first,)) for first in range(0, 4000, 1000)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    own.close()
-    shards, _ = own.take()
-    assert sum(shard.records for shard in shards) == 4000
-    assert sorted(int(i) for part in content(tmp_path) for i in part) == list(range(4000))
-
-
 @pytest.fixture
 def unwatched(monkeypatch):
     """Keeps the thread that saves away, so that a test decides when a part is saved."""
@@ -413,3 +394,22 @@ def test_the_seconds_of_writing_are_given_once(unwatched, tmp_path):
     own.close()
     first, second = own.take()[1], own.take()[1]
     assert first > 0 == second
+
+
+@pytest.mark.slow
+def test_many_threads_add_to_one_writer(tmp_path):
+    own = writer(tmp_path, max_bytes=1000)
+
+    def add(first):
+        for i in range(first, first + 1000):
+            own.add(i)
+
+    threads = [threading.Thread(target=add, args=(first,)) for first in range(0, 4000, 1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own.close()
+    shards, _ = own.take()
+    assert sum(shard.records for shard in shards) == 4000
+    assert sorted(int(i) for part in content(tmp_path) for i in part) == list(range(4000))

@@ -113,15 +113,6 @@ def test_an_image_that_changed_and_one_that_is_gone(model, photo, tmp_path):
     assert list(kinds) == ["the sample proves nothing", "an image of the sample cannot be read now"]
 
 
-def test_another_model(model, photo):
-    _, drawn = photo
-    kinds = outcome(model, drawn, name="inception_none")
-    assert list(kinds) == ["the model of the sample cannot be used", "the sample proves nothing"]
-    other = dataclasses.replace(model, digest="0" * 64)
-    kinds = outcome(other, drawn._replace(model_digest=b"0" * 64))
-    assert "'efficientnet_lite0' is another model now" in kinds["the model of the sample cannot be used"][0]
-
-
 def test_an_image_of_a_shard_is_compared_once():
     records = {key: record(key) for key in (b"/a", b"/b", b"/c")}
     listing = [Image(b"/a", b"1", b"x"), Image(b"/other", b"1", b"y"), Image(b"/b", b"1"), Image(b"/a", b"2", b"z")]
@@ -137,3 +128,12 @@ def test_vectors_of_other_batches_differ_in_their_last_bits_alone(model, monkeyp
     pixels = ((key, np.zeros((2, 2, 3), np.uint8)) for key in records)
     assert verify_sample._compare(records, model, pixels, findings) == 40
     assert findings.total == (40 if is_another else 0)
+
+
+def test_another_model(model, photo):
+    _, drawn = photo
+    kinds = outcome(model, drawn, name="inception_none")
+    assert list(kinds) == ["the model of the sample cannot be used", "the sample proves nothing"]
+    other = dataclasses.replace(model, digest="0" * 64)
+    kinds = outcome(other, drawn._replace(model_digest=b"0" * 64))
+    assert "'efficientnet_lite0' is another model now" in kinds["the model of the sample cannot be used"][0]
