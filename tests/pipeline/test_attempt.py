@@ -219,11 +219,6 @@ def test_an_attempt_that_no_image_ends_removes_its_journals(config, parts):
     assert len(list(Path(own.vectors, ".parts").iterdir())) == len(parts) + 1
 
 
-def test_parts_that_repeat_earlier_ones_are_removed(config, parts):
-    attempt.of(config).remove_repetitions()
-    assert {name for name, path in parts.items() if not path.exists()} == {f"{EARLIER}-resumed-0.tfrecord"}
-
-
 @pytest.mark.parametrize(("started_at", "stays"), [("2026-11-21T01:02:03.455+00:00", False), ("2027", True)])
 def test_the_page_of_a_run_goes_with_its_report(config, tmp_path, started_at, stays):
     report, page = write(tmp_path / "runs" / "r.json"), write(tmp_path / "runs" / "r.html")
@@ -268,3 +263,8 @@ def test_a_report_that_cannot_be_read_is_not_taken_for_none(config, tmp_path, mo
         attempt.of(config).retire()
     report.unlink()
     attempt.of(config).retire()
+
+
+def test_parts_that_repeat_earlier_ones_are_removed(config, parts):
+    attempt.of(config).remove_repetitions()
+    assert {name for name, path in parts.items() if not path.exists()} == {f"{EARLIER}-resumed-0.tfrecord"}

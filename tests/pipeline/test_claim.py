@@ -405,12 +405,6 @@ def test_a_claim_that_was_being_written_when_its_process_was_killed_is_removed(h
     assert names(tmp_path) == {"runs/r.unfinished", "runs/killed.unfinished", f"runs/{report.name}"}
 
 
-def test_leftovers_that_cannot_be_removed_do_not_stop_a_run(held, own, monkeypatch, caplog):
-    monkeypatch.setattr(contested, "remove_unfinished", lambda path: os.listdir("/nowhere"))
-    claim.remove_leftovers(own)
-    assert f"leftovers in {own.place} could not be removed: [Errno 2]" in caplog.text
-
-
 def test_a_process_on_another_host_has_time_for_a_beat_that_is_late(held, own, monkeypatch):
     rewrite(own, host="elsewhere", process="1 2")
 
@@ -457,3 +451,9 @@ def test_an_end_waits_for_no_request_that_hangs(own, config, model, monkeypatch)
     assert holder._thread.is_alive()
     hanging.set()
     holder._thread.join(30)
+
+
+def test_leftovers_that_cannot_be_removed_do_not_stop_a_run(held, own, monkeypatch, caplog):
+    monkeypatch.setattr(contested, "remove_unfinished", lambda path: os.listdir("/nowhere"))
+    claim.remove_leftovers(own)
+    assert f"leftovers in {own.place} could not be removed: [Errno 2]" in caplog.text

@@ -147,16 +147,14 @@ def test_the_command_to_go_on_names_the_run():
 
 def test_a_process_ends_within_seconds_whatever_hangs(monkeypatch):
     """Docker kills ten seconds after SIGTERM, and the thread that hangs keeps no interpreter alive."""
-    waited = []
-    join = threading.Thread.join
-    monkeypatch.setattr(
-        threading.Thread, "join", lambda self, timeout=None: waited.append((self.daemon, timeout)) or join(self, 0)
-    )
+    assert 1 <= interruption._PATIENCE_SECONDS <= 5
+    monkeypatch.setattr(interruption, "_PATIENCE_SECONDS", 0.05)
     hanging = threading.Event()
     interruption.store([hanging.wait])
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "store")
+    assert thread.daemon
     hanging.set()
-    ((is_daemon, seconds),) = waited
-    assert is_daemon and 1 <= seconds <= 5
+    thread.join()
 
 
 def test_what_was_printed_is_written_before_the_process_ends(monkeypatch):

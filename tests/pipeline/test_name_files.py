@@ -81,18 +81,6 @@ def test_files_and_the_report_of_an_earlier_run_are_replaced(own, model, tmp_pat
     assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "a.tfrecord"
 
 
-def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, tmp_path):
-    old_run(tmp_path)
-    claim = tmp_path / "runs" / "r.unfinished"
-    claim.write_text(json.dumps({"attempt": "20991231T000000.000Z"}))
-    before = names(tmp_path)
-    own = dataclasses.replace(own, claim=str(claim))
-    with pytest.raises(Exception, match="is not this attempt's any more, so it names no file"):
-        name_files(own, model, [part(tmp_path, "embeddings", "a.tfrecord")], [])
-    assert names(tmp_path) == before
-    assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "old"
-
-
 @pytest.mark.parametrize(
     ("record_type", "shapes"),
     [("float32", "vectors of 7 dimensions"), ("float16", "vectors of 7 dimensions in float16")],
@@ -105,3 +93,15 @@ def test_the_schema_says_the_type_of_the_vectors(own, model, tmp_path, record_ty
 
     collect(build)
     assert examples.shapes((tmp_path / "schema.pbtxt").read_text()) == shapes
+
+
+def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, tmp_path):
+    old_run(tmp_path)
+    claim = tmp_path / "runs" / "r.unfinished"
+    claim.write_text(json.dumps({"attempt": "20991231T000000.000Z"}))
+    before = names(tmp_path)
+    own = dataclasses.replace(own, claim=str(claim))
+    with pytest.raises(Exception, match="is not this attempt's any more, so it names no file"):
+        name_files(own, model, [part(tmp_path, "embeddings", "a.tfrecord")], [])
+    assert names(tmp_path) == before
+    assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "old"

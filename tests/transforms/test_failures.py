@@ -51,12 +51,6 @@ def test_where_nothing_failed_there_is_no_file(tmp_path):
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
-def test_a_key_that_is_not_utf_8_comes_back():
-    line = to_json(Failure(b"/caf\xe9.jpg", "read", "OSError", "", True), "run")
-    assert line.isascii()
-    assert json.loads(line)["key"].encode("utf-8", "surrogateescape") == b"/caf\xe9.jpg"
-
-
 def test_parts_of_failures_are_hashed_labelled_and_closed_in_time():
     labels = (Label("20261121T010203.456Z", "failed"),)
     parts = failures.parts("gs://b/out", "run", labels, 7.0)
@@ -79,3 +73,9 @@ def test_before_failures_get_their_names_a_function_is_called(tmp_path):
 def test_a_place_that_is_none_is_refused_at_construction(output, run_id):
     with pytest.raises(ValueError, match="^(output|run_id)="):
         WriteFailures(output, run_id)
+
+
+def test_a_key_that_is_not_utf_8_comes_back():
+    line = to_json(Failure(b"/caf\xe9.jpg", "read", "OSError", "", True), "run")
+    assert line.isascii()
+    assert json.loads(line)["key"].encode("utf-8", "surrogateescape") == b"/caf\xe9.jpg"

@@ -113,14 +113,6 @@ def test_the_first_record_of_an_unfinished_attempt_counts():
     assert first_current(dataclasses.replace(REF, version=""), [unfinished(REF.key, "")]) is None
 
 
-@pytest.mark.parametrize("reprocess", [False, True])
-def test_what_an_unfinished_attempt_has_stored_is_taken_over(reprocess):
-    entries = [unfinished(b"/a", "7"), unfinished(b"/c", "6"), unfinished(b"/deleted", "7")]
-    outputs = skip([OLD, NEW, CHANGED], [*entries, known(b"/a", "7")], reprocess)
-    # The record of an image that is not listed any more is of no run: it is not in a table that may be pruned.
-    assert outputs == {"new": [NEW, CHANGED], "skipped": [], "resumed": [Reuse(OLD, entries[0])], "unlisted": []}
-
-
 def test_a_listing_without_checksums_takes_over_what_has_the_version():
     entry = unfinished(REF.key, "7")
     assert first_current(dataclasses.replace(REF, crc32c=""), [entry]) == entry
@@ -132,3 +124,11 @@ def test_of_records_of_one_attempt_that_of_the_first_part_counts():
     parts = [dataclasses.replace(unfinished(REF.key, "7", offset=9 - i), shard=f"part-{i}") for i in range(3)]
     for order in (parts, parts[::-1]):
         assert first_current(REF, order) == parts[0]
+
+
+@pytest.mark.parametrize("reprocess", [False, True])
+def test_what_an_unfinished_attempt_has_stored_is_taken_over(reprocess):
+    entries = [unfinished(b"/a", "7"), unfinished(b"/c", "6"), unfinished(b"/deleted", "7")]
+    outputs = skip([OLD, NEW, CHANGED], [*entries, known(b"/a", "7")], reprocess)
+    # The record of an image that is not listed any more is of no run: it is not in a table that may be pruned.
+    assert outputs == {"new": [NEW, CHANGED], "skipped": [], "resumed": [Reuse(OLD, entries[0])], "unlisted": []}

@@ -1,5 +1,6 @@
 """pipeline.quote.answer: what a dry run prints, of a job and a bill made up here."""
 
+import dataclasses
 import json
 
 import pytest
@@ -136,3 +137,15 @@ def test_json_has_what_the_text_is_made_of():
 @pytest.mark.parametrize(("image_bytes", "is_said"), [(2000, False), (2001, True)])
 def test_images_of_twice_the_size_are_like_the_sample(image_bytes, is_said):
     assert ("times as large" in answer(image_bytes=image_bytes).as_text()) is is_said
+
+
+def test_plain_workers_have_a_process_and_a_lock_for_each_vcpu():
+    whole = answer()
+    slow = dataclasses.replace(whole.quote, speed=dataclasses.replace(SPEED, python=0.01))
+    lines = {}
+    for gpu in (whole.gpu, None):
+        text = dataclasses.replace(whole, gpu=gpu, quote=slow).as_text()
+        lines[bool(gpu)] = next(line for line in text.splitlines() if line.startswith("  feed"))
+    # 1 / 0.01 s of the one lock of a worker with a GPU, and 4 vCPUs / (0.008 + 0.01) s.
+    assert "a worker with 8 vCPUs could feed a device of 100 images/s" in lines[True]
+    assert "a worker with 4 vCPUs could feed a device of 222 images/s" in lines[False]

@@ -100,3 +100,10 @@ def test_wrong_tables(tmp_path, text, said):
 def test_a_price_that_is_missing_is_asked_for():
     with pytest.raises(ValueError, match="the price table has no 'nvidia-l4': copy pipeline/quote/prices.toml, add it"):
         GPU.hour(dataclasses.replace(PRICES, gpu={}))
+
+
+def test_each_gpu_of_a_worker_has_its_price():
+    two = presets.accelerator("nvidia-l4", 2, None)
+    dollars, reckoned = Workers(two.machine_type, presets.shape(two.machine_type), two, 50).hour(PRICES)
+    # 24 × 0.05 + 96 × 0.004 + 50 × 0.0001 + 2 × 0.7
+    assert (dollars, reckoned) == (2.989, "24 × 0.05 + 96 × 0.004 + 50 × 0.0001 + 2 × 0.7")

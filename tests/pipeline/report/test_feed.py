@@ -91,3 +91,13 @@ def test_facts_and_text():
 def test_facts_that_were_rounded_to_nothing_are_a_feed():
     facts = {"core_ms": 0.0, "lock_ms": 0.0, "cores": 2, "worker_processes": 1}
     assert Feed.of_facts(facts).images_per_second == pytest.approx(1e7)
+
+
+def test_a_thousand_images_are_enough():
+    assert of({"bundle": StageSeconds.of("bundle", 9.0, items=1000, core_seconds=1.0)}).core_seconds == 0.001
+
+
+def test_processes_that_read_take_cores_and_no_lock():
+    times = stages(threads=2.0, decoder=14.0) | {"read": StageSeconds.of("read", 1.0, items=IMAGES, core_seconds=4.0)}
+    measured = of(times, in_processes=True)
+    assert (measured.core_seconds, measured.lock_seconds) == pytest.approx((0.002, 0.0002))

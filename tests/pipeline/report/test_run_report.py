@@ -310,3 +310,19 @@ def test_a_report_of_just_the_largest_size_is_read(model, tmp_path, monkeypatch)
     monkeypatch.setattr(run_report, "MAX_REPORT_BYTES", size - 1)
     with pytest.raises(ValueError, match=f"expected at most {size - 1} bytes"):
         run_report.read(str(tmp_path), "r")
+
+
+def test_the_feed_of_a_run_whose_processes_decode(model):
+    """They take cores beside the threads, and no lock."""
+    start = configured().started_at.timestamp()
+    times = [
+        StageSeconds(
+            stage, "", 10_000, 9.0, longest=1.0, calls=2.0, started=start, ended=start + 3, core_seconds=seconds
+        )
+        for stage, seconds in (("bundle", 5.0), ("decode", 4.0))
+    ]
+    by_threads, by_processes = (
+        compose(model, flag, times=times).feed for flag in ("--decode_processes=0", "--decode_processes=2")
+    )
+    assert (by_threads["core_ms"], by_threads["lock_ms"]) == (0.5, 0.1)
+    assert (by_processes["core_ms"], by_processes["lock_ms"]) == (0.9, 0.5)

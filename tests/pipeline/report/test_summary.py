@@ -69,6 +69,11 @@ def test_a_page_that_the_run_did_not_write_is_not_named(model):
     assert "page" not in summary(compose(model, "--output=/out"), configured("--output=/out"))
 
 
+def test_with_a_table_the_vectors_of_skipped_images_are_in_it(model):
+    flags = "--input=x", "--output=/out", "--output_table=p1:d.t"
+    assert "their vectors are in" not in summary(compose(model, *flags), configured(*flags))
+
+
 def test_vectors_of_earlier_attempts(model):
     assert "attempts" not in summary(compose(model), configured())
     origins = {("20260101T020304.005Z", "embedded"): 3, ("20260102T030405.006Z", "reused"): 2}

@@ -303,3 +303,14 @@ def test_a_phase_ends_where_images_are_worked_on():
         "work": 5.0,
         "finish": 1.0,
     }
+
+
+@pytest.mark.parametrize(("wait", "limit"), [(40.0, "read-bound"), (41.0, "embed-bound")])
+def test_a_model_that_threads_wait_for_longer_than_it_works_is_always_busy(wait, limit):
+    assert verdict(run({"read": 120.0, "embed": 40.0, "wait": wait})).startswith(limit)
+
+
+@pytest.mark.parametrize(("lock", "is_limit"), [(15.0, False), (25.0, True)])
+def test_a_lock_is_a_limit_from_a_fifth_of_the_images_on_that_it_lets_pass(lock, is_limit):
+    measured = fed(50.0 + lock, 50.0, {"read": 1.0, "decode": 50.0, "embed": 20.0})
+    assert verdict(measured).startswith("lock-bound") is is_limit

@@ -170,3 +170,12 @@ def test_an_image_of_more_pixels_than_the_run_allows_has_no_picture(run, model, 
         limited = dataclasses.replace(config, max_pixels=most)
         (picture,) = write_page.run_facts(limited, report, collected).sample.thumbnails
         assert bool(picture) is has_picture
+
+
+def test_an_image_that_has_killed_a_decoder_is_not_decoded_for_its_picture(run, tmp_path, monkeypatch):
+    config, report = run
+    data.write_images(tmp_path / "in", 1)
+    monkeypatch.setattr(write_page.thumbnail, "of_broken", lambda encoded: pytest.fail("it was decoded"))
+    key = bytes(tmp_path / "in" / "00000.jpg")
+    collected = {f"failures/decode/{error}": [(hashed(key), key, "decode", error, "m", False)] for error in ("K", "T")}
+    assert [image.thumbnail for image in write_page.run_facts(config, report, collected).failures] == [b"", b""]

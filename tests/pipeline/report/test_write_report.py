@@ -2,15 +2,16 @@
 
 import dataclasses
 import hashlib
+from types import SimpleNamespace
 
 import apache_beam as beam
 import pytest
 
 from pipeline import attempt
-from pipeline.report import run_report
+from pipeline.report import run_report, write_report
 from pipeline.report.write_report import ComposeReport, WriteReport
 from tests.collecting import collect
-from tests.reporting import configured
+from tests.reporting import compose, configured
 from transforms import vector_files
 from transforms.records import Failure, Shard, StageSeconds
 
@@ -115,3 +116,16 @@ def test_without_an_output_no_file_is_written(model, tmp_path, monkeypatch):
     monkeypatch.setattr(attempt.Attempt, "finish", lambda self: None)  # which asks a bucket
     assert composed(model, configured("--input=x", "--output_table=p1:d.t")).counts["embedded"] == 30
     assert not list(tmp_path.iterdir())
+
+
+def test_the_report_is_written_before_the_parts_go_and_a_run_that_failed_too_often_has_both(
+    model, tmp_path, monkeypatch
+):
+    config, done = configured("--input=x", f"--output={tmp_path}"), []
+    monkeypatch.setattr(run_report, "write", lambda output, report: done.append("report"))
+    own = SimpleNamespace(finish=lambda: done.append("parts"))
+    report = compose(model)
+    assert write_report._write(report, dataclasses.replace(config, max_failure_rate=0.15), own) is report
+    with pytest.raises(write_report.FailureRateExceeded, match="3 of 20 images failed"):
+        write_report._write(report, dataclasses.replace(config, max_failure_rate=0.149), own)
+    assert done == ["report", "parts"] * 2

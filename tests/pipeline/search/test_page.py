@@ -37,7 +37,7 @@ def test_what_would_hide_or_reorder_a_name_is_shown(character):
 
 def test_names_are_escaped_wherever_a_result_shows_them():
     image = '<b title="a&b">\'.jpg'
-    text = page.result(f"/query/{image}".encode(), [Neighbour(f"/neighbour/{image}".encode(), 0.5)])
+    text = page.result(f"/query/{image}".encode(), [Neighbour(f"/neighbour/{image}".encode(), 0.5)], ())
     title, heading, card, name = (
         f"<title>Neighbours of {escape(f'/query/{image}')}</title>",
         f"<h1>Neighbours of {escape(f'/query/{image}')}</h1>",

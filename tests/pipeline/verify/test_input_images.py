@@ -173,3 +173,15 @@ def test_a_failure_of_any_run_that_was_checked_is_a_place(tmp_path):
     listed = [Image(key, None) for key in (b"/a", b"/b", b"/x", b"/y")]
     input_images.check(lambda: listed, runs, recorded, recorded, findings)
     assert findings.total == 0 and not findings.notes
+
+
+def test_only_an_image_of_the_latest_run_may_have_changed_since(runs):
+    findings, recorded, versions = Findings(), Identities(), Identities()
+    for run in runs:
+        run.check(ContentVectors(), lambda record: recorded.add(identity(record.key)), Findings())
+    listed = [Image(b"/a", b"2"), Image(b"/d", b"2")]
+    input_images.check(lambda: listed, runs, recorded, versions, findings)
+    assert {kind: items.first for kind, items in findings.problems.items()} == {
+        "an image of the input has a record of another version only": ["/a"]
+    }
+    assert findings.notes["an image of the input has changed since the run"].first == ["/d"]

@@ -288,3 +288,11 @@ def test_a_page_that_has_changed_and_one_that_no_report_knows(output):
     assert problems(output) == {"a file has changed since the run wrote it": ["runs/r.html"]}
     page.unlink()
     assert problems(output) == {"a file of the report is missing": ["runs/r.html"]}
+
+
+def test_a_record_too_many(output):
+    report = run_report.read(str(output), "r")
+    report.counts["embedded"] -= 1
+    report.counts["listed"] -= 1
+    run_report.write(str(output), report)
+    assert problems(output)["the number of records differs from the report's"] == ["embeddings/r/: 5, expected 4"]

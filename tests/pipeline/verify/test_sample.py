@@ -129,6 +129,23 @@ def test_an_image_that_changed_and_one_that_is_gone(model, photo, tmp_path):
     assert list(kinds) == ["the sample proves nothing", "an image of the sample cannot be read now"]
 
 
+def test_an_image_of_a_shard_is_compared_once():
+    records = {key: record(key) for key in (b"/a", b"/b", b"/c")}
+    listing = [Image(b"/a", b"1", b"x"), Image(b"/other", b"1", b"y"), Image(b"/b", b"1"), Image(b"/a", b"2", b"z")]
+    listing.append(Image(b"/c", None, b""))
+    assert list(verify_sample._in_shards(records, lambda: listing)) == [(b"/a", b"1", b"x"), (b"/c", b"", b"")]
+
+
+@pytest.mark.parametrize(("cosine", "is_another"), [(0.99991, False), (0.99989, True)])
+def test_vectors_of_other_batches_differ_in_their_last_bits_alone(model, monkeypatch, cosine, is_another):
+    monkeypatch.setattr(loading, "load", lambda spec, size: lambda pixels: np.array([[1.0, 0.0]] * len(pixels)))
+    records = {b"/%d" % i: record(b"/%d" % i, vector=(cosine, (1 - cosine**2) ** 0.5)) for i in range(40)}
+    findings = Findings()
+    pixels = ((key, np.zeros((2, 2, 3), np.uint8)) for key in records)
+    assert verify_sample._compare(records, model, pixels, findings) == 40
+    assert findings.total == (40 if is_another else 0)
+
+
 def test_another_model(model, photo):
     _, drawn = photo
     kinds = outcome(model, drawn, name="inception_none")
@@ -136,10 +153,3 @@ def test_another_model(model, photo):
     other = dataclasses.replace(model, digest="0" * 64)
     kinds = outcome(other, drawn._replace(model_digest=b"0" * 64))
     assert "'efficientnet_lite0' is another model now" in kinds["the model of the sample cannot be used"][0]
-
-
-def test_an_image_of_a_shard_is_compared_once():
-    records = {key: record(key) for key in (b"/a", b"/b", b"/c")}
-    listing = [Image(b"/a", b"1", b"x"), Image(b"/other", b"1", b"y"), Image(b"/b", b"1"), Image(b"/a", b"2", b"z")]
-    listing.append(Image(b"/c", None, b""))
-    assert list(verify_sample._in_shards(records, lambda: listing)) == [(b"/a", b"1", b"x"), (b"/c", b"", b"")]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests import data_generation as data
+from tests import descriptors
 from transforms.decoders import pool, shared_memory
 from transforms.decoders.job import SLOTS, Settings, Stored
 from transforms.images import decoding
@@ -418,7 +419,7 @@ def test_a_process_costs_no_descriptor_once_it_is_gone(tmp_path, joined):
     kept, refs = joined(), files(tmp_path / "photos", 1)
     results(kept, refs)
     gc.collect()  # those of other tests
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors.of("/memfd:decoder")
     settings = dataclasses.replace(SETTINGS, processes=1)
     for _ in range(2):
         user = pool.join(settings)
@@ -427,7 +428,7 @@ def test_a_process_costs_no_descriptor_once_it_is_gone(tmp_path, joined):
         assert settings not in pool._pools
         del user
         gc.collect()  # a process and its memory
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert descriptors.of("/memfd:decoder") == before
     assert kept._pool._processes[0]._process.poll() is None
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import os
 import signal
@@ -252,6 +251,7 @@ def test_an_interruption_is_for_the_worker(tmp_path):
         pool.leave(SETTINGS, user)
 
 
+@pytest.mark.slow
 def test_large_images_give_their_turn_back(tmp_path):
     descriptor = shared_memory.create()
     state = SharedMemory(descriptor, 1, 1, (1, 1))
@@ -267,14 +267,9 @@ def test_large_images_give_their_turn_back(tmp_path):
 
 def can_be_taken(descriptor):
     """Returns whether another process could take its turn now."""
-    pid = os.fork()
-    if not pid:
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    code = f"import fcntl; fcntl.lockf({descriptor}, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    done = subprocess.run([sys.executable, "-c", code], pass_fds=[descriptor], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 def test_memory_of_a_large_image_is_returned(tmp_path, monkeypatch):

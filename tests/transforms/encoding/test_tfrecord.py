@@ -130,3 +130,12 @@ def test_whether_the_front_of_a_file_is_a_record():
     assert tfrecord.is_framed(framed[:12]) and tfrecord.is_framed(framed)
     assert not tfrecord.is_framed(framed[:11]) and not tfrecord.is_framed(b"")
     assert not any(tfrecord.is_framed(flipped(framed, position)) for position in range(12))
+
+
+@pytest.mark.parametrize("missing", [1, 3, 4, 5])
+def test_a_file_that_ends_within_its_last_record_is_truncated_and_not_broken_there(missing):
+    one, two = map(tfrecord.frame, (b"abcd", b"efgh"))
+    records = tfrecord.records(file_of(one, two[:-missing]), 100)
+    assert next(records) == b"abcd"
+    with pytest.raises(tfrecord.BrokenFile, match="a truncated TFRecord file: it ends within a record of 4 bytes"):
+        next(records)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
+from tests import descriptors
 from tests.faults import Faults, fault_proxy
 from tests.running import ROOT
 from transforms.storage import contested, gcs
@@ -185,20 +186,6 @@ def test_a_disk_without_locks_and_one_that_fails(tmp_path, monkeypatch, number, 
     assert Path(path).read_bytes() == (b"2" if is_written else b"1")
 
 
-def test_without_a_lock_what_another_process_may_be_writing_stays(tmp_path, monkeypatch):
-    def flock(descriptor, operation):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    left = tmp_path / f".r.unfinished.{'0' * 32}"
-    left.write_bytes(b"")
-    with monkeypatch.context() as without_locks:
-        without_locks.setattr(fcntl, "flock", flock)
-        contested.remove_unfinished(str(tmp_path / "s.unfinished"))
-        assert left.exists()
-    contested.remove_unfinished(str(tmp_path / "s.unfinished"))
-    assert not left.exists()
-
-
 def test_content_time_and_file_are_the_state(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"one")
@@ -232,13 +219,12 @@ def test_what_another_process_writes_at_once_is_no_write_of_ones_own(tmp_path, m
 def test_a_lock_leaves_no_descriptor_open(tmp_path):
     path = str(tmp_path / "f")
     state = contested.write(path, b"0", None)
-    before = len(os.listdir("/proc/self/fd"))
     for number in range(3):
         state = contested.write(path, b"%d" % number, state)
         with pytest.raises(contested.Lost):
             contested.write(path, b"x", "another state")
     contested.remove(path, state)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors.of(tmp_path) == 0
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL])
@@ -248,3 +234,17 @@ def test_other_ways_to_say_that_there_are_no_locks(tmp_path, monkeypatch, number
 
     monkeypatch.setattr(fcntl, "flock", flock)
     assert contested.write(str(tmp_path / "f"), b"1", None)
+
+
+def test_without_a_lock_what_another_process_may_be_writing_stays(tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    left = tmp_path / f".r.unfinished.{'0' * 32}"
+    left.write_bytes(b"")
+    with monkeypatch.context() as without_locks:
+        without_locks.setattr(fcntl, "flock", flock)
+        contested.remove_unfinished(str(tmp_path / "s.unfinished"))
+        assert left.exists()
+    contested.remove_unfinished(str(tmp_path / "s.unfinished"))
+    assert not left.exists()

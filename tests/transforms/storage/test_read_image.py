@@ -29,21 +29,6 @@ def test_too_many_bytes_are_not_read(tmp_path, monkeypatch):
         read_image.read(ref(tmp_path / "a.jpg"))
 
 
-@pytest.mark.parametrize(
-    ("error", "retryable"),
-    [(OSError("reset"), True), (read_image.TooManyBytes("large"), False), (MemoryError(), True)],
-    ids=lambda value: type(value).__name__,
-)
-def test_an_error_is_a_failure_of_the_image(monkeypatch, error, retryable):
-    def raises(*_):
-        raise error
-
-    monkeypatch.setattr(versioned, "described", raises)
-    failure = read_image.read_or_failure(ImageRef(b"/a.jpg", "1", 7))
-    assert (failure.key, failure.stage, failure.error) == (b"/a.jpg", "read", type(error).__name__)
-    assert failure.retryable is retryable and failure.message
-
-
 def test_an_image_of_just_the_largest_size_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(read_image, "MAX_ENCODED_BYTES", 10)
     (tmp_path / "a.jpg").write_bytes(bytes(10))
@@ -104,3 +89,18 @@ def test_what_cannot_be_unpacked_is_a_failure(tmp_path, monkeypatch, content, er
     (tmp_path / "a.jpg").write_bytes(content)
     failure = read_image.read_or_failure(ref(tmp_path / "a.jpg"))
     assert (failure.stage, failure.error, failure.retryable) == ("read", error, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [(OSError("reset"), True), (read_image.TooManyBytes("large"), False), (MemoryError(), True)],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_is_a_failure_of_the_image(monkeypatch, error, retryable):
+    def raises(*_):
+        raise error
+
+    monkeypatch.setattr(versioned, "described", raises)
+    failure = read_image.read_or_failure(ImageRef(b"/a.jpg", "1", 7))
+    assert (failure.key, failure.stage, failure.error) == (b"/a.jpg", "read", type(error).__name__)
+    assert failure.retryable is retryable and failure.message

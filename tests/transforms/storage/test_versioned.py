@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests import descriptors
 from transforms.records import ImageRef
 from transforms.storage import gcs, versioned
 from transforms.storage.versioned import ChangedSinceListed
@@ -157,12 +158,11 @@ def test_an_empty_file_that_grows_is_read_as_it_was_listed(path):
 
 
 def test_a_file_that_was_read_leaves_no_descriptor_open(path):
-    before = len(os.listdir("/proc/self/fd"))
     for size in (3, -1):
         with versioned.opened(listed(path, size=size), None) as file:
             assert file.read() == b"one"
         versioned.read(listed(path, size=size), None, 100)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert descriptors.of(path) == 0
 
 
 def test_a_file_that_has_changed_as_it_was_read_is_not_taken(path, monkeypatch):

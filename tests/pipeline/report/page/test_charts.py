@@ -52,3 +52,8 @@ def test_columns_stand_side_by_side():
     places = [float(place) for place in re.findall(r' x="([\d.]+)%"', columns([1, 2, 3, 4], "speed"))]
     tops = [float(top) for top in re.findall(r' y="([\d.]+)%"', columns([1, 2, 3, 4], "speed"))]
     assert places == [0, 25, 50, 75] and tops == [75, 50, 25, 0]
+
+
+def test_a_span_that_ends_behind_its_line_makes_the_line_longer():
+    left, width = map(float, re.search(r'"work" x="([\d.]+)%" width="([\d.]+)%"', span_bar(4, 8, 5)).groups())
+    assert (left, width) == (50, 50)

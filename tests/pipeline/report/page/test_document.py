@@ -228,6 +228,12 @@ def test_in_a_browser_a_long_command_of_hard_words_is_copied(tmp_path):
         assert opened.evaluate("navigator.clipboard.readText()") == line
 
 
+def test_the_name_of_a_run_stays_text_in_its_title():
+    page = document.html(run_facts.facts(report=run_facts.report(run_id="</title><script>1</script>")))
+    assert "<title>Run &lt;/title&gt;&lt;script&gt;1&lt;/script&gt;</title>" in page
+    assert page.count("<script") == document.html(run_facts.facts()).count("<script")
+
+
 @pytest.mark.slow
 def test_in_print_the_page_has_no_buttons(page):
     with browser.page() as opened:

@@ -35,3 +35,10 @@ def test_the_vector_farthest_from_the_mean_is_on_the_positive_side(sign):
     vectors = np.array([[0, 0], [0, 1], [0, -1], [9 * sign, 0]], np.float32)
     points, _ = plane(vectors)
     assert points[:, 0].argmax() == 3
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_each_axis_points_to_the_vector_farthest_from_the_mean(seed):
+    points, _ = plane(np.random.default_rng(seed).exponential(size=(9, 5)).astype(np.float32))
+    from_mean = points - points.mean(axis=0)
+    assert (from_mean[np.abs(from_mean).argmax(axis=0), [0, 1]] > 0).all()
