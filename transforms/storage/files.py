@@ -16,7 +16,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.one_line import one_line
-from transforms.storage import globs, local, locations
+from transforms.storage import local, locations
 from transforms.storage.globs import literal_prefix, matcher, takes_in  # noqa: F401 - also known by this module
 
 # Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
@@ -24,25 +24,20 @@ _CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
 
 
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
-    """Returns the files that a glob matches, at most `limit`; `**` matches across directories.
+    """Returns the files that a glob matches, at most `limit`; see `globs`.
 
     Raises:
       OSError: if the files cannot be listed.
       ValueError: see `check_location`.
     """
     check_location(pattern)
-    (result,) = FileSystems.match([pattern], [limit])
+    wider = re.sub(r"\*\*+/", "**", pattern)  # to Beam `**/` is one directory at least
+    (result,) = FileSystems.match([wider], [limit if wider == pattern else None])
     matching: list[FileMetadata] = result.metadata_list
+    if wider != pattern:
+        matches = matcher(pattern)
+        matching = [found for found in matching if matches(found.path)][:limit]
     return matching
-
-
-def match_all(pattern: str) -> list[FileMetadata]:
-    """Returns the files that a glob matches, and maybe more, for a caller that looks at the names. Raises as `match`.
-
-    To Beam `**/` is one directory at least. Without wildcards the pattern may be that of a directory.
-    """
-    matching = match(re.sub(r"\*\*+/", "**", pattern))
-    return matching if matching or globs.has_wildcards(pattern) else match(f"{pattern}/**")
 
 
 def check_location(path: str) -> None:

@@ -178,3 +178,15 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monke
     error = within(5, lambda: files.read(str(path)))
     assert isinstance(error, local.NotARegularFile)
     assert "a named pipe" in str(error)
+
+
+def test_any_number_of_directories(tmp_path):
+    for name in ("a.jpg", "sub/deep/b.jpg", "sub/xa.jpg"):
+        files.write(f"{tmp_path}/{name}", b"x")
+
+    def names(pattern, limit=None):
+        return sorted(found.path.removeprefix(f"{tmp_path}/") for found in files.match(f"{tmp_path}/{pattern}", limit))
+
+    assert names("**/*.jpg") == ["a.jpg", "sub/deep/b.jpg", "sub/xa.jpg"]
+    assert names("**/a.jpg") == ["a.jpg"]
+    assert len(names("**/*.jpg", 2)) == 2
