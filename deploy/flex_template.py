@@ -76,7 +76,7 @@ def _own(name: str, flag: argparse.Action) -> dict[str, Any]:
     if name == "input":
         # A parameter has one value, and every character that could separate patterns may be part of a name.
         meaning = (
-            "Images: a gs:// pattern (** crosses directories), or a gs:// directory that ends in /. For more than one "
+            "Images: a gs:// pattern (** crosses directories), or a gs:// directory. For more than one "
             "pattern, give the gs:// path of a list of URIs, and input_format list."
         )
     parameter = _parameter(name, meaning, optional=name != "input")

@@ -34,7 +34,7 @@ limit, it uses one thread per core of that limit.
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | the job failed, or more images failed than `--max_failure_rate` allows; everything written is kept |
+| 1 | the job failed, or all images, or more than `--max_failure_rate` allows; everything written is kept |
 | 2 | a flag or an input is wrong; one line says so before any work starts |
 | 130 | interrupted by SIGINT (Ctrl-C); [the same command goes on](interruptions.md) |
 | 143 | interrupted by SIGTERM; the same command goes on |

@@ -148,7 +148,8 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         preprocessing=model_flags.choices(args),
         normalize=args.normalize,
         max_pixels=args.max_pixels,
-        max_failure_rate=args.max_failure_rate,
+        # What failed before may well fail again.
+        max_failure_rate=1.0 if args.retry_failed and args.max_failure_rate is None else args.max_failure_rate,
         top_classes=args.top_classes,
         read_concurrency=args.read_concurrency,
         decode_processes=_decode_processes(args),

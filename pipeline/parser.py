@@ -149,7 +149,8 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
         type=_rate,
         metavar="RATE",
         help="end with exit code 1 if more than this fraction of the images failed, as in 0.01 for one in a hundred. "
-        "1 allows any number. The run keeps everything that it wrote (default: exit code 1 if all of them failed)",
+        "1 allows any number. The run keeps everything that it wrote (default: exit code 1 if all of them failed, "
+        "but not with --retry_failed)",
     )
     group.add_argument(
         "--top_classes",

@@ -20,7 +20,7 @@ from transforms.packs import JoinByKey
 from transforms.record_coders import of_bytes, to_bytes
 from transforms.records import Failure, ImageRef, LeftOut, StageSeconds
 from transforms.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import files, local_listing, locations, versioned
+from transforms.storage import files, globs, local_listing, locations, versioned
 from transforms.storage.choice import Choice
 
 STAGE = "list"
@@ -222,7 +222,10 @@ def listed_refs(choice: Choice, billing_project: str | None, ends: tuple[str, st
 
 
 def _elsewhere(choice: Choice) -> Iterator[tuple[str, FileMetadata | None]]:
-    listed = files.match_all(choice.pattern)
+    pattern = choice.pattern
+    listed = files.match(pattern)
+    if not listed and globs.is_object_or_directory(pattern):
+        listed = files.match(f"{pattern.rstrip('/')}/**")
     return ((metadata.path, metadata) for metadata in listed if choice.takes(metadata.path))
 
 

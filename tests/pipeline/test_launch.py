@@ -70,6 +70,37 @@ def test_more_failures_than_allowed_now_as_then(start, photos, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_in_which_every_image_failed(start, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
+    flags = (f"--input={tmp_path / 'photos'}", "--run_id=night")
+    failed = start(*flags)
+    assert (failed.code, failed.counts) == (1, {"listed": 1, "failed": 1})
+    assert failed.stderr == "run_pipeline.py: 1 of 1 images failed: --max_failure_rate 1 allows it\n"
+    assert start(*flags).code == 1
+    assert start(*flags, "--max_failure_rate=1").code == 0
+
+
+@pytest.mark.slow
+def test_what_the_listing_left_out_is_in_the_report_and_the_summary(start, photos, tmp_path):
+    for name in ("a.txt", "b.txt", "c.json", "._a.jpg", "@eaDir/thumb.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(b"no image")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "photos" / "broken.jpg").rename(tmp_path / "elsewhere" / "broken.jpg")
+    (tmp_path / "photos" / "linked").symlink_to("../elsewhere")
+    done = start(photos)
+    assert (done.code, done.counts) == (0, {"listed": 4, "embedded": 3, "failed": 1})
+    assert [failure["key"] for failure in done.failures] == [f"{tmp_path}/photos/linked/broken.jpg"]
+    assert done.report["left_out"] == {"hidden": {"._*": 1, "@eaDir/": 1}, "other": {".txt": 2, ".json": 1}}
+    assert (
+        "  left out  2 hidden files (._* 1, @eaDir/ 1); --include_hidden takes hidden files too\n"
+        "  left out  3 other files (.txt 2, .json 1), no images by name; "
+        f"--input '{tmp_path}/photos/**.txt' takes .txt\n"
+    ) in done.stdout
+
+
+@pytest.mark.slow
 def test_reprocessing_reads_nothing_of_earlier_runs(start, photos, tmp_path):
     earlier = tmp_path / "out" / "embeddings" / "earlier"
     earlier.mkdir(parents=True)

@@ -99,6 +99,11 @@ def test_everything_given(tmp_path):
     }
 
 
+def test_what_failed_before_may_fail_again():
+    assert options.parse(["--output=o", "--retry_failed"])[0].max_failure_rate == 1.0
+    assert options.parse(["--output=o", "--retry_failed", "--max_failure_rate=0.5"])[0].max_failure_rate == 0.5
+
+
 @pytest.mark.parametrize(
     ("flags", "processes"),
     [

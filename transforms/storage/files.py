@@ -27,26 +27,21 @@ _CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
 
 
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
-    """Returns the files that a glob matches, at most `limit`; `**` matches across directories.
+    """Returns the files that a glob matches, at most `limit`; see `globs`.
 
     Raises:
       OSError: if the files cannot be listed.
       ValueError: see `check_location`.
     """
     check_location(pattern)
+    wider = re.sub(r"\*\*+/", "**", pattern)  # to Beam `**/` is one directory at least
     with errors.of_clients(pattern):
-        (result,) = FileSystems.match([pattern], [limit])
+        (result,) = FileSystems.match([wider], [limit if wider == pattern else None])
         matching: list[FileMetadata] = result.metadata_list
+    if wider != pattern:
+        matches = matcher(pattern)
+        matching = [found for found in matching if matches(found.path)][:limit]
     return matching
-
-
-def match_all(pattern: str) -> list[FileMetadata]:
-    """Returns the files that a glob matches, and maybe more, for a caller that looks at the names. Raises as `match`.
-
-    To Beam `**/` is one directory at least. Without wildcards the pattern may be that of a directory.
-    """
-    matching = match(re.sub(r"\*\*+/", "**", pattern))
-    return matching if matching or globs.has_wildcards(pattern) else match(f"{pattern}/**")
 
 
 def check_location(path: str) -> None:

@@ -2,7 +2,7 @@
 
 - `*` matches any characters of one name, `?` one of them, `[abc]` one of these, `[!abc]` one other.
 - `**` crosses directories. As a whole name it stands for any number of them: in `a/**/b` also for none.
-- A pattern in Cloud Storage without wildcards also matches all that lies below it: a bucket has no directories to ask.
+- A pattern in a bucket without wildcards also matches all that lies below it: a bucket has no directories to ask.
 
 A match takes time with the square of the length of a path at most. What stands between two wildcards is matched as
 early as possible and in no second place, because the wildcard behind it matches whatever is left.
@@ -79,8 +79,8 @@ def literal_directories(pattern: str) -> str:
 
 
 def is_object_or_directory(pattern: str) -> bool:
-    """Returns whether a pattern is the name of an object in Cloud Storage, or of what would be a directory there."""
-    return locations.is_gcs(pattern) and not has_wildcards(pattern)
+    """Returns whether a pattern is the name of an object in a bucket, or of what would be a directory there."""
+    return not locations.is_local(pattern) and not has_wildcards(pattern)
 
 
 def has_wildcards(pattern: str) -> bool:

@@ -186,3 +186,15 @@ def test_hidden_files(tmp_path):
         (tmp_path / name).write_bytes(b"")
     assert files.hidden(str(tmp_path)) == [str(tmp_path / ".a")]
     assert files.hidden(str(tmp_path / "not there")) == []
+
+
+def test_any_number_of_directories(tmp_path):
+    for name in ("a.jpg", "sub/deep/b.jpg", "sub/xa.jpg"):
+        files.write(f"{tmp_path}/{name}", b"x")
+
+    def names(pattern, limit=None):
+        return sorted(found.path.removeprefix(f"{tmp_path}/") for found in files.match(f"{tmp_path}/{pattern}", limit))
+
+    assert names("**/*.jpg") == ["a.jpg", "sub/deep/b.jpg", "sub/xa.jpg"]
+    assert names("**/a.jpg") == ["a.jpg"]
+    assert len(names("**/*.jpg", 2)) == 2
