@@ -19,7 +19,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.one_line import one_line
-from transforms.storage import errors, globs, local, locations
+from transforms.storage import errors, local, locations
 from transforms.storage.globs import literal_prefix, matcher, takes_in  # noqa: F401 - also known by this module
 
 # Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
