@@ -116,6 +116,7 @@ def build(
         origins=resumed.origins if resumed else None,
         has_many_processes=share_model_across_processes,
         sample=embedded.main | "SampleVectors" >> SampleVectors() if config.vector_type == "float16" else None,
+        attempt=attempt.number,
     )
     if publication:
         loads = _load_rows(vectors, failures, gone, config, model, publication)
@@ -125,7 +126,7 @@ def build(
         parts = of_vectors | "PartsOfVectors" >> beam.Flatten(), written["lines"].shards
         report |= "NameFiles" >> NameFiles(attempt, model.fields(config.top_classes), *parts, config.record_type)
         if config.writes_page:
-            report |= "WritePage" >> _write_page(root, config, vectors, decoded, failures, accelerator)
+            report |= "WritePage" >> _write_page(root, config, attempt, vectors, decoded, failures, accelerator)
     _ = report | "WriteReport" >> WriteReport(config, attempt)
 
 
@@ -263,7 +264,7 @@ def _write_parts(
     fields = model.fields(config.top_classes)
 
     def write(file_format: Format) -> WriteParts:
-        return write_vectors.parts(attempt.place, config.run_id, file_format, labels, seconds)
+        return write_vectors.parts(attempt.place, config.run_id, file_format, labels, seconds, attempt.check_claim)
 
     written = {}
     if "tfrecord" in config.output_formats:
@@ -272,7 +273,8 @@ def _write_parts(
     if "parquet" in config.output_formats:
         written["parquet"] = collections | "WriteParquet" >> write(ParquetFormat(fields, config.vector_type))
     if config.output:
-        write_failures = failure_files.parts(config.output, config.run_id, attempt.labels(("failed",)), seconds)
+        of_failures = attempt.labels(("failed",))
+        write_failures = failure_files.parts(config.output, config.run_id, of_failures, seconds, attempt.check_claim)
         written["lines"] = (failures,) | "WriteFailures" >> write_failures
     return written
 
@@ -280,6 +282,7 @@ def _write_parts(
 def _write_page(
     root: beam.Pipeline,
     config: EmbedConfig,
+    attempt: Attempt,
     vectors: Named,
     decoded: StageOutput[DecodedBlock],
     failures: beam.PCollection[Failure],
@@ -292,7 +295,7 @@ def _write_page(
     hint = None if config.runs_on.separate_gpu_stage else accelerator
     of_vectors = [collection for _, collection in vectors]
     collected = root | "CollectSample" >> CollectSample(of_vectors, decoded.main, failures, hint)
-    return WritePage(config, collected)
+    return WritePage(config, collected, attempt.check_claim)
 
 
 def _load_rows(

@@ -3,6 +3,7 @@
 Importing Beam takes two seconds, so this module imports it only after the flags have been parsed.
 """
 
+import contextlib
 import dataclasses
 import gc
 import sys
@@ -101,6 +102,9 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
                     config.output_table, config.run_id, model.digest, temp_location, config.make_latest
                 )
             attempt, holder = _begin(attempt, config, model, claim_state, terminal)
+            finished = _finished_meanwhile(attempt, holder, config, model) if config.is_named else None
+            if not finished:
+                attempt = _with_what_is_left(attempt, config, terminal)
     except (ValueError, OSError) as error:
         discard(terminal)
         return _refuse(error, terminal.screen.write)
@@ -120,7 +124,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         if finished := _report(config):
             claim.end(holder, attempt, finished)
         else:
-            holder.leave()
+            _give_up(attempt, holder)
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
             _print(summary(finished, config), terminal)
@@ -166,22 +170,58 @@ def _of_unfinished_run(
     if run_id is None:
         return config
     terminal.screen.write(f"going on with the interrupted run {run_id!r}; --no_resume would begin another\n")
-    return dataclasses.replace(config, run_id=run_id)
+    return dataclasses.replace(config, run_id=run_id, is_named=True)
 
 
 def _begin(
     attempt: "Attempt", config: EmbedConfig, model: ModelSpec, claim_state: str | None, terminal: Console
 ) -> "tuple[Attempt, Holder]":
-    """Takes the claim to the run, and looks at what earlier attempts have left. From here on, the run is begun.
+    """Takes the claim to the run, and what earlier attempts have left. From here on, the run is begun.
 
     Leftovers of other runs are removed here and not at the end, which the launcher of a job on a cluster does not see.
     """
     from pipeline import claim
-    from transforms import journal, keys
 
+    published = None
+    if config.is_named and config.output_table:
+        with warehouse.tables.explained(config.output_table):
+            published = warehouse.publish.published(config.output_table, config.run_id)
+    attempt = claim.numbered(attempt, published)
     holder = claim.take(attempt, config, model, claim_state)
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
-    claim.remove_leftovers(attempt)
+    attempt.take_over()
+    claim.remove_leftovers(attempt, terminal.screen.write)
+    return attempt, holder
+
+
+def _finished_meanwhile(
+    attempt: "Attempt", holder: "Holder", config: EmbedConfig, model: ModelSpec
+) -> "RunReport | None":
+    """Returns the report of the run if another process has completed it since it was looked at without the claim.
+
+    Raises:
+      ValueError: if this one was to replace the run, and that process has done so; or see `check.finished`.
+    """
+    from pipeline import check, claim
+
+    try:
+        if attempt.newest() >= attempt.number:
+            raise claim.Held(f"--run_id {attempt.run_id!r}: another process has done this run just now")
+        finished = check.finished(config, model)
+    except ValueError:
+        holder.withdraw()
+        raise
+    if finished:
+        _finish(config, finished)
+        attempt.remove_parts()
+        holder.withdraw()
+    return finished
+
+
+def _with_what_is_left(attempt: "Attempt", config: EmbedConfig, terminal: Console) -> "Attempt":
+    """Returns an attempt that knows what earlier ones have left."""
+    from transforms import journal, keys
+
     if not config.resume:
         attempt.remove_parts()
     attempt.remove_repetitions()
@@ -192,7 +232,18 @@ def _begin(
         key = keys.text(journal.key(image))
         terminal.screen.write(f"an earlier attempt died while it decoded {key!r}: {outcome}\n")
     quarantine = {image: times for image, times in deaths.items() if times > 1}
-    return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine), holder
+    return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine)
+
+
+def _give_up(attempt: "Attempt", holder: "Holder") -> None:
+    """Leaves the claim and the parts to the next attempt. If another has the claim already, takes back what is open."""
+    from transforms import parts
+
+    holder.leave()
+    with contextlib.suppress(Exception):  # the error that led here says more
+        if attempt.is_lost():
+            parts.take_back_all()
+            attempt.remove_journals()
 
 
 def _interrupted(
@@ -260,7 +311,7 @@ def _finish(config: EmbedConfig, published: "RunReport") -> None:
             from pipeline.report import write_page
 
             published = write_page.with_page_of_last_attempt(config, published)
-        run_report.write(config.output, published)
+        run_report.add(config.output, published)
     claim.clean_up(attempt.of(config), published)
 
 

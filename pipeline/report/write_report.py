@@ -38,6 +38,7 @@ class ComposeReport(beam.PTransform):
       origins: the attempt and the outcome of each vector that an earlier attempt has stored; None if there is none.
       has_many_processes: whether a machine runs a worker process for each core.
       sample: the vectors that float16 is compared over, as SampleVectors returns them; None in float32.
+      attempt: the number of the attempt, for the report.
     """
 
     config: EmbedConfig
@@ -49,12 +50,13 @@ class ComposeReport(beam.PTransform):
     origins: beam.PCollection[tuple[str, str]] | None = None
     has_many_processes: bool = False
     sample: beam.PCollection[list[bytes]] | None = None
+    attempt: int = 0
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         tally = root | "Tally" >> SumTallies(self.counted, self.failures, self.written, self.seconds, self.origins)
         hashed = [shards for name, shards in self.written if name in ("lines", "parquet")]
         compose = beam.ParDo(
-            _Compose(self.config, self.model, self.has_many_processes),
+            _Compose(self.config, self.model, self.has_many_processes, self.attempt),
             beam.pvalue.AsSingleton(tally, default_value=Tally()),
             beam.pvalue.AsList(hashed | "Hashed" >> beam.Flatten()) if hashed else (),
             beam.pvalue.AsSingleton(self.sample, default_value=[]) if self.sample else (),
@@ -63,10 +65,11 @@ class ComposeReport(beam.PTransform):
 
 
 class _Compose(beam.DoFn):
-    def __init__(self, config: EmbedConfig, model: ModelSpec, has_many_processes: bool):
+    def __init__(self, config: EmbedConfig, model: ModelSpec, has_many_processes: bool, attempt: int):
         self._config = config
         self._model = model
         self._has_many_processes = has_many_processes
+        self._attempt = attempt
 
     def process(self, _: bytes, tally: Tally, hashed: Sequence[Shard], sample: Sequence[bytes]) -> Iterable[RunReport]:
         config, digests = self._config, {}
@@ -75,7 +78,7 @@ class _Compose(beam.DoFn):
             digests = run_report.file_digests(config.run_id, schema, hashed)
         finished_at = datetime.datetime.now(datetime.UTC)
         report = run_report.compose(config, self._model, tally, finished_at, digests, self._has_many_processes)
-        yield dataclasses.replace(report, recall=recall.facts(sample))
+        yield dataclasses.replace(report, recall=recall.facts(sample), attempt=self._attempt)
 
 
 @dataclasses.dataclass(eq=False)
@@ -94,7 +97,7 @@ class WriteReport(beam.PTransform):
 
 def _write(report: RunReport, config: EmbedConfig, attempt: Attempt) -> RunReport:
     if config.output:
-        run_report.write(config.output, report)
+        run_report.write(config.output, report, attempt.check_claim)
     attempt.finish()
     if excess := report.exceeds(config.max_failure_rate):
         raise FailureRateExceeded(excess)

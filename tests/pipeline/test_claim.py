@@ -177,7 +177,11 @@ def test_a_claim_that_comes_back_after_the_last_step_is_removed_again(quick, own
     dataclasses.replace(own, claim=str(path(own))).finish()
     holder._thread.join(30)
     path(own).write_bytes(content)
-    claim.end(holder, own, SimpleNamespace(started_at=run_report.timestamp(config.started_at)) if complete else None)
+    claim.end(
+        holder,
+        own,
+        SimpleNamespace(attempt=0, started_at=run_report.timestamp(config.started_at)) if complete else None,
+    )
     assert path(own).exists() == (not complete)
 
 
@@ -317,7 +321,7 @@ def test_an_attempt_with_a_claim_travels_to_workers(own):
 
 def test_what_a_complete_run_has_left_goes_and_what_a_later_attempt_has_stays(tmp_path):
     stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
-    finished = SimpleNamespace(started_at="2026-01-01T00:00:00.000+00:00")
+    finished = SimpleNamespace(attempt=0, started_at="2026-01-01T00:00:00.000+00:00")
     parts = tmp_path / "embeddings" / "r" / ".parts"
     for is_own in (True, False):
         own, later = stored.label, "20260102T000000.000Z"
@@ -332,7 +336,7 @@ def test_what_a_complete_run_has_left_goes_and_what_a_later_attempt_has_stays(tm
 
 def test_without_a_claim_nothing_is_cleaned_up(tmp_path):
     stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
-    claim.clean_up(stored, SimpleNamespace(started_at="2026-01-01T00:00:00.000+00:00"))
+    claim.clean_up(stored, SimpleNamespace(attempt=0, started_at="2026-01-01T00:00:00.000+00:00"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -179,10 +179,28 @@ def write(path: str, content: bytes, *, if_generation_match: int) -> str:
     return str(blob.generation)
 
 
-def remove(path: str, generation: str) -> None:
-    """Removes an object if it has this generation; another one stays. If the request fails, the client's own errors."""
+def copy(source: str, path: str) -> None:
+    """Copies an object, by one request if both names are in one bucket.
+
+    Raises:
+      FileNotFoundError: if there is no such object. If the request fails, the client's own errors.
+    """
+    try:
+        bucket(source, None).copy_blob(
+            _blob(source, None, None), bucket(path, None), split(path)[1], timeout=TIMEOUT, retry=RETRY
+        )
+    except NotFound as error:
+        raise _not_found(source, None) from error
+
+
+def remove(path: str, generation: str | None) -> None:
+    """Removes an object if it has this generation, or any if None is given; another one stays.
+
+    If the request fails, it raises the client's own errors.
+    """
+    expected = int(generation) if generation else None
     with contextlib.suppress(NotFound, PreconditionFailed):
-        _blob(path, None, None).delete(if_generation_match=int(generation), timeout=TIMEOUT, retry=RETRY)
+        _blob(path, None, None).delete(if_generation_match=expected, timeout=TIMEOUT, retry=RETRY)
 
 
 @functools.cache
