@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.killing import FLAGS, TIMEOUT
@@ -22,7 +22,9 @@ _BEAT_SECONDS, _SILENT_SECONDS = 0.2, 2.0
 
 
 @contextlib.contextmanager
-def started(host: str, *flags: object, stop_at: str = "") -> Iterator[subprocess.Popen[str]]:
+def started(
+    host: str, *flags: object, stop_at: str = "", env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Starts the command on a host, and kills it at the end of the block.
 
     Args:
@@ -30,9 +32,10 @@ def started(host: str, *flags: object, stop_at: str = "") -> Iterator[subprocess
       flags: of the command.
       stop_at: a regular expression for `EVENT PATH…`, an audit event of Python and its paths, as in
         `os.rename .*/runs/r.json`. The process stops itself just before the first such operation.
+      env: the whole environment; this process's by default.
     """
     argv = [sys.executable, "-m", "tests.stopping", host, stop_at, *FLAGS, *map(str, flags)]
-    process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -53,9 +56,9 @@ def wait_until_stopped(process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def run(host: str, *flags: object) -> tuple[int, str]:
+def run(host: str, *flags: object, env: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Runs the command on a host to its end; returns its exit code and all that it said."""
-    with started(host, *flags) as process:
+    with started(host, *flags, env=env) as process:
         stdout, stderr = process.communicate(timeout=TIMEOUT)
         return process.returncode, stdout + stderr
 

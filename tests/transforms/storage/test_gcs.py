@@ -213,3 +213,18 @@ def test_as_many_connections_are_kept_as_requests_may_be_in_flight(monkeypatch, 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     for url in ("https://storage.googleapis.com", "http://127.0.0.1:1"):
         assert gcs.client()._http.get_adapter(url)._pool_maxsize == CONCURRENCY_MAX
+
+
+def test_an_object_is_copied_and_removed_in_one_generation(paging):
+    old = upload("a b.jpg", b"old")
+    gcs.copy("gs://photos/a b.jpg", "gs://photos/c/ü.jpg")
+    copied = gcs.describe("gs://photos/c/ü.jpg", None)
+    assert gcs.read("gs://photos/c/ü.jpg", copied.generation, None) == b"old"
+    new = upload("a b.jpg", b"new")
+    gcs.remove("gs://photos/a b.jpg", old.generation)
+    assert gcs.describe("gs://photos/a b.jpg", None) == new
+    gcs.remove("gs://photos/a b.jpg", new.generation)
+    gcs.remove("gs://photos/c/ü.jpg", None)
+    for name in ("a b.jpg", "c/ü.jpg"):
+        with pytest.raises(FileNotFoundError):
+            gcs.copy(f"gs://photos/{name}", "gs://photos/b.jpg")
