@@ -186,10 +186,11 @@ def _begin(
     if config.is_named and config.output_table:
         with warehouse.tables.explained(config.output_table):
             published = warehouse.publish.published(config.output_table, config.run_id)
-    attempt = claim.numbered(attempt, published)
+    attempt = claim.numbered(attempt, published) if config.is_named else dataclasses.replace(attempt, number=1)
     holder = claim.take(attempt, config, model, claim_state)
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
-    attempt.take_over()
+    if config.is_named:  # nobody else has a name that was drawn
+        attempt.take_over()
     claim.remove_leftovers(attempt, terminal.screen.write)
     return attempt, holder
 

@@ -12,8 +12,10 @@ import pytest
 from pipeline.verify.verify import verify
 from tests import data_generation as data
 from tests import stopping
+from tests.faults import Hold
 from tests.killing import stored, wait_for
 from tests.running import read_rows
+from tests.test_warehouse_end_to_end import Warehouse, name_of, wait_until_held
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +29,11 @@ def photos(tmp_path_factory) -> Path:
     data.write_images(directory, IMAGES, height=60, width=80)
     (directory / "broken.jpg").write_bytes(b"no image")
     return directory
+
+
+@pytest.fixture
+def warehouse(cloud, request) -> Warehouse:
+    return Warehouse(cloud, name_of(request))
 
 
 def report(output: Path) -> dict:
@@ -79,3 +86,35 @@ def test_one_that_is_stopped_just_before_it_writes_changes_nothing(photos, tmp_p
     assert code == 1 and LOST in said
     assert report(output) == finished
     assert_complete(output, 2)
+
+
+@pytest.mark.parametrize(
+    ("server", "held_at"),
+    [
+        ("BIGQUERY", "BEGIN TRANSACTION"),
+        ("STORAGE", r"^POST \S*/runs%2F\.r\.html\.\w*/copyTo/"),
+        ("STORAGE", r"^POST \S*/runs%2F\.r\.json\.\w*/copyTo/"),
+    ],
+    ids=["rows", "page", "report"],
+)
+def test_a_last_request_that_comes_late_changes_nothing(warehouse, request, server, held_at):
+    """The request is under way when another host takes over the run, and arrives when that has completed it."""
+    warehouse.put_images([f"{i}.jpg" for i in range(12)], 0)
+    output = f"gs://{warehouse.temp.name}/out"
+    flags = warehouse.flags("images", "--run_id=r", f"--output={output}")
+    hold = Hold(held_at)
+    with (
+        warehouse.held(server, hold) as through,
+        stopping.started("first", *flags, env=warehouse.environment | through) as first,
+    ):
+        wait_until_held(hold, first)
+        first.send_signal(signal.SIGSTOP)
+        code, said = stopping.run("second", *flags, env=warehouse.environment)
+        assert code == 0, said
+        hold.released.set()
+        code, said = stopping.wake(first)
+    assert code == 1 and ("another process has published this run" if server == "BIGQUERY" else LOST) in said
+    (row,) = warehouse.query("SELECT report FROM images_runs")
+    assert json.loads(row["report"])["attempt"] == 2 and len(warehouse.rows("images")) == 12
+    found = verify(output, table=f"test.{name_of(request)}.images")
+    assert found.total == 0, found.problems
