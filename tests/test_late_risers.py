@@ -12,7 +12,7 @@ import pytest
 from pipeline.verify.verify import verify
 from tests import data_generation as data
 from tests import stopping
-from tests.faults import Hold
+from tests.faults import Hold, fault_proxy
 from tests.killing import stored, wait_for
 from tests.running import read_rows
 from tests.test_warehouse_end_to_end import Warehouse, name_of, wait_until_held
@@ -92,8 +92,8 @@ def test_one_that_is_stopped_just_before_it_writes_changes_nothing(photos, tmp_p
     ("server", "held_at"),
     [
         ("BIGQUERY", "BEGIN TRANSACTION"),
-        ("STORAGE", r"^POST \S*/runs%2F\.r\.html\.\w*/copyTo/"),
-        ("STORAGE", r"^POST \S*/runs%2F\.r\.json\.\w*/copyTo/"),
+        ("STORAGE", r"^POST \S*runs%2F\.r\.html\.\w*/copyTo/"),
+        ("STORAGE", r"^POST \S*runs%2F\.r\.json\.\w*/copyTo/"),
     ],
     ids=["rows", "page", "report"],
 )
@@ -102,14 +102,20 @@ def test_a_last_request_that_comes_late_changes_nothing(warehouse, request, serv
     warehouse.put_images([f"{i}.jpg" for i in range(12)], 0)
     output = f"gs://{warehouse.temp.name}/out"
     flags = warehouse.flags("images", "--run_id=r", f"--output={output}")
-    hold = Hold(held_at)
+    hold, environment = Hold(held_at), warehouse.environment
+    bigquery, storage = (environment[f"{name}_EMULATOR_HOST"] for name in ("BIGQUERY", "STORAGE"))
     with (
-        warehouse.held(server, hold) as through,
-        stopping.started("first", *flags, env=warehouse.environment | through) as first,
+        fault_proxy(bigquery, hold=hold if server == "BIGQUERY" else None) as to_bigquery,
+        fault_proxy(storage, hold=hold if server == "STORAGE" else None, preconditions=True) as to_storage,
+        stopping.started(
+            "first",
+            *flags,
+            env=environment | {"BIGQUERY_EMULATOR_HOST": to_bigquery.url, "STORAGE_EMULATOR_HOST": to_storage.url},
+        ) as first,
     ):
         wait_until_held(hold, first)
         first.send_signal(signal.SIGSTOP)
-        code, said = stopping.run("second", *flags, env=warehouse.environment)
+        code, said = stopping.run("second", *flags, env=environment)
         assert code == 0, said
         hold.released.set()
         code, said = stopping.wake(first)
