@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import math
 import os
-import posixpath
 import threading
 import time
 import uuid
@@ -329,7 +328,7 @@ class PartWriter:
             if file:
                 file.close()
             if self._path:
-                files.remove_all([self._path], posixpath.dirname(self._path))
+                files.remove_file(self._path)
 
 
 _writers: "weakref.WeakSet[PartWriter]" = weakref.WeakSet()
