@@ -304,11 +304,7 @@ class PartWriter:
         self._seconds += time.perf_counter() - start
 
     def _look(self, *, is_certain: bool = True) -> None:
-        """Calls the check, and takes the part at hand back if another process writes now.
-
-        Args:
-          is_certain: whether an error that leaves this open is raised too.
-        """
+        """Calls the check, and takes the part back if another process writes now. May let other errors pass."""
         if self._check is None:
             return
         try:
