@@ -1,6 +1,18 @@
-"""An attempt at a run. Several attempts may share one `--run_id`; their start times tell them apart.
+"""An attempt at a run. Several attempts may share one `--run_id`; their numbers tell earlier ones from later ones.
 
 An attempt writes parts, and names them at its end. What an attempt leaves that dies before is taken over by the next.
+
+An attempt may also be stopped, lose its claim to another, and wake up. It can do no harm then, whichever step it wakes
+in, because no change rests on a look alone:
+
+- A part becomes visible, and then the attempt looks at its claim. If that is lost, it takes the part back.
+- A page or report is made ready beside its final name. Then comes the look, and then a rename.
+- A file is removed only if it is still the one that was there before the look.
+- The transaction that publishes rows fails if the run's row is not the one that was there before the look.
+
+Whoever takes a claim over first calls `take_over`, which renames all parts, and removes what is ready beside final
+names. From then on no earlier attempt can name a file, because what it would name is gone. Only then does the new one
+look whether the run is complete.
 """
 
 import contextlib
@@ -9,7 +21,9 @@ import datetime
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from pipeline import attempt_label
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
@@ -34,13 +48,15 @@ class Attempt:
 
     Attributes:
       run_id: names the run.
-      started_at: when the attempt began; all its parts and its report say so.
+      started_at: when the attempt began.
       place: where its parts and its claim lie: --output, or for a run without one a directory in --temp_location.
       output: --output, if the run has one.
       continues: whether earlier attempts have left parts.
       quarantine: names, as in `journal`, of images that were being decoded when earlier attempts died, twice or more
         often, and how often.
       claim: the path of the claim to the run; None if this attempt holds none.
+      number: counts the attempts at the run from 1; 0 for one without a claim. All its parts and its report say both,
+        the number and the start.
     """
 
     run_id: str
@@ -50,11 +66,12 @@ class Attempt:
     continues: bool = False
     quarantine: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
     claim: str | None = None
+    number: int = 0
 
     @property
     def label(self) -> str:
-        """The start as text in the names of parts. Texts of later attempts are greater."""
-        return self.started_at.strftime("%Y%m%dT%H%M%S.") + f"{self.started_at.microsecond // 1000:03d}Z"
+        """The number and the start as text in the names of parts. Texts of later attempts are greater."""
+        return attempt_label.label(self.number, self.started_at)
 
     def labels(self, outcomes: tuple[str, ...]) -> tuple[Label, ...]:
         """Returns the labels of parts with records of these outcomes."""
@@ -83,41 +100,75 @@ class Attempt:
         """Removes this attempt's journals, because no image ends it."""
         if locations.is_local(self.place):
             own = Label(self.label, _DECODING)
-            files.remove_files([path for path in shards.unnamed(self.vectors) if Label.of(path) == own])
+            journals = [path for path in shards.unnamed(self.vectors) if Label.of(path) == own]
+            files.remove_all(journals, shards.parts(self.vectors))
 
     def remove_repetitions(self) -> None:
         """Removes the parts in which earlier attempts have written again the vectors of still earlier ones."""
         files.remove_files([path for label, path in self._of_earlier() if label.outcome == RESUMED])
 
-    def check_claim(self) -> None:
-        """Raises OSError if another process has taken over the run or completed it, or the claim is gone."""
-        if self.claim is None:
+    def newest(self) -> int:
+        """Returns the highest number of an attempt that has left parts or a report."""
+        directories = self.vectors, failures.directory(self.place, self.run_id)
+        labels = [label.attempt for each in directories for path in shards.unnamed(each) if (label := Label.of(path))]
+        labels.append((self._report_label() if self.output else None) or "")
+        return max(map(attempt_label.number, labels))
+
+    def take_over(self) -> None:
+        """Makes sure that no earlier attempt changes a file from now on. Call it first, under the claim.
+
+        Vectors that earlier attempts have stored stay, under other names.
+        """
+        shards.rename_parts(list(self.earlier_parts()))
+        shards.remove_parts(failures.directory(self.place, self.run_id))
+        if not self.output:
             return
-        report = run_report.path(self.output, self.run_id) if self.output else None
-        if report and _started_at(report) == run_report.timestamp(self.started_at):
+        for path in (run_report.path(self.output, self.run_id), run_report.page_path(self.output, self.run_id)):
+            files.remove_pending(path)
+        if not locations.is_gcs(self.output):  # where a copy of a part appears under its final name at once
+            for directory in (self.vectors, failures.directory(self.place, self.run_id)):
+                files.remove_pending(f"{directory}/part-*")
+
+    def is_lost(self) -> bool:
+        """Returns whether this attempt has lost its claim, or has given it up."""
+        return self.claim is not None and self._own_claim(self.claim) is None
+
+    def check_claim(self) -> None:
+        """Raises contested.Lost if another process has taken over the run or completed it, or the claim is gone."""
+        if not self.is_lost():
+            return
+        if self.output and self._report_label() == self.label:
             return  # a runner repeats the last step of a run that is complete
-        if self._own_claim(self.claim) is None:
-            raise OSError(
-                f"run_id={self.run_id!r}: the claim {self.claim} is not this attempt's any more, so it names no file: "
-                "has another process taken over the run, or was the output removed?"
-            )
+        raise contested.Lost(
+            f"run_id={self.run_id!r}: the claim {self.claim} is not this attempt's any more, so it names no file: "
+            "has another process taken over the run, or was the output removed?"
+        )
 
     def retire(self) -> None:
         """Removes the report of an earlier attempt at this run, if there is one, and its page.
 
         Call it when this attempt's files are complete, before the first of them gets a final name. From then on, old
         and new files lie side by side. If the job dies there, the run must not look complete.
+
+        Raises:
+          contested.Lost: see `check_claim`. Then both stay.
+          OSError: if the report cannot be removed.
         """
         if not self.output:
+            self.check_claim()
             return
         report = run_report.path(self.output, self.run_id)
-        started_at = _started_at(report)
+        page = run_report.page_path(self.output, self.run_id)
+        states = {path: files.state(path) for path in (page, report)}  # before the look, so of what was there then
+        label = self._report_label()
+        self.check_claim()
         # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
-        if started_at is None or started_at >= run_report.timestamp(self.started_at):
+        if label is None or label >= self.label:
             return
-        files.remove_file(run_report.page_path(self.output, self.run_id))
-        files.remove_file(report)
-        if files.match(report):
+        for path, state in states.items():
+            if state:
+                files.remove_in_state(path, state)
+        if states[report] and files.state(report) == states[report]:
             raise OSError(
                 f"{report} cannot be removed: it is the report of an earlier run, whose files this run replaces"
             )
@@ -137,7 +188,19 @@ class Attempt:
     def _own_claim(self, claim: str) -> contested.Content | None:
         """Returns the content of a claim, or None if it is gone or another attempt's."""
         present = contested.read(claim)
-        return present if present and json.loads(present.content)["attempt"] == self.label else None
+        return present if present and _field(present.content, "attempt") == self.label else None
+
+    def _report_label(self) -> str | None:
+        """Returns the label of the attempt that wrote the report; "" if it is broken; None if there is none."""
+        report = run_report.path(str(self.output), self.run_id)
+        try:
+            content = files.read(report)
+        except Exception:
+            if files.match(report):
+                raise
+            return None
+        number = _field(content, "attempt")
+        return attempt_label.of_report(number if isinstance(number, int) else 0, _field(content, "started_at"))
 
     def remove_parts(self, after: str | None = None) -> None:
         """Removes the parts of all attempts, except of those that began after the attempt `after`."""
@@ -166,25 +229,18 @@ def of(config: EmbedConfig, temp_location: str | None = None) -> Attempt:
 
 
 def wrote(config: EmbedConfig, report: RunReport) -> bool:
-    """Returns whether this attempt at the run wrote a report, and not an earlier attempt of the same name."""
+    """Returns whether this process's attempt at the run wrote a report, and not another of the same name."""
     return report.started_at == run_report.timestamp(config.started_at)
 
 
-def started_at(label: str) -> str:
-    """Returns the start of an attempt as reports state it; "" if the text is no label."""
-    try:
-        return run_report.timestamp(datetime.datetime.fromisoformat(label))
-    except ValueError:
-        return ""
+def label_of(report: RunReport) -> str:
+    """Returns the label of the attempt that wrote a report."""
+    return attempt_label.of_report(report.attempt, report.started_at)
 
 
-def _started_at(report: str) -> str | None:
-    """Returns `started_at` of a report; "" if the file holds something else; None if there is no file."""
+def _field(content: bytes, name: str) -> Any:
+    """Returns a field of a JSON object; None if there is no such field, or the content is something else."""
     try:
-        return str(json.loads(files.read(report))["started_at"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-    except OSError:
-        if files.match(report):
-            raise
+        return json.loads(content)[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

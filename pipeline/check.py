@@ -17,7 +17,6 @@ from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from transforms import keys, shards, storage, uri_lists, vector_files
-from transforms.encoding import examples
 from transforms.list import listed_refs
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
@@ -221,11 +220,6 @@ def _check_writable(flag: str, directory: str) -> None:
 
 def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
     schema = f"{output}/{vector_files.SCHEMA}"
-    if not files.match(schema):
-        return
-    stored = examples.shapes(files.read(schema).decode())
-    own = examples.shapes(examples.schema_text(model.fields(config.top_classes), config.record_type))
-    if stored != own:
-        raise ValueError(
-            f"--output {output!r} holds {stored} and model {model.name!r} gives {own}: give each its own --output"
-        )
+    if files.match(schema):
+        fields = model.fields(config.top_classes)
+        vector_files.check_schema(output, files.read(schema), fields, config.record_type)

@@ -4,9 +4,11 @@ It shows which runs are unfinished, what they embed, and whether a process is st
 its claim, and the next attempt takes it over. A process that lives keeps it, and a second one is refused.
 
 A process on this machine lives if its id does. Any other process rewrites its claim every few seconds, and is dead if
-it stops. One in another container, or from before a restart, counts as one on another machine. A worker may still
-belong to an attempt that was taken for dead. So the attempt looks at its claim once more before it gives files their
-names, and changes nothing if the claim is another's.
+it stops. One in another container, or from before a restart, counts as one on another machine. An attempt that was
+taken for dead may wake up: `attempt.py` says why it can do no harm then.
+
+The claim counts the attempts at a run. No clock tells which of two is the earlier one, or how old a claim is: the time
+of a file is that of the storage, and so is the time that it is compared with.
 """
 
 import contextlib
@@ -18,11 +20,12 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline import attempt as attempts
+from pipeline import attempt_label
 from pipeline.attempt import CLAIM_SUFFIX, Attempt
 from pipeline.options import EmbedConfig
 from pipeline.report.run_report import RunReport
@@ -105,6 +108,12 @@ class Holder:
         with contextlib.suppress(Exception):  # the process ends anyway, which says the same
             contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
 
+    def withdraw(self) -> None:
+        """Removes the claim, because there is nothing to do. If that fails, the next attempt takes it over."""
+        self.end()
+        with contextlib.suppress(Exception):  # as above
+            contested.remove(self._path, self._state)
+
     @property
     def has_beaten(self) -> bool:
         """Whether the process has rewritten its claim."""
@@ -141,6 +150,23 @@ def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
     if present and _lives(place, present, say):
         raise _held(attempt.run_id, present)
     return present.state if present else None
+
+
+def numbered(attempt: Attempt, published: RunReport | None) -> Attempt:
+    """Returns an attempt with the number after those of all attempts that have left anything.
+
+    Args:
+      attempt: at the run.
+      published: the report in the run's table, if there is one.
+    """
+    present = contested.read(path(attempt.place, attempt.run_id))
+    claim = Claim.of_bytes(present.content) if present else None
+    newest = max(
+        attempt.newest(),
+        attempt_label.number(claim.attempt) if claim else 0,
+        published.attempt if published else 0,
+    )
+    return dataclasses.replace(attempt, number=newest + 1)
 
 
 def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Holder:
@@ -201,13 +227,15 @@ def clean_up(attempt: Attempt, finished: RunReport) -> None:
     place = path(attempt.place, attempt.run_id)
     present = contested.read(place)
     claim = Claim.of_bytes(present.content) if present else None
-    if present and claim and attempts.started_at(claim.attempt) == finished.started_at:
-        attempt.remove_parts(after=claim.attempt)
+    label = attempts.label_of(finished)
+    if present is None or (claim and claim.attempt == label):
+        attempt.remove_parts(after=label)
+    if present and claim and claim.attempt == label:
         with contextlib.suppress(contested.Lost):
             contested.remove(place, present.state)
 
 
-def remove_leftovers(attempt: Attempt) -> None:
+def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda text: None) -> None:
     """Removes what dead processes have left in the same place, and nobody will go on with.
 
     These are the parts and the claims of runs that nobody has gone on with for two weeks, and claims that were being
@@ -215,24 +243,27 @@ def remove_leftovers(attempt: Attempt) -> None:
 
     Args:
       attempt: at another run, whose claim it holds.
+      say: shows a line to the user.
     """
+    own = path(attempt.place, attempt.run_id)
     try:
-        contested.remove_unfinished(path(attempt.place, attempt.run_id))
-        old = time.time() - _ABANDONED_SECONDS
-        for metadata in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}"):
-            if metadata.last_updated_in_seconds < old:
-                _remove_abandoned(attempt, metadata.path)
+        contested.remove_unfinished(own)
+        old = files.metadata(own).last_updated_in_seconds - _ABANDONED_SECONDS
+        silent = {
+            metadata.path: present
+            for metadata in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}")
+            if metadata.last_updated_in_seconds < old and (present := contested.read(metadata.path))
+        }
+        for claim_path in silent.keys() - _living(silent, say):
+            _remove_abandoned(attempt, claim_path, silent[claim_path])
     except OSError as error:
         _LOG.warning("leftovers in %s could not be removed: %s", attempt.place, one_line(error))
 
 
-def _remove_abandoned(attempt: Attempt, claim_path: str) -> None:
+def _remove_abandoned(attempt: Attempt, claim_path: str, present: contested.Content) -> None:
     """Takes the claim to a run, so that nobody goes on with it meanwhile, and removes its parts and then the claim."""
     run_id = claim_path.rpartition("/")[2].removesuffix(CLAIM_SUFFIX)
     own = _own(run_id, attempt, {})
-    present = contested.read(claim_path)
-    if present is None:
-        return
     with contextlib.suppress(contested.Lost):
         state = contested.write(claim_path, own.to_bytes(), present.state)
         dataclasses.replace(attempt, run_id=run_id).remove_parts()
@@ -256,7 +287,7 @@ def unfinished(
     """
     embeds = _embeds(config, model)
     same = [
-        (claim.attempt, claim.run_id, claim_path, present)
+        (attempt_label.started_at(claim.attempt), claim.run_id, claim_path, present)
         for claim_path, present, claim in _claims(place)
         if claim.embeds == embeds and claim_path == path(place, claim.run_id)
     ]
@@ -286,16 +317,33 @@ def _embeds(config: EmbedConfig, model: ModelSpec) -> dict[str, Any]:
 
 
 def _lives(claim_path: str, present: contested.Content, say: Callable[[str], object]) -> bool:
-    claim = Claim.of_bytes(present.content)
-    if claim is None or not claim.process:
-        return False
-    if claim.host == socket.gethostname() and claim.machine in ("", _machine()):
+    return bool(_living({claim_path: present}, say))
+
+
+def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object]) -> set[str]:
+    """Returns the paths of those claims whose processes live. Watches all that are of other machines together."""
+    living, elsewhere = set(), []
+    for claim_path, present in claims.items():
+        claim = Claim.of_bytes(present.content)
+        if claim is None or not claim.process:
+            continue
+        if claim.host != socket.gethostname() or claim.machine not in ("", _machine()):
+            elsewhere.append(claim_path)
+            say(
+                f"the run {claim.run_id!r} was begun on {claim.host}: "
+                f"waiting {_SILENT_SECONDS:.0f} s for a sign of life\n"
+            )
+            continue
         process_id = claim.process.partition(" ")[0]
-        return bool(_PROCESS_ID.fullmatch(process_id)) and claim.process == _process(int(process_id))
-    say(f"the run {claim.run_id!r} was begun on {claim.host}: waiting {_SILENT_SECONDS:.0f} s for a sign of life\n")
-    time.sleep(_SILENT_SECONDS)
-    later = contested.read(claim_path)
-    return later is not None and later.state != present.state
+        if _PROCESS_ID.fullmatch(process_id) and claim.process == _process(int(process_id)):
+            living.add(claim_path)
+    if elsewhere:
+        time.sleep(_SILENT_SECONDS)
+    for claim_path in elsewhere:
+        later = contested.read(claim_path)
+        if later is not None and later.state != claims[claim_path].state:
+            living.add(claim_path)
+    return living
 
 
 def _machine() -> str:

@@ -117,6 +117,7 @@ def build(
         hidden=pruned.hidden if pruned else None,
         sample=embedded.main | "SampleVectors" >> SampleVectors() if config.vector_type == "float16" else None,
         left_out=[stage.left_out for stage in (listed, encoded) if stage and stage.left_out],
+        attempt=attempt.number,
     )
     if publication:
         loads = _load_rows(vectors, failures, pruned.gone if pruned else None, config, model, publication)
@@ -126,7 +127,7 @@ def build(
         parts = of_vectors | "PartsOfVectors" >> beam.Flatten(), written["lines"].shards
         report |= "NameFiles" >> NameFiles(attempt, model.fields(config.top_classes), *parts, config.record_type)
         if config.writes_page:
-            report |= "WritePage" >> _write_page(root, config, vectors, decoded, failures, accelerator)
+            report |= "WritePage" >> _write_page(root, config, attempt, vectors, decoded, failures, accelerator)
     _ = report | "WriteReport" >> WriteReport(config, attempt)
 
 
@@ -277,7 +278,7 @@ def _write_parts(
     fields = model.fields(config.top_classes)
 
     def write(file_format: Format) -> WriteParts:
-        return write_vectors.parts(attempt.place, config.run_id, file_format, labels, seconds)
+        return write_vectors.parts(attempt.place, config.run_id, file_format, labels, seconds, attempt.check_claim)
 
     written = {}
     if "tfrecord" in config.output_formats:
@@ -286,7 +287,8 @@ def _write_parts(
     if "parquet" in config.output_formats:
         written["parquet"] = collections | "WriteParquet" >> write(ParquetFormat(fields, config.vector_type))
     if config.output:
-        write_failures = failure_files.parts(config.output, config.run_id, attempt.labels(("failed",)), seconds)
+        of_failures = attempt.labels(("failed",))
+        write_failures = failure_files.parts(config.output, config.run_id, of_failures, seconds, attempt.check_claim)
         written["lines"] = (failures,) | "WriteFailures" >> write_failures
     return written
 
@@ -294,6 +296,7 @@ def _write_parts(
 def _write_page(
     root: beam.Pipeline,
     config: EmbedConfig,
+    attempt: Attempt,
     vectors: Named,
     decoded: StageOutput[DecodedBlock],
     failures: beam.PCollection[Failure],
@@ -306,7 +309,7 @@ def _write_page(
     hint = None if config.runs_on.separate_gpu_stage else accelerator
     of_vectors = [collection for _, collection in vectors]
     collected = root | "CollectSample" >> CollectSample(of_vectors, decoded.main, failures, hint)
-    return WritePage(config, collected)
+    return WritePage(config, collected, attempt.check_claim)
 
 
 def _load_rows(

@@ -114,8 +114,9 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
                     config.max_pruned,
                 )
             attempt, holder = _begin(attempt, config, model, claim_state, terminal)
-            if publication:
-                _stage(publication, holder)
+            finished = _finished_meanwhile(attempt, holder, config, model) if config.is_named else None
+            if not finished:
+                attempt = _prepared(attempt, holder, publication, config, terminal)
     except (ValueError, OSError) as error:
         discard(terminal)
         return _refuse(error, terminal.screen.write)
@@ -184,34 +185,64 @@ def _of_unfinished_run(
     if run_id is None:
         return config
     terminal.screen.write(f"going on with the interrupted run {run_id!r}; --no_resume would begin another\n")
-    return dataclasses.replace(config, run_id=run_id)
+    return dataclasses.replace(config, run_id=run_id, is_named=True)
 
 
 def _begin(
     attempt: "Attempt", config: EmbedConfig, model: ModelSpec, claim_state: str | None, terminal: Console
 ) -> "tuple[Attempt, Holder]":
-    """Takes the claim to the run, and looks at what earlier attempts have left. From here on, the run is begun.
+    """Takes the claim to the run, and what earlier attempts have left. From here on, the run is begun.
 
     Leftovers of other runs are removed here and not at the end, which the launcher of a job on a cluster does not see.
     """
-    from pipeline import claim
+    from pipeline import claim, leftovers
 
+    published = None
+    if config.is_named and config.output_table:
+        with warehouse.tables.explained(config.output_table):
+            published = warehouse.publish.published(config.output_table, config.run_id)
+    attempt = claim.numbered(attempt, published) if config.is_named else dataclasses.replace(attempt, number=1)
     holder = claim.take(attempt, config, model, claim_state)
     attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
     try:
-        return _of_earlier_attempts(attempt, config, terminal), holder
+        if config.is_named:  # nobody else has a name that was drawn
+            attempt.take_over()
+        claim.remove_leftovers(attempt, terminal.screen.write)
+        leftovers.remove(attempt)
     except OSError:
         interruption.store([holder.leave])
         raise
+    return attempt, holder
 
 
-def _of_earlier_attempts(attempt: "Attempt", config: EmbedConfig, terminal: Console) -> "Attempt":
-    """Returns the attempt with what earlier ones have left for it, and removes what nobody needs."""
-    from pipeline import claim, leftovers
+def _finished_meanwhile(
+    attempt: "Attempt", holder: "Holder", config: EmbedConfig, model: ModelSpec
+) -> "RunReport | None":
+    """Returns the report of the run if another process has completed it since it was looked at without the claim.
+
+    Raises:
+      ValueError: if this one was to replace the run, and that process has done so; or see `check.finished`.
+    """
+    from pipeline import check, claim
+
+    try:
+        if attempt.newest() >= attempt.number:
+            raise claim.Held(f"--run_id {attempt.run_id!r}: another process has done this run just now")
+        finished = check.finished(config, model)
+    except ValueError:
+        holder.withdraw()
+        raise
+    if finished:
+        _finish(config, finished)
+        attempt.remove_parts()
+        holder.withdraw()
+    return finished
+
+
+def _with_what_is_left(attempt: "Attempt", config: EmbedConfig, terminal: Console) -> "Attempt":
+    """Returns an attempt that knows what earlier ones have left."""
     from transforms import journal, keys
 
-    claim.remove_leftovers(attempt)
-    leftovers.remove(attempt)
     if not config.resume:
         attempt.remove_parts()
     attempt.remove_repetitions()
@@ -225,13 +256,18 @@ def _of_earlier_attempts(attempt: "Attempt", config: EmbedConfig, terminal: Cons
     return dataclasses.replace(attempt, continues=any(attempt.earlier_parts()), quarantine=quarantine)
 
 
-def _stage(publication: "Publication", holder: "Holder") -> None:
-    """Makes the staging tables, under the claim: who does not get it leaves none."""
+def _prepared(
+    attempt: "Attempt", holder: "Holder", publication: "Publication | None", config: EmbedConfig, terminal: Console
+) -> "Attempt":
+    """Returns an attempt that knows what earlier ones have left, and makes the staging tables under the claim."""
     try:
-        warehouse.publish.stage(publication)
+        attempt = _with_what_is_left(attempt, config, terminal)
+        if publication:
+            warehouse.publish.stage(publication)
     except (ValueError, OSError):
-        holder.leave()
+        interruption.store([holder.leave])
         raise
+    return attempt
 
 
 def _interrupted(
@@ -303,7 +339,7 @@ def _finish(config: EmbedConfig, published: "RunReport") -> None:
             from pipeline.report import write_page
 
             published = write_page.with_page_of_last_attempt(config, published)
-        run_report.write(config.output, published)
+        run_report.add(config.output, published)
     claim.clean_up(attempt.of(config), published)
 
 
@@ -325,6 +361,7 @@ def _after_failure(config: EmbedConfig, attempt: "Attempt", holder: "Holder") ->
     If the storage is gone, the job has waited for it long enough. So this takes seconds, and then there is no report.
     """
     from pipeline import claim
+    from transforms import parts
 
     written: list[RunReport] = []
 
@@ -334,8 +371,12 @@ def _after_failure(config: EmbedConfig, attempt: "Attempt", holder: "Holder") ->
             claim.end(holder, attempt, report)
 
     def let_go() -> None:
-        if not written:
-            holder.leave()
+        if written:
+            return
+        holder.leave()
+        if attempt.is_lost():  # another goes on with the run, so what is open here is taken back
+            parts.take_back_all()
+            attempt.remove_journals()
 
     interruption.store([look, let_go], _PATIENCE_SECONDS)
     return written[0] if written else None

@@ -52,9 +52,9 @@ class _Name(beam.DoFn):
         self, report: RunReport, vector_parts: Sequence[Shard], failure_parts: Sequence[Shard]
     ) -> Iterable[RunReport]:
         place, run_id = self._attempt.place, self._attempt.run_id
-        self._attempt.check_claim()
+        check = self._attempt.check_claim
         self._attempt.retire()
         vector_files.write_schema(place, self._model, self._record_type)
-        shards.name_parts(vector_parts, vector_files.directory(place, run_id))
-        shards.name_parts(failure_parts, failures.directory(place, run_id))
+        shards.name_parts(vector_parts, vector_files.directory(place, run_id), check)
+        shards.name_parts(failure_parts, failures.directory(place, run_id), check)
         yield report

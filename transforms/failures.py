@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import apache_beam as beam
 
 from transforms import counters, keys
-from transforms.parts import Framed, Label
+from transforms.parts import Check, Framed, Label
 from transforms.records import Failure
 from transforms.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
 from transforms.stage import Stage, WriteOutput
@@ -65,11 +65,15 @@ class WriteFailures(Stage):
 
 
 def parts(
-    output: str, run_id: str, labels: tuple[Label, ...] = (), max_seconds: float = MAX_SHARD_SECONDS
+    output: str,
+    run_id: str,
+    labels: tuple[Label, ...] = (),
+    max_seconds: float = MAX_SHARD_SECONDS,
+    check: Check | None = None,
 ) -> WriteParts:
     """Returns the transform that writes the parts of a run's failures, without naming them. See WriteParts."""
     lines = Framed(SUFFIX, functools.partial(_encode, run_id=run_id), is_hashed=True)
-    return WriteParts(directory(output, run_id), lines, labels, max_seconds=max_seconds)
+    return WriteParts(directory(output, run_id), lines, labels, max_seconds=max_seconds, check=check)
 
 
 def directory(output: str, run_id: str) -> str:

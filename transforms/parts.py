@@ -4,11 +4,16 @@ On a local disk a part of framed records is good up to its last whole record, ho
 thread flushes each open part twice a second and syncs it to the disk every ten seconds. In a bucket, an object exists
 once it is closed. And some formats, such as Parquet, cannot be read before they are closed. There the thread closes a
 part that is `max_seconds` old, and the next record opens another.
+
+A process may be stopped for so long that another takes its place. So a writer may have a check that raises an error
+then. It is called after a part has become visible, and once in a while. A writer whose check fails removes its part.
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
+import math
 import os
 import threading
 import time
@@ -18,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from transforms.records import Shard
-from transforms.storage import files, locations
+from transforms.storage import contested, files, locations
 
 # Twice a second, so that a kill costs less than a second of records even if a flush takes a while.
 _FLUSH_SECONDS = 0.5
@@ -27,7 +32,12 @@ _SYNC_SECONDS = 10.0
 _BATCH = 64
 _SEPARATOR = "-"
 
+# A check may cost a request, so that the threads of a process share one.
+_CHECK_SECONDS = 5.0
+
 Encode = Callable[[Sequence[Any]], Sequence[bytes]]
+# Raises contested.Lost if another process writes these parts now, and other errors if it cannot tell.
+Check = Callable[[], object]
 
 
 class Label(NamedTuple):
@@ -140,7 +150,15 @@ class _Written:
 class PartWriter:
     """Appends records to a part, and opens a new one when a part is closed. Its methods may run in several threads."""
 
-    def __init__(self, directory: str, label: Label | None, part_format: Format, max_bytes: int, max_seconds: float):
+    def __init__(
+        self,
+        directory: str,
+        label: Label | None,
+        part_format: Format,
+        max_bytes: int,
+        max_seconds: float,
+        check: Check | None = None,
+    ):
         """Opens no file before the first record.
 
         Args:
@@ -149,12 +167,15 @@ class PartWriter:
           part_format: of the files.
           max_bytes: a part is closed at this size.
           max_seconds: a part that cannot be read before it is closed is closed at this age.
+          check: tells whether this process may still write; None if nobody else would.
         """
         self._prefix = f"{directory}/{label or ''}"
         self._format = part_format
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
+        self._check = check
         self._is_local = locations.is_local(directory)
+        self._is_gcs = locations.is_gcs(directory)
         self._has_tail = self._is_local and part_format.has_tail
         self._lock = threading.Lock()
         self._batch: list[Any] = []
@@ -172,6 +193,8 @@ class PartWriter:
         """Appends a record. Raises OSError if it, or an earlier one, cannot be written."""
         with self._lock:
             self._raise_error()
+            if self._check and _is_check_due():
+                self._look(is_certain=False)
             self._batch.append(record)
             if len(self._batch) == _BATCH:
                 self._write()
@@ -217,6 +240,12 @@ class PartWriter:
             finally:
                 os.close(descriptor)
 
+    def take_back(self) -> None:
+        """Removes the part that is open, and writes no other."""
+        with self._lock:
+            self._error = self._error or contested.Lost("another process writes these parts now")
+            self._take_back()
+
     def _flush(self) -> int | None:
         """Flushes the open part of a local disk, and returns a descriptor of it if it is to be synced."""
         if self._file is None or not self._has_tail:
@@ -249,6 +278,8 @@ class PartWriter:
             self._written = _Written(self._file, self._format.is_hashed)
             self._part = self._format.open(cast(BinaryIO, self._written))
             self._opened = self._synced = time.monotonic()
+            if not self._is_gcs:  # where an object is visible once it is closed
+                self._look()
         self._part.append(self._batch)
         self._records += len(self._batch)
         self._batch = []
@@ -266,14 +297,41 @@ class PartWriter:
             file.flush()
             os.fsync(file.fileno())
         file.close()  # raises if cloud storage has not taken all bytes
+        self._look()
         self._count()
         self._closed.append(Shard(self._path, self._records, self._written.sha256()))
+        self._path = ""
         self._seconds += time.perf_counter() - start
+
+    def _look(self, *, is_certain: bool = True) -> None:
+        """Calls the check, and takes the part back if another process writes now. May let other errors pass."""
+        if self._check is None:
+            return
+        try:
+            self._check()
+        except contested.Lost as error:
+            _forget_check()
+            self._error = error
+            self._take_back()
+            raise
+        except Exception:
+            if is_certain:
+                raise
+
+    def _take_back(self) -> None:
+        file, self._file = self._file, None
+        with contextlib.suppress(Exception):  # the error that led here says more
+            if file:
+                file.close()
+            if self._path:
+                files.remove_file(self._path)
 
 
 _writers: "weakref.WeakSet[PartWriter]" = weakref.WeakSet()
 _watching = threading.Lock()
 _thread: threading.Thread | None = None
+# When a thread of this process has called a check, in seconds of the monotonic clock.
+_checked = -math.inf
 # Records of this process that outlive it, by the suffix of their files.
 _saved: collections.Counter[str] = collections.Counter()
 
@@ -290,12 +348,36 @@ def saved(suffix: str) -> int:
         return _saved[suffix]
 
 
+def _is_check_due() -> bool:
+    """Returns whether no thread of this process has called a check for some seconds. Then this one has to."""
+    global _checked
+    now = time.monotonic()
+    if now - _checked < _CHECK_SECONDS:
+        return False
+    _checked = now
+    return True
+
+
+def _forget_check() -> None:
+    """Lets all other writers of this process call their checks at once."""
+    global _checked
+    _checked = -math.inf
+
+
 def save_all() -> None:
     """Makes all records that this process has written so far outlive it."""
     with _watching:
         writers = list(_writers)
     for writer in writers:
         writer.save(close=True)
+
+
+def take_back_all() -> None:
+    """Removes the parts that this process is at, because another process writes now. It writes none from here on."""
+    with _watching:
+        writers = list(_writers)
+    for writer in writers:
+        writer.take_back()
 
 
 def _watch(writer: PartWriter) -> None:

@@ -11,6 +11,7 @@ name until the run is finished. Files of earlier attempts under final names are 
 import dataclasses
 import functools
 import posixpath
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.parts import Format, Label, PartWriter
+from transforms.parts import Check, Format, Label, PartWriter
 from transforms.records import Shard, StageSeconds
 from transforms.run_id import check_run_id
 from transforms.stage import SECONDS, Stage, WriteOutput
@@ -60,6 +61,7 @@ class WriteParts(Stage):
       labels: the label of each collection's parts; () for parts without labels.
       max_bytes: a part is closed at this size.
       max_seconds: a part that cannot be read before it is closed is closed at this age.
+      check: see PartWriter.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -70,6 +72,7 @@ class WriteParts(Stage):
     labels: tuple[Label, ...] = ()
     max_bytes: int = MAX_SHARD_BYTES
     max_seconds: float = MAX_SHARD_SECONDS
+    check: Check | None = None
 
     def __post_init__(self) -> None:
         if not self.directory:
@@ -106,6 +109,7 @@ class _WriteParts(beam.DoFn):
             settings.part_format,
             settings.max_bytes,
             settings.max_seconds,
+            settings.check,
         )
 
     def start_bundle(self) -> None:
@@ -165,11 +169,17 @@ class WriteShards(Stage):
         return WriteOutput(shards, written.seconds)
 
 
-def name_parts(parts: Sequence[Shard], directory: str) -> list[Shard]:
+def name_parts(parts: Sequence[Shard], directory: str, check: Callable[[], object] | None = None) -> list[Shard]:
     """Gives complete parts their final names, and removes all other files with such names. Parts keep their own too.
 
     Parts may be of several formats. Each format has numbers of its own. Repeating this changes nothing, even if the
     parts were removed in between.
+
+    Args:
+      parts: complete ones.
+      directory: of the final names.
+      check: called before other files are removed. If it raises an error, they stay. If another file takes the place of
+        one after that, it stays.
 
     Raises:
       OSError: if a part cannot be named.
@@ -179,9 +189,13 @@ def name_parts(parts: Sequence[Shard], directory: str) -> list[Shard]:
         list(threads.map(lambda named: files.name(named[0], named[1].path), numbered))
     shards = [shard for _, shard in numbered]
     own = {shard.path for shard in shards}
-    for file in files.match(f"{directory}/part-*-of-*"):
-        if file.path not in own:
-            files.remove_file(file.path)
+    others = [file.path for file in files.match(f"{directory}/part-*-of-*") if file.path not in own]
+    states = {path: files.state(path) for path in others}
+    if check:
+        check()
+    for path, state in states.items():
+        if state:
+            files.remove_in_state(path, state)
     return shards
 
 
@@ -219,14 +233,24 @@ def unnamed(directory: str, limit: int | None = None) -> list[str]:
     return [file.path for file in files.match(f"{parts(directory)}/*", limit)]
 
 
+def rename_parts(paths: Sequence[str]) -> None:
+    """Gives parts with labels new names under the same label: who knows only the old ones can name none of them."""
+
+    def rename(path: str) -> None:
+        try:
+            files.rename(path, f"{posixpath.dirname(path)}/{Label.of(path)}{uuid.uuid4().hex}{suffix(path)}")
+        except OSError:
+            if files.match(path):  # else its writer has taken it back
+                raise
+
+    with ThreadPoolExecutor(_NAMING_AT_ONCE) as threads:
+        list(threads.map(rename, paths))
+
+
 def remove_parts(directory: str, *, after: str | None = None) -> None:
     """Removes the parts from a directory of shards, except those of attempts that began after the attempt `after`."""
-    paths = unnamed(directory)
-    later = {path for path in paths if after and (label := Label.of(path)) and label.attempt > after}
-    if later:
-        files.remove_files([path for path in paths if path not in later])
-    else:
-        files.remove(parts(directory))
+    gone = [path for path in unnamed(directory) if not (after and (label := Label.of(path)) and label.attempt > after)]
+    files.remove_all(gone, parts(directory))
 
 
 def _name_and_clean(

@@ -1,9 +1,11 @@
 """Where the vectors of a run lie, in files of any format, and the schema beside them."""
 
+import contextlib
+
 from transforms.encoding import examples
 from transforms.formats import OUTPUT_FORMATS
 from transforms.models.spec import ModelFields
-from transforms.storage import files
+from transforms.storage import contested
 
 SCHEMA = "schema.pbtxt"
 SUFFIXES = tuple(f".{output_format}" for output_format in OUTPUT_FORMATS)
@@ -20,5 +22,27 @@ def schema(model: ModelFields, vector_type: str = "float32") -> bytes:
 
 
 def write_schema(output: str, model: ModelFields, vector_type: str = "float32") -> None:
-    """Writes `<output>/schema.pbtxt`."""
-    files.write(f"{output}/{SCHEMA}", schema(model, vector_type))
+    """Writes `<output>/schema.pbtxt`. Of several that write the first one at once, one wins.
+
+    Raises:
+      ValueError: see `check_schema`.
+    """
+    path, content = f"{output}/{SCHEMA}", schema(model, vector_type)
+    present = contested.read(path)
+    if present is None:
+        with contextlib.suppress(contested.Lost):
+            contested.write(path, content, None)
+            return
+        present = contested.read(path)
+    if present and present.content != content:
+        check_schema(output, present.content, model, vector_type)
+        contested.write(path, content, present.state)
+
+
+def check_schema(output: str, stored: bytes, model: ModelFields, vector_type: str = "float32") -> None:
+    """Raises ValueError if a schema that is stored in an output describes other records than those of a run."""
+    shapes, own = examples.shapes(stored.decode()), examples.shapes(examples.schema_text(model, vector_type))
+    if shapes != own:
+        raise ValueError(
+            f"--output {output!r} holds {shapes} and model {model.model_name!r} gives {own}: give each its own --output"
+        )

@@ -8,7 +8,7 @@ import apache_beam as beam
 
 from transforms.formats import check_vector_type
 from transforms.models.spec import ModelFields
-from transforms.parts import Format, Label
+from transforms.parts import Check, Format, Label
 from transforms.records import Embedding
 from transforms.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
 from transforms.stage import Stage, WriteOutput
@@ -58,9 +58,10 @@ def parts(
     file_format: Format,
     labels: tuple[Label, ...] = (),
     max_seconds: float = MAX_SHARD_SECONDS,
+    check: Check | None = None,
 ) -> WriteParts:
-    """Returns the transform that writes a run's parts, without naming them. See WriteParts for `labels`."""
-    return WriteParts(directory(output, run_id), file_format, labels, max_seconds=max_seconds)
+    """Returns the transform that writes a run's parts, without naming them. See WriteParts for the last three."""
+    return WriteParts(directory(output, run_id), file_format, labels, max_seconds=max_seconds, check=check)
 
 
 def _make_ready(output: str, model: ModelFields, record_type: str, before_naming: Callable[[], None] | None) -> None:

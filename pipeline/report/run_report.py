@@ -1,15 +1,16 @@
 """The run report: counts, failures and times of a run, composed from its tally and stored as JSON."""
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import json
 import typing
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline import presets
+from pipeline import attempt_label, presets
 from pipeline.options import EmbedConfig
 from pipeline.report.tally import Tally
 from pipeline.report.verdict import Measured, phases, verdict
@@ -19,7 +20,7 @@ from transforms.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 from transforms.records import Shard, StageSeconds
-from transforms.storage import files
+from transforms.storage import contested, files
 from transforms.storage.choice import by_kind
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
@@ -85,6 +86,7 @@ class RunReport:
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
       speed: images embedded over time: `images[i]` of them in the span of `span_s` seconds that begins
         `from_s + i * span_s` seconds after the start of the command. Empty if the model did not run.
+      attempt: number of the attempt that wrote the report, among those at this run. 0 in reports of earlier versions.
     """
 
     run_id: str
@@ -112,6 +114,7 @@ class RunReport:
     speed: dict[str, Any] = dataclasses.field(default_factory=dict)
     pruning: dict[str, Any] = dataclasses.field(default_factory=dict)
     left_out: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    attempt: int = 0
 
     def to_json(self) -> str:
         """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
@@ -197,9 +200,15 @@ def read(output: str, run_id: str) -> RunReport | None:
     return RunReport.from_json(text, repr(report))
 
 
-def write(output: str, report: RunReport) -> None:
-    """Writes the report of a run. A run that has a report counts as complete."""
-    files.write(path(output, report.run_id), report.to_json().encode())
+def write(output: str, report: RunReport, check: Callable[[], object] | None = None) -> None:
+    """Writes the report of a run, see `files.write`. A run that has a report counts as complete."""
+    files.write(path(output, report.run_id), report.to_json().encode(), check)
+
+
+def add(output: str, report: RunReport) -> None:
+    """Writes the report of a run, unless another process has written one meanwhile."""
+    with contextlib.suppress(contested.Lost):
+        contested.write(path(output, report.run_id), report.to_json().encode(), None)
 
 
 def file_digests(run_id: str, schema: bytes, parts: Sequence[Shard]) -> dict[str, str]:
@@ -300,7 +309,7 @@ def compose(
 def _attempts(config: EmbedConfig, counts: Mapping[str, int], tally: Tally) -> dict[str, int]:
     vectors: Counter[str] = Counter()
     for (attempt, _), images in sorted(tally.origins.items()):
-        vectors[timestamp(datetime.datetime.fromisoformat(attempt))] += images
+        vectors[attempt_label.started_at(attempt)] += images
     own = counts["embedded"] + counts["reused"] + counts["duplicate"] - sum(vectors.values())
     return dict(vectors) | {timestamp(config.started_at): own}
 

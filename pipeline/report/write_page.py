@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -21,7 +21,7 @@ from transforms.formats import SHARD_FORMATS
 from transforms.images import decoding, thumbnail
 from transforms.models.preprocessing import Preprocessing
 from transforms.records import ImageRef
-from transforms.storage import files, read_image
+from transforms.storage import contested, files, read_image
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,33 +40,52 @@ class WritePage(beam.PTransform):
     Attributes:
       config: of the run.
       collected: what CollectSample returns.
+      check: see `files.write`.
     """
 
     config: EmbedConfig
     collected: beam.PCollection[tuple[str, list[tuple[Any, ...]]]]
+    check: Callable[[], object] | None = None
 
     def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
-        return report | "Write" >> beam.ParDo(_WritePage(self.config), beam.pvalue.AsDict(self.collected))
+        return report | "Write" >> beam.ParDo(_WritePage(self.config, self.check), beam.pvalue.AsDict(self.collected))
 
 
 class _WritePage(beam.DoFn):
-    def __init__(self, config: EmbedConfig):
+    def __init__(self, config: EmbedConfig, check: Callable[[], object] | None):
         self._config = config
+        self._check = check
 
     def process(self, report: RunReport, collected: sampling.Collected) -> Iterable[RunReport]:
-        yield with_page(self._config, report, collected)
+        yield with_page(self._config, report, collected, self._check)
 
 
-def with_page(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> RunReport:
+def with_page(
+    config: EmbedConfig,
+    report: RunReport,
+    collected: sampling.Collected,
+    check: Callable[[], object] | None = None,
+) -> RunReport:
     """Writes the page of a run with an --output, complete or not at all.
+
+    Args:
+      config: of the run.
+      report: of the run.
+      collected: see WritePage.
+      check: see `files.write`.
 
     Returns:
       The report with the digest of the page; the report as it is if the page cannot be made or written.
+
+    Raises:
+      contested.Lost: if `check` does.
     """
     path = run_report.page_path(str(config.output), report.run_id)
     try:
         page = document.html(run_facts(config, report, collected)).encode()
-        files.write(path, page)
+        files.write(path, page, check)
+    except contested.Lost:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has its vectors
         _LOG.warning("the page of the run is not written: %s", error, exc_info=True)
         return report

@@ -41,6 +41,7 @@ class ComposeReport(beam.PTransform):
       has_many_processes: whether a machine runs a worker process for each core.
       left_out: counts of files that were passed over for their names, in several collections.
       sample: the vectors that float16 is compared over, as SampleVectors returns them; None in float32.
+      attempt: the number of the attempt, for the report.
     """
 
     config: EmbedConfig
@@ -54,6 +55,7 @@ class ComposeReport(beam.PTransform):
     has_many_processes: bool = False
     sample: beam.PCollection[list[bytes]] | None = None
     left_out: Sequence[beam.PCollection[LeftOut]] = ()
+    attempt: int = 0
 
     def expand(self, root: Any) -> beam.PCollection[RunReport]:
         tally = root | "Tally" >> SumTallies(
@@ -61,7 +63,7 @@ class ComposeReport(beam.PTransform):
         )
         hashed = [shards for name, shards in self.written if name in ("lines", "parquet")]
         compose = beam.ParDo(
-            _Compose(self.config, self.model, self.has_many_processes),
+            _Compose(self.config, self.model, self.has_many_processes, self.attempt),
             beam.pvalue.AsSingleton(tally, default_value=Tally()),
             beam.pvalue.AsList(hashed | "Hashed" >> beam.Flatten()) if hashed else (),
             beam.pvalue.AsSingleton(self.sample, default_value=[]) if self.sample else (),
@@ -70,10 +72,11 @@ class ComposeReport(beam.PTransform):
 
 
 class _Compose(beam.DoFn):
-    def __init__(self, config: EmbedConfig, model: ModelSpec, has_many_processes: bool):
+    def __init__(self, config: EmbedConfig, model: ModelSpec, has_many_processes: bool, attempt: int):
         self._config = config
         self._model = model
         self._has_many_processes = has_many_processes
+        self._attempt = attempt
 
     def process(self, _: bytes, tally: Tally, hashed: Sequence[Shard], sample: Sequence[bytes]) -> Iterable[RunReport]:
         config, digests = self._config, {}
@@ -82,7 +85,7 @@ class _Compose(beam.DoFn):
             digests = run_report.file_digests(config.run_id, schema, hashed)
         finished_at = datetime.datetime.now(datetime.UTC)
         report = run_report.compose(config, self._model, tally, finished_at, digests, self._has_many_processes)
-        yield dataclasses.replace(report, recall=recall.facts(sample))
+        yield dataclasses.replace(report, recall=recall.facts(sample), attempt=self._attempt)
 
 
 @dataclasses.dataclass(eq=False)
@@ -101,7 +104,7 @@ class WriteReport(beam.PTransform):
 
 def _write(report: RunReport, config: EmbedConfig, attempt: Attempt) -> RunReport:
     if config.output:
-        run_report.write(config.output, report)
+        run_report.write(config.output, report, attempt.check_claim)
     attempt.finish()
     if excess := report.exceeds(config.max_failure_rate):
         raise FailureRateExceeded(excess)

@@ -16,10 +16,10 @@ from google.api_core import exceptions, retry
 from pipeline import spread
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import tables
-from pipeline.warehouse.tables import RUN_COLUMNS, Staging
+from pipeline.warehouse.tables import RUN_COLUMNS, STAGED_RUN_COLUMNS, Staging
 from transforms import table_name
 from transforms.one_line import one_line
-from transforms.storage import files
+from transforms.storage import contested, files
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
 
 _LOG = logging.getLogger(__name__)
@@ -66,6 +66,14 @@ WHERE EXISTS (
 _REPLACE = """
 DELETE FROM `{table}` WHERE run_id IN (SELECT run_id FROM `{run}`);
 INSERT INTO `{table}` ({columns}) SELECT {columns} FROM {rows}
+"""
+
+# Fails if the run's row in the table is not the one that this attempt saw. A look before the transaction would not do:
+# the process may be stopped in between, and another attempt may publish the run meanwhile.
+_CHECK_ROW = """
+SELECT IF(COUNT(*) = 0, 0, ERROR(MAX(existing.run_id)))
+FROM `{table}` AS existing INNER JOIN (SELECT DISTINCT run_id, replaces FROM `{run}`) AS own USING (run_id)
+WHERE existing.started_at IS DISTINCT FROM own.replaces
 """
 
 # The run's row is staged twice if the reply to the first request was lost.
@@ -203,20 +211,48 @@ def publish(publication: Publication, report: RunReport, before_publishing: Call
 
     Raises:
       GateRefused: see `check`.
+      contested.Lost: if a later attempt has published the run.
     """
     table, staging = publication.table, publication.staging
     earlier = published(table, report.run_id)
-    if earlier is None or earlier.started_at != report.started_at:
+    if not _is_of(report, earlier):
         if before_publishing:
             before_publishing()
         check(publication, report)
         _warn_of_spread(report)
-        _stage_run(publication, report)
-        _commit(table, transaction(table, staging))
+        _publish_in_place_of(earlier, publication, report)
     if publication.make_latest:
         tables.show(table, report.model["digest"])
     tables.drop(staging)
     files.remove(publication.temp_location)
+
+
+def _is_of(report: RunReport, row: RunReport | None) -> bool:
+    """Returns whether a row is that of the attempt of this report."""
+    return row is not None and (row.attempt, row.started_at) == (report.attempt, report.started_at)
+
+
+def _publish_in_place_of(earlier: RunReport | None, publication: Publication, report: RunReport) -> None:
+    """Publishes a run if its row in the table is still the one that was seen, or gives way to another earlier one."""
+    table, staging = publication.table, publication.staging
+    while True:
+        if earlier and earlier.attempt >= report.attempt > 0:
+            raise contested.Lost(
+                f"run_id={report.run_id!r}: another process has published this run, begun at {earlier.started_at}; "
+                f"nothing was published to {table}"
+            )
+        _stage_run(publication, report, earlier)
+        try:
+            _commit(table, transaction(table, staging))
+            return
+        except exceptions.GoogleAPICallError:
+            present = published(table, report.run_id)
+            if _is_of(report, present):  # the reply was lost
+                return
+            if present == earlier:
+                raise
+            earlier = present
+            tables.query(table, f"DELETE FROM `{staging.run}` WHERE TRUE")  # noqa: S608 - a name only
 
 
 def _warn_of_spread(report: RunReport) -> None:
@@ -235,6 +271,7 @@ def transaction(table: str, staging: Staging) -> str:
     """Returns the script that publishes a run. Its text has no values, only names of tables and columns."""
     columns = _names(EMBEDDING_COLUMNS)
     statements = [
+        _CHECK_ROW.format(table=table_name.runs(table), run=staging.run),
         _PRUNE.format(table=table, staging=staging.gone),
         _MERGE.format(
             table=table,
@@ -267,17 +304,19 @@ def _names(columns: Sequence[dict[str, str]]) -> list[str]:
 _SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
 
 
-def _stage_run(publication: Publication, report: RunReport) -> None:
-    """Inserts the run's own row into its staging table."""
-    row = _run_row(report)
-    columns = ", ".join(_names(RUN_COLUMNS))
+def _stage_run(publication: Publication, report: RunReport, earlier: RunReport | None) -> None:
+    """Inserts the run's own row into its staging table, with the row that it replaces."""
+    row = _run_row(report) | {"replaces": earlier.started_at if earlier else ""}
+    columns = ", ".join(_names(STAGED_RUN_COLUMNS))
     values = ", ".join(
-        f"CAST(@{column['name']} AS {_SQL_TYPES.get(column['type'], column['type'])})" for column in RUN_COLUMNS
+        f"{'SAFE_CAST' if column['mode'] == 'NULLABLE' else 'CAST'}"
+        f"(@{column['name']} AS {_SQL_TYPES.get(column['type'], column['type'])})"
+        for column in STAGED_RUN_COLUMNS
     )
     tables.query(
         publication.table,
         f"INSERT INTO `{publication.staging.run}` ({columns}) VALUES ({values})",  # noqa: S608 - names only
-        **{name: str(row[name]) for name in _names(RUN_COLUMNS)},
+        **{name: str(row[name]) for name in _names(STAGED_RUN_COLUMNS)},
     )
 
 

@@ -44,6 +44,10 @@ RUN_COLUMNS = (
     column("verdict", "STRING", "what limited the run"),
     column("report", "STRING", "the whole report, JSON"),
 )
+STAGED_RUN_COLUMNS = (
+    *RUN_COLUMNS,
+    column("replaces", "TIMESTAMP", "start of the attempt whose row this one replaces", "NULLABLE"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +149,7 @@ def _make_staging(bq: bigquery.Client, staging: Staging) -> None:
         (staging.embeddings, EMBEDDING_COLUMNS),
         (staging.failures, FAILURE_COLUMNS),
         (staging.gone, GONE_COLUMNS),
-        (staging.run, RUN_COLUMNS),
+        (staging.run, STAGED_RUN_COLUMNS),
     ):
         table = bigquery.Table(name, _fields(columns))
         table.expires = expires

@@ -56,7 +56,7 @@ def test_where_there_is_no_report_nothing_is_done(config, tmp_path):
 
 def test_a_report_that_cannot_be_removed_stops_the_job(config, tmp_path, monkeypatch):
     (tmp_path / "runs" / "r.json").write_text("{}")
-    monkeypatch.setattr(files, "remove_file", lambda path: None)
+    monkeypatch.setattr(files, "remove_in_state", lambda path, state: None)
     with pytest.raises(OSError, match=r"runs/r.json cannot be removed: it is the report of an earlier run"):
         attempt.of(config).retire()
 
@@ -67,7 +67,7 @@ def test_a_run_without_files_has_no_report_to_retire(config):
 
 def test_labels_are_in_the_order_of_the_attempts(config):
     own = attempt.of(config)
-    assert own.label == "20261121T010203.456Z" and attempt.started_at(own.label) == "2026-11-21T01:02:03.456+00:00"
+    assert own.label == "20261121T010203.456Z"
     moments = [datetime.timedelta(milliseconds=1), datetime.timedelta(seconds=1), datetime.timedelta(days=400)]
     later = [dataclasses.replace(own, started_at=OWN + moment).label for moment in moments]
     assert sorted([*later[::-1], own.label]) == [own.label, *later]
@@ -268,3 +268,95 @@ def test_a_report_that_cannot_be_read_is_not_taken_for_none(config, tmp_path, mo
 def test_parts_that_repeat_earlier_ones_are_removed(config, parts):
     attempt.of(config).remove_repetitions()
     assert {name for name, path in parts.items() if not path.exists()} == {f"{EARLIER}-resumed-0.tfrecord"}
+
+
+def tree(root):
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+def numbers(config, number, seconds=0):
+    """Returns an attempt of a number, whose clock was off by some seconds."""
+    return dataclasses.replace(attempt.of(config), number=number, started_at=OWN + datetime.timedelta(seconds=seconds))
+
+
+def written_by(config, own):
+    """Returns the report of an attempt, as far as other attempts read it."""
+    return json.dumps({"attempt": own.number, "started_at": own.started_at.isoformat(timespec="milliseconds")})
+
+
+def test_a_clock_that_is_behind_changes_nothing(config, tmp_path):
+    """The second attempt runs on a machine whose clock is a day behind that of the first."""
+    first, second = numbers(config, 1), numbers(config, 2, seconds=-86400)
+    part = write(Path(first.vectors) / ".parts" / f"{Label(first.label, 'embedded')}0.tfrecord")
+    assert list(second.earlier_parts()) == [str(part)] and list(first.earlier_parts()) == []
+    place = write(tmp_path / "runs" / "r.json", written_by(config, first))
+    assert (first.newest(), second.newest()) == (1, 1)
+    second.retire()
+    assert not place.exists()
+    write(place, written_by(config, second))
+    first.retire()
+    assert place.exists()
+    second.remove_parts(after=second.label)
+    assert not part.exists()
+
+
+def test_the_newest_attempt_is_that_of_any_part_or_of_the_report(config, tmp_path, parts):
+    own = attempt.of(config)
+    assert own.newest() == 0  # parts of earlier versions
+    write(Path(own.vectors) / ".parts" / f"{Label(numbers(config, 3).label, 'resumed')}0.tfrecord")
+    assert own.newest() == 3
+    write(tmp_path / "failures" / "r" / ".parts" / f"{Label(numbers(config, 4).label, 'failed')}0.jsonl")
+    assert own.newest() == 4
+    write(tmp_path / "runs" / "r.json", written_by(config, numbers(config, 5)))
+    assert own.newest() == 5
+    write(tmp_path / "runs" / "r.json", '{"attempt": "6"')
+    assert own.newest() == 4
+
+
+def test_what_an_earlier_attempt_would_name_is_gone_once_the_run_is_taken_over(config, tmp_path):
+    first, second = numbers(config, 1), numbers(config, 2)
+    vectors, failed = Path(first.vectors), tmp_path / "failures" / "r"
+    part = write(vectors / ".parts" / f"{Label(first.label, 'embedded')}0.tfrecord", "vectors")
+    for path in (
+        vectors / ".parts" / f"{Label(first.label, 'resumed')}1.tfrecord",
+        failed / ".parts" / f"{Label(first.label, 'failed')}2.jsonl",
+        *(tmp_path / "runs" / f".r.{kind}.{'0' * 32}" for kind in ("json", "html")),
+        vectors / f".part-00000-of-00001.tfrecord.{'0' * 32}",
+        failed / f".part-00000-of-00001.jsonl.{'0' * 32}",
+    ):
+        write(path)
+    kept = [write(tmp_path / "runs" / f".r2.json.{'0' * 32}"), write(vectors / "part-00000-of-00002.tfrecord", "old")]
+    second.take_over()
+    second.remove_repetitions()
+    (renamed,) = second.earlier_parts()
+    assert renamed != str(part) and Label.of(renamed) == (first.label, "embedded")
+    assert tree(tmp_path) == {
+        str(Path(path).relative_to(tmp_path)): Path(path).read_text() for path in (renamed, *kept)
+    }
+    assert Path(renamed).read_text() == "vectors"
+
+
+def test_the_report_of_an_attempt_that_took_over_meanwhile_stays(config, tmp_path, monkeypatch):
+    """The first attempt is stopped just before it removes the old report; the second completes the run meanwhile."""
+    own, _ = claimed(config, tmp_path)
+    place, page = tmp_path / "runs" / "r.json", write(tmp_path / "runs" / "r.html", "old")
+    place.write_text(json.dumps({"started_at": "2020-01-01T00:00:00.000+00:00"}))
+    remove = files.remove_in_state
+
+    def wake_late(path, state):
+        for each in (place, page):
+            (tmp_path / "new").write_text("of the second")
+            (tmp_path / "new").replace(each)
+        remove(path, state)
+
+    monkeypatch.setattr(files, "remove_in_state", wake_late)
+    own.retire()
+    assert (place.read_text(), page.read_text()) == ("of the second", "of the second")
+
+
+def test_an_attempt_that_has_lost_its_claim_removes_no_report(config, tmp_path):
+    own, _ = claimed(config, tmp_path, LATER)
+    place = write(tmp_path / "runs" / "r.json", json.dumps({"started_at": "2020-01-01T00:00:00.000+00:00"}))
+    with pytest.raises(contested.Lost, match="is not this attempt's any more"):
+        own.retire()
+    assert place.exists() and own.is_lost() and not attempt.of(config).is_lost()

@@ -177,7 +177,11 @@ def test_a_claim_that_comes_back_after_the_last_step_is_removed_again(quick, own
     dataclasses.replace(own, claim=str(path(own))).finish()
     holder._thread.join(30)
     path(own).write_bytes(content)
-    claim.end(holder, own, SimpleNamespace(started_at=run_report.timestamp(config.started_at)) if complete else None)
+    claim.end(
+        holder,
+        own,
+        SimpleNamespace(attempt=0, started_at=run_report.timestamp(config.started_at)) if complete else None,
+    )
     assert path(own).exists() == (not complete)
 
 
@@ -317,7 +321,7 @@ def test_an_attempt_with_a_claim_travels_to_workers(own):
 
 def test_what_a_complete_run_has_left_goes_and_what_a_later_attempt_has_stays(tmp_path):
     stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
-    finished = SimpleNamespace(started_at="2026-01-01T00:00:00.000+00:00")
+    finished = SimpleNamespace(attempt=0, started_at="2026-01-01T00:00:00.000+00:00")
     parts = tmp_path / "embeddings" / "r" / ".parts"
     for is_own in (True, False):
         own, later = stored.label, "20260102T000000.000Z"
@@ -332,7 +336,7 @@ def test_what_a_complete_run_has_left_goes_and_what_a_later_attempt_has_stays(tm
 
 def test_without_a_claim_nothing_is_cleaned_up(tmp_path):
     stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
-    claim.clean_up(stored, SimpleNamespace(started_at="2026-01-01T00:00:00.000+00:00"))
+    claim.clean_up(stored, SimpleNamespace(attempt=0, started_at="2026-01-01T00:00:00.000+00:00"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -457,3 +461,78 @@ def test_leftovers_that_cannot_be_removed_do_not_stop_a_run(held, own, monkeypat
     monkeypatch.setattr(contested, "remove_unfinished", lambda path: os.listdir("/nowhere"))
     claim.remove_leftovers(own)
     assert f"leftovers in {own.place} could not be removed: [Errno 2]" in caplog.text
+
+
+def test_the_claim_counts_the_attempts(own, config, model, dead, tmp_path):
+    assert claim.numbered(own, None).number == 1
+    first = claim.numbered(own, None)
+    claim.take(first, config, model, None).end()
+    rewrite(own, process=dead)
+    behind = dataclasses.replace(own, started_at=own.started_at - datetime.timedelta(days=1))
+    second = claim.numbered(behind, None)
+    assert second.number == 2 and second.label > first.label
+    claim.take(second, config, model, claim.look(second, silent)).end()
+    assert read(own).attempt == second.label
+    assert claim.numbered(own, SimpleNamespace(attempt=7)).number == 8  # the row in the table
+    write(tmp_path / "embeddings" / "r" / ".parts" / "n00000009_20261121T010203.455Z-embedded-0.tfrecord")
+    assert claim.numbered(own, SimpleNamespace(attempt=7)).number == 10
+
+
+def test_a_claim_that_is_withdrawn_is_gone_and_another_stays(own, config, model):
+    holder = claim.take(own, config, model, None)
+    holder.withdraw()
+    assert not path(own).exists()
+    holder = claim.take(own, config, model, None)
+    rewrite(own, attempt="of another")
+    holder.withdraw()
+    assert read(own).attempt == "of another"
+
+
+def test_parts_of_a_late_riser_in_a_complete_run_go_with_the_next_command(tmp_path):
+    finished = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
+    late, later = (tmp_path / "embeddings" / "r" / ".parts" / f"{label}-embedded-x.tfrecord" for label in "13")
+    for part in (late, later):
+        write(part)
+    claim.clean_up(finished, SimpleNamespace(attempt=2, started_at="2026-01-01T00:00:00.000+00:00"))
+    assert not late.exists()
+
+
+def test_no_clock_of_this_machine_tells_how_old_a_claim_is(held, own, tmp_path, monkeypatch):
+    """This machine's clock is 15 days ahead of the storage's, and then 15 days behind."""
+    young, old = write(tmp_path / "runs" / "young.unfinished"), write(tmp_path / "runs" / "old.unfinished", 15)
+    now = time.time
+    for days in (15, -15):
+        monkeypatch.setattr(time, "time", lambda days=days: now() + days * 24 * 3600)
+        claim.remove_leftovers(own, silent)
+        assert young.exists() and not old.exists()
+        monkeypatch.undo()
+        write(old, 15)
+
+
+@pytest.mark.slow
+def test_an_old_claim_whose_process_lives_after_all_stays(quick, held, own, config, model, tmp_path):
+    """As after the clock of the storage was set: what shows a sign of life is alive, however old its file is."""
+    lines = []
+    for name, process, host in (
+        ("here", claim._process(os.getpid()), socket.gethostname()),
+        ("beats", "1 2", "elsewhere"),
+        ("silent", "1 2", "elsewhere"),
+    ):
+        stored = dataclasses.replace(read(own), run_id=name, host=host, process=process)
+        place = Path(claim.path(own.place, name))
+        place.write_bytes(stored.to_bytes())
+        os.utime(place, (time.time() - 15 * 24 * 3600,) * 2)
+        write(tmp_path / "embeddings" / name / ".parts" / "1-embedded-0.tfrecord")
+
+    def say(line):
+        lines.append(line)
+        if "'beats'" in line:
+            place = Path(claim.path(own.place, "beats"))
+            stored = claim.Claim.of_bytes(place.read_bytes())
+            threading.Timer(0.1, lambda: place.write_bytes(dataclasses.replace(stored, beats=1).to_bytes())).start()
+
+    claim.remove_leftovers(own, say)
+    assert {line.split("'")[1] for line in lines} == {"beats", "silent"}
+    left = names(tmp_path)
+    assert {f"runs/{name}.unfinished" for name in ("here", "beats", "r")} == {n for n in left if n.startswith("runs/")}
+    assert {n.split("/")[1] for n in left if n.startswith("embeddings/")} == {"here", "beats"}

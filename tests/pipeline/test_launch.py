@@ -1,5 +1,6 @@
 """pipeline.launch: exit codes and what is said, in this process; test_end_to_end.py starts the command itself."""
 
+import dataclasses
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipeline import attempt, check, graph, interruption, launch
+from pipeline import attempt, check, claim, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
 from tests import data_generation as data
 from tests import onnx_models
@@ -322,3 +323,45 @@ def test_the_time_in_the_summary_is_that_until_its_last_line(start, photos, monk
     waited = time.monotonic() - began
     shown = float(re.search(r"(\S+) s in all", done.stdout)[1])
     assert done.report["elapsed_seconds"] + 1.5 <= shown <= waited + 0.1  # it is rounded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_named", [True, False], ids=["named", "not named"])
+def test_a_run_that_is_completed_just_after_it_was_looked_at_is_not_done_again(start, photos, monkeypatch, is_named):
+    """The first process ends between the second one's look at the run and its claim."""
+    look, reports = claim.look, []
+
+    def look_before_the_first_ends(attempt, say):
+        monkeypatch.setattr(claim, "look", look)
+        state = look(attempt, say)
+        reports.append(start(photos, f"--run_id={attempt.run_id}").report)
+        return state
+
+    if not is_named:  # the run to go on with is found by its claim, which is left by a process that has died
+        monkeypatch.setattr(claim, "unfinished", lambda *_: "night")
+    monkeypatch.setattr(claim, "look", look_before_the_first_ends)
+    second = start(photos, *(["--run_id=night"] if is_named else []))
+    assert second.code == DONE and "the run 'night' is complete, nothing was done" in second.stdout
+    assert [second.report] == reports and reports[0]["attempt"] == 1
+    assert not list(second.output.glob("runs/*.unfinished")) and not list(second.output.rglob(".*"))
+
+
+@pytest.mark.slow
+def test_of_two_that_replace_a_run_the_second_is_told(start, photos, monkeypatch):
+    start(photos, "--run_id=night")
+    look, codes = claim.look, []
+
+    def look_before_the_first_ends(attempt, say):
+        monkeypatch.setattr(claim, "look", look)
+        state = look(attempt, say)
+        codes.append(start(photos, "--run_id=night", "--overwrite").code)
+        return state
+
+    monkeypatch.setattr(claim, "look", look_before_the_first_ends)
+    numbered = claim.numbered
+    monkeypatch.setattr(claim, "numbered", lambda attempt, published: dataclasses.replace(attempt, number=2))
+    second = start(photos, "--run_id=night", "--overwrite")
+    monkeypatch.setattr(claim, "numbered", numbered)
+    assert (codes, second.code) == ([DONE], WRONG)
+    assert second.stderr == "run_pipeline.py: --run_id 'night': another process has done this run just now\n"
+    assert second.report["attempt"] == 2 and not list(second.output.glob("runs/*.unfinished"))

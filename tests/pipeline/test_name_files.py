@@ -13,6 +13,7 @@ from tests.reporting import compose
 from transforms.encoding import examples
 from transforms.models.spec import ModelFields
 from transforms.records import Shard
+from transforms.storage import files
 
 pytestmark = pytest.mark.slow
 
@@ -105,3 +106,30 @@ def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, t
         name_files(own, model, [part(tmp_path, "embeddings", "a.tfrecord")], [])
     assert names(tmp_path) == before
     assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "old"
+
+
+def test_an_attempt_that_loses_its_claim_while_it_names_files_removes_none(own, model, tmp_path, monkeypatch):
+    """It is stopped before the first file has its name. Another takes over meanwhile, and completes the run."""
+    claim = tmp_path / "runs" / "r.unfinished"
+    old_run(tmp_path)
+    claim.write_text(json.dumps({"attempt": own.label}))
+    own = dataclasses.replace(own, claim=str(claim))
+    shard = part(tmp_path, "embeddings", f"{own.label}-embedded-a.tfrecord")
+    name = files.name
+
+    def wake_late(path, final):
+        other = dataclasses.replace(own, number=2)
+        claim.write_text(json.dumps({"attempt": other.label}))
+        other.take_over()
+        for i in range(2):
+            (tmp_path / "embeddings" / "r" / f"part-0000{i}-of-00002.tfrecord").write_text("of the other")
+        (tmp_path / "runs" / "r.json").write_text("of the other")
+        monkeypatch.setattr(files, "name", name)
+        name(path, final)
+
+    monkeypatch.setattr(files, "name", wake_late)
+    with pytest.raises(Exception, match="is not this attempt's any more, so it names no file|No such file"):
+        name_files(own, model, [shard], [])
+    for i in range(2):
+        assert (tmp_path / "embeddings" / "r" / f"part-0000{i}-of-00002.tfrecord").read_text() == "of the other"
+    assert (tmp_path / "runs" / "r.json").read_text() == "of the other"

@@ -17,7 +17,7 @@ from tests import descriptors
 from tests.running import ROOT
 from transforms import parts
 from transforms.parts import Framed, Label, PartWriter
-from transforms.storage import files
+from transforms.storage import contested, files
 
 LABEL = Label("20261121T010203.456Z", "embedded")
 
@@ -413,3 +413,96 @@ def test_many_threads_add_to_one_writer(tmp_path):
     shards, _ = own.take()
     assert sum(shard.records for shard in shards) == 4000
     assert sorted(int(i) for part in content(tmp_path) for i in part) == list(range(4000))
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch):
+    """A writer with a check; the sizes of all parts at each call of it; a list with the error it raises, if any."""
+    calls, lost = [], []
+
+    def check():
+        calls.append([path.stat().st_size for path in tmp_path.glob("p/*")])
+        if lost:
+            raise lost[0]
+
+    monkeypatch.setattr(parts, "_checked", time.monotonic())  # so that none is due
+    own = PartWriter(str(tmp_path / "p"), LABEL, Framed(".txt", lines), 2**20, 60.0, check)
+    return own, calls, lost
+
+
+LOST = contested.Lost("taken over")
+
+
+def test_a_check_is_called_after_a_part_is_visible_and_when_it_is_closed(checked, tmp_path):
+    own, calls, _ = checked
+    for i in range(10, 10 + parts._BATCH):
+        own.add(i)
+    assert calls == [[0]]
+    own.close()
+    assert calls == [[0], [3 * parts._BATCH]] and len(own.take()[0]) == 1
+
+
+@pytest.mark.parametrize("at", ["when it is opened", "when it is closed"])
+def test_a_part_is_taken_back_if_another_process_writes_by_then(checked, tmp_path, at):
+    """As where the process was stopped after it had made the part visible, or before."""
+    own, _, lost = checked
+    if at == "when it is closed":
+        own.add(1)
+        own.save()
+    lost.append(LOST)
+    own.add(2)
+    with pytest.raises(contested.Lost, match="taken over"):
+        own.close()
+    assert content(tmp_path / "p") == [] and own.take()[0] == []
+    with pytest.raises(contested.Lost, match="taken over"):
+        own.add(3)
+    own.save(close=True)
+    assert content(tmp_path / "p") == []
+
+
+def test_the_next_record_after_a_while_calls_the_check(checked, tmp_path, monkeypatch):
+    own, calls, lost = checked
+    another = PartWriter(str(tmp_path / "q"), LABEL, Framed(".txt", lines), 2**20, 60.0, own._check)
+    own.add(1)
+    own.save()
+    lost.append(LOST)
+    own.add(2)  # none is due
+    assert len(calls) == 1
+    monkeypatch.setattr(parts, "_checked", time.monotonic() - parts._CHECK_SECONDS)
+    with pytest.raises(contested.Lost, match="taken over"):
+        own.add(3)
+    assert content(tmp_path / "p") == []
+    with pytest.raises(contested.Lost, match="taken over"):  # all threads of the process stop at once
+        another.add(1)
+
+
+def test_threads_share_a_check(checked, tmp_path, monkeypatch):
+    own, calls, _ = checked
+    another = PartWriter(str(tmp_path / "q"), LABEL, Framed(".txt", lines), 2**20, 60.0, own._check)
+    monkeypatch.setattr(parts, "_checked", time.monotonic() - parts._CHECK_SECONDS)
+    for writer_of_thread in (own, another):
+        writer_of_thread.add(1)
+    assert calls == [[]]
+
+
+def test_a_check_that_cannot_tell_stops_nothing_but_the_end_of_a_part(checked, tmp_path, monkeypatch):
+    own, _, lost = checked
+    own.add(1)
+    own.save()
+    lost.append(OSError("no route to host"))
+    monkeypatch.setattr(parts, "_checked", time.monotonic() - parts._CHECK_SECONDS)
+    own.add(2)
+    with pytest.raises(OSError, match="no route to host"):
+        own.close()
+    assert content(tmp_path / "p") == [["1", "2"]]
+
+
+def test_all_parts_that_are_open_are_taken_back(checked, tmp_path):
+    own, _, _ = checked
+    for i in range(100):
+        own.add(i)
+    own.save()
+    parts.take_back_all()
+    assert content(tmp_path / "p") == []
+    with pytest.raises(contested.Lost):
+        own.add(1)

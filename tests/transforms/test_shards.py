@@ -16,7 +16,7 @@ from transforms import parts, shards
 from transforms.parts import Framed, Label
 from transforms.records import Shard
 from transforms.shards import WriteParts, WriteShards, name_parts, number, remove_parts, unnamed
-from transforms.storage import files
+from transforms.storage import contested, files
 
 
 def lines(records):
@@ -221,6 +221,57 @@ def test_parts_of_a_later_attempt_stay(tmp_path):
     remove_parts(str(tmp_path), after="3")
     assert list(tmp_path.iterdir()) == []
     remove_parts(str(tmp_path))  # which are gone already
+
+
+def test_a_part_that_comes_while_others_are_removed_stays(tmp_path, monkeypatch):
+    """Another attempt has taken over the run meanwhile, and writes."""
+    own = part(tmp_path / shards._PARTS / "1-embedded-a.txt", "")
+    match = files.match
+
+    def look(*args):
+        found = match(*args)
+        part(tmp_path / shards._PARTS / "2-embedded-b.txt", "")
+        return found
+
+    monkeypatch.setattr(files, "match", look)
+    remove_parts(str(tmp_path))
+    assert not Path(own.path).exists() and (tmp_path / shards._PARTS / "2-embedded-b.txt").exists()
+
+
+def test_parts_under_new_names_have_their_labels_and_their_records(tmp_path):
+    names = ["n00000001_1-embedded-a.tfrecord", "n00000002_2-reused-b.parquet"]
+    old = [part(tmp_path / shards._PARTS / name, name) for name in names]
+    gone = str(tmp_path / shards._PARTS / "3-embedded-c.txt")
+    shards.rename_parts([*(each.path for each in old), gone])
+    new = unnamed(str(tmp_path))
+    assert {(str(Label.of(path)), Path(path).suffix, Path(path).read_text()) for path in new} == {
+        ("n00000001_1-embedded-", ".tfrecord", names[0]),
+        ("n00000002_2-reused-", ".parquet", names[1]),
+    }
+    assert not {each.path for each in old} & set(new)
+    with pytest.raises(FileNotFoundError):  # who knew them can name none
+        name_parts(old, str(tmp_path))
+
+
+def test_other_files_stay_if_the_check_fails_or_they_are_replaced_after_it(tmp_path):
+    own = part(tmp_path / shards._PARTS / "a.txt", "own")
+    others = [tmp_path / f"part-0000{i}-of-00002.txt" for i in range(2)]
+    for path in others:
+        path.write_text("old")
+
+    def lost():
+        raise contested.Lost("taken over")
+
+    with pytest.raises(contested.Lost):
+        name_parts([own], str(tmp_path), lost)
+    assert all(path.exists() for path in others)
+
+    def replace():
+        (tmp_path / "new").write_text("of another")
+        (tmp_path / "new").replace(others[1])
+
+    name_parts([own], str(tmp_path), replace)
+    assert not others[0].exists() and others[1].read_text() == "of another"
 
 
 @pytest.mark.parametrize(

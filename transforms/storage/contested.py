@@ -10,12 +10,16 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from transforms import storage
 from transforms.storage import files, locations
+
+_LOCK_SECONDS = 30.0
+_LOCK_PAUSE_SECONDS = 0.005
 
 
 class Content(NamedTuple):
@@ -32,17 +36,23 @@ class Lost(OSError):
 def read(path: str) -> Content | None:
     """Returns a file's content and state, or None if there is no such file. Raises OSError."""
     if locations.is_gcs(path):
-        try:
-            state = storage.gcs.describe(path, None).generation
-            return Content(storage.gcs.read(path, state, None), state)
-        except FileNotFoundError:
-            return None
+        return _read_object(path)
     if locations.is_local(path):
         with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
             content = file.read()
             return Content(content, _local_state(os.fstat(file.fileno()), content))  # even if it is replaced meanwhile
         return None
     return Content(files.read(path), files.version(files.metadata(path))) if files.match(path) else None
+
+
+def _read_object(path: str) -> Content | None:
+    while True:
+        try:
+            state = storage.gcs.describe(path, None).generation
+        except FileNotFoundError:
+            return None
+        with contextlib.suppress(FileNotFoundError):  # another has written it between the two requests
+            return Content(storage.gcs.read(path, state, None), state)
 
 
 def write(path: str, content: bytes, state: str | None) -> str:
@@ -55,7 +65,7 @@ def write(path: str, content: bytes, state: str | None) -> str:
 
     Raises:
       Lost: if the file is in another state.
-      OSError: if it cannot be written.
+      OSError: if it cannot be written, or a process has held the lock for too long.
     """
     if locations.is_gcs(path):
         return _write_object(path, content, state)
@@ -133,7 +143,7 @@ def _locked(path: str) -> Iterator[bool]:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor, directory)
             is_locked = True
         except OSError as error:
             if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
@@ -142,3 +152,17 @@ def _locked(path: str) -> Iterator[bool]:
         yield is_locked
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    """Takes the lock of a directory, which others hold for milliseconds, unless they are stopped while they do."""
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"{directory}: another process has held its lock for {_LOCK_SECONDS:.0f} s; is one stopped?"
+                ) from error
+        time.sleep(_LOCK_PAUSE_SECONDS)

@@ -11,16 +11,21 @@ import posixpath
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
+from transforms import storage
 from transforms.one_line import one_line
 from transforms.storage import errors, local, locations
 from transforms.storage.globs import literal_prefix, matcher, takes_in  # noqa: F401 - also known by this module
+
+# Removing an object is two requests of some 50 ms.
+_AT_ONCE = 32
 
 # Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
 _CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
@@ -95,9 +100,16 @@ def read(path: str) -> bytes:
         return file.read()
 
 
-def write(path: str, content: bytes) -> None:
-    """Writes a whole file. `path` always holds the old content or the new, never a part. Raises OSError."""
-    with _whole(path) as file:
+def write(path: str, content: bytes, check: Callable[[], object] | None = None) -> None:
+    """Writes a whole file. `path` always holds the old content or the new, never a part. Raises OSError.
+
+    Args:
+      path: of the file.
+      content: its new bytes.
+      check: called when the new content lies beside `path`, before it gets that name. If it raises an error, `path`
+        stays as it is. `path` stays too if `remove_pending` is called before the content gets the name.
+    """
+    with _whole(path, check) as file:
         file.write(content)
 
 
@@ -108,18 +120,53 @@ def copy(source: str, path: str) -> None:
 
 
 @contextlib.contextmanager
-def _whole(path: str) -> Iterator[BinaryIO]:
+def _whole(path: str, check: Callable[[], object] | None = None) -> Iterator[BinaryIO]:
     """Yields a file beside `path` to fill, and renames it to `path` if the block raises no error."""
     check_location(path)
-    directory, name = posixpath.split(path)
-    part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
+    part = _beside(path)
     try:
         with create(part) as file:
             yield file
-        publish(part, path)
+        if check:
+            check()
+            try:
+                rename(part, path)
+            except OSError:
+                check()  # which says more, if the part is gone because it has failed by now
+                raise
+        else:
+            publish(part, path)
     except BaseException:
         remove_file(part)
         raise
+
+
+def _beside(path: str) -> str:
+    """Returns a new name beside a file, which no pattern without a leading dot matches."""
+    directory, name = posixpath.split(path)
+    return posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
+
+
+def rename(part: str, path: str) -> None:
+    """Renames a file. Raises OSError if it is gone, even if `path` exists."""
+    if locations.is_gcs(path):
+        storage.gcs.copy(part, path)
+        storage.gcs.remove(part, None)
+    elif locations.is_local(path):
+        Path(part).replace(path)
+    else:
+        FileSystems.rename([part], [path])
+
+
+def remove_pending(pattern: str) -> None:
+    """Removes what lies beside files and has not got their names yet, so that it never gets them.
+
+    Args:
+      pattern: a path of such files, with wildcards in the name alone.
+    """
+    directory, name = posixpath.split(pattern)
+    beside = [file.path for file in match(f"{directory}/.{name}.*")]
+    remove_files([path for path in beside if is_unfinished(posixpath.basename(path), "")])
 
 
 def is_unfinished(name: str, suffix: str) -> bool:
@@ -195,7 +242,7 @@ def _exists(path: str) -> bool:
 
 
 def _link(part: str, path: str) -> None:
-    link = Path(f"{path}.{uuid.uuid4().hex}")
+    link = Path(_beside(path))
     try:
         link.hardlink_to(part)
     except FileNotFoundError:
@@ -215,7 +262,26 @@ def remove(directory: str) -> None:
     try:
         _delete(directory if locations.is_local(directory) else f"{directory}/", directory)
     except OSError as error:
-        logging.getLogger(__name__).warning("%s could not be deleted: %s", directory, one_line(error))
+        _warn(directory, error)
+
+
+def _warn(directory: str, error: Exception) -> None:
+    logging.getLogger(__name__).warning("%s could not be deleted: %s", directory, one_line(error))
+
+
+def remove_all(paths: Sequence[str], directory: str) -> None:
+    """Deletes files of a directory, and the directory if nothing else is in it.
+
+    Unlike `remove`, it leaves a file that another process puts there meanwhile.
+    """
+    try:
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            list(threads.map(remove_file, paths))
+        if locations.is_local(directory):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                Path(directory).rmdir()
+    except OSError as error:
+        _warn(directory, error)
 
 
 def remove_file(path: str) -> None:
@@ -227,6 +293,52 @@ def remove_files(paths: Sequence[str]) -> None:
     """Deletes files, those of them that exist."""
     for path in paths:
         remove_file(path)
+
+
+def state(path: str) -> str | None:
+    """Returns what tells a file from any other that takes its place later; None if there is none. Raises OSError."""
+    try:
+        if locations.is_gcs(path):
+            return storage.gcs.describe(path, None).generation
+        if locations.is_local(path):
+            return _local_state(path)
+        return version(metadata(path)) if match(path) else None
+    except FileNotFoundError:
+        return None
+
+
+def _local_state(path: str) -> str:
+    status = Path(path).stat()
+    return f"{status.st_ino}-{status.st_mtime_ns}"
+
+
+def remove_in_state(path: str, expected: str) -> None:
+    """Deletes a file if it is in this state. Another in its place stays. Raises OSError if the filesystem refuses.
+
+    A local file is moved aside first, because nothing else tells which file a removal hits. Filesystems of other clouds
+    have only a look before.
+    """
+    if locations.is_gcs(path):
+        storage.gcs.remove(path, expected)
+    elif not locations.is_local(path):
+        if state(path) == expected:
+            remove_file(path)
+    else:
+        aside = Path(_beside(path))
+        with contextlib.suppress(FileNotFoundError):
+            Path(path).rename(aside)
+            if _local_state(str(aside)) != expected:
+                _put_back(aside, path)
+            aside.unlink(missing_ok=True)
+
+
+def _put_back(aside: Path, path: str) -> None:
+    try:
+        Path(path).hardlink_to(aside)
+    except FileExistsError:  # a third file has its place by now
+        return
+    except OSError:  # a filesystem without hard links
+        aside.rename(path)
 
 
 def _delete(pattern: str, path: str) -> None:

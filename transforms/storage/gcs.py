@@ -189,10 +189,27 @@ def write(path: str, content: bytes, *, if_generation_match: int) -> str:
     return str(blob.generation)
 
 
-def remove(path: str, generation: str) -> None:
-    """Removes an object if it has this generation; another one stays. Raises StorageError if the request fails."""
+def copy(source: str, path: str) -> None:
+    """Copies an object, by one request if both names are in one bucket.
+
+    Raises:
+      FileNotFoundError: if there is no such object.
+      StorageError: if the request fails.
+    """
+    try:
+        with errors.of_clients(source):
+            bucket(source, None).copy_blob(
+                _blob(source, None, None), bucket(path, None), split(path)[1], timeout=TIMEOUT, retry=RETRY
+            )
+    except NotFound as error:
+        raise _not_found(source, None) from error
+
+
+def remove(path: str, generation: str | None) -> None:
+    """Removes an object if it has this generation, or any if None is given; another one stays. Raises StorageError."""
+    expected = int(generation) if generation else None
     with contextlib.suppress(NotFound, PreconditionFailed), errors.of_clients(path):
-        _blob(path, None, None).delete(if_generation_match=int(generation), timeout=TIMEOUT, retry=RETRY)
+        _blob(path, None, None).delete(if_generation_match=expected, timeout=TIMEOUT, retry=RETRY)
 
 
 @functools.cache

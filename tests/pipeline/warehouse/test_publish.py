@@ -5,11 +5,12 @@ import datetime
 import json
 
 import pytest
+from google.api_core import exceptions
 
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import publish, tables
 from pipeline.warehouse.publish import GateRefused, Publication
-from transforms.storage import files, gcs
+from transforms.storage import contested, files, gcs
 
 DIGEST = "ab" * 32
 T0 = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -295,3 +296,76 @@ def test_the_run_may_choose_the_model_that_the_view_shows(table):
 def test_no_value_stands_in_the_transaction(table):
     script = publish.transaction(table.name, table.publication.staging)
     assert "'" not in script and '"' not in script and "@" not in script
+
+
+def attempted(number, **changes):
+    """Returns the report of an attempt, whose clock is the further behind the later it is."""
+    run_report = report(embedded=1, started_at=T0 - datetime.timedelta(days=number))
+    return dataclasses.replace(run_report, attempt=number, **changes)
+
+
+def test_attempts_replace_each_other_in_the_order_of_their_numbers(table):
+    for number in (1, 2):
+        table.staged()
+        table.load("gs://b/1", version=str(number))
+        publish.publish(table.publication, attempted(number))
+    table.staged()
+    table.load("gs://b/1", version="3")
+    with pytest.raises(
+        contested.Lost, match=r"^run_id='r': another process has published this run, begun at 2025-12-30"
+    ):
+        publish.publish(table.publication, attempted(1))
+    assert table.rows() == [("gs://b/1", "2", "r")]
+    assert [json.loads(row)["attempt"] for (row,) in table.beside("runs", "report")] == [2]
+
+
+@pytest.mark.parametrize("number", [1, 3], ids=["of a later attempt", "of an earlier attempt"])
+def test_a_row_that_appears_between_the_look_and_the_transaction(table, monkeypatch, number):
+    """Another process publishes the run after this one has looked at its row and at its claim, before it begins."""
+    table.load("gs://b/1", version="1")
+    ours = table.publication
+    other = table.staged()
+    table.load("gs://b/1", version="2")
+    commit, committed = publish._commit, []
+
+    def after_the_other(name, script):
+        committed.append(script)
+        if len(committed) == 1:
+            publish._stage_run(other, attempted(2), None)
+            commit(name, publish.transaction(name, other.staging))
+        commit(name, script)
+
+    monkeypatch.setattr(publish, "_commit", after_the_other)
+    if number == 1:
+        with pytest.raises(contested.Lost, match="another process has published this run"):
+            publish.publish(ours, attempted(1))
+    else:
+        publish.publish(ours, attempted(3))
+    assert len(committed) == (1 if number == 1 else 2)
+    assert [json.loads(row)["attempt"] for (row,) in table.beside("runs", "report")] == [max(number, 2)]
+    assert table.rows("key, version") == [("gs://b/1", "2")]  # a later generation of the object, whichever run wrote it
+
+
+def test_a_transaction_whose_reply_is_lost_has_published(table, monkeypatch):
+    table.load("gs://b/1")
+    commit = publish._commit
+
+    def lose_reply(name, script):
+        commit(name, script)
+        raise exceptions.ServiceUnavailable("the connection was closed")
+
+    monkeypatch.setattr(publish, "_commit", lose_reply)
+    publish.publish(table.publication, attempted(1))
+    assert table.rows() == [("gs://b/1", "1", "r")] and not table.staging_is_there()
+
+
+def test_a_transaction_that_fails_for_another_reason_fails_the_job(table, monkeypatch):
+    table.load("gs://b/1")
+
+    def fail(name, script):
+        raise exceptions.BadRequest("quota exceeded")
+
+    monkeypatch.setattr(publish, "_commit", fail)
+    with pytest.raises(exceptions.BadRequest, match="quota exceeded"):
+        publish.publish(table.publication, attempted(1))
+    assert table.rows() == []

@@ -248,3 +248,27 @@ def test_without_a_lock_what_another_process_may_be_writing_stays(tmp_path, monk
         assert left.exists()
     contested.remove_unfinished(str(tmp_path / "s.unfinished"))
     assert not left.exists()
+
+
+def test_an_object_that_is_replaced_between_two_requests_is_not_taken_for_gone(path, monkeypatch):
+    if not path.startswith("gs://"):
+        pytest.skip("a local file is read by one open descriptor")
+    state = contested.write(path, b"first", None)
+    read = gcs.read
+
+    def after_a_beat(name, generation, billing_project):
+        if generation == state:
+            contested.write(path, b"second", state)
+            gcs.remove(path, state)  # the emulator keeps no generation but the last
+            raise FileNotFoundError(name)
+        return read(name, generation, billing_project)
+
+    monkeypatch.setattr(gcs, "read", after_a_beat)
+    assert contested.read(path).content == b"second"
+
+
+def test_a_lock_that_a_stopped_process_holds_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(contested, "_LOCK_SECONDS", 0.05)
+    with contested._locked(str(tmp_path / "claim")), pytest.raises(TimeoutError, match="held its lock for .* stopped"):
+        contested.write(str(tmp_path / "claim"), b"", None)
+    contested.write(str(tmp_path / "claim"), b"", None)

@@ -10,8 +10,9 @@ import threading
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
+from google.cloud import storage
 
-from transforms.storage import files, local
+from transforms.storage import contested, files, local
 
 
 def test_write_replaces_a_file_and_leaves_nothing_else(tmp_path):
@@ -33,6 +34,130 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_path, mo
     with pytest.raises(OSError, match="No space left"):
         files.write(str(path), b"new")
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a", b"old")]
+
+
+@pytest.fixture(params=["local", pytest.param("gs", marks=pytest.mark.slow)])
+def path(request, tmp_path):
+    """The path of a file that is not there, on a disk or in a bucket."""
+    if request.param == "local":
+        return str(tmp_path / "runs" / "r.json")
+    request.getfixturevalue("cloud")
+    client = storage.Client()
+    bucket = client.lookup_bucket("whole") or client.create_bucket("whole")
+    for blob in bucket.list_blobs():
+        blob.delete()
+    return "gs://whole/runs/r.json"
+
+
+def beside(path):
+    """Returns the files beside one, and below."""
+    return [each.path for each in files.match(f"{path.rpartition('/')[0]}/**") if each.path != path]
+
+
+def test_what_is_written_is_complete_when_the_check_is_called(path):
+    files.write(path, b"old")
+    called = []
+
+    def check():
+        (ready,) = beside(path)
+        called.append((files.read(ready), files.read(path)))
+
+    files.write(path, b"new", check)
+    assert called == [(b"new", b"old")] and files.read(path) == b"new" and beside(path) == []
+
+
+def test_a_check_that_fails_leaves_the_file_as_it_is(path):
+    files.write(path, b"old")
+
+    def check():
+        raise contested.Lost("taken over")
+
+    with pytest.raises(contested.Lost, match="taken over"):
+        files.write(path, b"new", check)
+    assert files.read(path) == b"old" and beside(path) == []
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["the check fails then", "the check passes still"])
+def test_what_was_removed_after_the_check_never_gets_the_name(path, fails):
+    """As where the process is stopped just after its check, and another takes its place meanwhile."""
+    checks = []
+
+    def check():
+        checks.append(len(beside(path)))
+        if len(checks) == 1:
+            files.remove_pending(path)
+            files.write(path, b"of another")
+        elif fails:
+            raise contested.Lost("taken over")
+
+    with pytest.raises(contested.Lost if fails else FileNotFoundError):
+        files.write(path, b"new", check)
+    assert checks == [1, 0] and files.read(path) == b"of another" and beside(path) == []
+
+
+def test_only_what_is_pending_for_a_file_is_removed(path):
+    directory = path.rpartition("/")[0]
+    pending = f"{directory}/.r.json.{'0' * 32}"
+    others = [f"{directory}/{name}" for name in (f".r.html.{'0' * 32}", ".r.json.0", "r.json", f".rr.json.{'0' * 32}")]
+    for each in (pending, *others):
+        files.write(each, b"")
+    files.remove_pending(path)
+    assert sorted(each.path for each in files.match(f"{directory}/**")) == sorted(others)
+
+
+def test_a_file_is_removed_in_the_state_that_was_seen(path):
+    assert files.state(path) is None
+    files.write(path, b"old")
+    state = files.state(path)
+    assert state == files.state(path)
+    files.remove_in_state(path, state)
+    assert files.state(path) is None
+    files.remove_in_state(path, state)  # which is gone already
+
+
+def test_a_file_that_took_the_place_of_one_stays(tmp_path):
+    path = str(
+        tmp_path / "r.json"
+    )  # the storage emulator ignores preconditions; test_gcs.py has a server that does not
+    files.write(path, b"old")
+    state = files.state(path)
+    files.write(path, b"new")
+    files.remove_in_state(path, state)
+    assert files.read(path) == b"new" and beside(path) == []
+
+
+def test_a_file_that_took_the_place_of_one_stays_without_hard_links(tmp_path, monkeypatch):
+    def link(source, target):
+        raise PermissionError(1, "Operation not permitted")  # as vfat and some network filesystems say
+
+    monkeypatch.setattr(os, "link", link)  # which Path.hardlink_to calls
+    test_a_file_that_took_the_place_of_one_stays(tmp_path)
+
+
+def test_a_third_file_that_takes_the_place_meanwhile_stays(tmp_path, monkeypatch):
+    path = tmp_path / "r.json"
+    path.write_bytes(b"second")
+    link = os.link
+
+    def after_the_third(source, target):
+        path.write_bytes(b"third")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", after_the_third)
+    files.remove_in_state(str(path), "of the first")
+    assert path.read_bytes() == b"third" and beside(str(path)) == []
+
+
+def test_all_files_of_a_directory_go_and_one_that_comes_meanwhile_stays(tmp_path):
+    parts = tmp_path / ".parts"
+    parts.mkdir()
+    for name in "abc":
+        (parts / name).write_bytes(b"")
+    files.remove_all([str(parts / name) for name in ("a", "b", "gone")], str(parts))
+    assert [each.name for each in parts.iterdir()] == ["c"]
+    files.remove_all([str(parts / "c")], str(parts))
+    assert not parts.exists()
+    files.remove_all([], str(parts))
 
 
 LOCATIONS = "expected gs://BUCKET/NAME or a local path"

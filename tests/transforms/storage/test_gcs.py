@@ -213,3 +213,13 @@ def test_as_many_connections_are_kept_as_requests_may_be_in_flight(monkeypatch, 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     for url in ("https://storage.googleapis.com", "http://127.0.0.1:1"):
         assert gcs.client()._http.get_adapter(url)._pool_maxsize == CONCURRENCY_MAX
+
+
+def test_an_object_is_copied(paging):
+    stored = upload("a b.jpg", b"content")
+    gcs.copy("gs://photos/a b.jpg", "gs://photos/c/ü.jpg")
+    copied = gcs.describe("gs://photos/c/ü.jpg", None)
+    assert copied[1:] == stored[1:] and gcs.read("gs://photos/c/ü.jpg", copied.generation, None) == b"content"
+    gcs.remove("gs://photos/a b.jpg", None)
+    with pytest.raises(FileNotFoundError, match=r"gs://photos/a b.jpg: no such object"):
+        gcs.copy("gs://photos/a b.jpg", "gs://photos/b.jpg")

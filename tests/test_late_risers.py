@@ -1,0 +1,126 @@
+"""Attempts that are stopped, lose their run to another host, and wake up: they change nothing, and say so.
+
+Each is a process of its own, which stops just before a named operation on a file. tests/pipeline has further steps.
+"""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from pipeline.verify.verify import verify
+from tests import data_generation as data
+from tests import stopping
+from tests.faults import Hold, fault_proxy
+from tests.killing import stored, wait_for
+from tests.running import read_rows
+from tests.test_warehouse_end_to_end import Warehouse, name_of, wait_until_held
+
+pytestmark = pytest.mark.slow
+
+IMAGES = 120
+LOST = "is not this attempt's any more, so it names no file"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("input") / "photos"
+    data.write_images(directory, IMAGES, height=60, width=80)
+    (directory / "broken.jpg").write_bytes(b"no image")
+    return directory
+
+
+@pytest.fixture
+def warehouse(cloud, request) -> Warehouse:
+    return Warehouse(cloud, name_of(request))
+
+
+def report(output: Path) -> dict:
+    return json.loads((output / "runs" / "r.json").read_text())
+
+
+def assert_complete(output: Path, attempt: int) -> None:
+    """Makes sure that the run is as the attempt of a number has left it, and that nothing else is there."""
+    assert verify(str(output)).total == 0
+    assert report(output)["attempt"] == attempt
+    assert len({row["image/key"] for row in read_rows(output)}) == IMAGES
+    assert not list(output.rglob(".*")) and not list(output.glob("runs/*.unfinished"))
+
+
+def test_one_that_is_stopped_while_it_embeds_stops_for_good(photos, tmp_path):
+    output = tmp_path / "out"
+    flags = "--input", photos, "--output", output, "--run_id", "r"
+    with stopping.started("first", *flags) as first:
+        wait_for(lambda: len(stored(output)) >= IMAGES // 4, first)
+        first.send_signal(signal.SIGSTOP)
+        stopping.wait_until_stopped(first)
+        before = len(stored(output))
+        code, said = stopping.run("second", *flags)
+        assert code == 0 and "the run 'r' was begun on first: waiting 2 s for a sign of life" in said
+        finished = report(output)
+        code, said = stopping.wake(first)
+    assert code == 1 and LOST in said
+    assert report(output) == finished and next(iter(finished["attempts"].values())) == before
+    assert_complete(output, 2)
+
+
+@pytest.mark.parametrize(
+    "stop_at",
+    [
+        r"open \S*/\.parts/\S*-embedded-",
+        r"os.rename \S* \S*/embeddings/r/part-",
+        r"os.rename \S* \S*/runs/r\.html$",
+        r"os.rename \S* \S*/runs/r\.json$",
+    ],
+    ids=["part", "name of a file", "page", "report"],
+)
+def test_one_that_is_stopped_just_before_it_writes_changes_nothing(photos, tmp_path, stop_at):
+    output = tmp_path / "out"
+    flags = "--input", photos, "--output", output, "--run_id", "r"
+    with stopping.started("first", *flags, stop_at=stop_at) as first:
+        stopping.wait_until_stopped(first)
+        assert stopping.run("second", *flags)[0] == 0
+        finished = report(output)
+        code, said = stopping.wake(first)
+    assert code == 1 and LOST in said
+    assert report(output) == finished
+    assert_complete(output, 2)
+
+
+@pytest.mark.parametrize(
+    ("server", "held_at"),
+    [
+        ("BIGQUERY", "BEGIN TRANSACTION"),
+        ("STORAGE", r"^POST \S*runs%2F\.r\.html\.\w*/copyTo/"),
+        ("STORAGE", r"^POST \S*runs%2F\.r\.json\.\w*/copyTo/"),
+    ],
+    ids=["rows", "page", "report"],
+)
+def test_a_last_request_that_comes_late_changes_nothing(warehouse, request, server, held_at):
+    """The request is under way when another host takes over the run, and arrives when that has completed it."""
+    warehouse.put_images([f"{i}.jpg" for i in range(12)], 0)
+    output = f"gs://{warehouse.temp.name}/out"
+    flags = warehouse.flags("images", "--run_id=r", f"--output={output}")
+    hold, environment = Hold(held_at), warehouse.environment
+    bigquery, storage = (environment[f"{name}_EMULATOR_HOST"] for name in ("BIGQUERY", "STORAGE"))
+    with (
+        fault_proxy(bigquery, hold=hold if server == "BIGQUERY" else None) as to_bigquery,
+        fault_proxy(storage, hold=hold if server == "STORAGE" else None, preconditions=True) as to_storage,
+        stopping.started(
+            "first",
+            *flags,
+            env=environment | {"BIGQUERY_EMULATOR_HOST": to_bigquery.url, "STORAGE_EMULATOR_HOST": to_storage.url},
+        ) as first,
+    ):
+        wait_until_held(hold, first)
+        first.send_signal(signal.SIGSTOP)
+        code, said = stopping.run("second", *flags, env=environment)
+        assert code == 0, said
+        hold.released.set()
+        code, said = stopping.wake(first)
+    assert code == 1 and ("another process has published this run" if server == "BIGQUERY" else LOST) in said
+    (row,) = warehouse.query("SELECT report FROM images_runs")
+    assert json.loads(row["report"])["attempt"] == 2 and len(warehouse.rows("images")) == 12
+    found = verify(output, table=f"test.{name_of(request)}.images")
+    assert found.total == 0, found.problems
