@@ -37,7 +37,7 @@ def test_rows_of_the_writer(vector_type):
     assert [(row.number, row.problem) for row in read] == [(i, "") for i in range(600)]
     for row, each in zip(read, EMBEDDINGS, strict=True):
         record = record_file.checked(row.features, EXPECTED)
-        assert (record.key, record.sha256.decode(), record.size) == (
+        assert (record.key, record.sha256.decode(), record.image.size) == (
             each.info.ref.key,
             each.info.sha256,
             each.info.ref.size,

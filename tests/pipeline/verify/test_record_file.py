@@ -76,7 +76,7 @@ def test_a_length_that_no_memory_holds():
 def test_a_record_of_the_writer():
     record = record_file.parse(encoded(), EXPECTED)
     embedding = outputs.embedding(b"/caf\xe9", 1)
-    assert (record.key, record.version, record.size) == (b"/caf\xe9", b"1", 101)
+    assert (record.key, record.version, record.image.size) == (b"/caf\xe9", b"1", 101)
     assert (record.sha256, record.model_digest) == (b"%064x" % 1, b"d" * 64)
     assert np.array_equal(record.vector, embedding.vector) and record.vector.dtype == np.float32
 

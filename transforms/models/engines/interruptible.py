@@ -5,6 +5,7 @@ so another thread calls it.
 """
 
 import concurrent.futures
+import ctypes
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,6 +13,7 @@ from typing import TypeVar
 from transforms.models import held
 
 _SECONDS_BETWEEN_SIGNALS = 0.2
+_PATIENCE_SECONDS = 0.5
 
 _Result = TypeVar("_Result")
 _interrupted: list[threading.Thread] = []
@@ -20,8 +22,8 @@ _interrupted: list[threading.Thread] = []
 def call(work: Callable[[], _Result]) -> _Result:
     """Returns what `work` returns, or raises its error. In the main thread, another thread does the work.
 
-    An error that a signal raises in the main thread ends the wait. The work goes on until the process ends, so the
-    process has to end by `os._exit`: see `is_running`.
+    An error that a signal raises in the main thread ends the wait, and the work as soon as it runs Python. Work that does
+    not end goes on as long as the process, which then has to end by `os._exit`: see `is_running`.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -43,6 +45,14 @@ def call(work: Callable[[], _Result]) -> _Result:
         if not outcome.done():
             _interrupted.append(thread)
             held.remove_copies()
+            _interrupt(thread)
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raises an error in a thread, where it is between Python's instructions, and waits for its end for a moment."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
+        thread.join(_PATIENCE_SECONDS)
 
 
 def is_running() -> bool:

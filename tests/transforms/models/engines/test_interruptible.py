@@ -50,6 +50,24 @@ def test_work_that_was_interrupted_goes_on_until_it_ends():
     assert not interruptible.is_running()
 
 
+def test_work_in_python_ends_too():
+    ended = []
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGINT)
+            while True:
+                pass
+        finally:
+            ended.append(threading.current_thread())
+
+    with pytest.raises(KeyboardInterrupt):
+        interruptible.call(work)
+    (thread,) = ended
+    thread.join()
+    assert not interruptible.is_running()
+
+
 def endless(file):
     """Writes an ONNX model whose loop takes longer than anybody lives."""
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 8, 8])
