@@ -195,7 +195,7 @@ class Attempt:
         report = run_report.path(str(self.output), self.run_id)
         try:
             content = files.read(report)
-        except Exception:
+        except OSError:
             if files.match(report):
                 raise
             return None

@@ -219,7 +219,9 @@ def test_an_attempt_that_no_image_ends_removes_its_journals(config, parts):
     assert len(list(Path(own.vectors, ".parts").iterdir())) == len(parts) + 1
 
 
-@pytest.mark.parametrize(("started_at", "stays"), [("2026-11-21T01:02:03.455+00:00", False), ("2027", True)])
+@pytest.mark.parametrize(
+    ("started_at", "stays"), [("2026-11-21T01:02:03.455+00:00", False), ("2027-01-01T00:00:00.000+00:00", True)]
+)
 def test_the_page_of_a_run_goes_with_its_report(config, tmp_path, started_at, stays):
     report, page = write(tmp_path / "runs" / "r.json"), write(tmp_path / "runs" / "r.html")
     other = write(tmp_path / "runs" / "r2.html")
@@ -231,16 +233,16 @@ def test_the_page_of_a_run_goes_with_its_report(config, tmp_path, started_at, st
 def test_a_page_goes_before_its_report_and_a_claim_after_all_parts(config, tmp_path, parts, monkeypatch):
     """Whatever is killed in between, no page is without a report, and no part without a claim."""
     own, claim = claimed(config, tmp_path)
-    removed, remove_file, remove_parts = [], files.remove_file, attempt.Attempt.remove_parts
+    removed, remove_in_state, remove_parts = [], files.remove_in_state, attempt.Attempt.remove_parts
 
-    def spy(path):
+    def spy(path, state):
         removed.append(Path(path).name)
-        remove_file(path)
+        remove_in_state(path, state)
 
     def fail(self, after=None):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(files, "remove_file", spy)
+    monkeypatch.setattr(files, "remove_in_state", spy)
     write(tmp_path / "runs" / "r.html")
     write(tmp_path / "runs" / "r.json", json.dumps({"started_at": "2020-01-01T00:00:00.000+00:00"}))
     own.retire()

@@ -40,7 +40,7 @@ def test_everything_given(tmp_path):
         "--overwrite --batch_size 8 --precision bfloat16 --image_size 300x200 --resize_mode crop --max_pixels 1000000 "
         "--pixel_mean 0.5,0.4,0.25 --pixel_std 1,0.5,0.25 --channels bgr --interpolation bicubic --crop_fraction 0.875 "
         "--normalize "
-        "--max_failure_rate 0.25 --verbose "
+        "--max_failure_rate 0.25 --max_pruned 0.75 --verbose "
         "--model_signature image_feature_vector --model_tags train --model_output pooled "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
         "--billing_project payer --no_resume --checkpoint_seconds 7.5 --decode_processes cores "
@@ -84,6 +84,7 @@ def test_everything_given(tmp_path):
         "normalize": True,
         "max_pixels": 1_000_000,
         "max_failure_rate": 0.25,
+        "max_pruned": 0.75,
         "top_classes": 3,
         "read_concurrency": 64,
         "decode_processes": ONE_A_CORE,

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import subprocess
@@ -74,17 +73,21 @@ def test_a_later_run_with_the_same_bytes_sends_nothing(tmp_path, capfd):
 def test_images_that_no_longer_exist_are_deleted(tmp_path, capfd):
     photos = tmp_path / "photos"
     photos.mkdir()
-    keys = [f"{photos}/{name}" for name in ("a.jpg", "gone.jpg", "x.tar#1.jpg")] + [f"{tmp_path}/elsewhere/gone.jpg"]
+    names = ("a.jpg", "gone.jpg", "moved/a.jpg", "moved/deep/b.jpg", "linked.jpg")
+    keys = [f"{photos}/{name}" for name in names] + [f"{tmp_path}/elsewhere/gone.jpg"]
     (photos / "a.jpg").write_bytes(b"a")
-    embeddings = [outputs.embedding(key.encode(), i) for i, key in enumerate(keys)]
-    in_shard = dataclasses.replace(embeddings[2].info.ref, in_shard=f"{photos}/x.tar".encode())
-    info = dataclasses.replace(embeddings[2].info, ref=in_shard)
-    embeddings[2] = dataclasses.replace(embeddings[2], info=info)
-    outputs.write_run(tmp_path / "out", embeddings)
+    for name in ("moved", "linked.jpg"):
+        (photos / name).symlink_to(tmp_path / "unmounted" / name)
+    images = [outputs.embedding(key.encode(), i) for i, key in enumerate(keys)]
+    images.append(outputs.embedding(bytes(photos / "own.jpg"), 9, in_shard=b"/s.tfrecord"))
+    outputs.write_run(tmp_path / "out", images)
     flags = ["--destination", tmp_path / "search"]
     export(tmp_path / "out", "vertex", *flags)
     assert export(tmp_path / "out", "vertex", *flags, "--prune", photos) == 0
-    assert "0 new, 0 replaced, 1 deleted" in capfd.readouterr().out
+    out, err = capfd.readouterr()
+    assert "0 new, 0 replaced, 1 deleted" in out
+    assert f"3 rows are not pruned: their images may be where nothing could be listed: {photos}/linked.jpg, " in err
+    assert "1 rows are not pruned: their records do not say that the image was a file" in err
     assert (tmp_path / "search" / "batches" / "00002" / "delete" / "part-00000.txt").read_text() == f"{keys[1]}\n"
 
 

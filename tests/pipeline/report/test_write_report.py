@@ -122,10 +122,10 @@ def test_the_report_is_written_before_the_parts_go_and_a_run_that_failed_too_oft
     model, tmp_path, monkeypatch
 ):
     config, done = configured("--input=x", f"--output={tmp_path}"), []
-    monkeypatch.setattr(run_report, "write", lambda output, report: done.append("report"))
-    own = SimpleNamespace(finish=lambda: done.append("parts"))
+    monkeypatch.setattr(run_report, "write", lambda output, report, check: (check(), done.append("report")))
+    own = SimpleNamespace(finish=lambda: done.append("parts"), check_claim=lambda: done.append("claim"))
     report = compose(model)
     assert write_report._write(report, dataclasses.replace(config, max_failure_rate=0.15), own) is report
     with pytest.raises(write_report.FailureRateExceeded, match="3 of 20 images failed"):
         write_report._write(report, dataclasses.replace(config, max_failure_rate=0.149), own)
-    assert done == ["report", "parts"] * 2
+    assert done == ["claim", "report", "parts"] * 2
