@@ -9,10 +9,12 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipeline import check, graph, interruption, launch
+from pipeline import check, claim, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
+from pipeline.warehouse import tables
 from tests import data_generation as data
 from tests.running import ROOT, Run, command
+from transforms.storage import gcs
 
 THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")
 
@@ -250,3 +252,35 @@ def test_a_job_that_is_only_submitted_removes_what_nobody_goes_on_with(start, ph
     done = start(photos, "--run_id=r")
     assert done.code == 0 and "the job was submitted" in done.stdout
     assert not claim.exists()
+
+
+@pytest.mark.parametrize("end", ["another has the claim", "the job fails", "interrupted"])
+def test_staging_tables_are_left_by_no_end(start, instead, leaves, photos, cloud, monkeypatch, end):
+    dataset = f"test.staging_{end.replace(' ', '_')}"
+    tables.client("test").create_dataset(dataset)
+    bucket = dataset.partition(".")[2]
+    gcs.client().create_bucket(bucket, project="test")
+    during = []
+
+    def staged():
+        return [table for table in tables.client("test").list_tables(dataset) if "staging" in table.table_id]
+
+    def build(_):
+        during.extend(staged())
+        raise KeyboardInterrupt if end == "interrupted" else RuntimeError("no")
+
+    def taken(*_):
+        during.extend(staged())
+        raise ValueError("another process has taken the run meanwhile")
+
+    instead(build)
+    if end == "another has the claim":
+        monkeypatch.setattr(claim, "take", taken)
+    flags = photos, f"--output_table={dataset}.images", f"--temp_location=gs://{bucket}/temp"
+    if end == "interrupted":
+        with pytest.raises(_Left):
+            start(*flags)
+    else:
+        assert start(*flags).code == (WRONG if end == "another has the claim" else FAILED)
+    assert len(during) == (0 if end == "another has the claim" else 4)
+    assert staged() == []
