@@ -13,9 +13,11 @@ import pytest
 
 from pipeline import attempt, check, claim, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
+from pipeline.warehouse import tables
 from tests import data_generation as data
 from tests import onnx_models
 from tests.running import ROOT, Run, command
+from transforms.storage import gcs
 
 THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")
 
@@ -365,3 +367,35 @@ def test_of_two_that_replace_a_run_the_second_is_told(start, photos, monkeypatch
     assert (codes, second.code) == ([DONE], WRONG)
     assert second.stderr == "run_pipeline.py: --run_id 'night': another process has done this run just now\n"
     assert second.report["attempt"] == 2 and not list(second.output.glob("runs/*.unfinished"))
+
+
+@pytest.mark.parametrize("end", ["another has the claim", "the job fails", "interrupted"])
+def test_staging_tables_are_left_by_no_end(start, instead, leaves, photos, cloud, monkeypatch, end):
+    dataset = f"test.staging_{end.replace(' ', '_')}"
+    tables.client("test").create_dataset(dataset)
+    bucket = dataset.partition(".")[2]
+    gcs.client().create_bucket(bucket, project="test")
+    during = []
+
+    def staged():
+        return [table for table in tables.client("test").list_tables(dataset) if "staging" in table.table_id]
+
+    def build(_):
+        during.extend(staged())
+        raise KeyboardInterrupt if end == "interrupted" else RuntimeError("no")
+
+    def taken(*_):
+        during.extend(staged())
+        raise ValueError("another process has taken the run meanwhile")
+
+    instead(build)
+    if end == "another has the claim":
+        monkeypatch.setattr(claim, "take", taken)
+    flags = photos, f"--output_table={dataset}.images", f"--temp_location=gs://{bucket}/temp"
+    if end == "interrupted":
+        with pytest.raises(_Left):
+            start(*flags)
+    else:
+        assert start(*flags).code == (WRONG if end == "another has the claim" else FAILED)
+    assert len(during) == (0 if end == "another has the claim" else 4)
+    assert staged() == []
