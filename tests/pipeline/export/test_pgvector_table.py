@@ -104,7 +104,7 @@ def test_the_index_is_for_the_metric(connection, tmp_path, capfd, metric, opclas
 
 
 def test_the_recall_is_that_of_the_index_however_small_the_table(connection, tmp_path, capfd, monkeypatch):
-    write_run(tmp_path, "r", range(300))
+    write_run(tmp_path, "r", range(12))
     monkeypatch.setenv("PGOPTIONS", "-c hnsw.ef_search=1")
     assert export(tmp_path, "pgvector") == 0
     assert float(capfd.readouterr().out.split("recall  ")[1].split()[0]) < 0.2
@@ -202,7 +202,7 @@ def test_vectors_that_no_index_takes_are_refused(postgres, vector_type, dimensio
         "host=/nowhere pass word=verysecret",
         "host=/verysecret password=verysecret",
         "host=/verysecret sslpassword=verysecret",
-        "postgresql://postgres:verysecret@verysecret@nowhere.invalid/postgres",
+        "postgresql://postgres:pass@verysecret@nowhere.invalid/postgres",
     ],
 )
 def test_the_password_is_never_shown(postgres, tmp_path, capfd, dsn):

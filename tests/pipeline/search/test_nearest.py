@@ -53,7 +53,7 @@ def test_all_are_looked_at_again_if_one_that_was_dropped_may_be_nearer(monkeypat
     monkeypatch.setattr(module, "_SPARE", 1)
     first = [b"%d" % number for number in range(9)]
     values = np.linspace(0.9, 0.1, 9, dtype=np.float32)
-    blocks = [(first, values), (first[:2], np.full(2, -0.5, np.float32))]
+    blocks = [(first, values), ([*first[:2], b"late"], np.float32([-0.5, -0.5, 0.5]))]
     assert [each.key for each in nearest(lambda: blocks, 1)] == [b"2"]
 
 
