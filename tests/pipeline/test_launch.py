@@ -254,6 +254,21 @@ def test_a_job_that_is_only_submitted_removes_what_nobody_goes_on_with(start, ph
 
 
 @pytest.mark.slow
+def test_a_broken_file_of_failures_is_named_and_the_others_are_tried_again(start, tmp_path):
+    photos = data.write_images(tmp_path / "photos", 2, height=24, width=32)
+    late = [{"key": str(path), "retryable": True} for path in photos]
+    whole, cut = (tmp_path / "out" / "failures" / run / "part-00000-of-00001.jsonl" for run in ("whole", "cut"))
+    for path, content in ((whole, json.dumps(late[0]) + "\n"), (cut, json.dumps(late[1])[:-9])):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    done = start("--retry_failed", "--run_id=again")
+    assert (done.code, done.counts) == (0, {"listed": 2, "embedded": 1, "failed": 1})
+    assert "1 × BrokenFailures in the stage list" in done.stdout
+    (failure,) = json.loads("[" + (tmp_path / "out/failures/again/part-00000-of-00001.jsonl").read_text() + "]")
+    assert failure["key"] == str(cut) and f"{cut}: line 1: " in failure["message"]
+
+
+@pytest.mark.slow
 def test_the_time_in_the_summary_is_that_until_its_last_line(start, photos, monkeypatch):
     finish = attempt.Attempt.finish
 
