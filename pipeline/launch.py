@@ -93,7 +93,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
         if finished := check.finished(config, model) if config.is_named else None:
-            _finish(config, finished)
+            finished = _finish(config, finished)
         else:
             temp_location = runners.temp_location(beam_options, config) if config.output_table else None
             check.check_output(config, model)
@@ -267,20 +267,23 @@ def _print(text: str, terminal: Console) -> bool:
     return True
 
 
-def _finish(config: EmbedConfig, published: "RunReport") -> None:
-    """Writes the report file of a run that published its rows, and does what else is left of its last step."""
+def _finish(config: EmbedConfig, complete: "RunReport") -> "RunReport":
+    """Does what is left of the last steps of a run, such as its report and its page, and returns its report."""
     from pipeline import attempt, claim
     from pipeline.report import run_report
 
     if not config.output:
-        return
-    if not run_report.read(config.output, config.run_id):
-        if config.writes_page:
-            from pipeline.report import write_page
+        return complete
+    written = run_report.read(config.output, config.run_id)
+    finished = written or complete
+    if config.writes_page and (not written or run_report.lacks_page(config.output, written)):
+        from pipeline.report import write_page
 
-            published = write_page.with_page_of_last_attempt(config, published)
-        run_report.write(config.output, published)
-    claim.clean_up(attempt.of(config), published)
+        finished = write_page.with_page_of_last_attempt(config, finished)
+    if finished != written:
+        run_report.write(config.output, finished)
+    claim.clean_up(attempt.of(config), finished)
+    return finished
 
 
 def _report(config: EmbedConfig) -> "RunReport | None":

@@ -71,6 +71,7 @@ class RunReport:
       output_formats, vector_type: of the files of embeddings.
       recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
+      page_error: why the run has no page, in the file alone; "" if it has one, or was asked for none.
       speed: images embedded over time: `images[i]` of them in the span of `span_s` seconds that begins
         `from_s + i * span_s` seconds after the start of the command. Empty if the model did not run.
     """
@@ -98,6 +99,7 @@ class RunReport:
     vector_type: str = VECTOR_TYPES[0]
     recall: dict[str, float] = dataclasses.field(default_factory=dict)
     speed: dict[str, Any] = dataclasses.field(default_factory=dict)
+    page_error: str = ""
 
     def to_json(self) -> str:
         """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
@@ -159,6 +161,17 @@ def path(output: str, run_id: str) -> str:
 def page_path(output: str, run_id: str) -> str:
     """Returns the path of a run's page."""
     return f"{output}/runs/{run_id}.html"
+
+
+def lacks_page(output: str, report: RunReport) -> bool:
+    """Returns whether a run has no page although its report names one, or says why it could not be written.
+
+    Raises:
+      OSError: if the output cannot be listed.
+    """
+    page = page_path(output, report.run_id)
+    is_named = page.removeprefix(f"{output}/") in report.files
+    return bool(report.page_error) or (is_named and not files.match(page))
 
 
 def read(output: str, run_id: str) -> RunReport | None:

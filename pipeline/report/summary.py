@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pipeline import spread
 from pipeline.options import EmbedConfig
-from pipeline.report import feed, run_report
+from pipeline.report import feed, run_report, try_again
 from pipeline.report.run_report import RunReport
 from transforms import vector_files
 
@@ -41,6 +41,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
             *(_recall(report.recall) if report.recall else ()),
             f"  report    {run_report.path(config.output, report.run_id)}",
             *([f"  page      {page}"] if page.removeprefix(f"{config.output}/") in report.files else []),
+            *([_no_page(report, config)] if report.page_error else []),
         ]
         if counts["skipped"] and not config.output_table:
             lines.append(f"  skipped   their vectors are in {vector_files.directory(config.output, '*')}/part-*")
@@ -63,6 +64,10 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         )
         lines += ["", "Read them:", "", code]
     return "\n".join([*lines, ""])
+
+
+def _no_page(report: RunReport, config: EmbedConfig) -> str:
+    return f"  warning   no page, {report.page_error}; this makes it: {try_again.make_page(config)}"
 
 
 def _speed(report: RunReport, seconds: float | None) -> str:

@@ -195,6 +195,7 @@ _LATER_FIELDS = {
     "vector_type": lambda value: value in ("float32", "float16"),
     "recall": _maps(_is_number),
     "speed": lambda value: isinstance(value, dict) and (not value or _is_speed(value)),
+    "page_error": _is_text,
 }
 
 

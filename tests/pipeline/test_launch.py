@@ -1,8 +1,11 @@
 """pipeline.launch: exit codes and what is said, in this process; test_end_to_end.py starts the command itself."""
 
+import contextlib
 import json
 import os
 import re
+import resource
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 from pipeline import attempt, check, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
+from pipeline.verify.verify import verify
 from tests import data_generation as data
 from tests.running import ROOT, Run, command
 
@@ -266,6 +270,38 @@ def test_a_broken_file_of_failures_is_named_and_the_others_are_tried_again(start
     assert "1 × BrokenFailures in the stage list" in done.stdout
     (failure,) = json.loads("[" + (tmp_path / "out/failures/again/part-00000-of-00001.jsonl").read_text() + "]")
     assert failure["key"] == str(cut) and f"{cut}: line 1: " in failure["message"]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.slow
+def test_a_page_that_a_disk_does_not_take_is_said_and_made_by_the_printed_command(start, photos, tmp_path):
+    with files_of_at_most(40_000):  # the vectors of three images take 16 KB, and the page more than 40
+        done = start(photos, "--max_failure_rate=0.5")
+    (report,) = (tmp_path / "out" / "runs").glob("*.json")
+    page = report.with_suffix(".html")
+    assert (done.code, done.counts) == (0, {"listed": 4, "embedded": 3, "failed": 1}) and not page.exists()
+    printed = re.search(r"  warning   no page, (.+); this makes it: python run_pipeline.py (.+)\n", done.stdout)
+    assert "File too large" in printed[1] and done.report["page_error"] == printed[1]
+    assert verify(str(tmp_path / "out")).total == 0
+
+    own = shlex.split(printed[2])[1 + len(THREAD) :]  # `start` adds the others
+    again = start(*own)
+    assert again.code == 0 and "warning" not in again.stdout and f"page      {page}\n" in again.stdout
+    text = page.read_text()
+    assert text.count("url(data:image/jpeg") == 3 and "broken.jpg" in text
+    assert again.report["page_error"] == "" and verify(str(tmp_path / "out")).total == 0
+
+    page.unlink()
+    assert start(*own).code == 0 and page.exists()
 
 
 @pytest.mark.slow
