@@ -93,7 +93,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
         if finished := check.finished(config, model) if config.is_named else None:
-            finished = _finish(config, finished)
+            finished, done = _finish(config, finished)
         else:
             temp_location = runners.temp_location(beam_options, config) if config.output_table else None
             check.check_output(config, model)
@@ -112,7 +112,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         return _refuse(error, terminal.screen.write)
     if finished:
         discard(terminal)
-        _print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{summary(finished, config)}", terminal)
+        _print(f"the run {config.run_id!r} is complete, {done}:\n\n{summary(finished, config)}", terminal)
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
         _execute(config, model, publication, attempt, beam_options, terminal)
@@ -267,13 +267,13 @@ def _print(text: str, terminal: Console) -> bool:
     return True
 
 
-def _finish(config: EmbedConfig, complete: "RunReport") -> "RunReport":
-    """Does what is left of the last steps of a run, such as its report and its page, and returns its report."""
+def _finish(config: EmbedConfig, complete: "RunReport") -> "tuple[RunReport, str]":
+    """Does what is left of the last steps of a run. Returns its report, and what was done in words."""
     from pipeline import attempt, claim
     from pipeline.report import run_report
 
     if not config.output:
-        return complete
+        return complete, "nothing was done"
     written = run_report.read(config.output, config.run_id)
     finished = written or complete
     if config.writes_page and (not written or run_report.lacks_page(config.output, written)):
@@ -283,7 +283,7 @@ def _finish(config: EmbedConfig, complete: "RunReport") -> "RunReport":
     if finished != written:
         run_report.write(config.output, finished)
     claim.clean_up(attempt.of(config), finished)
-    return finished
+    return finished, "its page was made" if written and finished.files != written.files else "nothing was done"
 
 
 def _report(config: EmbedConfig) -> "RunReport | None":
