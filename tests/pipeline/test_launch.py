@@ -295,13 +295,8 @@ def test_a_page_that_a_disk_does_not_take_is_said_and_made_by_the_printed_comman
 
     own = shlex.split(printed[2])[1 + len(THREAD) :]  # `start` adds the others
     again = start(*own)
-    assert (
-        again.code == 0
     assert again.code == 0 and "is complete, its page was made:\n" in again.stdout
     assert "warning" not in again.stdout and f"page      {page}\n" in again.stdout
-        and "warning" not in again.stdout
-        and f"page      {page}\n" in again.stdout
-    )
     text = page.read_text()
     assert text.count("url(data:image/jpeg") == 3 and "broken.jpg" in text
     assert again.report["page_error"] == "" and verify(str(tmp_path / "out")).total == 0
