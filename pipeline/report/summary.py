@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pipeline import spread
 from pipeline.options import EmbedConfig
-from pipeline.report import feed, run_report, try_again
+from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
 from transforms import vector_files
 
@@ -67,6 +67,8 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
 
 
 def _no_page(report: RunReport, config: EmbedConfig) -> str:
+    from pipeline.report import try_again
+
     return f"  warning   no page, {report.page_error}; this makes it: {try_again.make_page(config)}"
 
 
