@@ -147,7 +147,9 @@ def _list(root: beam.Pipeline, config: EmbedConfig, in_packs: bool) -> StageOutp
     )
     # If an image is still missing, its failure becomes final. Otherwise every retry would try it again.
     describe = DescribeImages(config.billing_project, config.read_concurrency, may_still_come=False)
-    return retryable | "ListImages" >> describe
+    described = retryable.main | "ListImages" >> describe
+    broken = (described.failures, retryable.failures) | "ListingFailures" >> beam.Flatten()
+    return described._replace(failures=broken)
 
 
 def _only_new(

@@ -95,7 +95,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
         if finished := check.finished(config, model) if config.is_named else None:
-            _finish(config, finished)
+            finished, done = _finish(config, finished)
         else:
             temp_location = runners.temp_location(beam_options, config) if config.output_table else None
             check.check_output(config, model)
@@ -122,7 +122,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         return _refuse(error, terminal.screen.write)
     if finished:
         discard(terminal)
-        _print(f"the run {config.run_id!r} is complete, nothing was done:\n\n{summary(finished, config)}", terminal)
+        _print(f"the run {config.run_id!r} is complete, {done}:\n\n{summary(finished, config)}", terminal)
         return FAILED if finished.exceeds(config.max_failure_rate) else DONE
     try:
         _execute(config, model, publication, attempt, beam_options, terminal)
@@ -233,7 +233,7 @@ def _finished_meanwhile(
         holder.withdraw()
         raise
     if finished:
-        _finish(config, finished)
+        finished, _ = _finish(config, finished)
         attempt.remove_parts()
         holder.withdraw()
     return finished
@@ -327,20 +327,25 @@ def _print(text: str, terminal: Console) -> bool:
     return True
 
 
-def _finish(config: EmbedConfig, published: "RunReport") -> None:
-    """Writes the report file of a run that published its rows, and does what else is left of its last step."""
+def _finish(config: EmbedConfig, complete: "RunReport") -> "tuple[RunReport, str]":
+    """Does what is left of the last steps of a run. Returns its report, and what was done in words."""
     from pipeline import attempt, claim
     from pipeline.report import run_report
+    from transforms.storage import contested
 
     if not config.output:
-        return
-    if not run_report.read(config.output, config.run_id):
-        if config.writes_page:
-            from pipeline.report import write_page
+        return complete, "nothing was done"
+    stored = contested.read(run_report.path(config.output, config.run_id))
+    written = run_report.read(config.output, config.run_id)
+    finished = written or complete
+    if config.writes_page and (not written or run_report.lacks_page(config.output, written)):
+        from pipeline.report import write_page
 
-            published = write_page.with_page_of_last_attempt(config, published)
-        run_report.add(config.output, published)
-    claim.clean_up(attempt.of(config), published)
+        finished = write_page.with_page_of_last_attempt(config, finished)
+    if finished != written:
+        run_report.replace(config.output, finished, stored.state if stored else None)
+    claim.clean_up(attempt.of(config), finished)
+    return finished, "its page was made" if written and finished.files != written.files else "nothing was done"
 
 
 def _report(config: EmbedConfig) -> "RunReport | None":

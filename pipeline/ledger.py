@@ -5,8 +5,7 @@ run. `resume.py` reads those that unfinished attempts at it have left.
 """
 
 import dataclasses
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -16,7 +15,10 @@ from transforms import counters, failures, keys, table_name, vector_files
 from transforms.encoding import record_files
 from transforms.encoding.examples import Identity
 from transforms.formats import one_of_each_run
-from transforms.records import ImageRef, Known
+from transforms.list import STAGE as LIST
+from transforms.one_line import one_line
+from transforms.records import Failure, ImageRef, Known
+from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 from transforms.storage import files
 
 # Rows per request of a worker: some megabytes of names.
@@ -77,8 +79,10 @@ def may_have_records(table: str | None, output: str | None, run_id: str) -> bool
 
 
 @dataclasses.dataclass(eq=False)
-class ReadRetryable(beam.PTransform):
-    """Pipeline → ImageRef without version, of every image whose latest failure in an earlier run is retryable.
+class ReadRetryable(Stage):
+    """Pipeline → StageOutput of ImageRef without version: the images whose latest failure is retryable.
+
+    A file of failures that is broken is a failure itself, `BrokenFailures`. What it holds before the break counts.
 
     Attributes:
       table, output, run_id: see ReadLedger.
@@ -90,22 +94,39 @@ class ReadRetryable(beam.PTransform):
     patterns: tuple[str, ...]
     run_id: str
 
-    def expand(self, root: Any) -> beam.PCollection[ImageRef]:
+    def expand(self, root: Any) -> StageOutput[ImageRef]:
         if self.table:
             parts = root | "Table" >> beam.Create([self.table])
-            read = beam.FlatMap(_failed_rows)
+            read = _ReadFailed(_failed_rows)
         else:
             own = failures.directory(self.output or "", self.run_id)
             pattern = f"{failures.directory(self.output or '', '*')}/part-*.jsonl"
             parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards, own)
-            read = beam.FlatMap(_failed_lines)
-        return (
-            parts
-            | "Read" >> read.with_output_types(tuple[bytes, tuple[float, bool]])
+            read = _ReadFailed(_failed_lines)
+        failed = StageOutput.of(parts | "Read" >> with_stage_outputs(read, tuple[bytes, tuple[float, bool]]))
+        refs = (
+            failed.main
             | "Matching" >> beam.Filter(_matches, self.patterns)
             | "Latest" >> beam.CombinePerKey(max)
             | "Refs" >> beam.FlatMapTuple(_refs).with_output_types(ImageRef)
         )
+        return failed._replace(main=refs)
+
+
+class BrokenFailures(ValueError):
+    """A file of failures that is cut off, empty or no such file."""
+
+
+class _ReadFailed(beam.DoFn):
+    def __init__(self, read: Callable[[Any], Iterator[Any]]):
+        self._read = read
+
+    def process(self, part: Any) -> Iterator[Any]:
+        for failed in self._read(part):
+            if isinstance(failed, Failure):
+                counters.inc(counters.IMAGES_LISTED)
+                failed = beam.pvalue.TaggedOutput(FAILURES, failed)
+            yield failed
 
 
 def _vectors(output: str, run_id: str) -> list[tuple[str, float]]:
@@ -185,12 +206,26 @@ def _failed_rows(table: str) -> Iterator[tuple[bytes, tuple[float, bool]]]:
         yield keys.of_text(row["key"]), (0.0, row["retryable"])
 
 
-def _failed_lines(shard: tuple[str, float]) -> Iterator[tuple[bytes, tuple[float, bool]]]:
+def _failed_lines(shard: tuple[str, float]) -> Iterator[tuple[bytes, tuple[float, bool]] | Failure]:
     path, written_at = shard
-    with files.open_stored(path) as file:
-        for line in file:
-            failure = json.loads(line)
-            yield keys.of_uri(failure["key"]), (written_at, failure["retryable"])
+    number = 0
+    try:
+        with files.open_stored(path) as file:
+            for number, line in enumerate(file, 1):  # noqa: B007
+                key, retryable = failures.of_json(line)
+                yield key, (written_at, retryable)
+        if not number:
+            raise ValueError("empty")
+    except ValueError as error:
+        broken = BrokenFailures(
+            f"{path}: line {max(number, 1):,}: {one_line(error)}: expected a failure in JSON; images from there on are "
+            "not tried again, and a run without --retry_failed lists them"
+        )
+        yield Failure.of(keys.of_uri(path), LIST, broken)
+    except OSError:
+        # A run that overwrites may have removed it since the listing.
+        if files.match(path):
+            raise
 
 
 def _matches(failed: tuple[bytes, tuple[float, bool]], patterns: tuple[str, ...]) -> bool:

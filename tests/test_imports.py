@@ -207,7 +207,7 @@ def test_public_names_are_found_where_they_are_used():
 
 def test_the_page_of_a_run_is_imported_only_where_it_is_written():
     """A run with --no_html imports nothing of it."""
-    modules = "page", "page_file", "write_page", "sampling", "earlier_runs", "try_again"
+    modules = "page", "page_file", "write_page", "sampling", "stored_sample", "earlier_runs", "try_again"
     page = [f"pipeline.report.{module}" for module in modules]
     assert {
         module

@@ -91,6 +91,20 @@ def to_json(failure: Failure, run_id: str) -> str:
     return json.dumps(fields, ensure_ascii=True)
 
 
+def of_json(line: bytes) -> tuple[bytes, bool]:
+    """Returns the key of a failure and whether it is retryable. Raises ValueError for what `to_json` does not write."""
+    try:
+        facts = json.loads(line)
+        key, retryable = facts["key"], facts["retryable"]
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError("no failure") from error
+    if not isinstance(key, str) or not isinstance(retryable, bool) or not line.endswith(b"\n"):
+        raise ValueError("no failure, or cut off")
+    return keys.of_uri(key), retryable
+
+
 def _encode(failures: Sequence[Failure], run_id: str) -> list[bytes]:
     return [f"{to_json(failure, run_id)}\n".encode() for failure in failures]
 

@@ -39,7 +39,7 @@ def read_image(key: bytes) -> bytes:
     """Returns the bytes of an encoded image.
 
     Raises:
-      OSError: if the file cannot be read. For an object, the errors of the client of Cloud Storage.
+      OSError: if the file cannot be read.
       TooManyBytes: if it has more bytes than any photograph.
     """
     return read_one(ImageRef(key)).encoded

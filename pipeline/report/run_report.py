@@ -84,6 +84,7 @@ class RunReport:
       output_formats, vector_type: of the files of embeddings.
       recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
+      page_error: why the run has no page, in the file alone; "" if it has one, or was asked for none.
       speed: images embedded over time: `images[i]` of them in the span of `span_s` seconds that begins
         `from_s + i * span_s` seconds after the start of the command. Empty if the model did not run.
       attempt: number of the attempt that wrote the report, among those at this run. 0 in reports of earlier versions.
@@ -115,6 +116,7 @@ class RunReport:
     pruning: dict[str, Any] = dataclasses.field(default_factory=dict)
     left_out: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     attempt: int = 0
+    page_error: str = ""
 
     def to_json(self) -> str:
         """Returns the content of the file: all fields, and their checksum in the field `checksum`."""
@@ -183,6 +185,17 @@ def page_path(output: str, run_id: str) -> str:
     return f"{output}/runs/{run_id}.html"
 
 
+def lacks_page(output: str, report: RunReport) -> bool:
+    """Returns whether a run has no page although its report names one, or says why it could not be written.
+
+    Raises:
+      OSError: if the output cannot be listed.
+    """
+    page = page_path(output, report.run_id)
+    is_named = page.removeprefix(f"{output}/") in report.files
+    return bool(report.page_error) or (is_named and not files.match(page))
+
+
 def read(output: str, run_id: str) -> RunReport | None:
     """Returns the report of a run, or None if it does not exist (yet).
 
@@ -205,10 +218,16 @@ def write(output: str, report: RunReport, check: Callable[[], object] | None = N
     files.write(path(output, report.run_id), report.to_json().encode(), check)
 
 
-def add(output: str, report: RunReport) -> None:
-    """Writes the report of a run, unless another process has written one meanwhile."""
+def replace(output: str, report: RunReport, state: str | None) -> None:
+    """Writes the report of a run, unless another process has written one meanwhile.
+
+    Args:
+      output: of the run.
+      report: of the run.
+      state: of the report that it replaces, see `contested.write`; None if there was none.
+    """
     with contextlib.suppress(contested.Lost):
-        contested.write(path(output, report.run_id), report.to_json().encode(), None)
+        contested.write(path(output, report.run_id), report.to_json().encode(), state)
 
 
 def file_digests(run_id: str, schema: bytes, parts: Sequence[Shard]) -> dict[str, str]:

@@ -60,7 +60,7 @@ class CollectSample(beam.PTransform):
                     for number, vectors in enumerate(self.vectors)
                 ),
                 self.blocks | "Pictures" >> pictures.with_output_types(kinds),
-                self.failures | "Failed" >> beam.Map(_failed).with_output_types(kinds),
+                self.failures | "Failed" >> beam.Map(of_failure).with_output_types(kinds),
             )
             | "All" >> beam.Flatten()
             | "Smallest" >> beam.combiners.Top.SmallestPerKey(MAX_SAMPLE)
@@ -176,6 +176,12 @@ class _Pictures(_Sampling):
         return _PICTURES, (hashed, key, thumbnail.encoded(pixels), light)
 
 
-def _failed(failure: Failure) -> tuple[str, tuple[Any, ...]]:
+def of_vector(key: bytes, vector: bytes) -> tuple[str, tuple[Any, ...]]:
+    """Returns the kind and the element of an image with a vector of float32."""
+    return _VECTORS, (keys.hashed(key), key, vector)
+
+
+def of_failure(failure: Failure) -> tuple[str, tuple[Any, ...]]:
+    """Returns the kind and the element of an image that failed."""
     facts = failure.key, failure.stage, failure.error, failure.message, failure.retryable
     return f"{_FAILURES}/{failure.stage}/{failure.error}", (keys.hashed(failure.key), *facts)

@@ -43,6 +43,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
             *(_recall(report.recall) if report.recall else ()),
             f"  report    {name(run_report.path(config.output, report.run_id))}",
             *([f"  page      {name(page)}"] if page.removeprefix(f"{config.output}/") in report.files else []),
+            *([_no_page(report, config)] if report.page_error else []),
         ]
         if counts["skipped"] and not config.output_table:
             lines.append(f"  skipped   their vectors are in {name(vector_files.directory(config.output, '*'))}/part-*")
@@ -67,6 +68,12 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         )
         lines += ["", "Read them:", "", code]
     return "\n".join([*lines, ""])
+
+
+def _no_page(report: RunReport, config: EmbedConfig) -> str:
+    from pipeline.report import try_again
+
+    return f"  warning   no page, {report.page_error}; this makes it: {try_again.make_page(config)}"
 
 
 def _speed(report: RunReport, seconds: float | None) -> str:

@@ -19,6 +19,12 @@ def same_again(config: EmbedConfig) -> str:
     return shell_words.join([*_COMMAND, *argv])
 
 
+def make_page(config: EmbedConfig) -> str:
+    """Returns the command line that makes the page of a complete run which has none: the same, under the run's name."""
+    argv = shell_words.without(config.argv, {_NAME, "--overwrite", "--no_resume"}, _TAKE_VALUES)
+    return shell_words.join([*_COMMAND, *argv, _NAME, config.run_id])
+
+
 def retry(config: EmbedConfig, failed: Sequence[FailedImage]) -> str:
     """Returns the command line that tries the images again that another try may help; "" if there is none."""
     if not any(image.retryable for image in failed):

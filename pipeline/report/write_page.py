@@ -10,7 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.options import EmbedConfig
-from pipeline.report import earlier_runs, run_report, sampling, try_again
+from pipeline.report import earlier_runs, run_report, sampling, stored_sample, try_again
 from pipeline.report.page import document
 from pipeline.report.page.facts import FailedImage, RunFacts, Sample
 from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_PICTURES
@@ -20,6 +20,7 @@ from transforms.decode import STAGE as DECODE
 from transforms.formats import SHARD_FORMATS
 from transforms.images import decoding, thumbnail
 from transforms.models.preprocessing import Preprocessing
+from transforms.one_line import one_line
 from transforms.records import ImageRef
 from transforms.storage import contested, files, read_image
 
@@ -29,13 +30,15 @@ _LOG = logging.getLogger(__name__)
 # takes no longer than this share of the run.
 _SHARE_FOR_PICTURES = 0.01
 _LEAST_SECONDS_FOR_PICTURES = 0.1
+# A page that is made later has none of the run's own pictures.
+_SECONDS_FOR_ALL_PICTURES = 60.0
 
 
 @dataclasses.dataclass(eq=False)
 class WritePage(beam.PTransform):
     """RunReport → the same with the digest of `<output>/runs/<run_id>.html`, once that is written.
 
-    If the page cannot be made, the log says why: the vectors are worth more than it.
+    If the page cannot be made, the report says why: the vectors are worth more than it.
 
     Attributes:
       config: of the run.
@@ -63,7 +66,7 @@ class _WritePage(beam.DoFn):
 def with_page(
     config: EmbedConfig,
     report: RunReport,
-    collected: sampling.Collected,
+    collected: sampling.Collected | None,
     check: Callable[[], object] | None = None,
 ) -> RunReport:
     """Writes the page of a run with an --output, complete or not at all.
@@ -71,48 +74,59 @@ def with_page(
     Args:
       config: of the run.
       report: of the run.
-      collected: see WritePage.
+      collected: what CollectSample returned; None to take it from the files of the run, which have their names.
       check: see `files.write`.
 
     Returns:
-      The report with the digest of the page; the report as it is if the page cannot be made or written.
+      The report with the digest of the page, or with the reason why it cannot be made or written.
 
     Raises:
       contested.Lost: if `check` does.
     """
     path = run_report.page_path(str(config.output), report.run_id)
     try:
-        page = document.html(run_facts(config, report, collected)).encode()
+        seconds = None
+        if collected is None:
+            collected, seconds = stored_sample.collected(str(config.output), report), _SECONDS_FOR_ALL_PICTURES
+        page = document.html(run_facts(config, report, collected, seconds)).encode()
         files.write(path, page, check)
     except contested.Lost:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has its vectors
         _LOG.warning("the page of the run is not written: %s", error, exc_info=True)
-        return report
+        return dataclasses.replace(report, page_error=one_line(error))
     return _with_digest(report, page)
 
 
 def with_page_of_last_attempt(config: EmbedConfig, report: RunReport) -> RunReport:
     """Returns the report with the digest of the page, for a run that was killed between its page and its report.
 
-    If there is no page, one without images is written.
+    If there is no page, it is made from the files of the run, and from its images as they are now.
 
     Raises:
       OSError: if the page cannot be read.
     """
     path = run_report.page_path(str(config.output), report.run_id)
-    return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, {})
+    return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, None)
 
 
-def run_facts(config: EmbedConfig, report: RunReport, collected: sampling.Collected) -> RunFacts:
-    """Returns what the page of a run shows, with what is stored of the runs before."""
+def run_facts(
+    config: EmbedConfig, report: RunReport, collected: sampling.Collected, seconds_for_pictures: float | None = None
+) -> RunFacts:
+    """Returns what the page of a run shows, with what is stored of the runs before.
+
+    Args:
+      config, report: of the run.
+      collected: what CollectSample returned.
+      seconds_for_pictures: the most that reading images again may take; by default a small share of the run.
+    """
     output, failed = str(config.output), sampling.failures(collected)
     earlier = earlier_runs.before(output, report)
     compared = earlier_runs.statistics(output, earlier, report.model["digest"])
     sample = sampling.sample(collected, report.model["dimension"])
     return RunFacts(
         dataclasses.asdict(report),
-        _with_pictures(sample, config, report),
+        _with_pictures(sample, config, report, seconds_for_pictures or _seconds_for_pictures(report)),
         _with_broken_pictures(failed, config),
         command=try_again.same_again(config),
         retry=try_again.retry(config, failed),
@@ -125,10 +139,15 @@ def run_facts(config: EmbedConfig, report: RunReport, collected: sampling.Collec
 
 def _with_digest(report: RunReport, page: bytes) -> RunReport:
     name = run_report.page_path("", report.run_id).removeprefix("/")
-    return dataclasses.replace(report, files={**report.files, name: hashlib.sha256(page).hexdigest()})
+    files_of = {**report.files, name: hashlib.sha256(page).hexdigest()}
+    return dataclasses.replace(report, files=files_of, page_error="")
 
 
-def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport) -> Sample:
+def _seconds_for_pictures(report: RunReport) -> float:
+    return max(_LEAST_SECONDS_FOR_PICTURES, _SHARE_FOR_PICTURES * report.elapsed_seconds)
+
+
+def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport, seconds: float) -> Sample:
     """Returns the sample with pictures of images that this run did not decode, as many as the time allows.
 
     They are decoded as the model's images are, to the same size.
@@ -139,7 +158,7 @@ def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport) -> Sa
     pictures = list(sample.thumbnails)
     height, width = report.model["image_size"]
     resizing = Preprocessing.of_facts(report.model["preprocessing"]).resizing
-    end = time.monotonic() + max(_LEAST_SECONDS_FOR_PICTURES, _SHARE_FOR_PICTURES * report.elapsed_seconds)
+    end = time.monotonic() + seconds
     for row in missing:
         if time.monotonic() > end:
             break

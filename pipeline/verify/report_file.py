@@ -203,6 +203,7 @@ _LATER_FIELDS = {
     "speed": lambda value: isinstance(value, dict) and (not value or _is_speed(value)),
     "pruning": lambda value: isinstance(value, dict) and (not value or _is_pruning(value)),
     "attempt": _is_count,
+    "page_error": _is_text,
 }
 
 

@@ -95,7 +95,7 @@ def steps(names):
         ([OUTPUT_TABLE, "--input_format=tar"], ALWAYS | TABLE),
         ([OUTPUT_TABLE, "--prune"], ALWAYS | ONLY_NEW | TABLE | {"Prune", "LoadGone"}),
         ([OUTPUT, OUTPUT_TABLE], ALWAYS | ONLY_NEW | FILES | TABLE),
-        ([OUTPUT, "--retry_failed"], ALWAYS | ONLY_NEW | FILES | {"ReadRetryable"}),
+        ([OUTPUT, "--retry_failed"], ALWAYS | ONLY_NEW | FILES | {"ReadRetryable", "ListingFailures"}),
         ([OUTPUT, "--output_format=tfrecord,parquet"], ALWAYS | ONLY_NEW | FILES | {"WriteParquet"}),
         ([OUTPUT, "--output_format=parquet"], ALWAYS - {"WriteTFRecords"} | ONLY_NEW | FILES | {"WriteParquet"}),
     ],

@@ -1,9 +1,12 @@
 """pipeline.launch: exit codes and what is said, in this process; test_end_to_end.py starts the command itself."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
+import resource
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 
 from pipeline import attempt, check, claim, graph, interruption, launch
 from pipeline.command import DONE, FAILED, WRONG
+from pipeline.verify.verify import verify
 from pipeline.warehouse import tables
 from tests import data_generation as data
 from tests import onnx_models
@@ -309,6 +313,54 @@ def test_a_model_replaced_after_the_launch(start, photos, tmp_path, monkeypatch,
     assert done.code == FAILED and last.startswith("run_pipeline.py: the job failed: "), done.stderr
     assert "are not those that the launch found" in last and "launch a new run" in last
     assert not list((tmp_path / "out").glob("**/part-*"))
+
+
+@pytest.mark.slow
+def test_a_broken_file_of_failures_is_named_and_the_others_are_tried_again(start, tmp_path):
+    photos = data.write_images(tmp_path / "photos", 2, height=24, width=32)
+    late = [{"key": str(path), "retryable": True} for path in photos]
+    whole, cut = (tmp_path / "out" / "failures" / run / "part-00000-of-00001.jsonl" for run in ("whole", "cut"))
+    for path, content in ((whole, json.dumps(late[0]) + "\n"), (cut, json.dumps(late[1])[:-9])):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    done = start("--retry_failed", "--run_id=again")
+    assert (done.code, done.counts) == (0, {"listed": 2, "embedded": 1, "failed": 1})
+    assert "1 × BrokenFailures in the stage list" in done.stdout
+    (failure,) = json.loads("[" + (tmp_path / "out/failures/again/part-00000-of-00001.jsonl").read_text() + "]")
+    assert failure["key"] == str(cut) and f"{cut}: line 1: " in failure["message"]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.slow
+def test_a_page_that_a_disk_does_not_take_is_said_and_made_by_the_printed_command(start, photos, tmp_path):
+    with files_of_at_most(40_000):  # the vectors of three images take 16 KB, and the page more than 40
+        done = start(photos, "--max_failure_rate=0.5")
+    (report,) = (tmp_path / "out" / "runs").glob("*.json")
+    page = report.with_suffix(".html")
+    assert (done.code, done.counts) == (0, {"listed": 4, "embedded": 3, "failed": 1}) and not page.exists()
+    printed = re.search(r"  warning   no page, (.+); this makes it: python run_pipeline.py (.+)\n", done.stdout)
+    assert "File too large" in printed[1] and done.report["page_error"] == printed[1]
+    assert verify(str(tmp_path / "out")).total == 0
+
+    own = shlex.split(printed[2])[1 + len(THREAD) :]  # `start` adds the others
+    again = start(*own)
+    assert again.code == 0 and "is complete, its page was made:\n" in again.stdout
+    assert "warning" not in again.stdout and f"page      {page}\n" in again.stdout
+    text = page.read_text()
+    assert text.count("url(data:image/jpeg") == 3 and "broken.jpg" in text
+    assert again.report["page_error"] == "" and verify(str(tmp_path / "out")).total == 0
+
+    page.unlink()
+    assert start(*own).code == 0 and page.exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import functools
+import os
 import shutil
 from pathlib import Path
 
@@ -46,7 +47,7 @@ pytestmark = pytest.mark.slow
 
 def read_retryable(output=None, patterns=(), table=None, run_id="now"):
     retryable = ReadRetryable(table, output and str(output), patterns, run_id)
-    found, counted = collect(lambda root: {"refs": root | retryable})
+    found, counted = collect(lambda root: {"refs": (root | retryable).main})
     assert counted.get(counters.IMAGES_LISTED, 0) == len(found["refs"])
     return sorted(found["refs"], key=lambda ref: ref.key)
 
@@ -198,6 +199,34 @@ def test_what_failed_in_a_way_that_may_pass(tmp_path, patterns, expected):
     passed = [retryable(key, False) for key in TO_RETRY]
     collect(lambda root: root | beam.Create(passed) | WriteFailures(str(tmp_path), "now"))
     assert read_retryable(tmp_path, patterns) == [ImageRef(key, "", -1) for key in sorted(expected)]
+
+
+LINE = b'{"key": "/photos/a.jpg", "retryable": true}\n'
+BROKEN = {
+    "empty": (b"", 1, []),
+    "cut": (LINE + LINE[:20], 2, [b"/photos/a.jpg"]),
+    "cut before its end": (LINE + LINE[:-1], 2, [b"/photos/a.jpg"]),
+    "no JSON": (LINE + b"\0\0\n" + LINE, 2, [b"/photos/a.jpg"]),
+    "no failure": (b'{"key": 1, "retryable": true}\n', 1, []),
+    "no object": (b"[]\n", 1, []),
+    "nested": (b"[" * 100_000 + b"\n", 1, []),
+    "no key": (b'{"retryable": true}\n', 1, []),
+}
+
+
+@pytest.mark.parametrize(("content", "line", "expected"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_of_failures_is_a_failure_itself(tmp_path, content, line, expected):
+    path = tmp_path / "failures" / "first" / "part-00000-of-00001.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    *failed, broken = ledger._failed_lines((str(path), 1.0))
+    assert failed == [(key, (1.0, True)) for key in expected]
+    assert (broken.key, broken.stage, broken.error) == (os.fsencode(path), "list", "BrokenFailures")
+    assert broken.message.startswith(f"{path}: line {line}: ") and not broken.retryable
+
+
+def test_a_file_of_failures_that_went_after_the_listing(tmp_path):
+    assert list(ledger._failed_lines((str(tmp_path / "part-00000-of-00001.jsonl"), 1.0))) == []
 
 
 def test_shards_in_a_bucket(cloud):

@@ -10,7 +10,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 
 from tests.collecting import collect
 from transforms import counters, failures
-from transforms.failures import GatherFailures, WriteFailures, to_json
+from transforms.failures import GatherFailures, WriteFailures, of_json, to_json
 from transforms.parts import Label
 from transforms.records import Failure
 
@@ -79,3 +79,4 @@ def test_a_key_that_is_not_utf_8_comes_back():
     line = to_json(Failure(b"/caf\xe9.jpg", "read", "OSError", "", True), "run")
     assert line.isascii()
     assert json.loads(line)["key"].encode("utf-8", "surrogateescape") == b"/caf\xe9.jpg"
+    assert of_json(f"{line}\n".encode()) == (b"/caf\xe9.jpg", True)

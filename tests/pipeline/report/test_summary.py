@@ -60,6 +60,14 @@ def test_summary_shows_counts_speed_limit_model_failures_and_places(model, flags
     assert not [other for other in others if other in text]
 
 
+def test_a_page_that_could_not_be_written_is_said(model):
+    flags = "--output=/out", "--input", "a b", "--overwrite", "--no_resume", "true"
+    report = dataclasses.replace(compose(model, *flags), page_error="no room")
+    text = summary(report, dataclasses.replace(configured(*flags), argv=flags))
+    command = "python run_pipeline.py --output=/out --input 'a b' --run_id r"
+    assert f"  warning   no page, no room; this makes it: {command}\n" in text and "page  " not in text
+
+
 def test_the_time_that_the_user_waited(model):
     text = summary(compose(model), configured(), 7.0)
     assert "1.0 images/s, 7.0 s in all\n" in text  # seven images, of the report's 3.5 seconds

@@ -48,7 +48,9 @@ def test_a_page_is_written_and_its_digest_is_in_the_report(run, model, tmp_path)
 def test_a_page_that_cannot_be_written_costs_the_run_nothing(run, tmp_path, caplog):
     config, report = run
     (tmp_path / "runs").write_text("in the way")
-    assert write_page.with_page(config, report, {}) == report
+    without = write_page.with_page(config, report, {})
+    assert without == dataclasses.replace(report, page_error=without.page_error)
+    assert without.page_error.startswith("[Errno 20] Not a directory: ")
     assert "the page of the run is not written" in caplog.text
 
 

@@ -20,7 +20,12 @@ LABELLED = [Labelled(key, "odd" if int(key) % 2 else "even") for key in FILES]
 
 
 def batches_of(files, size=8):
-    return ImageBatches(files.__getitem__, ("even", "odd"), SIZE, size)
+    def read(key):
+        if key not in files:
+            raise FileNotFoundError(key)
+        return files[key]
+
+    return ImageBatches(read, ("even", "odd"), SIZE, size)
 
 
 def collect(dataset):
@@ -88,7 +93,7 @@ def test_bad_images_are_left_out_and_noted():
         pixels, _ = collect(dataset)
         assert len(pixels) == 40
     errors = {name.encode(): error for name, (_, error) in data.broken_images().items()}
-    assert batches.bad == errors | {b"missing": "KeyError"}
+    assert batches.bad == errors | {b"missing": "FileNotFoundError"}
 
 
 def test_few_images_are_read_before_they_are_asked_for():
