@@ -47,7 +47,8 @@ def _tortures(scratch: Path, quick: bool) -> Iterator[tuple[str, Callable[[], li
 
     def of_history() -> list[Outcome]:
         with _cloud(directory("history")) as cloud:
-            return [history.run(cloud, rounds=2 if quick else 6)]
+            rounds = 2 if quick else 6
+            return [history.run(cloud, rounds), history.seeing(cloud, directory("seeing"), rounds)]
 
     def of_sweep() -> list[Outcome]:
         with _cloud(directory("sweep")) as cloud, sweep.prepared(cloud) as prepared:

@@ -1,9 +1,15 @@
-"""A history: concurrent runs over a bucket that changes, some killed or stopped, and one table that follows it."""
+"""Histories: runs over images that change, and one table that follows them.
 
+Runs overlap, and are killed or stopped, in the one. In the other, a part of the images is out of sight at each run.
+"""
+
+import hashlib
 import random
 import signal
 import time
+from pathlib import Path
 
+from tests import data_generation as data
 from tests import fork_server, stopping
 from tests.conftest import Cloud
 from tests.test_warehouse_end_to_end import Warehouse, check_equal
@@ -61,3 +67,77 @@ def take_over(warehouse: Warehouse, run_id: str, process: fork_server.Forked) ->
     code, said = stopping.run("elsewhere", *flags, env=warehouse.environment)
     check(code == 0, f"run {run_id} cannot be taken over: {said}")
     process.send_signal(signal.SIGCONT)
+
+
+def seeing(cloud: Cloud, directory: Path, rounds: int = 6, seed: int = 0) -> Outcome:
+    """Hides files, directories and whole mounts from single runs with --prune, and checks the table after each.
+
+    What is hidden comes back, or is hidden again. What is in sight changes meanwhile, comes and goes. Raises Broken.
+    """
+    chance = random.Random(seed)
+    warehouse = Warehouse(cloud, f"seeing_{seed}")
+    photos, away = directory / "photos", directory / "away"
+    seeds = iter(range(10**6))
+    images: dict[str, bytes] = {}  # all that exist
+
+    def put(name: str) -> None:
+        images[name] = data.jpeg(next(seeds), 24, 32)
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(images[name])
+
+    def table() -> dict[str, str]:
+        rows = warehouse.query("SELECT key, sha256 FROM images")
+        return {row["key"].removeprefix(f"{photos}/"): row["sha256"] for row in rows}
+
+    away.mkdir()
+    for number in range(32):
+        put(f"{number % 4}/{number % 8}/{number}.jpg")
+    runs, refused = 1, 0
+    warehouse.run("images", f"--input={photos}", "--prune")
+    for number in range(rounds):
+        places = {Path(name) for name in images} | {Path(name).parent for name in images}
+        places |= {place.parent for place in places} - {Path()}
+        hidden: list[Path] = []
+        for place in chance.sample(sorted(places), 3):
+            if not any(place.is_relative_to(other) or other.is_relative_to(place) for other in hidden):
+                hidden.append(place)
+                (photos / place).rename(away / str(len(hidden)))
+                (photos / place).symlink_to(directory / "unmounted" / place)
+        in_sight = [name for name in sorted(images) if not any(Path(name).is_relative_to(place) for place in hidden)]
+        chosen = chance.sample(in_sight, min(6, len(in_sight)))
+        for name in chosen[:2]:
+            (photos / name).unlink()
+            del images[name]
+        for name in chosen[2:4]:
+            put(name)
+        for i, name in enumerate(chosen[4:]):
+            put(f"{Path(name).parent}/new-{number}-{i}.jpg")
+        warehouse.run("images", f"--input={photos}", "--prune")
+        runs += 1
+        check(table().keys() == images.keys(), f"round {number}: {sorted(table().keys() ^ images.keys())}")
+        for place, name in zip(hidden, map(str, range(1, 4)), strict=False):
+            (photos / place).unlink()
+            (away / name).rename(photos / place)
+        if number % 2:
+            before = table()
+            photos.rename(directory / "unmounted")
+            photos.mkdir()
+            (photos / "lost+found.jpg").write_bytes(data.jpeg(next(seeds), 24, 32))
+            empty = warehouse.finish("images", f"--input={photos}", "--prune", "--no_resume")
+            runs, refused = runs + 1, refused + 1
+            check(empty.returncode == 1 and "--max_pruned" in empty.stderr, f"round {number}: {empty.stderr}")
+            check(table() == before, f"round {number}: a run that was refused changed the table")
+            (photos / "lost+found.jpg").unlink()
+            photos.rmdir()
+            (directory / "unmounted").rename(photos)
+    warehouse.run("images", f"--input={photos}", "--prune", "--no_resume")
+    runs += 1
+    expected = {name: hashlib.sha256(content).hexdigest() for name, content in images.items()}
+    check(table() == expected, "the table is not that of the images at the end")
+    check(not [name for name in warehouse.tables() if "staging" in name], "a staging table is left")
+    return Outcome(
+        f"files and directories out of sight of a run with `--prune`, {refused} of {runs} times the whole mount",
+        "`tests.torture.history`",
+        runs,
+        "the table is that of the images that exist, in sight or not; a run over an empty mount is refused",
+    )

@@ -15,6 +15,10 @@ def test_history(cloud):
     assert history.run(cloud, rounds=2, seed=1).tried == 4
 
 
+def test_seeing(cloud, tmp_path):
+    assert history.seeing(cloud, tmp_path, rounds=2, seed=1).tried == 5
+
+
 def test_sweep(cloud):
     with sweep.prepared(cloud) as prepared:
         tried = {outcome.fault: outcome.tried for outcome in prepared.run(every=60)}
