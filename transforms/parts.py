@@ -274,7 +274,11 @@ class PartWriter:
         start = time.perf_counter()
         if self._file is None:
             self._path = f"{self._prefix}{uuid.uuid4().hex}{self._format.suffix}"
-            self._file, self._records, self._counted = files.create(self._path), 0, 0
+            try:
+                self._file, self._records, self._counted = files.create(self._path), 0, 0
+            except OSError:
+                self._look()  # which says more, if another process has removed the directory
+                raise
             self._written = _Written(self._file, self._format.is_hashed)
             self._part = self._format.open(cast(BinaryIO, self._written))
             self._opened = self._synced = time.monotonic()

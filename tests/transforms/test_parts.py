@@ -460,6 +460,17 @@ def test_a_part_is_taken_back_if_another_process_writes_by_then(checked, tmp_pat
     assert content(tmp_path / "p") == []
 
 
+def test_a_directory_that_another_process_has_removed_is_not_what_is_said(checked, monkeypatch):
+    own, _, lost = checked
+    monkeypatch.setattr(files, "create", lambda path: os.open("/nowhere/at/all", os.O_RDONLY))
+    own.add(1)
+    with pytest.raises(FileNotFoundError):
+        own.close()
+    lost.append(LOST)
+    with pytest.raises(contested.Lost, match="taken over"):
+        own.close()
+
+
 def test_the_next_record_after_a_while_calls_the_check(checked, tmp_path, monkeypatch):
     own, calls, lost = checked
     another = PartWriter(str(tmp_path / "q"), LABEL, Framed(".txt", lines), 2**20, 60.0, own._check)
