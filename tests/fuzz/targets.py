@@ -36,7 +36,7 @@ from tests import jpeg_files
 from tests.fuzz import repairs, seeds
 from transforms import journal, keys, read, uri_lists
 from transforms.encoding import compressed, examples, parquet, tfrecord
-from transforms.images import decoding, fast_jpeg, jpeg_header, loading, png_chunks, tiff_kinds
+from transforms.images import decoding, fast_jpeg, jpeg_header, png_chunks, reader, tiff_kinds
 from transforms.images.resizing import RESIZE_MODES
 from transforms.models import class_names, portable, preprocessing_files
 from transforms.models import notes as model_notes
@@ -140,7 +140,7 @@ def _decoded(encoded: bytes, size: tuple[int, int], mode: str) -> npt.NDArray[np
     assert 0 < decoded.height * decoded.width <= _MAX_PIXELS
     # What Pillow refuses, asked plainly, is no vector. But it refuses PNGs over their metadata, and planes of TIFFs.
     if not encoded.startswith(png_chunks.SIGNATURE) and not tiff_kinds.is_tiff(encoded):
-        with Image.open(io.BytesIO(encoded), formats=loading._OPENED) as image:
+        with Image.open(io.BytesIO(encoded), formats=reader._OPENED) as image:
             image.load()
     return decoded.pixels
 
@@ -353,9 +353,9 @@ def notes(content: bytes) -> None:
     (directory / model_notes.FILE).write_bytes(content)
     (directory / "labels.txt").write_bytes(content)
     model_notes.read_text(directory)
-    for reader in (model_notes.handle, model_notes.image_size, lambda path: class_names.names(path, True, 2)):
+    for reads in (model_notes.handle, model_notes.image_size, lambda path: class_names.names(path, True, 2)):
         with contextlib.suppress(ValueError):
-            reader(directory)
+            reads(directory)
 
 
 def preprocessing(content: bytes) -> None:

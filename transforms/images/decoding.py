@@ -14,13 +14,13 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from transforms.images import colour, fast_jpeg, jpeg_header, loading, memory, png_chunks, unread
+from transforms.images import colour, fast_jpeg, jpeg_header, memory, png_chunks, reader, unread
 from transforms.images.errors import CorruptImage as CorruptImage  # for whoever catches the errors of `decode`
 from transforms.images.errors import EmptyImage, ImageError, OutOfMemory, TooManyPixels
 from transforms.images.errors import UnknownFormat as UnknownFormat
 from transforms.images.errors import UnsupportedColour as UnsupportedColour
 from transforms.images.errors import UnsupportedImage as UnsupportedImage
-from transforms.images.loading import FORMATS
+from transforms.images.reader import FORMATS
 from transforms.images.resizing import Resizing, centre
 
 # Pillow itself refuses to open larger images, in any format.
@@ -147,7 +147,7 @@ def _open(
     if (png_size := png_chunks.size(encoded)) is not None:
         _check_size(png_size, max_pixels)
     png = png_chunks.parse(encoded) if encoded.startswith(png_chunks.SIGNATURE) else None
-    with loading.opened(encoded, png) as image:
+    with reader.opened(encoded, png) as image:
         return _decode(image, encoded, size, resizing, max_pixels, out, turn, header is not None, png)
 
 
@@ -205,7 +205,7 @@ def _decode(
     if is_jpeg and image.mode == "RGB" and not is_plain_jpeg and not resizing.is_exact:
         fast = fast_jpeg.decode(encoded, (width, height), image.size, box, inner)
     if fast is None:
-        pixels = loading.loaded(image, encoded, (width, height), png)
+        pixels = reader.loaded(image, encoded, (width, height), png)
         if not is_jpeg:
             orientation = _orientation(image)
         box, inner = resizing.geometry(pixels.size, _as_stored(upright, orientation))

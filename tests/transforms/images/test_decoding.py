@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from tests import data_generation as data
 from tests import jpeg_files
-from transforms.images import colour, decoding, fast_jpeg, jpeg_header, loading, samples
+from transforms.images import colour, decoding, fast_jpeg, jpeg_header, reader, samples
 from transforms.images.resizing import RESIZE_MODES, Resizing
 
 SIZE = (60, 80)
@@ -453,7 +453,7 @@ def test_decoding_leaves_no_file_open(monkeypatch, image_format, max_pixels):
         return open_image
 
     monkeypatch.setattr(Image, "open", keep(Image.open))
-    for module, name in ((loading.bounds, "open_gif"), (loading.tiff_kinds, "open_tiff")):
+    for module, name in ((reader.bounds, "open_gif"), (reader.tiff_kinds, "open_tiff")):
         monkeypatch.setattr(module, name, keep(getattr(module, name)))
     with contextlib.suppress(decoding.TooManyPixels):
         # Grey, because a JPEG in colour is decoded without Pillow.

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from tests import data_generation as data
-from transforms.images import decoding, unread
+from transforms.images import decoding, reader, unread
 from transforms.images.errors import CorruptImage, UnknownFormat, UnsupportedImage
 
 JPEG = data.jpeg()
@@ -52,9 +52,7 @@ def test_what_is_cut_is_corrupt(image_format):
 
 
 def test_heic_without_its_extra(monkeypatch):
-    from transforms.images import loading
-
-    monkeypatch.setattr(loading, "_OPENED", [name for name in loading._OPENED if name != "HEIF"])
+    monkeypatch.setattr(reader, "_OPENED", [name for name in reader._OPENED if name != "HEIF"])
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0\0\0\x08meta\0\0\0\x10mdat" + bytes(8)
     with pytest.raises(UnsupportedImage, match=r"pip install '\.\[heic\]'"):
         decoding.decode(heic, (8, 8))

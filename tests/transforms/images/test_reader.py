@@ -1,4 +1,4 @@
-"""transforms.images.loading: each format by the reader that reads it rightly."""
+"""transforms.images.reader: each format is read by what reads it rightly."""
 
 import io
 import zlib
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from tests import data_generation as data
-from transforms.images import fast_jpeg, loading, png_chunks, tiff_kinds
+from transforms.images import fast_jpeg, png_chunks, reader, tiff_kinds
 from transforms.images.errors import CorruptImage
 
 SMALL = data.photograph(0, 24, 32)
@@ -16,15 +16,15 @@ SMALL = data.photograph(0, 24, 32)
 
 def loaded(encoded: bytes) -> Image.Image:
     png = png_chunks.parse(encoded) if encoded.startswith(png_chunks.SIGNATURE) else None
-    with loading.opened(encoded, png) as image:
-        return loading.loaded(image, encoded, image.size, png)
+    with reader.opened(encoded, png) as image:
+        return reader.loaded(image, encoded, image.size, png)
 
 
-@pytest.mark.parametrize("name", [name for name in loading.FORMATS if name != "MPO"])
+@pytest.mark.parametrize("name", [name for name in reader.FORMATS if name != "MPO"])
 def test_formats(name):
     encoded = data.encoded(SMALL, name)
     png = png_chunks.parse(encoded) if name == "PNG" else None
-    with loading.opened(encoded, png) as image:
+    with reader.opened(encoded, png) as image:
         assert image.format == name and image.size == SMALL.size
         assert isinstance(image, tiff_kinds.Tiff) is (name == "TIFF")
     assert loaded(encoded).size == SMALL.size
@@ -32,7 +32,7 @@ def test_formats(name):
 
 def test_another_format():
     with pytest.raises(UnidentifiedImageError):
-        loading.opened(data.encoded(SMALL, "PPM"), None)
+        reader.opened(data.encoded(SMALL, "PPM"), None)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_a_jpeg_has_the_same_pixels_by_either_library(monkeypatch, mode, options
         expected = np.asarray(image)
     for library in (fast_jpeg.simplejpeg, None):
         monkeypatch.setattr(fast_jpeg, "simplejpeg", library)
-        image = loading.opened(encoded, None)
+        image = reader.opened(encoded, None)
         image.draft("RGB", (130 // reduction, 93 // reduction))
-        assert np.array_equal(loading.loaded(image, encoded, (130, 93), None), expected)
+        assert np.array_equal(reader.loaded(image, encoded, (130, 93), None), expected)
 
 
 def test_a_black_picture_is_no_picture_without_rows():
