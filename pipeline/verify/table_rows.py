@@ -157,10 +157,10 @@ def _check_run(table: str, run_id: str, report: Mapping[str, Any], findings: Fin
     content = {name: value for name, value in report.items() if name != "checksum"}
     # The page is written after the rows are published.
     content["files"] = {name: digest for name, digest in report["files"].items() if name != f"runs/{run_id}.html"}
-    if "page_error" in content:
-        content["page_error"] = ""
+    of_page = {"page_error": ""}
     try:
-        if json.loads(rows[0]["report"]) != content:
+        stored = json.loads(rows[0]["report"])
+        if not isinstance(stored, dict) or stored | of_page != content | of_page:
             differences.append("report")
     except ValueError:
         differences.append("report")

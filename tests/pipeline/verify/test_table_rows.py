@@ -57,6 +57,10 @@ def test_the_rows_of_a_run(published):
     assert table_rows.reports(TABLE, "other", Findings()) == {}
 
 
+def test_what_is_known_of_the_page_is_in_the_file_alone(published):
+    assert problems(published, page_error="no room") == {}
+
+
 def test_a_report_that_is_not_the_tables(published):
     assert problems(published, verdict="other", device="GPU") == {
         "a run's own row differs from its report": ["run r: verdict, report"]
