@@ -115,3 +115,12 @@ def test_flags_need_neither_beam_nor_tensorflow():
         "import sys, pipeline.finetune.run; sys.exit(bool({'tensorflow', 'apache_beam', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "flag", [f"--seed={2**31}", "--batch_norm_momentum=0", "--validation_fraction=1", "--learning_rate=0"]
+)
+def test_values_at_the_border_are_refused(flag):
+    with pytest.raises(ValueError, match=flag.split("=")[0]):
+        options.parse(["--train", "x", "--model", "m", "--output", "/o", flag])
+    options.parse(["--train", "x", "--model", "m", "--output", "/o", f"--seed={2**31 - 1}", "--validation_fraction=0"])

@@ -67,3 +67,12 @@ def test_without_validation_nothing_is_claimed():
     summary = reports.summary(report, "/o")
     assert "accuracy    unknown: no images for validation" in summary and "feature_vector" not in summary
     assert json.loads(report.to_json())["validation_accuracy"] is None
+
+
+def test_few_bad_images_are_named_and_all_are_counted():
+    config = options.parse(["--train", "x", "--model", "m", "--output", "/o"])
+    bad = {b"%05d" % number: "CorruptImage" for number in range(reports._MAX_BAD_KEYS + 5)}
+    split = Split(("a", "b"), side(b"t", "a", "b"), side(b"v", "a", "b"))
+    report = reports.compose(config, "full", {}, split, bad, HISTORY, 2, {})
+    assert report.bad_images == {"CorruptImage": len(bad)}
+    assert report.bad_image_keys == [key.decode() for key in sorted(bad)[: reports._MAX_BAD_KEYS]]

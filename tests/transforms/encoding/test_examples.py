@@ -269,3 +269,12 @@ def test_after_a_broken_record_the_next_one_is_decoded(kept):
     with pytest.raises(ValueError, match="expected"):
         examples.decode_identities([record[:kept]])
     assert examples.decode_identities([record])[0].key == b"7"
+
+
+def test_records_of_two_dimensions_are_no_batch_even_if_their_sum_can_be_divided():
+    records = [
+        examples.encode_embeddings(embeddings(dimension)[:1], ModelFields("m", "d" * 64, dimension))[0]
+        for dimension in (2, 4)
+    ]
+    with pytest.raises(ValueError, match="expected the feature 'embedding' in each tf.Example"):
+        examples.decode_embeddings(records)

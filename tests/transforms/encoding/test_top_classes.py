@@ -26,3 +26,9 @@ def test_logits_of_any_size_and_equal_ones():
     assert best.tolist() == [[0, 2, 1], [0, 1, 2]]  # of equal ones, the first
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores, [[0.5, 0.5, 0], [0.5, 0.5, 0]])
+
+
+def test_of_many_equal_classes_the_first_come_first():
+    outputs = np.tile(np.array([0, 2, 1], np.float32), 300)
+    best, _ = ranked(outputs[None], 900, are_probabilities=True)
+    assert best.tolist() == [[*range(1, 900, 3), *range(2, 900, 3), *range(0, 900, 3)]]

@@ -66,3 +66,10 @@ def test_values_of_exif_have_no_more_bytes_than_its_block(more, is_plain):
 def test_there_are_four_quantization_tables_of_8_bits(number, is_plain):
     table = jpeg_files.segment(0xDB, bytes([number]) + bytes(range(1, 65)))
     assert (jpeg_header.parse(jpeg_files._after_start(jpeg_files.plain()["base"], table)) is not None) is is_plain
+
+
+@pytest.mark.parametrize(("length", "is_plain"), [(16, True), (17, False)])
+def test_values_of_exif_end_within_its_block(length, is_plain):
+    entries = [(jpeg_files._ORIENTATION, jpeg_files._SHORT, 1, b"\6\0"), (0x9000, jpeg_files._ASCII, length, bytes(16))]
+    encoded = jpeg_files._after_start(jpeg_files.plain()["base"], jpeg_files.exif("<", entries))
+    assert (jpeg_header.parse(encoded) is not None) is is_plain

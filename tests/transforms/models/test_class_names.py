@@ -41,3 +41,10 @@ def test_names_of_just_the_largest_size(tmp_path, monkeypatch):
     monkeypatch.setattr(class_names, "_MAX_BYTES", 7)
     with pytest.raises(ValueError, match="has 8 bytes: expected at most 7"):
         class_names.names(tmp_path, True, 2)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_as_many_names_as_outputs(tmp_path, outputs):
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    with pytest.raises(ValueError, match=f"has 2 names for a model of {outputs} outputs"):
+        class_names.names(tmp_path, True, outputs)

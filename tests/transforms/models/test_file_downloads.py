@@ -96,3 +96,13 @@ def test_all_files_together_may_have_just_as_many_bytes(site, tmp_path):
     with pytest.raises(ValueError, match="it has more than"):
         file_downloads.fetch(f"{url}/m.onnx", tmp_path / "small", size - 1)
     assert file_downloads.fetch(f"{url}/m.onnx", tmp_path / "got", size).exists()
+
+
+def test_each_file_counts_against_the_bytes_that_are_left(site, tmp_path, monkeypatch):
+    url, directory, _ = site
+    monkeypatch.setattr(file_downloads.portable, "companions", lambda main: ["a.bin", "b.bin"])
+    for name in ("m.onnx", "a.bin", "b.bin"):
+        (directory / name).write_bytes(bytes(100))
+    with pytest.raises(ValueError, match="it has more than 99 bytes"):
+        file_downloads.fetch(f"{url}/m.onnx", tmp_path / "small", 299)
+    assert file_downloads.fetch(f"{url}/m.onnx", tmp_path / "got", 300).exists()

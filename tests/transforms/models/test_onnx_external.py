@@ -137,3 +137,16 @@ def test_fields_are_bounded(tmp_path, monkeypatch):
     (tmp_path / "m.onnx").write_bytes(b"\x08\x01" * 1001)
     with pytest.raises(ValueError, match="more than 1000 fields"):
         onnx_external.locations(tmp_path / "m.onnx")
+
+
+def test_as_many_fields_as_are_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_external, "_MAX_FIELDS", 1000)
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x01" * 1000)
+    assert onnx_external.locations(tmp_path / "m.onnx") == []
+
+
+def test_locations_are_in_the_order_of_the_file(tmp_path):
+    nodes = [constant(t=external(name)) for name in ("b", "c", "a")]
+    model = helper.make_model(graph(nodes, [external("z"), external("y")]))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert onnx_external.locations(tmp_path / "m.onnx") == ["b", "c", "a", "z", "y"]

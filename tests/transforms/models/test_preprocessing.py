@@ -70,3 +70,9 @@ def test_it_travels_by_json():
 def test_wrong_values_are_refused_at_construction(wrong, message):
     with pytest.raises(ValueError, match=message):
         Preprocessing(**wrong)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_what_decides_on_the_values_of_pixels(channels):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 1.0), channels)
+    assert preprocessing.values() == (preprocessing.scale, preprocessing.offset, channels)
