@@ -233,7 +233,7 @@ def test_the_page_of_a_run_goes_with_its_report(config, tmp_path, started_at, st
 def test_a_page_goes_before_its_report_and_a_claim_after_all_parts(config, tmp_path, parts, monkeypatch):
     """Whatever is killed in between, no page is without a report, and no part without a claim."""
     own, claim = claimed(config, tmp_path)
-    removed, remove_in_state, remove_parts = [], files.remove_in_state, attempt.Attempt.remove_parts
+    removed, remove_in_state = [], files.remove_in_state
 
     def spy(path, state):
         removed.append(Path(path).name)
