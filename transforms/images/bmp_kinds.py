@@ -8,7 +8,7 @@ from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 
 from transforms.images import bounds
-from transforms.images.errors import CorruptImage, UnsupportedImage
+from transforms.images.image_errors import CorruptImage, UnsupportedImage
 
 SIGNATURE = b"BM"
 LEAST_BYTES = 26  # of a file, with the oldest header

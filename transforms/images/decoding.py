@@ -15,11 +15,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from transforms.images import colour, fast_jpeg, jpeg_header, memory, png_chunks, reader, unread
-from transforms.images.errors import CorruptImage as CorruptImage  # for whoever catches the errors of `decode`
-from transforms.images.errors import EmptyImage, ImageError, OutOfMemory, TooManyPixels
-from transforms.images.errors import UnknownFormat as UnknownFormat
-from transforms.images.errors import UnsupportedColour as UnsupportedColour
-from transforms.images.errors import UnsupportedImage as UnsupportedImage
+from transforms.images.image_errors import CorruptImage as CorruptImage  # for whoever catches the errors of `decode`
+from transforms.images.image_errors import EmptyImage, ImageError, OutOfMemory, TooManyPixels
+from transforms.images.image_errors import UnknownFormat as UnknownFormat
+from transforms.images.image_errors import UnsupportedColour as UnsupportedColour
+from transforms.images.image_errors import UnsupportedImage as UnsupportedImage
 from transforms.images.reader import FORMATS
 from transforms.images.resizing import Resizing, centre
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from transforms.images.errors import CorruptImage, UnsupportedImage
+from transforms.images.image_errors import CorruptImage, UnsupportedImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

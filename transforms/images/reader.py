@@ -12,7 +12,7 @@ except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
 from transforms.images import bmp_kinds, bounds, fast_jpeg, jpeg_damage, png_chunks, samples, tiff_kinds
-from transforms.images.errors import CorruptImage
+from transforms.images.image_errors import CorruptImage
 
 bounds.bound_directories()
 tiff_kinds.add_kinds()

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from transforms.images import colour, png_chunks
-from transforms.images.errors import CorruptImage, UnsupportedColour
+from transforms.images.image_errors import CorruptImage, UnsupportedColour
 
 
 def plain(image: Image.Image) -> Image.Image:

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
 from transforms.images import bounds
-from transforms.images.errors import CorruptImage, UnsupportedColour, UnsupportedImage
+from transforms.images.image_errors import CorruptImage, UnsupportedColour, UnsupportedImage
 from transforms.images.samples import sixteen_to_eight
 
 # Tags (TIFF 6.0, and DNG 1.6).

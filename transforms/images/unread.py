@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from transforms.images import bmp_kinds, png_chunks
-from transforms.images.errors import CorruptImage, ImageError, UnknownFormat, UnsupportedImage
+from transforms.images.image_errors import CorruptImage, ImageError, UnknownFormat, UnsupportedImage
 
 # Codings of JPEGs by their marker (ITU-T T.81, table B.1). Pillow reads the first three.
 _CODINGS = {

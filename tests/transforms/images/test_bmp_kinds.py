@@ -7,7 +7,7 @@ import pytest
 
 from tests import data_generation as data
 from transforms.images import bmp_kinds, decoding
-from transforms.images.errors import CorruptImage, UnsupportedImage
+from transforms.images.image_errors import CorruptImage, UnsupportedImage
 
 
 def bmp(pixels: list[list[int]], bits: int, masks: tuple[int, ...], header: int = 108, compression: int = 3) -> bytes:

@@ -11,7 +11,7 @@ from tests import data_generation as data
 from tests import generated_images as generated
 from tests.hostile_images import chunk
 from transforms.images import decoding, png_chunks
-from transforms.images.errors import CorruptImage, UnsupportedImage
+from transforms.images.image_errors import CorruptImage, UnsupportedImage
 
 SIZE = (6, 10)
 PHOTOGRAPH = data.photograph(0, *SIZE)

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tests import data_generation as data
 from transforms.images import fast_jpeg, png_chunks, reader, tiff_kinds
-from transforms.images.errors import CorruptImage
+from transforms.images.image_errors import CorruptImage
 
 SMALL = data.photograph(0, 24, 32)
 

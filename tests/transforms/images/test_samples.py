@@ -11,7 +11,7 @@ from tests import data_generation as data
 from tests import generated_images as generated
 from tests.hostile_images import chunk, gif
 from transforms.images import decoding, samples
-from transforms.images.errors import CorruptImage, UnsupportedColour
+from transforms.images.image_errors import CorruptImage, UnsupportedColour
 
 
 @pytest.mark.parametrize(

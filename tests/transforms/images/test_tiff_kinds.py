@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 from tests import data_generation as data
 from tests import generated_images as generated
 from transforms.images import decoding, tiff_kinds
-from transforms.images.errors import CorruptImage, UnsupportedColour, UnsupportedImage
+from transforms.images.image_errors import CorruptImage, UnsupportedColour, UnsupportedImage
 
 GREY = np.full((8, 8, 1), 77, np.uint64)
 RGB = np.full((8, 8, 3), 77, np.uint64)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from tests import data_generation as data
 from transforms.images import decoding, reader, unread
-from transforms.images.errors import CorruptImage, UnknownFormat, UnsupportedImage
+from transforms.images.image_errors import CorruptImage, UnknownFormat, UnsupportedImage
 
 JPEG = data.jpeg()
 FRAME = JPEG.index(b"\xff\xc0")

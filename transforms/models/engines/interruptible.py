@@ -40,6 +40,7 @@ def call(work: Callable[[], _Result]) -> _Result:
         thread.start()
         while not outcome.done():  # a signal that another thread gets does not end the wait of this one
             concurrent.futures.wait([outcome], _SECONDS_BETWEEN_SIGNALS)
+        thread.join()  # Python ends a thread that is still at its last steps by an abort if the process ends
         return outcome.result()
     finally:
         if not outcome.done():

@@ -21,6 +21,12 @@ def test_the_result_and_the_error_are_those_of_the_work():
     assert not interruptible.is_running()
 
 
+def test_the_thread_has_ended_when_the_result_is_there():
+    """Python aborts a process that ends while a thread comes back from C++."""
+    for _ in range(300):
+        assert not interruptible.call(threading.current_thread).is_alive()
+
+
 def test_only_the_main_thread_waits_for_another():
     assert interruptible.call(threading.current_thread) is not threading.main_thread()
     callers = []
