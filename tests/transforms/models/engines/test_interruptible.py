@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import onnx
@@ -21,10 +22,16 @@ def test_the_result_and_the_error_are_those_of_the_work():
     assert not interruptible.is_running()
 
 
-def test_the_thread_has_ended_when_the_result_is_there():
+def test_the_thread_has_ended_when_the_result_is_there(monkeypatch):
     """Python aborts a process that ends while a thread comes back from C++."""
-    for _ in range(300):
-        assert not interruptible.call(threading.current_thread).is_alive()
+
+    class Late(threading.Thread):
+        def run(self):
+            super().run()
+            time.sleep(0.2)
+
+    monkeypatch.setattr(threading, "Thread", Late)
+    assert not interruptible.call(threading.current_thread).is_alive()
 
 
 def test_only_the_main_thread_waits_for_another():
