@@ -58,7 +58,7 @@ def may_hold(pattern: str) -> Callable[[str], bool]:
 
 
 class Positions:
-    """How far the path of a directory gets into a local glob: what it matches below the directory depends on that alone.
+    """How far the path of a directory gets into a local glob. What it matches below depends on that alone.
 
     Attributes:
       of_files: the positions from which the glob may match files in the directory itself.
@@ -79,7 +79,7 @@ class Positions:
         self.of_files = frozenset(range(names_end, len(fronts)))
 
     def of(self, directory: str) -> frozenset[int]:
-        """Returns the positions that a directory has reached, which is the one above the glob's wildcards or below it."""
+        """Returns the positions that a directory has reached, at the front of the glob or below."""
         path = posixpath.join(directory, "")
         reached = {number for number, match in enumerate(self._matchers) if match(path, len(self._literal))}
         # What matches from a position before `**` also matches from the one behind it.

@@ -60,8 +60,8 @@ def _described(path: str) -> Iterator[tuple[str, FileMetadata | None]]:
 class _Walk:
     """The files in and below the directories that may hold matches: those with links in their paths come last.
 
-    A link is followed if the pattern may match something behind it that it does not match on an earlier path to the same
-    directory. So loops end.
+    A link is followed if the pattern may match something behind it that it does not match on an earlier path there. So
+    loops end.
     """
 
     def __init__(self, choice: Choice):
@@ -103,7 +103,9 @@ class _Walk:
             waiting += sorted(self._directories, reverse=True)
             self._directories.clear()
 
-    def _entry(self, entry: os.DirEntry[str], path: str, takes_files: bool) -> Iterator[tuple[str, FileMetadata | None]]:
+    def _entry(
+        self, entry: os.DirEntry[str], path: str, takes_files: bool
+    ) -> Iterator[tuple[str, FileMetadata | None]]:
         is_link, is_directory, is_broken = entry.is_symlink(), False, False
         try:
             is_directory = entry.is_dir()
