@@ -4,7 +4,6 @@ import argparse
 import math
 import os
 import re
-from pathlib import Path
 
 from transforms import table_name
 from transforms.storage import locations
@@ -48,9 +47,13 @@ def pattern(text: str) -> str:
     """Returns a pattern that is valid in any working directory. A directory becomes a pattern for all its files."""
     if locations.is_local(text):
         text = os.path.expanduser(text)  # noqa: PTH111 - as in `absolute`
-    if (locations.is_local(text) and Path(text).is_dir()) or text.endswith("/"):
+    if (locations.is_local(text) and _is_directory(text)) or text.endswith("/"):
         text = f"{text.rstrip('/')}/**"
     return absolute(text)
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises an error below a directory that may not be entered
 
 
 def table(text: str) -> str:

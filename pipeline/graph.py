@@ -101,7 +101,8 @@ def build(
     resumed = new.resumed if new else of_shards.resumed if of_shards else None
     if resumed:
         vectors.append((RESUMED, resumed.embeddings))
-    failures = tuple(stage.failures for stage in stages) | "Failures" >> GatherFailures()
+    gather_failures = GatherFailures(are_files=config.input_format not in SHARD_FORMATS)
+    failures = tuple(stage.failures for stage in stages) | "Failures" >> gather_failures
     pruned = _prune(listed, new, config) if new and config.prune else None
 
     written = _write_parts(vectors, failures, config, model, attempt)

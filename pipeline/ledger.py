@@ -5,6 +5,7 @@ run. `resume.py` reads those that unfinished attempts at it have left.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ from transforms.records import Failure, ImageRef, Known
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 from transforms.storage import files
 
+_LOG = logging.getLogger(__name__)
+
 # Rows per request of a worker: some megabytes of names.
 _ROWS_PER_PART = 50_000
 
@@ -29,7 +32,7 @@ SELECT key, version, sha256, size, crc32c, UNIX_MICROS(embedded_at) AS written_a
 FROM `{table}` WHERE model_digest = @digest AND run_id != @run_id
 """
 _LATEST_FAILURES = """
-SELECT key, retryable FROM `{table}`
+SELECT key, retryable, IFNULL(is_file, FALSE) AS is_file FROM `{table}`
 WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY key ORDER BY failed_at DESC) = 1
 """
 
@@ -81,6 +84,9 @@ def may_have_records(table: str | None, output: str | None, run_id: str) -> bool
 @dataclasses.dataclass(eq=False)
 class ReadRetryable(Stage):
     """Pipeline → StageOutput of ImageRef without version: the images whose latest failure is retryable.
+
+    Only keys count that the failure says were listed as files. A TFRecord brings keys of its own, and one that is the
+    name of some file of this machine must not have it read. Failures of earlier versions do not say so.
 
     A file of failures that is broken is a failure itself, `BrokenFailures`. What it holds before the break counts.
 
@@ -202,18 +208,22 @@ def _known_rows(part: tuple[str, str, str, int]) -> Iterator[Known]:
 
 
 def _failed_rows(table: str) -> Iterator[tuple[bytes, tuple[float, bool]]]:
-    for row in warehouse.tables.query(table, _LATEST_FAILURES.format(table=table_name.failures(table))):
-        yield keys.of_text(row["key"]), (0.0, row["retryable"])
+    rows = warehouse.tables.query(table, _LATEST_FAILURES.format(table=table_name.failures(table)))
+    for row in rows:
+        yield keys.of_text(row["key"]), (0.0, row["retryable"] and row["is_file"])
+    _warn_of_others(table, sum(row["retryable"] and not row["is_file"] for row in rows))
 
 
 def _failed_lines(shard: tuple[str, float]) -> Iterator[tuple[bytes, tuple[float, bool]] | Failure]:
     path, written_at = shard
-    number = 0
+    number = others = 0
     try:
         with files.open_stored(path) as file:
             for number, line in enumerate(file, 1):  # noqa: B007
-                key, retryable = failures.of_json(line)
-                yield key, (written_at, retryable)
+                key, retryable, is_file = failures.of_json(line)
+                others += retryable and not is_file
+                yield key, (written_at, retryable and is_file)
+        _warn_of_others(path, others)
         if not number:
             raise ValueError("empty")
     except ValueError as error:
@@ -226,6 +236,16 @@ def _failed_lines(shard: tuple[str, float]) -> Iterator[tuple[bytes, tuple[float
         # A run that overwrites may have removed it since the listing.
         if files.match(path):
             raise
+
+
+def _warn_of_others(place: str, count: int) -> None:
+    if count:
+        _LOG.warning(
+            "%s: --retry_failed leaves out %d failed images: each was in a shard, or failed in an earlier version of "
+            "this program, which did not say so; a run without --retry_failed lists them again",
+            place,
+            count,
+        )
 
 
 def _matches(failed: tuple[bytes, tuple[float, bool]], patterns: tuple[str, ...]) -> bool:

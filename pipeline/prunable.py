@@ -4,13 +4,14 @@ What was not seen is not gone. A row may go if a listing does not have its key, 
 
 - its record says that the image was listed as a file of its own, and not in a shard;
 - the listing would have the key if the image existed;
-- no place that could not be listed or described has the key, or is a directory above it.
+- no place that could not be listed or described has the key, or is a directory above it. A link that leads to nothing
+  now is such a place, whatever its name, because it may have led to a directory.
 """
 
 from collections.abc import Iterable, Sequence
 
 from transforms import keys
-from transforms.storage import globs, left_out
+from transforms.storage import globs, left_out, local, locations
 
 # Of a listing with more such places, all rows stay.
 MOST_PLACES = 10_000
@@ -72,7 +73,10 @@ class Unseen:
             if key[:end] in self._places:
                 return _text(key[:end])
             end = key.rfind(b"/", 0, end)
-        return None
+        uri = keys.uri(key)
+        # A listing does not name every link to nothing: one whose name is that of another file is none of its images.
+        place = local.unseen(uri) if locations.is_local(uri) else None
+        return _text(keys.of_uri(place)) if place is not None else None
 
 
 def _text(place: bytes) -> str:

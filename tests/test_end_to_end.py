@@ -252,6 +252,22 @@ def test_a_thousand_photographs_with_ten_broken_ones(tmp_path):
         assert cosine(vector, run.vectors()[key]) > 0.999999  # float32, in batches of other sizes
 
 
+def test_the_key_of_a_record_has_no_file_read(tmp_path):
+    """A failure of an image in a shard may be retryable, and its key may name a file that nobody listed."""
+    output, secret, listed = tmp_path / "out", tmp_path / "secret.jpg", tmp_path / "photos" / "a.jpg"
+    shard = data.write_tfrecords(tmp_path / "shard", [data.image_example(b"broken", bytes(secret))])
+    listed.parent.mkdir()
+    listed.write_bytes(b"broken")
+    assert run_pipeline(output, "--input", shard, "--input_format", "tfrecord").code == 1  # all of them failed
+    assert run_pipeline(output, "--input", listed).code == 1
+    for path in output.glob("failures/*/*.jsonl"):
+        path.write_text(path.read_text().replace('"retryable": false', '"retryable": true'))
+    for image in (secret, listed):
+        image.write_bytes(data.jpeg(1, 24, 32))
+    assert run_pipeline(output, "--retry_failed").code == 0
+    assert [row["image/key"] for row in read_rows(output)] == [bytes(listed)]
+
+
 def test_every_way_in_gives_the_same_vectors(tmp_path):
     paths = data.write_images(tmp_path / "photos", 12)
     contents = [path.read_bytes() for path in paths]

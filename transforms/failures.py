@@ -18,7 +18,7 @@ SUFFIX = ".jsonl"
 
 @dataclasses.dataclass(eq=False)
 class GatherFailures(Stage):
-    """Failures of several stages, a tuple of collections → one collection of them, counted.
+    """Failures of several stages, a tuple of collections → one collection of them, counted and marked.
 
     >>> failure = Failure.of(b"a.jpg", "read", OSError("no route to host"), retryable=True)
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
@@ -26,10 +26,16 @@ class GatherFailures(Stage):
     ...     _ = (of_read, of_decode) | GatherFailures() | beam.Map(lambda failure: print(failure.error))
     OSError
     OSError
+
+    Attributes:
+      are_files: whether the images were listed as files, and not in shards.
     """
 
+    are_files: bool = True
+
     def expand(self, stages: tuple[beam.PCollection[Failure], ...]) -> beam.PCollection[Failure]:
-        return stages | "All" >> beam.Flatten() | "Count" >> beam.Map(_counted).with_output_types(Failure)
+        count = beam.Map(_counted, self.are_files).with_output_types(Failure)
+        return stages | "All" >> beam.Flatten() | "Count" >> count
 
 
 @dataclasses.dataclass(eq=False)
@@ -41,8 +47,9 @@ class WriteFailures(Stage):
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     failures = pipeline | beam.Create([Failure.of(b"a.jpg", "read", OSError("gone"))])
     ...     _ = failures | WriteFailures(output, "first")
-    >>> print(pathlib.Path(output, "failures/first/part-00000-of-00001.jsonl").read_text(), end="")
-    {"key": "a.jpg", "stage": "read", "error": "OSError", "message": "gone", "retryable": false, "run_id": "first"}
+    >>> line = pathlib.Path(output, "failures/first/part-00000-of-00001.jsonl").read_text()
+    >>> print(line[: line.index(', "retryable"')])
+    {"key": "a.jpg", "stage": "read", "error": "OSError", "message": "gone"
 
     Attributes:
       output: a directory, local or in cloud storage.
@@ -91,25 +98,29 @@ def to_json(failure: Failure, run_id: str) -> str:
     return json.dumps(fields, ensure_ascii=True)
 
 
-def of_json(line: bytes) -> tuple[bytes, bool]:
-    """Returns the key of a failure and whether it is retryable. Raises ValueError for what `to_json` does not write."""
+def of_json(line: bytes) -> tuple[bytes, bool, bool]:
+    """Returns the key of a failure, whether it is retryable, and whether it says that the key is that of a file.
+
+    Raises:
+      ValueError: for what `to_json` does not write.
+    """
     try:
         facts = json.loads(line)
-        key, retryable = facts["key"], facts["retryable"]
+        key, retryable, is_file = facts["key"], facts["retryable"], facts.get("is_file") is True
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     except (KeyError, TypeError) as error:
         raise ValueError("no failure") from error
     if not isinstance(key, str) or not isinstance(retryable, bool) or not line.endswith(b"\n"):
         raise ValueError("no failure, or cut off")
-    return keys.of_uri(key), retryable
+    return keys.of_uri(key), retryable, is_file
 
 
 def _encode(failures: Sequence[Failure], run_id: str) -> list[bytes]:
     return [f"{to_json(failure, run_id)}\n".encode() for failure in failures]
 
 
-def _counted(failure: Failure) -> Failure:
+def _counted(failure: Failure, is_file: bool) -> Failure:
     counters.inc(counters.IMAGES_FAILED)
     counters.inc(counters.failed(failure.stage))
-    return failure
+    return dataclasses.replace(failure, is_file=is_file)

@@ -147,13 +147,22 @@ class Embedding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """An image without a vector: the stage in which it failed, the error, and whether another try may help."""
+    """An image without a vector.
+
+    Attributes:
+      key: of the image.
+      stage: the one in which it failed.
+      error, message: why.
+      retryable: whether another try may help.
+      is_file: whether the key was listed as that of a file. Images in shards were not: they may have any key.
+    """
 
     key: bytes
     stage: str
     error: str
     message: str
     retryable: bool
+    is_file: bool = False
 
     @classmethod
     def of(cls, key: bytes, stage: str, error: Exception, retryable: bool = False) -> "Failure":

@@ -53,6 +53,7 @@ FAILURE_COLUMNS = (
     column("error", "STRING", "kind of error"),
     column("message", "STRING", "what the error says"),
     column("retryable", "BOOLEAN", "whether a new try may help"),
+    column("is_file", "BOOLEAN", "whether the key was listed as that of a file, and not in a shard", mode="NULLABLE"),
     column("run_id", "STRING", "the run in which it failed"),
     column("failed_at", "TIMESTAMP", "when that run began"),
 )
@@ -101,6 +102,7 @@ def failure_row(failure: Failure, run: RunColumns) -> dict[str, Any]:
         "error": failure.error,
         "message": failure.message.encode("utf-8", "backslashreplace").decode(),
         "retryable": failure.retryable,
+        "is_file": failure.is_file,
         "run_id": run.run_id,
         "failed_at": run.began_at,
     }

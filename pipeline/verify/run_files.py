@@ -352,6 +352,8 @@ def _failure(line: bytes, run_id: str) -> dict[str, Any]:
             raise ValueError(f"expected the field {name} of type {kind.__name__}")  # noqa: TRY004 - as above
     if failure["run_id"] != run_id:
         raise ValueError(f"it is of the run {failure['run_id']!r}")
+    if not isinstance(failure.get("is_file", False), bool):
+        raise ValueError("expected the field is_file of type bool")  # noqa: TRY004 - as above
     _key(failure)
     return failure
 

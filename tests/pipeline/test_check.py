@@ -88,9 +88,11 @@ def test_an_input_that_may_not_be_listed():
             (place / name).mkdir()
             (place / name / "a.jpg").write_bytes(b"x")
             (place / name).chmod(mode)
-            config = configured(place / "out", f"--input={place / name}")
-            with unprivileged(), pytest.raises(ValueError, match="cannot be listed: .*Permission denied"):
-                check.check_inputs(config)
+            for pattern in (place / name, place / name / "a.jpg"):
+                with unprivileged():
+                    config = configured(place / "out", f"--input={pattern}")
+                    with pytest.raises(ValueError, match="cannot be listed: .*Permission denied"):
+                        check.check_inputs(config)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import flags
+from tests.unprivileged import open_directory, unprivileged
 
 
 @pytest.mark.parametrize("text", ["0", "00", "-1", "+1", "1.0", "1e3", " 1", ""])
@@ -70,3 +71,11 @@ def test_a_switch_is_off_unless_given(argv, on):
     flags.add_switch(parser, "--fast", "do it fast")
     parser.add_argument("-n", action="store_true")
     assert parser.parse_args(argv).fast is on
+
+
+def test_what_may_not_be_looked_at_is_taken_as_it_is():
+    with open_directory() as place:
+        (place / "closed" / "photos").mkdir(parents=True)
+        (place / "closed").chmod(0)
+        with unprivileged():
+            assert flags.pattern(f"{place}/closed/photos") == f"{place}/closed/photos"

@@ -157,7 +157,7 @@ def test_a_broken_shard_is_named(output, content):
 
 
 def retryable(key, retryable=True):
-    return Failure(key, "read", "OSError", 'a "message"', retryable)
+    return Failure(key, "read", "OSError", 'a "message"', retryable, is_file=True)
 
 
 FAILED = {
@@ -201,7 +201,7 @@ def test_what_failed_in_a_way_that_may_pass(tmp_path, patterns, expected):
     assert read_retryable(tmp_path, patterns) == [ImageRef(key, "", -1) for key in sorted(expected)]
 
 
-LINE = b'{"key": "/photos/a.jpg", "retryable": true}\n'
+LINE = b'{"key": "/photos/a.jpg", "retryable": true, "is_file": true}\n'
 BROKEN = {
     "empty": (b"", 1, []),
     "cut": (LINE + LINE[:20], 2, [b"/photos/a.jpg"]),
@@ -223,6 +223,15 @@ def test_a_broken_file_of_failures_is_a_failure_itself(tmp_path, content, line, 
     assert failed == [(key, (1.0, True)) for key in expected]
     assert (broken.key, broken.stage, broken.error) == (os.fsencode(path), "list", "BrokenFailures")
     assert broken.message.startswith(f"{path}: line {line}: ") and not broken.retryable
+
+
+def test_a_failed_image_of_a_shard_or_of_an_earlier_version_is_not_read_by_its_key(tmp_path, caplog):
+    path = tmp_path / "part-00000-of-00001.jsonl"
+    of_shard, before = LINE.replace(b'"is_file": true', b'"is_file": false'), LINE.replace(b', "is_file": true', b"")
+    path.write_bytes(LINE + of_shard + before)
+    failed = list(ledger._failed_lines((str(path), 1.0)))
+    assert failed == [(b"/photos/a.jpg", (1.0, may)) for may in (True, False, False)]
+    assert f"{path}: --retry_failed leaves out 2 failed images" in caplog.text
 
 
 def test_a_file_of_failures_that_went_after_the_listing(tmp_path):

@@ -57,6 +57,12 @@ def test_a_place_hides_itself_and_what_is_below_it(place, key, text):
     assert Unseen([b"/elsewhere", place]).hides(key) == text
 
 
+def test_a_link_to_nothing_hides_what_may_be_behind_it_whatever_its_name(tmp_path):
+    (tmp_path / "page.html").symlink_to("/mnt/gone")
+    assert Unseen().hides(bytes(tmp_path / "page.html" / "a.jpg")) == str(tmp_path / "page.html")
+    assert Unseen().hides(bytes(tmp_path / "page.htm" / "a.jpg")) is None
+
+
 def test_what_was_seen_hides_nothing():
     assert Unseen().hides(b"/a.jpg") is None and str(Unseen()) == ""
 

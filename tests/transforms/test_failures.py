@@ -28,6 +28,7 @@ def test_lines(tmp_path):
             "error": "CorruptImage",
             "message": 'with "quotes"\nand lines',
             "retryable": False,
+            "is_file": False,
             "run_id": "run",
         }
         for i in range(3)
@@ -35,7 +36,9 @@ def test_lines(tmp_path):
 
 
 def test_failures_of_all_stages_are_counted_once():
-    of_stages = [[Failure(b"/%d.jpg" % i, stage, "E", "", False) for i in range(3)] for stage in ("read", "decode")]
+    of_stages = [
+        [Failure(b"/%d.jpg" % i, stage, "E", "", False, is_file=True) for i in range(3)] for stage in ("read", "decode")
+    ]
 
     def build(root):
         stages = tuple(root | f"Stage{i}" >> beam.Create(found) for i, found in enumerate([*of_stages, []]))
@@ -79,4 +82,14 @@ def test_a_key_that_is_not_utf_8_comes_back():
     line = to_json(Failure(b"/caf\xe9.jpg", "read", "OSError", "", True), "run")
     assert line.isascii()
     assert json.loads(line)["key"].encode("utf-8", "surrogateescape") == b"/caf\xe9.jpg"
-    assert of_json(f"{line}\n".encode()) == (b"/caf\xe9.jpg", True)
+    assert of_json(f"{line}\n".encode()) == (b"/caf\xe9.jpg", True, False)
+
+
+def test_a_failure_says_whether_its_key_is_that_of_a_file():
+    failure = Failure(b"/a.jpg", "read", "OSError", "", True)
+    for are_files in (True, False):
+        gather = GatherFailures(are_files)
+        found, _ = collect(lambda root, gather=gather: {"all": (root | beam.Create([failure]),) | gather})
+        (gathered,) = found["all"]
+        assert of_json(f"{to_json(gathered, 'run')}\n".encode()) == (b"/a.jpg", True, are_files)
+    assert of_json(b'{"key": "/a.jpg", "retryable": true}\n') == (b"/a.jpg", True, False)

@@ -69,7 +69,7 @@ def test_the_columns_are_those_of_the_contract():
         "key sha256 version format height width size crc32c shard embedding model model_digest run_id embedded_at"
     )
     assert " ".join(column["name"] for column in FAILURE_COLUMNS) == (
-        "key stage error message retryable run_id failed_at"
+        "key stage error message retryable is_file run_id failed_at"
     )
 
 
@@ -96,6 +96,7 @@ def test_the_values_of_a_row():
         "error": "OSError",
         "message": 'no "such"\nfile ü',
         "retryable": True,
+        "is_file": False,
         "run_id": "nightly-1",
         "failed_at": BEGAN_AT,
     }

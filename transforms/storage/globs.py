@@ -9,6 +9,7 @@ early as possible and in no second place, because the wildcard behind it matches
 """
 
 import os
+import posixpath
 import re
 from collections.abc import Callable
 
@@ -54,6 +55,36 @@ def may_hold(pattern: str) -> Callable[[str], bool]:
         return is_not_too_deep and all(match(name) for match, name in zip(matchers, names, strict=False))
 
     return holds
+
+
+class Positions:
+    """How far the path of a directory gets into a local glob. What it matches below depends on that alone.
+
+    Attributes:
+      of_files: the positions from which the glob may match files in the directory itself.
+    """
+
+    def __init__(self, pattern: str):
+        self._literal = literal_prefix(pattern)
+        front, fronts = "", [("", False)]
+        for part in _ACROSS.split(pattern.removeprefix(self._literal)):
+            is_across = _ACROSS.fullmatch(part) is not None
+            for symbol in (part,) if is_across else _SYMBOL.findall(part):
+                front += symbol
+                if is_across or symbol == "/":
+                    fronts.append((front, is_across))
+        self._matchers = [_compiled(_translated(front), pattern).match for front, _ in fronts]
+        self._across = {number for number, (_, is_across) in enumerate(fronts) if is_across}
+        names_end = max(number for number, (front, _) in enumerate(fronts) if not front or front.endswith("/"))
+        self.of_files = frozenset(range(names_end, len(fronts)))
+
+    def of(self, directory: str) -> frozenset[int]:
+        """Returns the positions that a directory has reached, at the front of the glob or below."""
+        path = posixpath.join(directory, "")
+        reached = {number for number, match in enumerate(self._matchers) if match(path, len(self._literal))}
+        # What matches from a position before `**` also matches from the one behind it.
+        first = max(reached & self._across, default=0)
+        return frozenset(number for number in reached if number >= first)
 
 
 def literal_prefix(pattern: str) -> str:

@@ -61,6 +61,25 @@ def status(path: str) -> os.stat_result:
     return status
 
 
+def unseen(path: str) -> str | None:
+    """Returns the place on a path that hides whether there is a file: a link to nothing, or what may not be looked at.
+
+    Returns None if the lowest place that is there is anything else: then nothing is hidden.
+    """
+    while True:
+        try:
+            is_link = stat.S_ISLNK(os.lstat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            directory = os.path.dirname(path)  # noqa: PTH120
+            if directory == path:
+                return None
+            path = directory
+        except OSError:
+            return path
+        else:
+            return path if is_link and not os.path.exists(path) else None  # noqa: PTH110
+
+
 def check_listable(directory: str) -> None:
     """Raises OSError if a directory cannot be listed, or may not be entered, without which its files cannot be read."""
     os.stat(os.path.join(directory, "."))  # noqa: PTH116, PTH118

@@ -14,23 +14,25 @@ from transforms.storage.choice import Choice
 def match(choice: Choice) -> Iterator[tuple[str, FileMetadata | None]]:
     """Yields the path and the metadata of each file that a choice takes.
 
-    Links to directories are followed, and each directory is listed once: under its path without links below the front
-    of the pattern if it has one, else by the first link that leads to it.
+    Links to directories are followed. Where the pattern matches the files of a directory under several paths, they are
+    listed once: under the path without links below the front of the pattern if it matches that, else by the first link
+    that leads to them.
 
     The metadata are None for what cannot be read as a file: pipes, sockets, devices, links to them or to nothing, and
     each directory that may hold matches and cannot be listed. `files.metadata` raises the reason.
     """
     if _is_name(choice.pattern):
-        return _described(choice.pattern) if os.path.lexists(choice.pattern) else iter(())
+        return _described(choice.pattern)
     return _Walk(choice).files()
 
 
 def is_there(pattern: str) -> bool:
-    """Returns whether there is a file or directory to begin at; raises OSError if a directory cannot be listed."""
-    if _is_name(pattern):
-        return os.path.lexists(pattern)
+    """Returns whether there is a file or directory to begin at; raises OSError if that cannot be seen."""
     try:
-        local.check_listable(root(pattern))
+        if _is_name(pattern):
+            os.lstat(pattern)
+        else:
+            local.check_listable(root(pattern))
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
@@ -48,7 +50,7 @@ def _is_name(pattern: str) -> bool:
 def _described(path: str) -> Iterator[tuple[str, FileMetadata | None]]:
     try:
         yield path, files.metadata(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if os.path.islink(path):  # noqa: PTH114 - a path is text, which need not be UTF-8
             yield path, None  # else it was deleted meanwhile
     except OSError:
@@ -56,13 +58,18 @@ def _described(path: str) -> Iterator[tuple[str, FileMetadata | None]]:
 
 
 class _Walk:
-    """The files in and below the directories that may hold matches: those with links in their paths come last."""
+    """The files in and below the directories that may hold matches: those with links in their paths come last.
+
+    A link is followed if the pattern may match something behind it that it does not match on an earlier path there. So
+    loops end.
+    """
 
     def __init__(self, choice: Choice):
         self._choice = choice
         self._holds = globs.may_hold(choice.pattern)
         self._root = root(choice.pattern)
-        self._listed: set[tuple[int, int]] = set()
+        self._positions = globs.Positions(choice.pattern)
+        self._listed: dict[tuple[int, int], frozenset[int]] = {}  # directory → the positions of its paths so far
         self._directories: list[str] = []
         self._links: list[str] = []
 
@@ -79,12 +86,15 @@ class _Walk:
             try:
                 status = os.stat(posixpath.join(directory, "."))  # noqa: PTH116 - the dot asks whether it may be entered
                 identity = status.st_dev, status.st_ino
-                if is_link and identity in self._listed:
+                positions, before = self._positions.of(directory), self._listed.get(identity, frozenset())
+                new = positions - before if is_link else positions
+                if is_link and not new:
                     continue
-                self._listed.add(identity)
+                self._listed[identity] = before | positions
+                takes_files = not new.isdisjoint(self._positions.of_files)
                 with os.scandir(directory) as entries:
                     for entry in entries:
-                        yield from self._entry(entry, posixpath.join(directory, entry.name))
+                        yield from self._entry(entry, posixpath.join(directory, entry.name), takes_files)
             except OSError as error:
                 # What was deleted meanwhile is no loss, unless it is where the listing begins.
                 is_gone = isinstance(error, FileNotFoundError) and not os.path.lexists(directory)
@@ -93,7 +103,9 @@ class _Walk:
             waiting += sorted(self._directories, reverse=True)
             self._directories.clear()
 
-    def _entry(self, entry: os.DirEntry[str], path: str) -> Iterator[tuple[str, FileMetadata | None]]:
+    def _entry(
+        self, entry: os.DirEntry[str], path: str, takes_files: bool
+    ) -> Iterator[tuple[str, FileMetadata | None]]:
         is_link, is_directory, is_broken = entry.is_symlink(), False, False
         try:
             is_directory = entry.is_dir()
@@ -109,5 +121,5 @@ class _Walk:
         elif is_broken and self._holds(path) and not left_out.is_file_name(path):
             if not self._choice.hides(path):
                 yield path, None  # what leads nowhere now may have led to a directory
-        elif self._choice.takes(path):
+        elif takes_files and self._choice.takes(path):
             yield from _described(path)

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests import descriptors
+from tests.unprivileged import open_directory, unprivileged
 from transforms.storage import local
 
 
@@ -90,3 +91,34 @@ def test_the_ends_of_a_file_are_all_that_is_read(tmp_path):
         file.seek(-3, os.SEEK_END)
         file.write(b"end")
     assert local.ends(str(tmp_path / "a.bmp"), 5) == b"begin\0\0end"
+
+
+def test_what_hides_whether_a_file_is_there():
+    with open_directory() as place:
+        for name in ("closed/in", "open/sub"):
+            (place / name).mkdir(parents=True)
+        (place / "open" / "a.jpg").touch()
+        (place / "notes.txt").symlink_to("/mnt/gone")
+        (place / "open" / "loop").symlink_to("loop")
+        (place / "good").symlink_to("open")
+        (place / "closed").chmod(0)
+        hidden = {
+            "notes.txt": "notes.txt",
+            "notes.txt/a.jpg": "notes.txt",
+            "notes.txt/deep/a.jpg": "notes.txt",
+            "open/loop": "open/loop",
+            "open/loop/a.jpg": "open/loop/a.jpg",
+            "closed/in": "closed/in",
+            "closed/in/a.jpg": "closed/in/a.jpg",
+            "closed": None,
+            "gone.jpg": None,
+            "gone/deep/a.jpg": None,
+            "open/gone.jpg": None,
+            "good/gone.jpg": None,
+            "open/a.jpg/b.jpg": None,
+            "open/a.jpg": None,
+        }
+        with unprivileged():
+            for name, expected in hidden.items():
+                assert local.unseen(f"{place}/{name}") == (expected and f"{place}/{expected}"), name
+    assert local.unseen("") is None and local.unseen("gone.jpg") is None and local.unseen("/gone/a.jpg") is None

@@ -148,6 +148,23 @@ def test_each_directory_is_listed_once(tmp_path):
     assert "p/deep/d.jpg" in names(tmp_path, "p/*/*.jpg")
 
 
+def test_a_link_is_followed_to_files_that_the_pattern_does_not_match_on_another_path(tmp_path):
+    fill(tmp_path, "p/store/a.jpg", "p/store/deep/raw/b.jpg", "p/raw/c.jpg", "p/x/raw/d.jpg")
+    (tmp_path / "p" / "y").mkdir()
+    (tmp_path / "p" / "y" / "raw").symlink_to("../store")
+    (tmp_path / "p" / "y" / "self").symlink_to(".")
+    (tmp_path / "p" / "again").symlink_to("x")
+    raw = ["p/raw/c.jpg", "p/store/deep/raw/b.jpg", "p/x/raw/d.jpg"]
+    assert names(tmp_path, "p/**/raw/*.jpg") == [*raw, "p/y/raw/a.jpg"]
+    assert names(tmp_path, "p/**/raw/**") == [*raw, "p/y/raw/a.jpg"]
+    assert names(tmp_path, "p/**/raw/**/*.jpg") == [*raw, "p/y/raw/a.jpg"]
+    assert names(tmp_path, "p/**/r[/a]w/*.jpg") == [*raw, "p/y/raw/a.jpg"]
+    assert names(tmp_path, "p/**/y/raw/deep/raw/*.jpg") == ["p/y/raw/deep/raw/b.jpg"]
+    assert names(tmp_path, "p/**raw/*.jpg") == [*raw, "p/y/raw/a.jpg"]
+    assert names(tmp_path, "p/y**/*.jpg") == ["p/y/raw/a.jpg", "p/y/raw/deep/raw/b.jpg"]
+    assert names(tmp_path, "p/**.jpg") == ["p/raw/c.jpg", "p/store/a.jpg", "p/store/deep/raw/b.jpg", "p/x/raw/d.jpg"]
+
+
 def test_a_link_that_leads_nowhere_may_have_led_to_a_directory(tmp_path):
     fill(tmp_path, "p/a.jpg", "p/sub/b.jpg")
     for name in ("p/album", "p/2024.05", "p/set.v2", "p/sub/more", "p/photo.jpg", "p/notes.txt", "p/.cache"):
@@ -195,11 +212,23 @@ def test_directories_that_may_not_be_listed_or_entered_are_listed_themselves():
 
 def test_whether_there_is_anything_to_begin_at(tmp_path):
     fill(tmp_path, "p/a.jpg")
-    for there in ("p/**", "p/a.jpg", "p/none*"):
+    (tmp_path / "link.jpg").symlink_to("nothing")
+    for there in ("p/**", "p/a.jpg", "p/none*", "link.jpg"):
         assert local_listing.is_there(f"{tmp_path}/{there}")
-    for gone in ("gone/**", "gone.jpg", "p/a.jpg/*"):
+    for gone in ("gone/**", "gone.jpg", "p/a.jpg/*", "p/a.jpg/b.jpg"):
         assert not local_listing.is_there(f"{tmp_path}/{gone}")
+    assert not listed(tmp_path / "gone.jpg") and not listed(tmp_path / "p/a.jpg/b.jpg")
     assert local_listing.root(f"{tmp_path}/p/x*/y") == f"{tmp_path}/p"
+
+
+def test_a_name_in_a_directory_that_may_not_be_entered_is_no_missing_file():
+    with open_directory() as place:
+        fill(place, "closed/a.jpg")
+        (place / "closed").chmod(0)
+        with unprivileged():
+            assert listed(place / "closed/a.jpg") == {f"{place}/closed/a.jpg": None}
+            with pytest.raises(PermissionError):
+                local_listing.is_there(f"{place}/closed/a.jpg")
 
 
 def test_where_the_listing_begins_is_missed_if_it_is_gone(tmp_path):
