@@ -37,7 +37,9 @@ def lines_of(file: BinaryIO) -> Iterator[str]:
     reader = io.BufferedReader(cast(Any, file))
     front = reader.peek(2)
     is_utf16 = front[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and front[:4] != codecs.BOM_UTF32_LE
-    if front.startswith(_NO_TEXT) or (not is_utf16 and b"\0" in front.partition(b"\n")[0][:_FRONT_CHARACTERS]):
+    first = front.partition(b"\n")[0]
+    # Every other byte is a zero in UTF-16, and three of four in UTF-32. In a name, one is an error of its row.
+    if front.startswith(_NO_TEXT) or (not is_utf16 and first.count(b"\0") * 3 > len(first)):
         raise NotAList(
             f"a file that begins with {front[:8]!r}: expected text in UTF-8, or in UTF-16 with a byte order mark, "
             "such as CSV or JSON lines"
