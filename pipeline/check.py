@@ -18,6 +18,7 @@ from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from transforms import keys, shards, storage, uri_lists, vector_files
 from transforms.list import listed_refs
+from transforms.list_rows import NotAList
 from transforms.models.spec import ModelSpec
 from transforms.one_line import one_line
 from transforms.records import ImageRef
@@ -72,11 +73,11 @@ def _check_format(pattern: str, input_format: str) -> None:
 
 
 def _check_header(ref: ImageRef, config: EmbedConfig) -> None:
-    """Raises ValueError if a list has no column of URIs. A list that cannot be read is a failure of the run."""
+    """Raises ValueError if a list names no images in a way that is read. One that cannot be read fails in the run."""
     try:
         with versioned.opened(ref, config.billing_project) as file:
             next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None)
-    except uri_lists.NoUriColumn as error:
+    except NotAList as error:
         raise ValueError(f"--input {keys.text(ref.key)!r}: {one_line(error)}") from error
     except Exception:  # noqa: BLE001, S110 - each storage client has errors of its own
         pass

@@ -1,17 +1,15 @@
 """Lists of images: text, CSV, TSV or JSON lines, compressed or not → the URIs that they name. No Beam."""
 
-import codecs
 import csv
-import io
-import itertools
 import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from transforms import keys
 from transforms.encoding import compressed
+from transforms.list_rows import NotAList, Rows, cells, lines_of
 from transforms.storage import left_out, locations
 
 # Names of the column of URIs, however they are spelled: `File Name` is `file_name`. The first one in a header counts.
@@ -22,13 +20,6 @@ URI_COLUMNS = (
 
 _SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
 
-# The most characters of a row of a list. Names of objects have 1024 bytes; a row may have a caption beside.
-_MAX_ROW_CHARACTERS = 2**20
-
-# Rows from whose shape the format of a list is told, and the most characters of them.
-_FRONT_ROWS = 20
-_FRONT_CHARACTERS = 2**16
-
 _DELIMITED = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t"}
 _JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
 
@@ -36,7 +27,11 @@ _JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
 _NAMES_FILE = re.compile(r"[a-z][-a-z0-9+.]*://.+|.*\S\.[a-z][a-z0-9]{1,4}|\.{0,2}/.+|.*[^/]{2}/[^/]{2}.*", re.I | re.S)
 
 
-class NoUriColumn(ValueError):
+# Excel's own first line of a file, which says what separates its cells.
+_SEPARATOR_LINE = re.compile(r'"?sep=.?"?\s*')
+
+
+class NoUriColumn(NotAList):
     """A list with a header, none of whose columns has the URIs."""
 
 
@@ -87,17 +82,22 @@ def uris_in(lines: Iterable[str], list_uri: str, uri_column: str | None = None) 
 
     Raises:
       NoUriColumn: if a header, or the first JSON object, has no such column.
+      NotAList: if it is JSON, and its first line is neither a string nor an object.
       ValueError: if a row has more than a million characters, as a file without line ends has.
       csv.Error: if it is no CSV file.
     """
-    rows = _Rows(lines)
+    rows = Rows(lines)
     suffix = posixpath.splitext(list_uri.lower().removesuffix(".gz"))[1]
     front = rows.front()
+    if front and _SEPARATOR_LINE.fullmatch(front[0]):
+        rows.pass_over(front.pop(0))
     if suffix in _JSON or _is_json_object(front):
         uris = _in_json(rows, uri_column)
     elif delimiter := _delimiter(front, suffix, uri_column):
-        uris = _in_table(rows, delimiter, _has_header(_table(front, delimiter)), uri_column)
+        uris = _in_table(rows, delimiter, _table(front, delimiter), uri_column)
     else:
+        if front and _has_header([[line.strip()] for line in front]) and _column(front[:1], uri_column) is not None:
+            rows.pass_over(front[0])
         uris = _in_text(rows)
     return (_absolute(uri, list_uri) for uri in uris)
 
@@ -112,64 +112,14 @@ def _absolute(uri: str, list_uri: str) -> str:
     return f"/{normal.lstrip('/')}" if normal.startswith("/") else normal
 
 
-def lines_of(file: BinaryIO) -> Iterator[str]:
-    """Yields the lines of a text file, in UTF-8 unless a byte order mark tells UTF-16, as spreadsheets write it.
-
-    Bytes that are not UTF-8 become lone surrogates. No more of a line is read than a row may have, and one character.
-    """
-    reader = io.BufferedReader(cast(Any, file))
-    is_utf16 = reader.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    errors = "strict" if is_utf16 else "surrogateescape"
-    text = io.TextIOWrapper(reader, "utf-16" if is_utf16 else "utf-8-sig", errors, newline="\n")
-    while line := text.readline(_MAX_ROW_CHARACTERS + 1):
-        yield line
-
-
-class _Rows:
-    """The lines of a list without its comments. A row of several lines, which a quoted cell makes, is bounded as one.
-
-    A line is a comment only where a row may begin.
-    """
-
-    def __init__(self, lines: Iterable[str]):
-        self._lines = iter(lines)
-        self._characters = 0
-
-    def front(self) -> list[str]:
-        """Returns the first lines that hold anything, which are still to come."""
-        front: list[str] = []
-        while len(front) < _FRONT_ROWS and sum(map(len, front)) < _FRONT_CHARACTERS:
-            line = next(self._lines, None)
-            if line is None:
-                break
-            front.append(line)
-        self._lines = itertools.chain(front, self._lines)
-        return [line for line in front if line.strip() and not line.startswith("#")]
-
-    def __iter__(self) -> "_Rows":
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        while not self._characters and line.startswith("#"):
-            line = next(self._lines)
-        self._characters += len(line)
-        if self._characters > _MAX_ROW_CHARACTERS:
-            raise ValueError(f"a row of more than {_MAX_ROW_CHARACTERS} characters: expected one URI per row")
-        return line
-
-    def row_ends(self) -> None:
-        self._characters = 0
-
-
-def _in_text(rows: _Rows) -> Iterator[str]:
+def _in_text(rows: Rows) -> Iterator[str]:
     for line in rows:
         rows.row_ends()
         if uri := line.strip():
             yield uri
 
 
-def _in_json(rows: _Rows, uri_column: str | None) -> Iterator[str]:
+def _in_json(rows: Rows, uri_column: str | None) -> Iterator[str]:
     is_first = True
     for line in rows:
         rows.row_ends()
@@ -179,8 +129,10 @@ def _in_json(rows: _Rows, uri_column: str | None) -> Iterator[str]:
             value = json.loads(line)
         except (ValueError, RecursionError):
             value = None
-        if is_first and line.lstrip().startswith("["):
-            raise ValueError("a JSON array: expected JSON lines, one string or object per line")
+        if is_first and not isinstance(value, dict | str):
+            what = "a JSON array" if line.lstrip().startswith("[") else "a first line that is no JSON of its own"
+            expected = "JSON lines, one string or object per line, as jq -c '.[]' writes an array"
+            raise NotAList(f"{what}: expected {expected}")
         if isinstance(value, dict):
             names = list(value)
             column = _column(names, uri_column)
@@ -191,21 +143,26 @@ def _in_json(rows: _Rows, uri_column: str | None) -> Iterator[str]:
         yield value if isinstance(value, str) else ""
 
 
-def _in_table(rows: _Rows, delimiter: str, has_header: bool, uri_column: str | None) -> Iterator[str]:
+def _in_table(rows: Rows, delimiter: str, front: Sequence[Sequence[str]], uri_column: str | None) -> Iterator[str]:
     column = None
-    for cells in csv.reader(rows, delimiter=delimiter):
-        rows.row_ends()
-        row = [cell.strip() for cell in cells]
+    for found in cells(rows, delimiter):
+        row = [cell.strip() for cell in found]
         if not any(row):
             continue
         if column is None:
             column = _column(row, uri_column)
             if column is not None:
                 continue
-            if has_header or uri_column:
+            if _has_header(front) or uri_column:
                 raise _no_column(row, uri_column)
-            column = 0
+            column = _column_of_files(front)
         yield row[column] if column < len(row) else ""
+
+
+def _column_of_files(rows: Sequence[Sequence[str]]) -> int:
+    """Returns the number of the first column in which each row names a file; the first of all if there is none."""
+    columns = zip(*rows, strict=False)
+    return next((number for number, cells in enumerate(columns) if all(map(_NAMES_FILE.fullmatch, cells))), 0)
 
 
 def _column(names: Sequence[str], uri_column: str | None) -> int | None:
@@ -232,7 +189,7 @@ def _no_column(names: Sequence[str], uri_column: str | None) -> NoUriColumn:
 
 
 def _is_json_object(front: Sequence[str]) -> bool:
-    return bool(front) and front[0].lstrip().startswith('{"')
+    return bool(front) and re.match(r'\s*(\[\s*)?\{\s*"', front[0]) is not None
 
 
 def _delimiter(front: Sequence[str], suffix: str, uri_column: str | None) -> str | None:

@@ -8,7 +8,8 @@ import tracemalloc
 
 import pytest
 
-from transforms.uri_lists import LocalPathInRemoteList, NoUriColumn, keys_in, lines_of, uris_in
+from transforms.list_rows import NotAList, lines_of
+from transforms.uri_lists import LocalPathInRemoteList, NoUriColumn, keys_in, uris_in
 
 
 @pytest.mark.parametrize(
@@ -61,9 +62,9 @@ def test_a_list_without_line_ends_is_given_up(tmp_path, name):
 
 def test_rows_that_are_too_long():
     with pytest.raises(ValueError, match="a row of more than 1048576 characters: expected one URI per row"):
-        list(uris_in(('"a","b\n' for _ in range(10**6)), "l.csv"))
+        list(uris_in(['uri,"\n', *['","\n'] * 10**6], "l.csv"))
     with pytest.raises(csv.Error, match="field larger than field limit"):
-        list(uris_in(['"no end'] + ["x" * 1000 + "\n"] * 200, "l.csv"))
+        list(uris_in(['a.jpg,"' + "x" * 2**18], "l.csv"))
     assert len(list(uris_in([f"{i}.jpg," + "x" * 10**5 + "\n" for i in range(100)], "l.csv"))) == 100
 
 
@@ -171,6 +172,39 @@ def test_names_are_taken_as_they_are():
 
 def test_a_quoted_name_with_a_line_break():
     assert list(uris_in(["uri,n\n", '"a\n', 'b.jpg",1\n', "c.jpg,2\n"], "/l.csv")) == ["/a\nb.jpg", "/c.jpg"]
+
+
+def test_the_first_column_of_files_if_there_is_no_header():
+    assert list(uris_in(["0,a.jpg,cat\n", "1,b.jpg,dog\n"], "/l.csv")) == ["/a.jpg", "/b.jpg"]
+    assert list(uris_in(["test,gs://b/1,cat.x\n", "training,gs://b/2,dog.x\n"], "l.csv")) == ["gs://b/1", "gs://b/2"]
+
+
+def test_a_header_of_one_column_in_text():
+    assert list(uris_in(["File Name\n", "a, b.jpg\n"], "/l.txt")) == ["/a, b.jpg"]
+    assert list(uris_in(["image\n", "other\n"], "/l.txt")) == ["/image", "/other"]
+
+
+def test_what_excel_writes():
+    assert list(uris_in(["sep=;\r\n", "uri;n\r\n", "a.jpg;1\r\n"], "/l.csv")) == ["/a.jpg"]
+    assert read(b"uri,n\ra.jpg,1\rb.jpg,2\r", "/l.csv") == [b"/a.jpg", b"/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "expected"),
+    [
+        (b'{\n  "images": [\n {"file_name": "a.jpg"}\n]}\n', "coco.json", "no JSON of its own: expected JSON lines"),
+        (b'[\n  {"file_name": "a.jpg"}\n]\n', "l.json", "a JSON array: expected JSON lines"),
+        (b'[{"file_name": "a.jpg"}]', "l.txt", "a JSON array: expected JSON lines"),
+        (b"a.jpg\n", "l.jsonl", "no JSON of its own"),
+        (b"PK\x03\x04abc\n", "l.xlsx", "expected text in UTF-8"),
+        (b"PAR1abc\n", "l.parquet", "expected text in UTF-8"),
+        ("a.jpg\n".encode("utf-16-le"), "l.txt", "expected text in UTF-8, or in UTF-16 with a byte order mark"),
+        ("a.jpg\n".encode("utf-32"), "l.txt", "expected text in UTF-8"),
+    ],
+)
+def test_what_is_no_list(content, name, expected):
+    with pytest.raises(NotAList, match=expected):
+        read(content, f"/{name}")
 
 
 def read(content, list_uri="gs://b/l.txt"):

@@ -1,0 +1,140 @@
+"""The rows of a list of images: lines of text, and cells of a table, in which quotes may be none. No Beam."""
+
+import codecs
+import collections
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, cast
+
+# The most characters of a row of a list. Names of objects have 1024 bytes; a row may have a caption beside.
+MAX_ROW_CHARACTERS = 2**20
+
+# Rows from whose shape the format of a list is told, and the most characters of them.
+_FRONT_ROWS = 20
+_FRONT_CHARACTERS = 2**16
+
+# How files begin that people take for lists: archives, as spreadsheets are, and Parquet.
+_NO_TEXT = (b"PK\x03\x04", b"PAR1")
+
+# A list is read no more than about so many times, where quotes that are none make parts of it be read again.
+_READINGS = 4
+
+
+class NotAList(ValueError):
+    """A file that names no images in any of the ways that are read."""
+
+
+def lines_of(file: BinaryIO) -> Iterator[str]:
+    """Yields the lines of a text file, in UTF-8 unless a byte order mark tells UTF-16, as spreadsheets write it.
+
+    Bytes that are not UTF-8 become lone surrogates. No more of a line is read than a row may have, and one character.
+    Lines end with \\r if there is no \\n, as in a CSV file "for Macintosh".
+
+    Raises:
+      NotAList: if it is no text.
+    """
+    reader = io.BufferedReader(cast(Any, file))
+    front = reader.peek(2)
+    is_utf16 = front[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and front[:4] != codecs.BOM_UTF32_LE
+    first = front.partition(b"\n")[0]
+    # Every other byte is a zero in UTF-16, and three of four in UTF-32. In a name, one is an error of its row.
+    if front.startswith(_NO_TEXT) or (not is_utf16 and first.count(b"\0") * 3 > len(first)):
+        raise NotAList(
+            f"a file that begins with {front[:8]!r}: expected text in UTF-8, or in UTF-16 with a byte order mark, "
+            "such as CSV or JSON lines"
+        )
+    errors = "strict" if is_utf16 else "surrogateescape"
+    newline = "\r" if b"\r" in front and b"\n" not in front else "\n"
+    text = io.TextIOWrapper(reader, "utf-16" if is_utf16 else "utf-8-sig", errors, newline=newline)
+    while line := text.readline(MAX_ROW_CHARACTERS + 1):
+        yield line
+
+
+class Rows:
+    """The lines of a list without its comments. A row of several lines, which a quoted cell makes, is bounded as one.
+
+    A line is a comment only where a row may begin.
+    """
+
+    def __init__(self, lines: Iterable[str]):
+        self._lines = iter(lines)
+        self._ahead: collections.deque[str] = collections.deque()
+        self._row: list[str] = []
+        self._characters = self._read = self._read_again = 0
+
+    def front(self) -> list[str]:
+        """Returns the first lines that hold anything, which are still to come."""
+        front: list[str] = []
+        while len(front) < _FRONT_ROWS and sum(map(len, front)) < _FRONT_CHARACTERS:
+            line = next(self._lines, None)
+            if line is None:
+                break
+            front.append(line)
+        self._ahead.extend(front)
+        return [line for line in front if line.strip() and not line.startswith("#")]
+
+    def pass_over(self, line: str) -> None:
+        """Leaves out a line that `front` has returned."""
+        self._ahead.remove(line)
+
+    def __iter__(self) -> "Rows":
+        return self
+
+    def __next__(self) -> str:
+        line = self._next()
+        while not self._row and line.startswith("#"):
+            line = self._next()
+        self._row.append(line)
+        self._characters += len(line)
+        if self._characters > MAX_ROW_CHARACTERS:
+            raise ValueError(f"a row of more than {MAX_ROW_CHARACTERS} characters: expected one URI per row")
+        return line
+
+    def _next(self) -> str:
+        line = self._ahead.popleft() if self._ahead else next(self._lines)
+        self._read += len(line)
+        return line
+
+    def row_ends(self) -> list[str]:
+        """Returns the lines of the row."""
+        row, self._row, self._characters = self._row, [], 0
+        return row
+
+    def put_back(self, lines: Sequence[str]) -> None:
+        """Makes the last lines come again, as rows of their own."""
+        self._ahead.extendleft(reversed(lines))
+        self._read_again += sum(map(len, lines))
+        if self._read_again * _READINGS > self._read * (_READINGS - 1) + MAX_ROW_CHARACTERS * _READINGS:
+            raise ValueError("quotes in too many cells are not closed: expected a list with quotes in pairs")
+
+
+def cells(rows: Rows, delimiter: str) -> Iterator[list[str]]:
+    """Yields the cells of each row. A quoted cell may have several lines.
+
+    A quote at the front of a cell is text if it is not closed, or not at the cell's end: it would take along all rows
+    up to the next quote. So it is between tabs if its lines have tabs, because many captions begin with a quote.
+    """
+    reader = csv.reader(rows, delimiter=delimiter, strict=True)
+    columns = 0
+    while True:
+        row: list[str] | None = None
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:  # said again below if it is another than that of a quote
+            pass
+        lines = rows.row_ends()
+        is_across = delimiter == "\t" and len(lines) > 1 and sum(line.count(delimiter) for line in lines) != columns - 1
+        if row is None or (columns and is_across):
+            rows.put_back(lines[1:])
+            row = _alone(lines[0], delimiter, columns)
+        columns = columns or len(row)
+        yield row
+
+
+def _alone(line: str, delimiter: str, columns: int) -> list[str]:
+    """Returns the cells of a line in which quotes are not as they should be."""
+    ways = next(csv.reader([line], delimiter=delimiter)), line.rstrip("\r\n").split(delimiter)
+    return next((cells for cells in ways if len(cells) == columns), ways[0])
