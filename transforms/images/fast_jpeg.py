@@ -15,6 +15,7 @@ try:
 except ImportError:
     simplejpeg = None
 
+from transforms.images import jpeg_scans
 
 # Pillow's mode → simplejpeg's names of the colours in the file, and of those to decode to.
 _COLOURS = {"RGB": (("YCbCr",), "RGB"), "L": (("Gray",), "GRAY"), "CMYK": (("CMYK", "YCCK"), "CMYK")}
@@ -87,7 +88,7 @@ def unresized(
         )
     except ValueError:
         return None
-    return pixels if pixels.shape[1::-1] == reduced else None
+    return pixels if pixels.shape[1::-1] == reduced and jpeg_scans.are_complete(encoded) else None
 
 
 def resized(

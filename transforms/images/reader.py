@@ -11,7 +11,7 @@ try:
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
-from transforms.images import bmp_kinds, bounds, fast_jpeg, jpeg_damage, png_chunks, samples, tiff_kinds
+from transforms.images import bmp_kinds, bounds, fast_jpeg, jpeg_damage, png_chunks, samples, tiff_kinds, unread
 from transforms.images.image_errors import CorruptImage
 
 bounds.bound_directories()
@@ -52,6 +52,8 @@ def opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
         return tiff_kinds.open_tiff(encoded)
     if encoded.startswith(bmp_kinds.SIGNATURE) and len(encoded) >= bmp_kinds.LEAST_BYTES:
         return bmp_kinds.open_bmp(encoded)
+    if (error := unread.refused(encoded)) is not None:
+        raise error
     return Image.open(bounds.file_of(encoded), formats=_OPENED)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from transforms.images import fast_jpeg
+from transforms.images import fast_jpeg, unread
 
 SIDE = 96
 _QUALITY = 75
@@ -54,7 +54,7 @@ def of_broken(encoded: bytes) -> bytes:
 
     What is missing is grey. Broken images of other formats have no thumbnail.
     """
-    if fast_jpeg.simplejpeg is None:
+    if fast_jpeg.simplejpeg is None or unread.refused(encoded) is not None:
         return b""
     try:
         height, width, *_ = fast_jpeg.simplejpeg.decode_jpeg_header(encoded)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from transforms.images import bmp_kinds, png_chunks
 from transforms.images.image_errors import CorruptImage, ImageError, UnknownFormat, UnsupportedImage
 
-# Codings of JPEGs by their marker (ITU-T T.81, table B.1). Pillow reads the first three.
+# Codings of JPEGs by their marker (ITU-T T.81, table B.1).
 _CODINGS = {
     0xC0: "baseline",
     0xC1: "extended sequential",
@@ -22,14 +22,25 @@ _CODINGS = {
     0xCF: "hierarchical arithmetic lossless",
     0xF7: "JPEG-LS",
 }
-_READ = (0xC0, 0xC1, 0xC2)
-_STANDALONE = (0x01, *range(0xD0, 0xD8))
+# Those that Pillow reads. libjpeg reads lossless ones too, but at a reduced size it writes beyond the pixels' memory.
+_READ = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+_STANDALONE = (0x00, 0x01, *range(0xD0, 0xD8))
 
 # The brands of files in the container of ISO 14496-12, by the format that they hold.
 _AVIF = (b"avif", b"avis")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _NEEDED = frozenset((b"meta", b"mdat"))
 _MAX_BOXES = 10_000
+
+# How the raw files of cameras begin that are not TIFFs, and the brand of those in boxes.
+_RAW = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
+_RAW_BRAND = b"crx "
+
+
+def refused(encoded: bytes) -> UnsupportedImage | None:
+    """Returns why a file must not reach libjpeg, None if it may."""
+    error = _jpeg(encoded) if encoded.startswith(b"\xff\xd8") else None
+    return error if isinstance(error, UnsupportedImage) else None
 
 
 def unopened(encoded: bytes, formats: Iterable[str]) -> ImageError:
@@ -58,6 +69,8 @@ def _named(encoded: bytes) -> ImageError | None:
         return CorruptImage("the BMP is cut within its header")
     if encoded.startswith(b"RIFF") and encoded[8:12] == b"WEBP":
         return CorruptImage("the WebP is cut or broken")
+    if encoded.startswith(_RAW) or encoded[4:12] == b"ftyp" + _RAW_BRAND:
+        return UnsupportedImage("a camera's raw file: expected the picture that was developed from it")
     if encoded[4:8] == b"ftyp":
         return _in_boxes(encoded)
     return None

@@ -1,12 +1,16 @@
 """transforms.images.unread: what is not read is called by its name."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests import data_generation as data
-from transforms.images import decoding, reader, unread
+from transforms.images import decoding, fast_jpeg, reader, thumbnail, unread
 from transforms.images.image_errors import CorruptImage, UnknownFormat, UnsupportedImage
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "images"
 JPEG = data.jpeg()
 FRAME = JPEG.index(b"\xff\xc0")
 SMALL = data.photograph(0, 12, 16)
@@ -22,7 +26,8 @@ def frame(marker: int = 0xC0, bits: int = 8, components: int = 3) -> bytes:
 UNSUPPORTED = {
     "a lossless JPEG": (frame(0xC3), "lossless"),
     "a hierarchical JPEG": (frame(0xC5), "hierarchical"),
-    "an arithmetic progressive JPEG": (frame(0xCA), "arithmetic"),
+    "an arithmetic lossless JPEG": (frame(0xCB), "arithmetic"),
+    "a lossless JPEG behind bytes that are no marker": (JPEG[:2] + b"\xff\0\x40" + frame(0xC3)[2:], "lossless"),
     "JPEG-LS": (frame(0xF7), "JPEG-LS"),
     "a JPEG of 12 bits": (frame(0xC1, bits=12), "3 components of 12 bits, extended"),
     "a JPEG of two components": (frame(components=2), "2 components of 8 bits"),
@@ -58,6 +63,32 @@ def test_heic_without_its_extra(monkeypatch):
         decoding.decode(heic, (8, 8))
     for cut in (1, 8, 16, 20, 24):
         assert isinstance(unread.unopened(heic[:-cut], ["jpeg"]), CorruptImage)
+
+
+def test_a_lossless_jpeg_never_reaches_libjpeg(monkeypatch):
+    # libjpeg-turbo 3.1 decodes it, and at a reduced size writes beyond the memory for its pixels.
+    monkeypatch.setattr(reader.Image, "open", lambda *args, **kwargs: pytest.fail("it was opened"))
+    monkeypatch.setattr(fast_jpeg.simplejpeg, "decode_jpeg", lambda *args, **kwargs: pytest.fail("it was decoded"))
+    for encoded in (frame(0xC3), JPEG[:2] + b"\xff\0\x40" + frame(0xC3)[2:]):
+        with pytest.raises(UnsupportedImage, match="lossless"):
+            decoding.decode(encoded, (8, 8))
+        assert thumbnail.of_broken(encoded) == b""
+
+
+def test_an_arithmetic_jpeg_is_read_and_one_that_is_cut_is_corrupt():
+    arithmetic = (GOLDEN / "arithmetic.jpg").read_bytes()
+    pixels = decoding.decode(arithmetic, (48, 64)).pixels
+    assert np.abs(pixels[24, [16, 48]].astype(int) - [(200, 100, 50), (30, 180, 220)]).max() <= 4
+    with pytest.raises(CorruptImage):
+        decoding.decode(arithmetic[:-20], (48, 64))
+
+
+@pytest.mark.parametrize(
+    "begin", [b"IIRO", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"\0\0\0\x18ftypcrx ", b"II\x1a\0\0\0HEAPCCDR"]
+)
+def test_raw_files_of_cameras_that_are_no_tiffs(begin):
+    with pytest.raises(UnsupportedImage, match="a camera's raw file"):
+        decoding.decode(begin + bytes(100), (8, 8))
 
 
 @pytest.mark.parametrize(
