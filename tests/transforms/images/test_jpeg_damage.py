@@ -43,6 +43,7 @@ def test_good_pictures_and_broken_ones(mode, options):
     [
         "Corrupt JPEG data: premature end of data segment",
         "Corrupt JPEG data: bad Huffman code",
+        "Corrupt JPEG data: corrupt arithmetic code",
         "Premature end of JPEG file",
         "Corrupt JPEG data: found marker 0xd9 instead of RST3",
         "Corrupt JPEG data: 9 extraneous bytes before marker 0xd3",
