@@ -158,13 +158,44 @@ def test_samples_without_a_defined_range(depth, kind):
         decoding.decode(generated.write_tiff(GREY, depth, 1, more=[(339, 3, shorts(kind))]), (8, 8))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("photometric", [1, 99])
-def test_a_directory_that_is_cut_is_no_kind(photometric):
-    encoded = generated.write_tiff(RGB, 8, photometric, more=[(270, 2, b"described at some length\0")])
+def test_a_directory_that_is_cut_is_no_kind(photometric, order):
+    encoded = generated.write_tiff(RGB, 8, photometric, order, more=[(270, 2, b"described at some length\0")])
     end = encoded.index(b"length\0")
     for kept in range(4, end, 5):
         with pytest.raises(CorruptImage):
             decoding.decode(encoded[:kept], (8, 8))
+
+
+def test_a_directory_is_whole_with_the_last_byte_of_its_data():
+    for order in "<>":
+        encoded = generated.write_tiff(RGB, 8, 99, order, more=[(270, 2, b"described at some length\0")])
+        end = encoded.index(b"length\0") + 7
+        assert tiff_kinds._is_directory_whole(encoded[:end]) and not tiff_kinds._is_directory_whole(encoded[: end - 1])
+        with pytest.raises(UnsupportedImage, match="interpretation 99"):
+            decoding.decode(encoded, (8, 8))
+
+
+def test_the_directory_of_a_bigtiff():
+    """Eight bytes lie in the entry itself, and nine behind the directory."""
+    for order, name in (("<", b"II"), (">", b"MM")):
+        head = name + struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 1)
+        inline, behind = (struct.pack(f"{order}HHQQ", 270, 2, size, 10_000) for size in (8, 9))
+        assert tiff_kinds._is_directory_whole(head + inline) and not tiff_kinds._is_directory_whole(head + behind)
+        assert tiff_kinds._is_directory_whole((head + behind).ljust(10_009, b"\0"))
+        assert not tiff_kinds._is_directory_whole(head + inline[:-1])
+
+
+def test_a_directory_without_a_size_is_none():
+    with pytest.raises(CorruptImage, match="or has none"):
+        tiff_kinds.open_tiff(b"II*\0\x08\0\0\0" + bytes(6))
+
+
+@pytest.mark.parametrize(("brightest", "expected"), [(255, 255), (256, 1)])
+def test_a_palette_of_8_bits_is_one_of_no_more_than_255(brightest, expected):
+    encoded = generated.write_tiff(np.zeros((8, 8, 1), np.uint64), 8, 3, colours=[brightest] * 768)
+    assert (decoding.decode(encoded, (8, 8)).pixels == expected).all()
 
 
 def test_prefixes():
