@@ -201,6 +201,13 @@ def test_pixels_in_several_parts():
     assert decodes(PLAIN[:IDAT] + b"".join(parts) + chunk(b"IDAT") + PLAIN[-12:])
 
 
+def test_pixels_that_are_cut_in_their_second_part():
+    middle = IDAT + 40
+    first, second = (chunk(b"IDAT", PLAIN[start:end]) for start, end in ((IDAT + 8, middle), (middle, -16)))
+    with pytest.raises(CorruptImage, match="cut within its chunk IDAT"):
+        png_chunks.parse(PLAIN[:IDAT] + first + second[:-1])
+
+
 def test_apples_variant_is_named():
     with pytest.raises(UnsupportedImage, match="Apple's variant"):
         png_chunks.parse(PLAIN[:8] + chunk(b"CgBI", bytes(4)) + PLAIN[8:])
