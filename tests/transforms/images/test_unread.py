@@ -87,8 +87,25 @@ def test_the_length_of_a_box():
     ]
     for boxes in whole:
         assert type(unread.unopened(boxes, ["jpeg"])) is UnsupportedImage
+    too_short = head + b"\0\0\0\4free\0\0\0\0mdat"  # counts as 8
+    assert type(unread.unopened(too_short, ["jpeg"])) is UnsupportedImage
     assert type(unread.unopened(whole[0][:-1], ["jpeg"])) is CorruptImage
     assert type(unread.unopened(head, ["jpeg"])) is CorruptImage  # without pixels
+
+
+def test_there_is_an_end_to_brands_and_boxes():
+    brands = (1000).to_bytes(4) + b"ftypmp42".ljust(496, b"\0") + b"avif".ljust(500, b"\0")
+    assert type(unread.unopened(brands, ["jpeg"])) is UnknownFormat
+    boxes = b"\0\0\0\x10ftypavif" + bytes(4) + b"\0\0\0\x08free" * 10_000 + b"\0\0\0\x08meta\0\0\0\x08mdat"
+    assert type(unread.unopened(boxes, ["jpeg"])) is CorruptImage
+
+
+def test_segments_are_passed_over():
+    lossless, broken = frame(0xC3), OSError("broken")
+    assert "lossless" in str(unread.unread(b"\xff\xd8\xff" + lossless[2:], broken))  # a byte that fills up
+    hidden = b"\xff\xe1\x00\x20" + lossless[FRAME : FRAME + 30]
+    assert str(unread.unread(JPEG[:2] + hidden + JPEG[2:], broken)) == "OSError: broken"
+    assert str(unread.unread(b"\xff\xd8\xff\xd9" + bytes(2), broken)) == "OSError: broken"
 
 
 @pytest.mark.parametrize("marker", [0x01, 0xD0, 0xD7])

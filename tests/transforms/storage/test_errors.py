@@ -107,6 +107,19 @@ def test_a_file_that_is_read():
         assert list(file) == [b"one\n", b"two"]
 
 
+def test_few_requests_are_made_for_a_file_that_is_read_in_small_parts():
+    sizes = []
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    with errors.reader(Counting(bytes(1000)), "gs://b/a") as file:
+        assert [file.read(10) for _ in range(100)] == [bytes(10)] * 100
+    assert sizes == [2**18]
+
+
 class Broken(io.RawIOBase):
     """A client's file whose requests fail."""
 
