@@ -5,6 +5,7 @@ import datetime
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,8 +37,13 @@ def config(tmp_path, monkeypatch):
         ),  # a bundle of an attempt that was killed wakes up
         ('{"started_at": "2026-11-21T01:02:0', False),
         ("[]", False),
+        ("[" * 10**5, False),
+        (json.dumps({"attempt": "6", "started_at": "2027-01-01T00:00:00.000+00:00"}), True),
     ],
-    ids=["its own", "an earlier one's", "a later one's", "half of one", "no report"],
+    ids=[
+        *("its own", "an earlier one's", "a later one's", "half of one", "no report", "nested without end"),
+        "a number that is none",
+    ],
 )
 def test_only_the_report_of_an_earlier_attempt_goes(config, tmp_path, content, stays):
     place, sibling = tmp_path / "runs" / "r.json", tmp_path / "runs" / "r2.json"
@@ -63,6 +69,21 @@ def test_a_report_that_cannot_be_removed_stops_the_job(config, tmp_path, monkeyp
 
 def test_a_run_without_files_has_no_report_to_retire(config):
     dataclasses.replace(attempt.of(config), output=None).retire()
+
+
+def test_a_run_without_files_checks_its_claim_too(config, tmp_path):
+    own, _ = claimed(config, tmp_path, LATER)
+    with pytest.raises(contested.Lost):
+        dataclasses.replace(own, output=None).retire()
+
+
+def test_which_attempt_wrote_a_report(config):
+    own, later = (
+        SimpleNamespace(attempt=number, started_at=f"2026-11-21T01:02:0{second}.456+00:00")
+        for number, second in ((2, 3), (3, 4))
+    )
+    assert attempt.wrote(config, own) and not attempt.wrote(config, later)
+    assert attempt.label_of(own) == "n00000002_20261121T010203.456Z"
 
 
 def test_labels_are_in_the_order_of_the_attempts(config):

@@ -26,6 +26,12 @@ def test_what_a_label_tells(number):
     assert attempt_label.of_report(number, "2026-11-21T01:02:03.456+00:00") == label
 
 
+def test_milliseconds_have_three_digits_and_the_zone_is_utc():
+    assert attempt_label.label(0, START.replace(microsecond=5000)).endswith("T010203.005Z")
+    elsewhere = "2026-11-21T02:02:03.456+01:00"
+    assert attempt_label.of_report(1, elsewhere) == attempt_label.label(1, START)
+
+
 @pytest.mark.parametrize("text", ["", "x", "n00000001", "n1_20261121T010203.456Z", "n00000001_x"])
 def test_other_texts_tell_nothing(text):
     assert attempt_label.started_at(text) == ""

@@ -97,7 +97,7 @@ def test_a_claim_of_an_earlier_version_tells_no_machine(held, own, dead):
             claim.look(own, silent)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"null", b'{"run_id": "r"}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"null", b'{"run_id": "r"}', b"\xff", b"[" * 10**5])
 def test_garbage_is_no_claim_and_is_taken_over(own, config, model, content):
     assert claim.Claim.of_bytes(content) is None
     path(own).parent.mkdir(parents=True)
@@ -141,7 +141,7 @@ def test_a_zombie_is_dead():
 def test_an_attempt_that_ends_leaves_its_claim_to_the_next(own, config, model):
     holder = claim.take(own, config, model, None)
     holder.leave()
-    assert read(own).process == ""
+    assert read(own).process == "" and not holder._thread.is_alive()
     assert claim.look(own, silent)
 
 
@@ -183,6 +183,12 @@ def test_a_claim_that_comes_back_after_the_last_step_is_removed_again(quick, own
         SimpleNamespace(attempt=0, started_at=run_report.timestamp(config.started_at)) if complete else None,
     )
     assert path(own).exists() == (not complete)
+
+
+def test_a_claim_that_was_never_rewritten_is_not_looked_at_again(own, config, model, monkeypatch):
+    holder = claim.take(own, config, model, None)
+    monkeypatch.setattr(contested, "read", silent)
+    claim.end(holder, own, SimpleNamespace(attempt=0, started_at=run_report.timestamp(config.started_at)))
 
 
 @pytest.mark.slow
@@ -334,6 +340,15 @@ def test_what_a_complete_run_has_left_goes_and_what_a_later_attempt_has_stays(tm
         assert (place.exists(), parts.exists()) == (not is_own, not is_own)
 
 
+def test_a_later_attempt_at_a_complete_run_keeps_what_it_goes_on_with(tmp_path):
+    stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
+    part = write(tmp_path / "embeddings" / "r" / ".parts" / f"{stored.label}-embedded-x.tfrecord")
+    later = claim.Claim("r", "20260102T000000.000Z", {}, "host", "")
+    write(Path(claim.path(str(tmp_path), "r"))).write_bytes(later.to_bytes())
+    claim.clean_up(stored, SimpleNamespace(attempt=0, started_at="2026-01-01T00:00:00.000+00:00"))
+    assert part.exists()
+
+
 def test_without_a_claim_nothing_is_cleaned_up(tmp_path):
     stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
     claim.clean_up(stored, SimpleNamespace(attempt=0, started_at="2026-01-01T00:00:00.000+00:00"))
@@ -422,6 +437,31 @@ def test_a_process_on_another_host_has_time_for_a_beat_that_is_late(held, own, m
     assert claim._BEAT_SECONDS >= 1  # Cloud Storage takes no more writes of one object
 
 
+def test_processes_on_other_hosts_are_waited_for_together(held, own, monkeypatch):
+    rewrite(own, host="elsewhere", process="1 2")
+    present = contested.read(str(path(own)))
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    copies = {str(path(own)): present, str(path(own).with_suffix(".copy")): present}
+    assert claim._living(copies, lambda text: None) == set() and waited == [claim._SILENT_SECONDS]
+
+
+def test_a_claim_that_goes_while_it_is_watched_is_of_no_living_process(held, own, monkeypatch):
+    rewrite(own, host="elsewhere", process="1 2")
+    monkeypatch.setattr(time, "sleep", lambda seconds: path(own).unlink())
+    assert claim.look(own, lambda text: None)
+
+
+def test_an_attempt_that_has_ended_on_another_host_is_not_waited_for(held, own):
+    rewrite(own, host="elsewhere", process="")
+    assert claim.look(own, silent)
+
+
+def test_a_machine_is_a_start_and_a_namespace():
+    parts = Path("/proc/sys/kernel/random/boot_id").read_text().strip(), Path("/proc/self/ns/pid").readlink()
+    assert claim._machine() == f"{parts[0]} {parts[1]}"
+
+
 def test_a_process_of_another_machine_is_waited_for(quick, held, own):
     rewrite(own, machine="another start of the machine")
     said = []
@@ -481,7 +521,7 @@ def test_the_claim_counts_the_attempts(own, config, model, dead, tmp_path):
 def test_a_claim_that_is_withdrawn_is_gone_and_another_stays(own, config, model):
     holder = claim.take(own, config, model, None)
     holder.withdraw()
-    assert not path(own).exists()
+    assert not path(own).exists() and not holder._thread.is_alive()
     holder = claim.take(own, config, model, None)
     rewrite(own, attempt="of another")
     holder.withdraw()
@@ -490,11 +530,13 @@ def test_a_claim_that_is_withdrawn_is_gone_and_another_stays(own, config, model)
 
 def test_parts_of_a_late_riser_in_a_complete_run_go_with_the_next_command(tmp_path):
     finished = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
-    late, later = (tmp_path / "embeddings" / "r" / ".parts" / f"{label}-embedded-x.tfrecord" for label in "13")
+    late, later = (
+        tmp_path / "embeddings" / "r" / ".parts" / f"n0000000{number}_-embedded-x.tfrecord" for number in (1, 3)
+    )
     for part in (late, later):
         write(part)
     claim.clean_up(finished, SimpleNamespace(attempt=2, started_at="2026-01-01T00:00:00.000+00:00"))
-    assert not late.exists()
+    assert not late.exists() and later.exists()
 
 
 def test_no_clock_of_this_machine_tells_how_old_a_claim_is(held, own, tmp_path, monkeypatch):

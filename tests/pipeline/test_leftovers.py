@@ -39,8 +39,17 @@ def unfinished(run_id):
 
 
 def test_reports_and_pages_of_runs_that_nobody_is_at(output):
-    left = unfinished("r") | unfinished("complete") | unfinished("with.dots.json") | unfinished("at work")
-    stays = {f"runs/{name}" for name in ("r.unfinished", "at work.unfinished", "r.json", ".hidden", f".r.txt.{HEX}")}
+    left = (
+        unfinished("r")
+        | unfinished("complete")
+        | unfinished("with.dots.json")
+        | unfinished("new\nline")
+        | unfinished("at work")
+    )
+    stays = {
+        f"runs/{name}"
+        for name in ("r.unfinished", "at work.unfinished", "r.json", ".hidden", f".r.txt.{HEX}", f".r.json.{HEX}0")
+    }
     for name in left | stays:
         write(output / name)
     leftovers.remove(own(output))
@@ -71,12 +80,12 @@ def test_an_output_that_is_not_there(output):
 
 def test_what_cannot_be_removed_does_not_stop_a_run(output, monkeypatch, caplog):
     def refuse(path):
-        raise PermissionError(f"not {path}")
+        raise PermissionError(f"not {path}\nfor you")
 
     write(output / "runs" / f".r.json.{HEX}")
     monkeypatch.setattr(files, "remove_file", refuse)
     leftovers.remove(own(output))
-    assert f"leftovers in {output} could not be removed: not {output}/runs/.r.json.{HEX}" in caplog.text
+    assert caplog.messages == [f"leftovers in {output} could not be removed: not {output}/runs/.r.json.{HEX}"]
 
 
 # Writes a page until it is killed, and waits for that before it gets its name.

@@ -80,6 +80,13 @@ def test_too_many_places_hide_everything(monkeypatch, sizes):
     assert total.hides(b"/far/away.jpg") == prunable.TOO_MANY
 
 
+def test_there_is_an_end_to_the_places():
+    unseen = Unseen(b"/%d" % i for i in range(10_000))
+    assert unseen.hides(b"/far/away.jpg") is None and unseen.hides(b"/7/a.jpg") == "/7"
+    unseen.add(b"/one more")
+    assert unseen.hides(b"/far/away.jpg") == "more than 10,000 places" and not unseen._places
+
+
 def test_a_message_names_some_places():
     assert str(Unseen([b"/b", b"/a\xff", b"/"])) == r"/, /a\xff, /b"
     assert len(str(Unseen(b"/%d" % i for i in range(100))).split(", ")) == 10

@@ -3,12 +3,11 @@
 import apache_beam as beam
 import pytest
 
-from pipeline import prunable
+from pipeline import prunable, prune
+from pipeline.prunable import Unseen
 from pipeline.prune import Prune
 from tests.collecting import collect
 from transforms.records import Failure, Known
-
-pytestmark = pytest.mark.slow
 
 
 def known(key, is_file=True):
@@ -42,6 +41,34 @@ def pruned(places):
     return keys
 
 
+def of(step, row, *sides):
+    step.setup()
+    return list(step.process(row, *sides))
+
+
+@pytest.mark.parametrize("include_hidden", [False, True])
+def test_a_hidden_row_is_of_a_listing_that_has_hidden_files(include_hidden):
+    row = known(b"/photos/.a.jpg")
+    for step, *sides in ((prune._Rule, Unseen()), (prune._WithinInput,)):
+        assert of(step(("/photos/**",), include_hidden), row, *sides) == [row] * include_hidden
+
+
+def test_of_a_row_that_was_no_file_nothing_is_told_though_its_place_was_not_seen():
+    (untold,) = of(prune._Rule(("/photos/**",), False), UNLISTED[3], Unseen([b"/photos"]))
+    assert (untold.tag, untold.value) == ("untold", UNLISTED[3])
+    assert of(prune._WithinInput(("/photos/**",), False), UNLISTED[3]) == []
+
+
+def test_places_of_all_parts_of_a_listing_are_gathered():
+    gather = prune._Gather()
+    parts = [
+        gather.add_input(gather.create_accumulator(), Failure.of(place, "list", OSError("no")))
+        for place in (b"/a", b"/b")
+    ]
+    assert str(gather.extract_output(gather.merge_accumulators(parts))) == "/a, /b"
+
+
+@pytest.mark.slow
 def test_what_was_not_seen_is_not_gone():
     assert pruned([]) == {"gone": [b"/photos/gone.jpg", b"/photos/link.jpg", b"/photos/sub/a.jpg"], "hidden": []}
     assert pruned([b"/photos/sub", b"/photos/link.jpg", b"/elsewhere"]) == {
@@ -50,6 +77,7 @@ def test_what_was_not_seen_is_not_gone():
     }
 
 
+@pytest.mark.slow
 def test_too_much_that_was_not_seen():
     places = (b"/photos/%d" % i for i in range(prunable.MOST_PLACES + 1))
     assert pruned(places) == {"gone": [], "hidden": [prunable.TOO_MANY] * 3}

@@ -30,6 +30,16 @@ from pipeline import unlisted
             ["3 files beside the matches look like images: .JPG 1, .jpeg 1, .png 1; --input '/my photos' takes all"],
         ),
         (
+            {"other": {".txt": 1}},
+            ["gs://b/ds/"],
+            ["1 other file (.txt 1), no images by name; --input 'gs://b/ds/**.txt' takes .txt"],
+        ),
+        (
+            {"beside": {".png": 2}},
+            ["/p/**.jpg"],
+            ["2 files beside the matches look like images: .png 2; --input /p takes all"],
+        ),
+        (
             {"beside": {".JPG": 1}},
             ["/a/*", "/p/*/x?.jpg"],
             ["1 file beside the matches looks like an image: .JPG 1; --input '/p/*/x?.*' takes all"],

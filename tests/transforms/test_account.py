@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from tests.running import ROOT
+from transforms import account
+from transforms.storage import private
 
 UNKNOWN = 54321  # in no passwd
 COMPLETED = (
@@ -29,9 +31,10 @@ def _can_unshare() -> bool:
     return bool(shutil.which("unshare")) and as_unknown_user("-c", "").returncode == 0
 
 
-pytestmark = pytest.mark.skipif(not _can_unshare(), reason="processes may have no users of their own here")
+needs_users = pytest.mark.skipif(not _can_unshare(), reason="processes may have no users of their own here")
 
 
+@needs_users
 def test_a_user_without_an_entry_gets_a_home_and_a_name(tmp_path):
     done = as_unknown_user("-c", COMPLETED, TMPDIR=str(tmp_path))
     home = tmp_path / f"beam-image-embeddings-{UNKNOWN}"
@@ -40,6 +43,7 @@ def test_a_user_without_an_entry_gets_a_home_and_a_name(tmp_path):
     assert as_unknown_user("-c", COMPLETED, TMPDIR=str(tmp_path)).stdout == done.stdout
 
 
+@needs_users
 def test_a_home_that_others_may_write_to_is_not_taken(tmp_path):
     taken = tmp_path / f"beam-image-embeddings-{UNKNOWN}"
     taken.mkdir()
@@ -48,11 +52,47 @@ def test_a_home_that_others_may_write_to_is_not_taken(tmp_path):
     assert home.startswith(f"{tmp_path}/beam-image-embeddings-") and home != str(taken)
 
 
+@needs_users
 def test_what_the_environment_tells_stays(tmp_path):
     done = as_unknown_user("-c", COMPLETED, HOME="/nowhere", LOGNAME="me", TMPDIR=str(tmp_path))
     assert done.stdout == "/nowhere\nme\n" and not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def untold(monkeypatch):
+    """An environment that tells neither a home nor a name."""
+    for name in ("HOME", *account._NAMES):
+        monkeypatch.setenv(name, "")  # so that it comes back
+        monkeypatch.delenv(name)
+
+
+def test_what_the_list_of_users_tells_stays(untold):
+    account.complete()
+    assert "HOME" not in os.environ and "USER" not in os.environ
+
+
+@pytest.mark.parametrize("kind", [KeyError, OSError])  # the latter from Python 3.13 on
+def test_a_user_without_a_name(untold, monkeypatch, kind):
+    def unknown():
+        raise kind("no such user")
+
+    monkeypatch.setattr(account.getpass, "getuser", unknown)
+    account.complete()
+    assert os.environ["USER"] == f"user{os.geteuid()}"
+
+
+@pytest.mark.parametrize("kind", [private.NotPrivate, OSError])
+def test_a_home_that_cannot_be_made_is_a_new_one(monkeypatch, tmp_path, kind):
+    def refuse(*args):
+        raise kind("no")
+
+    monkeypatch.setattr(private, "make", refuse)
+    monkeypatch.setattr(account.tempfile, "tempdir", str(tmp_path))
+    home = account._home()
+    assert home.parent == tmp_path and stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+@needs_users
 @pytest.mark.slow
 def test_the_command_shows_a_job_of_dataflow(tmp_path):
     flags = "--preset=dataflow", "--project=p", "--region=us-central1", "--temp_location=gs://b/t", "--output=gs://b/o"
@@ -61,6 +101,7 @@ def test_the_command_shows_a_job_of_dataflow(tmp_path):
     assert (done.returncode, done.stderr) == (0, "") and f"user{UNKNOWN}" in done.stdout
 
 
+@needs_users
 @pytest.mark.slow
 def test_the_command_runs(tmp_path):
     done = as_unknown_user("run_pipeline.py", "--output", tmp_path / "out", TMPDIR=str(tmp_path))

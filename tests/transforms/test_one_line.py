@@ -105,7 +105,7 @@ def test_names_do_not_reach_the_terminal_as_they_are():
 UNSEEN = (
     "\x00\n\x1b\x7f\x85\xa0\xad\u034f\u115f\u1160\u17b4\u17b5\u180b\u180e\u180f\u200b\u200d\u202e\u2028\u2066\u2800"
     "\u3000\u3164\ue000\ufe00\ufe0f\ufeff\uffa0\uffff\U00013441\U00016fe4\U0001d159\U000e0001\U000e0100\U000e01ef"
-    "\U0010ffff\ud800\udce9"
+    "\U0010ffff\ud800\udce9\x80\udc80\udcff"
 )
 
 
@@ -130,3 +130,7 @@ def test_different_names_are_written_differently_and_can_be_read_again():
 
 def test_a_backslash_that_begins_no_escape_stays():
     assert of_name("a\\q\\") == "a\\q\\"
+
+
+def test_an_escape_beyond_the_last_character_is_the_last():
+    assert of_name(r"\Uffffffff") == "\U0010ffff"

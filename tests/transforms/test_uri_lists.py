@@ -1,5 +1,6 @@
 """transforms.uri_lists: what lists of any shape name, and what is no list."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -34,11 +35,12 @@ def test_a_line_of_text_is_one_uri_whatever_it_holds():
     ]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
 @pytest.mark.parametrize("name", ["l.csv", "l.txt"])
 def test_lists_as_spreadsheets_write_them(encoding, name):
     rows = "uri,label\r\na.jpg,1\r\nb ü.jpg,2\r\n" if name.endswith("csv") else "a.jpg\r\nb ü.jpg\r\n"
-    lines = lines_of(io.BytesIO(rows.encode(encoding)))
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    lines = lines_of(io.BytesIO(mark + rows.encode(encoding)))
     assert list(uris_in(lines, f"/lists/{name}")) == ["/lists/a.jpg", "/lists/b ü.jpg"]
 
 
@@ -58,6 +60,28 @@ def test_a_list_without_line_ends_is_given_up(tmp_path, name):
         finally:
             tracemalloc.stop()
     assert uris == ["a.jpg"]
+
+
+def test_a_line_ends_with_a_line_feed_alone():
+    assert list(lines_of(io.BytesIO(b"a\rb\r\nc\n"))) == ["a\rb\r\n", "c\n"]
+
+
+def test_utf_16_that_is_broken_off_is_an_error():
+    with pytest.raises(UnicodeDecodeError):
+        list(lines_of(io.BytesIO(codecs.BOM_UTF16_LE + b"a\0\x80")))
+
+
+def test_a_row_has_a_million_characters_at_most():
+    longest = b"x" * (2**20 - 1)
+    assert len(list(uris_in(lines_of(io.BytesIO(longest + b"\n")), "l.txt"))) == 1
+    with pytest.raises(ValueError, match="a row of more than 1048576 characters"):
+        list(uris_in(lines_of(io.BytesIO(longest + b"xx")), "l.txt"))
+
+
+def test_little_is_read_to_tell_the_format():
+    lines = iter(["x" * 10**5 + "\n"] * 30)
+    uris = uris_in(lines, "l.txt")
+    assert len(list(lines)) == 29 and len(list(uris)) == 1
 
 
 def test_rows_that_are_too_long():
@@ -84,7 +108,9 @@ def test_rows_that_are_too_long():
         ["url,path,label", "http://old/1.jpg,gs://b/1,cat"],
         ["gs://b/1;cat", "gs://b/2;dog"],
         ["gs://b/1\tcat, black", "gs://b/2\tdog"],
+        ["label,file-name", "cat,gs://b/1"],
         ["# from the archive", "", "uri,label", "gs://b/1,cat"],
+        ["# from the archive", "label;uri", "cat;gs://b/1"],
     ],
     ids=repr,
 )
@@ -93,10 +119,17 @@ def test_tables_of_any_shape(lines):
     assert uris[0] == "gs://b/1" and len(uris) == (2 if "gs://b/2" in lines[1] else 1)
 
 
+@pytest.mark.parametrize("name", ["l.csv", "l.CSV", "l.csv.gz", "L.CSV.GZ"])
+def test_the_name_of_a_list_says_that_it_is_a_table(name):
+    assert list(uris_in(["a.jpg,cat\n", "b.jpg,dog\n"], f"/{name}")) == ["/a.jpg", "/b.jpg"]
+
+
 def test_other_suffixes():
     assert list(uris_in(["caption\turl\n", "x, y\tgs://b/1\n"], "l.tsv")) == ["gs://b/1"]
     assert list(uris_in(["url,caption\n", "gs://b/1,x\n"], "l.txt")) == ["gs://b/1"]
     assert list(uris_in(["gs://b/1\tcat\n"], "l.txt")) == ["gs://b/1"]
+    assert list(uris_in(["\ta.jpg\n"], "/l.txt")) == ["/a.jpg"]
+    assert list(uris_in(["x" * 140_000 + ".jpg\n"], "/l.txt")) == [f"/{'x' * 140_000}.jpg"]  # too long for a cell
     assert list(uris_in(["url,caption\n", "gs://b/1,x\n"], "l.csv.gz")) == ["gs://b/1"]
 
 
@@ -140,6 +173,24 @@ def test_a_header_without_a_known_name_is_said_with_its_columns(lines, uri_colum
     with pytest.raises(NoUriColumn) as raised:
         list(uris_in(lines, "l.csv", uri_column))
     assert str(raised.value).startswith(named) and "--uri_column NAME" in str(raised.value)
+
+
+def test_a_column_by_name_that_a_text_does_not_have():
+    with pytest.raises(NoUriColumn, match="columns 'x.jpg'"):
+        list(uris_in(["x.jpg\n"], "l.txt", "place"))
+
+
+def test_of_many_columns_twenty_are_named():
+    for count in (20, 21):
+        header = ",".join(f"c{number}" for number in range(count))
+        with pytest.raises(NoUriColumn) as raised:
+            list(uris_in([f"{header}\n", "x.jpg,\n"], "l.csv"))
+        assert ("…" in str(raised.value)) is (count > 20)
+
+
+def test_json_lines_that_name_nothing():
+    rows = ['{"uri": "a.jpg"}\n', '{"n": 1}\n', f"{'[' * 100_000}\n"]
+    assert list(uris_in(rows, "/l.jsonl")) == ["/a.jpg", "", ""]
 
 
 def test_json_lines():
@@ -214,6 +265,10 @@ def read(content, list_uri="gs://b/l.txt"):
 def test_keys_and_what_is_wrong_with_rows():
     keys = read(b"a.jpg\n/etc/passwd\n", "gs://b/l.txt")
     assert keys[0] == b"gs://b/a.jpg" and isinstance(keys[1], LocalPathInRemoteList)
+    for scheme in (b"file", b"FILE"):
+        (local,) = read(scheme + b":///etc/passwd\n")
+        assert isinstance(local, LocalPathInRemoteList)
+    assert "expected a URI in this row" in str(read(b'{"uri": ""}\n', "/l.jsonl")[0])
     missing, alone = read(b'{"uri": ""}\n{"uri": "\\ud800"}\n', "/l.jsonl")
     assert isinstance(missing, ValueError) and isinstance(alone, ValueError)
     assert read(b"caf\xe9.jpg\n", "/l.txt") == [b"/caf\xe9.jpg"]

@@ -35,6 +35,7 @@ LAYOUTS = {
     "1555": (16, (0x7C00, 0x3E0, 0x1F, 0x8000), 0xFC00, RED),
     "10 bits": (32, (0x3FF00000, 0xFFC00, 0x3FF), 0x3FF00000, RED),
     "20 bits of red": (32, (0xFFFFF000, 0xF00, 0xF0), 0xFFFFF000, RED),
+    "28 bits of red": (32, (0xFFFFFFF0, 0xC, 0x3), 0xFFFFFFF0, RED),
     "BGRA": (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000), 0xFF00FF00, GREEN),
     "RGBX": (32, (0xFF000000, 0xFF0000, 0xFF00), 0xFF0000, GREEN),
 }
@@ -45,7 +46,7 @@ def test_masks(name):
     bits, masks, pixel, colour = LAYOUTS[name]
     everything = masks[0] | masks[1] | masks[2] | (masks[3] if len(masks) > 3 else 0)
     rows = [[pixel, everything, pixel], [everything] * 3]
-    headers = (108, 124) if len(masks) > 3 else (40, 52, 56, 108, 124)
+    headers = (56, 108, 124) if len(masks) > 3 else (40, 52, 56, 108, 124)
     for header in headers:
         pixels = decoding.decode(bmp(rows, bits, masks, header), (2, 3)).pixels
         assert pixels[0, 0].tolist() == list(colour) and (pixels[0, 1] == WHITE).all() and (pixels[1] == WHITE).all()
@@ -55,6 +56,16 @@ def test_levels_are_spread_evenly():
     rows = [[level << 4 for level in range(16)]]
     pixels = decoding.decode(bmp(rows, 16, (0xF00, 0xF0, 0xF)), (1, 16)).pixels
     assert pixels[0, :, 1].tolist() == [17 * level for level in range(16)] and not pixels[..., (0, 2)].any()
+    rounded = decoding.decode(bmp([list(range(32))], 16, (0x7C00, 0x3E0, 0x1F)), (1, 32)).pixels
+    assert rounded[0, :, 2].tolist() == [round(255 * level / 31) for level in range(32)]
+
+
+def test_a_channel_without_a_mask_is_zero():
+    assert decoding.decode(bmp([[0xFFFF]], 16, (0xF800, 0, 0)), (1, 1)).pixels.tolist() == [[list(RED)]]
+
+
+def test_without_any_mask_the_channels_are_the_usual_ones():
+    assert decoding.decode(bmp([[0xFF0000]], 32, (0, 0, 0)), (1, 1)).pixels.tolist() == [[list(RED)]]
 
 
 @pytest.mark.parametrize(
@@ -65,8 +76,9 @@ def test_levels_are_spread_evenly():
     ],
 )
 def test_alpha_counts_unless_it_is_zero_everywhere(bits, masks, opaque):
-    half = decoding.decode(bmp([[masks[0], masks[0] | opaque]], bits, masks), (1, 2)).pixels
-    assert half.tolist() == [[list(WHITE), list(RED)]]
+    for header in (56, 108):  # the shortest that defines an alpha, and a usual one
+        half = decoding.decode(bmp([[masks[0], masks[0] | opaque]], bits, masks, header), (1, 2)).pixels
+        assert half.tolist() == [[list(WHITE), list(RED)]]
     none = decoding.decode(bmp([[masks[0], masks[1]]], bits, masks), (1, 2)).pixels
     assert none.tolist() == [[list(RED), list(GREEN)]]
     # The alpha of a short header is not defined, unless the compression says so.
@@ -80,10 +92,20 @@ def test_top_down():
     assert decoding.decode(bytes(encoded), (2, 1)).pixels[:, 0].tolist() == [list(GREEN), list(RED)]
 
 
-@pytest.mark.parametrize("masks", [(0xF0F00, 0xF0, 0xF), (0x505, 0xF0, 0xF)], ids=["beyond", "holes"])
+@pytest.mark.parametrize("masks", [(0xF0000, 0xF0, 0xF), (0x505, 0xF0, 0xF)], ids=["beyond", "holes"])
 def test_masks_that_are_not_read(masks):
     with pytest.raises(UnsupportedImage, match=r"mask 0x.* of its 16 bits"):
         decoding.decode(bmp([[0, 0]], 16, masks), (1, 2))
+
+
+def test_a_header_that_is_not_defined():
+    with pytest.raises(UnsupportedImage, match="header type"):
+        decoding.decode(bmp([[0, 0]], 16, (0xF00, 0xF0, 0xF), header=60), (1, 2))
+
+
+def test_the_oldest_header():
+    header = b"BM" + struct.pack("<IHHI", 30, 0, 0, 26) + struct.pack("<IHHHH", 12, 1, 1, 1, 24)
+    assert decoding.decode(header + bytes((0, 255, 0, 0)), (1, 1)).pixels.tolist() == [[list(GREEN)]]
 
 
 def test_others_are_pillows():

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tests import data_generation as data
+from tests import hostile_images as hostile
 from transforms.images import colour
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -58,6 +59,39 @@ def test_a_profile_for_other_colours_is_ignored():
         0,
     )
     assert colour.over_white(Image.new("RGB", (2, 2), "red"), b"none").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_what_is_no_profile_for_pictures_is_ignored():
+    """Broken, for a space that no format has, without a way to colours, larger than allowed, or costly."""
+    swapped = data.swapped_profile()
+    for ignored in (
+        b"none",
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
+        swapped.replace(b"rTRC", b"xTRC"),
+        hostile.profile_with(colour._MAX_PROFILE_BYTES + 1),
+        data.swapped_profile([(bytes((0x41, 0, 0, tag)), b"text") for tag in range(200)]),
+    ):
+        assert colour.profile(ignored) is None
+    assert colour.profile(hostile.profile_with(colour._MAX_PROFILE_BYTES)) is not None
+
+
+def test_transforms_in_memory_are_bounded():
+    kinds = (colour._small_profile, colour._SMALL_PROFILE_BYTES), (colour._large_profile, colour._MAX_PROFILE_BYTES)
+    assert sum(kept.cache_info().maxsize * size for kept, size in kinds) <= 18 << 20
+
+
+def sampled_srgb(brightness: float) -> bytes:
+    """Returns a profile of sRGB, with less light than that, whose curve is a table."""
+    levels = np.linspace(0, 1, 1024)
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 1024) + (brightness * linear * 65535).round().astype(">u2").tobytes()
+    return data._rgb_profile(data._RED, data._GREEN, data._BLUE, curve)
+
+
+def test_a_table_of_srgb_may_round_differently():
+    assert colour.profile(sampled_srgb(1.0)) is None  # off by 1 of 255
+    assert colour.profile(sampled_srgb(0.99)) is None  # by 1 or by -1
+    assert colour.profile(sampled_srgb(0.97)) is not None  # by -3 to 1
 
 
 def test_lab():

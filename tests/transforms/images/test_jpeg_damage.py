@@ -49,6 +49,7 @@ def test_good_pictures_and_broken_ones(mode, options):
         "Corrupt JPEG data: 9 extraneous bytes before marker 0xd3",
         "Corrupt JPEG data: 9 extraneous bytes before marker 0xc4",
         "Corrupt JPEG data: 9 extraneous bytes before marker 0x07",
+        *(f"Corrupt JPEG data: 9 extraneous bytes before marker 0xd{number}" for number in (0, 7)),
     ],
 )
 def test_warnings_that_are_damage(warning):
@@ -66,6 +67,23 @@ def test_warnings_that_are_damage(warning):
 )
 def test_warnings_that_are_none(warning):
     assert jpeg_damage.meaning(jpeg()[:-2] + b"\x55" * 9 + b"\xff\xd9", warning) is None
+
+
+def test_some_zeros_may_be_of_the_picture():
+    for more, is_damage in ((64, False), (65, True)):
+        encoded = jpeg()[:-2] + bytes(9 + more) + b"\xff\xd9"
+        found = jpeg_damage.meaning(encoded, "Corrupt JPEG data: 9 extraneous bytes before marker 0xd9")
+        assert (found is not None) is is_damage
+
+
+def test_bytes_before_the_tables_of_another_scan_are_no_damage():
+    warning = "Corrupt JPEG data: 9 extraneous bytes before marker 0xc4"
+    assert jpeg_damage.meaning(jpeg(progressive=True), warning) is None
+
+
+def test_a_picture_stored_as_rgb():
+    good = jpeg(keep_rgb=True)
+    assert jpeg_damage.damage(good) is None and jpeg_damage.damage(with_zeros(good)) is not None
 
 
 def test_what_comes_after_extraneous_bytes_counts():

@@ -5,7 +5,7 @@ import pytest
 
 from tests import data_generation as data
 from transforms.images import decoding, jpeg_header, jpeg_scans
-from transforms.images.errors import CorruptImage
+from transforms.images.image_errors import CorruptImage
 
 PHOTOGRAPH = data.photograph(1, 96, 128)
 

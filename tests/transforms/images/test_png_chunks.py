@@ -70,6 +70,95 @@ def test_an_ancillary_chunk_is_no_reason_to_lose_the_picture(name):
     assert decodes(with_chunks(ANCILLARY[name], at=len(PLAIN) - 12))
 
 
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (b"tRNS", bytes(6)),
+        (b"iCCP", b"p\0\0" + zlib.compress(data.swapped_profile())),
+        (b"eXIf", b"II*\0\x08\0\0\0\0\0"),
+        (b"tEXt", b"Raw profile type exif\0x"),
+    ],
+)
+def test_what_is_broken_is_as_if_it_were_not_there(kind, content):
+    whole, left_out = with_chunks(chunk(kind, content)), with_chunks(broken(chunk(kind, content)))
+    assert png_chunks.parse(whole) != png_chunks.parse(PLAIN) == png_chunks.parse(left_out)
+
+
+def test_nothing_but_what_makes_the_picture_is_passed_on():
+    suggested = chunk(b"PLTE", bytes(6))
+    assert png_chunks.parse(with_chunks(suggested)).plain == PLAIN
+    assert png_chunks.parse(with_chunks(ANCILLARY["a profile above 4 MiB"])).icc_profile is None
+
+
+def test_many_chunks_are_no_reason_to_refuse():
+    assert png_chunks.parse(with_chunks(chunk(b"prVt") * 100_000)).plain == PLAIN
+
+
+def test_a_palette_behind_the_pixels_is_none():
+    encoded = data.encoded(PHOTOGRAPH.convert("P"), "PNG")
+    start, end = encoded.index(b"PLTE") - 4, encoded.index(b"IDAT") - 4
+    moved = encoded[:start] + encoded[end:-12] + encoded[start:end] + encoded[-12:]
+    assert b"PLTE" in png_chunks.parse(encoded).plain and b"PLTE" not in png_chunks.parse(moved).plain
+
+
+def header_of(**changed: int) -> bytes:
+    """Returns a PNG whose header has other values."""
+    values = {"width": 10, "height": 6, "depth": 8, "colour": 2, "compression": 0, "filters": 0, "interlace": 0}
+    return PLAIN[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", *(values | changed).values())) + PLAIN[33:]
+
+
+@pytest.mark.parametrize("name", ["width", "height", "compression", "filters", "interlace"])
+def test_values_of_the_header(name):
+    assert header_of() == PLAIN and png_chunks.parse(header_of(interlace=1)).is_interlaced
+    value = {"width": 0, "height": 0, "interlace": 2}.get(name, 1)
+    with pytest.raises(CorruptImage, match="not defined"):
+        png_chunks.parse(header_of(**{name: value}))
+
+
+def test_the_name_of_a_profile_has_1_to_79_bytes():
+    profile = zlib.compress(b"profile")
+    found = [
+        png_chunks.parse(with_chunks(chunk(b"iCCP", name + b"\0\0" + profile))).icc_profile
+        for name in (b"", b"p", b"p" * 79, b"p" * 80)
+    ]
+    assert found == [None, b"profile", b"profile", None]
+
+
+def test_a_transparent_index_has_a_colour():
+    """A palette of two colours, and the alpha of none, of two and of three."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 1, 3, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(2)))
+    kept = []
+    for alpha in (0, 2, 3):
+        parts = header, chunk(b"PLTE", bytes(6)), chunk(b"tRNS", bytes(alpha)), pixels, chunk(b"IEND")
+        kept.append(b"tRNS" in png_chunks.parse(png_chunks.SIGNATURE + b"".join(parts)).plain)
+    assert kept == [False, True, False]
+
+
+def test_with_an_alpha_channel_no_colour_is_transparent():
+    for mode, size in (("LA", 2), ("RGBA", 6)):
+        encoded = data.encoded(PHOTOGRAPH.convert(mode), "PNG")
+        encoded = encoded[:33] + chunk(b"tRNS", bytes(size)) + encoded[33:]
+        assert png_chunks.parse(encoded).transparent is None
+
+
+def test_sizes_of_headers():
+    assert png_chunks.size(PLAIN[:24]) == (10, 6)
+    assert png_chunks.size(PLAIN[:23]) is None
+    assert png_chunks.size(PLAIN[:12] + b"CgBI" + PLAIN[16:]) is None
+
+
+def test_the_first_of_two_orientations_counts():
+    first, second = chunk(b"eXIf", b"II*\0first"), chunk(b"eXIf", b"II*\0second")
+    assert png_chunks.parse(with_chunks(first, second)).plain == png_chunks.parse(with_chunks(first)).plain
+
+
+def test_compressed_bytes_are_whole_and_not_too_many():
+    compressed = zlib.compress(bytes(100))
+    assert png_chunks._inflated(compressed, 100) == bytes(100)
+    assert png_chunks._inflated(compressed, 99) is None and png_chunks._inflated(compressed[:-1], 100) is None
+
+
 CRITICAL = {
     "a wrong checksum of the header": PLAIN[:32] + bytes([PLAIN[32] ^ 1]) + PLAIN[33:],
     "a wrong checksum of the pixels": PLAIN[:-13] + bytes([PLAIN[-13] ^ 1]) + PLAIN[-12:],
@@ -110,6 +199,13 @@ def test_behind_the_pixels_nothing_is_missed(end):
 def test_pixels_in_several_parts():
     parts = [chunk(b"IDAT", PLAIN[at : min(at + 9, len(PLAIN) - 16)]) for at in range(IDAT + 8, len(PLAIN) - 16, 9)]
     assert decodes(PLAIN[:IDAT] + b"".join(parts) + chunk(b"IDAT") + PLAIN[-12:])
+
+
+def test_pixels_that_are_cut_in_their_second_part():
+    middle = IDAT + 40
+    first, second = (chunk(b"IDAT", PLAIN[start:end]) for start, end in ((IDAT + 8, middle), (middle, -16)))
+    with pytest.raises(CorruptImage, match="cut within its chunk IDAT"):
+        png_chunks.parse(PLAIN[:IDAT] + first + second[:-1])
 
 
 def test_apples_variant_is_named():

@@ -1,6 +1,7 @@
 """transforms.images.reader: each format is read by what reads it rightly."""
 
 import io
+import struct
 import zlib
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from tests import data_generation as data
-from transforms.images import fast_jpeg, png_chunks, reader, tiff_kinds
+from tests import generated_images as generated
+from tests import hostile_images as hostile
+from transforms.images import bmp_kinds, bounds, fast_jpeg, png_chunks, reader, tiff_kinds
 from transforms.images.image_errors import CorruptImage
 
 SMALL = data.photograph(0, 24, 32)
@@ -26,13 +29,22 @@ def test_formats(name):
     png = png_chunks.parse(encoded) if name == "PNG" else None
     with reader.opened(encoded, png) as image:
         assert image.format == name and image.size == SMALL.size
-        assert isinstance(image, tiff_kinds.Tiff) is (name == "TIFF")
+        by_us = {"TIFF": tiff_kinds.Tiff, "BMP": bmp_kinds.Bmp, "GIF": bounds._FirstFrame}
+        assert type(image) is by_us.get(name, type(image))
     assert loaded(encoded).size == SMALL.size
+
+
+def test_a_jpeg_with_further_pictures_is_a_jpeg():
+    encoded = data.encoded(SMALL, "MPO", save_all=True, append_images=[SMALL])
+    with reader.opened(encoded, None) as image:
+        assert image.format == "MPO" and reader.FORMATS[image.format] == "jpeg"
 
 
 def test_another_format():
     with pytest.raises(UnidentifiedImageError):
         reader.opened(data.encoded(SMALL, "PPM"), None)
+    with pytest.raises(UnidentifiedImageError):
+        reader.opened(b"BM" + bytes(10), None)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +64,47 @@ def test_a_jpeg_has_the_same_pixels_by_either_library(monkeypatch, mode, options
         image = reader.opened(encoded, None)
         image.draft("RGB", (130 // reduction, 93 // reduction))
         assert np.array_equal(reader.loaded(image, encoded, (130, 93), None), expected)
+
+
+def test_pixels_are_what_the_file_means():
+    assert loaded(hostile.gif(size=(16, 12))).getpixel((12, 10))[3] == 0  # beside the frame
+    white = generated.write_tiff(np.zeros((8, 8, 1), np.uint64), 16, 0)  # white is zero
+    assert loaded(white).getpixel((0, 0)) == 255
+
+
+def test_a_png_is_read_without_what_pillow_refuses():
+    encoded = data.encoded(SMALL, "PNG")
+    assert np.array_equal(loaded(encoded[:33] + hostile.chunk(b"tEXt", b"k\0v")[:-1] + b"x" + encoded[33:]), SMALL)
+
+
+def test_metadata_have_their_bounds():
+    assert tiff_kinds.TiffImagePlugin.ImageFileDirectory_v2.load is bounds._bounded_load
+    with reader.opened(data.encoded(SMALL, "PNG"), None) as image:
+        assert isinstance(image.fp, bounds._BoundedFile)
+
+
+def test_a_jpeg_without_its_last_pixels_is_corrupt(monkeypatch):
+    encoded = data.jpeg()
+    broken = encoded[: len(encoded) // 2] + bytes(len(encoded) // 2) + b"\xff\xd9"
+    for library in (fast_jpeg.simplejpeg, None):
+        monkeypatch.setattr(fast_jpeg, "simplejpeg", library)
+        with pytest.raises(CorruptImage):
+            loaded(broken)
+
+
+def test_rows_are_counted_only_where_the_last_may_be_missing(monkeypatch):
+    """Adam7 ends with every other row, so that there the last row tells nothing."""
+    asked = []
+    monkeypatch.setattr(png_chunks, "has_all_rows", lambda png: asked.append(png.is_interlaced) or True)
+    image = data.encoded(SMALL, "PNG")
+    pixels = np.full((9, 9, 1), 200, np.uint64)
+    rows = [row for x, y, dx, dy in generated._PASSES for row in generated.packed(pixels[y::dy, x::dx], 8)]
+    header = struct.pack(">IIBBBBB", 9, 9, 8, 0, 0, 0, 1)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b""))
+    interlaced = png_chunks.SIGNATURE + b"".join(hostile.chunk(*part) for part in parts)
+    for encoded in (image, interlaced):
+        loaded(encoded)
+    assert asked == [True]
 
 
 def test_a_black_picture_is_no_picture_without_rows():

@@ -10,7 +10,7 @@ from PIL import Image
 from tests import data_generation as data
 from tests import generated_images as generated
 from tests.hostile_images import chunk, gif
-from transforms.images import decoding, samples
+from transforms.images import decoding, png_chunks, samples
 from transforms.images.image_errors import CorruptImage, UnsupportedColour
 
 
@@ -23,6 +23,12 @@ from transforms.images.image_errors import CorruptImage, UnsupportedColour
 )
 def test_modes(mode, plain):
     assert samples.plain(Image.new(mode, (2, 2))).mode == plain
+
+
+def test_grey_of_16_bits_with_alpha():
+    grey = png_chunks.Picture((1, 1), 16, 4, False, None, b"", None, [])
+    image = samples.plain_png(Image.new("RGBA", (1, 1), (9, 9, 9, 200)), grey)
+    assert image.mode == "LA" and image.getpixel((0, 0)) == (9, 200)
 
 
 def test_floating_point_and_a_palette_that_is_missing():
@@ -104,3 +110,6 @@ def test_a_last_row_that_was_never_written_is_blank(mode):
     if mode not in ("LA", "RGBA"):  # of these the alpha channel is asked
         image.putpixel((2, 2), (0, 0, 1) if mode == "RGB" else 1)
         assert not samples.is_last_row_blank(image)
+        image.putpixel((2, 2), (0, 0, 0) if mode == "RGB" else 0)
+        image.putpixel((2, 1), (0, 0, 1) if mode == "RGB" else 1)  # another row tells nothing
+        assert samples.is_last_row_blank(image)

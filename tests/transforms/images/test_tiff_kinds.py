@@ -3,6 +3,7 @@
 import itertools
 import random
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -88,14 +89,24 @@ def test_signed_samples_of_32_bits_are_cut_to_16():
         assert decoding.decode(encoded, (1, 4)).pixels[0, :, 0].tolist() == [0, 0, 255, 255]
 
 
-def below(width: int, photometric: int) -> bytes:
-    """Returns a TIFF of 8×8 pixels with a directory below its own."""
-    picture = generated.write_tiff(RGB, 8, 2, more=[(330, 4, longs(0))])
-    directory = b"".join(
-        struct.pack("<HHLL", tag, 4, 1, value) for tag, value in ((256, width), (257, width), (262, photometric))
-    )
-    at = picture.index(struct.pack("<HHL", 330, 4, 1)) + 8
-    return picture[:at] + longs(len(picture)) + picture[at + 4 :] + shorts(3) + directory + longs(0)
+def test_12_bits_are_rounded():
+    levels = np.arange(4096, dtype=np.uint64).reshape(1, 4096, 1)
+    pixels = decoding.decode(generated.write_tiff(levels, 12, 1), (1, 4096)).pixels
+    assert pixels[0, :, 0].tolist() == [round(255 * level / 4095) for level in range(4096)]
+
+
+def below(width: int, photometric: int, smaller: int = 0) -> bytes:
+    """Returns a TIFF of 8×8 pixels with a directory below its own, and as many smaller ones behind that."""
+    mark = longs(*[0xABCDEF] * (1 + smaller))
+    picture = generated.write_tiff(RGB, 8, 2, more=[(330, 4, mark)])
+    directories, starts = b"", []
+    for size, kind in ((width, photometric), *[(1, 2)] * smaller):
+        starts.append(len(picture) + len(directories))
+        directories += shorts(3) + b"".join(
+            struct.pack("<HHLL", tag, 4, 1, value) for tag, value in ((256, size), (257, size), (262, kind))
+        )
+        directories += longs(0)
+    return picture.replace(mark, longs(*starts)) + directories
 
 
 RAW = {
@@ -104,7 +115,9 @@ RAW = {
     "linear samples": generated.write_tiff(RGB, 16, 34892),
     "a reduced picture": generated.write_tiff(RGB, 8, 2, more=[(254, 4, longs(1))]),
     "a reduced picture, by the old tag": generated.write_tiff(RGB, 8, 2, more=[(255, 3, shorts(2))]),
+    "a reduced picture that is a page": generated.write_tiff(RGB, 8, 2, more=[(254, 4, longs(3))]),
     "a larger one below it": below(9, 2),
+    "a larger one and smaller ones below it": below(9, 2, smaller=3),
     "samples of a sensor below it": below(4, 32803),
     "the bytes of a CR2": b"II*\0\x10\0\0\0CR\2\0" + bytes(40),
 }
@@ -126,6 +139,25 @@ def test_a_cameras_raw_file_is_no_thumbnail(name):
 )
 def test_smaller_pictures_below_and_pages_are_no_matter(encoded):
     assert (decoding.decode(encoded, (8, 8)).pixels == 77).all()
+
+
+def test_few_directories_below_are_looked_at(monkeypatch):
+    loads = []
+    load = TiffImagePlugin.ImageFileDirectory_v2.load
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", lambda *args: loads.append(1) or load(*args))
+    tiff_kinds.open_tiff(below(1, 2, smaller=1000))
+    assert len(loads) < 10
+
+
+def test_a_number_of_samples_that_is_too_large_takes_no_memory():
+    encoded = generated.write_tiff(GREY, 8, 1, more=[(277, 4, longs(5_000_000))])
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnsupportedImage):
+            tiff_kinds.open_tiff(encoded)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
 
 
 UNSUPPORTED = {
@@ -158,13 +190,44 @@ def test_samples_without_a_defined_range(depth, kind):
         decoding.decode(generated.write_tiff(GREY, depth, 1, more=[(339, 3, shorts(kind))]), (8, 8))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("photometric", [1, 99])
-def test_a_directory_that_is_cut_is_no_kind(photometric):
-    encoded = generated.write_tiff(RGB, 8, photometric, more=[(270, 2, b"described at some length\0")])
+def test_a_directory_that_is_cut_is_no_kind(photometric, order):
+    encoded = generated.write_tiff(RGB, 8, photometric, order, more=[(270, 2, b"described at some length\0")])
     end = encoded.index(b"length\0")
     for kept in range(4, end, 5):
         with pytest.raises(CorruptImage):
             decoding.decode(encoded[:kept], (8, 8))
+
+
+def test_a_directory_is_whole_with_the_last_byte_of_its_data():
+    for order in "<>":
+        encoded = generated.write_tiff(RGB, 8, 99, order, more=[(270, 2, b"described at some length\0")])
+        end = encoded.index(b"length\0") + 7
+        assert tiff_kinds._is_directory_whole(encoded[:end]) and not tiff_kinds._is_directory_whole(encoded[: end - 1])
+        with pytest.raises(UnsupportedImage, match="interpretation 99"):
+            decoding.decode(encoded, (8, 8))
+
+
+def test_the_directory_of_a_bigtiff():
+    """Eight bytes lie in the entry itself, and nine behind the directory."""
+    for order, name in (("<", b"II"), (">", b"MM")):
+        head = name + struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 1)
+        inline, behind = (struct.pack(f"{order}HHQQ", 270, 2, size, 10_000) for size in (8, 9))
+        assert tiff_kinds._is_directory_whole(head + inline) and not tiff_kinds._is_directory_whole(head + behind)
+        assert tiff_kinds._is_directory_whole((head + behind).ljust(10_009, b"\0"))
+        assert not tiff_kinds._is_directory_whole(head + inline[:-1])
+
+
+def test_a_directory_without_a_size_is_none():
+    with pytest.raises(CorruptImage, match="or has none"):
+        tiff_kinds.open_tiff(b"II*\0\x08\0\0\0" + bytes(6))
+
+
+@pytest.mark.parametrize(("brightest", "expected"), [(255, 255), (256, 1)])
+def test_a_palette_of_8_bits_is_one_of_no_more_than_255(brightest, expected):
+    encoded = generated.write_tiff(np.zeros((8, 8, 1), np.uint64), 8, 3, colours=[brightest] * 768)
+    assert (decoding.decode(encoded, (8, 8)).pixels == expected).all()
 
 
 def test_prefixes():

@@ -99,6 +99,64 @@ def test_other_files_are_unknown(encoded):
     assert type(error) is UnknownFormat and "expected one of jpeg, png; the object begins with" in str(error)
 
 
+@pytest.mark.parametrize("brand", ["avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx"])
+def test_brands(brand):
+    """The brand of a file is its first, or one of those that it is compatible with."""
+    name = "AVIF" if brand.startswith("av") else "HEIC"
+    for brands in (brand, f"mif1\0\0\0\0mif1{brand}"):
+        head = b"ftyp" + brands.ljust(8, "\0").encode()
+        error = unread.unopened((4 + len(head)).to_bytes(4) + head, ["jpeg"])
+        assert type(error) is CorruptImage and str(error) == f"the {name} is cut or broken"
+
+
+def test_the_length_of_a_box():
+    """It may have 8 bytes, behind a 1, or be left out in the last box."""
+    head = b"\0\0\0\x10ftypavif" + bytes(4) + b"\0\0\0\x08meta"
+    whole = [
+        head + b"\0\0\0\1mdat" + (20).to_bytes(8) + bytes(4),
+        head + b"\0\0\0\0mdat" + bytes(99),
+    ]
+    for boxes in whole:
+        assert type(unread.unopened(boxes, ["jpeg"])) is UnsupportedImage
+    too_short = head + b"\0\0\0\4free\0\0\0\0mdat"  # counts as 8
+    assert type(unread.unopened(too_short, ["jpeg"])) is UnsupportedImage
+    assert type(unread.unopened(whole[0][:-1], ["jpeg"])) is CorruptImage
+    assert type(unread.unopened(head, ["jpeg"])) is CorruptImage  # without pixels
+
+
+def test_there_is_an_end_to_brands_and_boxes():
+    brands = (1000).to_bytes(4) + b"ftypmp42".ljust(496, b"\0") + b"avif".ljust(500, b"\0")
+    assert type(unread.unopened(brands, ["jpeg"])) is UnknownFormat
+    boxes = b"\0\0\0\x10ftypavif" + bytes(4) + b"\0\0\0\x08free" * 10_000 + b"\0\0\0\x08meta\0\0\0\x08mdat"
+    assert type(unread.unopened(boxes, ["jpeg"])) is CorruptImage
+
+
+def test_segments_are_passed_over():
+    lossless, broken = frame(0xC3), OSError("broken")
+    assert "lossless" in str(unread.unread(b"\xff\xd8\xff" + lossless[2:], broken))  # a byte that fills up
+    hidden = b"\xff\xe1\x00\x20" + lossless[FRAME : FRAME + 30]
+    assert str(unread.unread(JPEG[:2] + hidden + JPEG[2:], broken)) == "OSError: broken"
+    assert str(unread.unread(b"\xff\xd8\xff\xd9" + bytes(2), broken)) == "OSError: broken"
+
+
+@pytest.mark.parametrize("marker", [0x01, 0xD0, 0xD7])
+def test_markers_without_a_length(marker):
+    lossless = b"\xff\xd8\xff" + bytes([marker]) + frame(0xC3)[2:]
+    assert "lossless" in str(unread.unread(lossless, OSError("broken")))
+
+
+def test_codings_that_are_read():
+    for marker in (0xC0, 0xC1, 0xC2):
+        for components in (1, 3, 4):
+            encoded = frame(marker, components=components)
+            assert str(unread.unread(encoded, OSError("broken"))) == "OSError: broken"
+
+
+def test_a_bmp_is_cut_within_the_shortest_header():
+    assert type(unread.unopened(b"BM" + bytes(23), ["jpeg"])) is CorruptImage
+    assert type(unread.unopened(b"BM" + bytes(24), ["jpeg"])) is UnknownFormat
+
+
 def test_an_error_of_pillow_is_quoted():
     assert str(unread.unread(b"GIF8", OSError("broken"))) == "OSError: broken"
     assert type(unread.unread(b"BM", OSError("Unsupported BMP depth"))) is UnsupportedImage

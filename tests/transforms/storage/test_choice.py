@@ -48,6 +48,8 @@ def test_hidden_directories():
     choice = Choice(["/p/**", "/p/x/**"], 1)
     assert choice.hides("/p/x/.git") and not choice.hides("/p/x/git") and not choice.hides("/p/x/set.v2")
     assert choice.left_out == {}  # the first pattern has counted it
+    alone = Choice(["/p/**"])
+    assert alone.hides("/p/.git") and alone.hides("/p/.git/objects") and alone.left_out == {("hidden", ".*/"): 2}
     assert not Choice(["/p/**"], include_hidden=True).hides("/p/.git")
 
 
@@ -57,9 +59,10 @@ def test_counts_have_an_end():
         assert not choice.takes(f"/p/a.x{number}")
     assert len(choice.left_out) == MAX_KINDS + 1
     assert choice.left_out["other", FURTHER] == 2 * MAX_KINDS
+    assert not choice.takes("/p/b.x0") and choice.left_out["other", ".x0"] == 2
 
 
 def test_counts_as_a_report_has_them():
-    counted = {("other", ".a"): 1, ("hidden", "._*"): 2, ("other", ".b"): 3, ("other", ".c"): 1}
+    counted = {("other", ".c"): 1, ("hidden", "._*"): 2, ("other", ".b"): 3, ("other", ".a"): 1}
     assert list(by_kind(counted)["other"].items()) == [(".b", 3), (".a", 1), (".c", 1)]
     assert by_kind(counted)["hidden"] == {"._*": 2} and by_kind({}) == {}

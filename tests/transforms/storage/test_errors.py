@@ -107,6 +107,19 @@ def test_a_file_that_is_read():
         assert list(file) == [b"one\n", b"two"]
 
 
+def test_few_requests_are_made_for_a_file_that_is_read_in_small_parts():
+    sizes = []
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    with errors.reader(Counting(bytes(1000)), "gs://b/a") as file:
+        assert [file.read(10) for _ in range(100)] == [bytes(10)] * 100
+    assert sizes == [2**18]
+
+
 class Broken(io.RawIOBase):
     """A client's file whose requests fail."""
 
@@ -127,10 +140,10 @@ class Broken(io.RawIOBase):
         super().close()
 
 
-@pytest.mark.parametrize("method", ["read", "seek", "tell"])
-def test_a_file_that_cannot_be_read(method):
+@pytest.mark.parametrize(("method", "arguments"), [("read", ()), ("read", (5,)), ("seek", (0,)), ("tell", ())])
+def test_a_file_that_cannot_be_read(method, arguments):
     with pytest.raises(errors.StorageError, match="^gs://b/a: 503 busy$"):
-        getattr(errors.reader(Broken(), "gs://b/a"), method)(*([0] if method == "seek" else []))
+        getattr(errors.reader(Broken(), "gs://b/a"), method)(*arguments)
 
 
 def test_a_file_that_cannot_be_written():
@@ -144,6 +157,20 @@ def test_a_file_that_cannot_be_written():
         file.close()
     assert file.closed and broken.closed
     file.close()
+
+
+def test_a_file_of_a_client_is_closed_once():
+    closed = []
+
+    class Counting(io.BytesIO):
+        def close(self):
+            closed.append(self)
+            super().close()
+
+    file = errors.writer(Counting(), "gs://b/a")
+    file.close()
+    file.close()
+    assert len(closed) == 1
 
 
 def test_a_file_that_is_written():

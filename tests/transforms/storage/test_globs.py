@@ -34,6 +34,12 @@ from transforms.storage import globs
         ("/in/*.jpg", "/in/new\nline.jpg", True),
         ("/in?a.jpg", "/in/a.jpg", False),
         ("/in[!x]a.jpg", "/in/a.jpg", False),
+        ("/in[.-0]a.jpg", "/in/a.jpg", False),
+        ("/in/[^a].jpg", "/in/b.jpg", False),
+        ("/in/[\\d].jpg", "/in/1.jpg", False),
+        ("/in/[\\d].jpg", "/in/\\.jpg", True),
+        ("/in/**/a.jpg", "/in/new\nline/a.jpg", True),
+        ("/in/*.jpg", "/in/a.jpg\n", False),
         ("/in/[!a].jpg", "/in/b.jpg", True),
         ("/in/[]a].jpg", "/in/].jpg", True),
         ("/in/[&&^~|-].jpg", "/in/^.jpg", True),
@@ -44,6 +50,7 @@ from transforms.storage import globs
         ("gs://b/ds", "gs://b/ds/a/b.jpg", True),
         ("gs://b/ds", "gs://b/ds2/a.jpg", False),
         ("gs://b/d[[]1]", "gs://b/d[1]/a.jpg", True),
+        ("gs://b/ds/", "gs://b/ds/a.jpg", True),
         ("gs://b", "gs://b/a.jpg", True),
     ],
 )
@@ -109,6 +116,8 @@ def test_directories_that_may_hold_matches():
     holds = globs.may_hold("/p/s*/b*/x**/c.jpg")
     assert [holds(path) for path in ("/p/s1", "/p/s1/b", "/p/s1/b/x", "/p/s1/b/xx/any/z")] == [True] * 4
     assert [holds(path) for path in ("/p/t", "/p/s1/c", "/p/s1/b/y", "/p/s1/c/x")] == [False] * 4
+    holds = globs.may_hold("/p/s*/b*/c.jpg")
+    assert holds("/p/s1") and holds("/p/s1/b") and not holds("/p/s1/b/c")
     assert not globs.may_hold("/p/*.jpg")("/p/a")
     assert globs.may_hold("/p/**.jpg")("/p/a/b")
     assert not globs.may_hold("/p/photos*/**")("/p/lost+found")
@@ -122,6 +131,8 @@ def test_brackets_in_a_name_that_exists_are_part_of_it(tmp_path):
     assert globs.takes_in(f"{tmp_path}/[a]/**", f"{tmp_path}/a/out/part") is False
     (tmp_path / "[a]" / "b[1].jpg").touch()
     assert globs.literal_prefix(f"{tmp_path}/[a]/b[1].jpg") == f"{tmp_path}/[a]/b[1].jpg"
+    (tmp_path / "l[1]").symlink_to("nothing")
+    assert globs.literal_prefix(f"{tmp_path}/l[1]") == f"{tmp_path}/l[1]"
     assert globs.takes_in("gs://b/[a]/*", "gs://b/a/1") is True
 
 

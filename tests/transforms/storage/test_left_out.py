@@ -18,13 +18,19 @@ from transforms.storage import left_out
         ("THUMBS.DB", ("hidden", "THUMBS.DB")),
         ("desktop.ini", ("hidden", "desktop.ini")),
         ("$RECYCLE.BIN/a.jpg", ("hidden", "$RECYCLE.BIN/")),
+        ("Icon\r", ("hidden", "Icon")),
         ("a.txt", ("other", ".txt")),
+        ("a.7z", ("other", ".7z")),
+        ("a.xhtml", ("other", ".xhtml")),
         ("a.jpg.json", ("other", ".json")),
         ("a.jpg.supplemental-metadata", ("other", ".supplemental-metadata")),
         ("a.JPEG.part", ("other", ".part")),
         ("part-00000-of-00001.tfrecord", ("other", ".tfrecord")),
         *((f"a.{kind}", None) for kind in ("jpg", "JPG", "jfif", "jpe", "jp2", "HEIC", "dng", "svg", "jpg2")),
-        *((f"a.{kind}", None) for kind in ("jpg_large", "jpg ", "jpg!d", "jpeg~", "20240101", "original")),
+        *(
+            (f"a.{kind}", None)
+            for kind in ("jpg_large", "jpg ", "jpg!d", "jpeg~", "2024", "20240101", "folder", "original")
+        ),
         *((name, None) for name in ("README", "a/b", "@user/a.jpg", "x..jpg", "photo.", "é.jpg")),
     ],
 )
@@ -64,8 +70,14 @@ def test_a_pattern_takes_what_it_names(pattern, path):
 def test_a_pattern_that_names_one_hidden_thing_takes_no_other():
     assert left_out.rule("/p/**/.thumbs/*.jpg")("/p/.thumbs/._a.jpg") == ("hidden", "._*")
     assert left_out.rule("/p/**/.thumbs/*.jpg")("/p/.cache/.thumbs/a.jpg") == ("hidden", ".*/")
+    assert left_out.rule("/p/.thumbs/**")("/p/.thumbs/b/.thumbs/a.jpg") == ("hidden", ".*/")
     assert left_out.rule("/p/**/.*")("/p/.notes.txt") == ("other", ".txt")
     assert left_out.rule("/p/**.jpg")("/p/._a.jpg") == ("hidden", "._*")  # as in a shell, * begins with no dot
+
+
+def test_in_a_bucket_a_name_is_a_directory_too():
+    assert left_out.rule("gs://b/set.v2")("gs://b/set.v2/a.txt") == ("other", ".txt")
+    assert left_out.rule("gs://b/.cache")("gs://b/.cache/.cache/a.jpg") == ("hidden", ".*/")
 
 
 def test_hidden_files_that_are_wanted():
@@ -83,6 +95,11 @@ def test_which_patterns_name_an_extension():
         assert left_out.names_extension(pattern)
     for pattern in ("/p/*", "/p/**", "/p.d/*", "/p/*.*", "/p/IMG_*", "/p/a"):
         assert not left_out.names_extension(pattern)
+
+
+def test_names_that_are_no_directories():
+    assert all(left_out.is_file_name(path) for path in ("/p/a.JPG", "/p/notes.txt", "b.tar"))
+    assert not any(left_out.is_file_name(path) for path in ("/p/album", "/p/set.v2", "/p.jpg/2024.05"))
 
 
 def test_hidden_members_of_shards():

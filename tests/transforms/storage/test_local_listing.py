@@ -61,6 +61,13 @@ def test_more_than_beam_lists(tmp_path):
     assert names(tmp_path, "*.jpg") == ["a.jpg", "back\\slash.jpg"]
 
 
+def test_directories_are_listed_in_the_order_of_their_names(tmp_path):
+    names_ = [f"{name}/a.jpg" for name in ("c", "b/z", "a", "b/y", "d", "e")]
+    fill(tmp_path, *names_)
+    found = [os.path.relpath(path, tmp_path) for path, _ in local_listing.match(choice(tmp_path / "**"))]
+    assert found == sorted(names_)
+
+
 def test_names_that_look_like_something_else(tmp_path):
     odd = [
         "trailing .jpg",
@@ -106,7 +113,8 @@ def test_what_is_no_file_is_listed_too(tmp_path):
                 "socket.jpg": None,
             }.items()
         }
-    assert listed(tmp_path / "pipe.jpg") == {f"{tmp_path}/pipe.jpg": None}
+    for name in ("pipe.jpg", "dangling.jpg"):
+        assert listed(tmp_path / name) == {f"{tmp_path}/{name}": None}
 
 
 def test_a_name_with_brackets_is_a_name_where_it_exists(tmp_path):
