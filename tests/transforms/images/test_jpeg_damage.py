@@ -76,11 +76,6 @@ def test_some_zeros_may_be_of_the_picture():
         assert (found is not None) is is_damage
 
 
-def test_bytes_before_the_tables_of_another_scan_are_no_damage():
-    warning = "Corrupt JPEG data: 9 extraneous bytes before marker 0xc4"
-    assert jpeg_damage.meaning(jpeg(progressive=True), warning) is None
-
-
 def test_a_picture_stored_as_rgb():
     good = jpeg(keep_rgb=True)
     assert jpeg_damage.damage(good) is None and jpeg_damage.damage(with_zeros(good)) is not None
