@@ -43,7 +43,7 @@ _UNLISTED = "FROM current WHERE NOT EXISTS (SELECT 1 FROM listed WHERE listed.ke
 _PRUNE = f"DELETE {_UNLISTED} AND is_file AND NOT hidden(key)"
 _KEPT = f"SELECT COUNT(*) FILTER (WHERE NOT is_file), COUNT(*) FILTER (WHERE is_file AND hidden(key)) {_UNLISTED}"
 _TO_DELETE = "SELECT key FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key)"
-_DOUBLED = "SELECT current.key FROM current JOIN stored USING (key) WHERE stored.rows > 1"
+_IS_DOUBLED = "SELECT 1 FROM stored WHERE key = ? AND rows > 1"
 _COUNTS = """
 SELECT
   (SELECT COUNT(*) FROM current),
@@ -155,8 +155,12 @@ class Difference:
         return map(Place._make, self._database.execute(_TO_SEND))
 
     def to_delete(self) -> Iterator[str]:
-        """Yields the keys that the target has and the runs do not have, then those that it has in several rows."""
-        return (key for query in (_TO_DELETE, _DOUBLED) for (key,) in self._database.execute(query))
+        """Yields the keys that the target has and the runs do not have."""
+        return (key for (key,) in self._database.execute(_TO_DELETE))
+
+    def doubled(self, row_keys: Iterable[str]) -> list[str]:
+        """Returns those of some keys that the target has in several rows. They go just before one is sent for them."""
+        return [key for key in row_keys if self._database.execute(_IS_DOUBLED, (key,)).fetchone()]
 
     def leave_out(self, row_keys: Sequence[str]) -> None:
         """Forgets keys whose rows the target cannot take. `to_send` has sorted its places, so it may be under way."""

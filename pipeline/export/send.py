@@ -313,13 +313,16 @@ def _send(
 
     for row_keys in _batches(difference.to_delete(), _KEYS_PER_DELETE):
         target.delete(row_keys)
-    progress = ProgressLine(screen, "sending", difference.counts().to_send)
+    counts = difference.counts()
+    progress = ProgressLine(screen, "sending", counts.to_send)
     sent = 0
     named: list[LeftOut] = []
     for rows in _batches(stored_rows.rows(shards, difference.to_send(), model), _block_rows(model)):
         left_out = _without_numbers(rows)
         unfit = {row.key for row in left_out}
         if fit := [row for row in rows if row.key not in unfit]:
+            if counts.doubled and (doubled := difference.doubled(row.key for row in fit)):
+                target.delete(doubled)
             left_out += target.upsert(fit)
         difference.leave_out([row.key for row in left_out])
         named += left_out[: _NAMED - len(named)]

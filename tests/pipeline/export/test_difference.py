@@ -64,7 +64,8 @@ def test_a_key_with_several_rows_is_deleted_and_sent(difference):
     counts = difference.counts()
     assert counts == Counts(current=3, stored=4, new=0, replaced=0, gone=1, doubled=2)
     assert (counts.to_send, counts.to_delete) == (2, 3)
-    assert list(difference.to_delete()) == ["gone", "changed", "twice"]
+    assert list(difference.to_delete()) == ["gone"]
+    assert difference.doubled(["twice", "same", "changed"]) == ["twice", "changed"]
     assert [place.key for place in difference.to_send()] == ["twice", "changed"]
 
 

@@ -1,11 +1,14 @@
 import contextlib
+import dataclasses
 
 import lance
+import numpy as np
 import pytest
 from lance.dataset import DatasetOptimizer
 
 from pipeline.export.lance_dataset import MIN_INDEXED, LanceDataset
 from pipeline.export.target import Model, Row
+from tests import outputs
 from tests.exports import DIMENSION, MANY, MODEL, OTHER, embedding, expected, export, started, wait_for, write_run
 
 
@@ -174,6 +177,20 @@ def test_keys_with_several_rows_are_found_and_mended(destination, tmp_path, capf
     assert rows(destination) == expected(*map(embedding, numbers), embedding(3, "2", "changed"))
     assert export(tmp_path, "lance", "--destination", destination) == 0
     assert "nothing to send" in capfd.readouterr().out
+
+
+def test_earlier_rows_stay_if_the_new_one_is_left_out(destination, tmp_path, capfd):
+    write_run(tmp_path, "r", range(4))
+    export(tmp_path, "lance", "--destination", destination)
+    dataset = lance.dataset(str(destination))
+    dataset.insert(dataset.to_table(filter="key LIKE '% 1.jpg' OR key LIKE '% 3.jpg'"))
+    not_finite = dataclasses.replace(embedding(1, version="2"), vector=np.full(DIMENSION, np.nan, np.float32))
+    outputs.write_run(tmp_path, [not_finite], run_id="s", model=MODEL)
+    capfd.readouterr()
+    assert export(tmp_path, "lance", "--destination", destination) == 0
+    assert "1 with several rows mended, 1 left out" in capfd.readouterr().out
+    keys = lance.dataset(str(destination)).to_table(columns=["key"])["key"].to_pylist()
+    assert sorted(keys) == [f"gs://bucket/it's {number}.jpg" for number in (0, 1, 1, 2, 3)]
 
 
 def test_a_dataset_that_another_model_makes_meanwhile(destination):
