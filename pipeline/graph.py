@@ -326,7 +326,7 @@ def _load_rows(
     """Returns a collection for each load; its elements are the load jobs that have ended."""
     staging = publication.staging
     temp_location = f"{publication.temp_location}/{table_name.split(staging.embeddings).table}"
-    run = RunColumns(config.run_id, config.started_at, model.fields(config.top_classes))
+    run = RunColumns(config.run_id, publication.began_at or config.started_at, model.fields(config.top_classes))
     embeddings = tuple(collection for _, collection in vectors)
     loads = [
         embeddings | "LoadEmbeddings" >> WriteBigQuery("embeddings", staging.embeddings, temp_location, run),

@@ -1,6 +1,7 @@
 """The nightly job, by the command: a bucket that changes, and a table that follows it, whatever happens on the way."""
 
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -281,6 +282,8 @@ def test_files_and_rows_from_one_pass(warehouse):
             assert rows[name][column] == record[f"image/{column}"]
         np.testing.assert_array_equal(np.array(rows[name]["embedding"], np.float32), record["embedding"])
     assert rows["a.jpg"]["embedding"] == rows["twin.jpg"]["embedding"]
+    # By BigQuery's clock, which every run asks after it has begun.
+    assert rows["a.jpg"]["embedded_at"] > datetime.datetime.fromisoformat(report["started_at"])
     blob = warehouse.bucket.get_blob("photos/a.jpg")
     assert (rows["a.jpg"]["version"], rows["a.jpg"]["crc32c"]) == (str(blob.generation), blob.crc32c)
     ((key, run_id),) = [tuple(row.values()) for row in warehouse.query("SELECT key, run_id FROM images_failures")]

@@ -45,7 +45,7 @@ EMBEDDING_COLUMNS = (
     column("model", "STRING", "name of the model"),
     column("model_digest", "STRING", "over the model's files and the preprocessing: vectors of one are comparable"),
     column("run_id", "STRING", "the run that wrote this row"),
-    column("embedded_at", "TIMESTAMP", "when that run began"),
+    column("embedded_at", "TIMESTAMP", "when that run began, by BigQuery's clock"),
 )
 FAILURE_COLUMNS = (
     column("key", "STRING", "URI of the image, as listed"),
@@ -55,7 +55,7 @@ FAILURE_COLUMNS = (
     column("retryable", "BOOLEAN", "whether a new try may help"),
     column("is_file", "BOOLEAN", "whether the key was listed as that of a file, and not in a shard", mode="NULLABLE"),
     column("run_id", "STRING", "the run in which it failed"),
-    column("failed_at", "TIMESTAMP", "when that run began"),
+    column("failed_at", "TIMESTAMP", "when that run began, by BigQuery's clock"),
 )
 GONE_COLUMNS = (
     column("key", "STRING", "URI of an image that is not there any more"),

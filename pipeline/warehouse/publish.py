@@ -5,6 +5,7 @@ for a job that was launched from a template.
 """
 
 import dataclasses
+import datetime
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +37,7 @@ FROM `{table}`
 """
 
 # A new row replaces an existing one of an earlier generation of its object. If versions are not numbers, it replaces
-# one of an earlier run. If two runs overlap, the one that listed first may end last.
+# one of a run that began earlier by BigQuery's clock. If two runs overlap, the one that listed first may end last.
 _MERGE = """
 MERGE `{table}` AS existing
 USING (
@@ -97,6 +98,8 @@ class Publication:
         with the files of attempts that died.
       make_latest: whether `<table>_latest` shows this run's model after publishing.
       max_pruned: the largest part of the rows that may be deleted, from 0 to 1; see RunReport.pruning.
+      began_at: when the attempt began, by BigQuery's clock: the order of rows without generations does not depend on the
+        clocks of the machines that wrote them. None in a dry run.
 
     Raises:
       ValueError: if `table` is not the name of a table.
@@ -107,6 +110,7 @@ class Publication:
     temp_location: str
     make_latest: bool
     max_pruned: float = 1.0
+    began_at: datetime.datetime | None = None
 
     def __post_init__(self) -> None:
         table_name.split(self.table)
@@ -121,7 +125,8 @@ def prepare(
       ValueError: see `tables.prepare`.
     """
     staging = tables.prepare(table, digest)
-    return Publication(table, staging, f"{temp_location}/{table}/loads/{run_id}", make_latest, max_pruned)
+    began_at = tables.now(table)
+    return Publication(table, staging, f"{temp_location}/{table}/loads/{run_id}", make_latest, max_pruned, began_at)
 
 
 def stage(publication: Publication) -> None:

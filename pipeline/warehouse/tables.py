@@ -237,6 +237,13 @@ def query(table: str, sql: str, **parameters: Any) -> list[bigquery.Row]:
     return list(client_of(table).query(sql, job_config=_config(parameters), timeout=_TIMEOUT).result())
 
 
+def now(table: str) -> datetime.datetime:
+    """Returns the time by BigQuery's clock. Raises ValueError if BigQuery refuses."""
+    with explained(table):
+        (row,) = query(table, "SELECT CURRENT_TIMESTAMP() AS now")
+    return row["now"]
+
+
 def run(table: str, script: str) -> None:
     """Runs a script of several statements to its end; raises GoogleAPICallError if one of them fails."""
     client_of(table).query(script, timeout=_TIMEOUT).result()

@@ -369,3 +369,10 @@ def test_a_transaction_that_fails_for_another_reason_fails_the_job(table, monkey
     with pytest.raises(exceptions.BadRequest, match="quota exceeded"):
         publish.publish(table.publication, attempted(1))
     assert table.rows() == []
+
+
+def test_a_run_begins_by_the_clock_of_the_warehouse(table):
+    """Two machines may differ by days, and the later of two runs replaces the rows of files."""
+    (before,) = tables.query(table.name, "SELECT CURRENT_TIMESTAMP() AS now")
+    began_at = [table.staged().began_at for _ in range(2)]
+    assert before["now"] < began_at[0] < began_at[1]
