@@ -98,7 +98,7 @@ def test_an_input_that_may_not_be_listed():
     [("l.csv", "list"), ("l.jsonl.gz", "list"), ("l.txt", "list"), ("s-*.tar.gz", "tar"), ("s.tfrecord", "tfrecord")],
 )
 def test_what_holds_no_single_images_is_refused_with_its_format(photos, tmp_path, name, input_format):
-    (photos / name.replace("*", "1")).write_bytes(b"uri\n")
+    (photos / name.replace("*", "1")).write_bytes(b'"uri"\n')
     with pytest.raises(ValueError, match=f"names no images: give --input_format {input_format} too"):
         check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}"))
     check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}", f"--input_format={input_format}"))
