@@ -97,7 +97,8 @@ def test_other_suffixes():
     assert list(uris_in(["caption\turl\n", "x, y\tgs://b/1\n"], "l.tsv")) == ["gs://b/1"]
     assert list(uris_in(["url,caption\n", "gs://b/1,x\n"], "l.txt")) == ["gs://b/1"]
     assert list(uris_in(["gs://b/1\tcat\n"], "l.txt")) == ["gs://b/1"]
-    assert list(uris_in(["url,caption\n", "gs://b/1,x\n"], "l.csv.gz")) == ["gs://b/1"]
+    for packed in ("gz", "bz2", "xz"):
+        assert list(uris_in(["gs://b/1,x\n"], f"l.csv.{packed}")) == ["gs://b/1"]
 
 
 def test_one_column_with_the_marks_of_others_in_its_names():
