@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import unlisted, warehouse
+from pipeline import shell_words, unlisted, warehouse
 from pipeline.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
@@ -30,9 +30,18 @@ _LISTS = 20
 
 # What files of other formats than images are called.
 _SUFFIXES = {
-    "list": (".csv", ".tsv", ".tab", ".jsonl", ".ndjson"),
-    "tar": (".tar", ".tgz"),
+    "list": (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".jsonlines", ".json"),
+    "tar": (".tar", ".tgz", ".tbz2", ".txz"),
     "tfrecord": (".tfrecord", ".tfrecords"),
+}
+
+# What is packed around these.
+_PACKED = re.compile(r"\.(?:gz|bz2|xz)\Z")
+
+# What holds images and is not read, and what is read in its place.
+_NOT_READ = {
+    (".zip", ".7z", ".rar"): "unpack it, or pack its files as a tar file for --input_format tar",
+    (".parquet", ".xlsx", ".xls", ".ods"): "write its column of URIs as CSV for --input_format list",
 }
 
 
@@ -54,7 +63,11 @@ def check_inputs(config: EmbedConfig) -> None:
         except (OSError, ValueError) as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
-            hints = [*unlisted.lines(by_kind(choice.left_out), [pattern]), *_braces(pattern)]
+            hints = [
+                *unlisted.lines(by_kind(choice.left_out), [pattern]),
+                *_braces(pattern),
+                *_below(choice, config),
+            ]
             expected = "; ".join(["expected at least one file", *hints])
             raise ValueError(f"--input {pattern!r} matches nothing: {expected}")
         if config.input_format == "list":
@@ -63,8 +76,11 @@ def check_inputs(config: EmbedConfig) -> None:
 
 
 def _check_format(pattern: str, input_format: str) -> None:
-    """Raises ValueError if a pattern names files of another format than images, which would all fail."""
-    name = pattern.lower().removesuffix(".gz")
+    """Raises ValueError if a pattern names files that are not read, or of another format, which would all fail."""
+    name = _PACKED.sub("", pattern.lower())
+    for suffixes, instead in _NOT_READ.items():
+        if name.endswith(suffixes):
+            raise ValueError(f"--input {pattern!r} names no files that are read: {instead}")
     other = next((other for other, suffixes in _SUFFIXES.items() if name.endswith(suffixes)), None)
     if name.endswith(".txt") and not globs.has_wildcards(pattern):
         other = "list"
@@ -86,6 +102,18 @@ def _check_header(ref: ImageRef, config: EmbedConfig) -> None:
 def _braces(pattern: str) -> Iterator[str]:
     if re.search(r"\{.*,.*\}", pattern):
         yield "braces are no wildcards, so give --input for each alternative"
+
+
+def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
+    """Yields a hint if no file matches, and directories do that hold some."""
+    below = f"{choice.pattern.rstrip('/')}/**"
+    if not globs.has_wildcards(choice.pattern) or choice.left_out:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        only_images = config.input_format == "images"
+        whole = Choice([below], include_hidden=config.include_hidden, only_images=only_images)
+        if _matches(whole, config.billing_project, 1):
+            yield f"directories match, and --input {shell_words.join([below])} takes what is in them"
 
 
 def _takes_in(pattern: str, path: str) -> bool:

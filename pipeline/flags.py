@@ -44,7 +44,13 @@ def number(text: str) -> float:
 
 
 def pattern(text: str) -> str:
-    """Returns a pattern that is valid in any working directory. A directory becomes a pattern for all its files."""
+    """Returns a pattern that is valid in any working directory. A directory becomes a pattern for all its files.
+
+    Raises:
+      ValueError: if it is empty, as a variable of a shell is that is not set. It would mean all files of the machine.
+    """
+    if not text.strip():
+        raise ValueError(f"a pattern is {text!r}: expected a directory or a glob; '.' is the working directory")
     if locations.is_local(text):
         text = os.path.expanduser(text)  # noqa: PTH111 - as in `absolute`
     if (locations.is_local(text) and _is_directory(text)) or text.endswith("/"):

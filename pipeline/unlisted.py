@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline import shell_words
+from transforms.formats import SHARD_FORMATS
 from transforms.storage import globs
 from transforms.storage.left_out import BESIDE, HIDDEN, OTHER, beside, names_extension
 
@@ -10,16 +11,22 @@ from transforms.storage.left_out import BESIDE, HIDDEN, OTHER, beside, names_ext
 _NAMED = 5
 
 
-def lines(left_out: Mapping[str, Mapping[str, int]], inputs: Sequence[str]) -> Iterator[str]:
+def lines(
+    left_out: Mapping[str, Mapping[str, int]], inputs: Sequence[str], input_format: str = "images"
+) -> Iterator[str]:
     """Yields a line for each reason for which files were left out.
 
     Args:
       left_out: HIDDEN, OTHER or BESIDE → kind of name → files, as a report has it.
       inputs: the patterns of the run.
+      input_format: of the run. No flag takes other members of shards.
     """
     if hidden := left_out.get(HIDDEN):
         yield f"{_files(hidden, 'hidden file')} ({_kinds(hidden)}); --include_hidden takes hidden files too"
-    if other := left_out.get(OTHER):
+    other = left_out.get(OTHER)
+    if other and input_format in SHARD_FORMATS:
+        yield f"{_files(other, 'other member')} of shards ({_kinds(other)}), no images by name"
+    elif other:
         most = max(other, key=lambda name: other[name])
         pattern = next((pattern for pattern in inputs if not names_extension(pattern)), inputs[0])
         taking = shell_words.join([f"{_below(pattern)}{most}"])

@@ -21,7 +21,7 @@ from transforms.encoding import compressed, examples, tar, tfrecord
 from transforms.formats import SHARD_FORMATS, check_input_format
 from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, LeftOut, Member, StageSeconds
 from transforms.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.storage import left_out, local, locations, read_image, versioned
+from transforms.storage import choice, left_out, local, locations, read_image, versioned
 
 STAGE = read_image.STAGE
 
@@ -36,9 +36,15 @@ _TAR_SUFFIXES = (
     *(".tif", ".tiff", ".bmp", ".dib", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"),
 )
 
+# (left_out.HIDDEN or OTHER, kind of name) → members of shards that are not read.
+PassedOver = Counter[tuple[str, str]]
+
 
 def read_tfrecord(
-    ref: ImageRef, billing_project: str | None = None, hidden: Counter[str] | None = None
+    ref: ImageRef,
+    billing_project: str | None = None,
+    passed_over: PassedOver | None = None,
+    include_hidden: bool = True,
 ) -> Iterator[EncodedImage | Failure]:
     """Yields the images of a file of tf.Examples, compressed or not, and a Failure for each record without an image.
 
@@ -68,7 +74,10 @@ def read_tfrecord(
 
 
 def read_tar(
-    ref: ImageRef, billing_project: str | None = None, hidden: Counter[str] | None = None
+    ref: ImageRef,
+    billing_project: str | None = None,
+    passed_over: PassedOver | None = None,
+    include_hidden: bool = True,
 ) -> Iterator[EncodedImage | Failure]:
     """Yields the images of a tar file, compressed or not, in order, without unpacking it to disk.
 
@@ -78,7 +87,8 @@ def read_tar(
     Args:
       ref: of the file.
       billing_project: the project that pays for requests to buckets with requester pays.
-      hidden: gets the number of hidden images, by kind of name, which are passed over; None to read them too.
+      passed_over: gets the number of members that are no images by name, or are hidden, by kind of name.
+      include_hidden: whether hidden members are images too.
 
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.
@@ -87,10 +97,11 @@ def read_tar(
     with versioned.opened(ref, billing_project) as file:
         keys_before: set[bytes] = set()
         for number, (member, content) in enumerate(tar.members(compressed.expanded(file))):
-            if member.isdir() or not member.name.lower().endswith(_TAR_SUFFIXES):
+            if member.isdir():
                 continue
-            if hidden is not None and (kind := left_out.hidden_kind(member.name)):
-                hidden[kind] += 1
+            if why := _why_passed_over(member.name, include_hidden):
+                if passed_over is not None:
+                    choice.count(passed_over, why)
                 continue
             key = ref.key + b"#" + keys.of_uri(member.name)
             while key in keys_before:
@@ -105,6 +116,15 @@ def read_tar(
                 yield Failure.of(key, STAGE, error)
             else:
                 yield _member(key, ref, encoded)
+
+
+def _why_passed_over(name: str, include_hidden: bool) -> tuple[str, str] | None:
+    if not include_hidden and (kind := left_out.hidden_kind(name)):
+        return left_out.HIDDEN, kind
+    if name.lower().endswith(_TAR_SUFFIXES):
+        return None
+    extension = left_out.extension(name)
+    return left_out.OTHER, f".{extension}" if extension else "no extension"
 
 
 def _tar_kind(member: tarfile.TarInfo) -> str:
@@ -239,14 +259,14 @@ class _ReadShard(beam.DoFn):
         return self.read(ref, done=())
 
     def read(self, ref: ImageRef, done: Collection[int]) -> Iterable[EncodedBlock]:
-        hidden: Counter[str] = Counter()
-        images = enumerate(self.images(ref, hidden))
+        passed_by: PassedOver = Counter()
+        images = enumerate(self.images(ref, passed_by))
         while True:
             start = time.perf_counter()
             block, passed_over = _next_block(images, done)
             if not block and not passed_over:
-                for kind, number in hidden.items():
-                    yield beam.pvalue.TaggedOutput(LEFT_OUT, LeftOut(left_out.HIDDEN, kind, number))
+                for (why, kind), number in passed_by.items():
+                    yield beam.pvalue.TaggedOutput(LEFT_OUT, LeftOut(why, kind, number))
                 return
             seconds = time.perf_counter() - start
             items = len(block) + passed_over
@@ -254,9 +274,9 @@ class _ReadShard(beam.DoFn):
             counters.inc(counters.IMAGES_LISTED, len(block))
             yield from _outputs(block)
 
-    def images(self, ref: ImageRef, hidden: Counter[str]) -> Iterator[EncodedImage | Failure]:
+    def images(self, ref: ImageRef, passed_by: PassedOver) -> Iterator[EncodedImage | Failure]:
         try:
-            yield from self._reader(ref, hidden=None if self._include_hidden else hidden)
+            yield from self._reader(ref, passed_over=passed_by, include_hidden=self._include_hidden)
         except (OSError, ValueError, MemoryError, tarfile.TarError) as error:
             yield read_image.failure(ref, error)
 

@@ -20,6 +20,7 @@ URI_COLUMNS = (
 
 _SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
 
+_PACKED = re.compile(r"\.(?:gz|bz2|xz)\Z")
 _DELIMITED = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t"}
 _JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
 
@@ -87,7 +88,7 @@ def uris_in(lines: Iterable[str], list_uri: str, uri_column: str | None = None) 
       csv.Error: if it is no CSV file.
     """
     rows = Rows(lines)
-    suffix = posixpath.splitext(list_uri.lower().removesuffix(".gz"))[1]
+    suffix = posixpath.splitext(_PACKED.sub("", list_uri.lower()))[1]
     front = rows.front()
     if front and _SEPARATOR_LINE.fullmatch(front[0]):
         rows.pass_over(front.pop(0))

@@ -54,7 +54,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
     if len(report.attempts) > 1:
         *earlier, own = report.attempts.values()
         lines.append(f"  attempts  {sum(earlier)} vectors from earlier attempts at this run, {own} from the last")
-    lines += [f"  left out  {line}" for line in unlisted.lines(report.left_out, report.inputs)]
+    lines += [f"  left out  {line}" for line in unlisted.lines(report.left_out, report.inputs, config.input_format)]
     for stage, errors in report.failures.items():
         for error, images in errors.items():
             lines.append(f"  failed    {images} × {printable(error)} in the stage {stage}")

@@ -44,6 +44,10 @@ class Identities:
         """Returns them as an array of their own, in order."""
         return np.frombuffer(bytes(self._bytes), f"S{SIZE}")
 
+    def distinct(self) -> npt.NDArray[np.bytes_]:
+        """Returns each of them once, sorted."""
+        return np.unique(self.array())
+
     def repeated(self) -> set[bytes]:
         """Returns those that occur more than once."""
         ordered = np.sort(self.array())

@@ -2,7 +2,6 @@
 
 import csv
 import tarfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -81,7 +80,7 @@ def _images(
 
 def _in_shard(ref: ImageRef, input_format: str, billing_project: str | None, include_hidden: bool) -> Iterator[Image]:
     try:
-        for image in _READERS[input_format](ref, billing_project, None if include_hidden else Counter()):
+        for image in _READERS[input_format](ref, billing_project, include_hidden=include_hidden):
             if isinstance(image, EncodedImage):
                 yield Image(image.ref.key, image.ref.version.encode(), image.encoded)
             else:
@@ -124,7 +123,7 @@ def check(
         changed = ~placed & listed.also_in(runs[-1].keys)
         outdated = ~placed & ~changed & listed.also_in(recorded)
         lost = ~placed & ~changed & ~outdated
-        outcome.text = f"input: {counted(len(listed), 'image')} listed now, each with a record or a failure"
+        outcome.text = f"input: {counted(len(listed.distinct()), 'image')} listed now, each with a record or a failure"
         kinds = (
             (findings.problem, "an image of the input has no record and no failure", listed.where(lost)),
             (findings.problem, "an image of the input has a record of another version only", listed.where(outdated)),

@@ -82,6 +82,25 @@ def test_nothing_to_list_but_other_files(photos, tmp_path):
     check.check_inputs(configured(tmp_path / "out", f"--input={photos}/?_a*", "--include_hidden"))
 
 
+def test_files_that_hold_images_and_are_not_read(photos, tmp_path):
+    for name, instead in {"p.zip": "unpack it", "*.parquet": "write its column of URIs as CSV"}.items():
+        (photos / name.replace("*", "a")).write_bytes(b"x")
+        with pytest.raises(ValueError, match=f"names no files that are read: {instead}"):
+            check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}"))
+
+
+def test_a_pattern_that_directories_alone_match(tmp_path):
+    (tmp_path / "my photos" / "2024").mkdir(parents=True)
+    (tmp_path / "my photos" / "2024" / "a.jpg").write_bytes(b"x")
+    pattern = f"{tmp_path}/my photos/*"
+    with pytest.raises(ValueError) as raised:
+        check.check_inputs(configured(tmp_path / "out", f"--input={pattern}"))
+    assert str(raised.value).endswith(f"; directories match, and --input '{pattern}/**' takes what is in them")
+    check.check_inputs(configured(tmp_path / "out", f"--input={pattern}/**"))
+    with pytest.raises(ValueError, match="expected at least one file$"):
+        check.check_inputs(configured(tmp_path / "out", f"--input={tmp_path}/my photos/x*"))
+
+
 def test_an_input_that_may_not_be_listed():
     with open_directory() as place:
         for name, mode in {"closed": 0, "half": 0o444}.items():
@@ -97,10 +116,13 @@ def test_an_input_that_may_not_be_listed():
 
 @pytest.mark.parametrize(
     ("name", "input_format"),
-    [("l.csv", "list"), ("l.jsonl.gz", "list"), ("l.txt", "list"), ("s-*.tar.gz", "tar"), ("s.tfrecord", "tfrecord")],
+    [
+        *(("l.csv", "list"), ("l.jsonl.gz", "list"), ("l.json", "list"), ("l.txt", "list")),
+        *(("s-*.tar.gz", "tar"), ("s.tar.xz", "tar"), ("s.tfrecord", "tfrecord")),
+    ],
 )
 def test_what_holds_no_single_images_is_refused_with_its_format(photos, tmp_path, name, input_format):
-    (photos / name.replace("*", "1")).write_bytes(b"uri\n")
+    (photos / name.replace("*", "1")).write_bytes(b'"uri"\n')
     with pytest.raises(ValueError, match=f"names no images: give --input_format {input_format} too"):
         check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}"))
     check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}", f"--input_format={input_format}"))

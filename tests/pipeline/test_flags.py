@@ -46,6 +46,12 @@ def test_a_path_is_the_same_in_any_working_directory(tmp_path, monkeypatch):
     assert flags.absolute("") == ""
 
 
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_pattern_is_not_the_whole_machine(text):
+    with pytest.raises(ValueError, match="expected a directory or a glob"):
+        flags.pattern(text)
+
+
 def test_only_what_is_a_directory_means_all_below_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("file.jpg").touch()

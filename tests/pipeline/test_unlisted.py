@@ -56,3 +56,8 @@ from pipeline import unlisted
 )
 def test_a_line_for_each_reason(left_out, inputs, expected):
     assert list(unlisted.lines(left_out, inputs)) == expected
+
+
+def test_members_of_shards_that_no_flag_takes():
+    lines = unlisted.lines({"other": {".txt": 1, ".json": 2}}, ["/p/**"], "tar")
+    assert list(lines) == ["3 other members of shards (.json 2, .txt 1), no images by name"]

@@ -229,12 +229,17 @@ def test_tar_in_webdataset_layout(tmp_path, mode):
 
 
 @pytest.mark.parametrize("include_hidden", [False, True])
-def test_hidden_members_of_a_tar_are_counted(tmp_path, include_hidden):
+def test_members_of_a_tar_that_are_passed_over_are_counted(tmp_path, include_hidden):
     """As macOS packs them: thumbnails and resource forks beside the images."""
     members = {"._a.jpg": b"fork", "a.jpg": b"one", "__MACOSX/._a.jpg": b"fork", ".b.jfif": b"two", "._a.txt": b"fork"}
+    members |= {"a.json": b"{}", "b.json": b"{}", "a.jxl": b"x", "README": b"x"}
     shard = data.write_tar(tmp_path / "s.tar", members)
     images = ["._a.jpg", "a.jpg", "__MACOSX/._a.jpg", ".b.jfif"] if include_hidden else ["a.jpg"]
-    left_out = [] if include_hidden else [("hidden", "._*", 1), ("hidden", "__MACOSX/", 1), ("hidden", ".*", 1)]
+    left_out = [("other", ".json", 2), ("other", ".jxl", 1), ("other", "no extension", 1)]
+    if include_hidden:
+        left_out.append(("other", ".txt", 1))
+    else:
+        left_out += [("hidden", "._*", 2), ("hidden", "__MACOSX/", 1), ("hidden", ".*", 1)]
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create([ref(shard)]) | ReadImages("tar", include_hidden=include_hidden)
         found = outputs.main | beam.FlatMap(pairs)

@@ -130,7 +130,8 @@ def test_other_suffixes():
     assert list(uris_in(["gs://b/1\tcat\n"], "l.txt")) == ["gs://b/1"]
     assert list(uris_in(["\ta.jpg\n"], "/l.txt")) == ["/a.jpg"]
     assert list(uris_in(["x" * 140_000 + ".jpg\n"], "/l.txt")) == [f"/{'x' * 140_000}.jpg"]  # too long for a cell
-    assert list(uris_in(["url,caption\n", "gs://b/1,x\n"], "l.csv.gz")) == ["gs://b/1"]
+    for packed in ("gz", "bz2", "xz"):
+        assert list(uris_in(["gs://b/1,x\n"], f"l.csv.{packed}")) == ["gs://b/1"]
 
 
 def test_one_column_with_the_marks_of_others_in_its_names():

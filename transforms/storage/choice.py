@@ -59,9 +59,14 @@ class Choice:
         others = [own(path) for own in self._earlier]
         if any(others) or any(own(path) == _TAKEN for own in self._later):
             return  # another pattern takes it, or has counted it
-        if len(self.left_out) >= MAX_KINDS and verdict not in self.left_out:
-            verdict = (verdict[0], FURTHER)
-        self.left_out[verdict] += 1
+        count(self.left_out, verdict)
+
+
+def count(left_out: Counter[tuple[str, str]], verdict: tuple[str, str]) -> None:
+    """Adds a file to counts of those that are left out, which are of MAX_KINDS at most and of further ones together."""
+    if len(left_out) >= MAX_KINDS and verdict not in left_out:
+        verdict = (verdict[0], FURTHER)
+    left_out[verdict] += 1
 
 
 def by_kind(counted: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:

@@ -16,6 +16,9 @@ RANGES = 64
 
 PAGE_SIZE = 1000  # the most objects that Cloud Storage returns per request
 
+# How the names of empty objects end that stand for directories.
+_DIRECTORY = ("/", "_$folder$")
+
 _NAMES = "items(name),nextPageToken"
 
 # Probes in flight while names are divided into ranges.
@@ -69,7 +72,7 @@ def ranges(pattern: str, billing_project: str | None) -> list[Range]:
 def match(choice: Choice, billing_project: str | None) -> Iterator[Listed]:
     """Yields the objects that a choice takes, page by page.
 
-    The empty objects that consoles make for directories, whose names end in a slash, are left out.
+    The empty objects that consoles make for directories, whose names end in a slash, are left out, and so are Hadoop's.
 
     Raises:
       ValueError: if the pattern has no bucket.
@@ -90,7 +93,7 @@ def match_range(name_range: Range, choice: Choice, billing_project: str | None) 
         path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
         # A server without support for ranges returns all names.
         in_range = start <= blob.name and (not end or blob.name < end)
-        if in_range and not (blob.name.endswith("/") and not blob.size) and choice.takes(path):
+        if in_range and not (blob.name.endswith(_DIRECTORY) and not blob.size) and choice.takes(path):
             yield Listed(path, gcs.stored(blob))
 
 

@@ -141,6 +141,13 @@ def test_images_of_lists_have_no_version(runs):
     assert check(runs, [(key, None) for key, _ in ALL]) == {}
 
 
+def test_an_image_that_two_lists_name_is_one(runs):
+    findings = Findings()
+    images = [Image(key, None) for key, _ in ALL]
+    input_images.check(lambda: [*images, *images], runs, Identities(), Identities(), findings)
+    assert findings.checks[-1].text.startswith("input: 5 images listed now")
+
+
 def test_images_that_are_nowhere(runs):
     lost = [(b"/%d" % i, b"1") for i in range(3)]
     assert check(runs, [*ALL, *lost, (b"/other", None)]) == {

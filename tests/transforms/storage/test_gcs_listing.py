@@ -124,7 +124,7 @@ def test_what_is_left_out_is_counted_without_a_request(paging):
 
 
 def test_what_consoles_make_for_directories_is_no_image(paging):
-    upload(["in/", "in/deep/"], b"")
+    upload(["in/", "in/deep/", "in_$folder$"], b"")
     upload(["in/a.jpg"], b"")
     upload(["in/full.jpg/"])
     assert matches("gs://photos/**") == [
