@@ -9,9 +9,11 @@ import simplejpeg
 
 from transforms.images import jpeg_header, jpeg_scans
 
-# The warnings of libjpeg (jerror.h) that say that pixels are not those of the picture.
+# The warnings of libjpeg (jerror.h) that say that pixels are not those of the picture, and the error that follows one
+# where the data holds what no marker is.
 _DAMAGE = re.compile(
     "premature end of data segment|bad Huffman code|Premature end of JPEG file|found marker|bad arithmetic code"
+    "|Unsupported marker type"
 )
 _EXTRANEOUS = re.compile("([0-9]+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _END = 0xD9

@@ -6,7 +6,7 @@ the first picture of a camera's raw file is a thumbnail.
 
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ _SAMPLES, _BELOW = 277, 330
 _PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
 
 _OFFSETS = (273, 324)  # of strips and of tiles
+_SIZES = (279, 325)
+_JPEG_TABLES = 347
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE, _YCBCR = 0, 1, 3, 6
 _PHOTOMETRICS = {
@@ -53,7 +55,7 @@ _SIGNED, _FLOATING_POINT = (2, 5), (3, 6)
 _MAX_BELOW = 4
 
 _BIG = 43  # the version of BigTIFF
-_WEBP = 50001
+_JPEG, _WEBP = 7, 50001
 _SEPARATE_PLANES = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 
@@ -131,8 +133,6 @@ class Tiff(TiffImageFile):
 
     def _setup(self) -> None:
         tags = self.tag_v2
-        if _WIDTH not in tags:
-            raise CorruptImage("the TIFF ends before its first directory, or has none")
         self._photometric = tags.get(_PHOTOMETRIC, 0)
         self._formats = set(_numbers(tags.get(_FORMAT)))
         self._extra = tuple(_numbers(tags.get(_EXTRA)))
@@ -141,6 +141,8 @@ class Tiff(TiffImageFile):
             self._bits *= min(8, max(1, *_numbers(tags.get(_SAMPLES)), 1))
         self._is_in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES
         self._check()
+        if _WIDTH not in tags:
+            raise CorruptImage("the TIFF ends before its first directory, or has none")
         if self._is_in_planes:
             self._check_planes()
         try:
@@ -164,6 +166,16 @@ class Tiff(TiffImageFile):
             return Image.fromarray(255 - grey if self._photometric == _WHITE_IS_ZERO else grey)
         return self
 
+    def jpegs(self, encoded: bytes) -> Iterator[bytes]:
+        """Yields each strip or tile that is compressed as JPEG, with the tables that they share."""
+        if self.tag_v2.get(_COMPRESSION) != _JPEG:
+            return
+        tables = self.tag_v2.get(_JPEG_TABLES)
+        head = tables[:-2] if isinstance(tables, bytes) and tables.endswith(b"\xff\xd9") else b""
+        for offsets, sizes in zip(_OFFSETS, _SIZES, strict=True):
+            for at, size in zip(_numbers(self.tag_v2.get(offsets)), _numbers(self.tag_v2.get(sizes)), strict=False):
+                yield head + encoded[at + 2 * bool(head) : at + size]
+
     def _check(self) -> None:
         tags = self.tag_v2
         if _DNG_VERSION in tags or self._photometric in _SENSORS or self._is_preview():
@@ -181,7 +193,8 @@ class Tiff(TiffImageFile):
     def _is_preview(self) -> bool:
         """Returns whether a directory below this one has more pixels, or those of a sensor."""
         assert self.fp is not None  # noqa: S101 - it is being opened
-        at, pixels = self.fp.tell(), self.tag_v2[_WIDTH] * self.tag_v2.get(_HEIGHT, 0)
+        width, height = (max((0, *_numbers(self.tag_v2.get(tag)))) for tag in (_WIDTH, _HEIGHT))
+        at, pixels = self.fp.tell(), width * height
         self.fp.seek(0)
         head = self.fp.read(8)
         if head[2] == _BIG:

@@ -173,3 +173,27 @@ def test_prefixes():
     assert isinstance(
         tiff_kinds.open_tiff(data.encoded(Image.new("RGB", (2, 2)), "TIFF")), TiffImagePlugin.TiffImageFile
     )
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_damage_in_a_strip_of_jpeg(mode):
+    whole = data.encoded(data.photograph(0, 96, 128).convert(mode), "TIFF", compression="jpeg")
+    with tiff_kinds.open_tiff(whole) as image:
+        jpegs = list(image.jpegs(whole))
+    assert jpegs and all(jpeg.startswith(b"\xff\xd8\xff") for jpeg in jpegs)
+    assert decoding.decode(whole, (8, 8)).pixels.any()
+    middle = whole.rindex(b"\xff\xda") + 600
+    for damage in (bytes(300), b"\xff\xa4"):
+        with pytest.raises(CorruptImage):
+            decoding.decode(whole[:middle] + damage + whole[middle + len(damage) :], (8, 8))
+    uncompressed = data.encoded(data.photograph(0, 8, 8), "TIFF")
+    with tiff_kinds.open_tiff(uncompressed) as image:
+        assert not list(image.jpegs(uncompressed))
+
+
+def test_a_raw_file_whose_first_directory_has_no_size():
+    sensor = struct.pack("<H", 1) + struct.pack("<HHLHH", 262, 3, 1, 32803, 0) + bytes(4)
+    first = struct.pack("<H", 1) + struct.pack("<HHLL", 330, 4, 1, 8) + bytes(4)
+    encoded = b"II*\0" + struct.pack("<L", 8 + len(sensor)) + sensor + first
+    with pytest.raises(UnsupportedImage, match="a camera's raw file"):
+        decoding.decode(encoded, (8, 8))
