@@ -107,6 +107,11 @@ def test_scans_that_are_missing():
     assert jpeg_damage.damage(padded).endswith("in place of the last scans")
 
 
+def test_a_lossless_jpeg_in_a_tiff_is_not_decoded_again(monkeypatch):
+    monkeypatch.setattr(jpeg_damage, "_warning", lambda encoded: pytest.fail("it was decoded"))
+    assert jpeg_damage.damage(jpeg().replace(b"\xff\xc0", b"\xff\xc3", 1)) is None
+
+
 def test_no_jpeg_at_all():
     assert jpeg_damage.damage(b"\xff\xd8\xff") is None  # of its header Pillow tells
     assert jpeg_header.scan(b"\xff\xd8\xff\xe0\0\1") == -1
