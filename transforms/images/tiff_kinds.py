@@ -191,23 +191,35 @@ class Tiff(TiffImageFile):
             raise UnsupportedColour("expected samples without a sign: the range of signed ones is not defined")
 
     def _is_preview(self) -> bool:
-        """Returns whether a directory below this one has more pixels, or those of a sensor."""
+        """Returns whether a directory below this one has more pixels, or one below or behind it those of a sensor."""
         assert self.fp is not None  # noqa: S101 - it is being opened
-        width, height = (max((0, *_numbers(self.tag_v2.get(tag)))) for tag in (_WIDTH, _HEIGHT))
-        at, pixels = self.fp.tell(), width * height
+        at, pixels = self.fp.tell(), _pixels(self.tag_v2)
         self.fp.seek(0)
         head = self.fp.read(8)
         if head[2] == _BIG:
             head += self.fp.read(8)
-        below = False
+        found = False
         for offset in _numbers(self.tag_v2.get(_BELOW))[:_MAX_BELOW]:
-            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-            self.fp.seek(offset)
-            tags.load(self.fp)
-            size = (*_numbers(tags.get(_WIDTH)), *_numbers(tags.get(_HEIGHT)))
-            below = below or tags.get(_PHOTOMETRIC) in _SENSORS or (len(size) == 2 and size[0] * size[1] > pixels)
+            tags = self._directory(head, offset)
+            found = found or tags.get(_PHOTOMETRIC) in _SENSORS or _pixels(tags) > pixels
+        following = self.tag_v2.next
+        for _ in range(_MAX_BELOW):
+            if not following or found:
+                break
+            try:
+                tags = self._directory(head, following)
+            except ValueError:  # pages that cost too much are not read
+                break
+            found, following = tags.get(_PHOTOMETRIC) in _SENSORS, tags.next
         self.fp.seek(at)
-        return below
+        return found
+
+    def _directory(self, head: bytes, offset: int) -> TiffImagePlugin.ImageFileDirectory_v2:
+        assert self.fp is not None  # noqa: S101 - it is being opened
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+        self.fp.seek(offset)
+        tags.load(self.fp)
+        return tags
 
     def _check_planes(self) -> None:
         """Makes Pillow's own reader understand planes. It takes a letter of a raw mode for each, even an extra one."""
@@ -267,6 +279,11 @@ class Tiff(TiffImageFile):
             premultiplied = Image.merge("LA", (grey, alpha))
             return Image.frombytes("La", self.size, premultiplied.tobytes()).convert("LA")
         return Image.merge("LA", (grey, alpha))
+
+
+def _pixels(tags: TiffImagePlugin.ImageFileDirectory_v2) -> int:
+    width, height = (max((0, *_numbers(tags.get(tag)))) for tag in (_WIDTH, _HEIGHT))
+    return width * height
 
 
 def _numbers(value: object) -> Sequence[int]:

@@ -197,3 +197,24 @@ def test_a_raw_file_whose_first_directory_has_no_size():
     encoded = b"II*\0" + struct.pack("<L", 8 + len(sensor)) + sensor + first
     with pytest.raises(UnsupportedImage, match="a camera's raw file"):
         decoding.decode(encoded, (8, 8))
+
+
+def test_the_samples_of_a_sensor_behind_the_first_picture():
+    picture = generated.write_tiff(RGB, 8, 2)
+    assert decoding.decode(picture, (8, 8)).pixels.any()
+    (at,) = struct.unpack_from("<L", picture, 4)
+    (count,) = struct.unpack_from("<H", picture, at)
+    following = at + 2 + 12 * count
+    for photometric, is_raw in ((32803, True), (2, False)):
+        page = struct.pack("<HHHLHHL", 1, 262, 3, 1, photometric, 0, 0)
+        encoded = picture[:following] + longs(len(picture)) + picture[following + 4 :] + page
+        if is_raw:
+            with pytest.raises(UnsupportedImage, match="a camera's raw file"):
+                decoding.decode(encoded, (8, 8))
+        else:
+            assert decoding.decode(encoded, (8, 8)).pixels.any()
+    # A page that is broken, that costs too much or is its own successor is no business of the first.
+    costly = struct.pack("<H", 40) + struct.pack("<HHLL", 270, 2, 20_000, 8) * 40 + bytes(20_000)
+    for offset in (1 << 30, at, len(picture)):
+        encoded = picture[:following] + longs(offset) + picture[following + 4 :] + costly
+        assert decoding.decode(encoded, (8, 8)).pixels.any()
