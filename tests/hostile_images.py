@@ -278,9 +278,14 @@ def lines() -> dict[str, bytes]:
 
 
 def is_damaged(encoded: bytes) -> bool:
-    """Returns whether libjpeg warns of the pixels of a JPEG, or libpng refuses a PNG over a critical chunk."""
+    """Returns whether libjpeg warns of the pixels of a JPEG, alone or in a TIFF, or libpng refuses a critical chunk."""
     if encoded.startswith(b"\x89PNG"):
         return any(not kind[:1].islower() for kind in broken_chunks(encoded))
+    if encoded.startswith(b"II*\0"):
+        with Image.open(io.BytesIO(encoded)) as image:
+            tags = dict(image.tag_v2)  # type: ignore[attr-defined]
+        strips = [encoded[at : at + size] for at, size in zip(tags.get(273, ()), tags.get(279, ()), strict=False)]
+        return any(is_damaged(tags.get(347, b"")[:-2] + strip[2:]) for strip in strips)
     try:
         colours = simplejpeg.decode_jpeg_header(encoded)[2]
         simplejpeg.decode_jpeg(

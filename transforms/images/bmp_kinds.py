@@ -1,10 +1,10 @@
-"""Opens BMPs whose pixels are 16 or 32 bits with masks for the channels, of which Pillow knows a few."""
+"""Opens BMPs of kinds that Pillow does not know: masks for the channels, a colour profile, too long a palette."""
 
 import struct
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImagePalette
 from PIL.BmpImagePlugin import BmpImageFile
 
 from transforms.images import bounds
@@ -17,6 +17,13 @@ LEAST_BYTES = 26  # of a file, with the oldest header
 _HEADER, _KIND, _MASKS = 14, 28, 54
 _MASKED, _MASKED_WITH_ALPHA = 3, 6
 _LEAST_FOR_ALPHA = 56  # bytes of the second header
+
+# The longest second header says what its colours are, and where a profile is, from its own start (BITMAPV5HEADER).
+_WITH_PROFILE = 124
+_COLOURS, _PROFILE = 70, 126
+_EMBEDDED = b"DEBM"
+
+_MAX_COLOURS = 256
 
 
 def open_bmp(encoded: bytes) -> "Bmp":
@@ -36,6 +43,13 @@ class Bmp(BmpImageFile):
     """A BMP."""
 
     def _bitmap(self, header: int = 0, offset: int = 0) -> None:
+        self._read_bitmap(header, offset)
+        if self.palette is not None:  # some programs write more colours than a pixel can have
+            mode, colours = str(self.palette.rawmode), bytes(self.palette.palette)
+            self.palette = ImagePalette.raw(mode, colours[: _MAX_COLOURS * len(mode)])
+        self._read_profile()
+
+    def _read_bitmap(self, header: int, offset: int) -> None:
         self._masks = self._read_masks()
         if self._masks is None:
             super()._bitmap(header, offset)
@@ -66,6 +80,20 @@ class Bmp(BmpImageFile):
         if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
             return image.convert("RGB")
         return image
+
+    def _read_profile(self) -> None:
+        assert self.fp is not None  # noqa: S101 - it is being opened
+        at = self.fp.tell()
+        self.fp.seek(_HEADER)
+        head = bytes(_HEADER) + self.fp.read(_WITH_PROFILE)
+        if len(head) == _HEADER + _WITH_PROFILE and head[_COLOURS : _COLOURS + 4] == _EMBEDDED:
+            header_bytes, start, size = (
+                struct.unpack_from("<L", head, at)[0] for at in (_HEADER, _PROFILE, _PROFILE + 4)
+            )
+            if header_bytes == _WITH_PROFILE:
+                self.fp.seek(_HEADER + start)
+                self.info["icc_profile"] = self.fp.read(size)
+        self.fp.seek(at)
 
     def _read_masks(self) -> tuple[int, int, int, int] | None:
         """Returns the masks of red, green, blue and alpha, None if there are none."""

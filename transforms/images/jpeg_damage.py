@@ -7,11 +7,13 @@ import re
 
 import simplejpeg
 
-from transforms.images import jpeg_header, jpeg_scans
+from transforms.images import jpeg_header, jpeg_scans, unread
 
-# The warnings of libjpeg (jerror.h) that say that pixels are not those of the picture.
+# The warnings of libjpeg (jerror.h) that say that pixels are not those of the picture, and the error that follows one
+# where the data holds what no marker is.
 _DAMAGE = re.compile(
     "premature end of data segment|bad Huffman code|Premature end of JPEG file|found marker|bad arithmetic code"
+    "|Unsupported marker type"
 )
 _EXTRANEOUS = re.compile("([0-9]+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _END = 0xD9
@@ -21,7 +23,12 @@ _MAX_ZEROS = 64
 
 
 def damage(encoded: bytes) -> str | None:
-    """Returns what is wrong with the pixels of a JPEG that Pillow decodes, None if nothing is."""
+    """Returns what is wrong with the pixels of a JPEG that Pillow decodes, None if nothing is or it cannot be told.
+
+    A TIFF may hold kinds of JPEG that libtiff alone reads.
+    """
+    if unread.refused(encoded) is not None:
+        return None
     warning = _warning(encoded)
     found = None if warning is None else meaning(encoded, warning)
     return found if found is not None or jpeg_scans.are_complete(encoded) else "the last scans are missing"

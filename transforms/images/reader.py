@@ -1,6 +1,7 @@
 """Opens files by their content and loads their pixels, format by format."""
 
 import io
+from collections.abc import Iterable
 
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
@@ -77,6 +78,8 @@ def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png
         image.load()
         return samples.on_canvas(image, extents or (0, 0, *image.size))
     image.load()
+    if isinstance(image, tiff_kinds.Tiff):
+        _check_jpegs(image.jpegs(encoded))
     if isinstance(image, (tiff_kinds.Tiff, bmp_kinds.Bmp)):
         return samples.plain(image.plain())
     return samples.plain(image) if png is None else _png(image, png)
@@ -88,10 +91,15 @@ def _jpeg(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> Imag
         raw_mode = image.tile[0].args[0]  # type: ignore[index]  # CMYK may be inverted
         return Image.frombuffer(image.mode, image.size, pixels, "raw", raw_mode, 0, 1)
     image.load()
-    damage = jpeg_damage.damage(encoded)
-    if damage is not None:
-        raise CorruptImage(damage)
+    _check_jpegs([encoded])
     return samples.plain(image)
+
+
+def _check_jpegs(jpegs: Iterable[bytes]) -> None:
+    for jpeg in jpegs:
+        damage = jpeg_damage.damage(jpeg)
+        if damage is not None:
+            raise CorruptImage(damage)
 
 
 def _png(image: Image.Image, png: png_chunks.Picture) -> Image.Image:

@@ -6,7 +6,7 @@ the first picture of a camera's raw file is a thumbnail.
 
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ _SAMPLES, _BELOW = 277, 330
 _PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
 
 _OFFSETS = (273, 324)  # of strips and of tiles
+_SIZES = (279, 325)
+_JPEG_TABLES = 347
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE, _YCBCR = 0, 1, 3, 6
 _PHOTOMETRICS = {
@@ -53,7 +55,7 @@ _SIGNED, _FLOATING_POINT = (2, 5), (3, 6)
 _MAX_BELOW = 4
 
 _BIG = 43  # the version of BigTIFF
-_WEBP = 50001
+_JPEG, _WEBP = 7, 50001
 _SEPARATE_PLANES = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 
@@ -131,8 +133,6 @@ class Tiff(TiffImageFile):
 
     def _setup(self) -> None:
         tags = self.tag_v2
-        if _WIDTH not in tags:
-            raise CorruptImage("the TIFF ends before its first directory, or has none")
         self._photometric = tags.get(_PHOTOMETRIC, 0)
         self._formats = set(_numbers(tags.get(_FORMAT)))
         self._extra = tuple(_numbers(tags.get(_EXTRA)))
@@ -141,6 +141,8 @@ class Tiff(TiffImageFile):
             self._bits *= min(8, max(1, *_numbers(tags.get(_SAMPLES)), 1))
         self._is_in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES
         self._check()
+        if _WIDTH not in tags:
+            raise CorruptImage("the TIFF ends before its first directory, or has none")
         if self._is_in_planes:
             self._check_planes()
         try:
@@ -164,6 +166,16 @@ class Tiff(TiffImageFile):
             return Image.fromarray(255 - grey if self._photometric == _WHITE_IS_ZERO else grey)
         return self
 
+    def jpegs(self, encoded: bytes) -> Iterator[bytes]:
+        """Yields each strip or tile that is compressed as JPEG, with the tables that they share."""
+        if self.tag_v2.get(_COMPRESSION) != _JPEG:
+            return
+        tables = self.tag_v2.get(_JPEG_TABLES)
+        head = tables[:-2] if isinstance(tables, bytes) and tables.endswith(b"\xff\xd9") else b""
+        for offsets, sizes in zip(_OFFSETS, _SIZES, strict=True):
+            for at, size in zip(_numbers(self.tag_v2.get(offsets)), _numbers(self.tag_v2.get(sizes)), strict=False):
+                yield head + encoded[at + 2 * bool(head) : at + size]
+
     def _check(self) -> None:
         tags = self.tag_v2
         if _DNG_VERSION in tags or self._photometric in _SENSORS or self._is_preview():
@@ -179,22 +191,35 @@ class Tiff(TiffImageFile):
             raise UnsupportedColour("expected samples without a sign: the range of signed ones is not defined")
 
     def _is_preview(self) -> bool:
-        """Returns whether a directory below this one has more pixels, or those of a sensor."""
+        """Returns whether a directory below this one has more pixels, or one below or behind it those of a sensor."""
         assert self.fp is not None  # noqa: S101 - it is being opened
-        at, pixels = self.fp.tell(), self.tag_v2[_WIDTH] * self.tag_v2.get(_HEIGHT, 0)
+        at, pixels = self.fp.tell(), _pixels(self.tag_v2)
         self.fp.seek(0)
         head = self.fp.read(8)
         if head[2] == _BIG:
             head += self.fp.read(8)
-        below = False
+        found = False
         for offset in _numbers(self.tag_v2.get(_BELOW))[:_MAX_BELOW]:
-            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-            self.fp.seek(offset)
-            tags.load(self.fp)
-            size = (*_numbers(tags.get(_WIDTH)), *_numbers(tags.get(_HEIGHT)))
-            below = below or tags.get(_PHOTOMETRIC) in _SENSORS or (len(size) == 2 and size[0] * size[1] > pixels)
+            tags = self._directory(head, offset)
+            found = found or tags.get(_PHOTOMETRIC) in _SENSORS or _pixels(tags) > pixels
+        following = self.tag_v2.next
+        for _ in range(_MAX_BELOW):
+            if not following or found:
+                break
+            try:
+                tags = self._directory(head, following)
+            except ValueError:  # pages that cost too much are not read
+                break
+            found, following = tags.get(_PHOTOMETRIC) in _SENSORS, tags.next
         self.fp.seek(at)
-        return below
+        return found
+
+    def _directory(self, head: bytes, offset: int) -> TiffImagePlugin.ImageFileDirectory_v2:
+        assert self.fp is not None  # noqa: S101 - it is being opened
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+        self.fp.seek(offset)
+        tags.load(self.fp)
+        return tags
 
     def _check_planes(self) -> None:
         """Makes Pillow's own reader understand planes. It takes a letter of a raw mode for each, even an extra one."""
@@ -254,6 +279,11 @@ class Tiff(TiffImageFile):
             premultiplied = Image.merge("LA", (grey, alpha))
             return Image.frombytes("La", self.size, premultiplied.tobytes()).convert("LA")
         return Image.merge("LA", (grey, alpha))
+
+
+def _pixels(tags: TiffImagePlugin.ImageFileDirectory_v2) -> int:
+    width, height = (max((0, *_numbers(tags.get(tag)))) for tag in (_WIDTH, _HEIGHT))
+    return width * height
 
 
 def _numbers(value: object) -> Sequence[int]:

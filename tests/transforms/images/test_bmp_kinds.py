@@ -115,3 +115,25 @@ def test_others_are_pillows():
     assert bmp_kinds.open_bmp(encoded).format == "BMP"
     with pytest.raises(CorruptImage):
         decoding.decode(bmp([[0, 0]] * 9, 16, (0xF00, 0xF0, 0xF))[:-9], (1, 2))
+
+
+def test_an_embedded_profile_is_applied():
+    profile = data.swapped_profile()
+    plain = bmp([[0xC86432] * 4] * 2, 32, (0xFF0000, 0xFF00, 0xFF), header=124)
+    edited = bytearray(plain + profile)
+    edited[70:74] = b"DEBM"
+    edited[126:134] = struct.pack("<2L", len(plain) - 14, len(profile))
+    assert decoding.decode(bytes(edited), (2, 4)).pixels[0, 0].tolist() == [100, 200, 50]
+    # Without the mark, in a shorter header, or beyond the file there is none.
+    for at, value in ((70, b"BGRs"), (14, b"\x6c\0\0\0"), (126, b"\xff\xff\xff\x7f"), (130, b"\x10\0\0\0")):
+        other = bytearray(edited)
+        other[at : at + 4] = value
+        assert decoding.decode(bytes(other), (2, 4)).pixels[0, 0].tolist() == [200, 100, 50]
+
+
+@pytest.mark.parametrize("count", [2, 256, 300, 1000])
+def test_palettes_of_any_length(count):
+    colours = (b"\x32\x64\xc8\0" + b"\xdc\xb4\x1e\0").ljust(4 * count, b"\0")
+    fields = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 8, 0, 4, 2835, 2835, count, 0) + colours
+    encoded = b"BM" + struct.pack("<IHHI", 18 + len(fields), 0, 0, 14 + len(fields)) + fields + b"\0\0\1\1"
+    assert decoding.decode(encoded, (1, 4)).pixels[0, ::3].tolist() == [[200, 100, 50], [30, 180, 220]]

@@ -3,7 +3,8 @@
 import pytest
 
 from tests import data_generation as data
-from transforms.images import jpeg_damage, jpeg_header
+from transforms.images import decoding, jpeg_damage, jpeg_header
+from transforms.images.errors import CorruptImage
 
 PHOTOGRAPH = data.photograph(1, 200, 280)
 MODES = ["L", "RGB", "CMYK"]
@@ -46,6 +47,7 @@ def test_good_pictures_and_broken_ones(mode, options):
         "Premature end of JPEG file",
         "Corrupt JPEG data: found marker 0xd9 instead of RST3",
         "Corrupt JPEG data: bad arithmetic code",
+        "Unsupported marker type 0xa4",
         "Corrupt JPEG data: 9 extraneous bytes before marker 0xd3",
         "Corrupt JPEG data: 9 extraneous bytes before marker 0xc4",
         "Corrupt JPEG data: 9 extraneous bytes before marker 0x07",
@@ -99,12 +101,28 @@ def test_a_hole_in_an_early_scan(mode):
     assert "extraneous" in jpeg_damage.damage(whole[:end] + b"\x55" * 200 + whole[end:])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_bytes_in_the_data_that_look_like_a_marker(mode):
+    for options in ({}, {"progressive": True}):
+        whole = jpeg(mode, **options)
+        at = jpeg_header.scan(whole) + 60
+        broken = whole[:at] + b"\xff\xa4" + whole[at + 2 :]
+        assert jpeg_damage.damage(broken) is not None
+        with pytest.raises(CorruptImage):
+            decoding.decode(broken, (50, 70))
+
+
 def test_scans_that_are_missing():
     whole = jpeg(progressive=True)
     last = whole.rindex(b"\xff\xda")
     assert jpeg_damage.damage(whole[:last] + b"\xff\xd9") == "the last scans are missing"
     padded = whole[:last] + bytes(40) + b"\xff\xd9"
     assert jpeg_damage.damage(padded).endswith("in place of the last scans")
+
+
+def test_a_lossless_jpeg_in_a_tiff_is_not_decoded_again(monkeypatch):
+    monkeypatch.setattr(jpeg_damage, "_warning", lambda encoded: pytest.fail("it was decoded"))
+    assert jpeg_damage.damage(jpeg().replace(b"\xff\xc0", b"\xff\xc3", 1)) is None
 
 
 def test_no_jpeg_at_all():

@@ -236,3 +236,48 @@ def test_prefixes():
     assert isinstance(
         tiff_kinds.open_tiff(data.encoded(Image.new("RGB", (2, 2)), "TIFF")), TiffImagePlugin.TiffImageFile
     )
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_damage_in_a_strip_of_jpeg(mode):
+    whole = data.encoded(data.photograph(0, 96, 128).convert(mode), "TIFF", compression="jpeg")
+    with tiff_kinds.open_tiff(whole) as image:
+        jpegs = list(image.jpegs(whole))
+    assert jpegs and all(jpeg.startswith(b"\xff\xd8\xff") for jpeg in jpegs)
+    assert decoding.decode(whole, (8, 8)).pixels.any()
+    middle = whole.rindex(b"\xff\xda") + 600
+    for damage in (bytes(300), b"\xff\xa4"):
+        with pytest.raises(CorruptImage):
+            decoding.decode(whole[:middle] + damage + whole[middle + len(damage) :], (8, 8))
+    uncompressed = data.encoded(data.photograph(0, 8, 8), "TIFF")
+    with tiff_kinds.open_tiff(uncompressed) as image:
+        assert not list(image.jpegs(uncompressed))
+
+
+def test_a_raw_file_whose_first_directory_has_no_size():
+    sensor = struct.pack("<H", 1) + struct.pack("<HHLHH", 262, 3, 1, 32803, 0) + bytes(4)
+    first = struct.pack("<H", 1) + struct.pack("<HHLL", 330, 4, 1, 8) + bytes(4)
+    encoded = b"II*\0" + struct.pack("<L", 8 + len(sensor)) + sensor + first
+    with pytest.raises(UnsupportedImage, match="a camera's raw file"):
+        decoding.decode(encoded, (8, 8))
+
+
+def test_the_samples_of_a_sensor_behind_the_first_picture():
+    picture = generated.write_tiff(RGB, 8, 2)
+    assert decoding.decode(picture, (8, 8)).pixels.any()
+    (at,) = struct.unpack_from("<L", picture, 4)
+    (count,) = struct.unpack_from("<H", picture, at)
+    following = at + 2 + 12 * count
+    for photometric, is_raw in ((32803, True), (2, False)):
+        page = struct.pack("<HHHLHHL", 1, 262, 3, 1, photometric, 0, 0)
+        encoded = picture[:following] + longs(len(picture)) + picture[following + 4 :] + page
+        if is_raw:
+            with pytest.raises(UnsupportedImage, match="a camera's raw file"):
+                decoding.decode(encoded, (8, 8))
+        else:
+            assert decoding.decode(encoded, (8, 8)).pixels.any()
+    # A page that is broken, that costs too much or is its own successor is no business of the first.
+    costly = struct.pack("<H", 40) + struct.pack("<HHLL", 270, 2, 20_000, 8) * 40 + bytes(20_000)
+    for offset in (1 << 30, at, len(picture)):
+        encoded = picture[:following] + longs(offset) + picture[following + 4 :] + costly
+        assert decoding.decode(encoded, (8, 8)).pixels.any()
