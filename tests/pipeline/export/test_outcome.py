@@ -21,6 +21,17 @@ def test_a_summary():
     ]
 
 
+def test_a_plan():
+    assert plan(NOTHING._replace(new=1_000, replaced=2, gone=3), "the table t") == (
+        "1,005 vectors in the runs; to the table t would be sent 1,000 new and 2 replaced, and 3 would be deleted; "
+        "nothing was changed"
+    )
+
+
+def test_rows_that_are_only_deleted_are_a_change():
+    assert "0 new, 0 replaced, 3 deleted" in lines(1_005, NOTHING._replace(gone=3))[0]
+
+
 def test_keys_with_several_rows_are_in_the_plan_and_in_the_summary():
     counts = NOTHING._replace(doubled=1_002)
     assert plan(counts, "t").endswith("0 would be deleted, 1,002 with several rows mended; nothing was changed")
