@@ -2,7 +2,7 @@ from pipeline.export.difference import Counts
 from pipeline.export.outcome import plan, summary
 from pipeline.export.target import LeftOut, Model
 
-NOTHING = Counts(current=1_005, stored=1_005, new=0, replaced=0, gone=0, doubled=0)
+NOTHING = Counts(current=1_005, stored=7, new=0, replaced=0, gone=0, doubled=0)
 MODEL = Model("d" * 64, 16)
 
 
