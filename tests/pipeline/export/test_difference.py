@@ -36,11 +36,11 @@ def test_nothing_is_sent_again(difference):
     [
         *((("5", "6"), 1), (("6", "5"), 0), (("5", "5"), 1), (("9", "10"), 1), (("100-2.0", "100-1.0"), 1)),
         *((("", ""), 1), ((str(2**63), "5"), 1), ((str(2**63 - 1), "5"), 0)),
-        (("\u0666", "5"), 1),
+        *((("\u0666", "5"), 1), (("5", "of a file"), 1)),
     ],
     ids=[
         *("later generation", "earlier generation", "same generation", "as numbers", "file", "unknown"),
-        *("no 64 bits", "largest", "other digits"),
+        *("no 64 bits", "largest", "other digits", "a file after an object"),
     ],
 )
 def test_which_of_two_records_counts(difference, versions, file):
