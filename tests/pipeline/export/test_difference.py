@@ -104,7 +104,7 @@ def test_images_that_are_gone_are_pruned(difference):
 
     def listed():
         yield from (b"in/here", b"in/new")
-        places.append(b"in/hidden")  # found out on the way
+        places.extend((b"in/hidden", b"in/member"))  # found out on the way
 
     assert difference.prune(listed(), lambda key: key.startswith(b"in/"), places.__contains__) == Kept(2, 1)
     assert {place.key for place in difference.current()} == {*keys, "in/member", "in/earlier"} - {"in/gone"}
