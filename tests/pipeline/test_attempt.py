@@ -216,6 +216,14 @@ def test_deaths_are_counted_once_an_attempt(config, parts):
     assert list(own.earlier_parts()) == [str(parts[f"{EARLIER}-embedded-0.tfrecord"])]
 
 
+def test_vectors_are_no_journals(config, parts, monkeypatch):
+    journals(attempt.of(config), b"/a.jpg", started_at=OWN - datetime.timedelta(seconds=1))
+    monkeypatch.setattr(journal, "read", lambda path: asked.append(Label.of(path).outcome))
+    asked = []
+    attempt.of(config).deaths()
+    assert asked == ["decoding"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff", b"\xff\xff1\0/a.jpg"], ids=["empty", "half a length", "half a key"])
 def test_a_journal_that_is_broken_off(config, content):
     own = dataclasses.replace(attempt.of(config), started_at=OWN - datetime.timedelta(seconds=1))

@@ -59,6 +59,12 @@ def test_of_a_row_that_was_no_file_nothing_is_told_though_its_place_was_not_seen
     assert of(prune._WithinInput(("/photos/**",), False), UNLISTED[3]) == []
 
 
+def test_a_row_in_a_place_that_was_not_seen_stays():
+    (hidden,) = of(prune._Rule(("/photos/**",), False), UNLISTED[1], Unseen([b"/photos/sub"]))
+    assert (hidden.tag, hidden.value) == ("hidden", "/photos/sub")
+    assert of(prune._Rule(("/photos/**",), False), UNLISTED[4], Unseen([b"/elsewhere"])) == []  # not of this input
+
+
 def test_places_of_all_parts_of_a_listing_are_gathered():
     gather = prune._Gather()
     parts = [

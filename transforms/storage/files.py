@@ -213,8 +213,11 @@ def publish(part: str, path: str) -> None:
     Raises OSError.
     """
     try:
-        with errors.of_clients(path):
-            FileSystems.rename([part], [path])
+        if locations.is_local(path):
+            Path(part).replace(path)  # Beam would hide that a file is gone in another error
+        else:
+            with errors.of_clients(path):
+                FileSystems.rename([part], [path])
     except FileNotFoundError:
         if _exists(part) or not _exists(path):
             raise

@@ -36,10 +36,11 @@ def test_nothing_is_sent_again(difference):
     [
         *((("5", "6"), 1), (("6", "5"), 0), (("5", "5"), 1), (("9", "10"), 1), (("100-2.0", "100-1.0"), 1)),
         *((("", ""), 1), ((str(2**63), "5"), 1), ((str(2**63 - 1), "5"), 0)),
+        *((("\u0666", "5"), 1), (("5", "of a file"), 1)),
     ],
     ids=[
         *("later generation", "earlier generation", "same generation", "as numbers", "file", "unknown"),
-        *("no 64 bits", "largest"),
+        *("no 64 bits", "largest", "other digits", "a file after an object"),
     ],
 )
 def test_which_of_two_records_counts(difference, versions, file):
@@ -104,7 +105,7 @@ def test_images_that_are_gone_are_pruned(difference):
 
     def listed():
         yield from (b"in/here", b"in/new")
-        places.append(b"in/hidden")  # found out on the way
+        places.extend((b"in/hidden", b"in/member"))  # found out on the way
 
     assert difference.prune(listed(), lambda key: key.startswith(b"in/"), places.__contains__) == Kept(2, 1)
     assert {place.key for place in difference.current()} == {*keys, "in/member", "in/earlier"} - {"in/gone"}

@@ -2,7 +2,7 @@ from pipeline.export.difference import Counts
 from pipeline.export.outcome import plan, summary
 from pipeline.export.target import LeftOut, Model
 
-NOTHING = Counts(current=1_005, stored=1_005, new=0, replaced=0, gone=0, doubled=0)
+NOTHING = Counts(current=1_005, stored=7, new=0, replaced=0, gone=0, doubled=0)
 MODEL = Model("d" * 64, 16)
 
 
@@ -19,6 +19,17 @@ def test_a_summary():
         "  index     none",
         "  recall    0.988 at 10, of 100 queries against exact search in float32",
     ]
+
+
+def test_a_plan():
+    assert plan(NOTHING._replace(new=1_000, replaced=2, gone=3), "the table t") == (
+        "1,005 vectors in the runs; to the table t would be sent 1,000 new and 2 replaced, and 3 would be deleted; "
+        "nothing was changed"
+    )
+
+
+def test_rows_that_are_only_deleted_are_a_change():
+    assert "0 new, 0 replaced, 3 deleted" in lines(1_005, NOTHING._replace(gone=3))[0]
 
 
 def test_keys_with_several_rows_are_in_the_plan_and_in_the_summary():

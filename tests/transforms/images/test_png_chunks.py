@@ -90,6 +90,14 @@ def test_nothing_but_what_makes_the_picture_is_passed_on():
     assert png_chunks.parse(with_chunks(ANCILLARY["a profile above 4 MiB"])).icc_profile is None
 
 
+def test_texts_of_another_compression_are_left_out():
+    text = zlib.compress(b"text")
+    for method, is_kept in ((b"\0", True), (b"\1", False)):
+        for kind, head in ((b"zTXt", b"Raw profile type exif\0"), (b"iTXt", b"XML:com.adobe.xmp\0\1")):
+            end = method + (b"\0\0" if kind == b"iTXt" else b"") + text
+            assert (png_chunks.parse(with_chunks(chunk(kind, head + end))).plain != PLAIN) is is_kept
+
+
 def test_many_chunks_are_no_reason_to_refuse():
     assert png_chunks.parse(with_chunks(chunk(b"prVt") * 100_000)).plain == PLAIN
 

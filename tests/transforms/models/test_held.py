@@ -1,5 +1,6 @@
 """transforms.models.held: a model that is replaced between the launch and its loading is never loaded."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -137,6 +138,33 @@ def test_the_bytes_that_are_loaded_are_those_that_were_hashed(tmp_path):
         onnx(tmp_path, 2.0)  # between the check and the loading
         assert handles.files_digest(path) == spec.files != handles.files_digest(tmp_path / "m.onnx")
     assert not path.exists()
+
+
+def test_copies_are_removed_before_the_end_of_a_process(tmp_path):
+    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
+    with held.files(spec) as path:
+        held.remove_copies()
+        assert not path.exists()
+    assert not held._copies
+
+
+def test_without_a_digest_there_is_nothing_to_hold_the_files_against(tmp_path):
+    file = onnx(tmp_path, 1.0)
+    spec = resolve(str(file), SIZE)
+    assert held.key(spec) == ()
+    unknown = dataclasses.replace(spec, files="")
+    assert held.key(unknown) == handles.files_state(spec.location)
+    onnx(tmp_path, 2.0)
+    with held.files(unknown) as path:
+        assert path == handles.local_path(spec.location, None)
+
+
+def test_a_file_that_goes_while_it_is_copied(tmp_path, monkeypatch):
+    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
+    copy_file = held._copy_file
+    monkeypatch.setattr(held, "_copy_file", lambda *args: (tmp_path / "w.bin").unlink(True) or copy_file(*args))
+    with pytest.raises(held.Changed, match="is gone"), held.files(spec):
+        pass
 
 
 def test_a_link_that_is_turned_to_another_model(tmp_path):

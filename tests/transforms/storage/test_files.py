@@ -313,6 +313,109 @@ def test_hidden_files(tmp_path):
     assert files.hidden(str(tmp_path / "not there")) == []
 
 
+def test_hidden_files_of_a_directory_that_is_not_there(tmp_path):
+    assert files.hidden(str(tmp_path / "nothing")) == []
+
+
+def test_a_second_name_replaces_a_file_and_the_first_stays(tmp_path):
+    part, path = tmp_path / "part", tmp_path / "path"
+    part.write_bytes(b"new")
+    path.write_bytes(b"old")
+    for _ in range(2):  # as a bundle that runs twice does
+        files.name(str(part), str(path))
+        assert path.read_bytes() == b"new" and sorted(each.name for each in tmp_path.iterdir()) == ["part", "path"]
+    part.unlink()
+    files.name(str(part), str(path))
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        files.name(str(part), str(path))
+
+
+def test_a_second_name_without_hard_links_is_a_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "part").write_bytes(b"new")
+    files.name(str(tmp_path / "part"), str(tmp_path / "path"))
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"part": b"new", "path": b"new"}
+    (tmp_path / "part").unlink()
+    files.name(str(tmp_path / "part"), str(tmp_path / "path"))
+
+
+def test_publishing_again_changes_nothing(tmp_path):
+    part, path = tmp_path / "part", tmp_path / "path"
+    part.write_bytes(b"new")
+    for _ in range(2):
+        files.publish(str(part), str(path))
+        assert path.read_bytes() == b"new" and not part.exists()
+    with pytest.raises(FileNotFoundError):
+        files.publish(str(part), str(tmp_path / "another"))
+
+
+def test_what_is_published_into_no_directory_is_an_error(tmp_path, monkeypatch):
+    """The file that was there before is none that this one has become."""
+    for call in (files.publish, files.name):
+        (tmp_path / "part").write_bytes(b"new")
+        with monkeypatch.context() as patch, pytest.raises(FileNotFoundError):
+            patch.setattr(os, "replace", _gone)
+            patch.setattr(os, "link", _gone)
+            call(str(tmp_path / "part"), str(tmp_path / "part"))
+
+
+def _gone(*args):
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+def test_a_file_is_as_it_was_written_whatever_its_name(tmp_path):
+    files.write(str(tmp_path / "a.gz"), b"plain")
+    assert (tmp_path / "a.gz").read_bytes() == files.read(str(tmp_path / "a.gz")) == b"plain"
+
+
+def test_so_many_matches_are_enough(tmp_path):
+    for name in ("0a.jpg", "a.jpg", "b/a.jpg"):  # to Beam the first is one of `**a.jpg`
+        files.write(str(tmp_path / name), b"")
+    assert [each.path for each in files.match(f"{tmp_path}/**/a.jpg", 1)] == [f"{tmp_path}/a.jpg"]
+    assert len(files.match(f"{tmp_path}/***/a.jpg")) == 2 and len(files.match(f"{tmp_path}/*.jpg", 1)) == 1
+
+
+def test_names_of_unfinished_files():
+    unfinished = f"r.json.{'0' * 32}"
+    assert files.is_unfinished(f".{unfinished}", ".json") and not files.is_unfinished(unfinished, ".json")
+    assert not files.is_unfinished(f".r-json.{'0' * 32}", ".json")
+
+
+def test_a_filesystem_that_gives_no_reason_has_no_such_file(monkeypatch):
+    class Silent:
+        def metadata(self, path):
+            raise BeamIOError("no such path")
+
+    monkeypatch.setattr(FileSystems, "get_filesystem", lambda path: Silent())
+    with pytest.raises(FileNotFoundError, match="no such path"):
+        files.metadata("gs://b/a.jpg")
+
+
+def test_in_a_bucket_a_directory_is_a_prefix_with_a_slash(monkeypatch):
+    deleted = []
+    monkeypatch.setattr(FileSystems, "delete", deleted.extend)
+    files.remove("gs://b/run")
+    files.remove_file("gs://b/run")
+    assert deleted == ["gs://b/run/", "gs://b/run"]
+
+
+def test_a_refused_deletion_of_some_files_is_said(tmp_path, monkeypatch, caplog):
+    (tmp_path / "a").write_bytes(b"")
+    monkeypatch.setattr(os, "remove", refuse)
+    files.remove_all([str(tmp_path / "a")], str(tmp_path))
+    assert caplog.messages == [f"{tmp_path} could not be deleted: [Errno 1] Operation not permitted"]
+
+
+def test_another_file_of_the_same_time_is_in_another_state(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, ns=(0, 10**18))
+    state = files.state(str(tmp_path / "a"))
+    (tmp_path / "b").replace(tmp_path / "a")
+    assert files.state(str(tmp_path / "a")) != state
+
+
 def test_any_number_of_directories(tmp_path):
     for name in ("a.jpg", "sub/deep/b.jpg", "sub/xa.jpg"):
         files.write(f"{tmp_path}/{name}", b"x")

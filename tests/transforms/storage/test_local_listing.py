@@ -259,6 +259,21 @@ def test_what_vanishes_while_it_is_listed_is_no_loss(tmp_path, monkeypatch):
     assert names(tmp_path, "p/**") == ["p/b.jpg"]
 
 
+def test_what_vanishes_behind_a_link_while_it_is_listed_is_missed(tmp_path, monkeypatch):
+    """The link is still there, so that what it led to may be back tomorrow."""
+    fill(tmp_path, "p/a.jpg", "elsewhere/b.jpg")
+    (tmp_path / "p" / "link").symlink_to(tmp_path / "elsewhere")
+    status = local.status
+
+    def vanish(path):
+        if path.endswith("a.jpg"):
+            (tmp_path / "elsewhere").rename(tmp_path / "away")
+        return status(path)
+
+    monkeypatch.setattr(local, "status", vanish)
+    assert listed(tmp_path / "p" / "**") == {f"{tmp_path}/p/a.jpg": 7, f"{tmp_path}/p/link": None}
+
+
 def test_hidden_and_other_files_are_counted(tmp_path):
     fill(tmp_path, "a.jpg", "._a.jpg", ".DS_Store", "a.txt", "b.TXT", "@eaDir/a.jpg/t.jpg", ".git/x", "deep/.b.jpg")
     chosen = choice(tmp_path / "**")

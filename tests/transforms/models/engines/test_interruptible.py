@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.running import ROOT
+from transforms.models import held
 from transforms.models.engines import interruptible
 
 
@@ -19,6 +20,8 @@ def test_the_result_and_the_error_are_those_of_the_work():
     assert interruptible.call(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         interruptible.call(lambda: 1 // 0)
+    with pytest.raises(SystemExit):
+        interruptible.call(sys.exit)
     assert not interruptible.is_running()
 
 
@@ -47,8 +50,10 @@ def test_only_the_main_thread_waits_for_another():
     assert len({*callers[0]}) == 1
 
 
-def test_work_that_was_interrupted_goes_on_until_it_ends():
-    may_end = threading.Event()
+def test_work_that_was_interrupted_goes_on_until_it_ends(monkeypatch):
+    """Copies of its model go at once, and the end of the process does not wait for it."""
+    may_end, removed = threading.Event(), []
+    monkeypatch.setattr(held, "remove_copies", lambda: removed.append(1))
 
     def work():
         signal.raise_signal(signal.SIGINT)
@@ -57,7 +62,7 @@ def test_work_that_was_interrupted_goes_on_until_it_ends():
     with pytest.raises(KeyboardInterrupt):
         interruptible.call(work)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "model"]
-    assert interruptible.is_running()
+    assert interruptible.is_running() and thread.daemon and removed == [1]
     may_end.set()
     thread.join()
     assert not interruptible.is_running()
