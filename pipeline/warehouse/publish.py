@@ -98,8 +98,8 @@ class Publication:
         with the files of attempts that died.
       make_latest: whether `<table>_latest` shows this run's model after publishing.
       max_pruned: the largest part of the rows that may be deleted, from 0 to 1; see RunReport.pruning.
-      began_at: when the attempt began, by BigQuery's clock: the order of rows without generations does not depend on the
-        clocks of the machines that wrote them. None in a dry run.
+      began_at: when the attempt began, by BigQuery's clock, so that the order of rows without generations depends on no
+        machine's own. None in a dry run.
 
     Raises:
       ValueError: if `table` is not the name of a table.

@@ -58,11 +58,7 @@ def may_hold(pattern: str) -> Callable[[str], bool]:
 
 
 class Positions:
-    """How far the path of a directory gets into a local glob. What it matches below depends on that alone.
-
-    Attributes:
-      of_files: the positions from which the glob may match files in the directory itself.
-    """
+    """How far the path of a directory gets into a local glob. What it matches below depends on that alone."""
 
     def __init__(self, pattern: str):
         self._literal = literal_prefix(pattern)
@@ -75,8 +71,6 @@ class Positions:
                     fronts.append((front, is_across))
         self._matchers = [_compiled(_translated(front), pattern).match for front, _ in fronts]
         self._across = {number for number, (_, is_across) in enumerate(fronts) if is_across}
-        names_end = max(number for number, (front, _) in enumerate(fronts) if not front or front.endswith("/"))
-        self.of_files = frozenset(range(names_end, len(fronts)))
 
     def of(self, directory: str) -> frozenset[int]:
         """Returns the positions that a directory has reached, at the front of the glob or below."""

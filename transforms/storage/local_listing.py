@@ -3,7 +3,7 @@
 import heapq
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from apache_beam.io.filesystem import FileMetadata
 
@@ -69,7 +69,8 @@ class _Walk:
         self._holds = globs.may_hold(choice.pattern)
         self._root = root(choice.pattern)
         self._positions = globs.Positions(choice.pattern)
-        self._listed: dict[tuple[int, int], frozenset[int]] = {}  # directory → the positions of its paths so far
+        self._matches = globs.matcher(choice.pattern)
+        self._listed: dict[tuple[int, int], list[str]] = {}  # directory → its paths so far
         self._directories: list[str] = []
         self._links: list[str] = []
 
@@ -86,15 +87,14 @@ class _Walk:
             try:
                 status = os.stat(posixpath.join(directory, "."))  # noqa: PTH116 - the dot asks whether it may be entered
                 identity = status.st_dev, status.st_ino
-                positions, before = self._positions.of(directory), self._listed.get(identity, frozenset())
-                new = positions - before if is_link else positions
-                if is_link and not new:
+                paths = self._listed.setdefault(identity, [])
+                earlier = tuple(paths) if is_link else ()
+                if earlier and self._positions.of(directory) <= self._reached(earlier):
                     continue
-                self._listed[identity] = before | positions
-                takes_files = not new.isdisjoint(self._positions.of_files)
+                paths.append(directory)
                 with os.scandir(directory) as entries:
                     for entry in entries:
-                        yield from self._entry(entry, posixpath.join(directory, entry.name), takes_files)
+                        yield from self._entry(entry, posixpath.join(directory, entry.name), earlier)
             except OSError as error:
                 # What was deleted meanwhile is no loss, unless it is where the listing begins.
                 is_gone = isinstance(error, FileNotFoundError) and not os.path.lexists(directory)
@@ -103,8 +103,11 @@ class _Walk:
             waiting += sorted(self._directories, reverse=True)
             self._directories.clear()
 
+    def _reached(self, directories: Sequence[str]) -> frozenset[int]:
+        return frozenset().union(*map(self._positions.of, directories))
+
     def _entry(
-        self, entry: os.DirEntry[str], path: str, takes_files: bool
+        self, entry: os.DirEntry[str], path: str, earlier: Sequence[str]
     ) -> Iterator[tuple[str, FileMetadata | None]]:
         is_link, is_directory, is_broken = entry.is_symlink(), False, False
         try:
@@ -121,5 +124,7 @@ class _Walk:
         elif is_broken and self._holds(path) and not left_out.is_file_name(path):
             if not self._choice.hides(path):
                 yield path, None  # what leads nowhere now may have led to a directory
-        elif takes_files and self._choice.takes(path):
+        elif any(self._matches(posixpath.join(other, entry.name)) for other in earlier):
+            pass  # it is listed under that path
+        elif self._choice.takes(path):
             yield from _described(path)

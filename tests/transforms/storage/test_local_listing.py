@@ -173,6 +173,12 @@ def test_a_link_is_followed_to_files_that_the_pattern_does_not_match_on_another_
     assert names(tmp_path, "p/**.jpg") == ["p/raw/c.jpg", "p/store/a.jpg", "p/store/deep/raw/b.jpg", "p/x/raw/d.jpg"]
 
 
+def test_an_image_that_a_pattern_matches_under_two_paths_is_listed_once(tmp_path):
+    fill(tmp_path, "p/album/x.jpg", "p/a.jpg", "p/b.jpg")
+    (tmp_path / "p" / "album" / "up").symlink_to("..")
+    assert names(tmp_path, "p/a**") == ["p/a.jpg", "p/album/up/b.jpg", "p/album/x.jpg"]
+
+
 def test_a_link_that_leads_nowhere_may_have_led_to_a_directory(tmp_path):
     fill(tmp_path, "p/a.jpg", "p/sub/b.jpg")
     for name in ("p/album", "p/2024.05", "p/set.v2", "p/sub/more", "p/photo.jpg", "p/notes.txt", "p/.cache"):
