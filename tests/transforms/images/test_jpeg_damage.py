@@ -4,7 +4,7 @@ import pytest
 
 from tests import data_generation as data
 from transforms.images import decoding, jpeg_damage, jpeg_header
-from transforms.images.errors import CorruptImage
+from transforms.images.image_errors import CorruptImage
 
 PHOTOGRAPH = data.photograph(1, 200, 280)
 MODES = ["L", "RGB", "CMYK"]
