@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
+from transforms.storage import left_out
+
 # The most characters of a row of a list. Names of objects have 1024 bytes; a row may have a caption beside.
 MAX_ROW_CHARACTERS = 2**20
 
@@ -113,7 +115,8 @@ def cells(rows: Rows, delimiter: str) -> Iterator[list[str]]:
     """Yields the cells of each row. A quoted cell may have several lines.
 
     A quote at the front of a cell is text if it is not closed, or not at the cell's end: it would take along all rows
-    up to the next quote. So it is between tabs if its lines have tabs, because many captions begin with a quote.
+    up to the next quote. So it is if more than one of its lines is a row with an image, and between tabs if its lines
+    have tabs, because many captions begin with a quote.
     """
     reader = csv.reader(rows, delimiter=delimiter, strict=True)
     columns = 0
@@ -126,12 +129,24 @@ def cells(rows: Rows, delimiter: str) -> Iterator[list[str]]:
         except csv.Error:  # said again below if it is another than that of a quote
             pass
         lines = rows.row_ends()
-        is_across = delimiter == "\t" and len(lines) > 1 and sum(line.count(delimiter) for line in lines) != columns - 1
-        if row is None or (columns and is_across):
+        if row is None or (columns and len(lines) > 1 and _are_rows(lines, delimiter, columns)):
             rows.put_back(lines[1:])
             row = _alone(lines[0], delimiter, columns)
         columns = columns or len(row)
         yield row
+
+
+def _are_rows(lines: Sequence[str], delimiter: str, columns: int) -> bool:
+    """Returns whether the lines of a cell in quotes are rows of their own by all signs."""
+    if delimiter == "\t" and sum(line.count(delimiter) for line in lines) != columns - 1:
+        return True
+    rows = (line.rstrip("\r\n").split(delimiter) for line in lines)
+    return sum(len(row) == columns > 1 and any(map(names_image, row)) for row in rows) > 1
+
+
+def names_image(cell: str) -> bool:
+    """Returns whether a cell of a list is the name of an image, and no name of a column."""
+    return "://" in cell or left_out.is_image_extension(left_out.extension(cell.strip()) or "")
 
 
 def _alone(line: str, delimiter: str, columns: int) -> list[str]:

@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 from transforms import keys
 from transforms.encoding import compressed
-from transforms.list_rows import NotAList, Rows, cells, lines_of
-from transforms.storage import left_out, locations
+from transforms.list_rows import NotAList, Rows, cells, lines_of, names_image
+from transforms.storage import locations
 
 # Names of the column of URIs, however they are spelled: `File Name` is `file_name`. The first one in a header counts.
 URI_COLUMNS = (
@@ -168,15 +168,11 @@ def _column_of_files(rows: Sequence[Sequence[str]]) -> int:
 
 def _column(names: Sequence[str], uri_column: str | None) -> int | None:
     """Returns the number of the column of URIs in a header, however it is spelled; None if there is none."""
-    if not uri_column and any(_names_image(name) for name in names):
+    if not uri_column and any(map(names_image, names)):
         return None  # a row, in which `image` is a label
     normal = [_normal(name) for name in names]
     wanted = map(_normal, (uri_column,) if uri_column else URI_COLUMNS)
     return next((normal.index(name) for name in wanted if name in normal), None)
-
-
-def _names_image(cell: str) -> bool:
-    return "://" in cell or left_out.is_image_extension(left_out.extension(cell) or "")
 
 
 def _normal(name: str) -> str:

@@ -17,6 +17,19 @@ def test_a_quote_that_is_none_takes_no_rows_along(caption, delimiter, name, last
     assert list(uris_in(lines, name)) == ["/a.jpg", "/b.jpg", "/c.jpg", "/d.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["image,caption\n", 'a.jpg,"a\n', 'b.jpg,"\n'], ["/a.jpg", "/b.jpg"]),
+        (["caption;image\n", '"x ;a.jpg\n', '5";b.jpg\n'], ["/a.jpg", "/b.jpg"]),
+        (["caption;image\n", '"x; y\n', 'z";b.jpg\n'], ["/b.jpg"]),
+        (["image,caption\n", 'a.jpg,"one,\n', "two, three\n", 'four"\n'], ["/a.jpg"]),
+    ],
+)
+def test_rows_that_two_quotes_of_others_surround(lines, expected):
+    assert list(uris_in(lines, "/l.csv")) == expected
+
+
 def test_a_quote_that_is_closed_rows_later():
     lines = ["image\tcaption\n", 'a.jpg\t"open\n', "b.jpg\tx\n", 'c.jpg\tshut"\n', 'd.jpg\t"two\n', 'lines"\n']
     assert list(uris_in(lines, "/l.tsv")) == ["/a.jpg", "/b.jpg", "/c.jpg", "/d.jpg"]
