@@ -46,6 +46,6 @@ def _failures(output: str, report: RunReport) -> Iterator[tuple[str, tuple[Any, 
     for file in files.match(f"{failures.directory(output, report.run_id)}/part-*{failures.SUFFIX}"):
         with files.open_stored(file.path) as stored:
             for line in stored:
-                key, _ = failures.of_json(line)
+                key, *_ = failures.of_json(line)
                 facts = json.loads(line)
                 yield sampling.of_failure(Failure(key, *(facts.get(name, "") for name in names)))
