@@ -75,6 +75,11 @@ def test_what_is_no_profile_for_pictures_is_ignored():
     assert colour.profile(hostile.profile_with(colour._MAX_PROFILE_BYTES)) is not None
 
 
+def test_a_profile_that_would_cost_too_much_is_not_read(monkeypatch):
+    monkeypatch.setattr(colour.bounds, "bounded_profile", lambda icc_profile: None)
+    assert colour._read_profile(data.swapped_profile()) is None
+
+
 def test_transforms_in_memory_are_bounded():
     kinds = (colour._small_profile, colour._SMALL_PROFILE_BYTES), (colour._large_profile, colour._MAX_PROFILE_BYTES)
     assert sum(kept.cache_info().maxsize * size for kept, size in kinds) <= 18 << 20
