@@ -1,6 +1,7 @@
 """The command as a process on a host of its own, which may stop itself just before a named operation on a file.
 
-Two such processes share a directory, and take each other for processes of other machines. Signs of life come quickly.
+Two such processes share a directory, and take each other for processes of other machines. None gives a sign of life, so
+that one which is stopped is taken for dead soon, and is not stopped while it holds the lock of the claims.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from pathlib import Path
 from tests.killing import FLAGS, TIMEOUT
 from tests.running import ROOT
 
-_BEAT_SECONDS, _SILENT_SECONDS = 0.2, 2.0
+_BEAT_SECONDS, _SILENT_SECONDS = 3600.0, 2.0
 
 
 @contextlib.contextmanager
