@@ -118,7 +118,7 @@ def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
 
 def _takes_in(pattern: str, path: str) -> bool:
     """Returns whether a glob matches a path, also by another name that links in either of them give it."""
-    if files.takes_in(pattern, path):
+    if globs.takes_in(pattern, path):
         return True
     if not (locations.is_local(pattern) and locations.is_local(path)):
         return False
@@ -128,7 +128,7 @@ def _takes_in(pattern: str, path: str) -> bool:
     for depth in range(len(names), 1, -1):
         front = f"{os.path.realpath('/'.join(names[:depth]))}/"
         if front.startswith(below_root):
-            return files.takes_in(pattern, posixpath.join(root, front.removeprefix(below_root), *names[depth:]))
+            return globs.takes_in(pattern, posixpath.join(root, front.removeprefix(below_root), *names[depth:]))
     return False
 
 
@@ -218,7 +218,7 @@ def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
       ValueError: if not; the message says what was expected.
     """
     for pattern in config.inputs:
-        if files.takes_in(pattern, f"{temp_location}/table/file"):
+        if globs.takes_in(pattern, f"{temp_location}/table/file"):
             raise ValueError(f"--temp_location {temp_location!r} lies within --input {pattern!r}: a run would read it")
     _check_writable("--temp_location", temp_location)
 

@@ -20,7 +20,7 @@ from transforms.list import STAGE as LIST
 from transforms.one_line import one_line
 from transforms.records import Failure, ImageRef, Known
 from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
-from transforms.storage import files
+from transforms.storage import files, globs
 
 _LOG = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ def _warn_of_others(place: str, count: int) -> None:
 
 
 def _matches(failed: tuple[bytes, tuple[float, bool]], patterns: tuple[str, ...]) -> bool:
-    return not patterns or any(files.takes_in(pattern, keys.uri(failed[0])) for pattern in patterns)
+    return not patterns or any(globs.takes_in(pattern, keys.uri(failed[0])) for pattern in patterns)
 
 
 def _refs(key: bytes, latest: tuple[float, bool]) -> Iterator[ImageRef]:

@@ -21,8 +21,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms import storage
 from transforms.one_line import one_line
-from transforms.storage import errors, local, locations
-from transforms.storage.globs import literal_prefix, matcher, takes_in  # noqa: F401 - also known by this module
+from transforms.storage import errors, globs, local, locations
 
 # Removing an object is two requests of some 50 ms.
 _AT_ONCE = 32
@@ -44,7 +43,7 @@ def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
         (result,) = FileSystems.match([wider], [limit if wider == pattern else None])
         matching: list[FileMetadata] = result.metadata_list
     if wider != pattern:
-        matches = matcher(pattern)
+        matches = globs.matcher(pattern)
         matching = [found for found in matching if matches(found.path)][:limit]
     return matching
 

@@ -44,25 +44,9 @@ _LONG_EXTENSIONS = frozenset(
 
 # Extensions that files have and directories do not.
 _FILE_EXTENSIONS = IMAGE_EXTENSIONS | {
-    *(
-        "txt",
-        "json",
-        "jsonl",
-        "xml",
-        "cls",
-        "csv",
-        "tsv",
-        "yaml",
-        "yml",
-        "md",
-        "html",
-        "htm",
-        "pdf",
-        "ini",
-        "log",
-        "xmp",
-    ),
-    *("aae", "mp4", "mov", "avi", "mkv", "webm", "m4v", "mp3", "wav", "zip", "tar", "tgz", "gz", "npy", "npz", "py"),
+    *("txt", "json", "jsonl", "xml", "cls", "csv", "tsv", "yaml", "yml", "md", "html", "htm", "pdf", "ini", "log"),
+    *("xmp", "aae", "mp4", "mov", "avi", "mkv", "webm", "m4v", "mp3", "wav", "zip", "tar", "tgz", "gz", "npy", "npz"),
+    "py",
 }
 
 Rule = Callable[[str], tuple[str, str] | None]
