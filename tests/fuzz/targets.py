@@ -307,7 +307,7 @@ def report(content: bytes) -> None:
     except ValueError:
         return
     assert isinstance(written.exceeds(0.01), str | None)
-    assert summary(written, types.SimpleNamespace(output="vectors", output_table=None))
+    assert summary(written, types.SimpleNamespace(input_format="images", output="vectors", output_table=None))
     again = RunReport.from_json(written.to_json())
     assert again.to_json() == written.to_json()
 
