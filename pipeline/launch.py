@@ -94,8 +94,9 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         model = _tried(model, terminal)
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
-        if finished := check.finished(config, model) if config.is_named else None:
-            finished, done = _finish(config, finished)
+        finished, done = None, ""
+        if complete := check.finished(config, model) if config.is_named else None:
+            finished, done = _finish(config, complete)
         else:
             temp_location = runners.temp_location(beam_options, config) if config.output_table else None
             check.check_output(config, model)
@@ -114,7 +115,8 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
                     config.max_pruned,
                 )
             attempt, holder = _begin(attempt, config, model, claim_state, terminal)
-            finished = _finished_meanwhile(attempt, holder, config, model) if config.is_named else None
+            if config.is_named:
+                finished, done = _finished_meanwhile(attempt, holder, config, model)
             if not finished:
                 attempt = _prepared(attempt, holder, publication, config, terminal)
     except (ValueError, OSError) as error:
@@ -217,8 +219,8 @@ def _begin(
 
 def _finished_meanwhile(
     attempt: "Attempt", holder: "Holder", config: EmbedConfig, model: ModelSpec
-) -> "RunReport | None":
-    """Returns the report of the run if another process has completed it since it was looked at without the claim.
+) -> "tuple[RunReport | None, str]":
+    """Returns what `_finish` does if another process has completed the run since it was looked at without the claim.
 
     Raises:
       ValueError: if this one was to replace the run, and that process has done so; or see `check.finished`.
@@ -228,14 +230,15 @@ def _finished_meanwhile(
     try:
         if attempt.newest() >= attempt.number:
             raise claim.Held(f"--run_id {attempt.run_id!r}: another process has done this run just now")
-        finished = check.finished(config, model)
+        complete = check.finished(config, model)
     except ValueError:
         holder.withdraw()
         raise
-    if finished:
-        finished, _ = _finish(config, finished)
-        attempt.remove_parts()
-        holder.withdraw()
+    if not complete:
+        return None, ""
+    finished = _finish(config, complete)
+    attempt.remove_parts()
+    holder.withdraw()
     return finished
 
 

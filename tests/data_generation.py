@@ -68,7 +68,7 @@ def broken_images() -> Mapping[str, tuple[bytes, str]]:
     return {
         "empty.jpg": (b"", "EmptyImage"),
         "text.jpg": (b"this is no image\n", "UnknownFormat"),
-        "page.html": (b"<html><body>not found</body></html>", "UnknownFormat"),
+        "page.jpg": (b"<html><body>not found</body></html>", "UnknownFormat"),
         "postscript.jpg": (eps(), "UnknownFormat"),
         "archive.png": (b"PK\x03\x04" + bytes(60), "UnknownFormat"),
         "header_only.jpg": (jpeg(1)[:20], "CorruptImage"),

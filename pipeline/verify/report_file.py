@@ -202,6 +202,7 @@ _LATER_FIELDS = {
     "recall": _maps(_is_number),
     "speed": lambda value: isinstance(value, dict) and (not value or _is_speed(value)),
     "pruning": lambda value: isinstance(value, dict) and (not value or _is_pruning(value)),
+    "left_out": _maps(_maps(_is_count)),
     "attempt": _is_count,
     "page_error": _is_text,
 }

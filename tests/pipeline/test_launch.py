@@ -318,7 +318,7 @@ def test_a_model_replaced_after_the_launch(start, photos, tmp_path, monkeypatch,
 @pytest.mark.slow
 def test_a_broken_file_of_failures_is_named_and_the_others_are_tried_again(start, tmp_path):
     photos = data.write_images(tmp_path / "photos", 2, height=24, width=32)
-    late = [{"key": str(path), "retryable": True} for path in photos]
+    late = [{"key": str(path), "retryable": True, "is_file": True} for path in photos]
     whole, cut = (tmp_path / "out" / "failures" / run / "part-00000-of-00001.jsonl" for run in ("whole", "cut"))
     for path, content in ((whole, json.dumps(late[0]) + "\n"), (cut, json.dumps(late[1])[:-9])):
         path.parent.mkdir(parents=True)

@@ -67,6 +67,7 @@ def test_what_it_holds(model):
         },
         "normalize": False,
         "spread": None,
+        "files": "",
     }
     assert report["verdict"].startswith(
         "embed-bound: 75% of the threads' time went into the model, 857.1 ms an image on"

@@ -111,9 +111,9 @@ def test_the_brightness_is_the_mean_of_the_pictures_of_the_sample():
 
 
 def test_failures_are_grouped_by_stage_and_error():
-    kinds = {sampling._failed(Failure(b"/a", stage, error, "m", True))[0] for stage in "ab" for error in "xy"}
+    kinds = {sampling.of_failure(Failure(b"/a", stage, error, "m", True))[0] for stage in "ab" for error in "xy"}
     assert len(kinds) == 4
-    kind, (by, *facts) = sampling._failed(Failure(b"/a", "read", "OSError", "m", True))
+    kind, (by, *facts) = sampling.of_failure(Failure(b"/a", "read", "OSError", "m", True))
     assert by == hashed(b"/a") and sampling.failures({kind: [(by, *facts)], "vectors": [(by, b"/a", b"")]}) == [
         FailedImage(b"/a", "read", "OSError", "m", True)
     ]

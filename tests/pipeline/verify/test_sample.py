@@ -133,7 +133,10 @@ def test_an_image_of_a_shard_is_compared_once():
     records = {key: record(key) for key in (b"/a", b"/b", b"/c")}
     listing = [Image(b"/a", b"1", b"x"), Image(b"/other", b"1", b"y"), Image(b"/b", b"1"), Image(b"/a", b"2", b"z")]
     listing.append(Image(b"/c", None, b""))
-    assert list(verify_sample._in_shards(records, lambda: listing)) == [(b"/a", b"1", b"x"), (b"/c", b"", b"")]
+    assert list(verify_sample._in_shards(records, lambda: listing)) == [
+        (b"/a", b"1", b"x", b"qTxfkw=="),
+        (b"/c", b"", b"", b"AAAAAA=="),
+    ]
 
 
 @pytest.mark.parametrize(("cosine", "is_another"), [(0.99991, False), (0.99989, True)])
