@@ -61,13 +61,13 @@ def test_one_image_on_which_the_model_raises_costs_one_failure(flags, tmp_path):
 
 def test_the_only_image_of_a_run_may_be_the_culprit(flags, tmp_path):
     run = run_pipeline(tmp_path / "out", *flags(0.9, 1.0))
-    assert (run.code, run.counts) == (0, {"listed": 1, "failed": 1}), run.stderr
+    assert (run.code, run.counts) == (1, {"listed": 1, "failed": 1}), run.stderr
     assert len(run.failures) == 1
 
 
 def test_all_images_of_a_run_may_be_culprits(flags, tmp_path):
     run = run_pipeline(tmp_path / "out", *flags(0.9, *[1.0] * 70))
-    assert (run.code, run.counts) == (0, {"listed": 70, "failed": 70}), run.stderr
+    assert (run.code, run.counts) == (1, {"listed": 70, "failed": 70}), run.stderr
 
 
 def test_a_model_that_fails_on_every_image_fails_the_job_in_one_line(flags, tmp_path):
