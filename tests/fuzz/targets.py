@@ -138,8 +138,9 @@ def _decoded(encoded: bytes, size: tuple[int, int], mode: str) -> npt.NDArray[np
     assert decoded.pixels.shape == (*size, 3)
     assert decoded.pixels.dtype == np.uint8
     assert 0 < decoded.height * decoded.width <= _MAX_PIXELS
-    # What Pillow refuses, asked plainly, is no vector. But it refuses PNGs over their metadata, and planes of TIFFs.
-    if not encoded.startswith(png_chunks.SIGNATURE) and not tiff_kinds.is_tiff(encoded):
+    # What Pillow refuses, asked plainly, is no vector. But it refuses PNGs over their metadata, planes of TIFFs, and
+    # palettes of BMPs that are too large.
+    if not encoded.startswith((png_chunks.SIGNATURE, b"BM")) and not tiff_kinds.is_tiff(encoded):
         with Image.open(io.BytesIO(encoded), formats=reader._OPENED) as image:
             image.load()
     return decoded.pixels

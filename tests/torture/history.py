@@ -3,10 +3,13 @@
 Runs overlap, and are killed or stopped, in the one. In the other, a part of the images is out of sight at each run.
 """
 
+import contextlib
 import hashlib
 import random
 import signal
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from tests import data_generation as data
@@ -62,11 +65,25 @@ def run(cloud: Cloud, rounds: int = 6, at_once: int = 2, seed: int = 0) -> Outco
 
 def take_over(warehouse: Warehouse, run_id: str, process: fork_server.Forked) -> None:
     """Stops a process, completes its run as one on another host, and wakes it."""
-    process.send_signal(signal.SIGSTOP)
-    flags = warehouse.flags("images", f"--run_id={run_id}")
-    code, said = stopping.run("elsewhere", *flags, env=warehouse.environment)
-    check(code == 0, f"run {run_id} cannot be taken over: {said}")
-    process.send_signal(signal.SIGCONT)
+    stop_between_requests(warehouse, process)
+    try:
+        flags = warehouse.flags("images", f"--run_id={run_id}")
+        code, said = stopping.run("elsewhere", *flags, env=warehouse.environment)
+        check(code == 0, f"run {run_id} cannot be taken over: {said}")
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def stop_between_requests(warehouse: Warehouse, process: fork_server.Forked) -> None:
+    """Stops a process while no request of its is open: the emulator answers one request after the other."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        with contextlib.suppress(TimeoutError, urllib.error.URLError):
+            urllib.request.urlopen(  # noqa: S310 - on this machine
+                f"{warehouse.environment['STORAGE_EMULATOR_HOST']}/storage/v1/b?project=test", timeout=5
+            )
+            return
+        process.send_signal(signal.SIGCONT)
 
 
 def seeing(cloud: Cloud, directory: Path, rounds: int = 6, seed: int = 0) -> Outcome:
