@@ -342,7 +342,7 @@ def files_of_at_most(size):
 
 @pytest.mark.slow
 def test_a_page_that_a_disk_does_not_take_is_said_and_made_by_the_printed_command(start, photos, tmp_path):
-    with files_of_at_most(40_000):  # the vectors of three images take 16 KB, and the page more than 40
+    with files_of_at_most(24_000):  # the vectors of three images take 16 KB, and the page more than 30
         done = start(photos, "--max_failure_rate=0.5")
     (report,) = (tmp_path / "out" / "runs").glob("*.json")
     page = report.with_suffix(".html")
