@@ -4,6 +4,7 @@ A check changes nothing.
 """
 
 import contextlib
+import csv
 import itertools
 import os
 import posixpath
@@ -95,7 +96,7 @@ def _check_header(ref: ImageRef, config: EmbedConfig) -> None:
             next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None)
     except NotAList as error:
         raise ValueError(f"--input {keys.text(ref.key)!r}: {one_line(error)}") from error
-    except Exception:  # noqa: BLE001, S110 - each storage client has errors of its own
+    except (OSError, ValueError, MemoryError, csv.Error):  # as the run takes them, for failures
         pass
 
 
@@ -233,9 +234,8 @@ def _check_writable(flag: str, directory: str) -> None:
             with tempfile.TemporaryFile(dir=directory):  # it has no name, so a kill leaves nothing
                 pass
         else:
-            trial = posixpath.join(
-                directory, ".trial"
-            )  # of one name, so that the next trial removes what a kill leaves
+            # Of one name, so that the next trial removes what a kill leaves.
+            trial = posixpath.join(directory, ".trial")
             with files.create(trial):
                 pass
             files.remove_file(trial)
