@@ -198,21 +198,21 @@ class Tiff(TiffImageFile):
         head = self.fp.read(8)
         if head[2] == _BIG:
             head += self.fp.read(8)
-        found = False
+        is_preview = False
         for offset in _numbers(self.tag_v2.get(_BELOW))[:_MAX_BELOW]:
             tags = self._directory(head, offset)
-            found = found or tags.get(_PHOTOMETRIC) in _SENSORS or _pixels(tags) > pixels
+            is_preview = is_preview or tags.get(_PHOTOMETRIC) in _SENSORS or _pixels(tags) > pixels
         following = self.tag_v2.next
         for _ in range(_MAX_BELOW):
-            if not following or found:
+            if not following or is_preview:
                 break
             try:
                 tags = self._directory(head, following)
             except ValueError:  # pages that cost too much are not read
                 break
-            found, following = tags.get(_PHOTOMETRIC) in _SENSORS, tags.next
+            is_preview, following = tags.get(_PHOTOMETRIC) in _SENSORS, tags.next
         self.fp.seek(at)
-        return found
+        return is_preview
 
     def _directory(self, head: bytes, offset: int) -> TiffImagePlugin.ImageFileDirectory_v2:
         assert self.fp is not None  # noqa: S101 - it is being opened
