@@ -7,7 +7,7 @@ from pipeline import spread, unlisted
 from pipeline.options import EmbedConfig
 from pipeline.report import feed, run_report
 from pipeline.report.run_report import RunReport
-from transforms import vector_files
+from transforms import one_line, vector_files
 from transforms.one_line import is_seen, name, printable
 
 
@@ -67,7 +67,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
             else _parquet(vectors)
         )
         lines += ["", "Read them:", "", code]
-    return "\n".join([*lines, ""])
+    return one_line.lines("\n".join([*lines, ""]))  # a report may come from a file that others wrote
 
 
 def _no_page(report: RunReport, config: EmbedConfig) -> str:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline import claim as claims
+from pipeline import options
 from pipeline.claim import Claim
 from pipeline.report.page import drift
 from pipeline.report.run_report import RunReport
@@ -40,6 +41,7 @@ from transforms.images import decoding, fast_jpeg, jpeg_header, png_chunks, read
 from transforms.images.resizing import RESIZE_MODES
 from transforms.models import class_names, portable, preprocessing_files
 from transforms.models import notes as model_notes
+from transforms.one_line import is_seen
 from transforms.parts import Label
 from transforms.records import EncodedImage, Failure, ImageRef
 from transforms.storage import contested
@@ -302,13 +304,18 @@ def lists(content: bytes) -> None:
         pass
 
 
+@functools.cache
+def _config() -> options.EmbedConfig:
+    return options.parse(["--output=vectors"])[0]
+
+
 def report(content: bytes) -> None:
     try:
         written = RunReport.from_json(content)
     except ValueError:
         return
     assert isinstance(written.exceeds(0.01), str | None)
-    assert summary(written, types.SimpleNamespace(input_format="images", output="vectors", output_table=None))
+    assert all(map(is_seen, summary(written, _config()).splitlines()))
     again = RunReport.from_json(written.to_json())
     assert again.to_json() == written.to_json()
 

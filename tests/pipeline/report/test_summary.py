@@ -68,6 +68,12 @@ def test_a_page_that_could_not_be_written_is_said(model):
     assert f"  warning   no page, no room; this makes it: {command}\n" in text and "page  " not in text
 
 
+def test_what_a_stored_report_says_is_shown_without_what_a_terminal_would_obey(model):
+    report = dataclasses.replace(compose(model), verdict="read\x1b[2Jing", failures={"read\x07": {"A\u202eB": 1}})
+    text = summary(report, configured())
+    assert r"  limit     read\x1b[2Jing" in text and r"1 × A\u202eB in the stage read\x07" in text
+
+
 def test_the_time_that_the_user_waited(model):
     text = summary(compose(model), configured(), 7.0)
     assert "1.0 images/s, 7.0 s in all\n" in text  # seven images, of the report's 3.5 seconds
