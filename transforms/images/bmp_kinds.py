@@ -100,8 +100,9 @@ class Bmp(BmpImageFile):
         usual, greys = _GREYS[self.mode]
         compressed = self.tile[0].codec_name != "raw"
         if bits != usual or compressed:
-            _, *others = self.tile[0].args  # type: ignore[misc]
-            self.tile = [self.tile[0]._replace(args=(_INDICES[bits], *others))]
+            args = self.tile[0].args
+            assert isinstance(args, tuple)  # noqa: S101 - of both decoders
+            self.tile = [self.tile[0]._replace(args=(_INDICES[bits], *args[1:]))]
             self.palette = ImagePalette.raw("RGB", bytes(grey for grey in greys for _ in range(3)))
             self._mode = "P"
 

@@ -4,6 +4,7 @@ What no baseline reader defines is refused by name: floating point and signed sa
 the first picture of a camera's raw file is a thumbnail.
 """
 
+import math
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from transforms.images.samples import sixteen_to_eight
 
 # Tags (TIFF 6.0, and DNG 1.6).
 _KIND, _OLD_KIND, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
-_SAMPLES, _BELOW = 277, 330
+_FILL_ORDER, _SAMPLES, _BELOW = 266, 277, 330
 _PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
 
 _OFFSETS = (273, 324)  # of strips and of tiles
@@ -57,10 +58,15 @@ _MAX_BELOW = 4
 _BIG = 43  # the version of BigTIFF
 _JPEG, _WEBP = 7, 50001
 _SEPARATE_PLANES = 2
+_LOW_BIT_FIRST = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 
-# The bytes of Canon's raw files behind the header.
-_CANON = b"CR"
+# What the raw files of Canon and Phase One have behind the header.
+_RAW_MARKS = (b"CR", b"IIIITwaR", b"MMMMRawT")
+
+_BIG_ENDIAN_BIG = b"MM\0\x2b"
+
+_HEADER = 8  # bytes of the shortest header
 
 _PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 
@@ -94,8 +100,10 @@ def open_tiff(encoded: bytes) -> "Tiff":
       CorruptImage: if the first directory is cut.
       ValueError: if its metadata costs too much.
     """
-    if encoded[8:10] == _CANON:
-        raise UnsupportedImage("a camera's raw file (CR2): expected the picture that was developed from it")
+    if encoded.startswith(_RAW_MARKS, 8):
+        raise UnsupportedImage("a camera's raw file (CR2, IIQ): expected the picture that was developed from it")
+    if encoded.startswith(_BIG_ENDIAN_BIG):
+        raise UnsupportedImage("a BigTIFF with the high byte of numbers first, which Pillow does not read")
     try:
         return Tiff(bounds.file_of(encoded))
     except SyntaxError as error:
@@ -152,6 +160,8 @@ class Tiff(TiffImageFile):
         if self.mode in ("P", "PA") and max(tags[_COLOUR_MAP]) < 256:  # a map of 8 bits, to libtiff and others too
             self.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLOUR_MAP]))
         self._choose_reader()
+        if not self.use_load_libtiff:
+            self._check_parts()
 
     def plain(self) -> Image.Image:
         """Returns the loaded picture with the samples that its tags mean, in a mode of 8 bits or as it is."""
@@ -161,6 +171,9 @@ class Tiff(TiffImageFile):
                 return self._with_alpha(self.getchannel(high), self.getchannel(2 + high))
             if self.mode == "LA":
                 return self._with_alpha(self.getchannel(0), self.getchannel(1))
+        if self.mode == "LAB" and self._is_in_planes:
+            lightness, *signed = self.split()
+            return Image.merge("LAB", (lightness, *(band.point([v ^ 128 for v in range(256)]) for band in signed)))
         if self.mode.startswith("I"):
             grey = self._grey()
             return Image.fromarray(255 - grey if self._photometric == _WHITE_IS_ZERO else grey)
@@ -234,11 +247,32 @@ class Tiff(TiffImageFile):
                     offsets = self.tag_v2[tag]
                     self.tag_v2[tag] = offsets[: len(offsets) * colours // len(self._bits)]
 
+    def _check_parts(self) -> None:
+        """Raises CorruptImage if Pillow's own reader would leave pixels out, or take the file's header for some.
+
+        It would also write strips that the picture has no place for over the first ones.
+        """
+        planes = len(self._bits) - self._extra.count(_UNSPECIFIED) if self._is_in_planes else 1
+        missing = math.prod(self._tile_size) * planes
+        parts = []
+        for tile in self.tile:
+            if missing > 0:
+                assert tile.extents is not None  # noqa: S101 - Pillow's reader of TIFFs gives those of each part
+                left, upper, right, lower = tile.extents
+                missing -= (right - left) * (lower - upper)
+                parts.append(tile)
+        if missing > 0:
+            raise CorruptImage("the TIFF has fewer strips or tiles than its size needs")
+        if any(part.offset < _HEADER for part in parts):
+            raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
+        self.tile = parts
+
     def _description(self) -> str:
         colours = _PHOTOMETRICS.get(self._photometric, f"photometric interpretation {self._photometric}")
         bits = "+".join(map(str, self._bits[:8]))
         extra = f", extra samples {'+'.join(map(str, self._extra[:8]))}" if self._extra else ""
         planes = " in planes" if self._is_in_planes else ""
+        planes += ", bits of a byte reversed" if self.tag_v2.get(_FILL_ORDER) == _LOW_BIT_FIRST else ""
         return f"{colours}, {bits} bits a pixel{planes}{extra}, compression {self.tag_v2.get(_COMPRESSION, 1)}"
 
     def _choose_reader(self) -> None:
