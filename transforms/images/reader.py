@@ -12,7 +12,17 @@ try:
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
-from transforms.images import bmp_kinds, bounds, fast_jpeg, jpeg_damage, png_chunks, samples, tiff_kinds, unread
+from transforms.images import (
+    bmp_kinds,
+    bounds,
+    fast_jpeg,
+    jpeg_damage,
+    jpeg_header,
+    png_chunks,
+    samples,
+    tiff_kinds,
+    unread,
+)
 from transforms.images.image_errors import CorruptImage
 
 bounds.bound_directories()
@@ -85,6 +95,15 @@ def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png
     return samples.plain(image) if png is None else _png(image, png)
 
 
+def icc_profile(image: Image.Image, png: png_chunks.Picture | None) -> bytes | None:
+    """Returns the bytes of an opened image's colour profile."""
+    if png is not None:
+        return png.icc_profile
+    if isinstance(image, JpegImageFile) and image.icclist:  # behind the frame, where Pillow does not join the parts
+        return jpeg_header.profile_of(image.icclist)
+    return image.info.get("icc_profile")
+
+
 def _jpeg(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> Image.Image:
     pixels = fast_jpeg.unresized(encoded, stored, image.size, image.mode)
     if pixels is not None:
@@ -92,6 +111,8 @@ def _jpeg(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> Imag
         return Image.frombuffer(image.mode, image.size, pixels, "raw", raw_mode, 0, 1)
     image.load()
     _check_jpegs([encoded])
+    if samples.is_end_grey(image, stored[0] // image.width) and jpeg_damage.is_unheard(encoded):
+        raise CorruptImage("the JPEG ends in the grey that libjpeg puts in place of missing data")
     return samples.plain(image)
 
 
