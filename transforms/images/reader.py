@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 try:
     import pillow_heif
@@ -44,6 +45,8 @@ if pillow_heif is not None:
     pillow_heif.register_heif_opener()
     FORMATS["HEIF"] = "heic"
 
+_ANIMATION = 0x02  # of the flags of a WebP (RFC 9649, section 2.7.1)
+
 # Pillow's JPEG plugin recognizes MPO. It is not a format that can be requested.
 _OPENED = [name for name in FORMATS if name != "MPO"]
 
@@ -65,7 +68,10 @@ def opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
         return bmp_kinds.open_bmp(encoded)
     if (error := unread.refused(encoded)) is not None:
         raise error
-    return Image.open(bounds.file_of(encoded), formats=_OPENED)
+    image = Image.open(bounds.file_of(encoded), formats=_OPENED)
+    if isinstance(image, WebPImageFile) and encoded.startswith(b"VP8X", 12) and encoded[20] & _ANIMATION:
+        image._mode = image.rawmode = "RGBA"  # the canvas is transparent, although the file may say that it is opaque
+    return image
 
 
 def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png_chunks.Picture | None) -> Image.Image:
@@ -92,7 +98,11 @@ def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png
         _check_jpegs(image.jpegs(encoded))
     if isinstance(image, (tiff_kinds.Tiff, bmp_kinds.Bmp)):
         return samples.plain(image.plain())
-    return samples.plain(image) if png is None else _png(image, png)
+    if png is not None:
+        return _png(image, png)
+    if image.format == "HEIF" and image.mode == "RGBA" and "chroma" not in image.info:  # it is grey with alpha
+        return Image.merge("LA", (image.getchannel("R"), image.getchannel("A")))
+    return samples.plain(image)
 
 
 def icc_profile(image: Image.Image, png: png_chunks.Picture | None) -> bytes | None:

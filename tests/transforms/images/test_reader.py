@@ -127,6 +127,35 @@ def test_a_profile_behind_the_frame_of_a_jpeg(parts):
             assert np.abs(pixels.astype(int) - right).max() <= 4
 
 
+def animated_webp(flags: int, frames: int) -> bytes:
+    """Returns a WebP of 64×64 whose frames fill a quarter; `flags` of the whole file (RFC 9649, section 2.7)."""
+    frame = data.encoded(Image.new("RGB", (32, 32), (200, 100, 50)), "WEBP", lossless=True)[12:]
+    size = struct.pack("<L", 63)[:3]
+    place = bytes(6) + struct.pack("<L", 31)[:3] * 2 + bytes(4)
+    frame = b"ANMF" + struct.pack("<L", 16 + len(frame)) + place + frame
+    extended = b"VP8X" + struct.pack("<LL", 10, flags) + size * 2
+    content = b"WEBP" + extended + b"ANIM" + struct.pack("<LLH", 6, 0xFFFFFFFF, 0) + frame * frames
+    return b"RIFF" + struct.pack("<L", len(content)) + content
+
+
+@pytest.mark.parametrize("flags", [0x02, 0x12], ids=["opaque by its own word", "with alpha"])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_what_the_first_frame_of_a_webp_leaves_free_is_white(flags, frames):
+    pixels = decoding.decode(animated_webp(flags, frames), (64, 64)).pixels
+    assert (pixels[:32, :32] == (200, 100, 50)).all()
+    assert (pixels[32:] == 255).all() and (pixels[:, 32:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "right"), [("L", 55, 128), ("LA", (55, 255), 128), ("RGBA", (55, 55, 55, 255), 55)]
+)
+def test_a_grey_profile_of_a_heic_is_for_a_grey_picture(mode, colour, right):
+    pytest.importorskip("pillow_heif", reason="HEIC is an extra")
+    profile = data.linear_grey_profile()
+    encoded = data.encoded(Image.new(mode, (64, 64), colour), "HEIF", icc_profile=profile)
+    assert np.abs(decoding.decode(encoded, (64, 64)).pixels.astype(int) - right).max() <= 3
+
+
 def test_rows_are_counted_only_where_the_last_may_be_missing(monkeypatch):
     """Adam7 ends with every other row, so that there the last row tells nothing."""
     asked = []
