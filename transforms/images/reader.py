@@ -111,6 +111,8 @@ def icc_profile(image: Image.Image, png: png_chunks.Picture | None) -> bytes | N
         return png.icc_profile
     if isinstance(image, JpegImageFile) and image.icclist:  # behind the frame, where Pillow does not join the parts
         return jpeg_header.profile_of(image.icclist)
+    if image.mode == "LAB":  # its own definition of colours has made it sRGB
+        return None
     return image.info.get("icc_profile")
 
 

@@ -80,6 +80,14 @@ def test_lab_in_planes(compression):
     assert (found == right).all()
 
 
+def test_no_profile_applies_to_lab():
+    samples = generated._samples(random.Random(0), 3, 8)
+    size = samples.shape[:2]
+    right = decoding.decode(generated.write_tiff(samples, 8, 8), size).pixels
+    found = decoding.decode(generated.write_tiff(samples, 8, 8, profile=data.swapped_profile()), size).pixels
+    assert (found == right).all()
+
+
 def edited(encoded: bytes, tag: int, **values: int) -> bytes:
     """Returns a little-endian TIFF with another `count` or `value` in the entry of a tag."""
     (entries,) = struct.unpack_from("<H", encoded, 8)
