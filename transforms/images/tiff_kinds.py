@@ -179,6 +179,10 @@ class Tiff(TiffImageFile):
             return Image.fromarray(255 - grey if self._photometric == _WHITE_IS_ZERO else grey)
         return self
 
+    def is_converted(self) -> bool:
+        """Returns whether libtiff makes the colours, and not Pillow from the file's samples."""
+        return bool(self._photometric == _YCBCR)
+
     def jpegs(self, encoded: bytes) -> Iterator[bytes]:
         """Yields each strip or tile that is compressed as JPEG, with the tables that they share."""
         if self.tag_v2.get(_COMPRESSION) != _JPEG:
@@ -283,6 +287,8 @@ class Tiff(TiffImageFile):
         elif self._is_in_planes and (self._bits[0] == 16 or self._extra[:1] == (_ASSOCIATED,)):
             raw_mode = f"{self.mode};16N" if self._bits[0] == 16 else self.mode
         if raw_mode and not self.use_load_libtiff:
+            if any(offset < _HEADER for tag in _OFFSETS for offset in _numbers(self.tag_v2.get(tag))):
+                raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
             self.use_load_libtiff = True
             self._read_all(raw_mode, "raw")
         elif self.use_load_libtiff and self.mode == "I":
