@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
-from transforms.images import bounds
+from transforms.images import bounds, jpeg_header
 from transforms.images.image_errors import CorruptImage, UnsupportedColour, UnsupportedImage
 from transforms.images.samples import sixteen_to_eight
 
@@ -26,6 +26,7 @@ _PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
 _OFFSETS = (273, 324)  # of strips and of tiles
 _SIZES = (279, 325)
 _JPEG_TABLES = 347
+_OLD_JPEG_PLACE = (513, 514)
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE, _YCBCR = 0, 1, 3, 6
 _PHOTOMETRICS = {
@@ -56,7 +57,7 @@ _SIGNED, _FLOATING_POINT = (2, 5), (3, 6)
 _MAX_BELOW = 4
 
 _BIG = 43  # the version of BigTIFF
-_JPEG, _WEBP = 7, 50001
+_OLD_JPEG, _JPEG, _WEBP = 6, 7, 50001
 _SEPARATE_PLANES = 2
 _LOW_BIT_FIRST = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
@@ -184,7 +185,12 @@ class Tiff(TiffImageFile):
         return bool(self._photometric == _YCBCR)
 
     def jpegs(self, encoded: bytes) -> Iterator[bytes]:
-        """Yields each strip or tile that is compressed as JPEG, with the tables that they share."""
+        """Yields each strip or tile that is compressed as JPEG, with the tables that they share.
+
+        Raises CorruptImage if the file ends before a strip of the old kind of JPEG, over which libtiff says nothing.
+        """
+        if self.tag_v2.get(_COMPRESSION) == _OLD_JPEG:
+            yield from self._old_jpegs(encoded)
         if self.tag_v2.get(_COMPRESSION) != _JPEG:
             return
         tables = self.tag_v2.get(_JPEG_TABLES)
@@ -192,6 +198,16 @@ class Tiff(TiffImageFile):
         for offsets, sizes in zip(_OFFSETS, _SIZES, strict=True):
             for at, size in zip(_numbers(self.tag_v2.get(offsets)), _numbers(self.tag_v2.get(sizes)), strict=False):
                 yield head + encoded[at + 2 * bool(head) : at + size]
+
+    def _old_jpegs(self, encoded: bytes) -> Iterator[bytes]:
+        """Yields the JPEG of a TIFF that has one in whole. Others have parts of it, of which nobody can tell."""
+        for at, size in zip(*(_numbers(self.tag_v2.get(tag)) for tag in _OLD_JPEG_PLACE), strict=False):
+            jpeg = encoded[at : at + size]
+            if jpeg_header.scan(jpeg) >= 0:
+                yield jpeg
+        strips = zip(*(_numbers(self.tag_v2.get(tag)) for tag in (_OFFSETS[0], _SIZES[0])), strict=False)
+        if any(at + size > len(encoded) for at, size in strips):
+            raise CorruptImage("the TIFF ends before its pixels")
 
     def _check(self) -> None:
         tags = self.tag_v2

@@ -318,6 +318,35 @@ def test_damage_in_a_strip_of_jpeg(mode):
         assert not list(image.jpegs(uncompressed))
 
 
+def old_jpeg(jpeg: bytes) -> bytes:
+    """Returns a TIFF of 128×96 with a whole JPEG, in the way of TIFF 6.0 (section 22)."""
+    shape = np.zeros((96, 128, 3), np.uint64)
+    more = [(259, 3, shorts(6)), (513, 4, longs(0)), (514, 4, longs(len(jpeg))), (530, 3, shorts(2, 2))]
+    plain = generated.write_tiff(shape, 8, 6, rows_per_strip=96, more=more)[: -shape.size]
+    for tag, value in ((513, len(plain)), (273, len(plain)), (279, len(jpeg))):
+        plain = edited(plain, tag, value=value)
+    return plain + jpeg
+
+
+def test_damage_in_the_old_kind_of_jpeg():
+    jpeg = data.encoded(data.photograph(0, 96, 128), "JPEG", subsampling=2, quality=95)
+    whole = old_jpeg(jpeg)
+    assert decoding.decode(whole, (8, 8)).pixels.std() > 10
+    half = jpeg[: len(jpeg) // 2]
+    for broken in (whole[: len(whole) // 2], old_jpeg(half + b"\xff\xd9"), old_jpeg(half + bytes(len(half)))):
+        with pytest.raises(CorruptImage):
+            decoding.decode(broken, (8, 8))
+
+
+def test_the_old_kind_of_jpeg_in_parts():
+    whole = old_jpeg(data.encoded(data.photograph(0, 96, 128), "JPEG", subsampling=2))
+    parts = edited(whole, 514, value=300)  # up to the tables
+    with tiff_kinds.open_tiff(parts) as image:
+        assert list(image.jpegs(parts)) == []
+        with pytest.raises(CorruptImage, match="ends before its pixels"):
+            list(image.jpegs(parts[:-9]))
+
+
 def test_a_raw_file_whose_first_directory_has_no_size():
     sensor = struct.pack("<H", 1) + struct.pack("<HHLHH", 262, 3, 1, 32803, 0) + bytes(4)
     first = struct.pack("<H", 1) + struct.pack("<HHLL", 330, 4, 1, 8) + bytes(4)
