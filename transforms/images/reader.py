@@ -94,8 +94,10 @@ def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png
         extents = image.tile[0].extents if image.tile else None
         image.load()
         return samples.on_canvas(image, extents or (0, 0, *image.size))
-    if isinstance(image, tiff_kinds.Tiff) and image.is_converted():
-        tiff_damage.check(image.tag_v2, encoded)
+    if isinstance(image, tiff_kinds.Tiff):
+        image.check_parts()
+        if image.is_converted():
+            tiff_damage.check(image.tag_v2, encoded)
     image.load()
     if isinstance(image, tiff_kinds.Tiff):
         _check_jpegs(image.jpegs(encoded))

@@ -5,6 +5,7 @@ picture of its bytes.
 """
 
 import io
+import itertools
 import math
 import struct
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES = 322, 323, 324, 325
 _OTHERS = (1, 6, 7)
 _SEPARATE_PLANES = 2
 _LONG = 4
+
+_SUBSAMPLINGS = {1, 2, 4}
 
 
 def check(tags: TiffImagePlugin.ImageFileDirectory_v2, encoded: bytes) -> None:
@@ -40,11 +43,15 @@ def _parts(tags: TiffImagePlugin.ImageFileDirectory_v2) -> Iterator[tuple[tuple[
     part_width = tags[_TILE_WIDTH] if is_tiled else width
     part_height = tags[_TILE_HEIGHT] if is_tiled else min(tags.get(_ROWS, height), height)
     across, down = tags.get(_SUBSAMPLING, (2, 2))
+    if not {across, down} <= _SUBSAMPLINGS:
+        raise OSError(f"{across}×{down} luminances to a difference of colours, expected 1, 2 or 4 of them")
     places = (_TILE_OFFSETS, _TILE_SIZES) if is_tiled else (_OFFSETS, _SIZES)
     in_a_plane = math.ceil(height / part_height) * math.ceil(width / part_width)
-    for number, (offset, count) in enumerate(zip(*(tags[place] for place in places), strict=True)):
+    in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES
+    parts = zip(*(tags[place] for place in places), strict=False)
+    for number, (offset, count) in enumerate(itertools.islice(parts, in_a_plane * (3 if in_planes else 1))):
         rows = part_height if is_tiled else min(part_height, height - number % in_a_plane * part_height)
-        if tags.get(_PLANAR) == _SEPARATE_PLANES:
+        if in_planes:
             yield (part_width, rows), offset, count
         else:  # blocks of some luminances and two differences (TIFF 6.0, section 21)
             yield (math.ceil(part_width / across) * (across * down + 2), math.ceil(rows / down)), offset, count

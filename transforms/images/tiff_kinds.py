@@ -161,8 +161,6 @@ class Tiff(TiffImageFile):
         if self.mode in ("P", "PA") and max(tags[_COLOUR_MAP]) < 256:  # a map of 8 bits, to libtiff and others too
             self.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLOUR_MAP]))
         self._choose_reader()
-        if not self.use_load_libtiff:
-            self._check_parts()
 
     def plain(self) -> Image.Image:
         """Returns the loaded picture with the samples that its tags mean, in a mode of 8 bits or as it is."""
@@ -179,6 +177,28 @@ class Tiff(TiffImageFile):
             grey = self._grey()
             return Image.fromarray(255 - grey if self._photometric == _WHITE_IS_ZERO else grey)
         return self
+
+    def check_parts(self) -> None:
+        """Raises CorruptImage if Pillow's own reader would leave pixels out, or take the file's header for some.
+
+        It would also write strips that the picture has no place for over the first ones. To be called before `load`.
+        """
+        if self.use_load_libtiff:
+            return
+        planes = len(self._bits) - self._extra.count(_UNSPECIFIED) if self._is_in_planes else 1
+        missing = math.prod(self._tile_size) * planes
+        parts = []
+        for tile in self.tile:
+            if missing > 0:
+                assert tile.extents is not None  # noqa: S101 - Pillow's reader of TIFFs gives those of each part
+                left, upper, right, lower = tile.extents
+                missing -= (right - left) * (lower - upper)
+                parts.append(tile)
+        if missing > 0:
+            raise CorruptImage("the TIFF has fewer strips or tiles than its size needs")
+        if any(part.offset < _HEADER for part in parts):
+            raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
+        self.tile = parts
 
     def is_converted(self) -> bool:
         """Returns whether libtiff makes the colours, and not Pillow from the file's samples."""
@@ -266,26 +286,6 @@ class Tiff(TiffImageFile):
                 if tag in self.tag_v2:
                     offsets = self.tag_v2[tag]
                     self.tag_v2[tag] = offsets[: len(offsets) * colours // len(self._bits)]
-
-    def _check_parts(self) -> None:
-        """Raises CorruptImage if Pillow's own reader would leave pixels out, or take the file's header for some.
-
-        It would also write strips that the picture has no place for over the first ones.
-        """
-        planes = len(self._bits) - self._extra.count(_UNSPECIFIED) if self._is_in_planes else 1
-        missing = math.prod(self._tile_size) * planes
-        parts = []
-        for tile in self.tile:
-            if missing > 0:
-                assert tile.extents is not None  # noqa: S101 - Pillow's reader of TIFFs gives those of each part
-                left, upper, right, lower = tile.extents
-                missing -= (right - left) * (lower - upper)
-                parts.append(tile)
-        if missing > 0:
-            raise CorruptImage("the TIFF has fewer strips or tiles than its size needs")
-        if any(part.offset < _HEADER for part in parts):
-            raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
-        self.tile = parts
 
     def _description(self) -> str:
         colours = _PHOTOMETRICS.get(self._photometric, f"photometric interpretation {self._photometric}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import generated_images as generated
-from transforms.images import decoding, tiff_damage
+from transforms.images import decoding, tiff_damage, tiff_kinds
 from transforms.images.image_errors import CorruptImage
 
 HEIGHT, WIDTH = generated.HEIGHT, generated.WIDTH
@@ -71,6 +71,21 @@ def test_a_strip_without_a_place():
     encoded[at + 8 : at + 12] = bytes(4)
     with pytest.raises(CorruptImage, match="no place"):
         decoding.decode(bytes(encoded), (8, 8))
+
+
+def test_the_work_is_that_of_the_picture():
+    """A file may have any number of strips, and any numbers for the sampling."""
+    encoded, _ = subsampled(2, 2, "deflate", 4)
+    with tiff_kinds.open_tiff(encoded) as image:
+        tags = image.tag_v2
+        parts = list(tiff_damage._parts(tags))
+        assert len(parts) == 3 and sum(row * rows for (row, rows), _, _ in parts) == 6 * (WIDTH // 2) * 6
+        for tag in (273, 279):
+            tags[tag] = tags[tag] * 50
+        assert list(tiff_damage._parts(tags)) == parts
+        tags[530] = 65535, 65535
+        with pytest.raises(OSError, match="1, 2 or 4"):
+            list(tiff_damage._parts(tags))
 
 
 def test_without_compression_nothing_is_decoded_again(monkeypatch):
