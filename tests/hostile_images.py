@@ -1,5 +1,6 @@
 """Hostile images, made here: files of a few kilobytes that want gigabytes, and files that are broken at random."""
 
+import contextlib
 import io
 import random
 import struct
@@ -278,16 +279,24 @@ def lines() -> dict[str, bytes]:
 
 
 def is_damaged(encoded: bytes) -> bool:
-    """Returns whether libjpeg warns of the pixels of a JPEG, alone or in a TIFF, or libpng refuses a critical chunk."""
+    """Returns whether pixels are wrong although Pillow decodes them.
+
+    libjpeg warns of those of a JPEG, alone or in a TIFF, libpng refuses a critical chunk, or a TIFF lacks strips.
+    """
     if encoded.startswith(b"\x89PNG"):
         return any(not kind[:1].islower() for kind in broken_chunks(encoded))
     if encoded.startswith(b"II*\0"):
         with Image.open(io.BytesIO(encoded)) as image:
             tags = dict(image.tag_v2)  # type: ignore[attr-defined]
+        rows = sum(min(tags.get(278, tags[257]), tags[257]) for at in tags.get(273, ()) if at >= 8)
+        if tags.get(259, 1) == 1 and rows < tags[257]:
+            return True
         strips = [encoded[at : at + size] for at, size in zip(tags.get(273, ()), tags.get(279, ()), strict=False)]
         return any(is_damaged(tags.get(347, b"")[:-2] + strip[2:]) for strip in strips)
+    colours = ""
     try:
-        colours = simplejpeg.decode_jpeg_header(encoded)[2]
+        with contextlib.suppress(KeyError):  # it has no name for 4:4:1
+            colours = simplejpeg.decode_jpeg_header(encoded)[2]
         simplejpeg.decode_jpeg(
             encoded, {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colours, "RGB"), strict=True
         )

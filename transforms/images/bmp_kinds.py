@@ -1,4 +1,4 @@
-"""Opens BMPs of kinds that Pillow does not know: masks for the channels, a colour profile, too long a palette."""
+"""Opens BMPs of kinds that Pillow does not know: masks for the channels, a profile, palettes too long or of greys."""
 
 import struct
 
@@ -25,6 +25,12 @@ _EMBEDDED = b"DEBM"
 
 _MAX_COLOURS = 256
 
+_OLDEST = 12  # bytes of the oldest second header
+
+# The mode that Pillow gives a picture with a palette of greys → the bits of a pixel in that mode, and the greys.
+_GREYS = {"1": (1, (0, 255)), "L": (8, range(_MAX_COLOURS))}
+_INDICES = {1: "P;1", 4: "P;4", 8: "P"}
+
 
 def open_bmp(encoded: bytes) -> "Bmp":
     """Returns a BMP, of which the header alone was read.
@@ -44,6 +50,8 @@ class Bmp(BmpImageFile):
 
     def _bitmap(self, header: int = 0, offset: int = 0) -> None:
         self._read_bitmap(header, offset)
+        if self.palette is None and self.mode in _GREYS:
+            self._restore_palette()
         if self.palette is not None:  # some programs write more colours than a pixel can have
             mode, colours = str(self.palette.rawmode), bytes(self.palette.palette)
             self.palette = ImagePalette.raw(mode, colours[: _MAX_COLOURS * len(mode)])
@@ -80,6 +88,23 @@ class Bmp(BmpImageFile):
         if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
             return image.convert("RGB")
         return image
+
+    def _restore_palette(self) -> None:
+        """Undoes that Pillow takes a palette of greys for a mode whose pixels have other bits."""
+        assert self.fp is not None  # noqa: S101 - it is being opened
+        at = self.fp.tell()
+        self.fp.seek(_HEADER)
+        head = self.fp.read(16)
+        self.fp.seek(at)
+        (bits,) = struct.unpack_from("<H", head, 10 if head[0] == _OLDEST else _KIND - _HEADER)
+        usual, greys = _GREYS[self.mode]
+        compressed = self.tile[0].codec_name != "raw"
+        if bits != usual or compressed:
+            args = self.tile[0].args
+            assert isinstance(args, tuple)  # noqa: S101 - of both decoders
+            self.tile = [self.tile[0]._replace(args=(_INDICES[bits], *args[1:]))]
+            self.palette = ImagePalette.raw("RGB", bytes(grey for grey in greys for _ in range(3)))
+            self._mode = "P"
 
     def _read_profile(self) -> None:
         assert self.fp is not None  # noqa: S101 - it is being opened

@@ -212,8 +212,7 @@ def _decode(
         pixels = _resized(pixels, box, inner, resizing.filter)
     else:
         pixels = Image.fromarray(fast)
-    icc_profile = image.info.get("icc_profile") if png is None else png.icc_profile
-    pixels = colour.over_white(_cut(_turned(pixels, orientation), upright), icc_profile)
+    pixels = colour.over_white(_cut(_turned(pixels, orientation), upright), reader.icc_profile(image, png))
     return DecodedPixels(_placed(np.asarray(pixels), size, out), FORMATS[str(image.format)], height, width)
 
 

@@ -86,7 +86,7 @@ def unresized(
         pixels = simplejpeg.decode_jpeg(
             encoded, colours, False, False, reduced[1], reduced[0], reduction, buffer=buffer, strict=True
         )
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: it has no name for 4:4:1
         return None
     return pixels if pixels.shape[1::-1] == reduced and jpeg_scans.are_complete(encoded) else None
 

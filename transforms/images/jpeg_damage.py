@@ -62,10 +62,27 @@ def meaning(encoded: bytes, warning: str) -> str | None:
     return after if after is not None and _DAMAGE.search(after) else None
 
 
-def _warning(encoded: bytes) -> str | None:
+def is_unheard(encoded: bytes) -> bool:
+    """Returns whether simplejpeg cannot say what libjpeg warns of, because it does not read such a sampling."""
+    try:
+        _target(encoded)
+    except ValueError as error:
+        return "subsampling" in str(error)
+    return False
+
+
+def _target(encoded: bytes) -> str:
+    """Returns the name of colours that a JPEG can be decoded to."""
     try:
         *_, colours, _ = simplejpeg.decode_jpeg_header(encoded)
-        target = {"Gray": "GRAY", "YCbCr": "GRAY", "RGB": "RGB"}.get(colours, "CMYK")
+    except KeyError:  # it has no name for 4:4:1
+        return "RGB"
+    return {"Gray": "GRAY", "YCbCr": "GRAY", "RGB": "RGB"}.get(colours, "CMYK")
+
+
+def _warning(encoded: bytes) -> str | None:
+    try:
+        target = _target(encoded)
         simplejpeg.decode_jpeg(encoded, target, True, True, 1, 1, 8, strict=True)
     except ValueError as error:
         return str(error)

@@ -142,6 +142,14 @@ def scan(encoded: bytes) -> int:
     return -1
 
 
+def profile_of(parts: Sequence[bytes]) -> bytes | None:
+    """Returns the colour profile of the segments that hold its parts, None if one is missing or wrong."""
+    try:
+        return _profile(list(parts))
+    except _NotPlain:
+        return None
+
+
 def _frame(encoded: bytes, start: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """Returns (width, height), and (across, down) for each component."""
     bits, height, width, layers, *components = _unpack_frame(encoded, start)

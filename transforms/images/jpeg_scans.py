@@ -15,12 +15,16 @@ _MARKER = re.compile(b"\xff+[^\x00\xd0-\xd7\xff]")
 
 _COEFFICIENTS = 64
 
+# In place of the number of bits that are missing. There are at most 13.
+_NEVER_SENT = 16
+
 
 def are_complete(encoded: bytes) -> bool:
     """Returns whether all coefficients of all components are sent in full precision. True if that cannot be told.
 
-    The header of a scan (ITU-T T.81, B.2.3) ends with the first and the last of its coefficients, and with the bits
-    that a later scan adds to them. Where the first scan has everything, nothing behind it is read.
+    The header of a scan (ITU-T T.81, B.2.3) ends with the first and the last of its coefficients, with the bits that
+    were missing before it, and with those that a later scan adds. A scan that follows on a missing one adds nothing.
+    Where the first scan has everything, nothing behind it is read.
     """
     missing: dict[int, list[int]] = {}
     is_progressive = False
@@ -29,7 +33,7 @@ def are_complete(encoded: bytes) -> bool:
             if marker in (*_SEQUENTIAL, *_PROGRESSIVE):
                 is_progressive = marker in _PROGRESSIVE
                 components = encoded[start + 6 : start + 6 + 3 * encoded[start + 5] : 3]
-                missing = {component: [1] * _COEFFICIENTS for component in components}
+                missing = {component: [_NEVER_SENT] * _COEFFICIENTS for component in components}
             elif marker == _SCAN:
                 count = encoded[start]
                 first, last, bits = encoded[start + 1 + 2 * count : start + 4 + 2 * count]
@@ -37,7 +41,9 @@ def are_complete(encoded: bytes) -> bool:
                     first, last, bits = 0, _COEFFICIENTS - 1, 0
                 for component in encoded[start + 1 : start + 1 + 2 * count : 2]:
                     if component in missing and last < _COEFFICIENTS:
-                        missing[component][first : last + 1] = [bits & 15] * (last + 1 - first)
+                        before = missing[component][first : last + 1]
+                        follows = not bits >> 4 or all(number <= bits >> 4 for number in before)
+                        missing[component][first : last + 1] = [bits & 15] * len(before) if follows else before
                 if not any(map(any, missing.values())):
                     return True
     except (IndexError, ValueError):

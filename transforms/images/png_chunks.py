@@ -26,6 +26,7 @@ _TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 
 # Samples of a pixel by colour type: grey, RGB, palette, grey and alpha, RGB and alpha (PNG, section 11.2.2).
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_GREY = (0, 4)
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 # The passes of Adam7: x and y of the first pixel, and the steps between pixels (PNG, section 8.2).
@@ -60,7 +61,7 @@ class Picture(NamedTuple):
     pixels: Sequence[memoryview]
 
     def is_grey(self) -> bool:
-        return self.colour_type in (0, 4)
+        return self.colour_type in _GREY
 
 
 def size(encoded: bytes) -> tuple[int, int] | None:
@@ -83,6 +84,7 @@ def parse(encoded: bytes) -> Picture:
     pixels: list[memoryview] = []
     pixel_chunks: list[memoryview] = []
     previous = b""
+    has_palette = False
     for kind, chunk, is_whole in _chunks(memoryview(encoded)):
         content = chunk[8:-4]
         is_critical = not kind[0] & 0x20
@@ -98,8 +100,10 @@ def parse(encoded: bytes) -> Picture:
                 pixels.append(content)
                 pixel_chunks.append(chunk)
         elif kind == b"PLTE":
+            has_palette = True
             if header[3] == 3 and not pixels:
-                kept.setdefault(kind, chunk)
+                _check_palette(content, kind in kept)
+                kept[kind] = chunk
         elif kind == b"IEND":
             break
         elif is_critical:
@@ -108,8 +112,8 @@ def parse(encoded: bytes) -> Picture:
             if not pixels and _is_transparency(content, header[3], kept):
                 kept.setdefault(kind, chunk)
         elif is_whole and kind == b"iCCP":
-            if not pixels and icc_profile is None:
-                icc_profile = _profile(bytes(content))
+            if not pixels and not has_palette and icc_profile is None:
+                icc_profile = _profile(bytes(content), is_grey=header[3] in _GREY)
         elif is_whole and (kind == b"eXIf" or _is_orientation(kind, content)):
             kept.setdefault(kind + bytes(content[:4]), chunk)
         previous = kind
@@ -211,12 +215,21 @@ def _is_orientation(kind: bytes, view: memoryview) -> bool:
     return len(parts) == 3 and rest[1:2] == b"\0" and _inflated(parts[2], _MAX_TEXT_BYTES) is not None
 
 
-def _profile(content: bytes) -> bytes | None:
-    """Returns the colour profile in a chunk: a name of 1 to 79 bytes, zero, the method zero, compressed bytes."""
+def _check_palette(content: memoryview, is_second: bool) -> None:
+    if is_second or not content or len(content) % 3:
+        raise CorruptImage("the PNG has two palettes, or one that does not consist of colours")
+
+
+def _profile(content: bytes, is_grey: bool) -> bytes | None:
+    """Returns the colour profile in a chunk: a name of 1 to 79 bytes, zero, the method zero, compressed bytes.
+
+    A profile for RGB is not allowed in a grey picture (PNG, section 11.3.2.3).
+    """
     name, _, rest = content[:81].partition(b"\0")
     if not 1 <= len(name) <= 79 or rest[:1] != b"\0":
         return None
-    return _inflated(content[len(name) + 2 :], MAX_PROFILE_BYTES)
+    profile = _inflated(content[len(name) + 2 :], MAX_PROFILE_BYTES)
+    return None if is_grey and profile is not None and profile[16:20] == b"RGB " else profile
 
 
 def _inflated(compressed: bytes, most: int) -> bytes | None:

@@ -6,13 +6,25 @@ from collections.abc import Iterable
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 try:
     import pillow_heif
 except ImportError:  # HEIC is an extra: pip install '.[heic]'
     pillow_heif = None  # type: ignore[assignment]
 
-from transforms.images import bmp_kinds, bounds, fast_jpeg, jpeg_damage, png_chunks, samples, tiff_kinds, unread
+from transforms.images import (
+    bmp_kinds,
+    bounds,
+    fast_jpeg,
+    jpeg_damage,
+    jpeg_header,
+    png_chunks,
+    samples,
+    tiff_damage,
+    tiff_kinds,
+    unread,
+)
 from transforms.images.image_errors import CorruptImage
 
 bounds.bound_directories()
@@ -33,6 +45,8 @@ FORMATS = {
 if pillow_heif is not None:
     pillow_heif.register_heif_opener()
     FORMATS["HEIF"] = "heic"
+
+_ANIMATION = 0x02  # of the flags of a WebP (RFC 9649, section 2.7.1)
 
 # Pillow's JPEG plugin recognizes MPO. It is not a format that can be requested.
 _OPENED = [name for name in FORMATS if name != "MPO"]
@@ -55,7 +69,10 @@ def opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
         return bmp_kinds.open_bmp(encoded)
     if (error := unread.refused(encoded)) is not None:
         raise error
-    return Image.open(bounds.file_of(encoded), formats=_OPENED)
+    image = Image.open(bounds.file_of(encoded), formats=_OPENED)
+    if isinstance(image, WebPImageFile) and encoded.startswith(b"VP8X", 12) and encoded[20] & _ANIMATION:
+        image._mode = image.rawmode = "RGBA"  # the canvas is transparent, although the file may say that it is opaque
+    return image
 
 
 def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png_chunks.Picture | None) -> Image.Image:
@@ -77,12 +94,31 @@ def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png
         extents = image.tile[0].extents if image.tile else None
         image.load()
         return samples.on_canvas(image, extents or (0, 0, *image.size))
+    if isinstance(image, tiff_kinds.Tiff):
+        image.check_parts()
+        if image.is_converted():
+            tiff_damage.check(image.tag_v2, encoded)
     image.load()
     if isinstance(image, tiff_kinds.Tiff):
         _check_jpegs(image.jpegs(encoded))
     if isinstance(image, (tiff_kinds.Tiff, bmp_kinds.Bmp)):
         return samples.plain(image.plain())
-    return samples.plain(image) if png is None else _png(image, png)
+    if png is not None:
+        return _png(image, png)
+    if image.format == "HEIF" and image.mode == "RGBA" and "chroma" not in image.info:  # it is grey with alpha
+        return Image.merge("LA", (image.getchannel("R"), image.getchannel("A")))
+    return samples.plain(image)
+
+
+def icc_profile(image: Image.Image, png: png_chunks.Picture | None) -> bytes | None:
+    """Returns the bytes of an opened image's colour profile."""
+    if png is not None:
+        return png.icc_profile
+    if isinstance(image, JpegImageFile) and image.icclist:  # behind the frame, where Pillow does not join the parts
+        return jpeg_header.profile_of(image.icclist)
+    if image.mode == "LAB":  # its own definition of colours has made it sRGB
+        return None
+    return image.info.get("icc_profile")
 
 
 def _jpeg(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> Image.Image:
@@ -92,6 +128,8 @@ def _jpeg(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> Imag
         return Image.frombuffer(image.mode, image.size, pixels, "raw", raw_mode, 0, 1)
     image.load()
     _check_jpegs([encoded])
+    if samples.is_end_grey(image, stored[0] // image.width) and jpeg_damage.is_unheard(encoded):
+        raise CorruptImage("the JPEG ends in the grey that libjpeg puts in place of missing data")
     return samples.plain(image)
 
 

@@ -65,6 +65,18 @@ def is_last_row_blank(image: Image.Image) -> bool:
     return image.crop((0, image.height - 1, image.width, image.height)).getbbox() is None
 
 
+def is_end_grey(image: Image.Image, reduction: int) -> bool:
+    """Returns whether the last block of a JPEG is mid-grey, as if there were no data for it.
+
+    Args:
+      image: the JPEG, which may be decoded at a fraction of its size.
+      reduction: how many times smaller it is.
+    """
+    width = max(1, 8 // max(1, reduction))
+    end = image.crop((image.width - width, image.height - 1, image.width, image.height))
+    return all(band.getextrema() == (128, 128) for band in end.split())
+
+
 def _clear_colour(image: Image.Image, picture: png_chunks.Picture, transparent: list[int]) -> npt.NDArray[np.bool_]:
     if picture.depth == 8:
         return _equals(image, transparent)

@@ -4,6 +4,7 @@ What no baseline reader defines is refused by name: floating point and signed sa
 the first picture of a camera's raw file is a thumbnail.
 """
 
+import math
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,18 +14,19 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
-from transforms.images import bounds
+from transforms.images import bounds, jpeg_header
 from transforms.images.image_errors import CorruptImage, UnsupportedColour, UnsupportedImage
 from transforms.images.samples import sixteen_to_eight
 
 # Tags (TIFF 6.0, and DNG 1.6).
 _KIND, _OLD_KIND, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
-_SAMPLES, _BELOW = 277, 330
+_FILL_ORDER, _SAMPLES, _BELOW = 266, 277, 330
 _PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
 
 _OFFSETS = (273, 324)  # of strips and of tiles
 _SIZES = (279, 325)
 _JPEG_TABLES = 347
+_OLD_JPEG_PLACE = (513, 514)
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE, _YCBCR = 0, 1, 3, 6
 _PHOTOMETRICS = {
@@ -55,12 +57,17 @@ _SIGNED, _FLOATING_POINT = (2, 5), (3, 6)
 _MAX_BELOW = 4
 
 _BIG = 43  # the version of BigTIFF
-_JPEG, _WEBP = 7, 50001
+_OLD_JPEG, _JPEG, _WEBP = 6, 7, 50001
 _SEPARATE_PLANES = 2
+_LOW_BIT_FIRST = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 
-# The bytes of Canon's raw files behind the header.
-_CANON = b"CR"
+# What the raw files of Canon and Phase One have behind the header.
+_RAW_MARKS = (b"CR", b"IIIITwaR", b"MMMMRawT")
+
+_BIG_ENDIAN_BIG = b"MM\0\x2b"
+
+_HEADER = 8  # bytes of the shortest header
 
 _PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 
@@ -94,8 +101,10 @@ def open_tiff(encoded: bytes) -> "Tiff":
       CorruptImage: if the first directory is cut.
       ValueError: if its metadata costs too much.
     """
-    if encoded[8:10] == _CANON:
-        raise UnsupportedImage("a camera's raw file (CR2): expected the picture that was developed from it")
+    if encoded.startswith(_RAW_MARKS, 8):
+        raise UnsupportedImage("a camera's raw file (CR2, IIQ): expected the picture that was developed from it")
+    if encoded.startswith(_BIG_ENDIAN_BIG):
+        raise UnsupportedImage("a BigTIFF with the high byte of numbers first, which Pillow does not read")
     try:
         return Tiff(bounds.file_of(encoded))
     except SyntaxError as error:
@@ -161,13 +170,47 @@ class Tiff(TiffImageFile):
                 return self._with_alpha(self.getchannel(high), self.getchannel(2 + high))
             if self.mode == "LA":
                 return self._with_alpha(self.getchannel(0), self.getchannel(1))
+        if self.mode == "LAB" and self._is_in_planes:
+            lightness, *signed = self.split()
+            return Image.merge("LAB", (lightness, *(band.point([v ^ 128 for v in range(256)]) for band in signed)))
         if self.mode.startswith("I"):
             grey = self._grey()
             return Image.fromarray(255 - grey if self._photometric == _WHITE_IS_ZERO else grey)
         return self
 
+    def check_parts(self) -> None:
+        """Raises CorruptImage if Pillow's own reader would leave pixels out, or take the file's header for some.
+
+        It would also write strips that the picture has no place for over the first ones. To be called before `load`.
+        """
+        if self.use_load_libtiff:
+            return
+        planes = len(self._bits) - self._extra.count(_UNSPECIFIED) if self._is_in_planes else 1
+        missing = math.prod(self._tile_size) * planes
+        parts = []
+        for tile in self.tile:
+            if missing > 0:
+                assert tile.extents is not None  # noqa: S101 - Pillow's reader of TIFFs gives those of each part
+                left, upper, right, lower = tile.extents
+                missing -= (right - left) * (lower - upper)
+                parts.append(tile)
+        if missing > 0:
+            raise CorruptImage("the TIFF has fewer strips or tiles than its size needs")
+        if any(part.offset < _HEADER for part in parts):
+            raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
+        self.tile = parts
+
+    def is_converted(self) -> bool:
+        """Returns whether libtiff makes the colours, and not Pillow from the file's samples."""
+        return bool(self._photometric == _YCBCR)
+
     def jpegs(self, encoded: bytes) -> Iterator[bytes]:
-        """Yields each strip or tile that is compressed as JPEG, with the tables that they share."""
+        """Yields each strip or tile that is compressed as JPEG, with the tables that they share.
+
+        Raises CorruptImage if the file ends before a strip of the old kind of JPEG, over which libtiff says nothing.
+        """
+        if self.tag_v2.get(_COMPRESSION) == _OLD_JPEG:
+            yield from self._old_jpegs(encoded)
         if self.tag_v2.get(_COMPRESSION) != _JPEG:
             return
         tables = self.tag_v2.get(_JPEG_TABLES)
@@ -175,6 +218,16 @@ class Tiff(TiffImageFile):
         for offsets, sizes in zip(_OFFSETS, _SIZES, strict=True):
             for at, size in zip(_numbers(self.tag_v2.get(offsets)), _numbers(self.tag_v2.get(sizes)), strict=False):
                 yield head + encoded[at + 2 * bool(head) : at + size]
+
+    def _old_jpegs(self, encoded: bytes) -> Iterator[bytes]:
+        """Yields the JPEG of a TIFF that has one in whole. Others have parts of it, of which nobody can tell."""
+        for at, size in zip(*(_numbers(self.tag_v2.get(tag)) for tag in _OLD_JPEG_PLACE), strict=False):
+            jpeg = encoded[at : at + size]
+            if jpeg_header.scan(jpeg) >= 0:
+                yield jpeg
+        strips = zip(*(_numbers(self.tag_v2.get(tag)) for tag in (_OFFSETS[0], _SIZES[0])), strict=False)
+        if any(at + size > len(encoded) for at, size in strips):
+            raise CorruptImage("the TIFF ends before its pixels")
 
     def _check(self) -> None:
         tags = self.tag_v2
@@ -239,6 +292,7 @@ class Tiff(TiffImageFile):
         bits = "+".join(map(str, self._bits[:8]))
         extra = f", extra samples {'+'.join(map(str, self._extra[:8]))}" if self._extra else ""
         planes = " in planes" if self._is_in_planes else ""
+        planes += ", bits of a byte reversed" if self.tag_v2.get(_FILL_ORDER) == _LOW_BIT_FIRST else ""
         return f"{colours}, {bits} bits a pixel{planes}{extra}, compression {self.tag_v2.get(_COMPRESSION, 1)}"
 
     def _choose_reader(self) -> None:
@@ -249,6 +303,8 @@ class Tiff(TiffImageFile):
         elif self._is_in_planes and (self._bits[0] == 16 or self._extra[:1] == (_ASSOCIATED,)):
             raw_mode = f"{self.mode};16N" if self._bits[0] == 16 else self.mode
         if raw_mode and not self.use_load_libtiff:
+            if any(offset < _HEADER for tag in _OFFSETS for offset in _numbers(self.tag_v2.get(tag))):
+                raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
             self.use_load_libtiff = True
             self._read_all(raw_mode, "raw")
         elif self.use_load_libtiff and self.mode == "I":

@@ -52,7 +52,7 @@ def unopened(encoded: bytes, formats: Iterable[str]) -> ImageError:
 def unread(encoded: bytes, error: Exception) -> ImageError:
     """Returns what an error means that Pillow raises over an opened file."""
     named = _jpeg(encoded) if encoded.startswith(b"\xff\xd8") else None
-    if named is None and str(error).startswith("Unsupported "):
+    if named is None and (str(error).startswith("Unsupported ") or "has not been built in" in str(error)):
         return UnsupportedImage(str(error))
     return named or CorruptImage(f"{type(error).__name__}: {error}")
 
@@ -89,6 +89,8 @@ def _jpeg(encoded: bytes) -> ImageError | None:
             if len(frame) < 6:
                 break
             bits, components, coding = frame[0], frame[5], _CODINGS[marker]
+            if not any(frame[1:3]):
+                return UnsupportedImage("a JPEG whose height stands behind its first scan (DNL) is not read")
             if marker in _READ and bits == 8 and components in (1, 3, 4):
                 return None
             return UnsupportedImage(f"a JPEG with {components} components of {bits} bits, {coding}, is not read")

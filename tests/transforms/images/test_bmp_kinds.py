@@ -137,3 +137,34 @@ def test_palettes_of_any_length(count):
     fields = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 8, 0, 4, 2835, 2835, count, 0) + colours
     encoded = b"BM" + struct.pack("<IHHI", 18 + len(fields), 0, 0, 14 + len(fields)) + fields + b"\0\0\1\1"
     assert decoding.decode(encoded, (1, 4)).pixels[0, ::3].tolist() == [[200, 100, 50], [30, 180, 220]]
+
+
+def with_palette(bits: int, colours: list[int], pixels: bytes, compression: int = 0, header: int = 40) -> bytes:
+    """Returns a BMP of a row of four pixels, whose palette is of greys."""
+    fields = struct.pack("<IHHHH", 12, 4, 1, 1, bits)
+    if header == 40:
+        fields = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, bits, compression, 4, 2835, 2835, len(colours), 0)
+    fields += b"".join(bytes([grey] * 3) + bytes(header == 40) for grey in colours)
+    return b"BM" + struct.pack("<IHHI", 14 + len(fields) + len(pixels), 0, 0, 14 + len(fields)) + fields + pixels
+
+
+# Pillow takes a palette of black and white for a picture of one bit, and greys in their order for one of eight.
+GREYS = {
+    "8 bits, black and white": (with_palette(8, [0, 255], b"\0\1\1\0"), [0, 255, 255, 0]),
+    "4 bits, black and white": (with_palette(4, [0, 255], b"\x01\x10\0\0"), [0, 255, 255, 0]),
+    "1 bit, black and white": (with_palette(1, [0, 255], b"\x60\0\0\0"), [0, 255, 255, 0]),
+    "1 bit, the oldest header": (with_palette(1, [0, 255], b"\x60\0\0\0", header=12), [0, 255, 255, 0]),
+    "8 bits, black and white in runs": (with_palette(8, [0, 255], b"\1\0\2\1\1\0\0\1", 1), [0, 255, 255, 0]),
+    "4 bits, black and white in runs": (with_palette(4, [0, 255], b"\1\0\2\x11\1\0\0\1", 2), [0, 255, 255, 0]),
+    "8 bits, black alone": (with_palette(8, [0], bytes(4)), [0] * 4),
+    "4 bits, black alone": (with_palette(4, [0], bytes(4)), [0] * 4),
+    "1 bit, black alone": (with_palette(1, [0], bytes(4)), [0] * 4),
+    "4 bits, greys in their order": (with_palette(4, [0, 1, 2, 3], b"\x01\x23\0\0"), [0, 1, 2, 3]),
+    "8 bits, greys in their order": (with_palette(8, list(range(256)), bytes((9, 200, 0, 255))), [9, 200, 0, 255]),
+}
+
+
+@pytest.mark.parametrize("name", GREYS)
+def test_palettes_of_greys(name):
+    encoded, right = GREYS[name]
+    assert decoding.decode(encoded, (1, 4)).pixels[0].tolist() == [[grey] * 3 for grey in right]

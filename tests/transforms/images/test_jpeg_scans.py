@@ -1,5 +1,7 @@
 """transforms.images.jpeg_scans: whether the scans of a JPEG make up the whole picture."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,18 @@ def test_a_progressive_jpeg_that_ends_between_two_scans_is_no_picture(mode):
         for size in ((24, 32), (96, 128)):
             with pytest.raises(CorruptImage, match="the last scans are missing"):
                 decoding.decode(cut, size)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_scan_that_is_missing_between_others(mode):
+    whole = jpeg(mode, progressive=True)
+    starts = [*scans(whole), len(whole) - 2]
+    for start, end in itertools.pairwise(starts):
+        without = whole[:start] + whole[end:]
+        assert not jpeg_scans.are_complete(without)
+        for size in ((24, 32), (96, 128)):
+            with pytest.raises(CorruptImage):
+                decoding.decode(without, size)
 
 
 def test_components_that_never_came():

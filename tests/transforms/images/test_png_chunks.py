@@ -123,6 +123,25 @@ def test_values_of_the_header(name):
         png_chunks.parse(header_of(**{name: value}))
 
 
+def test_a_profile_behind_the_palette_is_none():
+    profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(data.swapped_profile()))
+    palette = PALETTE[PALETTE_START:PALETTE_END]
+    assert png_chunks.parse(with_palette(profile, palette)).icc_profile == data.swapped_profile()
+    assert png_chunks.parse(with_palette(palette, profile)).icc_profile is None
+    assert png_chunks.parse(with_chunks(chunk(b"PLTE", bytes(6)), profile)).icc_profile is None
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "P"])
+def test_a_profile_is_for_the_colours_of_its_picture(mode):
+    for profile, is_grey in ((data.linear_rgb_profile(), False), (data.linear_grey_profile(), True)):
+        encoded = data.encoded(PHOTOGRAPH.convert(mode), "PNG", icc_profile=profile)
+        if is_grey == (mode in ("L", "LA")):
+            assert png_chunks.parse(encoded).icc_profile == profile
+        else:
+            plain = data.encoded(PHOTOGRAPH.convert(mode), "PNG")
+            assert (decoding.decode(encoded, SIZE).pixels == decoding.decode(plain, SIZE).pixels).all()
+
+
 def test_the_name_of_a_profile_has_1_to_79_bytes():
     profile = zlib.compress(b"profile")
     found = [
@@ -167,7 +186,18 @@ def test_compressed_bytes_are_whole_and_not_too_many():
     assert png_chunks._inflated(compressed, 99) is None and png_chunks._inflated(compressed[:-1], 100) is None
 
 
+PALETTE = data.encoded(PHOTOGRAPH.convert("P"), "PNG")
+PALETTE_START, PALETTE_END = PALETTE.index(b"PLTE") - 4, PALETTE.index(b"IDAT") - 4
+
+
+def with_palette(*palettes: bytes) -> bytes:
+    return PALETTE[:PALETTE_START] + b"".join(palettes) + PALETTE[PALETTE_END:]
+
+
 CRITICAL = {
+    "an empty palette": with_palette(chunk(b"PLTE")),
+    "a palette that ends within a colour": with_palette(chunk(b"PLTE", bytes(256 * 3 - 1))),
+    "two palettes": with_palette(chunk(b"PLTE", bytes(768)), chunk(b"PLTE", bytes(768))),
     "a wrong checksum of the header": PLAIN[:32] + bytes([PLAIN[32] ^ 1]) + PLAIN[33:],
     "a wrong checksum of the pixels": PLAIN[:-13] + bytes([PLAIN[-13] ^ 1]) + PLAIN[-12:],
     "a wrong checksum of the end": broken(PLAIN),

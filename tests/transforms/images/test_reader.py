@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,12 @@ from PIL import Image, UnidentifiedImageError
 from tests import data_generation as data
 from tests import generated_images as generated
 from tests import hostile_images as hostile
-from transforms.images import bmp_kinds, bounds, fast_jpeg, png_chunks, reader, tiff_kinds
+from tests import jpeg_files
+from transforms.images import bmp_kinds, bounds, decoding, fast_jpeg, png_chunks, reader, tiff_kinds
 from transforms.images.image_errors import CorruptImage
+from transforms.images.resizing import Resizing
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "images"
 
 SMALL = data.photograph(0, 24, 32)
 
@@ -90,6 +95,65 @@ def test_a_jpeg_without_its_last_pixels_is_corrupt(monkeypatch):
         monkeypatch.setattr(fast_jpeg, "simplejpeg", library)
         with pytest.raises(CorruptImage):
             loaded(broken)
+
+
+@pytest.mark.parametrize("sampling", ["441", "311"])
+def test_a_jpeg_whose_sampling_simplejpeg_does_not_know(sampling):
+    encoded = (GOLDEN / f"sampling_{sampling}.jpg").read_bytes()
+    with Image.open(io.BytesIO(encoded)) as image:
+        assert np.array_equal(loaded(encoded), image)
+    for size in (96, 12, 4):
+        assert decoding.decode(encoded, (size, size)).pixels.std() > 10
+        for kept in (0.4, 0.7, 0.95):
+            with pytest.raises(CorruptImage):
+                decoding.decode(encoded[: int(kept * len(encoded))] + b"\xff\xd9", (size, size))
+
+
+def test_a_grey_end_is_no_damage_if_libjpeg_does_not_warn():
+    grey = Image.new("RGB", (40, 24), (128, 128, 128))
+    for options in ({}, {"keep_rgb": True}, {"progressive": True}):
+        assert (np.asarray(loaded(data.encoded(grey, "JPEG", **options))) == 128).all()
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_profile_behind_the_frame_of_a_jpeg(parts):
+    brown = Image.new("RGB", (16, 16), (200, 100, 50))
+    encoded = data.encoded(brown, "JPEG", quality=95)
+    at = encoded.index(b"\xff\xc4")
+    for resizing in ("stretch", Resizing("stretch", "bicubic")):
+        for numbers, right in ((range(parts, 0, -1), (100, 200, 50)), (range(2, parts + 2), (200, 100, 50))):
+            segments = jpeg_files.profile(data.swapped_profile(), numbers, parts)
+            pixels = decoding.decode(encoded[:at] + segments + encoded[at:], (16, 16), resizing).pixels
+            assert np.abs(pixels.astype(int) - right).max() <= 4
+
+
+def animated_webp(flags: int, frames: int) -> bytes:
+    """Returns a WebP of 64×64 whose frames fill a quarter; `flags` of the whole file (RFC 9649, section 2.7)."""
+    frame = data.encoded(Image.new("RGB", (32, 32), (200, 100, 50)), "WEBP", lossless=True)[12:]
+    size = struct.pack("<L", 63)[:3]
+    place = bytes(6) + struct.pack("<L", 31)[:3] * 2 + bytes(4)
+    frame = b"ANMF" + struct.pack("<L", 16 + len(frame)) + place + frame
+    extended = b"VP8X" + struct.pack("<LL", 10, flags) + size * 2
+    content = b"WEBP" + extended + b"ANIM" + struct.pack("<LLH", 6, 0xFFFFFFFF, 0) + frame * frames
+    return b"RIFF" + struct.pack("<L", len(content)) + content
+
+
+@pytest.mark.parametrize("flags", [0x02, 0x12], ids=["opaque by its own word", "with alpha"])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_what_the_first_frame_of_a_webp_leaves_free_is_white(flags, frames):
+    pixels = decoding.decode(animated_webp(flags, frames), (64, 64)).pixels
+    assert (pixels[:32, :32] == (200, 100, 50)).all()
+    assert (pixels[32:] == 255).all() and (pixels[:, 32:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "right"), [("L", 55, 128), ("LA", (55, 255), 128), ("RGBA", (55, 55, 55, 255), 55)]
+)
+def test_a_grey_profile_of_a_heic_is_for_a_grey_picture(mode, colour, right):
+    pytest.importorskip("pillow_heif", reason="HEIC is an extra")
+    profile = data.linear_grey_profile()
+    encoded = data.encoded(Image.new(mode, (64, 64), colour), "HEIF", icc_profile=profile)
+    assert np.abs(decoding.decode(encoded, (64, 64)).pixels.astype(int) - right).max() <= 3
 
 
 def test_rows_are_counted_only_where_the_last_may_be_missing(monkeypatch):

@@ -71,6 +71,64 @@ def test_ycbcr_without_jpeg(compression):
     assert np.abs(found - np.asarray(photograph)).max() <= 4  # libtiff's conversion
 
 
+@pytest.mark.parametrize("compression", ["none", "deflate"])
+def test_lab_in_planes(compression):
+    samples = generated._samples(random.Random(0), 3, 8)
+    size = samples.shape[:2]
+    right = decoding.decode(generated.write_tiff(samples, 8, 8), size).pixels
+    found = decoding.decode(generated.write_tiff(samples, 8, 8, planar=True, compression=compression), size).pixels
+    assert (found == right).all()
+
+
+def test_no_profile_applies_to_lab():
+    samples = generated._samples(random.Random(0), 3, 8)
+    size = samples.shape[:2]
+    right = decoding.decode(generated.write_tiff(samples, 8, 8), size).pixels
+    found = decoding.decode(generated.write_tiff(samples, 8, 8, profile=data.swapped_profile()), size).pixels
+    assert (found == right).all()
+
+
+def edited(encoded: bytes, tag: int, **values: int) -> bytes:
+    """Returns a little-endian TIFF with another `count` or `value` in the entry of a tag."""
+    (entries,) = struct.unpack_from("<H", encoded, 8)
+    at = next(at for at in range(10, 10 + 12 * entries, 12) if struct.unpack_from("<H", encoded, at) == (tag,))
+    places = {"count": at + 4, "value": at + 8}
+    for name, value in values.items():
+        encoded = encoded[: places[name]] + longs(value) + encoded[places[name] + 4 :]
+    return encoded
+
+
+IN_STRIPS = generated.write_tiff(RGB, 8, 2, rows_per_strip=2)
+IN_TILES = generated.write_tiff(np.full((40, 40, 3), 77, np.uint64), 8, 2, is_tiled=True)
+IN_PLANES = generated.write_tiff(RGB, 8, 2, planar=True, rows_per_strip=8)
+INCOMPLETE = {
+    "two strips of four": edited(IN_STRIPS, 273, count=2),
+    "eight tiles of nine": edited(IN_TILES, 324, count=8),
+    "two planes of three": edited(IN_PLANES, 273, count=2),
+    # As GDAL writes what has no data. There is the header.
+    "a strip at the file's start": edited(generated.write_tiff(RGB, 8, 2, rows_per_strip=8), 273, value=0),
+}
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_a_part_that_is_missing_is_no_black_one(name):
+    with pytest.raises(CorruptImage, match="strip"):
+        decoding.decode(INCOMPLETE[name], (8, 8))
+
+
+def test_parts_that_are_complete():
+    with_rest = generated.write_tiff(np.full((8, 8, 4), 77, np.uint64), 8, 2, planar=True, extra=0)
+    for encoded in (IN_STRIPS, IN_TILES, IN_PLANES, with_rest):
+        assert (decoding.decode(encoded, (8, 8)).pixels == 77).all()
+
+
+def test_strips_that_the_picture_has_no_place_for():
+    samples = np.repeat(np.arange(8, dtype=np.uint64), 24).reshape(8, 8, 3)
+    whole = generated.write_tiff(samples, 8, 2, rows_per_strip=2)
+    shorter = edited(whole, 257, value=4)
+    assert decoding.decode(shorter, (4, 8)).pixels[:, 0, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_a_turned_picture_of_grey_and_alpha():
     samples = generated._samples(random.Random(0), 2, 16)
     upright = generated.tiff_colours(samples, 16, 1, 2, None)
@@ -120,6 +178,7 @@ RAW = {
     "a larger one and smaller ones below it": below(9, 2, smaller=3),
     "samples of a sensor below it": below(4, 32803),
     "the bytes of a CR2": b"II*\0\x10\0\0\0CR\2\0" + bytes(40),
+    "the bytes of an IIQ": b"II*\0\x20\0\0\0IIIITwaR" + bytes(40),
 }
 
 
@@ -174,6 +233,11 @@ UNSUPPORTED = {
     "a photometric interpretation that is not defined": (generated.write_tiff(GREY, 8, 99), "interpretation 99"),
     "JPEG 2000": (generated.write_tiff(RGB, 8, 2, more=[(259, 3, shorts(34712))]), "compression 34712"),
     "WebP": (generated.write_tiff(RGB, 8, 2, more=[(259, 3, shorts(50001))]), "WebP"),
+    "16 bits of RGB, low bits first": (
+        generated.write_tiff(RGB, 16, 2, more=[(266, 3, shorts(2))]),
+        "bits of a byte rev",
+    ),
+    "a big-endian BigTIFF": (b"MM\0\x2b\0\x08\0\0" + bytes(7) + b"\x10" + bytes(100), "BigTIFF with the high byte"),
 }
 
 
@@ -252,6 +316,35 @@ def test_damage_in_a_strip_of_jpeg(mode):
     uncompressed = data.encoded(data.photograph(0, 8, 8), "TIFF")
     with tiff_kinds.open_tiff(uncompressed) as image:
         assert not list(image.jpegs(uncompressed))
+
+
+def old_jpeg(jpeg: bytes) -> bytes:
+    """Returns a TIFF of 128×96 with a whole JPEG, in the way of TIFF 6.0 (section 22)."""
+    shape = np.zeros((96, 128, 3), np.uint64)
+    more = [(259, 3, shorts(6)), (513, 4, longs(0)), (514, 4, longs(len(jpeg))), (530, 3, shorts(2, 2))]
+    plain = generated.write_tiff(shape, 8, 6, rows_per_strip=96, more=more)[: -shape.size]
+    for tag, value in ((513, len(plain)), (273, len(plain)), (279, len(jpeg))):
+        plain = edited(plain, tag, value=value)
+    return plain + jpeg
+
+
+def test_damage_in_the_old_kind_of_jpeg():
+    jpeg = data.encoded(data.photograph(0, 96, 128), "JPEG", subsampling=2, quality=95)
+    whole = old_jpeg(jpeg)
+    assert decoding.decode(whole, (8, 8)).pixels.std() > 10
+    half = jpeg[: len(jpeg) // 2]
+    for broken in (whole[: len(whole) // 2], old_jpeg(half + b"\xff\xd9"), old_jpeg(half + bytes(len(half)))):
+        with pytest.raises(CorruptImage):
+            decoding.decode(broken, (8, 8))
+
+
+def test_the_old_kind_of_jpeg_in_parts():
+    whole = old_jpeg(data.encoded(data.photograph(0, 96, 128), "JPEG", subsampling=2))
+    parts = edited(whole, 514, value=300)  # up to the tables
+    with tiff_kinds.open_tiff(parts) as image:
+        assert list(image.jpegs(parts)) == []
+        with pytest.raises(CorruptImage, match="ends before its pixels"):
+            list(image.jpegs(parts[:-9]))
 
 
 def test_a_raw_file_whose_first_directory_has_no_size():

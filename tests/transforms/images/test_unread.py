@@ -30,6 +30,7 @@ UNSUPPORTED = {
     "a lossless JPEG behind bytes that are no marker": (JPEG[:2] + b"\xff\0\x40" + frame(0xC3)[2:], "lossless"),
     "JPEG-LS": (frame(0xF7), "JPEG-LS"),
     "a JPEG of 12 bits": (frame(0xC1, bits=12), "3 components of 12 bits, extended"),
+    "a JPEG whose height is at its end": (JPEG[: FRAME + 5] + b"\0\0" + JPEG[FRAME + 7 :], "height.*DNL"),
     "a JPEG of two components": (frame(components=2), "2 components of 8 bits"),
     "a BMP of 2 bits": (b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0\1\0\0\0\1\0\0\0\1\0\2\0" + bytes(24), "pixel depth"),
     "an AVIF that libavif does not read": (
@@ -155,6 +156,11 @@ def test_codings_that_are_read():
 def test_a_bmp_is_cut_within_the_shortest_header():
     assert type(unread.unopened(b"BM" + bytes(23), ["jpeg"])) is CorruptImage
     assert type(unread.unopened(b"BM" + bytes(24), ["jpeg"])) is UnknownFormat
+
+
+def test_another_codec_in_the_boxes_of_heic_is_no_damage():
+    error = unread.unread(b"", RuntimeError("Support for this compression format has not been built in: AV1"))
+    assert type(error) is UnsupportedImage and "AV1" in str(error)
 
 
 def test_an_error_of_pillow_is_quoted():
