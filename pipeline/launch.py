@@ -95,7 +95,8 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
         finished, done = None, ""
-        if complete := check.finished(config, model) if config.is_named else None:
+        complete = check.finished(config, model) if config.is_named else None
+        if complete and _is_whole(config, complete):
             finished, done = _finish(config, complete)
         else:
             temp_location = runners.temp_location(beam_options, config) if config.output_table else None
@@ -151,7 +152,11 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         _print(summary(finished, config, _seconds_since_start(config)), terminal)
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
-        _print(f"the job was submitted; its report will be {path}", terminal)
+        if runners.is_on_this_machine(beam_options):
+            text = f"the run {config.run_id!r} was completed, and another process has replaced it since: {path}"
+        else:
+            text = f"the job was submitted; its report will be {path}"
+        _print(text, terminal)
     discard(terminal)
     return DONE
 
@@ -228,15 +233,17 @@ def _finished_meanwhile(
     from pipeline import check, claim
 
     try:
-        if attempt.newest() >= attempt.number:
-            raise claim.Held(f"--run_id {attempt.run_id!r}: another process has done this run just now")
         complete = check.finished(config, model)
-    except ValueError:
+        if not complete and attempt.newest() >= attempt.number:
+            raise claim.Held(f"--run_id {attempt.run_id!r}: another process has done this run just now")
+        finished = _finish(config, complete, attempt.check_claim) if complete else None
+    except (ValueError, OSError, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt):
+            interruption.ignore_further()
         holder.withdraw()
         raise
-    if not complete:
+    if not finished:
         return None, ""
-    finished = _finish(config, complete)
     attempt.remove_parts()
     holder.withdraw()
     return finished
@@ -330,8 +337,25 @@ def _print(text: str, terminal: Console) -> bool:
     return True
 
 
-def _finish(config: EmbedConfig, complete: "RunReport") -> "tuple[RunReport, str]":
-    """Does what is left of the last steps of a run. Returns its report, and what was done in words."""
+def _is_whole(config: EmbedConfig, complete: "RunReport") -> bool:
+    """Returns whether a complete run has its report and its page. What is missing is written under the claim alone."""
+    from pipeline.report import run_report
+
+    if not config.output:
+        return True
+    written = run_report.read(config.output, config.run_id)
+    return written is not None and not (config.writes_page and run_report.lacks_page(config.output, written))
+
+
+def _finish(
+    config: EmbedConfig, complete: "RunReport", check_claim: Callable[[], object] | None = None
+) -> "tuple[RunReport, str]":
+    """Does what is left of the last steps of a run. Returns its report, and what was done in words.
+
+    Args:
+      config, complete: of the run.
+      check_claim: raises an error if this process has lost the claim to the run. None if the run is whole.
+    """
     from pipeline import attempt, claim
     from pipeline.report import run_report
     from transforms.storage import contested
@@ -344,7 +368,7 @@ def _finish(config: EmbedConfig, complete: "RunReport") -> "tuple[RunReport, str
     if config.writes_page and (not written or run_report.lacks_page(config.output, written)):
         from pipeline.report import write_page
 
-        finished = write_page.with_page_of_last_attempt(config, finished)
+        finished = write_page.with_page_of_last_attempt(config, finished, check_claim)
     if finished != written:
         run_report.replace(config.output, finished, stored.state if stored else None)
     claim.clean_up(attempt.of(config), finished)

@@ -69,11 +69,12 @@ def test_one_that_is_stopped_while_it_embeds_stops_for_good(photos, tmp_path):
     "stop_at",
     [
         r"open \S*/\.parts/\S*-embedded-",
+        r"os.link \S* \S*/schema\.pbtxt$",
         r"os.rename \S* \S*/embeddings/r/part-",
         r"os.rename \S* \S*/runs/r\.html$",
         r"os.rename \S* \S*/runs/r\.json$",
     ],
-    ids=["part", "name of a file", "page", "report"],
+    ids=["part", "schema", "name of a file", "page", "report"],
 )
 def test_one_that_is_stopped_just_before_it_writes_changes_nothing(photos, tmp_path, stop_at):
     output = tmp_path / "out"
@@ -86,6 +87,44 @@ def test_one_that_is_stopped_just_before_it_writes_changes_nothing(photos, tmp_p
     assert code == 1 and LOST in said
     assert report(output) == finished
     assert_complete(output, 2)
+
+
+def test_one_that_is_stopped_while_it_makes_the_page_of_a_complete_run_changes_nothing(photos, tmp_path):
+    output = tmp_path / "out"
+    flags = "--input", photos, "--output", output, "--run_id", "r"
+    assert stopping.run("zero", *flags)[0] == 0
+    (output / "runs" / "r.html").unlink()
+    with stopping.started("first", *flags, stop_at=r"os.rename \S* \S*/runs/r\.html$") as first:
+        stopping.wait_until_stopped(first)
+        assert stopping.run("second", *flags, "--overwrite")[0] == 0
+        finished = report(output)
+        code, said = stopping.wake(first)
+    assert code == 2 and LOST in said
+    assert report(output) == finished
+    assert_complete(output, 3)
+
+
+def test_one_that_has_completed_a_run_that_another_host_has_replaced_since_says_so(photos, tmp_path):
+    output = tmp_path / "out"
+    flags = "--input", photos, "--output", output, "--run_id", "r"
+    with stopping.started("first", *flags, stop_at=r"os.remove \S*/\.parts/") as first:
+        stopping.wait_until_stopped(first)
+        assert stopping.run("second", *flags, "--overwrite")[0] == 0
+        code, said = stopping.wake(first)
+    assert code == 0 and "the run 'r' was completed, and another process has replaced it since" in said
+    assert_complete(output, 2)
+
+
+def test_one_that_looked_before_another_host_did_the_whole_run_finds_it_complete(photos, tmp_path):
+    output = tmp_path / "out"
+    flags = "--input", photos, "--output", output, "--run_id", "r"
+    claims = r"open \S*/runs$"  # the directory, for its lock
+    with stopping.started("first", *flags, stop_at=claims) as first:
+        stopping.wait_until_stopped(first)
+        assert stopping.run("second", *flags)[0] == 0
+        code, said = stopping.wake(first)
+    assert code == 0 and "the run 'r' is complete, nothing was done" in said
+    assert_complete(output, 1)
 
 
 @pytest.mark.parametrize(
