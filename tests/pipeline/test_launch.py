@@ -422,7 +422,7 @@ def test_of_two_that_replace_a_run_the_second_is_told(start, photos, monkeypatch
 
 
 @pytest.mark.parametrize("end", ["another has the claim", "the job fails", "interrupted"])
-def test_staging_tables_are_left_by_no_end(start, instead, leaves, photos, cloud, monkeypatch, end):
+def test_staging_tables_and_load_files_are_left_by_no_end(start, leaves, photos, cloud, monkeypatch, end):
     dataset = f"test.staging_{end.replace(' ', '_')}"
     tables.client("test").create_dataset(dataset)
     bucket = dataset.partition(".")[2]
@@ -432,15 +432,17 @@ def test_staging_tables_are_left_by_no_end(start, instead, leaves, photos, cloud
     def staged():
         return [table for table in tables.client("test").list_tables(dataset) if "staging" in table.table_id]
 
-    def build(_):
+    def build(_, config, model, publication, **__):
         during.extend(staged())
+        name = f"{publication.temp_location}/{publication.staging.embeddings.rpartition('.')[2]}/bq_load/1"
+        gcs.client().bucket(bucket).blob(name.removeprefix(f"gs://{bucket}/")).upload_from_string(b"rows")
         raise KeyboardInterrupt if end == "interrupted" else RuntimeError("no")
 
     def taken(*_):
         during.extend(staged())
         raise ValueError("another process has taken the run meanwhile")
 
-    instead(build)
+    monkeypatch.setattr(graph, "build", build)
     if end == "another has the claim":
         monkeypatch.setattr(claim, "take", taken)
     flags = photos, f"--output_table={dataset}.images", f"--temp_location=gs://{bucket}/temp"
@@ -451,3 +453,4 @@ def test_staging_tables_are_left_by_no_end(start, instead, leaves, photos, cloud
         assert start(*flags).code == (WRONG if end == "another has the claim" else FAILED)
     assert len(during) == (0 if end == "another has the claim" else 4)
     assert staged() == []
+    assert not [blob.name for blob in gcs.client().list_blobs(bucket) if "/loads/" in blob.name]
