@@ -165,7 +165,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
 
 
 def _seconds_since_start(config: EmbedConfig) -> float:
-    return (datetime.datetime.now(datetime.UTC) - config.started_at).total_seconds()
+    return max(0.0, (datetime.datetime.now(datetime.UTC) - config.started_at).total_seconds())
 
 
 def _tried(model: ModelSpec, terminal: Console) -> ModelSpec:

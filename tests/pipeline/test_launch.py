@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipeline import attempt, check, claim, graph, interruption, launch
+from pipeline import attempt, check, claim, graph, interruption, launch, options
 from pipeline.command import DONE, FAILED, WRONG
 from pipeline.verify.verify import verify
 from pipeline.warehouse import tables
@@ -377,6 +378,20 @@ def test_the_time_in_the_summary_is_that_until_its_last_line(start, photos, monk
     waited = time.monotonic() - began
     shown = float(re.search(r"(\S+) s in all", done.stdout)[1])
     assert done.report["elapsed_seconds"] + 1.5 <= shown <= waited + 0.1  # it is rounded
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_during_a_run_makes_no_time_negative(start, photos, tmp_path, monkeypatch):
+    parse, later = options.parse, datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+
+    def before_the_clock_is_set_back(argv):
+        config, beam_args = parse(argv)
+        return dataclasses.replace(config, started_at=later), beam_args
+
+    monkeypatch.setattr(options, "parse", before_the_clock_is_set_back)
+    done = start(photos)
+    assert done.code == 0 and "  speed     0.0 images/s, 0.0 s in all\n" in done.stdout
+    assert done.report["elapsed_seconds"] == 0.0 and verify(str(tmp_path / "out")).total == 0
 
 
 @pytest.mark.slow
