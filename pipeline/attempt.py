@@ -196,9 +196,9 @@ class Attempt:
         try:
             content = files.read(report)
         except OSError:
-            if files.match(report):
-                raise
-            return None
+            if not files.match(report):
+                return None
+            content = files.read(report)  # another process may have written it just now
         number = _field(content, "attempt")
         return attempt_label.of_report(number if isinstance(number, int) else 0, _field(content, "started_at"))
 

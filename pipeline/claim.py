@@ -215,7 +215,7 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
         _LOG.warning("the claim of the complete run in %s could not be removed: %s", attempt.place, one_line(error))
 
 
-def clean_up(attempt: Attempt, finished: RunReport) -> None:
+def clean_up(attempt: Attempt, finished: RunReport) -> bool:
     """Removes what a complete run has left if it was killed after its report was written, and before its last step.
 
     The claim and the parts of a later attempt stay, such as one with --overwrite.
@@ -223,6 +223,9 @@ def clean_up(attempt: Attempt, finished: RunReport) -> None:
     Args:
       attempt: at the same run.
       finished: the report of the run.
+
+    Returns:
+      Whether the run was killed so.
     """
     place = path(attempt.place, attempt.run_id)
     present = contested.read(place)
@@ -233,6 +236,8 @@ def clean_up(attempt: Attempt, finished: RunReport) -> None:
     if present and claim and claim.attempt == label:
         with contextlib.suppress(contested.Lost):
             contested.remove(place, present.state)
+            return True
+    return False
 
 
 def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda text: None) -> None:

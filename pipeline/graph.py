@@ -21,7 +21,7 @@ from pipeline.report.recall import SampleVectors
 from pipeline.report.write_report import ComposeReport, WriteReport
 from pipeline.resume import ReadUnfinished, ResumeShards
 from transforms import failures as failure_files
-from transforms import table_name, write_tfrecord, write_vectors
+from transforms import write_tfrecord, write_vectors
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.decode_in_processes import DecodeInProcesses
@@ -324,8 +324,7 @@ def _load_rows(
     publication: "Publication",
 ) -> list[beam.PCollection]:
     """Returns a collection for each load; its elements are the load jobs that have ended."""
-    staging = publication.staging
-    temp_location = f"{publication.temp_location}/{table_name.split(staging.embeddings).table}"
+    staging, temp_location = publication.staging, publication.loads
     run = RunColumns(config.run_id, publication.began_at or config.started_at, model.fields(config.top_classes))
     embeddings = tuple(collection for _, collection in vectors)
     loads = [

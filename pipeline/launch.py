@@ -84,6 +84,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
     from pipeline import check, claim, precision, runners
     from pipeline.report import run_report
     from pipeline.report.summary import summary
+    from transforms.storage import contested
 
     try:
         beam_options = runners.beam_options(beam_args, known_flags(), config.runs_on)
@@ -95,8 +96,9 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         runners.check_location(beam_options, model)
         runners.check(beam_options, config)
         finished, done = None, ""
-        if complete := check.finished(config, model) if config.is_named else None:
-            finished, done = _finish(config, complete)
+        complete = check.finished(config, model) if config.is_named else None
+        if complete and _is_whole(config, complete):
+            finished, done = _finish(config, complete, _temp_location(config, beam_options))
         else:
             temp_location = runners.temp_location(beam_options, config) if config.output_table else None
             check.check_output(config, model)
@@ -136,28 +138,34 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             return _interrupted(interrupted, config, argv, attempt, holder, publication, beam_options, terminal)
         traceback.print_exc()
         if publication and runners.is_on_this_machine(beam_options):  # a job on a cluster may live on
-            warehouse.publish.discard(publication)
-        finished = _after_failure(config, attempt, holder)
+            interruption.store([functools.partial(warehouse.publish.discard, publication)], _PATIENCE_SECONDS)
+        finished, reason = _after_failure(config, attempt, holder)
         message = finished and finished.exceeds(config.max_failure_rate)
         if finished and message:
             _print(summary(finished, config, _seconds_since_start(config)), terminal)
             discard(terminal)
         else:
             log = f"; all that was logged: {terminal.log}" if terminal.log else ""
-            message = f"the job failed: {one_line(error)}{log}"
+            # Such an error says so itself.
+            reason = "" if isinstance(error, contested.Lost) else reason
+            message = f"the job failed: {reason}{one_line(error)}{log}"
         terminal.screen.write(f"run_pipeline.py: {message}\n")
         return FAILED
     if finished:
         _print(summary(finished, config, _seconds_since_start(config)), terminal)
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
-        _print(f"the job was submitted; its report will be {path}", terminal)
+        if runners.is_on_this_machine(beam_options) and _stored_report(config):
+            text = f"the run {config.run_id!r} was completed, and another process has replaced it since: {path}"
+        else:
+            text = f"the job was submitted; its report will be {path}"
+        _print(text, terminal)
     discard(terminal)
     return DONE
 
 
 def _seconds_since_start(config: EmbedConfig) -> float:
-    return (datetime.datetime.now(datetime.UTC) - config.started_at).total_seconds()
+    return max(0.0, (datetime.datetime.now(datetime.UTC) - config.started_at).total_seconds())
 
 
 def _tried(model: ModelSpec, terminal: Console) -> ModelSpec:
@@ -228,15 +236,17 @@ def _finished_meanwhile(
     from pipeline import check, claim
 
     try:
-        if attempt.newest() >= attempt.number:
-            raise claim.Held(f"--run_id {attempt.run_id!r}: another process has done this run just now")
         complete = check.finished(config, model)
-    except ValueError:
+        if not complete and attempt.newest() >= attempt.number:
+            raise claim.Held(f"--run_id {attempt.run_id!r}: another process has done this run just now")
+        finished = _finish(config, complete, None, attempt.check_claim) if complete else None
+    except (ValueError, OSError, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt):
+            interruption.ignore_further()
         holder.withdraw()
         raise
-    if not complete:
+    if not finished:
         return None, ""
-    finished = _finish(config, complete)
     attempt.remove_parts()
     holder.withdraw()
     return finished
@@ -330,13 +340,46 @@ def _print(text: str, terminal: Console) -> bool:
     return True
 
 
-def _finish(config: EmbedConfig, complete: "RunReport") -> "tuple[RunReport, str]":
-    """Does what is left of the last steps of a run. Returns its report, and what was done in words."""
+def _temp_location(config: EmbedConfig, beam_options: "PipelineOptions") -> str | None:
+    """Returns --temp_location, if the run has a table and the flags tell; a run that is complete needs none."""
+    from pipeline import runners
+
+    try:
+        return runners.temp_location(beam_options, config) if config.output_table else None
+    except ValueError:
+        return None
+
+
+def _is_whole(config: EmbedConfig, complete: "RunReport") -> bool:
+    """Returns whether a complete run has its report and its page. What is missing is written under the claim alone."""
+    from pipeline.report import run_report
+
+    if not config.output:
+        return True
+    written = run_report.read(config.output, config.run_id)
+    return written is not None and not (config.writes_page and run_report.lacks_page(config.output, written))
+
+
+def _finish(
+    config: EmbedConfig,
+    complete: "RunReport",
+    temp_location: str | None,
+    check_claim: Callable[[], object] | None = None,
+) -> "tuple[RunReport, str]":
+    """Does what is left of the last steps of a run. Returns its report, and what was done in words.
+
+    Args:
+      config, complete: of the run.
+      temp_location: of the parts of a run without --output; None if it is not known.
+      check_claim: raises an error if this process has lost the claim to the run. None if the run is whole.
+    """
     from pipeline import attempt, claim
     from pipeline.report import run_report
     from transforms.storage import contested
 
     if not config.output:
+        if temp_location and claim.clean_up(attempt.of(config, temp_location), complete):
+            warehouse.publish.remove_loads(config.output_table or "", config.run_id, temp_location)
         return complete, "nothing was done"
     stored = contested.read(run_report.path(config.output, config.run_id))
     written = run_report.read(config.output, config.run_id)
@@ -344,7 +387,7 @@ def _finish(config: EmbedConfig, complete: "RunReport") -> "tuple[RunReport, str
     if config.writes_page and (not written or run_report.lacks_page(config.output, written)):
         from pipeline.report import write_page
 
-        finished = write_page.with_page_of_last_attempt(config, finished)
+        finished = write_page.with_page_of_last_attempt(config, finished, check_claim)
     if finished != written:
         run_report.replace(config.output, finished, stored.state if stored else None)
     claim.clean_up(attempt.of(config), finished)
@@ -354,17 +397,24 @@ def _finish(config: EmbedConfig, complete: "RunReport") -> "tuple[RunReport, str
 def _report(config: EmbedConfig) -> "RunReport | None":
     """Returns the report of this attempt at the run; None if there is none yet. An earlier attempt's does not count."""
     from pipeline import attempt
-    from pipeline.report import run_report
 
-    if config.output:
-        report = run_report.read(config.output, config.run_id)
-    else:
-        report = warehouse.publish.published(config.output_table or "", config.run_id)
+    report = _stored_report(config)
     return report if report and attempt.wrote(config, report) else None
 
 
-def _after_failure(config: EmbedConfig, attempt: "Attempt", holder: "Holder") -> "RunReport | None":
+def _stored_report(config: EmbedConfig) -> "RunReport | None":
+    """Returns the report of the run, whichever attempt wrote it; None if there is none."""
+    from pipeline.report import run_report
+
+    if config.output:
+        return run_report.read(config.output, config.run_id)
+    return warehouse.publish.published(config.output_table or "", config.run_id)
+
+
+def _after_failure(config: EmbedConfig, attempt: "Attempt", holder: "Holder") -> "tuple[RunReport | None, str]":
     """Returns the report that the job wrote before it failed, if it did, and lets go of the claim.
+
+    Returns also what to say before the error, which may be anything if another process has the run meanwhile.
 
     If the storage is gone, the job has waited for it long enough. So this takes seconds, and then there is no report.
     """
@@ -372,6 +422,7 @@ def _after_failure(config: EmbedConfig, attempt: "Attempt", holder: "Holder") ->
     from transforms import parts
 
     written: list[RunReport] = []
+    reason = ""
 
     def look() -> None:
         if report := _report(config):
@@ -379,15 +430,17 @@ def _after_failure(config: EmbedConfig, attempt: "Attempt", holder: "Holder") ->
             claim.end(holder, attempt, report)
 
     def let_go() -> None:
+        nonlocal reason
         if written:
             return
         holder.leave()
         if attempt.is_lost():  # another goes on with the run, so what is open here is taken back
+            reason = "the run was taken over or its output was removed: "
             parts.take_back_all()
             attempt.remove_journals()
 
     interruption.store([look, let_go], _PATIENCE_SECONDS)
-    return written[0] if written else None
+    return (written[0] if written else None), reason
 
 
 def _execute(

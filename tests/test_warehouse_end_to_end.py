@@ -423,6 +423,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(copy_after, moment):
     check_equal(rows, warehouse.rows("scratch"))
     assert len(warehouse.query("SELECT run_id FROM images_runs")) == 2
     assert len(warehouse.query("SELECT key FROM images_failures WHERE run_id = 'night'")) == 1
+    assert [blob.name for blob in warehouse.temp.list_blobs()] == []
 
 
 def test_two_runs_at_once(copy_after):

@@ -31,7 +31,7 @@ def write_schema(output: str, model: ModelFields, vector_type: str = "float32") 
     present = contested.read(path)
     if present is None:
         with contextlib.suppress(contested.Lost):
-            contested.write(path, content, None)
+            contested.create(path, content)
             return
         present = contested.read(path)
     if present and present.content != content:

@@ -98,16 +98,23 @@ def with_page(
     return _with_digest(report, page)
 
 
-def with_page_of_last_attempt(config: EmbedConfig, report: RunReport) -> RunReport:
+def with_page_of_last_attempt(
+    config: EmbedConfig, report: RunReport, check: Callable[[], object] | None = None
+) -> RunReport:
     """Returns the report with the digest of the page, for a run that was killed between its page and its report.
 
     If there is no page, it is made from the files of the run, and from its images as they are now.
 
+    Args:
+      config, report: of the run.
+      check: see `files.write`.
+
     Raises:
+      contested.Lost: if `check` does.
       OSError: if the page cannot be read.
     """
     path = run_report.page_path(str(config.output), report.run_id)
-    return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, None)
+    return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, None, check)
 
 
 def run_facts(

@@ -83,7 +83,7 @@ class _Compose(beam.DoFn):
         if config.output:
             schema = vector_files.schema(self._model.fields(config.top_classes), config.record_type)
             digests = run_report.file_digests(config.run_id, schema, hashed)
-        finished_at = datetime.datetime.now(datetime.UTC)
+        finished_at = max(datetime.datetime.now(datetime.UTC), config.started_at)  # a clock may be set back meanwhile
         report = run_report.compose(config, self._model, tally, finished_at, digests, self._has_many_processes)
         yield dataclasses.replace(report, recall=recall.facts(sample), attempt=self._attempt)
 

@@ -115,6 +115,11 @@ class Publication:
     def __post_init__(self) -> None:
         table_name.split(self.table)
 
+    @property
+    def loads(self) -> str:
+        """The directory of the files that this attempt loads."""
+        return f"{self.temp_location}/{table_name.split(self.staging.embeddings).table}"
+
 
 def prepare(
     table: str, run_id: str, digest: str, temp_location: str, make_latest: bool, max_pruned: float = 1.0
@@ -126,7 +131,16 @@ def prepare(
     """
     staging = tables.prepare(table, digest)
     began_at = tables.now(table)
-    return Publication(table, staging, f"{temp_location}/{table}/loads/{run_id}", make_latest, max_pruned, began_at)
+    return Publication(table, staging, _loads(table, run_id, temp_location), make_latest, max_pruned, began_at)
+
+
+def _loads(table: str, run_id: str, temp_location: str) -> str:
+    return f"{temp_location}/{table}/loads/{run_id}"
+
+
+def remove_loads(table: str, run_id: str, temp_location: str) -> None:
+    """Removes the files that were loaded for a run whose last attempt was killed after it had published the run."""
+    files.remove(_loads(table, run_id, temp_location))
 
 
 def stage(publication: Publication) -> None:
@@ -135,8 +149,9 @@ def stage(publication: Publication) -> None:
 
 
 def discard(publication: Publication) -> None:
-    """Deletes the staging tables of an attempt that has failed."""
+    """Deletes the staging tables of an attempt that has failed, and the files that were loaded into them."""
     tables.discard(publication.staging)
+    files.remove(publication.loads)
 
 
 def published(table: str, run_id: str) -> RunReport | None:

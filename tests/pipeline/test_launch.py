@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipeline import attempt, check, claim, graph, interruption, launch
+from pipeline import attempt, check, claim, graph, interruption, launch, options
 from pipeline.command import DONE, FAILED, WRONG
 from pipeline.verify.verify import verify
 from pipeline.warehouse import tables
@@ -380,6 +381,20 @@ def test_the_time_in_the_summary_is_that_until_its_last_line(start, photos, monk
 
 
 @pytest.mark.slow
+def test_a_clock_that_is_set_back_during_a_run_makes_no_time_negative(start, photos, tmp_path, monkeypatch):
+    parse, later = options.parse, datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+
+    def before_the_clock_is_set_back(argv):
+        config, beam_args = parse(argv)
+        return dataclasses.replace(config, started_at=later), beam_args
+
+    monkeypatch.setattr(options, "parse", before_the_clock_is_set_back)
+    done = start(photos)
+    assert done.code == 0 and "  speed     0.0 images/s, 0.0 s in all\n" in done.stdout
+    assert done.report["elapsed_seconds"] == 0.0 and verify(str(tmp_path / "out")).total == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("is_named", [True, False], ids=["named", "not named"])
 def test_a_run_that_is_completed_just_after_it_was_looked_at_is_not_done_again(start, photos, monkeypatch, is_named):
     """The first process ends between the second one's look at the run and its claim."""
@@ -422,7 +437,7 @@ def test_of_two_that_replace_a_run_the_second_is_told(start, photos, monkeypatch
 
 
 @pytest.mark.parametrize("end", ["another has the claim", "the job fails", "interrupted"])
-def test_staging_tables_are_left_by_no_end(start, instead, leaves, photos, cloud, monkeypatch, end):
+def test_staging_tables_and_load_files_are_left_by_no_end(start, leaves, photos, cloud, monkeypatch, end):
     dataset = f"test.staging_{end.replace(' ', '_')}"
     tables.client("test").create_dataset(dataset)
     bucket = dataset.partition(".")[2]
@@ -432,15 +447,17 @@ def test_staging_tables_are_left_by_no_end(start, instead, leaves, photos, cloud
     def staged():
         return [table for table in tables.client("test").list_tables(dataset) if "staging" in table.table_id]
 
-    def build(_):
+    def build(_, config, model, publication, **__):
         during.extend(staged())
+        name = f"{publication.temp_location}/{publication.staging.embeddings.rpartition('.')[2]}/bq_load/1"
+        gcs.client().bucket(bucket).blob(name.removeprefix(f"gs://{bucket}/")).upload_from_string(b"rows")
         raise KeyboardInterrupt if end == "interrupted" else RuntimeError("no")
 
     def taken(*_):
         during.extend(staged())
         raise ValueError("another process has taken the run meanwhile")
 
-    instead(build)
+    monkeypatch.setattr(graph, "build", build)
     if end == "another has the claim":
         monkeypatch.setattr(claim, "take", taken)
     flags = photos, f"--output_table={dataset}.images", f"--temp_location=gs://{bucket}/temp"
@@ -451,3 +468,4 @@ def test_staging_tables_are_left_by_no_end(start, instead, leaves, photos, cloud
         assert start(*flags).code == (WRONG if end == "another has the claim" else FAILED)
     assert len(during) == (0 if end == "another has the claim" else 4)
     assert staged() == []
+    assert not [blob.name for blob in gcs.client().list_blobs(bucket) if "/loads/" in blob.name]

@@ -122,7 +122,7 @@ def copy(source: str, path: str) -> None:
 def _whole(path: str, check: Callable[[], object] | None = None) -> Iterator[BinaryIO]:
     """Yields a file beside `path` to fill, and renames it to `path` if the block raises no error."""
     check_location(path)
-    part = _beside(path)
+    part = beside(path)
     try:
         with create(part) as file:
             yield file
@@ -140,7 +140,7 @@ def _whole(path: str, check: Callable[[], object] | None = None) -> Iterator[Bin
         raise
 
 
-def _beside(path: str) -> str:
+def beside(path: str) -> str:
     """Returns a new name beside a file, which no pattern without a leading dot matches."""
     directory, name = posixpath.split(path)
     return posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
@@ -244,7 +244,7 @@ def _exists(path: str) -> bool:
 
 
 def _link(part: str, path: str) -> None:
-    link = Path(_beside(path))
+    link = Path(beside(path))
     try:
         link.hardlink_to(part)
     except FileNotFoundError:
@@ -326,7 +326,7 @@ def remove_in_state(path: str, expected: str) -> None:
         if state(path) == expected:
             remove_file(path)
     else:
-        aside = Path(_beside(path))
+        aside = Path(beside(path))
         with contextlib.suppress(FileNotFoundError):
             Path(path).rename(aside)
             if _local_state(str(aside)) != expected:

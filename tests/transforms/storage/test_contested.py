@@ -227,6 +227,24 @@ def test_a_lock_leaves_no_descriptor_open(tmp_path):
     assert descriptors.of(tmp_path) == 0
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_is_created_whole_and_once(tmp_path, monkeypatch, has_links):
+    path = tmp_path / "new" / "file"
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
+    contested.create(str(path), b"first")
+    with pytest.raises(contested.Lost):
+        contested.create(str(path), b"second")
+    assert path.read_bytes() == b"first" and list(path.parent.iterdir()) == [path]
+
+
+def test_nobody_who_holds_the_lock_keeps_a_new_file_from_being_created(tmp_path, monkeypatch):
+    monkeypatch.setattr(contested, "_LOCK_SECONDS", 0.0)
+    with contested._locked(str(tmp_path / "another")):
+        contested.create(str(tmp_path / "file"), b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
 @pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL])
 def test_other_ways_to_say_that_there_are_no_locks(tmp_path, monkeypatch, number):
     def flock(descriptor, operation):
