@@ -31,7 +31,7 @@ class NameFiles(beam.PTransform):
     model: ModelFields
     vectors: beam.PCollection[Shard]
     failures: beam.PCollection[Shard]
-    record_type: str = "float32"
+    record_type: str
 
     def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
         name = beam.ParDo(

@@ -5,8 +5,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from pipeline.report import sampling
 from pipeline.report.page.facts import MAX_SAMPLE
 from pipeline.report.run_report import RunReport
@@ -37,7 +35,7 @@ def _vectors(output: str, report: RunReport) -> Iterator[tuple[str, tuple[Any, .
     for file in files.match(f"{directory}/part-*.{report.output_formats[0]}"):
         with files.open_stored(file.path) as stored:
             for of_keys, matrix, *_ in record_files.vectors(file.path, stored):
-                for key, vector in zip(of_keys, np.asarray(matrix, np.float32), strict=True):
+                for key, vector in zip(of_keys, matrix, strict=True):
                     yield sampling.of_vector(key, vector.tobytes())
 
 

@@ -66,6 +66,21 @@ def test_a_schema_may_be_of_any_run_with_a_claim(output, is_other):
     assert [path.exists() for path in schemas] == [True, True, is_other]
 
 
+def test_what_a_run_writes_that_begins_during_the_look_stays(output, monkeypatch):
+    match = files.match
+
+    def begin_then(pattern):
+        found = match(pattern)
+        for name in ("runs/new.unfinished", f"runs/.new.json.{HEX}", f".schema.pbtxt.{HEX}"):
+            write(output / name)
+        return found
+
+    write(output / "runs" / "r.unfinished")
+    monkeypatch.setattr(files, "match", begin_then)
+    leftovers.remove(own(output))
+    assert {f"runs/.new.json.{HEX}", f".schema.pbtxt.{HEX}"} <= names(output)
+
+
 def test_trials_of_earlier_versions(output):
     for name in (f".trial-{HEX}", f"..trial-{HEX}.{HEX}", ".trial-mine"):
         write(output / name)

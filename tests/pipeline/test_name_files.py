@@ -40,7 +40,7 @@ def name_files(own, model, vectors, failures):
             root | name >> beam.Create(shards).with_output_types(Shard)
             for name, shards in (("Vectors", vectors), ("Failures", failures))
         ]
-        return {"report": report | NameFiles(own, MODEL, *parts)}
+        return {"report": report | NameFiles(own, MODEL, *parts, "float32")}
 
     (report,) = collect(build)[0]["report"]
     assert report.run_id == "r"
@@ -108,13 +108,16 @@ def test_a_run_that_another_process_has_taken_over_changes_nothing(own, model, t
     assert (tmp_path / "embeddings/r/part-00000-of-00001.tfrecord").read_text() == "old"
 
 
-def test_an_attempt_that_loses_its_claim_while_it_names_files_removes_none(own, model, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("kind", "suffix"), [("embeddings", "tfrecord"), ("failures", "jsonl")])
+def test_an_attempt_that_loses_its_claim_while_it_names_files_removes_none(
+    own, model, tmp_path, monkeypatch, kind, suffix
+):
     """It is stopped before the first file has its name. Another takes over meanwhile, and completes the run."""
     claim = tmp_path / "runs" / "r.unfinished"
     old_run(tmp_path)
     claim.write_text(json.dumps({"attempt": own.label}))
     own = dataclasses.replace(own, claim=str(claim))
-    shard = part(tmp_path, "embeddings", f"{own.label}-embedded-a.tfrecord")
+    parts = {"embeddings": [], "failures": [], kind: [part(tmp_path, kind, f"{own.label}-embedded-a.{suffix}")]}
     name = files.name
 
     def wake_late(path, final):
@@ -122,14 +125,14 @@ def test_an_attempt_that_loses_its_claim_while_it_names_files_removes_none(own, 
         claim.write_text(json.dumps({"attempt": other.label}))
         other.take_over()
         for i in range(2):
-            (tmp_path / "embeddings" / "r" / f"part-0000{i}-of-00002.tfrecord").write_text("of the other")
+            (tmp_path / kind / "r" / f"part-0000{i}-of-00002.{suffix}").write_text("of the other")
         (tmp_path / "runs" / "r.json").write_text("of the other")
         monkeypatch.setattr(files, "name", name)
         name(path, final)
 
     monkeypatch.setattr(files, "name", wake_late)
     with pytest.raises(Exception, match="is not this attempt's any more, so it names no file|No such file"):
-        name_files(own, model, [shard], [])
+        name_files(own, model, *parts.values())
     for i in range(2):
-        assert (tmp_path / "embeddings" / "r" / f"part-0000{i}-of-00002.tfrecord").read_text() == "of the other"
+        assert (tmp_path / kind / "r" / f"part-0000{i}-of-00002.{suffix}").read_text() == "of the other"
     assert (tmp_path / "runs" / "r.json").read_text() == "of the other"

@@ -63,6 +63,12 @@ def test_a_link_to_nothing_hides_what_may_be_behind_it_whatever_its_name(tmp_pat
     assert Unseen().hides(bytes(tmp_path / "page.htm" / "a.jpg")) is None
 
 
+def test_no_file_of_this_machine_hides_an_object(tmp_path, monkeypatch):
+    (tmp_path / "gs:").symlink_to("/mnt/gone")
+    monkeypatch.chdir(tmp_path)
+    assert Unseen().hides(b"gs://b/a.jpg") is None
+
+
 def test_what_was_seen_hides_nothing():
     assert Unseen().hides(b"/a.jpg") is None and str(Unseen()) == ""
 

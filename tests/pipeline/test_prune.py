@@ -22,21 +22,22 @@ UNLISTED = [
     known(b"/photos/x.tar#1.jpg", is_file=False),
     known(b"/elsewhere/a.jpg"),
     known(b"/elsewhere/x.tar#1.jpg", is_file=False),
+    known(b"/photos/.hidden.jpg"),
 ]
 
 
-def pruned(places):
+def pruned(places, *, include_hidden=False):
     def build(root):
         failures = [Failure.of(place, "list", OSError("no")) for place in places]
         return {
             "known": root | "Known" >> beam.Create([*LISTED, *UNLISTED]).with_output_types(Known),
             "unlisted": root | "Unlisted" >> beam.Create(UNLISTED).with_output_types(Known),
             "failures": root | "Failures" >> beam.Create(failures).with_output_types(Failure),
-        } | Prune(("/photos/**",))
+        } | Prune(("/photos/**",), include_hidden)
 
     outputs, _ = collect(build)
     keys = {name: sorted(getattr(each, "key", each) for each in outputs[name]) for name in outputs}
-    assert keys.pop("rows") == sorted(each.key for each in (*LISTED, *UNLISTED[:3]))
+    assert keys.pop("rows") == sorted(each.key for each in (*LISTED, *UNLISTED[:3], *UNLISTED[6:] * include_hidden))
     assert keys.pop("untold") == [b"/photos/x.tar#1.jpg"]
     return keys
 
@@ -81,6 +82,11 @@ def test_what_was_not_seen_is_not_gone():
         "gone": [b"/photos/gone.jpg"],
         "hidden": ["/photos/link.jpg", "/photos/sub"],
     }
+
+
+@pytest.mark.slow
+def test_hidden_images_that_are_gone_go_where_the_listing_has_hidden_files():
+    assert b"/photos/.hidden.jpg" in pruned([], include_hidden=True)["gone"]
 
 
 @pytest.mark.slow

@@ -85,9 +85,10 @@ def test_what_is_left_out_is_forgotten_while_it_is_sent(difference):
 def test_places_come_in_the_order_of_the_files(difference):
     difference.add_current(1, [(place, identity(f"z{place}")) for place in range(3)])
     difference.add_current(0, [(place, identity(f"a{2 - place}")) for place in range(3)])
-    assert [(place.file, place.offset) for place in difference.to_send()] == [
-        (file, place) for file in (0, 1) for place in range(3)
-    ]
+    for places in (difference.to_send(), difference.current()):
+        assert [(place.file, place.offset) for place in places] == [
+            (file, place) for file in (0, 1) for place in range(3)
+        ]
 
 
 def test_a_sample_is_always_the_same(difference):

@@ -61,6 +61,14 @@ def test_an_index_with_its_recall(destination, tmp_path, capfd, metric):
     assert (index.num_rows_indexed, index.field_names) == (MIN_INDEXED + 100, ["embedding"])
 
 
+def test_each_metric_has_an_index_of_its_own(destination, tmp_path, capfd):
+    write_run(tmp_path, "r", range(MIN_INDEXED))
+    for metric in ("cosine", "ip", "l2"):
+        assert export(tmp_path, "lance", "--destination", destination, "--metric", metric) == 0
+        out = capfd.readouterr().out
+        assert "built in" in out and float(out.split("recall  ")[1].split()[0]) > 0.5
+
+
 def test_a_second_export_sends_nothing(destination, tmp_path, capfd):
     write_run(tmp_path, "r", range(20))
     export(tmp_path, "lance", "--destination", destination)
@@ -130,13 +138,26 @@ def test_a_killed_export_goes_on(destination, tmp_path, capfd):
     assert rows(destination) == expected(*map(embedding, range(MANY)))
 
 
+def make_as_an_earlier_version(destination):
+    opened(f"{destination}.new").prepare(sends=True, deletes=False)
+    empty = lance.dataset(f"{destination}.new").to_table().replace_schema_metadata()
+    key = empty.schema.field("key").remove_metadata()
+    lance.write_dataset(empty.cast(empty.schema.set(0, key)), str(destination))
+
+
+def test_a_dataset_of_an_earlier_version_stays_as_it_is_until_rows_change(destination):
+    make_as_an_earlier_version(destination)
+    versions = []
+    for sends in (False, True):
+        opened(destination).prepare(sends=sends, deletes=False)
+        versions.append(lance.dataset(str(destination)).version)
+    assert versions == [1, 2]
+
+
 @pytest.mark.parametrize("exists", [False, True], ids=["new", "of an earlier version"])
 def test_two_exports_at_once_leave_one_row_for_each_key(destination, exists):
     if exists:
-        opened(f"{destination}.new").prepare(sends=True, deletes=False)
-        empty = lance.dataset(f"{destination}.new").to_table().replace_schema_metadata()
-        key = empty.schema.field("key").remove_metadata()
-        lance.write_dataset(empty.cast(empty.schema.set(0, key)), str(destination))
+        make_as_an_earlier_version(destination)
     first, second = opened(destination), opened(destination)
     for each in (first, second):
         assert list(each.stored()) == []
@@ -149,6 +170,14 @@ def test_two_exports_at_once_leave_one_row_for_each_key(destination, exists):
     for each in (first, second):
         each.finish(True, print)
     assert rows(destination) == expected(*(embedding(number) for number in range(1, 20) if number != 12))
+
+
+def test_rows_that_another_export_has_written_meanwhile_are_indexed(destination):
+    first, second = opened(destination), opened(destination)
+    for each in (first, second):
+        each.prepare(sends=True, deletes=False)
+    second.upsert(block(*range(MIN_INDEXED)))
+    assert "built in" in first.finish(True, print)[0]
 
 
 def test_two_commands_at_once(destination, tmp_path):
@@ -220,3 +249,20 @@ def test_small_files_are_joined_again_if_another_export_was_faster(destination, 
     assert "built in" in first.finish(True, print)[0]
     assert len(tries) == 2
     assert rows(destination)[block(3)[0].key] == expected(embedding(3, "2", "changed"))[block(3)[0].key]
+
+
+@pytest.mark.parametrize(("said", "count"), [("Commit conflict for version 3", 10), ("No space left on device", 1)])
+def test_only_a_conflict_is_worth_another_try_and_there_is_an_end_to_tries(destination, monkeypatch, said, count):
+    tries = []
+
+    def fail(self, **arguments):
+        tries.append(None)
+        raise OSError(said)
+
+    own = opened(destination)
+    own.prepare(sends=True, deletes=False)
+    own.upsert(block(*range(MIN_INDEXED)))
+    monkeypatch.setattr(DatasetOptimizer, "compact_files", fail)
+    with pytest.raises(OSError, match=said):
+        own.finish(True, print)
+    assert len(tries) == count

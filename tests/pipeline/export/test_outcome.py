@@ -21,6 +21,10 @@ def test_a_summary():
     ]
 
 
+def test_an_index_that_finds_nothing_has_a_recall_too():
+    assert lines(1_005, NOTHING, (100, 0.0))[-1].startswith("  recall    0.000 at 10")
+
+
 def test_a_plan():
     assert plan(NOTHING._replace(new=1_000, replaced=2, gone=3), "the table t") == (
         "1,005 vectors in the runs; to the table t would be sent 1,000 new and 2 replaced, and 3 would be deleted; "

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from pipeline.export import vertex_files
 from pipeline.export.send import main
 from tests import outputs
 from tests.exports import MODEL, OTHER, embedding, export, write_run
@@ -25,18 +26,31 @@ from tests.running import ROOT
         (["--to", "pgvector", "--table", ""], "--table '': expected NAME or SCHEMA.NAME"),
         (["--to", "pgvector", "--table", "."], "--table '.': expected NAME or SCHEMA.NAME"),
         (["--to", "pgvector", "--table", "a" * 64], "of 1 to 63 bytes each"),
+        (["--to", "pgvector", "--table", "é" * 32], "of 1 to 63 bytes each"),
         (["--to", "vertex", "--destination", __file__], "is no directory: expected a directory, or a new name"),
         (["--to", "lance", "--destination", f"{__file__}/x"], "is no directory: expected a directory, or a new name"),
     ],
     ids=[
         *("no table", "no dataset", "no directory", "table", "dsn", "target", "no target", "part", "empty table"),
-        *("empty names", "long name", "file", "below a file"),
+        *("empty names", "long name", "name of many bytes", "file", "below a file"),
     ],
 )
 def test_flags_that_do_not_go_together(capfd, flags, message):
     assert main(["--embeddings", "/nowhere", *flags]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("export: ") and message in line
+
+
+def test_a_link_to_nothing_is_no_destination(tmp_path, capfd):
+    (tmp_path / "search").symlink_to("gone")
+    assert export("/nowhere", "vertex", "--destination", tmp_path / "search") == 2
+    assert "search is no directory: expected a directory, or a new name" in capfd.readouterr().err
+
+
+def test_the_name_of_a_destination_commands_no_terminal(tmp_path, capfd):
+    write_run(tmp_path, "a", range(3))
+    assert export(tmp_path, "vertex", "--destination", tmp_path / "\x1b[2J") == 0
+    assert r"\x1b[2J: 3 new" in capfd.readouterr().out
 
 
 def test_a_directory_without_vectors_is_refused(tmp_path, capfd):
@@ -146,6 +160,18 @@ def test_a_vector_that_is_not_finite_is_left_out(tmp_path, capfd, value):
         assert out.count("jpg: its vector is not finite") == 10 and out.endswith("  left out  5 more\n")
     ids = [json.loads(line)["id"] for line in (tmp_path / "search/batches/00001/part-00000.json").open()]
     assert ids == [embedding(number).info.ref.key.decode() for number in range(15, 20)]
+
+
+def test_why_a_target_failed_is_told_at_length_to_those_who_ask(tmp_path, capfd, monkeypatch):
+    def fail(*_):
+        raise OSError("the bucket is gone")
+
+    write_run(tmp_path, "a", range(20))
+    monkeypatch.setattr(vertex_files.VertexFiles, "prepare", fail)
+    assert export(tmp_path, "vertex", "--destination", tmp_path / "search", "--verbose") == 1
+    shown = capfd.readouterr()
+    assert shown.out.endswith("search: the bucket is gone; the same command goes on\n")
+    assert "Traceback" in shown.err and "in fail" in shown.err
 
 
 @pytest.mark.slow

@@ -44,5 +44,28 @@ def test_what_a_run_collects_is_in_its_files(tmp_path, model, output_format):
     assert [image.message for image in sampling.failures(stored)] == ["late\n"] * 3
 
 
+def test_no_more_are_held_than_twice_a_sample(tmp_path, model, monkeypatch):
+    held = []
+
+    def nsmallest(count, elements):
+        held.append(len(elements))
+        return sorted(elements)[:count]
+
+    monkeypatch.setattr(stored_sample.heapq, "nsmallest", nsmallest)
+    elements = [sampling.of_vector(b"/%d.jpg" % number, b"") for number in range(10 * MAX_SAMPLE)]
+    monkeypatch.setattr(stored_sample, "_vectors", lambda *_: elements)
+    stored = stored_sample.collected(str(tmp_path), compose(model, f"--output={tmp_path}"))
+    assert stored == {"vectors": sorted(element for _, element in elements)[:MAX_SAMPLE]}
+    assert max(held) <= 2 * MAX_SAMPLE
+
+
+def test_a_failure_without_a_stage_is_shown_too(tmp_path, model):
+    file = tmp_path / "failures" / "r" / "part-00000-of-00001.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"key": "/a.jpg", "retryable": true}\n')
+    stored = stored_sample.collected(str(tmp_path), compose(model, f"--output={tmp_path}", "--run_id=r"))
+    assert [(failure.key, failure.stage) for failure in sampling.failures(stored)] == [(b"/a.jpg", "")]
+
+
 def test_a_run_without_files(tmp_path, model):
     assert stored_sample.collected(str(tmp_path), compose(model, f"--output={tmp_path}")) == {}

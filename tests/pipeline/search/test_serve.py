@@ -176,9 +176,28 @@ def test_fifty_uploads_at_once_are_all_answered(server, photos):
         assert set(browsers.map(upload, range(UPLOADS))) == {(200, "00002.jpg")}
 
 
+def test_no_more_images_are_searched_for_at_once_than_there_are_cores(tmp_path, start, monkeypatch):
+    monkeypatch.setattr(serve, "usable_cores", lambda: 2)
+    outputs.write_run(tmp_path, [outputs.embedding(b"a", 1)])
+    searching, most = [], []
+
+    def embed(encoded):
+        searching.append(encoded)
+        most.append(len(searching))
+        time.sleep(0.05)  # for the others to come
+        searching.remove(encoded)
+        return own.index.vector(0)
+
+    own = start(tmp_path, embed)
+    with concurrent.futures.ThreadPoolExecutor(8) as browsers:
+        list(browsers.map(own.search, [b"an image"] * 8))
+    assert max(most) <= 2
+
+
 def test_more_connections_than_places_wait_for_a_place(server, monkeypatch):
     """Those that send nothing lose theirs, and then the next is answered."""
     monkeypatch.setattr(serve, "_RECEIVE_SECONDS", 1.0)
+    monkeypatch.setattr(serve._Handler, "timeout", 600)  # nothing else ends their connections
     with contextlib.ExitStack() as stack:
         for _ in range(serve.PLACES):
             silent = stack.enter_context(socket.create_connection(("127.0.0.1", server.server_port)))

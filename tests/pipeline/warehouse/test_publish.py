@@ -4,12 +4,14 @@ import dataclasses
 import datetime
 import json
 
+import apache_beam as beam
 import pytest
 from google.api_core import exceptions
 
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import publish, tables
 from pipeline.warehouse.publish import GateRefused, Publication
+from tests.collecting import collect
 from transforms.storage import contested, files, gcs
 
 DIGEST = "ab" * 32
@@ -110,6 +112,8 @@ def test_rows_are_published_with_the_run_and_the_staging_tables_go(table):
     table.load("gs://b/1")
     table.load("gs://b/2")
     table.fail("gs://b/3")
+    of_another_run = publish.prepare(table.name, "another", DIGEST, "gs://temp/loads", False).temp_location
+    files.write(f"{of_another_run}/rows", b"are still loaded from here")
     run_report = report(embedded=1, reused=1, failed=1, skipped=4)
     publish.publish(table.publication, run_report)
     assert table.rows() == [("gs://b/1", "1", "r"), ("gs://b/2", "1", "r")]
@@ -123,6 +127,7 @@ def test_rows_are_published_with_the_run_and_the_staging_tables_go(table):
     assert RunReport(**json.loads(whole)) == run_report
     assert not table.staging_is_there()
     assert not files.match(f"{table.publication.temp_location}/**")
+    assert files.match(f"{of_another_run}/**")
 
 
 @pytest.mark.parametrize(
@@ -199,27 +204,39 @@ def test_everything_that_is_wrong_is_said_at_once(table):
         publish.check(table.publication, report(embedded=1))
 
 
+def test_more_rows_than_were_counted_are_refused(table):
+    table.load("gs://b/1")
+    table.fail("gs://b/2")
+    table.gone("gs://b/3")
+    more = "1 rows where the pipeline counted 0; 1 rows in .*_failures.* counted 0; 1 rows in .* counted 0"
+    with pytest.raises(GateRefused, match=more):
+        publish.check(table.publication, report())
+
+
 def test_a_row_gives_way_to_a_later_generation_and_not_to_an_earlier_one(table):
     later = T0 + datetime.timedelta(hours=1)
     table.load("gs://b/newer", "200", run_id="before", at=T0, into=table.name)
     table.load("gs://b/older", "300", run_id="before", at=T0, into=table.name)
+    table.load("gs://b/same", "300", run_id="before", at=T0, into=table.name)
     table.load("/file/later", "9-1.5", run_id="before", at=T0, into=table.name)
     table.load("/file/earlier", "9-1.5", run_id="before", at=later + datetime.timedelta(1), into=table.name)
     table.load("gs://b/newer", "1000", digest="cd" * 32, run_id="other model", into=table.name)
     for key, version in (
         ("gs://b/newer", "1000"),
         ("gs://b/older", "99"),
+        ("gs://b/same", "300"),
         ("/file/later", "3-2"),
         ("/file/earlier", "3-2"),
     ):
         table.load(key, version, at=later)
-    publish.publish(table.publication, report(embedded=4, started_at=later))
+    publish.publish(table.publication, report(embedded=5, started_at=later))
     assert table.rows() == [
         ("/file/earlier", "9-1.5", "before"),
         ("/file/later", "3-2", "r"),
         ("gs://b/newer", "1000", "other model"),
         ("gs://b/newer", "1000", "r"),
         ("gs://b/older", "300", "before"),
+        ("gs://b/same", "300", "r"),
     ]
     assert ("gs://b/newer", "sha of 1000") in table.rows("key, sha256")
 
@@ -245,6 +262,16 @@ def test_pruning_removes_just_the_row_that_was_seen(table):
         ("gs://b/stays", "1", "before"),
     ]
     assert table.beside("runs", "pruned") == [(2,)]
+
+
+def test_a_run_that_another_process_has_taken_over_is_not_even_checked(table):
+    def lose():
+        raise contested.Lost("taken over")
+
+    table.load("gs://b/1")
+    with pytest.raises(contested.Lost, match="taken over"):
+        publish.publish(table.publication, report(embedded=2), lose)
+    assert table.rows() == [] and table.staging_is_there()
 
 
 def test_publishing_again_changes_nothing(table):
@@ -293,6 +320,16 @@ def test_the_run_may_choose_the_model_that_the_view_shows(table):
     assert table.beside("latest", "key, model_digest") == [("gs://b/1", other)]
 
 
+def test_a_run_that_was_stopped_before_the_view_shows_it_when_the_step_is_repeated(table):
+    other = "cd" * 32
+    run_report = report(embedded=1)
+    run_report = dataclasses.replace(run_report, model=run_report.model | {"digest": other})
+    table.load("gs://b/1", digest=other)
+    publish.publish(table.publication, run_report)
+    publish.publish(dataclasses.replace(table.publication, make_latest=True), run_report)
+    assert table.beside("latest", "key, model_digest") == [("gs://b/1", other)]
+
+
 def test_no_value_stands_in_the_transaction(table):
     script = publish.transaction(table.name, table.publication.staging)
     assert "'" not in script and '"' not in script and "@" not in script
@@ -311,10 +348,10 @@ def test_attempts_replace_each_other_in_the_order_of_their_numbers(table):
         publish.publish(table.publication, attempted(number))
     table.staged()
     table.load("gs://b/1", version="3")
-    with pytest.raises(
-        contested.Lost, match=r"^run_id='r': another process has published this run, begun at 2025-12-30"
-    ):
-        publish.publish(table.publication, attempted(1))
+    message = r"^run_id='r': another process has published this run, begun at 2025-12-30"
+    for own in (attempted(1), attempted(2, started_at=T0.isoformat())):
+        with pytest.raises(contested.Lost, match=message):
+            publish.publish(table.publication, own)
     assert table.rows() == [("gs://b/1", "2", "r")]
     assert [json.loads(row)["attempt"] for (row,) in table.beside("runs", "report")] == [2]
 
@@ -359,6 +396,14 @@ def test_a_transaction_whose_reply_is_lost_has_published(table, monkeypatch):
     assert table.rows() == [("gs://b/1", "1", "r")] and not table.staging_is_there()
 
 
+def test_a_run_whose_row_was_staged_twice_has_one(table, monkeypatch):
+    """As if the reply to the first request was lost."""
+    stage_run = publish._stage_run
+    monkeypatch.setattr(publish, "_stage_run", lambda *args: [stage_run(*args) for _ in range(2)])
+    publish.publish(table.publication, report())
+    assert table.beside("runs", "run_id") == [("r",)]
+
+
 def test_a_transaction_that_fails_for_another_reason_fails_the_job(table, monkeypatch):
     table.load("gs://b/1")
 
@@ -369,6 +414,38 @@ def test_a_transaction_that_fails_for_another_reason_fails_the_job(table, monkey
     with pytest.raises(exceptions.BadRequest, match="quota exceeded"):
         publish.publish(table.publication, attempted(1))
     assert table.rows() == []
+
+
+@pytest.mark.parametrize("words", ["concurrent update", "Could not serialize access", "Too many DML statements"])
+def test_a_transaction_that_another_one_has_undone_is_tried_again(monkeypatch, words):
+    scripts = []
+
+    def run(name, script):
+        scripts.append((name, script))
+        if len(scripts) < 3:
+            raise exceptions.BadRequest(words)
+
+    monkeypatch.setattr(tables, "run", run)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    publish._commit("p.d.t", "BEGIN")
+    assert scripts == [("p.d.t", "BEGIN")] * 3
+
+
+def test_rows_are_published_when_all_loads_have_ended(monkeypatch):
+    seen = []
+
+    def process(self, report, ended):
+        seen.append(sorted(ended))
+        yield report
+
+    def build(root):
+        loads = [root | name >> beam.Create([name]) for name in ("Rows", "Failures")]
+        reports = root | "Report" >> beam.Create([report()])
+        return {"report": reports | publish.PublishRows(None, loads, None)}
+
+    monkeypatch.setattr(publish._Publish, "process", process)
+    collect(build)
+    assert seen == [["Failures", "Rows"]]
 
 
 def test_a_run_begins_by_the_clock_of_the_warehouse(table):

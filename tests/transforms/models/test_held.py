@@ -16,6 +16,7 @@ from tests import onnx_models
 from transforms.models import handles, held
 from transforms.models.engines import cache, converted, loading, opening
 from transforms.models.resolve import resolve
+from transforms.models.spec import ModelSpec
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), np.uint8)
 SIZE = PIXELS.shape[1:3]
@@ -36,6 +37,10 @@ def forget():
     """Forgets all loaded models, as another process has not loaded any."""
     for opened in (loading._load, opening._open, converted._network):
         opened.cache_clear()
+
+
+def spec_of(location, **changes):
+    return ModelSpec("m", "tf2", str(location), "", (), 3, SIZE, "d" * 64, **changes)
 
 
 class _Scaled(tf.Module):
@@ -146,6 +151,33 @@ def test_copies_are_removed_before_the_end_of_a_process(tmp_path):
         held.remove_copies()
         assert not path.exists()
     assert not held._copies
+
+
+def test_copies_whose_block_ends_meanwhile_are_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(held, "_copies", {str(tmp_path / name) for name in ("a", "b")})
+    rmtree = shutil.rmtree
+
+    def too_late(directory, **options):
+        held._copies.discard(directory)
+        rmtree(directory, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", too_late)
+    held.remove_copies()
+    assert not held._copies
+
+
+def test_files_in_directories_of_directories(tmp_path):
+    (tmp_path / "m" / "assets.extra" / "a").mkdir(parents=True)
+    for name in ("saved_model.pb", "assets.extra/a/b.txt"):
+        (tmp_path / "m" / name).write_text(name)
+    with held.files(spec_of(tmp_path / "m", files=handles.files_digest(tmp_path / "m"))) as path:
+        assert (path / "assets.extra/a/b.txt").read_text() == "assets.extra/a/b.txt"
+
+
+def test_the_project_of_the_model_pays_for_its_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(handles, "local_path", lambda location, project: tmp_path / location / project)
+    with held.files(spec_of("m", billing_project="ours")) as path:
+        assert path == tmp_path / "m" / "ours"
 
 
 def test_without_a_digest_there_is_nothing_to_hold_the_files_against(tmp_path):

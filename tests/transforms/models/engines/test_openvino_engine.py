@@ -1,7 +1,9 @@
 """transforms.models.engines.openvino_engine: networks of OpenVINO's, compiled for one shape, on any CPU."""
 
+import concurrent.futures
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -42,6 +44,13 @@ def test_a_call_leaves_the_vectors_of_the_last_alone():
     first = run(PIXELS[:1])
     run(PIXELS[1:2])
     np.testing.assert_allclose(first, PIXELS[:1].mean(axis=(1, 2)), rtol=1e-6)
+
+
+def test_threads_at_once_get_their_own_vectors():
+    run = openvino_engine.compile_network(means_network(), (500, 500), 1, "float32", 2)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for value, vectors in enumerate(threads.map(lambda i: run(np.full((1, 500, 500, 3), i, np.uint8)), range(100))):
+            np.testing.assert_allclose(vectors, value, atol=0.4)  # those of another thread are 1 away
 
 
 def test_pixels_that_are_no_array_of_their_own():
@@ -123,6 +132,21 @@ def test_bfloat16_is_computed_where_the_processor_has_it(monkeypatch, library, p
     monkeypatch.setattr(openvino_engine, "openvino", library)
     monkeypatch.setattr(openvino_engine, "core", lambda: library)
     assert openvino_engine.precisions() == precisions
+
+
+def test_the_reason_of_an_error_is_its_last_line():
+    assert openvino_engine.reason(RuntimeError("Check failed at src/a.cpp:7:\n-- no such operation\n")) == (
+        "no such operation"
+    )
+    assert openvino_engine.reason(RuntimeError("")) == "RuntimeError"
+
+
+def test_openvino_is_told_the_precision_and_how_many_calls_there_are_at_once(monkeypatch):
+    told = {}
+    core = types.SimpleNamespace(compile_model=lambda network, device, settings: told.update(settings))
+    monkeypatch.setattr(openvino_engine, "core", lambda: core)
+    openvino_engine.compile_network(means_network(), (5, 6), 1, "bfloat16", 3)
+    assert (told["INFERENCE_PRECISION_HINT"], told["NUM_STREAMS"]) == ("bf16", "3")
 
 
 def test_kernels_depend_on_the_version_and_the_processor(monkeypatch):
