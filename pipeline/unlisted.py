@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline import shell_words
 from transforms.formats import SHARD_FORMATS
-from transforms.storage import globs
+from transforms.storage import globs, locations
 from transforms.storage.left_out import BESIDE, HIDDEN, OTHER, beside, names_extension
 
 # Kinds of names in a line; the report has more.
@@ -28,7 +28,7 @@ def lines(
         yield f"{_files(other, 'other member')} of shards ({_kinds(other)}), no images by name"
     elif other:
         most = max(other, key=lambda name: other[name])
-        pattern = next((pattern for pattern in inputs if not names_extension(pattern)), inputs[0])
+        pattern = next(filter(_takes_any_kind, inputs), inputs[0])
         taking = shell_words.join([f"{_below(pattern)}{most}"])
         yield f"{_files(other, 'other file')} ({_kinds(other)}), no images by name; --input {taking} takes {most}"
     if images := left_out.get(BESIDE):
@@ -36,6 +36,12 @@ def lines(
         said = "looks like an image" if sum(images.values()) == 1 else "look like images"
         whole = shell_words.join([taking.removesuffix("/**")])
         yield f"{_files(images, 'file')} beside the matches {said}: {_kinds(images)}; --input {whole} takes all"
+
+
+def _takes_any_kind(pattern: str) -> bool:
+    """Returns whether a pattern may leave out other files: not one that names a kind, or a single file."""
+    is_one_file = locations.is_local(pattern) and not globs.has_wildcards(pattern)
+    return not names_extension(pattern) and not is_one_file
 
 
 def _below(pattern: str) -> str:

@@ -21,6 +21,16 @@ from pipeline import unlisted
         ),
         (
             {"other": {".txt": 1}},
+            ["/p/a", "/p/**.jpg", "/p/**"],
+            ["1 other file (.txt 1), no images by name; --input '/p/**.txt' takes .txt"],
+        ),
+        (
+            {"other": {"README": 1}},
+            ["/p/**"],
+            ["1 other file (README 1), no images by name; --input '/p/**README' takes README"],
+        ),
+        (
+            {"other": {".txt": 1}},
             ["gs://b/ds"],
             ["1 other file (.txt 1), no images by name; --input 'gs://b/ds/**.txt' takes .txt"],
         ),

@@ -39,7 +39,18 @@ IMAGE_EXTENSIONS = frozenset(
 _EXTENSION = re.compile(r"(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,5}")
 _LONG_EXTENSIONS = frozenset(
     {"parquet", "tfrecord", "tfrecords", "geojson", "jsonlines", "sqlite", "properties", "markdown", "torrent"}
-    | {"supplemental-metadata", "crdownload", "partial", "safetensors"}
+    | {"supplemental-metadata", "crdownload", "partial", "safetensors", "sqlite3", "pickle", "webloc"}
+    | {"sha256", "sha512", "sha1sum", "sha256sum", "sha512sum", "md5sum"}
+)
+
+# Names without an extension of files that people and programs put beside images, in lower case.
+_OTHER_NAMES = frozenset(
+    {
+        *("readme", "license", "licence", "copying", "copyright", "notice", "authors", "contributors", "credits"),
+        *("citation", "attribution", "changelog", "changes", "history", "news", "todo", "install", "version"),
+        *("manifest", "makefile", "dockerfile", "md5sums", "sha1sums", "sha256sums", "sha512sums", "checksums"),
+        *("_success", "_metadata", "_common_metadata"),
+    }
 )
 
 # Extensions that files have and directories do not.
@@ -60,7 +71,8 @@ def is_left_out(pattern: str, path: str, *, include_hidden: bool = False, only_i
 def rule(pattern: str, *, include_hidden: bool = False, only_images: bool = True) -> Rule:
     """Returns a function: path that the pattern matches → HIDDEN or OTHER, and the kind of name; None: it is listed.
 
-    What a pattern names is listed: `photos/.cache/**`, `**/.thumbs/*.jpg`, `**.txt`, and any file by its own name.
+    What a pattern names is listed: `photos/.cache/**`, `**/.thumbs/*.jpg`, `**.txt`, `**README`, and any file by its
+    own name.
 
     Args:
       pattern: the glob; whatever the front of it names without wildcards is no reason.
@@ -75,14 +87,19 @@ def rule(pattern: str, *, include_hidden: bool = False, only_images: bool = True
     named = [_matcher(name) for name in names if _names_hidden(name)]
     depth = directories.count("/")
     keeps_others = not only_images or names_extension(pattern)
+    named_other = names[-1].strip("*").lower()
 
     def why(path: str) -> tuple[str, str] | None:
         below = path.split("/", depth)[-1] if path.count("/") >= depth else ""
         if not include_hidden and _HIDDEN.search(below) and (name := _hidden(below, named)):
             return HIDDEN, name
-        if keeps_others or (found := extension(below)) is None or is_image_extension(found):
+        if keeps_others:
             return None
-        return OTHER, f".{found}"
+        if found := extension(below):
+            return None if is_image_extension(found) else (OTHER, f".{found}")
+        name = below.rpartition("/")[2]
+        is_other = name.lower() in _OTHER_NAMES and name.lower() != named_other
+        return (OTHER, name) if is_other else None
 
     return why
 

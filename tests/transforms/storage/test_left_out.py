@@ -31,7 +31,10 @@ from transforms.storage import left_out
             (f"a.{kind}", None)
             for kind in ("jpg_large", "jpg ", "jpg!d", "jpeg~", "2024", "20240101", "folder", "original")
         ),
-        *((name, None) for name in ("README", "a/b", "@user/a.jpg", "x..jpg", "photo.", "é.jpg")),
+        *((name, ("other", name)) for name in ("README", "License", "Makefile", "SHA256SUMS", "_SUCCESS")),
+        ("sub/README", ("other", "README")),
+        ("a.sha256", ("other", ".sha256")),
+        *((name, None) for name in ("README_1", "README/a", "a/b", "@user/a.jpg", "x..jpg", "photo.", "é.jpg")),
     ],
 )
 def test_names_below_a_directory(name, expected):
@@ -54,6 +57,9 @@ def test_names_below_a_directory(name, expected):
         ("/p/**/@eaDir/**", "/p/a/@eaDir/b.jpg"),
         ("/p/**Thumbs.db", "/p/a/Thumbs.db"),
         ("/p/**.DS_Store", "/p/a/.DS_Store"),
+        ("/p/**README", "/p/a/README"),
+        ("/p/readme*", "/p/README"),
+        ("gs://b/README", "gs://b/README"),
         ("/p/.a.jpg", "/p/.a.jpg"),
         ("/p/a.txt", "/p/a.txt"),
         ("gs://b/a.txt", "gs://b/a.txt"),
