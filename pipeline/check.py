@@ -72,8 +72,9 @@ def check_inputs(config: EmbedConfig) -> None:
             expected = "; ".join(["expected at least one file", *hints])
             raise ValueError(f"--input {pattern!r} matches nothing: {expected}")
         if config.input_format == "list":
-            for ref in matches:
-                _check_header(ref, config)
+            names_images = [_names_images(ref, config) for ref in matches]
+            if not any(names_images) and len(matches) < _LISTS:  # else there may be more
+                raise ValueError(f"--input {pattern!r} names no images: expected a list with at least one")
 
 
 def _check_format(pattern: str, input_format: str) -> None:
@@ -89,15 +90,19 @@ def _check_format(pattern: str, input_format: str) -> None:
         raise ValueError(f"--input {pattern!r} names no images: give --input_format {other} too")
 
 
-def _check_header(ref: ImageRef, config: EmbedConfig) -> None:
-    """Raises ValueError if a list names no images in a way that is read. One that cannot be read fails in the run."""
+def _names_images(ref: ImageRef, config: EmbedConfig) -> bool:
+    """Returns whether a list names an image, or cannot be read, which fails in the run.
+
+    Raises:
+      ValueError: if it names none in a way that is read.
+    """
     try:
         with versioned.opened(ref, config.billing_project) as file:
-            next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None)
+            return next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None) is not None
     except NotAList as error:
         raise ValueError(f"--input {keys.text(ref.key)!r}: {one_line(error)}") from error
     except (OSError, ValueError, MemoryError, csv.Error):  # as the run takes them, for failures
-        pass
+        return True
 
 
 def _braces(pattern: str) -> Iterator[str]:
