@@ -47,8 +47,9 @@ def images(
     *,
     include_hidden: bool = False,
     uri_column: str | None = None,
+    flag: str = "--input",
 ) -> Iterator[Image]:
-    """Yields the images that a run of these flags would list.
+    """Yields the images that a run of these flags would list. `flag` is what an error calls the patterns.
 
     Raises:
       ValueError: if a pattern cannot be listed, or matches nothing.
@@ -62,9 +63,9 @@ def images(
                 matches = True
                 yield from _images(ref, input_format, billing_project, include_hidden, uri_column)
         except (OSError, ValueError) as error:
-            raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
+            raise ValueError(f"{flag} {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
-            raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
+            raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")
 
 
 def _images(

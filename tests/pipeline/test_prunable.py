@@ -63,6 +63,14 @@ def test_a_link_to_nothing_hides_what_may_be_behind_it_whatever_its_name(tmp_pat
     assert Unseen().hides(bytes(tmp_path / "page.htm" / "a.jpg")) is None
 
 
+def test_a_file_that_a_listing_has_missed_is_not_gone(tmp_path):
+    image = tmp_path / "a.jpg"
+    image.touch()
+    assert Unseen().hides(bytes(image)) == str(image)
+    image.unlink()
+    assert Unseen().hides(bytes(image)) is None
+
+
 def test_what_was_seen_hides_nothing():
     assert Unseen().hides(b"/a.jpg") is None and str(Unseen()) == ""
 
