@@ -56,8 +56,7 @@ def check_inputs(config: EmbedConfig) -> None:
         if config.output and _takes_in(pattern, f"{config.output}/embeddings/{config.run_id}/part"):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         _check_format(pattern, config.input_format)
-        only_images = config.input_format == "images"
-        choice = Choice([pattern], include_hidden=config.include_hidden, only_images=only_images)
+        choice = Choice([pattern], include_hidden=config.include_hidden, input_format=config.input_format)
         try:
             _check_reachable(pattern, config.billing_project)
             matches = _matches(choice, config.billing_project, _LISTS if config.input_format == "list" else 1)
@@ -65,7 +64,7 @@ def check_inputs(config: EmbedConfig) -> None:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
             hints = [
-                *unlisted.lines(by_kind(choice.left_out), [pattern]),
+                *unlisted.lines(by_kind(choice.left_out), [pattern], config.input_format),
                 *_braces(pattern),
                 *_below(choice, config),
             ]
@@ -116,8 +115,7 @@ def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
     if not globs.has_wildcards(choice.pattern) or choice.left_out:
         return
     with contextlib.suppress(OSError, ValueError):
-        only_images = config.input_format == "images"
-        whole = Choice([below], include_hidden=config.include_hidden, only_images=only_images)
+        whole = Choice([below], include_hidden=config.include_hidden, input_format=config.input_format)
         if _matches(whole, config.billing_project, 1):
             yield f"directories match, and --input {shell_words.join([below])} takes what is in them"
 

@@ -19,18 +19,19 @@ def lines(
     Args:
       left_out: HIDDEN, OTHER or BESIDE → kind of name → files, as a report has it.
       inputs: the patterns of the run.
-      input_format: of the run. No flag takes other members of shards.
+      input_format: of the run. No flag takes other members of shards, which are counted with the files beside them.
     """
     if hidden := left_out.get(HIDDEN):
         yield f"{_files(hidden, 'hidden file')} ({_kinds(hidden)}); --include_hidden takes hidden files too"
     other = left_out.get(OTHER)
     if other and input_format in SHARD_FORMATS:
-        yield f"{_files(other, 'other member')} of shards ({_kinds(other)}), no images by name"
+        yield f"{_files(other, 'other file')} beside or in shards ({_kinds(other)}), no shards or images by name"
     elif other:
         most = max(other, key=lambda name: other[name])
         pattern = next(filter(_takes_any_kind, inputs), inputs[0])
         taking = shell_words.join([f"{_below(pattern)}{most}"])
-        yield f"{_files(other, 'other file')} ({_kinds(other)}), no images by name; --input {taking} takes {most}"
+        kind = "lists" if input_format == "list" else "images"
+        yield f"{_files(other, 'other file')} ({_kinds(other)}), no {kind} by name; --input {taking} takes {most}"
     if images := left_out.get(BESIDE):
         taking = next((all_of for pattern in inputs if (all_of := beside(pattern))), inputs[0])
         said = "looks like an image" if sum(images.values()) == 1 else "look like images"

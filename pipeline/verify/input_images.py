@@ -55,7 +55,7 @@ def images(
       ValueError: if a pattern cannot be listed, or matches nothing.
     """
     for number, pattern in enumerate(patterns):
-        choice = Choice(patterns, number, include_hidden=include_hidden, only_images=input_format == "images")
+        choice = Choice(patterns, number, include_hidden=include_hidden, input_format=input_format)
         matches = False
         try:
             is_there = not locations.is_local(pattern) or local_listing.is_there(pattern)

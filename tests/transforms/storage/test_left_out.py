@@ -91,9 +91,26 @@ def test_hidden_files_that_are_wanted():
     assert left_out.rule("/p/**", include_hidden=True)("/p/.git/a.txt") == ("other", ".txt")
 
 
-def test_lists_and_shards_have_any_extension():
-    assert left_out.rule("/p/**", only_images=False)("/p/a.csv") is None
-    assert left_out.rule("/p/**", only_images=False)("/p/._a.csv") == ("hidden", "._*")
+def test_lists_and_shards_have_other_extensions_than_what_lies_beside_them():
+    for input_format, others, own in (
+        (
+            "list",
+            (
+                "jpg",
+                "md",
+                "parquet",
+                "html",
+            ),
+            ("csv", "json", "TXT", "csv.gz", "lst", "2024"),
+        ),
+        ("tar", ("jpg", "json", "txt", "parquet", "csv"), ("tar", "tgz", "tar.gz", "TAR", "shard")),
+        ("tfrecord", ("jpg", "json", "pbtxt.txt"), ("tfrecord", "tfrecords", "gz", "rec", "tfrecord-00001-of-01024")),
+    ):
+        rule = left_out.rule("/p/**", input_format=input_format)
+        assert all(rule(f"/p/a.{name}") == ("other", f".{name.rpartition('.')[2]}") for name in others), input_format
+        assert not any(rule(f"/p/a.{name}") for name in own), input_format
+        assert rule("/p/._a.csv") == ("hidden", "._*") and rule("/p/README") == ("other", "README")
+        assert left_out.rule("/p/**.json", input_format=input_format)("/p/a.json") is None
 
 
 def test_which_patterns_name_an_extension():
