@@ -53,6 +53,9 @@ _OTHER_NAMES = frozenset(
     }
 )
 
+# Shards, as in `train-00001-of-01024` and `train.tfrecord-00001-of-01024`.
+_SHARD_NAME = re.compile(r".*-[0-9]{4,}-of-[0-9]{4,}", re.DOTALL)
+
 # Extensions that files have and directories do not.
 _FILE_EXTENSIONS = IMAGE_EXTENSIONS | {
     *("txt", "json", "jsonl", "xml", "cls", "csv", "tsv", "yaml", "yml", "md", "html", "htm", "pdf", "ini", "log"),
@@ -91,7 +94,8 @@ def rule(pattern: str, *, include_hidden: bool = False, input_format: str = "ima
     named = [_matcher(name) for name in names if _names_hidden(name)]
     depth = directories.count("/")
     keeps_others = names_extension(pattern)
-    named_other = names[-1].strip("*").lower()
+    last = names[-1]
+    named_other = last.strip("*").lower()
 
     def why(path: str) -> tuple[str, str] | None:
         below = path.split("/", depth)[-1] if path.count("/") >= depth else ""
@@ -102,6 +106,8 @@ def rule(pattern: str, *, include_hidden: bool = False, input_format: str = "ima
         if found := extension(below):
             return (OTHER, f".{found}") if _is_other(found, input_format) else None
         name = below.rpartition("/")[2]
+        if input_format == "images" and "-of-" not in last and _SHARD_NAME.fullmatch(name):
+            return OTHER, "-of-*"
         is_other = name.lower() in _OTHER_NAMES and name.lower() != named_other
         return (OTHER, name) if is_other else None
 
