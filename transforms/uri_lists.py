@@ -168,8 +168,11 @@ def _in_table(rows: Rows, delimiter: str, front: Sequence[Sequence[str]], uri_co
 
 def _column_of_files(rows: Sequence[Sequence[str]]) -> int:
     """Returns the number of the first column in which each row names a file; the first of all if there is none."""
-    columns = zip(*rows, strict=False)
-    return next((number for number, cells in enumerate(columns) if all(map(_NAMES_FILE.fullmatch, cells))), 0)
+    return next((number for number, cells in enumerate(zip(*rows, strict=False)) if _are_files(cells)), 0)
+
+
+def _are_files(cells: Iterable[str]) -> bool:
+    return all(map(_NAMES_FILE.fullmatch, cells))
 
 
 def _column(names: Sequence[str], uri_column: str | None, rows: Sequence[Sequence[object]] = ()) -> int | None:
@@ -224,14 +227,29 @@ def _delimiter(front: Sequence[str], suffix: str, uri_column: str | None) -> str
 
 
 def _agree(rows: Sequence[Sequence[str]]) -> bool:
-    """Returns whether rows have the same number of cells, several, and the first is that of a file under any header."""
+    """Returns whether rows have the same number of cells, several, and the first is that of a file under any header.
+
+    Without a header, it may also be a label of a file that comes later.
+    """
     if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
         return False
+    if _has_labels(rows):
+        return True
     first, *others = rows[1] if _has_header(rows) else rows[0]
     return _has_header(rows) or bool(
         _NAMES_FILE.fullmatch(first)
         and (posixpath.splitext(first)[1] or not any(_NAMES_FILE.fullmatch(cell) for cell in others))
     )
+
+
+def _has_labels(rows: Sequence[Sequence[str]]) -> bool:
+    """Returns whether cells before those of files are no parts of their names, as those of `a;b.jpg` are."""
+    first, *later = zip(*rows, strict=True)
+    files = next(filter(_are_files, later), None)
+    if files is None or any(map(_NAMES_FILE.fullmatch, first)):
+        return False
+    are_numbers = all(cell.isdecimal() for cell in first)
+    return are_numbers or len(set(first)) < len(first) or all(cell.startswith("/") or "://" in cell for cell in files)
 
 
 def _has_header(rows: Sequence[Sequence[str]]) -> bool:

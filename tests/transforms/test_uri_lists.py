@@ -262,6 +262,21 @@ def test_the_first_column_of_files_if_there_is_no_header():
     assert list(uris_in(["test,gs://b/1,cat.x\n", "training,gs://b/2,dog.x\n"], "l.csv")) == ["gs://b/1", "gs://b/2"]
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("0", "a.jpg"), ("1", "b.jpg")], ["/a.jpg", "/b.jpg"]),
+        ([("cat", "a.jpg"), ("dog", "b.jpg"), ("cat", "c.jpg")], ["/a.jpg", "/b.jpg", "/c.jpg"]),
+        ([("cat", "x", "/p/a.jpg")], ["/p/a.jpg"]),
+        ([("train", '"gs://b/1"', "cat"), ("test", '"gs://b/2"', "dog")], ["gs://b/1", "gs://b/2"]),
+    ],
+    ids=["numbers", "labels", "path", "uris"],
+)
+def test_a_label_before_the_file_in_any_table_without_a_header(mark, rows, expected):
+    assert list(uris_in([f"{mark.join(row)}\n" for row in rows], "/l.csv")) == expected
+
+
 def test_a_header_of_one_column_in_text():
     assert list(uris_in(["File Name\n", "a, b.jpg\n"], "/l.txt")) == ["/a, b.jpg"]
     assert list(uris_in(["image\n", "other\n"], "/l.txt")) == ["/image", "/other"]
