@@ -31,6 +31,9 @@ _JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
 _NAMES_FILE = re.compile(r"[a-z][-a-z0-9+.]*://.+|.*\S\.[a-z][a-z0-9]{1,4}|\.{0,2}/.+|.*[^/]{2}/[^/]{2}.*", re.I | re.S)
 
 
+# In the place of a mark that separates cells, where there is one column. It is in no text.
+_NO_MARK = "\x1f"
+
 _QUOTED_LINE = re.compile(r'\s*".*"\s*', re.S)
 
 # Excel's own first line of a file, which says what separates its cells.
@@ -223,7 +226,15 @@ def _delimiter(front: Sequence[str], suffix: str, uri_column: str | None) -> str
             return delimiter
     if not is_table:
         return "\t" if any("\t" in line.strip() for line in front[:1]) else candidates[0] if uri_column else None
+    if _is_one_column(_table(front, candidates[0]), uri_column):
+        return _NO_MARK
     return next((delimiter for delimiter in candidates if _agree(_table(front, delimiter))), candidates[0])
+
+
+def _is_one_column(rows: Sequence[Sequence[str]], uri_column: str | None) -> bool:
+    """Returns whether a header has one name alone, and what would separate cells is a part of some names below it."""
+    has_one = bool(rows) and len(rows[0]) == 1 and _column(rows[0], uri_column) is not None
+    return has_one and len({len(row) for row in rows[1:]}) > 1
 
 
 def _agree(rows: Sequence[Sequence[str]]) -> bool:

@@ -140,6 +140,12 @@ def test_one_column_with_the_marks_of_others_in_its_names():
     assert list(uris_in(["abc,cat\n", "def,dog\n"], "/l.csv")) == ["/abc", "/def"]
 
 
+def test_one_column_with_commas_in_some_names():
+    lines = ["uri\n", "a, b.jpg\n", "c.jpg\n", ",d.jpg\n", '"e, ""f"".jpg"\n']
+    assert list(uris_in(lines, "/l.csv")) == ["/a, b.jpg", "/c.jpg", "/,d.jpg", '/e, "f".jpg']
+    assert list(uris_in(["uri\n", "a.jpg,1\n", "b.jpg,2\n"], "/l.csv")) == ["/a.jpg", "/b.jpg"]
+
+
 def test_a_label_that_is_the_name_of_a_column():
     assert list(uris_in(["gs://b/1,image\n", "gs://b/2,text\n"], "l.csv")) == ["gs://b/1", "gs://b/2"]
     assert list(uris_in(["1.jpg,file\n", "2.jpg,url\n"], "/l.csv")) == ["/1.jpg", "/2.jpg"]
