@@ -56,8 +56,7 @@ def check_inputs(config: EmbedConfig) -> None:
         if config.output and _takes_in(pattern, f"{config.output}/embeddings/{config.run_id}/part"):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         _check_format(pattern, config.input_format)
-        only_images = config.input_format == "images"
-        choice = Choice([pattern], include_hidden=config.include_hidden, only_images=only_images)
+        choice = Choice([pattern], include_hidden=config.include_hidden, input_format=config.input_format)
         try:
             _check_reachable(pattern, config.billing_project)
             matches = _matches(choice, config.billing_project, _LISTS if config.input_format == "list" else 1)
@@ -65,15 +64,16 @@ def check_inputs(config: EmbedConfig) -> None:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
             hints = [
-                *unlisted.lines(by_kind(choice.left_out), [pattern]),
+                *unlisted.lines(by_kind(choice.left_out), [pattern], config.input_format),
                 *_braces(pattern),
                 *_below(choice, config),
             ]
             expected = "; ".join(["expected at least one file", *hints])
             raise ValueError(f"--input {pattern!r} matches nothing: {expected}")
         if config.input_format == "list":
-            for ref in matches:
-                _check_header(ref, config)
+            names_images = [_names_images(ref, config) for ref in matches]
+            if not any(names_images) and len(matches) < _LISTS:  # else there may be more
+                raise ValueError(f"--input {pattern!r} names no images: expected a list with at least one")
 
 
 def _check_format(pattern: str, input_format: str) -> None:
@@ -89,15 +89,19 @@ def _check_format(pattern: str, input_format: str) -> None:
         raise ValueError(f"--input {pattern!r} names no images: give --input_format {other} too")
 
 
-def _check_header(ref: ImageRef, config: EmbedConfig) -> None:
-    """Raises ValueError if a list names no images in a way that is read. One that cannot be read fails in the run."""
+def _names_images(ref: ImageRef, config: EmbedConfig) -> bool:
+    """Returns whether a list names an image, or cannot be read, which fails in the run.
+
+    Raises:
+      ValueError: if it names none in a way that is read.
+    """
     try:
         with versioned.opened(ref, config.billing_project) as file:
-            next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None)
+            return next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None) is not None
     except NotAList as error:
         raise ValueError(f"--input {keys.text(ref.key)!r}: {one_line(error)}") from error
     except (OSError, ValueError, MemoryError, csv.Error):  # as the run takes them, for failures
-        pass
+        return True
 
 
 def _braces(pattern: str) -> Iterator[str]:
@@ -111,8 +115,7 @@ def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
     if not globs.has_wildcards(choice.pattern) or choice.left_out:
         return
     with contextlib.suppress(OSError, ValueError):
-        only_images = config.input_format == "images"
-        whole = Choice([below], include_hidden=config.include_hidden, only_images=only_images)
+        whole = Choice([below], include_hidden=config.include_hidden, input_format=config.input_format)
         if _matches(whole, config.billing_project, 1):
             yield f"directories match, and --input {shell_words.join([below])} takes what is in them"
 

@@ -74,4 +74,5 @@ def absolute(path: str) -> str:
     """Returns an absolute path, which may have wildcards. A URI stays as it is, without a / at its end."""
     if not path or not locations.is_local(path):
         return path.rstrip("/")
-    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **
+    path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps **
+    return f"/{path.lstrip('/')}"  # it also keeps two slashes at the front, which would give each image a second key

@@ -5,7 +5,8 @@ What was not seen is not gone. A row may go if a listing does not have its key, 
 - its record says that the image was listed as a file of its own, and not in a shard;
 - the listing would have the key if the image existed;
 - no place that could not be listed or described has the key, or is a directory above it. A link that leads to nothing
-  now is such a place, whatever its name, because it may have led to a directory.
+  now is such a place, whatever its name, because it may have led to a directory. So is a file that is there, and that
+  the listing has missed.
 """
 
 from collections.abc import Iterable, Sequence

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline import shell_words
 from transforms.formats import SHARD_FORMATS
-from transforms.storage import globs
+from transforms.storage import globs, locations
 from transforms.storage.left_out import BESIDE, HIDDEN, OTHER, beside, names_extension
 
 # Kinds of names in a line; the report has more.
@@ -19,23 +19,30 @@ def lines(
     Args:
       left_out: HIDDEN, OTHER or BESIDE → kind of name → files, as a report has it.
       inputs: the patterns of the run.
-      input_format: of the run. No flag takes other members of shards.
+      input_format: of the run. No flag takes other members of shards, which are counted with the files beside them.
     """
     if hidden := left_out.get(HIDDEN):
         yield f"{_files(hidden, 'hidden file')} ({_kinds(hidden)}); --include_hidden takes hidden files too"
     other = left_out.get(OTHER)
     if other and input_format in SHARD_FORMATS:
-        yield f"{_files(other, 'other member')} of shards ({_kinds(other)}), no images by name"
+        yield f"{_files(other, 'other file')} beside or in shards ({_kinds(other)}), no shards or images by name"
     elif other:
         most = max(other, key=lambda name: other[name])
-        pattern = next((pattern for pattern in inputs if not names_extension(pattern)), inputs[0])
+        pattern = next(filter(_takes_any_kind, inputs), inputs[0])
         taking = shell_words.join([f"{_below(pattern)}{most}"])
-        yield f"{_files(other, 'other file')} ({_kinds(other)}), no images by name; --input {taking} takes {most}"
+        kind = "lists" if input_format == "list" else "images"
+        yield f"{_files(other, 'other file')} ({_kinds(other)}), no {kind} by name; --input {taking} takes {most}"
     if images := left_out.get(BESIDE):
         taking = next((all_of for pattern in inputs if (all_of := beside(pattern))), inputs[0])
         said = "looks like an image" if sum(images.values()) == 1 else "look like images"
         whole = shell_words.join([taking.removesuffix("/**")])
         yield f"{_files(images, 'file')} beside the matches {said}: {_kinds(images)}; --input {whole} takes all"
+
+
+def _takes_any_kind(pattern: str) -> bool:
+    """Returns whether a pattern may leave out other files: not one that names a kind, or a single file."""
+    is_one_file = locations.is_local(pattern) and not globs.has_wildcards(pattern)
+    return not names_extension(pattern) and not is_one_file
 
 
 def _below(pattern: str) -> str:

@@ -76,7 +76,7 @@ class ListImages(Stage):
             .with_output_types(tuple[int, str, str], **{SECONDS: StageSeconds})
             .with_outputs(SECONDS, main="ranges")
         )
-        match = _Match(self.patterns, self.include_hidden, self.input_format == "images", self.billing_project)
+        match = _Match(self.patterns, self.include_hidden, self.input_format, self.billing_project)
         matched = StageOutput.of(
             ranges["ranges"]
             | "ToAllWorkers" >> beam.Reshuffle()
@@ -171,15 +171,15 @@ class _Divide(beam.DoFn):
 class _Match(beam.DoFn):
     """(number of a pattern, first name, the name before which to stop) → ImageRef of each file that is taken."""
 
-    def __init__(self, patterns: tuple[str, ...], include_hidden: bool, only_images: bool, billing_project: str | None):
+    def __init__(self, patterns: tuple[str, ...], include_hidden: bool, input_format: str, billing_project: str | None):
         self._patterns = patterns
         self._include_hidden = include_hidden
-        self._only_images = only_images
+        self._input_format = input_format
         self._billing_project = billing_project
 
     def process(self, name_range: tuple[int, str, str]) -> Iterable[ImageRef]:
         number, first, end = name_range
-        choice = Choice(self._patterns, number, include_hidden=self._include_hidden, only_images=self._only_images)
+        choice = Choice(self._patterns, number, include_hidden=self._include_hidden, input_format=self._input_format)
         refs, seconds = listed_refs(choice, self._billing_project, (first, end)), 0.0
         while True:
             start = time.perf_counter()

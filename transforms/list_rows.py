@@ -16,8 +16,11 @@ MAX_ROW_CHARACTERS = 2**20
 _FRONT_ROWS = 20
 _FRONT_CHARACTERS = 2**16
 
-# How files begin that people take for lists: archives, as spreadsheets are, and Parquet.
-_NO_TEXT = (b"PK\x03\x04", b"PAR1")
+# How files begin that people take for lists, or that lie beside lists: archives, as spreadsheets are, Parquet, what
+# zstd packs, and images.
+_NO_TEXT = (
+    *(b"PK\x03\x04", b"PAR1", b"\x28\xb5\x2f\xfd", b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*"),
+)
 
 # A list is read no more than about so many times, where quotes that are none make parts of it be read again.
 _READINGS = 4
@@ -118,7 +121,7 @@ def cells(rows: Rows, delimiter: str) -> Iterator[list[str]]:
     up to the next quote. So it is if more than one of its lines is a row with an image, and between tabs if its lines
     have tabs, because many captions begin with a quote.
     """
-    reader = csv.reader(rows, delimiter=delimiter, strict=True)
+    reader = csv.reader(rows, delimiter=delimiter, skipinitialspace=True, strict=True)
     columns = 0
     while True:
         row: list[str] | None = None
@@ -151,5 +154,5 @@ def names_image(cell: str) -> bool:
 
 def _alone(line: str, delimiter: str, columns: int) -> list[str]:
     """Returns the cells of a line in which quotes are not as they should be."""
-    ways = next(csv.reader([line], delimiter=delimiter)), line.rstrip("\r\n").split(delimiter)
+    ways = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True)), line.rstrip("\r\n").split(delimiter)
     return next((cells for cells in ways if len(cells) == columns), ways[0])

@@ -18,6 +18,9 @@ URI_COLUMNS = (
     *("image", "image_file", "image_name", "img_path", "img", "url", "image_url", "img_url"),
 )
 
+# Nothing is read from there, so a column of such URIs is the last choice.
+_WEB = ("http://", "https://")
+
 _SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
 
 _PACKED = re.compile(r"\.(?:gz|bz2|xz)\Z")
@@ -27,6 +30,11 @@ _JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
 # A cell that names a file: a URI, a path with an extension, or one with directories, but not `n/a`.
 _NAMES_FILE = re.compile(r"[a-z][-a-z0-9+.]*://.+|.*\S\.[a-z][a-z0-9]{1,4}|\.{0,2}/.+|.*[^/]{2}/[^/]{2}.*", re.I | re.S)
 
+
+# In the place of a mark that separates cells, where there is one column. It is in no text.
+_NO_MARK = "\x1f"
+
+_QUOTED_LINE = re.compile(r'\s*".*"\s*', re.S)
 
 # Excel's own first line of a file, which says what separates its cells.
 _SEPARATOR_LINE = re.compile(r'"?sep=.?"?\s*')
@@ -66,8 +74,9 @@ def uris_in(lines: Iterable[str], list_uri: str, uri_column: str | None = None) 
 
     A `.csv`, `.tsv` or `.tab` has them in the column that URI_COLUMNS names first, or without a header in its first
     column. Cells of a `.csv` are separated by commas, semicolons, tabs or bars. JSON lines are strings, or objects with
-    such a name. Any other file has one URI per line, unless its first line is a header with several columns. Empty
-    lines are ignored, and so are lines whose first character is #. A row without a URI yields "".
+    such a name. Any other file has one URI per line, unless its first line is a header with several columns, or its
+    lines are in quotes. Empty lines are ignored, and so are lines whose first character is #. A row without a URI
+    yields "".
 
     Local paths are normalized, so that one file has one key. Names of objects stay as they are.
 
@@ -136,7 +145,7 @@ def _in_json(rows: Rows, uri_column: str | None) -> Iterator[str]:
             raise NotAList(f"{what}: expected {expected}")
         if isinstance(value, dict):
             names = list(value)
-            column = _column(names, uri_column)
+            column = _column(names, uri_column, [list(value.values())])
             if column is None and is_first:
                 raise _no_column(names, uri_column)
             value = None if column is None else value[names[column]]
@@ -151,7 +160,7 @@ def _in_table(rows: Rows, delimiter: str, front: Sequence[Sequence[str]], uri_co
         if not any(row):
             continue
         if column is None:
-            column = _column(row, uri_column)
+            column = _column(row, uri_column, front[1:])
             if column is not None:
                 continue
             if _has_header(front) or uri_column:
@@ -162,17 +171,32 @@ def _in_table(rows: Rows, delimiter: str, front: Sequence[Sequence[str]], uri_co
 
 def _column_of_files(rows: Sequence[Sequence[str]]) -> int:
     """Returns the number of the first column in which each row names a file; the first of all if there is none."""
-    columns = zip(*rows, strict=False)
-    return next((number for number, cells in enumerate(columns) if all(map(_NAMES_FILE.fullmatch, cells))), 0)
+    return next((number for number, cells in enumerate(zip(*rows, strict=False)) if _are_files(cells)), 0)
 
 
-def _column(names: Sequence[str], uri_column: str | None) -> int | None:
-    """Returns the number of the column of URIs in a header, however it is spelled; None if there is none."""
+def _are_files(cells: Iterable[str]) -> bool:
+    return all(map(_NAMES_FILE.fullmatch, cells))
+
+
+def _column(names: Sequence[str], uri_column: str | None, rows: Sequence[Sequence[object]] = ()) -> int | None:
+    """Returns the number of the column of URIs in a header, however it is spelled; None if there is none.
+
+    Of several, it is the first in which rows name files, because one may have numbers and another URIs.
+    """
     if not uri_column and any(map(names_image, names)):
         return None  # a row, in which `image` is a label
     normal = [_normal(name) for name in names]
     wanted = map(_normal, (uri_column,) if uri_column else URI_COLUMNS)
-    return next((normal.index(name) for name in wanted if name in normal), None)
+    columns = [normal.index(name) for name in wanted if name in normal]
+    return next((number for number in columns if _names_files(rows, number)), next(iter(columns), None))
+
+
+def _names_files(rows: Sequence[Sequence[object]], number: int) -> bool:
+    """Returns whether a column of rows names files that may be read, and nothing else where it is not empty."""
+    cells = [row[number] for row in rows if number < len(row) and row[number]]
+    return bool(cells) and all(
+        isinstance(cell, str) and _NAMES_FILE.fullmatch(cell) and not cell.lower().startswith(_WEB) for cell in cells
+    )
 
 
 def _normal(name: str) -> str:
@@ -195,25 +219,48 @@ def _delimiter(front: Sequence[str], suffix: str, uri_column: str | None) -> str
     The first line decides if it is a header that can be read. Otherwise the lines have to agree.
     """
     candidates = _DELIMITED.get(suffix, ",;\t|")
-    is_table = suffix in _DELIMITED
+    is_table = suffix in _DELIMITED or (bool(front) and all(map(_QUOTED_LINE.fullmatch, front)))
     for delimiter in candidates:
         header = next(iter(_table(front, delimiter)), [])
         if (len(header) > 1 or uri_column) and _column(header, uri_column) is not None:
             return delimiter
     if not is_table:
         return "\t" if any("\t" in line.strip() for line in front[:1]) else candidates[0] if uri_column else None
+    if _is_one_column(_table(front, candidates[0]), uri_column):
+        return _NO_MARK
     return next((delimiter for delimiter in candidates if _agree(_table(front, delimiter))), candidates[0])
 
 
+def _is_one_column(rows: Sequence[Sequence[str]], uri_column: str | None) -> bool:
+    """Returns whether a header has one name alone, and what would separate cells is a part of some names below it."""
+    has_one = bool(rows) and len(rows[0]) == 1 and _column(rows[0], uri_column) is not None
+    return has_one and len({len(row) for row in rows[1:]}) > 1
+
+
 def _agree(rows: Sequence[Sequence[str]]) -> bool:
-    """Returns whether rows have the same number of cells, several, and the first is that of a file under any header."""
+    """Returns whether rows have the same number of cells, several, and the first is that of a file under any header.
+
+    Without a header, it may also be a label of a file that comes later.
+    """
     if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
         return False
+    if _has_labels(rows):
+        return True
     first, *others = rows[1] if _has_header(rows) else rows[0]
     return _has_header(rows) or bool(
         _NAMES_FILE.fullmatch(first)
         and (posixpath.splitext(first)[1] or not any(_NAMES_FILE.fullmatch(cell) for cell in others))
     )
+
+
+def _has_labels(rows: Sequence[Sequence[str]]) -> bool:
+    """Returns whether cells before those of files are no parts of their names, as those of `a;b.jpg` are."""
+    first, *later = zip(*rows, strict=True)
+    files = next(filter(_are_files, later), None)
+    if files is None or any(map(_NAMES_FILE.fullmatch, first)):
+        return False
+    are_numbers = all(cell.isdecimal() for cell in first)
+    return are_numbers or len(set(first)) < len(first) or all(cell.startswith("/") or "://" in cell for cell in files)
 
 
 def _has_header(rows: Sequence[Sequence[str]]) -> bool:
@@ -224,6 +271,7 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
 
 def _table(front: Sequence[str], delimiter: str) -> list[list[str]]:
     try:
-        return [[cell.strip() for cell in row] for row in csv.reader(front, delimiter=delimiter)]
+        rows = csv.reader(front, delimiter=delimiter, skipinitialspace=True)
+        return [[cell.strip() for cell in row] for row in rows]
     except csv.Error:
         return []

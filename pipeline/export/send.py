@@ -283,7 +283,7 @@ def _prune(difference: "Difference", patterns: Sequence[str], screen: TextIO) ->
     unseen = Unseen()
 
     def listed() -> Iterator[bytes]:
-        for image in input_images.images(patterns, "images", None):
+        for image in input_images.images(patterns, "images", None, flag="--prune"):
             if image.is_seen:
                 yield image.key
             else:

@@ -47,14 +47,15 @@ def images(
     *,
     include_hidden: bool = False,
     uri_column: str | None = None,
+    flag: str = "--input",
 ) -> Iterator[Image]:
-    """Yields the images that a run of these flags would list.
+    """Yields the images that a run of these flags would list. `flag` is what an error calls the patterns.
 
     Raises:
       ValueError: if a pattern cannot be listed, or matches nothing.
     """
     for number, pattern in enumerate(patterns):
-        choice = Choice(patterns, number, include_hidden=include_hidden, only_images=input_format == "images")
+        choice = Choice(patterns, number, include_hidden=include_hidden, input_format=input_format)
         matches = False
         try:
             is_there = not locations.is_local(pattern) or local_listing.is_there(pattern)
@@ -62,9 +63,9 @@ def images(
                 matches = True
                 yield from _images(ref, input_format, billing_project, include_hidden, uri_column)
         except (OSError, ValueError) as error:
-            raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
+            raise ValueError(f"{flag} {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
-            raise ValueError(f"--input {pattern!r} matches nothing: expected at least one file")
+            raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")
 
 
 def _images(

@@ -122,7 +122,7 @@ def test_an_input_that_may_not_be_listed():
     ],
 )
 def test_what_holds_no_single_images_is_refused_with_its_format(photos, tmp_path, name, input_format):
-    (photos / name.replace("*", "1")).write_bytes(b'"uri"\n')
+    (photos / name.replace("*", "1")).write_bytes(b'"a.jpg"\n')
     with pytest.raises(ValueError, match=f"names no images: give --input_format {input_format} too"):
         check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}"))
     check.check_inputs(configured(tmp_path / "out", f"--input={photos / name}", f"--input_format={input_format}"))
@@ -137,6 +137,16 @@ def test_a_list_without_a_known_column_is_refused_with_its_columns(photos, tmp_p
     with pytest.raises(ValueError, match="expected a column 'nome'; --uri_column NAME says which has the URIs"):
         check.check_inputs(configured(tmp_path / "out", *flags, "--uri_column=nome"))
     (photos / "l.csv").write_bytes(b"\x1f\x8b\x08 broken")  # a failure of the run
+    check.check_inputs(configured(tmp_path / "out", *flags))
+
+
+@pytest.mark.parametrize("content", ["", "uri,label\n", "# nothing new\n"])
+def test_lists_that_name_nothing_are_refused_as_a_pattern_that_matches_nothing(photos, tmp_path, content):
+    (photos / "1.csv").write_text(content)
+    flags = (f"--input={photos}/*.csv", "--input_format=list")
+    with pytest.raises(ValueError, match=r"\*\.csv' names no images: expected a list with at least one"):
+        check.check_inputs(configured(tmp_path / "out", *flags))
+    (photos / "2.csv").write_text("uri\na.jpg\n")
     check.check_inputs(configured(tmp_path / "out", *flags))
 
 

@@ -41,7 +41,8 @@ def test_a_path_is_the_same_in_any_working_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert flags.absolute("out/../**/a*.jpg") == f"{tmp_path}/**/a*.jpg"
     assert flags.absolute("~/out") == "/home/me/out"
-    assert flags.absolute("/out/") == "/out"
+    assert flags.absolute("/out/") == flags.absolute("//out") == "/out"
+    assert flags.absolute("//") == "/"
     assert flags.absolute("gs://b/out//") == "gs://b/out"
     assert flags.absolute("") == ""
 

@@ -69,6 +69,14 @@ def test_no_file_of_this_machine_hides_an_object(tmp_path, monkeypatch):
     assert Unseen().hides(b"gs://b/a.jpg") is None
 
 
+def test_a_file_that_a_listing_has_missed_is_not_gone(tmp_path):
+    image = tmp_path / "a.jpg"
+    image.touch()
+    assert Unseen().hides(bytes(image)) == str(image)
+    image.unlink()
+    assert Unseen().hides(bytes(image)) is None
+
+
 def test_what_was_seen_hides_nothing():
     assert Unseen().hides(b"/a.jpg") is None and str(Unseen()) == ""
 

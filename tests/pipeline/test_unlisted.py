@@ -21,6 +21,16 @@ from pipeline import unlisted
         ),
         (
             {"other": {".txt": 1}},
+            ["/p/a", "/p/**.jpg", "/p/**"],
+            ["1 other file (.txt 1), no images by name; --input '/p/**.txt' takes .txt"],
+        ),
+        (
+            {"other": {"README": 1}},
+            ["/p/**"],
+            ["1 other file (README 1), no images by name; --input '/p/**README' takes README"],
+        ),
+        (
+            {"other": {".txt": 1}},
             ["gs://b/ds"],
             ["1 other file (.txt 1), no images by name; --input 'gs://b/ds/**.txt' takes .txt"],
         ),
@@ -60,4 +70,6 @@ def test_a_line_for_each_reason(left_out, inputs, expected):
 
 def test_members_of_shards_that_no_flag_takes():
     lines = unlisted.lines({"other": {".txt": 1, ".json": 2}}, ["/p/**"], "tar")
-    assert list(lines) == ["3 other members of shards (.json 2, .txt 1), no images by name"]
+    assert list(lines) == ["3 other files beside or in shards (.json 2, .txt 1), no shards or images by name"]
+    lines = unlisted.lines({"other": {".md": 1}}, ["/p/**"], "list")
+    assert list(lines) == ["1 other file (.md 1), no lists by name; --input '/p/**.md' takes .md"]

@@ -97,7 +97,9 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert counts("**/*.jpg") == (["a.jpg"], beside)
     everything, other = counts("**", include_hidden=True)
     assert everything == sorted([*images, "._a.jpg", "sub/.DS_Store"]) and other == {("other", ".txt"): 2}
-    assert counts("**", input_format="tar")[1] == hidden
+    of_images = {("other", ".jpg"): 1, ("other", ".JPG"): 1, ("other", ".png"): 1}
+    assert counts("**", input_format="tar")[1] == hidden | of_images | {("other", ".txt"): 2}
+    assert counts("**", input_format="list")[1] == hidden | of_images
 
 
 def test_a_column_of_lists(tmp_path):

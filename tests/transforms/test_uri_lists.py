@@ -140,9 +140,46 @@ def test_one_column_with_the_marks_of_others_in_its_names():
     assert list(uris_in(["abc,cat\n", "def,dog\n"], "/l.csv")) == ["/abc", "/def"]
 
 
+def test_one_column_with_commas_in_some_names():
+    lines = ["uri\n", "a, b.jpg\n", "c.jpg\n", ",d.jpg\n", '"e, ""f"".jpg"\n']
+    assert list(uris_in(lines, "/l.csv")) == ["/a, b.jpg", "/c.jpg", "/,d.jpg", '/e, "f".jpg']
+    assert list(uris_in(["uri\n", "a.jpg,1\n", "b.jpg,2\n"], "/l.csv")) == ["/a.jpg", "/b.jpg"]
+
+
 def test_a_label_that_is_the_name_of_a_column():
     assert list(uris_in(["gs://b/1,image\n", "gs://b/2,text\n"], "l.csv")) == ["gs://b/1", "gs://b/2"]
     assert list(uris_in(["1.jpg,file\n", "2.jpg,url\n"], "/l.csv")) == ["/1.jpg", "/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["key,url\n", "0001,gs://b/1\n", ",\n", "2,gs://b/2\n"],
+        ["path,filename\n", "set one,gs://b/1\n", "set two,gs://b/2\n"],
+        ["uri,file\n", "https://old/1.jpg,gs://b/1\n", "HTTPS://old/2.jpg,gs://b/2\n"],
+        ['{"image": {"width": 1}, "url": "gs://b/1"}\n', '{"image": null, "url": "gs://b/2"}\n'],
+        ['{"key": 1, "url": "gs://b/1"}\n', '{"key": "2", "url": "gs://b/2"}\n'],
+    ],
+    ids=repr,
+)
+def test_of_several_known_columns_the_first_that_names_files(lines):
+    assert list(uris_in(lines, "/l.csv")) == ["gs://b/1", "gs://b/2"]
+
+
+def test_several_known_columns_that_name_no_files():
+    assert list(uris_in(["key,url\n", "1,x\n"], "/l.csv")) == ["/1"]
+    assert list(uris_in(["uri,image\n", "1.jpg,gs://b/1\n", "2,gs://b/2\n"], "/l.csv", "uri")) == ["/1.jpg", "/2"]
+
+
+def test_cells_in_quotes_with_spaces_before_them():
+    lines = ["label, uri\n", 'a, "b, c.jpg"\n', '"d" , "e.jpg" \n']
+    assert list(uris_in(lines, "/l.csv")) == ["/b, c.jpg", "/e.jpg"]
+
+
+def test_lines_of_text_in_quotes():
+    assert list(uris_in(['"a, b.jpg"\r\n', '"c.jpg"\r\n'], "/l.txt")) == ["/a, b.jpg", "/c.jpg"]
+    assert list(uris_in(['"label","file_name"\n', '"cat","c.jpg"\n'], "/l.lst")) == ["/c.jpg"]
+    assert list(uris_in(['"a".jpg\n', '"c.jpg"\n'], "/l.txt")) == ['/"a".jpg', '/"c.jpg"']
 
 
 def test_a_column_by_name():
@@ -231,6 +268,21 @@ def test_the_first_column_of_files_if_there_is_no_header():
     assert list(uris_in(["test,gs://b/1,cat.x\n", "training,gs://b/2,dog.x\n"], "l.csv")) == ["gs://b/1", "gs://b/2"]
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("0", "a.jpg"), ("1", "b.jpg")], ["/a.jpg", "/b.jpg"]),
+        ([("cat", "a.jpg"), ("dog", "b.jpg"), ("cat", "c.jpg")], ["/a.jpg", "/b.jpg", "/c.jpg"]),
+        ([("cat", "x", "/p/a.jpg")], ["/p/a.jpg"]),
+        ([("train", '"gs://b/1"', "cat"), ("test", '"gs://b/2"', "dog")], ["gs://b/1", "gs://b/2"]),
+    ],
+    ids=["numbers", "labels", "path", "uris"],
+)
+def test_a_label_before_the_file_in_any_table_without_a_header(mark, rows, expected):
+    assert list(uris_in([f"{mark.join(row)}\n" for row in rows], "/l.csv")) == expected
+
+
 def test_a_header_of_one_column_in_text():
     assert list(uris_in(["File Name\n", "a, b.jpg\n"], "/l.txt")) == ["/a, b.jpg"]
     assert list(uris_in(["image\n", "other\n"], "/l.txt")) == ["/image", "/other"]
@@ -250,6 +302,9 @@ def test_what_excel_writes():
         (b"a.jpg\n", "l.jsonl", "no JSON of its own"),
         (b"PK\x03\x04abc\n", "l.xlsx", "expected text in UTF-8"),
         (b"PAR1abc\n", "l.parquet", "expected text in UTF-8"),
+        (b"\x28\xb5\x2f\xfdabc\n", "l.csv.zst", "expected text in UTF-8"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0\n", "a.jpg", "expected text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n", "a.png", "expected text in UTF-8"),
         ("a.jpg\n".encode("utf-16-le"), "l.txt", "expected text in UTF-8, or in UTF-16 with a byte order mark"),
         ("a.jpg\n".encode("utf-32"), "l.txt", "expected text in UTF-8"),
     ],

@@ -28,13 +28,13 @@ class Choice:
         number: int = 0,
         *,
         include_hidden: bool = False,
-        only_images: bool = True,
+        input_format: str = "images",
     ):
         """Chooses for `patterns[number]`; the other patterns are those of the same run. See `left_out.rule`."""
         self.pattern = patterns[number]
         self.left_out: Counter[tuple[str, str]] = Counter()
-        self._rule = left_out.rule(patterns[number], include_hidden=include_hidden, only_images=only_images)
-        verdicts = [_verdict(pattern, include_hidden, only_images) for pattern in patterns]
+        self._rule = left_out.rule(patterns[number], include_hidden=include_hidden, input_format=input_format)
+        verdicts = [_verdict(pattern, include_hidden, input_format) for pattern in patterns]
         self._own = verdicts[number]
         self._earlier, self._later = verdicts[:number], verdicts[number + 1 :]
 
@@ -77,11 +77,11 @@ def by_kind(counted: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]
     return kinds
 
 
-def _verdict(pattern: str, include_hidden: bool, only_images: bool) -> _Verdict:
+def _verdict(pattern: str, include_hidden: bool, input_format: str) -> _Verdict:
     """Returns a function: path → _TAKEN, why it is left out, or None if it is no business of the pattern."""
     matches = globs.matcher(pattern)
-    why = left_out.rule(pattern, include_hidden=include_hidden, only_images=only_images)
-    beside_pattern = left_out.beside(pattern) if only_images else None
+    why = left_out.rule(pattern, include_hidden=include_hidden, input_format=input_format)
+    beside_pattern = left_out.beside(pattern) if input_format == "images" else None
     beside = globs.matcher(beside_pattern) if beside_pattern else None
 
     def verdict(path: str) -> tuple[str, str] | None:

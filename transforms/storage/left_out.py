@@ -39,8 +39,22 @@ IMAGE_EXTENSIONS = frozenset(
 _EXTENSION = re.compile(r"(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,5}")
 _LONG_EXTENSIONS = frozenset(
     {"parquet", "tfrecord", "tfrecords", "geojson", "jsonlines", "sqlite", "properties", "markdown", "torrent"}
-    | {"supplemental-metadata", "crdownload", "partial", "safetensors"}
+    | {"supplemental-metadata", "crdownload", "partial", "safetensors", "sqlite3", "pickle", "webloc", "unfinished"}
+    | {"sha256", "sha512", "sha1sum", "sha256sum", "sha512sum", "md5sum"}
 )
+
+# Names without an extension of files that people and programs put beside images, in lower case.
+_OTHER_NAMES = frozenset(
+    {
+        *("readme", "license", "licence", "copying", "copyright", "notice", "authors", "contributors", "credits"),
+        *("citation", "attribution", "changelog", "changes", "history", "news", "todo", "install", "version"),
+        *("manifest", "makefile", "dockerfile", "md5sums", "sha1sums", "sha256sums", "sha512sums", "checksums"),
+        *("_success", "_metadata", "_common_metadata"),
+    }
+)
+
+# Shards, as in `train-00001-of-01024` and `train.tfrecord-00001-of-01024`.
+_SHARD_NAME = re.compile(r".*-[0-9]{4,}-of-[0-9]{4,}", re.DOTALL)
 
 # Extensions that files have and directories do not.
 _FILE_EXTENSIONS = IMAGE_EXTENSIONS | {
@@ -49,23 +63,28 @@ _FILE_EXTENSIONS = IMAGE_EXTENSIONS | {
     "py",
 }
 
+# What lies beside shards, and beside lists, by its extension.
+_NO_SHARDS = (_FILE_EXTENSIONS - {"tar", "tgz", "gz"}) | {"parquet"}
+_NO_LISTS = (_FILE_EXTENSIONS - {"txt", "csv", "tsv", "json", "jsonl", "log", "gz"}) | {"parquet", "tfrecord"}
+
 Rule = Callable[[str], tuple[str, str] | None]
 
 
-def is_left_out(pattern: str, path: str, *, include_hidden: bool = False, only_images: bool = True) -> bool:
-    """Returns whether a listing leaves out a file for its name, which the pattern matches. See `rule`."""
-    return rule(pattern, include_hidden=include_hidden, only_images=only_images)(path) is not None
+def is_left_out(pattern: str, path: str, *, include_hidden: bool = False) -> bool:
+    """Returns whether a listing leaves out an image for its name, which the pattern matches. See `rule`."""
+    return rule(pattern, include_hidden=include_hidden)(path) is not None
 
 
-def rule(pattern: str, *, include_hidden: bool = False, only_images: bool = True) -> Rule:
+def rule(pattern: str, *, include_hidden: bool = False, input_format: str = "images") -> Rule:
     """Returns a function: path that the pattern matches → HIDDEN or OTHER, and the kind of name; None: it is listed.
 
-    What a pattern names is listed: `photos/.cache/**`, `**/.thumbs/*.jpg`, `**.txt`, and any file by its own name.
+    What a pattern names is listed: `photos/.cache/**`, `**/.thumbs/*.jpg`, `**.txt`, `**README`, and any file by its
+    own name.
 
     Args:
       pattern: the glob; whatever the front of it names without wildcards is no reason.
       include_hidden: whether hidden files are listed like others.
-      only_images: whether a pattern that names no extension means images alone. It does not for lists and shards.
+      input_format: what a pattern means that names no extension: images, lists or shards.
     """
     directories = globs.literal_directories(pattern)
     if globs.is_object_or_directory(pattern):
@@ -74,17 +93,32 @@ def rule(pattern: str, *, include_hidden: bool = False, only_images: bool = True
     names = pattern.removeprefix(directories).split("/")
     named = [_matcher(name) for name in names if _names_hidden(name)]
     depth = directories.count("/")
-    keeps_others = not only_images or names_extension(pattern)
+    keeps_others = names_extension(pattern)
+    last = names[-1]
+    named_other = last.strip("*").lower()
 
     def why(path: str) -> tuple[str, str] | None:
         below = path.split("/", depth)[-1] if path.count("/") >= depth else ""
         if not include_hidden and _HIDDEN.search(below) and (name := _hidden(below, named)):
             return HIDDEN, name
-        if keeps_others or (found := extension(below)) is None or is_image_extension(found):
+        if keeps_others:
             return None
-        return OTHER, f".{found}"
+        if found := extension(below):
+            return (OTHER, f".{found}") if _is_other(found, input_format) else None
+        name = below.rpartition("/")[2]
+        if input_format == "images" and "-of-" not in last and _SHARD_NAME.fullmatch(name):
+            return OTHER, "-of-*"
+        is_other = name.lower() in _OTHER_NAMES and name.lower() != named_other
+        return (OTHER, name) if is_other else None
 
     return why
+
+
+def _is_other(name: str, input_format: str) -> bool:
+    """Returns whether an extension is that of files beside images, lists or shards."""
+    if input_format == "images":
+        return not is_image_extension(name)
+    return name.lower() in (_NO_LISTS if input_format == "list" else _NO_SHARDS)
 
 
 def hidden_kind(path: str) -> str | None:

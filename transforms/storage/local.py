@@ -64,8 +64,11 @@ def status(path: str) -> os.stat_result:
 def unseen(path: str) -> str | None:
     """Returns the place on a path that hides whether there is a file: a link to nothing, or what may not be looked at.
 
+    It may be the file itself, on a path without links: network filesystems leave out files of a listing now and then.
     Returns None if the lowest place that is there is anything else: then nothing is hidden.
     """
+    if os.path.isfile(path) and os.path.realpath(path) == path:  # noqa: PTH113
+        return path
     while True:
         try:
             is_link = stat.S_ISLNK(os.lstat(path).st_mode)

@@ -135,8 +135,10 @@ def test_the_directory_of_one_run_does_not_delete_the_rows_of_the_others(tmp_pat
 def test_a_pattern_without_images_deletes_nothing(tmp_path, capfd):
     write_run(tmp_path, "a", range(20))
     flags = ["--destination", tmp_path / "search"]
-    assert export(tmp_path, "vertex", *flags, "--prune", tmp_path / "missing" / "*.jpg") == 2
-    assert "matches nothing" in capfd.readouterr().err
+    for pattern, problem in ((tmp_path / "missing" / "*.jpg", "matches nothing"), ("file:///x", "cannot be listed")):
+        assert export(tmp_path, "vertex", *flags, "--prune", pattern) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith(f"export: --prune '{pattern}' {problem}")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])

@@ -22,7 +22,7 @@ def test_images_beside_the_matches():
     del beside["beside", ".png"]  # it lies deeper
     assert left_out(["/p/*.jpg"], paths) == (beside, {"/p/a.jpg"})
     assert left_out(["/p/x*.jpg"], paths) == ({}, set())
-    assert left_out(["/p/**.jpg"], paths, only_images=False) == ({}, {"/p/a.jpg"})
+    assert left_out(["/p/**.jpg"], paths, input_format="list") == ({}, {"/p/a.jpg"})
 
 
 def test_what_another_pattern_takes_is_not_left_out():

@@ -31,7 +31,13 @@ from transforms.storage import left_out
             (f"a.{kind}", None)
             for kind in ("jpg_large", "jpg ", "jpg!d", "jpeg~", "2024", "20240101", "folder", "original")
         ),
-        *((name, None) for name in ("README", "a/b", "@user/a.jpg", "x..jpg", "photo.", "é.jpg")),
+        *((name, ("other", name)) for name in ("README", "License", "Makefile", "SHA256SUMS", "_SUCCESS")),
+        ("sub/README", ("other", "README")),
+        ("train-00001-of-01024", ("other", "-of-*")),
+        ("x.tfrecord-00001-of-01024", ("other", "-of-*")),
+        ("one-of-two", None),
+        ("a.sha256", ("other", ".sha256")),
+        *((name, None) for name in ("README_1", "README/a", "a/b", "@user/a.jpg", "x..jpg", "photo.", "é.jpg")),
     ],
 )
 def test_names_below_a_directory(name, expected):
@@ -54,6 +60,10 @@ def test_names_below_a_directory(name, expected):
         ("/p/**/@eaDir/**", "/p/a/@eaDir/b.jpg"),
         ("/p/**Thumbs.db", "/p/a/Thumbs.db"),
         ("/p/**.DS_Store", "/p/a/.DS_Store"),
+        ("/p/**README", "/p/a/README"),
+        ("/p/**-of-*", "/p/a/train-00001-of-01024"),
+        ("/p/readme*", "/p/README"),
+        ("gs://b/README", "gs://b/README"),
         ("/p/.a.jpg", "/p/.a.jpg"),
         ("/p/a.txt", "/p/a.txt"),
         ("gs://b/a.txt", "gs://b/a.txt"),
@@ -85,9 +95,26 @@ def test_hidden_files_that_are_wanted():
     assert left_out.rule("/p/**", include_hidden=True)("/p/.git/a.txt") == ("other", ".txt")
 
 
-def test_lists_and_shards_have_any_extension():
-    assert left_out.rule("/p/**", only_images=False)("/p/a.csv") is None
-    assert left_out.rule("/p/**", only_images=False)("/p/._a.csv") == ("hidden", "._*")
+def test_lists_and_shards_have_other_extensions_than_what_lies_beside_them():
+    for input_format, others, own in (
+        (
+            "list",
+            (
+                "jpg",
+                "md",
+                "parquet",
+                "html",
+            ),
+            ("csv", "json", "TXT", "csv.gz", "lst", "2024"),
+        ),
+        ("tar", ("jpg", "json", "txt", "parquet", "csv"), ("tar", "tgz", "tar.gz", "TAR", "shard")),
+        ("tfrecord", ("jpg", "json", "pbtxt.txt"), ("tfrecord", "tfrecords", "gz", "rec", "tfrecord-00001-of-01024")),
+    ):
+        rule = left_out.rule("/p/**", input_format=input_format)
+        assert all(rule(f"/p/a.{name}") == ("other", f".{name.rpartition('.')[2]}") for name in others), input_format
+        assert not any(rule(f"/p/a.{name}") for name in own), input_format
+        assert rule("/p/._a.csv") == ("hidden", "._*") and rule("/p/README") == ("other", "README")
+        assert left_out.rule("/p/**.json", input_format=input_format)("/p/a.json") is None
 
 
 def test_which_patterns_name_an_extension():
