@@ -89,6 +89,13 @@ def test_signed_samples_of_32_bits_are_cut_to_16():
         assert decoding.decode(encoded, (1, 4)).pixels[0, :, 0].tolist() == [0, 0, 255, 255]
 
 
+@pytest.mark.parametrize("depth", [8, 12, 16])
+def test_grey_that_does_not_say_what_is_white_is_read_alike_in_all_depths(depth):
+    levels = np.array([[[0], [1 << depth - 2], [(1 << depth) - 1]]], np.uint64)
+    encoded = generated.write_tiff(levels, depth, 1).replace(shorts(262, 3), shorts(263, 3))
+    assert decoding.decode(encoded, (1, 3)).pixels[0, :, 0].tolist() == [255, 191, 0]
+
+
 def test_12_bits_are_rounded():
     levels = np.arange(4096, dtype=np.uint64).reshape(1, 4096, 1)
     pixels = decoding.decode(generated.write_tiff(levels, 12, 1), (1, 4096)).pixels
