@@ -141,6 +141,11 @@ def test_a_run_that_is_finished_leaves_no_part_and_no_claim(config, tmp_path, pa
         assert not claim.exists() and not failed.exists()
 
 
+def test_an_attempt_without_a_claim_leaves_no_part_either(config, parts):
+    attempt.of(config).finish()
+    assert {name for name, path in parts.items() if path.exists()} == {name for name in parts if LATER in name}
+
+
 def test_the_claim_of_another_attempt_stays(config, tmp_path):
     own, claim = claimed(config, tmp_path, LATER)
     own.finish()

@@ -106,6 +106,12 @@ def test_an_interruption_behind_other_errors(interrupt, depth):
     assert interruption.exit_code(interrupted) == (TERMINATED if interrupt is Terminated else INTERRUPTED)
 
 
+def test_an_interruption_is_behind_an_error_that_is_raised_after_its_block():
+    error = ValueError()
+    error.__cause__ = KeyboardInterrupt()  # which is then not its context
+    assert interruption.of(error) is error.__cause__
+
+
 def test_other_errors_are_no_interruption():
     assert interruption.of(None) is interruption.of(ValueError()) is None
     assert (INTERRUPTED, TERMINATED) == (128 + signal.SIGINT, 128 + signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -115,10 +116,10 @@ def header_of(**changed: int) -> bytes:
     return PLAIN[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", *(values | changed).values())) + PLAIN[33:]
 
 
-@pytest.mark.parametrize("name", ["width", "height", "compression", "filters", "interlace"])
+@pytest.mark.parametrize("name", ["width", "height", "depth", "colour", "compression", "filters", "interlace"])
 def test_values_of_the_header(name):
     assert header_of() == PLAIN and png_chunks.parse(header_of(interlace=1)).is_interlaced
-    value = {"width": 0, "height": 0, "interlace": 2}.get(name, 1)
+    value = {"width": 0, "height": 0, "depth": 5, "colour": 5, "interlace": 2}.get(name, 1)
     with pytest.raises(CorruptImage, match="not defined"):
         png_chunks.parse(header_of(**{name: value}))
 
@@ -268,6 +269,18 @@ def test_rows_are_counted(colour_type, depth, bands, interlaced):
             pixels = chunk(b"IDAT", zlib.compress(bytes(count - missing)))
             encoded = b"".join((png_chunks.SIGNATURE, header, palette, pixels, chunk(b"IEND")))
             assert png_chunks.has_all_rows(png_chunks.parse(encoded)) is not bool(missing)
+
+
+def test_compressed_bytes_take_no_more_memory_than_is_looked_at():
+    zeros = zlib.compress(bytes(64 << 20))
+    picture = png_chunks.parse(PLAIN)._replace(size=(1 << 14, 1 << 14), pixels=[memoryview(zeros)])
+    tracemalloc.start()
+    try:
+        assert not png_chunks.has_all_rows(picture)
+        assert png_chunks._inflated(zeros, 1 << 20) is None
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_transparent_colour_is_read_as_it_is_stored():

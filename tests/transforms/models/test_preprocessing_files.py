@@ -356,6 +356,8 @@ def test_the_modes_of_open_clip(tmp_path):
     padded = config | {"resize_mode": "longest", "fill_color": 0, "interpolation": "bilinear"}
     chosen = choices_of(tmp_path, padded, PREPROCESS_CFG)
     assert (chosen.resize_mode, chosen.interpolation) == ("pad", "pillow_bilinear")
+    black = {"size": 8, "resize_mode": "longest"}  # by open_clip's default
+    assert choices_of(tmp_path, black, PREPROCESS_CFG).resize_mode == "pad"
 
 
 def test_a_directory_of_that_name_is_no_such_file(tmp_path):

@@ -247,8 +247,11 @@ def test_without_a_lock_what_another_process_may_be_writing_stays(tmp_path, monk
         without_locks.setattr(fcntl, "flock", flock)
         contested.remove_unfinished(str(tmp_path / "s.unfinished"))
         assert left.exists()
+    stay = {tmp_path / name for name in ("r.unfinished", "r.json", f".r.html.{'0' * 32}", ".r.unfinished.mine")}
+    for path in stay:
+        path.touch()
     contested.remove_unfinished(str(tmp_path / "s.unfinished"))
-    assert not left.exists()
+    assert set(tmp_path.iterdir()) == stay
 
 
 def test_an_object_that_is_replaced_between_two_requests_is_not_taken_for_gone(path, monkeypatch):
