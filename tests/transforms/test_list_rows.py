@@ -41,3 +41,7 @@ def test_a_quote_that_is_closed_rows_later():
 def test_quotes_that_would_make_a_list_be_read_again_and_again():
     with pytest.raises(ValueError, match="quotes in too many cells are not closed"):
         list(uris_in(["uri,n,m\n", *['a",b"c,"\n'] * 10**5], "/l.csv"))
+
+
+def test_a_line_within_a_quoted_cell_is_no_comment():
+    assert list(uris_in(["uri,n\n", '"a\n', '#b.jpg",1\n', "#c.jpg,2\n"], "/l.csv")) == ["/a\n#b.jpg"]
