@@ -17,7 +17,6 @@ import socket
 import tarfile
 import tempfile
 import time
-import types
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
