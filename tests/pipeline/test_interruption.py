@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -186,3 +187,13 @@ def test_no_alarm_comes_after_the_block():
     with pytest.raises(KeyboardInterrupt), interruption.by_signals():
         signal.raise_signal(signal.SIGINT)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_process_is_left_at_once_only_if_a_model_goes_on(monkeypatch, is_running):
+    left = []
+    module = types.SimpleNamespace(is_running=lambda: is_running)
+    monkeypatch.setitem(sys.modules, "transforms.models.engines.interruptible", module)
+    monkeypatch.setattr(interruption, "leave", left.append)
+    interruption.leave_what_runs(130)
+    assert left == ([130] if is_running else [])

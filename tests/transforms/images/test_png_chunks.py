@@ -291,3 +291,19 @@ def test_a_transparent_colour_is_read_as_it_is_stored():
     assert png_chunks.parse(grey).transparent is None
     behind = with_chunks(chunk(b"tRNS", bytes(6)), at=len(PLAIN) - 12)
     assert png_chunks.parse(behind).transparent is None
+
+
+def test_texts_of_one_kind_with_an_orientation_each_are_kept():
+    texts = chunk(b"tEXt", b"Raw profile type exif\0x"), chunk(b"tEXt", b"XML:com.adobe.xmp\0y")
+    assert all(text in png_chunks.parse(with_chunks(*texts)).plain for text in texts)
+
+
+def test_a_file_without_pixels_is_no_picture():
+    with pytest.raises(CorruptImage, match="ends before its pixels"):
+        png_chunks.parse(PLAIN[:HEADER_END] + PLAIN[-12:])
+
+
+def test_transparent_indices_of_a_palette_are_no_colour():
+    encoded = data.encoded(PHOTOGRAPH.convert("P"), "PNG", transparency=bytes((0, 255, 0)))
+    picture = png_chunks.parse(encoded)
+    assert b"tRNS" in picture.plain and picture.transparent is None
