@@ -307,3 +307,11 @@ def test_transparent_indices_of_a_palette_are_no_colour():
     encoded = data.encoded(PHOTOGRAPH.convert("P"), "PNG", transparency=bytes((0, 255, 0)))
     picture = png_chunks.parse(encoded)
     assert b"tRNS" in picture.plain and picture.transparent is None
+
+
+@pytest.mark.parametrize(("kind", "between"), [(b"tEXt", b""), (b"iTXt", bytes(4))])
+def test_a_text_with_an_orientation_has_a_mebibyte_at_most(kind, between):
+    head = b"XML:com.adobe.xmp\0" + between
+    for size, is_kept in ((1 << 20, True), ((1 << 20) + 1, False)):
+        text = chunk(kind, head.ljust(size, b"x"))
+        assert (text in png_chunks.parse(with_chunks(text)).plain) is is_kept
