@@ -11,9 +11,6 @@ from pathlib import Path
 
 from transforms.storage import private
 
-# The names that Python's getpass looks for.
-_NAMES = "LOGNAME", "USER", "LNAME", "USERNAME"
-
 
 def complete() -> None:
     """Sets HOME and USER where nothing tells them, for this process and those that it starts.
@@ -23,11 +20,10 @@ def complete() -> None:
     """
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.home() raises an error
         os.environ["HOME"] = str(_home())
-    if not any(map(os.environ.get, _NAMES)):
-        try:
-            getpass.getuser()
-        except (KeyError, OSError):  # the latter from Python 3.13 on
-            os.environ["USER"] = f"user{os.geteuid()}"
+    try:
+        getpass.getuser()  # of the environment, or else of the system's list
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        os.environ["USER"] = f"user{os.geteuid()}"
 
 
 def _home() -> Path:

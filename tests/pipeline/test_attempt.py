@@ -141,6 +141,11 @@ def test_a_run_that_is_finished_leaves_no_part_and_no_claim(config, tmp_path, pa
         assert not claim.exists() and not failed.exists()
 
 
+def test_an_attempt_without_a_claim_leaves_no_part_either(config, parts):
+    attempt.of(config).finish()
+    assert {name for name, path in parts.items() if path.exists()} == {name for name in parts if LATER in name}
+
+
 def test_the_claim_of_another_attempt_stays(config, tmp_path):
     own, claim = claimed(config, tmp_path, LATER)
     own.finish()
@@ -390,3 +395,10 @@ def test_an_attempt_that_has_lost_its_claim_removes_no_report(config, tmp_path):
     with pytest.raises(contested.Lost, match="is not this attempt's any more"):
         own.retire()
     assert place.exists() and own.is_lost() and not attempt.of(config).is_lost()
+
+
+def test_a_report_that_is_replaced_while_the_claim_is_looked_at_stays(config, tmp_path, monkeypatch):
+    report = write(tmp_path / "runs" / "r.json", json.dumps({"started_at": "2020-01-01T00:00:00.000+00:00"}))
+    monkeypatch.setattr(attempt.Attempt, "check_claim", lambda self: report.write_text("of a later attempt"))
+    attempt.of(config).retire()
+    assert report.read_text() == "of a later attempt"

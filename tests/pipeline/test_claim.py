@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -383,6 +384,16 @@ def test_what_nobody_has_gone_on_with_for_two_weeks_is_removed(held, own, tmp_pa
         f"failures/young/.parts/{part}",
         "embeddings/old/part-00000-of-00001.tfrecord",
     }
+
+
+def test_a_claim_is_kept_until_the_parts_are_gone(held, own, tmp_path, monkeypatch):
+    """Nobody would look for parts without a claim."""
+    place = write(tmp_path / "runs" / "old.unfinished", 15)
+    refuse = Mock(side_effect=OSError("read-only"))
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt.Attempt, "remove_parts", refuse)
+        claim.remove_leftovers(own)
+    assert refuse.called and place.exists()
 
 
 def test_a_run_that_another_process_goes_on_with_meanwhile_keeps_its_parts(held, own, tmp_path, monkeypatch):

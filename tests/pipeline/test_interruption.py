@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -106,6 +107,12 @@ def test_an_interruption_behind_other_errors(interrupt, depth):
     assert interruption.exit_code(interrupted) == (TERMINATED if interrupt is Terminated else INTERRUPTED)
 
 
+def test_an_interruption_is_behind_an_error_that_is_raised_after_its_block():
+    error = ValueError()
+    error.__cause__ = KeyboardInterrupt()  # which is then not its context
+    assert interruption.of(error) is error.__cause__
+
+
 def test_other_errors_are_no_interruption():
     assert interruption.of(None) is interruption.of(ValueError()) is None
     assert (INTERRUPTED, TERMINATED) == (128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -180,3 +187,13 @@ def test_no_alarm_comes_after_the_block():
     with pytest.raises(KeyboardInterrupt), interruption.by_signals():
         signal.raise_signal(signal.SIGINT)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_process_is_left_at_once_only_if_a_model_goes_on(monkeypatch, is_running):
+    left = []
+    module = types.SimpleNamespace(is_running=lambda: is_running)
+    monkeypatch.setitem(sys.modules, "transforms.models.engines.interruptible", module)
+    monkeypatch.setattr(interruption, "leave", left.append)
+    interruption.leave_what_runs(130)
+    assert left == ([130] if is_running else [])

@@ -39,7 +39,7 @@ from transforms import counters, table_name
 from transforms.encoding import examples, record_files, tfrecord
 from transforms.failures import WriteFailures
 from transforms.records import Embedding, Failure, ImageRef
-from transforms.write_bigquery import failure_row
+from transforms.write_bigquery import embedding_row, failure_row
 from transforms.write_parquet import WriteParquet
 
 pytestmark = pytest.mark.slow
@@ -261,7 +261,8 @@ def table(cloud):
         for day, (run_id, failures) in enumerate(FAILED.items())
         for failure in failures
     ]
-    insert(bigquery.Client(), table_name.failures(name), failed)
+    earlier = failure_row(retryable(b"/photos/of_an_earlier_version.jpg"), RUN) | {"is_file": None}
+    insert(bigquery.Client(), table_name.failures(name), [*failed, earlier])
     return name
 
 
@@ -273,6 +274,18 @@ def test_all_rows_of_a_digest(table, monkeypatch, rows_at_once):
     assert {(entry.written_at, entry.shard, entry.offset) for entry in known} == {(BEGAN_AT.timestamp(), "", -1)}
     assert identities(read_ledger(table=table, digest=OTHER)) == identities(OTHERS)
     assert read_ledger(table=table, digest="f" * 64) == read_ledger(table=table, run_id=RUN.run_id) == []
+
+
+def test_a_row_of_a_shard_or_of_an_earlier_version_is_of_no_file(cloud):
+    """Else --prune would delete it, because no listing has its key."""
+    name = make_table("ledger_of_shards")
+    others = [
+        embedding_row(FIRST[0], RUN) | {"key": key, "shard": shard}
+        for key, shard in (("/s.tar#1", "/s.tar"), ("earlier", None))
+    ]
+    insert(bigquery.Client(), name, others)
+    known = read_ledger(table=name)
+    assert {entry.key for entry in known if not entry.is_file} == {b"/s.tar#1", b"earlier"} and len(known) > 2
 
 
 @PATTERNS

@@ -61,7 +61,7 @@ def test_what_the_environment_tells_stays(tmp_path):
 @pytest.fixture
 def untold(monkeypatch):
     """An environment that tells neither a home nor a name."""
-    for name in ("HOME", *account._NAMES):
+    for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "")  # so that it comes back
         monkeypatch.delenv(name)
 

@@ -93,3 +93,17 @@ def test_a_failure_says_whether_its_key_is_that_of_a_file():
         (gathered,) = found["all"]
         assert of_json(f"{to_json(gathered, 'run')}\n".encode()) == (b"/a.jpg", True, are_files)
     assert of_json(b'{"key": "/a.jpg", "retryable": true}\n') == (b"/a.jpg", True, False)
+    assert of_json(b'{"key": "/a.jpg", "retryable": true, "is_file": "no"}\n') == (b"/a.jpg", True, False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b'{"retryable": true}\n', b'{"key": "/a.jpg"}\n', b'{"key": 7, "retryable": true}\n'),
+        *(b'{"key": "/a.jpg", "retryable": "no"}\n', b'{"key": "/a.jpg", "retryable": true}'),
+        *(b"[]\n", b"7\n", b"\n", b"[" * 100_000 + b"\n"),
+    ],
+)
+def test_what_is_no_failure(line):
+    with pytest.raises(ValueError, match="no failure|nested too deep|Expecting value"):
+        of_json(line)

@@ -1,5 +1,6 @@
 """transforms.journal: which image a thread was at when its process died."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -72,3 +73,13 @@ def test_a_journal_that_is_gone_leaves_no_descriptor_open(tmp_path):
     for number in range(3):
         Journal(str(tmp_path / f"{number}.key"))
     assert descriptors.of(tmp_path) == 0
+
+
+def test_of_a_journal_that_cannot_be_made_one_error_is_seen(tmp_path, monkeypatch):
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    (tmp_path / "journal").touch()
+    with pytest.raises(FileExistsError):
+        Journal(str(tmp_path / "journal"))
+    gc.collect()
+    assert unraisable == []

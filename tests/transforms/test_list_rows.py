@@ -41,3 +41,17 @@ def test_a_quote_that_is_closed_rows_later():
 def test_quotes_that_would_make_a_list_be_read_again_and_again():
     with pytest.raises(ValueError, match="quotes in too many cells are not closed"):
         list(uris_in(["uri,n,m\n", *['a",b"c,"\n'] * 10**5], "/l.csv"))
+
+
+def test_a_line_within_a_quoted_cell_is_no_comment():
+    assert list(uris_in(["uri,n\n", '"a\n', '#b.jpg",1\n', "#c.jpg,2\n"], "/l.csv")) == ["/a\n#b.jpg"]
+
+
+def test_between_tabs_a_quoted_cell_has_no_rows_in_it_whatever_they_name():
+    lines = ["image\tcaption\n", 'a\t"open\n', "b\tx\n", 'c\tshut"\n']
+    assert list(uris_in(lines, "/l.tsv")) == ["/a", "/b", "/c"]
+
+
+def test_a_short_row_says_nothing_of_the_columns():
+    lines = ["image,caption\n", "x.jpg\n", 'a.jpg,"a\n', 'b.jpg,"\n']
+    assert list(uris_in(lines, "/l.csv")) == ["/x.jpg", "/a.jpg", "/b.jpg"]

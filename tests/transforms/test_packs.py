@@ -115,3 +115,21 @@ def test_packs_are_sorted_into_no_more_buckets_than_workers_can_take_turns_with(
         list(do_fn.process((b"/%d" % number, b"")))
     buckets = [packed.value[0] for packed in do_fn.finish_bundle()]
     assert len(buckets) == len(set(buckets)) == packs._BUCKETS
+
+
+def test_the_bound_of_a_bundle_is_some_megabytes():
+    do_fn = packs._Pack("ones")
+    do_fn.start_bundle()
+    given = [list(do_fn.process((b"/%d" % number, bytes(64 << 10)))) for number in range(64)]  # 4 MiB
+    assert any(given)
+
+
+@pytest.mark.parametrize("in_packs", [False, True])
+def test_records_cross_in_packs_if_they_are_to(in_packs):
+    """Which changes no result, but what the local runner holds in memory."""
+    pipeline = beam.Pipeline()
+    refs = pipeline | "Refs" >> beam.Create([]).with_output_types(ImageRef)
+    keyed = pipeline | "Keyed" >> beam.Create([]).with_output_types(tuple[bytes, bytes])
+    _ = (refs,) | "Flat" >> FlattenRefs(in_packs)
+    _ = {"ones": keyed} | "Join" >> JoinByKey(in_packs)
+    assert {f"{stage}/Unpack" in pipeline.applied_labels for stage in ("Flat", "Join")} == {in_packs}

@@ -343,6 +343,7 @@ def test_whether_all_shards_are_there(tmp_path):
         path.unlink()
     (tmp_path / "d" / f"part-00001-of-{number_written:05d}.txt").unlink()
     assert not shards.are_all(str(tmp_path / "d"), number_written)
+    assert not shards.are_all(str(tmp_path / "d"), number_written - 1)  # as many, of more
 
 
 def test_the_settings_of_parts_reach_their_writer(unsaved):
@@ -363,3 +364,15 @@ def test_a_run_without_a_place_or_a_name_is_refused(output, run_id):
     with pytest.raises(ValueError, match="^(output|run_id)="):
         shards.check_run(output, run_id)
     shards.check_run("out", "r")
+
+
+def test_a_bundle_whose_run_was_taken_over_fails_and_leaves_no_part(tmp_path):
+    def check():
+        raise contested.Lost("taken over")
+
+    bundle = shards._WriteParts(WriteParts(str(tmp_path), Framed(".txt", lines), check=check), None)
+    bundle.start_bundle()
+    with pytest.raises(contested.Lost, match="taken over"):
+        list(bundle.process("a"))
+        list(bundle.finish_bundle())
+    assert unnamed(str(tmp_path)) == []

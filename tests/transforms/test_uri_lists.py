@@ -132,12 +132,16 @@ def test_other_suffixes():
     assert list(uris_in(["x" * 140_000 + ".jpg\n"], "/l.txt")) == [f"/{'x' * 140_000}.jpg"]  # too long for a cell
     for packed in ("gz", "bz2", "xz"):
         assert list(uris_in(["gs://b/1,x\n"], f"l.csv.{packed}")) == ["gs://b/1"]
+    for table in ("csv", "tsv", "tab"):
+        with pytest.raises(NoUriColumn, match="columns 'photo'"):
+            list(uris_in(["photo\n", "x.jpg\n"], f"/l.{table}"))
 
 
 def test_one_column_with_the_marks_of_others_in_its_names():
     assert list(uris_in(["a;b.jpg\n", "c;d.jpg\n"], "/l.csv")) == ["/a;b.jpg", "/c;d.jpg"]
     assert list(uris_in(["abc\n", "def\n"], "/l.csv")) == ["/abc", "/def"]
     assert list(uris_in(["abc,cat\n", "def,dog\n"], "/l.csv")) == ["/abc", "/def"]
+    assert list(uris_in(["bi;ld\n", "c;d.jpg\n"], "/l.csv", "bi;ld")) == ["/c;d.jpg"]
 
 
 def test_one_column_with_commas_in_some_names():

@@ -108,7 +108,6 @@ class Bmp(BmpImageFile):
 
     def _read_profile(self) -> None:
         assert self.fp is not None  # noqa: S101 - it is being opened
-        at = self.fp.tell()
         self.fp.seek(_HEADER)
         head = bytes(_HEADER) + self.fp.read(_WITH_PROFILE)
         if len(head) == _HEADER + _WITH_PROFILE and head[_COLOURS : _COLOURS + 4] == _EMBEDDED:
@@ -118,7 +117,6 @@ class Bmp(BmpImageFile):
             if header_bytes == _WITH_PROFILE:
                 self.fp.seek(_HEADER + start)
                 self.info["icc_profile"] = self.fp.read(size)
-        self.fp.seek(at)
 
     def _read_masks(self) -> tuple[int, int, int, int] | None:
         """Returns the masks of red, green, blue and alpha, None if there are none."""

@@ -83,7 +83,7 @@ def _parse(encoded: bytes) -> Header:
     while True:
         prefix, marker, length = _unpack_segment(encoded, end)
         start, end = end + 4, end + 2 + length
-        if prefix != 0xFF or length < 2 or end > len(encoded):
+        if prefix != 0xFF or end > len(encoded):  # a length below 2 leads to itself, which is no marker
             raise _NotPlain
         if marker == _QUANTIZATION:
             numbers = encoded[start:end:_TABLE_BYTES]
@@ -134,7 +134,7 @@ def scan(encoded: bytes) -> int:
     at = 2
     while at + 4 <= len(encoded):
         prefix, marker, length = _unpack_segment(encoded, at)
-        if prefix != 0xFF or length < 2:
+        if prefix != 0xFF:
             break
         if marker == _SCAN:
             return at

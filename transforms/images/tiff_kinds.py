@@ -164,7 +164,7 @@ class Tiff(TiffImageFile):
 
     def plain(self) -> Image.Image:
         """Returns the loaded picture with the samples that its tags mean, in a mode of 8 bits or as it is."""
-        if self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
+        if self._photometric == _BLACK_IS_ZERO:  # only there are extra samples beside grey
             if self._bits == (16, 16):
                 high = 1 if self._is_little_endian else 0
                 return self._with_alpha(self.getchannel(high), self.getchannel(2 + high))

@@ -369,6 +369,16 @@ def test_results_that_were_not_taken_leave_their_places_when_a_bundle_fails(tmp_
     check(results(user, refs), SLOTS)
 
 
+def test_results_of_a_user_that_leaves_and_is_kept_leave_their_places(tmp_path, joined):
+    settings = dataclasses.replace(SETTINGS, processes=1)
+    user, other = joined(settings), joined(settings)
+    (process,) = other._pool._processes
+    assert list(user.submit(files(tmp_path / "photos", 1))) == []
+    wait_for_results(user, 1)
+    assert not other._pool.leave(user)
+    assert sorted(process.free) == list(range(SLOTS))
+
+
 def test_a_place_is_free_again_when_its_result_was_taken_even_by_a_bundle_that_fails(tmp_path, joined):
     user = joined(dataclasses.replace(SETTINGS, processes=1))
     (process,) = user._pool._processes

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -232,6 +233,23 @@ except OSError:
 def test_a_process_may_take_four_gibibytes_more_than_at_its_start():
     done = subprocess.run([sys.executable, "-c", LIMITED], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "refused\n"
+
+
+@pytest.mark.slow
+def test_a_process_of_a_pool_has_that_bound_and_says_all_the_time_that_it_runs(tmp_path):
+    user = pool.join(SETTINGS)
+    try:
+        (only,) = user._pool._processes
+        assert len([*user.submit([photograph(tmp_path / "a.jpg", 0)]), *user.rest()]) == 1
+        most, _ = resource.prlimit(only._process.pid, resource.RLIMIT_AS)
+        assert 4 << 30 < most < 16 << 30
+        silent, end = only.shared.silent_seconds(), time.monotonic() + 20
+        while (now := only.shared.silent_seconds()) >= silent:
+            silent = now
+            assert time.monotonic() < end, "it says nothing"
+            time.sleep(0.01)
+    finally:
+        pool.leave(SETTINGS, user)
 
 
 @pytest.mark.slow

@@ -84,6 +84,8 @@ def test_alpha_counts_unless_it_is_zero_everywhere(bits, masks, opaque):
     # The alpha of a short header is not defined, unless the compression says so.
     behind = decoding.decode(bmp([[masks[0], masks[0] | opaque]], bits, masks[:3], 40), (1, 2)).pixels
     assert behind.tolist() == [[list(RED)] * 2]
+    said = bmp([[masks[0], masks[0] | opaque]], bits, masks, 40, compression=6)
+    assert decoding.decode(said, (1, 2)).pixels.tolist() == [[list(WHITE), list(RED)]]
 
 
 def test_top_down():
@@ -101,6 +103,20 @@ def test_masks_that_are_not_read(masks):
 def test_a_header_that_is_not_defined():
     with pytest.raises(UnsupportedImage, match="header type"):
         decoding.decode(bmp([[0, 0]], 16, (0xF00, 0xF0, 0xF), header=60), (1, 2))
+
+
+def test_a_picture_without_width_is_broken():
+    encoded = bytearray(data.encoded(data.photograph(0, 12, 16), "BMP"))
+    encoded[18:22] = bytes(4)
+    with pytest.raises(CorruptImage, match="the BMP's header is broken"):
+        bmp_kinds.open_bmp(bytes(encoded))
+
+
+def test_masks_of_24_bits_are_pillows():
+    encoded = bytearray(data.encoded(data.photograph(0, 12, 16), "BMP"))
+    encoded[10:14], encoded[30:34] = struct.pack("<I", 54 + 12), struct.pack("<I", 3)
+    encoded[54:54] = struct.pack("<3I", 0xFF0000, 0xFF00, 0xFF)
+    assert (decoding.decode(bytes(encoded), (12, 16)).pixels == np.asarray(data.photograph(0, 12, 16))).all()
 
 
 def test_the_oldest_header():
@@ -133,9 +149,12 @@ def test_an_embedded_profile_is_applied():
 
 @pytest.mark.parametrize("count", [2, 256, 300, 1000])
 def test_palettes_of_any_length(count):
-    colours = (b"\x32\x64\xc8\0" + b"\xdc\xb4\x1e\0").ljust(4 * count, b"\0")
+    last = min(count, 256) - 1  # that a pixel can have
+    colours = (b"\x32\x64\xc8\0".ljust(4 * last, b"\0") + b"\xdc\xb4\x1e\0").ljust(4 * count, b"\0")
     fields = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 8, 0, 4, 2835, 2835, count, 0) + colours
-    encoded = b"BM" + struct.pack("<IHHI", 18 + len(fields), 0, 0, 14 + len(fields)) + fields + b"\0\0\1\1"
+    encoded = (
+        b"BM" + struct.pack("<IHHI", 18 + len(fields), 0, 0, 14 + len(fields)) + fields + bytes((0, 0, last, last))
+    )
     assert decoding.decode(encoded, (1, 4)).pixels[0, ::3].tolist() == [[200, 100, 50], [30, 180, 220]]
 
 

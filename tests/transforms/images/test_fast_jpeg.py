@@ -126,3 +126,20 @@ def test_the_callers_array_gets_the_pixels_of_the_part(box, size):
     with Image.open(io.BytesIO(encoded)) as image:
         by_pillow = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box))
     assert np.abs(np.subtract(out, by_pillow, dtype=np.int16)).max() <= 2  # rounding, in two steps
+
+
+def test_a_progressive_jpeg_whose_last_scan_never_came_is_not_taken():
+    encoded = data.encoded(data.photograph(3, 48, 64), "JPEG", progressive=True)
+    last = encoded.rindex(b"\xff\xda")
+    for content, is_taken in ((encoded, True), (encoded[:last] + b"\xff\xd9", False)):
+        pixels = fast_jpeg.decode(content, (64, 48), (64, 48), (0, 0, 64, 48), (64, 48))
+        assert (pixels is not None) is is_taken
+
+
+@pytest.mark.parametrize("transform", [0, 2], ids=["CMYK", "YCCK"])
+def test_inks_are_as_stored(transform):
+    encoded = bytearray(data.encoded(data.photograph(4, 48, 64).convert("CMYK"), "JPEG", quality=90))
+    encoded[encoded.index(b"Adobe") + 11] = transform
+    pixels = fast_jpeg.unresized(bytes(encoded), (64, 48), (64, 48), "CMYK")
+    with Image.open(io.BytesIO(encoded)) as image:
+        np.testing.assert_array_equal(pixels, 255 - np.asarray(image))  # Adobe stores inks inverted

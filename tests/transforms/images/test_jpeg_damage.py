@@ -129,3 +129,9 @@ def test_no_jpeg_at_all():
     assert jpeg_damage.damage(b"\xff\xd8\xff") is None  # of its header Pillow tells
     assert jpeg_header.scan(b"\xff\xd8\xff\xe0\0\1") == -1
     assert jpeg_header.scan(jpeg()) == jpeg().index(b"\xff\xda")
+
+
+def test_a_count_that_the_data_cannot_hold_tells_nothing():
+    encoded = data.jpeg()
+    for count in (len(encoded), len(encoded) + 9):
+        assert jpeg_damage.meaning(encoded, f"{count} extraneous bytes before marker 0xd9") is None

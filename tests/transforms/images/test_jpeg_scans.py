@@ -84,3 +84,43 @@ def test_what_is_not_read():
 @pytest.mark.parametrize("encoded", [b"\xff\xd8", b"\xff\xd8\xff\xda\0\x08", b"\xff\xd8\xff\xc0\0\x11\x08"])
 def test_a_broken_header_tells_nothing(encoded):
     assert jpeg_scans.are_complete(encoded)
+
+
+def made(coding: int, *scans: tuple[bytes, int, int, int], fill: bytes = b"") -> bytes:
+    """Returns the segments of a JPEG of the components 1 and 2: components, first, last and bits of each scan."""
+    frame = b"\xff" + bytes((coding, 0, 14, 8, 0, 8, 0, 8, 2, 1, 0x11, 0, 2, 0x11, 0))
+    encoded = b"\xff\xd8" + fill + frame
+    for components, *numbers in scans:
+        named = b"".join(bytes((component, 0)) for component in components)
+        encoded += b"\xff\xda\0" + bytes((6 + len(named), len(components))) + named + bytes(numbers)
+        encoded += b"\x12\xff\0\x34\xff\xd0\x56"  # with an escape and a restart
+    return encoded + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("coding", [0xC0, 0xC1, 0xC9])
+def test_sequential_codings(coding):
+    one, other = (b"\1", 0, 63, 0), (b"\2", 0, 63, 0)
+    assert jpeg_scans.are_complete(made(coding, one, other)) and not jpeg_scans.are_complete(made(coding, one))
+
+
+@pytest.mark.parametrize("coding", [0xC2, 0xCA])
+def test_progressive_codings(coding):
+    coarse, fine = [(b"\1\2", 0, 63, 0x01), (b"\1\2", 0, 63, 0x10)]
+    assert jpeg_scans.are_complete(made(coding, coarse, fine)) and not jpeg_scans.are_complete(made(coding, coarse))
+    lacks_last = (b"\1\2", 0, 62, 0)
+    assert not jpeg_scans.are_complete(made(coding, lacks_last))
+    assert jpeg_scans.are_complete(made(coding, lacks_last, (b"\1\2", 63, 63, 0)))
+
+
+def test_scans_of_nothing_that_there_is():
+    assert not jpeg_scans.are_complete(made(0xC2, (b"\1\2", 0, 200, 0)))
+    assert not jpeg_scans.are_complete(made(0xC2, (b"\1\x09", 0, 63, 0)))
+
+
+def test_a_byte_that_fills_up_hides_no_frame():
+    assert not jpeg_scans.are_complete(made(0xC2, (b"\1", 0, 63, 0), fill=b"\xff"))
+
+
+def test_a_file_may_be_cut_anywhere():
+    whole = made(0xC2, (b"\1", 0, 63, 1), (b"\1", 0, 63, 0x10))
+    assert {jpeg_scans.are_complete(whole[:kept]) for kept in range(len(whole))} == {True, False}

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -115,10 +116,10 @@ def header_of(**changed: int) -> bytes:
     return PLAIN[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", *(values | changed).values())) + PLAIN[33:]
 
 
-@pytest.mark.parametrize("name", ["width", "height", "compression", "filters", "interlace"])
+@pytest.mark.parametrize("name", ["width", "height", "depth", "colour", "compression", "filters", "interlace"])
 def test_values_of_the_header(name):
     assert header_of() == PLAIN and png_chunks.parse(header_of(interlace=1)).is_interlaced
-    value = {"width": 0, "height": 0, "interlace": 2}.get(name, 1)
+    value = {"width": 0, "height": 0, "depth": 5, "colour": 5, "interlace": 2}.get(name, 1)
     with pytest.raises(CorruptImage, match="not defined"):
         png_chunks.parse(header_of(**{name: value}))
 
@@ -300,6 +301,18 @@ def test_rows_are_counted(colour_type, depth, bands, interlaced):
             assert png_chunks.has_all_rows(png_chunks.parse(encoded)) is not bool(missing)
 
 
+def test_compressed_bytes_take_no_more_memory_than_is_looked_at():
+    zeros = zlib.compress(bytes(64 << 20))
+    picture = png_chunks.parse(PLAIN)._replace(size=(1 << 14, 1 << 14), pixels=[memoryview(zeros)])
+    tracemalloc.start()
+    try:
+        assert not png_chunks.has_all_rows(picture)
+        assert png_chunks._inflated(zeros, 1 << 20) is None
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_transparent_colour_is_read_as_it_is_stored():
     image = io.BytesIO()
     Image.new("RGB", (2, 2), (1, 2, 3)).save(image, "PNG", transparency=(1, 2, 3))
@@ -308,3 +321,27 @@ def test_a_transparent_colour_is_read_as_it_is_stored():
     assert png_chunks.parse(grey).transparent is None
     behind = with_chunks(chunk(b"tRNS", bytes(6)), at=len(PLAIN) - 12)
     assert png_chunks.parse(behind).transparent is None
+
+
+def test_texts_of_one_kind_with_an_orientation_each_are_kept():
+    texts = chunk(b"tEXt", b"Raw profile type exif\0x"), chunk(b"tEXt", b"XML:com.adobe.xmp\0y")
+    assert all(text in png_chunks.parse(with_chunks(*texts)).plain for text in texts)
+
+
+def test_a_file_without_pixels_is_no_picture():
+    with pytest.raises(CorruptImage, match="ends before its pixels"):
+        png_chunks.parse(PLAIN[:HEADER_END] + PLAIN[-12:])
+
+
+def test_transparent_indices_of_a_palette_are_no_colour():
+    encoded = data.encoded(PHOTOGRAPH.convert("P"), "PNG", transparency=bytes((0, 255, 0)))
+    picture = png_chunks.parse(encoded)
+    assert b"tRNS" in picture.plain and picture.transparent is None
+
+
+@pytest.mark.parametrize(("kind", "between"), [(b"tEXt", b""), (b"iTXt", bytes(4))])
+def test_a_text_with_an_orientation_has_a_mebibyte_at_most(kind, between):
+    head = b"XML:com.adobe.xmp\0" + between
+    for size, is_kept in ((1 << 20, True), ((1 << 20) + 1, False)):
+        text = chunk(kind, head.ljust(size, b"x"))
+        assert (text in png_chunks.parse(with_chunks(text)).plain) is is_kept

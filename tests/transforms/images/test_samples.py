@@ -25,6 +25,10 @@ def test_modes(mode, plain):
     assert samples.plain(Image.new(mode, (2, 2))).mode == plain
 
 
+def test_white_of_lab_is_white():
+    assert min(samples.plain(Image.new("LAB", (1, 1), (255, 128, 128))).getpixel((0, 0))) >= 253
+
+
 def test_grey_of_16_bits_with_alpha():
     grey = png_chunks.Picture((1, 1), 16, 4, False, None, b"", None, [])
     image = samples.plain_png(Image.new("RGBA", (1, 1), (9, 9, 9, 200)), grey)
@@ -61,7 +65,7 @@ def test_a_transparent_colour_is_compared_in_all_its_bits(colour_type, depth, in
     most, bands = (1 << depth) - 1, 1 if colour_type == 0 else 3
     values = np.array([most, most - 1, most >> 1, 0])  # two of them differ in the last bit alone
     pixels = np.broadcast_to(values[:, None, None], (4, 4, bands)).astype(np.uint64)
-    for clear in (most, most - 1, 0):
+    for clear in (most, most - 1, most >> 1, 0):
         found = decoding.decode(png(colour_type, depth, pixels, (clear,) * bands, interlaced), (4, 4)).pixels[:, 0, 0]
         expected = np.where(values == clear, 255, np.round(values * 255 / most))
         assert np.abs(found - expected).max() <= 1

@@ -4,6 +4,7 @@ import itertools
 import random
 import struct
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -145,6 +146,13 @@ def test_signed_samples_of_32_bits_are_cut_to_16():
             samples, 32, 1, order, compression="deflate", more=[(339, 3, struct.pack(f"{order}H", 2))]
         )
         assert decoding.decode(encoded, (1, 4)).pixels[0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("depth", [8, 12, 16])
+def test_grey_that_does_not_say_what_is_white_is_read_alike_in_all_depths(depth):
+    levels = np.array([[[0], [1 << depth - 2], [(1 << depth) - 1]]], np.uint64)
+    encoded = generated.write_tiff(levels, depth, 1).replace(shorts(262, 3), shorts(263, 3))
+    assert decoding.decode(encoded, (1, 3)).pixels[0, :, 0].tolist() == [255, 191, 0]
 
 
 def test_12_bits_are_rounded():
@@ -374,3 +382,18 @@ def test_the_samples_of_a_sensor_behind_the_first_picture():
     for offset in (1 << 30, at, len(picture)):
         encoded = picture[:following] + longs(offset) + picture[following + 4 :] + costly
         assert decoding.decode(encoded, (8, 8)).pixels.any()
+
+
+def test_a_picture_without_width_is_broken():
+    encoded = bytearray(generated.write_tiff(GREY, 8, 1))
+    at = encoded.index(shorts(256))
+    (kind,) = struct.unpack_from("<H", encoded, at + 2)
+    encoded[at : at + 12] = struct.pack("<HHLL", 256, kind, 1, 0)
+    with pytest.raises(CorruptImage, match="the TIFF's first directory is broken"):
+        tiff_kinds.open_tiff(bytes(encoded))
+
+
+@pytest.mark.parametrize(("offsets", "sizes"), [(273, 279), (324, 325)], ids=["strips", "tiles"])
+def test_jpegs_of_strips_and_tiles_are_found(offsets, sizes):
+    tags = types.SimpleNamespace(tag_v2={259: 7, offsets: (2, 5), sizes: (3, 4)})
+    assert list(tiff_kinds.Tiff.jpegs(tags, b"..abcdefg..")) == [b"abc", b"defg"]

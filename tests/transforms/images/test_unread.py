@@ -93,7 +93,12 @@ def test_raw_files_of_cameras_that_are_no_tiffs(begin):
 
 
 @pytest.mark.parametrize(
-    "encoded", [b"text", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypmp42" + bytes(12), b"\xff\xd8", b"II*"]
+    "encoded",
+    [
+        *(b"text", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypmp42" + bytes(12), b"\xff\xd8", b"II*"),
+        b"\0\0\0\x10ftypmp42avif",  # a version, and no brand
+        b"\0\0\0\x10ftypmp42" + bytes(4) + b"\0\0\0\x0cfreeavif",  # behind the brands
+    ],
 )
 def test_other_files_are_unknown(encoded):
     error = unread.unopened(encoded, ["jpeg", "png"])
@@ -135,9 +140,15 @@ def test_there_is_an_end_to_brands_and_boxes():
 def test_segments_are_passed_over():
     lossless, broken = frame(0xC3), OSError("broken")
     assert "lossless" in str(unread.unread(b"\xff\xd8\xff" + lossless[2:], broken))  # a byte that fills up
+    assert "lossless" in str(unread.unread(lossless[:FRAME] + b"\xff" + lossless[FRAME:], broken))
     hidden = b"\xff\xe1\x00\x20" + lossless[FRAME : FRAME + 30]
     assert str(unread.unread(JPEG[:2] + hidden + JPEG[2:], broken)) == "OSError: broken"
     assert str(unread.unread(b"\xff\xd8\xff\xd9" + bytes(2), broken)) == "OSError: broken"
+    assert "cut within its header" in str(unread.unread(b"\xff\xd8" + bytes(3) + b"\xff", broken))
+
+
+def test_a_jpeg_that_is_cut_may_reach_pillow():
+    assert all(unread.refused(JPEG[:kept]) is None for kept in range(len(JPEG)))
 
 
 @pytest.mark.parametrize("marker", [0x01, 0xD0, 0xD7])

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests import onnx_models
-from transforms.models import portable
+from transforms.models import onnx_external, portable
 
 
 def write_ir(directory, name="net"):
@@ -29,6 +29,12 @@ def test_external_data_is_part_of_a_model(tmp_path):
 
 def test_a_location_may_have_a_dot(tmp_path):
     file = onnx_models.write(tmp_path / "m.onnx", external="./w.bin")
+    assert portable.find(file).files == {"model.onnx": file, "w.bin": tmp_path / "w.bin"}
+
+
+def test_tensors_may_spell_the_name_of_their_file_in_two_ways(tmp_path, monkeypatch):
+    file = onnx_models.write(tmp_path / "m.onnx", external="w.bin")
+    monkeypatch.setattr(onnx_external, "locations", lambda file: ["w.bin", "./w.bin"])
     assert portable.find(file).files == {"model.onnx": file, "w.bin": tmp_path / "w.bin"}
 
 

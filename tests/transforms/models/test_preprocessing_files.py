@@ -356,6 +356,8 @@ def test_the_modes_of_open_clip(tmp_path):
     padded = config | {"resize_mode": "longest", "fill_color": 0, "interpolation": "bilinear"}
     chosen = choices_of(tmp_path, padded, PREPROCESS_CFG)
     assert (chosen.resize_mode, chosen.interpolation) == ("pad", "pillow_bilinear")
+    black = {"size": 8, "resize_mode": "longest"}  # by open_clip's default
+    assert choices_of(tmp_path, black, PREPROCESS_CFG).resize_mode == "pad"
 
 
 def test_a_directory_of_that_name_is_no_such_file(tmp_path):
@@ -373,3 +375,20 @@ def test_a_file_that_is_too_large_is_not_read_whole(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:
         tracemalloc.stop()
+
+
+def test_the_processor_of_mobilevit_flips_channels_unless_its_file_says_otherwise(tmp_path):
+    facts = {"image_processor_type": "MobileViTImageProcessor", "resample": 2, "size": {"shortest_edge": 8}}
+    facts |= {"do_center_crop": True, "crop_size": {"height": 8, "width": 8}}
+    assert choices_of(tmp_path, facts).channels == "bgr"
+    assert choices_of(tmp_path, facts | {"do_flip_channel_order": False}).channels == "rgb"
+
+
+def test_a_processor_whose_name_only_begins_like_a_known_one_is_not_known(tmp_path):
+    with pytest.raises(ValueError, match="the processor .* is not known"):
+        choices_of(tmp_path, PLAIN | {"image_processor_type": "CLIPImageProcessorOfMyOwn"})
+
+
+def test_bytes_that_are_no_text_are_shown_all_the_same(tmp_path):
+    (tmp_path / PREPROCESSOR).write_bytes(b'{"size": "\xff"}')
+    assert preprocessing_files.text(tmp_path).startswith('{"size": "')

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -264,8 +265,11 @@ def test_without_a_lock_what_another_process_may_be_writing_stays(tmp_path, monk
         without_locks.setattr(fcntl, "flock", flock)
         contested.remove_unfinished(str(tmp_path / "s.unfinished"))
         assert left.exists()
+    stay = {tmp_path / name for name in ("r.unfinished", "r.json", f".r.html.{'0' * 32}", ".r.unfinished.mine")}
+    for path in stay:
+        path.touch()
     contested.remove_unfinished(str(tmp_path / "s.unfinished"))
-    assert not left.exists()
+    assert set(tmp_path.iterdir()) == stay
 
 
 def test_an_object_that_is_replaced_between_two_requests_is_not_taken_for_gone(path, monkeypatch):
@@ -286,7 +290,10 @@ def test_an_object_that_is_replaced_between_two_requests_is_not_taken_for_gone(p
 
 
 def test_a_lock_that_a_stopped_process_holds_is_not_waited_for_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(contested, "_LOCK_SECONDS", 0.05)
+    slept = []
+    clock = types.SimpleNamespace(monotonic=lambda: len(slept), sleep=slept.append)  # each pause takes a second
+    monkeypatch.setattr(contested, "time", clock)
     with contested._locked(str(tmp_path / "claim")), pytest.raises(TimeoutError, match="held its lock for .* stopped"):
         contested.write(str(tmp_path / "claim"), b"", None)
+    assert 20 <= len(slept) <= 60
     contested.write(str(tmp_path / "claim"), b"", None)

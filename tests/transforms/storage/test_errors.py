@@ -89,6 +89,7 @@ def test_other_errors_stay(error):
         with pytest.raises(type(error)) as raised, errors.of_clients("gs://b/a"):
             raise wrapped
         assert raised.value is error
+        assert error.__cause__ is (None if wrapped is error else wrapped)  # an error of itself would have no end
 
 
 def test_an_interruption_is_no_error_of_storage():
@@ -105,6 +106,15 @@ def test_a_file_that_is_read():
         assert file.read() == content and file.read(1) == b""
     with errors.reader(io.BytesIO(b"one\ntwo"), "gs://b/a") as file:
         assert list(file) == [b"one\n", b"two"]
+
+
+def test_a_stream_of_a_client_cannot_be_sought():
+    class Stream(io.BytesIO):
+        def seekable(self):
+            return False
+
+    assert not errors.reader(Stream(b"one"), "gs://b/a").seekable()
+    assert errors.reader(io.BytesIO(b"one"), "gs://b/a").seekable()
 
 
 def test_few_requests_are_made_for_a_file_that_is_read_in_small_parts():

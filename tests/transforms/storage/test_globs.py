@@ -2,6 +2,7 @@
 
 import fnmatch
 import glob
+import itertools
 import random
 import re
 import time
@@ -29,6 +30,7 @@ from transforms.storage import globs
         ("/in/x**/a.jpg", "/in/x/a.jpg", True),
         ("/in/x**/a.jpg", "/in/x1/y/a.jpg", True),
         ("/in/**/a.jpg", "/in/ba.jpg", False),
+        ("/in/**/a*b**b", "/in/ab1b", True),
         # Names of this system may hold any character, and no wildcard but ** crosses a slash.
         ("/in/*.jpg", "/in/back\\slash.jpg", True),
         ("/in/*.jpg", "/in/new\nline.jpg", True),
@@ -121,6 +123,21 @@ def test_directories_that_may_hold_matches():
     assert not globs.may_hold("/p/*.jpg")("/p/a")
     assert globs.may_hold("/p/**.jpg")("/p/a/b")
     assert not globs.may_hold("/p/photos*/**")("/p/lost+found")
+
+
+def test_what_is_matched_below_a_directory_depends_on_its_position_alone():
+    chosen = random.Random(9)
+    below = ["".join(parts) for depth in range(3) for parts in itertools.product(("a/", "b/", "ab/"), repeat=depth)]
+    for _ in range(200):
+        names = [chosen.choice(["*", "**", "[a]", "b*", "**b", "a**"]) for _ in range(chosen.randint(0, 3))]
+        pattern = "/".join(["/p", *names, chosen.choice(["[c]", "*", "**c"])])
+        positions, matches = globs.Positions(pattern), globs.matcher(pattern)
+        matched = {place: {rest for rest in below if matches(f"/p/{place}{rest}c")} for place in below}
+        reached = {place: positions.of(f"/p/{place}".rstrip("/")) for place in below}
+        for one, other in itertools.permutations(below, 2):
+            assert not reached[one] <= reached[other] or matched[one] <= matched[other], (pattern, one, other)
+    for pattern in ("/p/**", "/p/*/**/c.jpg", "/p/a**.jpg"):
+        assert globs.Positions(pattern).of("/p/a") == globs.Positions(pattern).of("/p/a/b/a")
 
 
 def test_brackets_in_a_name_that_exists_are_part_of_it(tmp_path):

@@ -1,7 +1,9 @@
 """transforms.storage.left_out: which names a listing leaves out, and which pattern takes them all the same."""
 
 import pytest
+from PIL import Image
 
+from transforms.images import reader
 from transforms.storage import left_out
 
 
@@ -140,3 +142,9 @@ def test_hidden_members_of_shards():
 )
 def test_what_lies_beside(pattern, expected):
     assert left_out.beside(pattern) == expected
+
+
+def test_whatever_is_opened_is_listed_by_its_extensions():
+    extensions = [end for end, kind in Image.registered_extensions().items() if kind in reader.FORMATS]
+    assert len(extensions) > 10
+    assert [end for end in extensions if left_out.is_left_out("/p/**", f"/p/a{end}")] == []

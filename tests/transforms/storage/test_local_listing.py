@@ -1,5 +1,6 @@
 """transforms.storage.local_listing: what a glob matches, whatever it is."""
 
+import errno
 import os
 import socket
 
@@ -267,7 +268,7 @@ def test_what_vanishes_while_it_is_listed_is_no_loss(tmp_path, monkeypatch):
 
 def test_what_vanishes_behind_a_link_while_it_is_listed_is_missed(tmp_path, monkeypatch):
     """The link is still there, so that what it led to may be back tomorrow."""
-    fill(tmp_path, "p/a.jpg", "elsewhere/b.jpg")
+    fill(tmp_path, "p/sub/a.jpg", "elsewhere/b.jpg")  # links come last
     (tmp_path / "p" / "link").symlink_to(tmp_path / "elsewhere")
     status = local.status
 
@@ -277,7 +278,21 @@ def test_what_vanishes_behind_a_link_while_it_is_listed_is_missed(tmp_path, monk
         return status(path)
 
     monkeypatch.setattr(local, "status", vanish)
-    assert listed(tmp_path / "p" / "**") == {f"{tmp_path}/p/a.jpg": 7, f"{tmp_path}/p/link": None}
+    assert listed(tmp_path / "p" / "**") == {f"{tmp_path}/p/sub/a.jpg": 11, f"{tmp_path}/p/link": None}
+
+
+def test_a_directory_is_missed_where_a_mount_fails_and_shows_nothing_of_it(tmp_path, monkeypatch):
+    fill(tmp_path, "p/a.jpg", "p/sub/b.jpg")
+    stat = os.stat
+
+    def fail(path, **options):
+        if path == f"{tmp_path}/p/sub/.":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", fail)
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)  # which tells no error from a file that is gone
+    assert listed(tmp_path / "p" / "**") == {f"{tmp_path}/p/a.jpg": 7, f"{tmp_path}/p/sub": None}
 
 
 def test_hidden_and_other_files_are_counted(tmp_path):

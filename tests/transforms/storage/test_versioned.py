@@ -42,6 +42,18 @@ def test_an_unlisted_object_is_described_first(server):
     assert versioned.described(described, None) is described and len(server.requests) == 1
 
 
+def test_an_object_is_read_in_its_listed_generation_and_at_the_cost_of_the_payer(monkeypatch):
+    asked = []
+    monkeypatch.setattr(gcs, "read", lambda *args: asked.append(args) or b"one")
+    monkeypatch.setattr(gcs, "open_stored", lambda *args: asked.append(args) or io.BytesIO(b"one"))
+    ref = ImageRef(b"gs://photos/a.jpg", "7", 3)
+    assert versioned.read(ref, "payer", 100)[0] == b"one"
+    with versioned.opened(ref, "payer") as file:
+        assert file.read() == b"one"
+    path = "gs://photos/a.jpg"
+    assert asked == [(path, "7", "payer", 4), (path, "7", "payer")]  # a byte more than listed would be noticed
+
+
 @pytest.mark.parametrize("facts", [{}, {"version": ""}, {"size": -1}, {"crc32c": versioned.crc32c(b"one")}])
 def test_what_was_listed_is_read_with_its_checksum(path, facts):
     assert versioned.read(listed(path, **facts), None, 100) == (b"one", versioned.crc32c(b"one"))
