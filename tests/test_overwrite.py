@@ -91,8 +91,10 @@ def test_an_output_that_is_refused_is_not_made(others, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("is_another", [False, True])
 def test_a_report_that_is_in_the_table_alone_is_written_when_nothing_is_refused(
-    output, others, is_another, monkeypatch, capfd
+    output, others, is_another, cloud, monkeypatch, capfd
 ):
+    from google.cloud import bigquery, storage
+
     from pipeline.report.run_report import RunReport
     from pipeline.warehouse import publish
 
@@ -102,8 +104,12 @@ def test_a_report_that_is_in_the_table_alone_is_written_when_nothing_is_refused(
     before = contents(output)
     monkeypatch.setattr(publish, "published", lambda table, run_id: published)
     photos = others if is_another else published.inputs[0]
-    flags = "--output_table", "p:d.t", "--temp_location", "gs://bucket/tmp"
+    name = f"another_{is_another}".lower()
+    dataset = bigquery.Client(project="test").create_dataset(f"test.{name}").dataset_id
+    bucket = storage.Client().create_bucket(name)
+    flags = "--output_table", f"test:{dataset}.t", "--temp_location", f"gs://{bucket.name}/loads"
     assert embed(output, photos, *flags) == (2 if is_another else 0)
+    assert not list(bucket.list_blobs())
     said = capfd.readouterr()
     if is_another:
         assert "is of a complete run with other inputs or another model" in said.err

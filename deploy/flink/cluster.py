@@ -189,6 +189,7 @@ def _configuration(directory: Path, rest: int, rpc: int) -> str:
             "rest.address": "127.0.0.1",
             "rest.bind-address": "127.0.0.1",
             "rest.port": rest,
+            "web.refresh-interval": 100,  # milliseconds for which the REST interface may show a state that is over
             "io.tmp.dirs": str(directory / "io"),
             "taskmanager.numberOfTaskSlots": SLOTS,
             # With this, both TaskManagers take part in a job of parallelism 2.
