@@ -48,6 +48,34 @@ def assert_complete(output: Path, attempt: int) -> None:
     assert not list(output.rglob(".*")) and not list(output.glob("runs/*.unfinished"))
 
 
+def held_until_another_completes(warehouse: Warehouse, flags: list[str], server: str, held_at: str) -> tuple[int, str]:
+    """Runs a command of which a request is under way while another host completes the run. Returns as `stopping.wake`.
+
+    Args:
+      warehouse: of the run.
+      flags: of the command.
+      server: that the request goes to, BIGQUERY or STORAGE.
+      held_at: see `Hold`.
+    """
+    hold, environment = Hold(held_at), warehouse.environment
+    bigquery, storage = (environment[f"{name}_EMULATOR_HOST"] for name in ("BIGQUERY", "STORAGE"))
+    with (
+        fault_proxy(bigquery, hold=hold if server == "BIGQUERY" else None) as to_bigquery,
+        fault_proxy(storage, hold=hold if server == "STORAGE" else None, preconditions=True) as to_storage,
+        stopping.started(
+            "first",
+            *flags,
+            env=environment | {"BIGQUERY_EMULATOR_HOST": to_bigquery.url, "STORAGE_EMULATOR_HOST": to_storage.url},
+        ) as first,
+    ):
+        wait_until_held(hold, first)
+        first.send_signal(signal.SIGSTOP)
+        code, said = stopping.run("second", *flags, env=environment)
+        assert code == 0, said
+        hold.released.set()
+        return stopping.wake(first)
+
+
 def test_one_that_is_stopped_while_it_embeds_stops_for_good(photos, tmp_path):
     output = tmp_path / "out"
     flags = "--input", photos, "--output", output, "--run_id", "r"
@@ -119,22 +147,7 @@ def test_one_whose_files_another_host_has_removed_says_why_it_fails(warehouse):
     """Its rows are in no table yet, and the other host has removed the files that hold them."""
     warehouse.put_images([f"{i}.jpg" for i in range(12)], 0)
     flags = warehouse.flags("images", "--run_id=r")
-    hold, environment = Hold(r"^POST /bigquery\S*/jobs\?alt=json "), warehouse.environment
-    with (
-        fault_proxy(environment["BIGQUERY_EMULATOR_HOST"], hold=hold) as to_bigquery,
-        fault_proxy(environment["STORAGE_EMULATOR_HOST"], preconditions=True) as to_storage,
-        stopping.started(
-            "first",
-            *flags,
-            env=environment | {"BIGQUERY_EMULATOR_HOST": to_bigquery.url, "STORAGE_EMULATOR_HOST": to_storage.url},
-        ) as first,
-    ):
-        wait_until_held(hold, first)
-        first.send_signal(signal.SIGSTOP)
-        code, said = stopping.run("second", *flags, env=environment)
-        assert code == 0, said
-        hold.released.set()
-        code, said = stopping.wake(first)
+    code, said = held_until_another_completes(warehouse, flags, "BIGQUERY", r"^POST /bigquery\S*/jobs\?alt=json ")
     assert code == 1 and "the job failed: the run was taken over or its output was removed: BigQuery job" in said
     assert [blob.name for blob in warehouse.temp.list_blobs()] == []
     assert not [table for table in warehouse.tables() if "staging" in table]
@@ -167,23 +180,7 @@ def test_a_last_request_that_comes_late_changes_nothing(warehouse, request, serv
     warehouse.put_images([f"{i}.jpg" for i in range(12)], 0)
     output = f"gs://{warehouse.temp.name}/out"
     flags = warehouse.flags("images", "--run_id=r", f"--output={output}")
-    hold, environment = Hold(held_at), warehouse.environment
-    bigquery, storage = (environment[f"{name}_EMULATOR_HOST"] for name in ("BIGQUERY", "STORAGE"))
-    with (
-        fault_proxy(bigquery, hold=hold if server == "BIGQUERY" else None) as to_bigquery,
-        fault_proxy(storage, hold=hold if server == "STORAGE" else None, preconditions=True) as to_storage,
-        stopping.started(
-            "first",
-            *flags,
-            env=environment | {"BIGQUERY_EMULATOR_HOST": to_bigquery.url, "STORAGE_EMULATOR_HOST": to_storage.url},
-        ) as first,
-    ):
-        wait_until_held(hold, first)
-        first.send_signal(signal.SIGSTOP)
-        code, said = stopping.run("second", *flags, env=environment)
-        assert code == 0, said
-        hold.released.set()
-        code, said = stopping.wake(first)
+    code, said = held_until_another_completes(warehouse, flags, server, held_at)
     assert code == 1 and said.count("has another process taken over") + said.count("was taken over or") < 2
     assert ("another process has published this run" if server == "BIGQUERY" else LOST) in said
     (row,) = warehouse.query("SELECT report FROM images_runs")

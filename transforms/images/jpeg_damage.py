@@ -62,8 +62,8 @@ def meaning(encoded: bytes, warning: str) -> str | None:
     return after if after is not None and _DAMAGE.search(after) else None
 
 
-def is_unheard(encoded: bytes) -> bool:
-    """Returns whether simplejpeg cannot say what libjpeg warns of, because it does not read such a sampling."""
+def has_rare_sampling(encoded: bytes) -> bool:
+    """Returns whether simplejpeg does not read a JPEG's sampling, so that nothing tells what libjpeg warns of."""
     try:
         _target(encoded)
     except ValueError as error:

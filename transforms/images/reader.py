@@ -95,13 +95,9 @@ def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png
         image.load()
         return samples.on_canvas(image, extents or (0, 0, *image.size))
     if isinstance(image, tiff_kinds.Tiff):
-        image.check_parts()
-        if image.is_converted():
-            tiff_damage.check(image.tag_v2, encoded)
+        return _tiff(image, encoded)
     image.load()
-    if isinstance(image, tiff_kinds.Tiff):
-        _check_jpegs(image.jpegs(encoded))
-    if isinstance(image, (tiff_kinds.Tiff, bmp_kinds.Bmp)):
+    if isinstance(image, bmp_kinds.Bmp):
         return samples.plain(image.plain())
     if png is not None:
         return _png(image, png)
@@ -121,6 +117,15 @@ def icc_profile(image: Image.Image, png: png_chunks.Picture | None) -> bytes | N
     return image.info.get("icc_profile")
 
 
+def _tiff(image: tiff_kinds.Tiff, encoded: bytes) -> Image.Image:
+    image.check_parts()
+    if image.is_converted():
+        tiff_damage.check(image.tag_v2, encoded)
+    image.load()
+    _check_jpegs(image.jpegs(encoded))
+    return samples.plain(image.plain())
+
+
 def _jpeg(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> Image.Image:
     pixels = fast_jpeg.unresized(encoded, stored, image.size, image.mode)
     if pixels is not None:
@@ -128,7 +133,7 @@ def _jpeg(image: JpegImageFile, encoded: bytes, stored: tuple[int, int]) -> Imag
         return Image.frombuffer(image.mode, image.size, pixels, "raw", raw_mode, 0, 1)
     image.load()
     _check_jpegs([encoded])
-    if samples.is_end_grey(image, stored[0] // image.width) and jpeg_damage.is_unheard(encoded):
+    if samples.ends_in_grey(image, stored[0] // image.width) and jpeg_damage.has_rare_sampling(encoded):
         raise CorruptImage("the JPEG ends in the grey that libjpeg puts in place of missing data")
     return samples.plain(image)
 

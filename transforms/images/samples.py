@@ -65,7 +65,7 @@ def is_last_row_blank(image: Image.Image) -> bool:
     return image.crop((0, image.height - 1, image.width, image.height)).getbbox() is None
 
 
-def is_end_grey(image: Image.Image, reduction: int) -> bool:
+def ends_in_grey(image: Image.Image, reduction: int) -> bool:
     """Returns whether the last block of a JPEG is mid-grey, as if there were no data for it.
 
     Args:

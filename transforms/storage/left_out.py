@@ -95,7 +95,7 @@ def rule(pattern: str, *, include_hidden: bool = False, input_format: str = "ima
     depth = directories.count("/")
     keeps_others = names_extension(pattern)
     last = names[-1]
-    named_other = last.strip("*").lower()
+    taken_name = last.strip("*").lower()
 
     def why(path: str) -> tuple[str, str] | None:
         below = path.split("/", depth)[-1] if path.count("/") >= depth else ""
@@ -108,17 +108,17 @@ def rule(pattern: str, *, include_hidden: bool = False, input_format: str = "ima
         name = below.rpartition("/")[2]
         if input_format == "images" and "-of-" not in last and _SHARD_NAME.fullmatch(name):
             return OTHER, "-of-*"
-        is_other = name.lower() in _OTHER_NAMES and name.lower() != named_other
+        is_other = name.lower() in _OTHER_NAMES and name.lower() != taken_name
         return (OTHER, name) if is_other else None
 
     return why
 
 
-def _is_other(name: str, input_format: str) -> bool:
+def _is_other(suffix: str, input_format: str) -> bool:
     """Returns whether an extension is that of files beside images, lists or shards."""
     if input_format == "images":
-        return not is_image_extension(name)
-    return name.lower() in (_NO_LISTS if input_format == "list" else _NO_SHARDS)
+        return not is_image_extension(suffix)
+    return suffix.lower() in (_NO_LISTS if input_format == "list" else _NO_SHARDS)
 
 
 def hidden_kind(path: str) -> str | None:
