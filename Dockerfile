@@ -25,7 +25,7 @@ RUN --mount=type=bind,target=/source,rw \
     --mount=type=tmpfs,target=/tmp \
     pip install --no-cache-dir --no-deps /source && pip check
 
-# A model that workers need not download: anything that `python -m pipeline.stage_model` takes, also a directory below
+# A model that workers need not download: anything that `python -m pipeline stage-model` takes, also a directory below
 # models/. BAKED_MODEL allows --model=/opt/model on Dataflow. Otherwise only gs:// is the same place for all workers.
 ARG MODEL=""
 ENV BAKED_MODEL=/opt/model
@@ -34,7 +34,7 @@ RUN --mount=type=bind,target=/template \
     --mount=type=tmpfs,target=/tmp \
     if [ -n "${MODEL}" ]; then \
       PYTHONDONTWRITEBYTECODE=1 TFHUB_CACHE_DIR=/tmp/hub KAGGLEHUB_CACHE=/tmp/kaggle \
-      python -m pipeline.stage_model "${MODEL}" "${BAKED_MODEL}"; \
+      python -m pipeline stage-model "${MODEL}" "${BAKED_MODEL}"; \
     fi
 
 COPY run_pipeline.py ./

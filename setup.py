@@ -32,7 +32,7 @@ EXTRAS = {
     "onnx": ["onnxruntime>=1.20"],
     # The layers of KerasHub's encoders, as in a .keras file of CLIP's vision tower.
     "keras-hub": ["keras-hub>=0.32"],
-    # Targets of pipeline.export. Vertex AI takes files, which need no client.
+    # Targets of pipeline.commands.export. Vertex AI takes files, which need no client.
     "pgvector": ["psycopg[binary]>=3.2,<4", "pgvector>=0.4"],
     "lance": ["pylance>=14,<15"],
     "test": [
@@ -96,9 +96,9 @@ setup(
     py_modules=["run_pipeline"],
     package_data={
         "pipeline": ["samples/*.md", "samples/images/*"],
-        "pipeline.quote": ["prices.toml"],
+        "pipeline.commands.quote": ["prices.toml"],
         "pipeline.report.page": ["page.css", "page.js"],
-        "pipeline.search": ["page.css", "page.js"],
+        "pipeline.commands.search": ["page.css", "page.js"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,

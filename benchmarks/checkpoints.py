@@ -19,7 +19,7 @@ from benchmarks.models import ROOT
 _WITHOUT = """
 import sys
 from pipeline import launch
-from transforms import parts
+from transforms.output import parts
 
 parts._watch = lambda writer: None
 sys.exit(launch.main(sys.argv[1:]))

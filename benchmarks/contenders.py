@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks import environments, machine
 from benchmarks.models import Model
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
 
 _PEERS = Path(__file__).parent / "peers"
 

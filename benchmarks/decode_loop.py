@@ -15,7 +15,7 @@ from pathlib import Path
 import simplejpeg
 
 from benchmarks.peers import contract
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
 from transforms.images import decoding
 
 # Batches that a process gets at once, so that handing them over takes no time.

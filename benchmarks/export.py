@@ -1,4 +1,4 @@
-"""Seconds and peak memory of `pipeline.export` by the number of vectors: `python -m benchmarks.export --to lance`.
+"""Seconds and peak memory of the verb `export` by the number of vectors: `python -m benchmarks.export --to lance`.
 
 The vectors have 1,280 components and are random, or lie around centres. Random vectors have no near neighbours, which
 is the hardest case for an index. For pgvector, libpq's variables say where the server is. Its tables stay.
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.models import ROOT
+from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.encoding import examples, tfrecord
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, ImageInfo, ImageRef
 
 _DIMENSION = 1280
 _MODEL = ModelFields("random", "d" * 64, _DIMENSION)
@@ -33,14 +33,23 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, nargs="+", default=[20_000, 200_000])
     parser.add_argument("--centres", type=int, default=0, help="number of centres (default: 0, random vectors)")
     parser.add_argument("--to", choices=("pgvector", "lance", "vertex"), default="vertex")
-    parser.add_argument("further", nargs="*", metavar="FLAG", help="flags for pipeline.export, after --")
+    parser.add_argument("further", nargs="*", metavar="FLAG", help="flags for pipeline.commands.export, after --")
     args = parser.parse_args()
     for count in args.vectors:
         with tempfile.TemporaryDirectory() as name:
             directory = Path(name)
             write_run(directory / "vectors", count, args.centres)
             where = ["--table", f"export_{count}"] if args.to == "pgvector" else ["--destination", directory / "target"]
-            command = [sys.executable, "-m", "pipeline.export", "--embeddings", directory / "vectors", "--to", args.to]
+            command = [
+                sys.executable,
+                "-m",
+                "pipeline",
+                "export",
+                "--embeddings",
+                directory / "vectors",
+                "--to",
+                args.to,
+            ]
             for _ in range(2):
                 began = time.monotonic()
                 process = subprocess.Popen([*command, *where, *args.further], cwd=ROOT)

@@ -18,11 +18,11 @@ import numpy as np
 
 from benchmarks import memory, models, photographs
 from benchmarks.models import AVERAGES
-from transforms import keys
+from transforms.elements import keys
+from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.encoding import examples, tfrecord
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
-from transforms.records import Embedding, ImageInfo, ImageRef
 from transforms.storage import local
 
 _RUN, _EARLIER = "run", "earlier"

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks import environments
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
 
 _PACKAGES = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "simplejpeg", "cykooz-resizer", "numpy")
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}

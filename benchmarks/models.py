@@ -76,7 +76,7 @@ def make(model: Model, cache: Path) -> Path:
 
 def fill_cache(saved_model: Path, environment_variables: Mapping[str, str]) -> None:
     """Makes this project cache its results about a model for later runs."""
-    command = [sys.executable, "-m", "pipeline.inspect_model", saved_model]
+    command = [sys.executable, "-m", "pipeline", "inspect-model", saved_model]
     environment = os.environ | environment_variables
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
 
@@ -85,7 +85,7 @@ def write(name: str, directory: Path) -> None:
     """Writes a model to a directory, complete or not at all."""
     partial = directory.with_suffix(".partial")
     if name == ONNX.name:
-        from tests import onnx_models
+        from tests.helpers import onnx_models
 
         partial.mkdir()
         onnx_models.write_bundled(partial / "model.onnx")
@@ -94,7 +94,7 @@ def write(name: str, directory: Path) -> None:
     from transforms.models.slim import reusable
 
     if name == "inception_resnet_v2":
-        from tests import formula_weights
+        from tests.helpers import formula_weights
         from transforms.models.networks.inception_resnet_v2 import InceptionResNetV2
 
         network = InceptionResNetV2(formula_weights.weights(formula_weights.variables(name)))

@@ -1,7 +1,7 @@
 """The contenders for the network of the package as ONNX: this project, ONNX Runtime in a loop, and Beam's handler."""
 
 from benchmarks.contenders import OURS, PEER, Contender
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
 
 
 def contenders() -> list[Contender]:

@@ -38,7 +38,7 @@ _OTHER_WAYS: dict[str, dict[str, Any]] = {
 
 def crops(count: int, size: tuple[int, int]) -> Iterator[npt.NDArray[np.uint8]]:
     """Yields square crops of the sample images, the same each time, uint8 (height, width, 3)."""
-    from pipeline import options
+    from pipeline.flags import options
 
     height, width = size
     draw = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def vectors_of_the_model() -> npt.NDArray[np.float32]:
 
 def embeddings(vectors: npt.NDArray[np.float32], count: int) -> Iterator[Any]:
     """Yields embeddings of images that do not exist; equal vectors are further apart than any compressor looks."""
-    from transforms.records import Embedding, ImageInfo, ImageRef
+    from transforms.elements.records import Embedding, ImageInfo, ImageRef
 
     for i in range(count):
         ref = ImageRef(b"gs://photos/some/directory/%012d.jpg" % i, "1795316023557033140", 123_456, "lx6ySg==")

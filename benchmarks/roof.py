@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers import contract
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
 from transforms.images import decoding
 from transforms.models.engines import openvino_engine
 

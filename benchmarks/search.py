@@ -105,8 +105,8 @@ def _keys(directory: Path) -> list[str]:
 
 
 def _of_a_run(directory: Path):
-    from pipeline import vector_shards
-    from pipeline.search.nearest import cosines, nearest
+    from pipeline.commands.search.nearest import cosines, nearest
+    from pipeline.known import vector_shards
 
     shards = vector_shards.paths(str(directory))
     digest = vector_shards.digest(shards)
@@ -119,8 +119,8 @@ def _of_a_run(directory: Path):
 
 
 def _of_an_index(directory: Path):
-    from pipeline import vector_shards
-    from pipeline.search.index import Index
+    from pipeline.commands.search.index import Index
+    from pipeline.known import vector_shards
 
     index = Index(vector_shards.paths(str(directory)))
     return lambda query: [index.key(each.key).decode() for each in index.nearest(query, _TOP)]

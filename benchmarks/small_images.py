@@ -6,7 +6,7 @@ Each runs on 1 core, on 2, and so on. `simulated_devices` are this project's com
 from collections.abc import Iterator, Sequence
 
 from benchmarks.contenders import OURS, PEER, ROOF, Contender
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
 
 DECODE = "decode"
 PEER_NAME = "tf-data"

@@ -25,7 +25,7 @@ def model_fields(dimension: int) -> ModelFields:
 
 def embeddings(count: int, dimension: int, start: int = 0) -> Iterator:
     """Yields embeddings of images that do not exist; they differ only in key, digest and vector."""
-    from transforms.records import Embedding, ImageInfo, ImageRef
+    from transforms.elements.records import Embedding, ImageInfo, ImageRef
 
     vectors = np.random.default_rng(start).standard_normal((_BATCH, dimension), np.float32)
     for i in range(start, start + count):
@@ -40,9 +40,9 @@ def timed(sink, dimension: int, count: int) -> float:
     """Returns the seconds of a pipeline that makes embeddings and hands them to `sink`, on the local runner."""
     import apache_beam as beam
 
-    from pipeline import runners
+    from pipeline.runners import pipeline_options
 
-    options = runners.beam_options([], [])
+    options = pipeline_options.beam_options([], [])
     start = time.perf_counter()
     with beam.Pipeline(options=options) as pipeline:
         rows = (
@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=20_000, metavar="N", help="number of records (%(default)s)")
     parser.add_argument("--dimension", type=int, default=1536, metavar="N", help="floats per vector (%(default)s)")
     args = parser.parse_args()
-    from tests.emulators import bigquery_emulator, storage_emulator
+    from tests.helpers.emulators import bigquery_emulator, storage_emulator
 
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("storage", "bigquery"):

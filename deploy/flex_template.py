@@ -9,9 +9,9 @@ import json
 import sys
 from typing import Any
 
-from pipeline.parser import flags_described
-from transforms import table_name
-from transforms.formats import OUTPUT_FORMATS
+from pipeline.flags.parser import flags_described
+from transforms.elements import table_name
+from transforms.elements.formats import OUTPUT_FORMATS
 
 NAME = "Image embeddings"
 DESCRIPTION = (

@@ -5,12 +5,12 @@ import re
 import sys
 from collections.abc import Iterator
 
-from pipeline.parser import build_parser
+from pipeline.flags.parser import build_parser
 
 _BEGINNING = """\
 # Flags and exit codes
 
-<!-- Made from the parser in pipeline/parser.py by `make docs`. Change the help of a flag there, not here. -->
+<!-- Made from the parser in pipeline/flags/parser.py by `make docs`. Change the help of a flag there, not here. -->
 
 ```text
 python run_pipeline.py [--input PATTERN]... [--output DIR] [flags] [Beam's flags]

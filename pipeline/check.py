@@ -13,16 +13,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import shell_words, unlisted, warehouse
-from pipeline.options import EmbedConfig
-from pipeline.report import run_report
+from pipeline import warehouse
+from pipeline.flags import command_lines
+from pipeline.flags.options import EmbedConfig
+from pipeline.report import run_report, unlisted
 from pipeline.report.run_report import RunReport
-from transforms import keys, shards, storage, uri_lists, vector_files
+from transforms import storage
+from transforms.elements import keys
+from transforms.elements.one_line import one_line
+from transforms.elements.records import ImageRef
 from transforms.list import listed_refs
-from transforms.list_rows import NotAList
+from transforms.lists import uri_lists
+from transforms.lists.list_rows import NotAList
 from transforms.models.spec import ModelSpec
-from transforms.one_line import one_line
-from transforms.records import ImageRef
+from transforms.output import shards, vector_files
 from transforms.storage import files, globs, local_listing, locations, versioned
 from transforms.storage.choice import Choice, by_kind
 
@@ -117,7 +121,7 @@ def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
     with contextlib.suppress(OSError, ValueError):
         whole = Choice([below], include_hidden=config.include_hidden, input_format=config.input_format)
         if _matches(whole, config.billing_project, 1):
-            yield f"directories match, and --input {shell_words.join([below])} takes what is in them"
+            yield f"directories match, and --input {command_lines.join([below])} takes what is in them"
 
 
 def _takes_in(pattern: str, path: str) -> bool:

@@ -8,34 +8,35 @@ from typing import TYPE_CHECKING
 
 import apache_beam as beam
 
-from pipeline import attempt as attempts
 from pipeline import warehouse
-from pipeline.attempt import RESUMED, Attempt
-from pipeline.fetch_vectors import FetchVectors
-from pipeline.ledger import ReadLedger, ReadRetryable
-from pipeline.name_files import NameFiles
-from pipeline.only_new import NewOutput, OnlyNew
-from pipeline.options import EmbedConfig
-from pipeline.prune import Prune, Pruned
+from pipeline.attempts import attempt as attempts
+from pipeline.attempts.attempt import RESUMED, Attempt
+from pipeline.attempts.name_files import NameFiles
+from pipeline.attempts.resume import ReadUnfinished, ResumeShards
+from pipeline.flags.options import EmbedConfig
+from pipeline.known.fetch_vectors import FetchVectors
+from pipeline.known.ledger import ReadLedger, ReadRetryable
+from pipeline.known.only_new import NewOutput, OnlyNew
+from pipeline.known.prune import Prune, Pruned
 from pipeline.report.recall import SampleVectors
 from pipeline.report.write_report import ComposeReport, WriteReport
-from pipeline.resume import ReadUnfinished, ResumeShards
 from transforms import failures as failure_files
-from transforms import write_tfrecord, write_vectors
+from transforms import write_tfrecord
 from transforms.copies import CopyVectors
 from transforms.decode import DecodeImages
 from transforms.decode_in_processes import DecodeInProcesses
+from transforms.elements.formats import SHARD_FORMATS
+from transforms.elements.records import DecodedBlock, Embedding, EncodedBlock, Failure, ImageRef, Known
+from transforms.elements.stage import StageOutput, WriteOutput
 from transforms.embed import EmbedImages
 from transforms.encoding.parquet import ParquetFormat
 from transforms.failures import GatherFailures
-from transforms.formats import SHARD_FORMATS
 from transforms.list import DescribeImages, ListImages
 from transforms.models.spec import ModelSpec
-from transforms.parts import Format
+from transforms.output import write_vectors
+from transforms.output.parts import Format
+from transforms.output.shards import WriteParts
 from transforms.read import DigestImages, ListMembers, ReadImages
-from transforms.records import DecodedBlock, Embedding, EncodedBlock, Failure, ImageRef, Known
-from transforms.shards import WriteParts
-from transforms.stage import StageOutput, WriteOutput
 from transforms.storage import locations
 from transforms.write_bigquery import RunColumns, WriteBigQuery
 

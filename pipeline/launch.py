@@ -12,22 +12,24 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from pipeline import interruption, options, warehouse
-from pipeline.command import DONE, FAILED, WRONG, unwritable
-from pipeline.console import Console, console, discard, open_streams, say, write_line
-from pipeline.options import EmbedConfig
-from pipeline.parser import known_flags
-from transforms import account
-from transforms.formats import SHARD_FORMATS
+from pipeline import warehouse
+from pipeline.attempts import interruption
+from pipeline.commands.frame import DONE, FAILED, WRONG, unwritable
+from pipeline.flags import options
+from pipeline.flags.options import EmbedConfig
+from pipeline.flags.parser import known_flags
+from pipeline.runners.console import Console, console, discard, open_streams, say, write_line
+from transforms.elements.formats import SHARD_FORMATS
+from transforms.elements.one_line import one_line
 from transforms.models.spec import ModelSpec
-from transforms.one_line import one_line
+from transforms.storage import account
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.runner import PipelineResult
 
-    from pipeline.attempt import Attempt
-    from pipeline.claim import Holder
+    from pipeline.attempts.attempt import Attempt
+    from pipeline.attempts.claim import Holder
     from pipeline.report.run_report import RunReport
     from pipeline.warehouse.publish import Publication
 
@@ -72,7 +74,7 @@ def _import_job() -> None:
     gc.disable()
     try:
         import pipeline.graph
-        import pipeline.runners  # noqa: F401
+        import pipeline.runners.pipeline_options  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()
@@ -80,27 +82,30 @@ def _import_job() -> None:
 
 def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], terminal: Console) -> int:
     _import_job()
-    from pipeline import attempt as attempts
-    from pipeline import check, claim, precision, runners
+    from pipeline import check
+    from pipeline.attempts import attempt as attempts
+    from pipeline.attempts import claim
+    from pipeline.model_checks import precision
     from pipeline.report import run_report
     from pipeline.report.summary import summary
+    from pipeline.runners import pipeline_options
     from transforms.storage import contested
 
     try:
-        beam_options = runners.beam_options(beam_args, known_flags(), config.runs_on)
+        beam_options = pipeline_options.beam_options(beam_args, known_flags(), config.runs_on)
         if config.runs_on.explain or config.dry_run:
             return _show(config, beam_args, beam_options, terminal)
         check.check_inputs(config)
-        model = precision.resolved(config, runners.is_local(beam_options))
+        model = precision.resolved(config, pipeline_options.is_local(beam_options))
         model = _tried(model, terminal)
-        runners.check_location(beam_options, model)
-        runners.check(beam_options, config)
+        pipeline_options.check_location(beam_options, model)
+        pipeline_options.check(beam_options, config)
         finished, done = None, ""
         complete = check.finished(config, model) if config.is_named else None
         if complete and _is_whole(config, complete):
             finished, done = _finish(config, complete, _temp_location(config, beam_options))
         else:
-            temp_location = runners.temp_location(beam_options, config) if config.output_table else None
+            temp_location = pipeline_options.temp_location(beam_options, config) if config.output_table else None
             check.check_output(config, model)
             if temp_location:
                 check.check_temp_location(config, temp_location)
@@ -137,7 +142,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             interruption.ignore_further()
             return _interrupted(interrupted, config, argv, attempt, holder, publication, beam_options, terminal)
         traceback.print_exc()
-        if publication and runners.is_on_this_machine(beam_options):  # a job on a cluster may live on
+        if publication and pipeline_options.is_on_this_machine(beam_options):  # a job on a cluster may live on
             interruption.store([functools.partial(warehouse.publish.discard, publication)], _PATIENCE_SECONDS)
         finished, reason = _after_failure(config, attempt, holder)
         message = finished and finished.exceeds(config.max_failure_rate)
@@ -155,7 +160,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
         _print(summary(finished, config, _seconds_since_start(config)), terminal)
     else:
         path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
-        if runners.is_on_this_machine(beam_options) and _stored_report(config):
+        if pipeline_options.is_on_this_machine(beam_options) and _stored_report(config):
             text = f"the run {config.run_id!r} was completed, and another process has replaced it since: {path}"
         else:
             text = f"the job was submitted; its report will be {path}"
@@ -170,7 +175,7 @@ def _seconds_since_start(config: EmbedConfig) -> float:
 
 def _tried(model: ModelSpec, terminal: Console) -> ModelSpec:
     """Returns a model with the spread of its vectors, and warns if it seems to get other pixels than it expects."""
-    from pipeline import spread
+    from pipeline.model_checks import spread
 
     measured = spread.finding(model)
     if text := spread.warning(model, measured):
@@ -182,7 +187,8 @@ def _of_unfinished_run(
     config: EmbedConfig, model: ModelSpec, temp_location: str | None, terminal: Console
 ) -> EmbedConfig:
     """Returns the configuration with the name of an interrupted run to go on with, if the user named none."""
-    from pipeline import attempt, check, claim
+    from pipeline import check
+    from pipeline.attempts import attempt, claim
 
     if config.is_named or not config.resume:
         return config
@@ -205,7 +211,7 @@ def _begin(
 
     Leftovers of other runs are removed here and not at the end, which the launcher of a job on a cluster does not see.
     """
-    from pipeline import claim, leftovers
+    from pipeline.attempts import claim, leftovers
 
     published = None
     if config.is_named and config.output_table:
@@ -233,7 +239,8 @@ def _finished_meanwhile(
     Raises:
       ValueError: if this one was to replace the run, and that process has done so; or see `check.finished`.
     """
-    from pipeline import check, claim
+    from pipeline import check
+    from pipeline.attempts import claim
 
     try:
         complete = check.finished(config, model)
@@ -254,7 +261,8 @@ def _finished_meanwhile(
 
 def _with_what_is_left(attempt: "Attempt", config: EmbedConfig, terminal: Console) -> "Attempt":
     """Returns an attempt that knows what earlier ones have left."""
-    from transforms import journal, keys
+    from transforms.decoders import journal
+    from transforms.elements import keys
 
     if not config.resume:
         attempt.remove_parts()
@@ -293,11 +301,12 @@ def _interrupted(
     beam_options: "PipelineOptions",
     terminal: Console,
 ) -> int:
-    from pipeline import runners
-    from transforms import counters, parts
+    from pipeline.runners import pipeline_options
+    from transforms.elements import counters
+    from transforms.output import parts
 
     go_on = f"to go on: {interruption.command_to_go_on(argv, config.run_id)}"
-    if runners.is_on_this_machine(beam_options):
+    if pipeline_options.is_on_this_machine(beam_options):
         steps = [parts.save_all, attempt.remove_journals, holder.leave]
         if publication:
             steps.append(functools.partial(warehouse.publish.discard, publication))
@@ -305,7 +314,7 @@ def _interrupted(
         embedded = counters.of_process().get(counters.IMAGES_EMBEDDED, 0)
         stored = max(parts.saved(f".{output_format}") for output_format in config.output_formats)
         work = f"{embedded} images embedded, {stored} vectors" if embedded else "all vectors so far are"
-        if not runners.is_local(beam_options):  # they count for themselves
+        if not pipeline_options.is_local(beam_options):  # they count for themselves
             work = "what the worker processes have written is"
         work = f"{work} stored in {attempt.vectors}; "
         text = f"interrupted: {work}{go_on}"
@@ -319,13 +328,13 @@ def _interrupted(
 def _show(config: EmbedConfig, beam_args: Sequence[str], beam_options: "PipelineOptions", terminal: Console) -> int:
     """Prints the settings or the dry run of a job, and runs nothing."""
     if config.dry_run and not config.runs_on.explain:
-        from pipeline.quote import dry_run
+        from pipeline.commands.quote import dry_run
 
         text = dry_run.run(config, beam_options, config.dry_run)
     else:
-        from pipeline import runners
+        from pipeline.runners import pipeline_options
 
-        text = runners.explain(beam_args, config, beam_options)
+        text = pipeline_options.explain(beam_args, config, beam_options)
     discard(terminal)
     return DONE if _print(text, terminal) else FAILED
 
@@ -342,10 +351,10 @@ def _print(text: str, terminal: Console) -> bool:
 
 def _temp_location(config: EmbedConfig, beam_options: "PipelineOptions") -> str | None:
     """Returns --temp_location, if the run has a table and the flags tell; a run that is complete needs none."""
-    from pipeline import runners
+    from pipeline.runners import pipeline_options
 
     try:
-        return runners.temp_location(beam_options, config) if config.output_table else None
+        return pipeline_options.temp_location(beam_options, config) if config.output_table else None
     except ValueError:
         return None
 
@@ -373,7 +382,7 @@ def _finish(
       temp_location: of the parts of a run without --output; None if it is not known.
       check_claim: raises an error if this process has lost the claim to the run. None if the run is whole.
     """
-    from pipeline import attempt, claim
+    from pipeline.attempts import attempt, claim
     from pipeline.report import run_report
     from transforms.storage import contested
 
@@ -396,7 +405,7 @@ def _finish(
 
 def _report(config: EmbedConfig) -> "RunReport | None":
     """Returns the report of this attempt at the run; None if there is none yet. An earlier attempt's does not count."""
-    from pipeline import attempt
+    from pipeline.attempts import attempt
 
     report = _stored_report(config)
     return report if report and attempt.wrote(config, report) else None
@@ -418,8 +427,8 @@ def _after_failure(config: EmbedConfig, attempt: "Attempt", holder: "Holder") ->
 
     If the storage is gone, the job has waited for it long enough. So this takes seconds, and then there is no report.
     """
-    from pipeline import claim
-    from transforms import parts
+    from pipeline.attempts import claim
+    from transforms.output import parts
 
     written: list[RunReport] = []
     reason = ""
@@ -453,29 +462,33 @@ def _execute(
 ) -> None:
     import apache_beam as beam
 
-    from pipeline import graph, ledger, runners
-    from pipeline.progress import Progress
-    from transforms import counters, parts
+    from pipeline import graph
+    from pipeline.known import ledger
+    from pipeline.runners import pipeline_options
+    from pipeline.runners.progress import Progress
+    from transforms.elements import counters
+    from transforms.output import parts
 
     counters.reset()
     parts.reset()
     result: PipelineResult | None = None
 
     def count() -> Mapping[str, int]:
-        return counters.of_job(result) if result and not runners.is_local(beam_options) else counters.of_process()
+        is_elsewhere = result and not pipeline_options.is_local(beam_options)
+        return counters.of_job(result) if is_elsewhere else counters.of_process()
 
     pipeline = beam.Pipeline(options=beam_options)
-    accelerator = runners.accelerator(beam_options, config.runs_on)
+    accelerator = pipeline_options.accelerator(beam_options, config.runs_on)
     graph.build(
         pipeline,
         config,
         model,
         publication,
-        share_model_across_processes=runners.shares_model_across_processes(beam_options),
+        share_model_across_processes=pipeline_options.shares_model_across_processes(beam_options),
         accelerator=accelerator.hint if accelerator else None,
         attempt=attempt,
         has_ledger=config.reads_ledger and ledger.may_have_records(config.output_table, config.output, config.run_id),
-        in_packs=runners.is_local(beam_options),
+        in_packs=pipeline_options.is_local(beam_options),
     )
     with Progress(count, terminal.screen, total_is_listed=config.input_format not in SHARD_FORMATS):
         result = pipeline.run()

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests import formula_weights, quick_beam, slim_checkpoints
-from tests.emulators import bigquery_emulator, storage_emulator
+from tests.helpers import formula_weights, quick_beam, slim_checkpoints
+from tests.helpers.emulators import bigquery_emulator, storage_emulator
 from transforms.models import catalog
 from transforms.models.slim import checkpoint
 from transforms.models.slim.checkpoint import ImportReport

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import options
-from tests.running import ROOT
+from pipeline.flags import options
+from tests.helpers.running import ROOT
 
 SAMPLES = {path.name for path in Path(options.SAMPLES).parent.iterdir()}
 
@@ -31,7 +31,7 @@ def test_the_wheel_holds_the_data_and_no_tests(dist):
     assert {f"pipeline/samples/images/{name}" for name in SAMPLES} <= names
     assert {
         "run_pipeline.py",
-        "pipeline/quote/prices.toml",
+        "pipeline/commands/quote/prices.toml",
         "pipeline/samples/SOURCES.md",
         "transforms/models/weights/efficientnet_lite0.npz",
         "transforms/models/weights/SOURCES.md",

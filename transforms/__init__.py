@@ -23,7 +23,7 @@ _MODULES = {
     "WriteBigQuery": "write_bigquery",
     "GatherFailures": "failures",
     "WriteFailures": "failures",
-    "WriteShards": "shards",
+    "WriteShards": "output.shards",
 }
 __all__ = sorted(_MODULES)
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
-from transforms import counters, keys
-from transforms.packs import FlattenRefs, JoinByKey
-from transforms.record_coders import of_bytes, to_bytes
-from transforms.records import (
+from transforms.elements import counters, keys
+from transforms.elements.packs import FlattenRefs, JoinByKey
+from transforms.elements.record_coders import of_bytes, to_bytes
+from transforms.elements.records import (
     Copy,
     Embedding,
     Failure,
@@ -26,7 +26,7 @@ from transforms.records import (
     Reuse,
     StageSeconds,
 )
-from transforms.stage import FAILURES, Stage, StageOutput, with_stage_outputs
+from transforms.elements.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 from transforms.storage import local, locations
 
 # The report times reading for digests as a stage of its own, apart from reading for pixels.
@@ -64,7 +64,7 @@ class FindCopies(Stage):
     """{"refs": ImageRef, "known": Known} → CopiesOutput.
 
     >>> from pathlib import Path
-    >>> from pipeline.options import SAMPLES
+    >>> from pipeline.flags.options import SAMPLES
     >>> from transforms.list import ListImages
     >>> from transforms.read import DigestImages
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
@@ -126,7 +126,7 @@ class CopyVectors(Stage):
     A copy gets the vector of the image that was embedded in its place, or the failure of that image.
 
     >>> import numpy as np
-    >>> from transforms.records import ImageInfo
+    >>> from transforms.elements.records import ImageInfo
     >>> first = ImageRef(b"a.jpg", "1", size=3, has_copies=True)
     >>> embedding = Embedding(ImageInfo(first, "", "jpeg", 8, 8), np.zeros(4, np.float32))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:

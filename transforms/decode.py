@@ -10,14 +10,14 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counters, journal
-from transforms.blocks import Blocks
-from transforms.decoders import job, pool
+from transforms.decoders import job, journal, pool
+from transforms.elements import counters
+from transforms.elements.blocks import Blocks
+from transforms.elements.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageInfo, StageSeconds
+from transforms.elements.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.images import decoding
 from transforms.images.resizing import Resizing
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
-from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageInfo, StageSeconds
-from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 
 STAGE = job.STAGE
 
@@ -27,8 +27,8 @@ class DecodeImages(Stage):
     """EncodedBlock → StageOutput of DecodedBlock.
 
     >>> from pathlib import Path
-    >>> from pipeline.options import SAMPLES
-    >>> from transforms.records import EncodedImage, ImageRef
+    >>> from pipeline.flags.options import SAMPLES
+    >>> from transforms.elements.records import EncodedImage, ImageRef
     >>> cat = Path(SAMPLES).with_name("cat.jpg").read_bytes()
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     encoded = pipeline | beam.Create([EncodedBlock((EncodedImage(ImageRef(b"cat.jpg"), cat),))])

@@ -7,17 +7,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import counters, journal
-from transforms.blocks import Blocks
 from transforms.concurrent import in_flight
-from transforms.cores import usable_cores
-from transforms.decoders import pool
+from transforms.concurrent.cores import usable_cores
+from transforms.decoders import journal, pool
 from transforms.decoders.job import JOB_KEY_BYTES, ONE_A_CORE, STAGE, TIMEOUT_DEFAULT, Done, Settings
+from transforms.elements import counters
+from transforms.elements.blocks import Blocks
+from transforms.elements.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
+from transforms.elements.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.images import decoding
 from transforms.images.resizing import Resizing
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
-from transforms.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
-from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import read_image
 
 # The name of the time that the worker's threads wait for the processes.
@@ -32,7 +32,7 @@ class DecodeInProcesses(Stage):
     all its threads share them. An image that ends a process or takes too long is a Failure. The process is replaced.
 
     >>> from pathlib import Path
-    >>> from pipeline.options import SAMPLES
+    >>> from pipeline.flags.options import SAMPLES
     >>> from transforms import keys
     >>> cat = ImageRef(keys.of_uri(str(Path(SAMPLES).with_name("cat.jpg"))))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:

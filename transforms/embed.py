@@ -11,16 +11,17 @@ import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import account, counters
-from transforms.blocks import Blocks
-from transforms.formats import VECTOR_TYPES
+from transforms.elements import counters
+from transforms.elements.blocks import Blocks
+from transforms.elements.formats import VECTOR_TYPES
+from transforms.elements.records import DecodedBlock, DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
+from transforms.elements.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.models import portable
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, InferenceError, OutOfDeviceMemory
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.spec import ModelSpec
-from transforms.records import DecodedBlock, DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
-from transforms.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
+from transforms.storage import account
 
 if TYPE_CHECKING:  # at run time it would import TensorFlow, which only a worker needs, and only once it embeds
     from transforms.models.engines.loading import EmbeddingModel, ModelCall
@@ -157,7 +158,7 @@ class EmbedImages(Stage):
 
     >>> import numpy as np
     >>> from transforms.models.resolve import resolve
-    >>> from transforms.records import ImageRef
+    >>> from transforms.elements.records import ImageRef
     >>> info = ImageInfo(ImageRef(b"black.png"), "", "png", 224, 224)
     >>> black = DecodedBlock((info,), np.zeros((1, 224, 224, 3), np.uint8))
     >>> embed = EmbedImages(resolve("efficientnet_lite0"))

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 
-from transforms import counters, keys
-from transforms.parts import Check, Framed, Label
-from transforms.records import Failure
-from transforms.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
-from transforms.stage import Stage, WriteOutput
+from transforms.elements import counters, keys
+from transforms.elements.records import Failure
+from transforms.elements.stage import Stage, WriteOutput
+from transforms.output.parts import Check, Framed, Label
+from transforms.output.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
 
 SUFFIX = ".jsonl"
 

@@ -12,14 +12,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystem import FileMetadata
 
-from transforms import counters, keys, storage, uri_lists
+from transforms import storage
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
-from transforms.formats import SHARD_FORMATS, check_input_format
-from transforms.packs import JoinByKey
-from transforms.record_coders import of_bytes, to_bytes
-from transforms.records import Failure, ImageRef, LeftOut, StageSeconds
-from transforms.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
+from transforms.elements import counters, keys
+from transforms.elements.formats import SHARD_FORMATS, check_input_format
+from transforms.elements.packs import JoinByKey
+from transforms.elements.record_coders import of_bytes, to_bytes
+from transforms.elements.records import Failure, ImageRef, LeftOut, StageSeconds
+from transforms.elements.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
+from transforms.lists import uri_lists
 from transforms.storage import files, globs, local_listing, locations, versioned
 from transforms.storage.choice import Choice
 
@@ -34,7 +36,7 @@ class ListImages(Stage):
     list names and that does not exist. So is whatever a local pattern matches that is no regular file. A list in a
     bucket that names a local file is a failure with the error `LocalPathInRemoteList`.
 
-    >>> from pipeline.options import SAMPLES
+    >>> from pipeline.flags.options import SAMPLES
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     listed = pipeline | ListImages((SAMPLES,))
     ...     _ = listed.main | beam.combiners.Count.Globally() | beam.Map(print)
@@ -123,7 +125,7 @@ class DescribeImages(Stage):
     not exist, or may not be seen, is a retryable failure.
 
     >>> from pathlib import Path
-    >>> from pipeline.options import SAMPLES
+    >>> from pipeline.flags.options import SAMPLES
     >>> cat = Path(SAMPLES).with_name("cat.jpg")
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(str(cat)))])

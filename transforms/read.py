@@ -14,13 +14,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counters, keys
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
+from transforms.elements import counters, keys
+from transforms.elements.formats import SHARD_FORMATS, check_input_format
+from transforms.elements.records import EncodedBlock, EncodedImage, Failure, ImageRef, LeftOut, Member, StageSeconds
+from transforms.elements.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.encoding import compressed, examples, tar, tfrecord
-from transforms.formats import SHARD_FORMATS, check_input_format
-from transforms.records import EncodedBlock, EncodedImage, Failure, ImageRef, LeftOut, Member, StageSeconds
-from transforms.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.storage import choice, left_out, local, locations, read_image, versioned
 
 STAGE = read_image.STAGE
@@ -154,7 +154,7 @@ class ReadImages(Stage):
     `ChangedSinceListed`.
 
     >>> from pathlib import Path
-    >>> from pipeline.options import SAMPLES
+    >>> from pipeline.flags.options import SAMPLES
     >>> cat = str(Path(SAMPLES).with_name("cat.jpg"))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(cat))])
@@ -299,7 +299,7 @@ class DigestImages(Stage):
     """ImageRef of a file → StageOutput of (SHA-256 of its bytes in hex, ImageRef with size and checksum).
 
     >>> from pathlib import Path
-    >>> from pipeline.options import SAMPLES
+    >>> from pipeline.flags.options import SAMPLES
     >>> cat = str(Path(SAMPLES).with_name("cat.jpg"))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(cat))])

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
-from transforms import counters
-from transforms.packs import JoinByKey
-from transforms.record_coders import of_bytes, to_bytes
-from transforms.records import ImageRef, Known, Reuse
-from transforms.stage import Stage
+from transforms.elements import counters
+from transforms.elements.packs import JoinByKey
+from transforms.elements.record_coders import of_bytes, to_bytes
+from transforms.elements.records import ImageRef, Known, Reuse
+from transforms.elements.stage import Stage
 
 _NEW, _SKIPPED, _RESUMED, _UNLISTED = "new", "skipped", "resumed", "unlisted"
 

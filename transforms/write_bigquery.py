@@ -13,10 +13,10 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
 
-from transforms import keys, table_name
+from transforms.elements import keys, table_name
+from transforms.elements.records import Embedding, Failure, Known
+from transforms.elements.stage import Stage
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, Failure, Known
-from transforms.stage import Stage
 from transforms.storage import locations
 
 # Beam's client has no other setting for its address.

@@ -1,7 +1,7 @@
 """Writing: `Embedding`s → Parquet files, with the schema that describes a run's records."""
 
 from transforms.encoding.parquet import ParquetFormat
-from transforms.write_vectors import WriteVectors
+from transforms.output.write_vectors import WriteVectors
 
 
 class WriteParquet(WriteVectors):
@@ -15,7 +15,7 @@ class WriteParquet(WriteVectors):
     >>> import numpy as np
     >>> import pyarrow.parquet
     >>> from transforms.models.spec import ModelFields
-    >>> from transforms.records import Embedding, ImageInfo, ImageRef
+    >>> from transforms.elements.records import Embedding, ImageInfo, ImageRef
     >>> embedding = Embedding(ImageInfo(ImageRef(b"a.jpg"), "", "jpeg", 8, 8), np.arange(3, dtype=np.float32))
     >>> output = tempfile.mkdtemp()
     >>> write = WriteParquet(output, "first", ModelFields("m", "d" * 64, dimension=3), "float16")

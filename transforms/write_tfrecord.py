@@ -3,11 +3,11 @@
 import functools
 from collections.abc import Sequence
 
+from transforms.elements.records import Embedding
 from transforms.encoding import examples, tfrecord
 from transforms.models.spec import ModelFields
-from transforms.parts import Framed
-from transforms.records import Embedding
-from transforms.write_vectors import WriteVectors
+from transforms.output.parts import Framed
+from transforms.output.write_vectors import WriteVectors
 
 SUFFIX = ".tfrecord"
 
@@ -20,7 +20,7 @@ class WriteTFRecords(WriteVectors):
     >>> import pathlib, tempfile
     >>> import apache_beam as beam
     >>> import numpy as np
-    >>> from transforms.records import ImageInfo, ImageRef
+    >>> from transforms.elements.records import ImageInfo, ImageRef
     >>> embedding = Embedding(ImageInfo(ImageRef(b"a.jpg"), "", "jpeg", 8, 8), np.zeros(4, np.float32))
     >>> output = tempfile.mkdtemp()
     >>> write = WriteTFRecords(output, "first", ModelFields("zeros", "d" * 64, dimension=4))

@@ -24,7 +24,7 @@ from benchmarks.gpu import contenders, devices, inputs, measuring, table
 from benchmarks.gpu.contenders import PRECISIONS
 from benchmarks.gpu.measuring import MODEL, Bench
 from benchmarks.gpu.model_alone import OURS, SAVED_MODEL
-from pipeline import presets
+from pipeline.runners import presets
 
 _MINUTES = 9.5
 # A part that loads TensorFlow and a model takes about as long.

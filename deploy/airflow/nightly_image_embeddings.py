@@ -27,7 +27,7 @@ from google.cloud import bigquery
 
 VARIABLE = "image_embeddings"
 BUCKET_PATH = r"gs://[^/]+/.+"
-# The pattern of a table's name: a copy from transforms/table_name.py, which Airflow's environment does not have.
+# The pattern of a table's name: a copy from transforms/elements/table_name.py. Airflow's environment lacks that.
 TABLE = r"[a-z][a-z0-9.:-]*[:.]\w+\.[\w-]+"
 # The separator between project and dataset in such a name. SQL takes only a dot.
 AFTER_PROJECT = r"[:.](?=\w+\.[\w-]+$)"

@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 
 from transforms.decode import STAGE as DECODE
+from transforms.elements.records import StageSeconds
 from transforms.embed import BUNDLE
 from transforms.read import STAGE as READ
-from transforms.records import StageSeconds
 
 # With fewer images, what is loaded once takes a large part of the time.
 _LEAST_IMAGES = 1000

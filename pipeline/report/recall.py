@@ -7,8 +7,8 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 
-from transforms import keys
-from transforms.records import Embedding
+from transforms.elements import keys
+from transforms.elements.records import Embedding
 
 NEIGHBOURS = 10
 SAMPLE = 1000

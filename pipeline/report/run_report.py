@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline import attempt_label, presets
-from pipeline.options import EmbedConfig
+from pipeline.attempts import attempt_label
+from pipeline.flags.options import EmbedConfig
 from pipeline.report.tally import Tally
 from pipeline.report.verdict import Measured, phases, verdict
-from transforms import failures, shards, vector_files
-from transforms.cores import usable_cores
-from transforms.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
+from pipeline.runners import presets
+from transforms import failures
+from transforms.concurrent.cores import usable_cores
+from transforms.elements.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
+from transforms.elements.one_line import one_line
+from transforms.elements.records import Shard, StageSeconds
 from transforms.models.spec import ModelSpec
-from transforms.one_line import one_line
-from transforms.records import Shard, StageSeconds
+from transforms.output import shards, vector_files
 from transforms.storage import contested, files
 from transforms.storage.choice import by_kind
 

@@ -17,9 +17,9 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.report.page.facts import MAX_SAMPLE, FailedImage, Sample
-from transforms import keys
+from transforms.elements import keys
+from transforms.elements.records import DecodedBlock, Embedding, Failure
 from transforms.images import thumbnail
-from transforms.records import DecodedBlock, Embedding, Failure
 
 # A thread holds so many elements more than the smallest, at 27 KB a picture.
 _SPARE = 64

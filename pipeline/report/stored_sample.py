@@ -8,9 +8,10 @@ from typing import Any
 from pipeline.report import sampling
 from pipeline.report.page.facts import MAX_SAMPLE
 from pipeline.report.run_report import RunReport
-from transforms import failures, vector_files
+from transforms import failures
+from transforms.elements.records import Failure
 from transforms.encoding import record_files
-from transforms.records import Failure
+from transforms.output import vector_files
 from transforms.storage import files
 
 

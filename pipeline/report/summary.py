@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline import spread, unlisted
-from pipeline.options import EmbedConfig
-from pipeline.report import feed, run_report
+from pipeline.flags.options import EmbedConfig
+from pipeline.model_checks import spread
+from pipeline.report import feed, run_report, unlisted
 from pipeline.report.run_report import RunReport
-from transforms import one_line, vector_files
-from transforms.one_line import is_seen, name, printable
+from transforms.elements import one_line
+from transforms.elements.one_line import is_seen, name, printable
+from transforms.output import vector_files
 
 
 def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None) -> str:

@@ -10,8 +10,8 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.report.speed_over_time import Speed
+from transforms.elements.records import EncodedBlock, Failure, LeftOut, Shard, StageSeconds
 from transforms.embed import STAGE as EMBED
-from transforms.records import EncodedBlock, Failure, LeftOut, Shard, StageSeconds
 
 # Places that are named in a report.
 _MOST_PLACES = 10

@@ -9,12 +9,12 @@ from transforms.concurrent import in_flight
 from transforms.copies import STAGE as DIGEST
 from transforms.decode import STAGE as DECODE
 from transforms.decode_in_processes import WAIT as WAIT_DECODE
+from transforms.elements.records import StageSeconds
 from transforms.embed import BUNDLE, LOAD, WAIT
 from transforms.embed import STAGE as EMBED
 from transforms.list import STAGE as LIST
+from transforms.output.shards import STAGE as WRITE
 from transforms.read import STAGE as READ
-from transforms.records import StageSeconds
-from transforms.shards import STAGE as WRITE
 
 # The phases of a run. Two more, listing and reading for digests, have the names of their stages.
 START_UP, COMPARE, WORK, FINISH = "start_up", "compare", "work", "finish"

@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.options import EmbedConfig
+from pipeline.flags.options import EmbedConfig
 from pipeline.report import earlier_runs, run_report, sampling, stored_sample, try_again
 from pipeline.report.page import document
 from pipeline.report.page.facts import FailedImage, RunFacts, Sample
@@ -17,11 +17,11 @@ from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_PICTURES
 from pipeline.report.run_report import RunReport
 from transforms import failures
 from transforms.decode import STAGE as DECODE
-from transforms.formats import SHARD_FORMATS
+from transforms.elements.formats import SHARD_FORMATS
+from transforms.elements.one_line import one_line
+from transforms.elements.records import ImageRef
 from transforms.images import decoding, thumbnail
 from transforms.models.preprocessing import Preprocessing
-from transforms.one_line import one_line
-from transforms.records import ImageRef
 from transforms.storage import contested, files, read_image
 
 _LOG = logging.getLogger(__name__)

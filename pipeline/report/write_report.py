@@ -10,14 +10,14 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.attempt import Attempt
-from pipeline.options import EmbedConfig
+from pipeline.attempts.attempt import Attempt
+from pipeline.flags.options import EmbedConfig
 from pipeline.report import recall, run_report
 from pipeline.report.run_report import RunReport
 from pipeline.report.tally import SumTallies, Tally
-from transforms import vector_files
+from transforms.elements.records import Failure, LeftOut, Shard, StageSeconds
 from transforms.models.spec import ModelSpec
-from transforms.records import Failure, LeftOut, Shard, StageSeconds
+from transforms.output import vector_files
 
 
 class FailureRateExceeded(RuntimeError):

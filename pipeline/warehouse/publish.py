@@ -14,12 +14,12 @@ from typing import Any
 import apache_beam as beam
 from google.api_core import exceptions, retry
 
-from pipeline import spread
+from pipeline.model_checks import spread
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import tables
 from pipeline.warehouse.tables import RUN_COLUMNS, STAGED_RUN_COLUMNS, Staging
-from transforms import table_name
-from transforms.one_line import one_line
+from transforms.elements import table_name
+from transforms.elements.one_line import one_line
 from transforms.storage import contested, files
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS
 

@@ -17,7 +17,7 @@ from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import bigquery
 
-from transforms import table_name
+from transforms.elements import table_name
 from transforms.write_bigquery import EMBEDDING_COLUMNS, FAILURE_COLUMNS, GONE_COLUMNS, column
 
 _STAGING_DAYS = 7

@@ -54,7 +54,7 @@ def test_the_command_is_no_faster_than_its_device(results, cache, tmp_path, mode
 
 @pytest.mark.slow
 def test_a_contender_on_one_core_has_one():
-    code = "from transforms.cores import usable_cores; print(usable_cores())"
+    code = "from transforms.concurrent.cores import usable_cores; print(usable_cores())"
     done = subprocess.run(
         [*machine.on_cores(1), sys.executable, "-c", code], cwd=models.ROOT, capture_output=True, check=True
     )

@@ -15,8 +15,8 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from tests import emulators
 from tests.deploy.fake_dataflow import FakeDataflow, fake_dataflow
+from tests.helpers import emulators
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "airflow-requirements.txt"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import parser
+from pipeline.flags import parser
 
 pytestmark = pytest.mark.slow
 

@@ -34,7 +34,7 @@ from tests.deploy.pictures import (
     pictures,
     vectors,
 )
-from tests.emulators import bigquery_emulator
+from tests.helpers.emulators import bigquery_emulator
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy import flex_template
-from transforms import table_name
+from transforms.elements import table_name
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 WORKFLOW = (DEPLOY / "workflows" / "nightly_image_embeddings.yaml").read_text()

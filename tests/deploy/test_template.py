@@ -15,12 +15,13 @@ import yaml
 from google.cloud import storage
 
 from deploy import flex_template
-from pipeline import options, parser, runners
-from tests import data_generation as data
-from tests import tiny_module
+from pipeline.flags import options, parser
+from pipeline.runners import pipeline_options
 from tests.deploy import test_container
 from tests.deploy.conftest import SETTINGS
-from tests.running import ROOT
+from tests.helpers import data_generation as data
+from tests.helpers import tiny_module
+from tests.helpers.running import ROOT
 from transforms.models import catalog
 
 IMAGE = "europe-west1-docker.pkg.dev/my-project/embed-images/embed-images:1"
@@ -79,7 +80,7 @@ def check_launch(parameters: Mapping[str, str]) -> None:
     assert {name for name, parameter in PARAMETERS.items() if not parameter["isOptional"]} <= set(parameters)
     assert [name for name, value in parameters.items() if not accepts(name, value)] == []
     _, others = options.parse(as_flags(parameters))
-    runners.beam_options(others, parser.known_flags())
+    pipeline_options.beam_options(others, parser.known_flags())
 
 
 def as_flags(parameters: Mapping[str, str]) -> list[str]:
@@ -136,7 +137,7 @@ def test_beams_parameters_are_flags_of_beam():
 def test_the_launcher_adds_flags_that_are_beams():
     _, others = options.parse(["--input=gs://bucket/**", "--output=gs://bucket/vectors", *LAUNCHER])
     assert others == LAUNCHER
-    runners.beam_options(others, parser.known_flags())
+    pipeline_options.beam_options(others, parser.known_flags())
 
 
 def test_the_dag_launches_what_the_template_takes():
@@ -245,7 +246,7 @@ def test_the_same_launch_embeds_where_a_runner_is_at_hand(cloud, buckets):
 def test_a_model_that_the_image_brings_is_the_workers_too(cloud, buckets, tmp_path):
     """The Dockerfile's own lines put it there; `--model` names the place, and no bucket has it."""
     source = tiny_module.write(tmp_path / "tiny")
-    (bake,) = [run for run in test_container.instructions("RUN") if "pipeline.stage_model" in run]
+    (bake,) = [run for run in test_container.instructions("RUN") if "pipeline.commands.stage_model" in run]
     script = bake[bake.index("if [ -n") :]
     place = tmp_path / "opt" / "model"
     baked = {"MODEL": str(source), "BAKED_MODEL": str(place), "PATH": str(Path(sys.executable).parent)}
@@ -260,12 +261,15 @@ def test_a_model_that_the_image_brings_is_the_workers_too(cloud, buckets, tmp_pa
 
 def test_no_other_model_of_the_launchers_machine_is_the_workers(monkeypatch):
     spec = dataclasses.replace(catalog.bundled(catalog.DEFAULT), location="/opt/model")
-    runners.check_location(runners.beam_options(LAUNCHER[:1], ()), dataclasses.replace(spec, location="gs://a/b"))
+    pipeline_options.check_location(
+        pipeline_options.beam_options(LAUNCHER[:1], ()), dataclasses.replace(spec, location="gs://a/b")
+    )
     monkeypatch.setenv("BAKED_MODEL", "/opt/model")
-    runners.check_location(runners.beam_options(LAUNCHER, ()), spec)
+    pipeline_options.check_location(pipeline_options.beam_options(LAUNCHER, ()), spec)
     for flags, place in ((LAUNCHER, "/opt/another"), (LAUNCHER[:-1], "/opt/model")):
         with pytest.raises(ValueError, match="where Dataflow's workers cannot read it"):
-            runners.check_location(runners.beam_options(flags, ()), dataclasses.replace(spec, location=place))
+            found = pipeline_options.beam_options(flags, ())
+            pipeline_options.check_location(found, dataclasses.replace(spec, location=place))
     monkeypatch.delenv("BAKED_MODEL")
     with pytest.raises(ValueError, match="where Dataflow's workers cannot read it"):
-        runners.check_location(runners.beam_options(LAUNCHER, ()), spec)
+        pipeline_options.check_location(pipeline_options.beam_options(LAUNCHER, ()), spec)

@@ -10,12 +10,12 @@ import sys
 import pytest
 
 import transforms
-from tests import data_generation as data
-from tests.running import ROOT
+from tests.helpers import data_generation as data
+from tests.helpers.running import ROOT
 from transforms.encoding import vectors
 from transforms.storage import files
 
-EXAMPLES = sorted({f"transforms.{module}" for module in transforms._MODULES.values()} | {"transforms.keys"})
+EXAMPLES = sorted({f"transforms.{module}" for module in transforms._MODULES.values()} | {"transforms.elements.keys"})
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import ROOT
+from tests.helpers.running import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper
 from PIL import Image
 
-from pipeline.claim import Claim
+from pipeline.attempts.claim import Claim
 from pipeline.report.page import drift
 from pipeline.report.page.neighbours import cosines, nearest
 from pipeline.report.run_report import COUNTS, RunReport
-from tests import data_generation as data
-from tests import generated_images, run_facts
+from tests.helpers import data_generation as data
+from tests.helpers import generated_images, run_facts
+from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.encoding import examples, tfrecord
 from transforms.encoding.parquet import ParquetFormat
 from transforms.images import decoding
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, ImageInfo, ImageRef
 
 # How many images of a format are generated besides.
 _GENERATED = 20

@@ -25,24 +25,27 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline import claim as claims
-from pipeline import options
-from pipeline.claim import Claim
+from pipeline.attempts import claim as claims
+from pipeline.attempts.claim import Claim
+from pipeline.flags import options
 from pipeline.report.page import drift
 from pipeline.report.run_report import RunReport
 from pipeline.report.summary import summary
-from tests import data_generation as data
-from tests import jpeg_files
 from tests.fuzz import repairs, seeds
-from transforms import journal, keys, read, uri_lists
+from tests.helpers import data_generation as data
+from tests.helpers import jpeg_files
+from transforms import read
+from transforms.decoders import journal
+from transforms.elements import keys
+from transforms.elements.one_line import is_seen
+from transforms.elements.records import EncodedImage, Failure, ImageRef
 from transforms.encoding import compressed, examples, parquet, tfrecord
 from transforms.images import decoding, fast_jpeg, jpeg_header, png_chunks, reader, tiff_kinds
 from transforms.images.resizing import RESIZE_MODES
+from transforms.lists import uri_lists
 from transforms.models import class_names, portable, preprocessing_files
 from transforms.models import notes as model_notes
-from transforms.one_line import is_seen
-from transforms.parts import Label
-from transforms.records import EncodedImage, Failure, ImageRef
+from transforms.output.parts import Label
 from transforms.storage import contested
 
 MAX_SECONDS = 1.0

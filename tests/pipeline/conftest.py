@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.earlier_runs import write_runs
+from tests.helpers.earlier_runs import write_runs
 
 
 @pytest.fixture(scope="module")

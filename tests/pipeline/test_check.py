@@ -6,15 +6,16 @@ import sys
 
 import pytest
 
-from pipeline import check, options, warehouse
+from pipeline import check, warehouse
+from pipeline.flags import options
 from pipeline.report import run_report
 from pipeline.report.run_report import COUNTS, RunReport
-from tests.cloud_storage import clients_of, paging_server
-from tests.emulators import free_port
-from tests.running import ROOT
-from tests.unprivileged import open_directory, unprivileged
-from transforms import vector_files
+from tests.helpers.cloud_storage import clients_of, paging_server
+from tests.helpers.emulators import free_port
+from tests.helpers.running import ROOT
+from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.models.spec import ModelFields
+from transforms.output import vector_files
 from transforms.storage import files, gcs
 
 

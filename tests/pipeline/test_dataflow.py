@@ -13,9 +13,9 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from google.cloud import storage
 from google.cloud.dataflow_v1beta3 import Job
 
-from pipeline.quote import dataflow_job
-from tests import data_generation as data
-from tests.running import ROOT, command
+from pipeline.commands.quote import dataflow_job
+from tests.helpers import data_generation as data
+from tests.helpers.running import ROOT, command
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import PipelineVisitor
 from apache_beam.typehints import typehints
 
-from pipeline import attempt as attempts
-from pipeline import graph, options
+from pipeline import graph
+from pipeline.attempts import attempt as attempts
+from pipeline.flags import options
 from pipeline.warehouse.publish import Publication
 from pipeline.warehouse.tables import Staging
 

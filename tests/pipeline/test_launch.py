@@ -15,13 +15,15 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipeline import attempt, check, claim, graph, interruption, launch, options
-from pipeline.command import DONE, FAILED, WRONG
-from pipeline.verify.verify import verify
+from pipeline import check, graph, launch
+from pipeline.attempts import attempt, claim, interruption
+from pipeline.commands.frame import DONE, FAILED, WRONG
+from pipeline.commands.verify.verify import verify
+from pipeline.flags import options
 from pipeline.warehouse import tables
-from tests import data_generation as data
-from tests import onnx_models
-from tests.running import ROOT, Run, command
+from tests.helpers import data_generation as data
+from tests.helpers import onnx_models
+from tests.helpers.running import ROOT, Run, command
 from transforms.storage import gcs
 
 THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.emulators import bigquery_emulator, storage_emulator
+from tests.helpers.emulators import bigquery_emulator, storage_emulator
 from tests.torture import disks, history, kills, soak, sweep
 from tests.torture.outcome import Outcome
 

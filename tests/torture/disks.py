@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests import data_generation as data
-from tests.running import ROOT, command, read_rows
+from tests.helpers import data_generation as data
+from tests.helpers.running import ROOT, command, read_rows
 from tests.torture.outcome import Outcome, check
 
 _IMAGES = 600  # 5 KB of a vector each

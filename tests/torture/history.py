@@ -12,10 +12,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests import data_generation as data
-from tests import fork_server, stopping
 from tests.conftest import Cloud
-from tests.test_warehouse_end_to_end import Warehouse, check_equal
+from tests.end_to_end.test_warehouse_end_to_end import Warehouse, check_equal
+from tests.helpers import data_generation as data
+from tests.helpers import fork_server, stopping
 from tests.torture.outcome import Outcome, check
 
 

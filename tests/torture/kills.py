@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests import data_generation as data
-from tests.running import ROOT, read_rows
+from tests.helpers import data_generation as data
+from tests.helpers.running import ROOT, read_rows
 from tests.torture.outcome import Outcome, check
 
 # Runs the command, and adds the size of each batch that the model embeds to a file.
@@ -49,7 +49,7 @@ def run(scratch: Path, images: int = 2000, kills: int = 10, seed: int = 0) -> Ou
     keys = [row["image/key"] for row in read_rows(output, "killed")]
     check(len(keys) == len(set(keys)) == images, f"{len(keys)} records of {len(set(keys))} keys, expected {images}")
     check(not list(output.rglob(".parts")), "parts are left behind")
-    verify = [sys.executable, "-m", "pipeline.verify", "--output", str(output), "--input", str(photos)]
+    verify = [sys.executable, "-m", "pipeline", "verify", "--output", str(output), "--input", str(photos)]
     verified = subprocess.run(verify, cwd=ROOT, capture_output=True, text=True, check=False)
     check(verified.returncode == 0, verified.stdout)
     twice = _embedded(log) - images
@@ -57,7 +57,7 @@ def run(scratch: Path, images: int = 2000, kills: int = 10, seed: int = 0) -> Ou
         f"SIGKILL at random moments of a job of {images:,} images",
         "`tests.torture.kills`, the same command after each",
         kills,
-        f"{images:,} distinct keys, `pipeline.verify` finds nothing; {twice} images embedded twice in all",
+        f"{images:,} distinct keys, `pipeline.commands.verify` finds nothing; {twice} images embedded twice in all",
     )
 
 

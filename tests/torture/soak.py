@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from tests import data_generation as data
-from tests import tiny_module
-from tests.running import ROOT
+from tests.helpers import data_generation as data
+from tests.helpers import tiny_module
+from tests.helpers.running import ROOT
 from tests.torture.outcome import Outcome, check
 
 # Of all images, that many are different. The others are links to them with a comment of their own behind.

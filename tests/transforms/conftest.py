@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.cloud_storage import clients_of, paging_server, proxy
-from tests.emulators import storage_emulator
+from tests.helpers.cloud_storage import clients_of, paging_server, proxy
+from tests.helpers.emulators import storage_emulator
 from transforms.storage import gcs
 
 

@@ -11,10 +11,11 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
-from tests.collecting import collect
-from transforms import copies, counters, keys
+from tests.helpers.collecting import collect
+from transforms import copies
 from transforms.copies import CopyVectors, FindCopies, of_copy
-from transforms.records import (
+from transforms.elements import counters, keys
+from transforms.elements.records import (
     Copy,
     Embedding,
     Failure,
@@ -24,7 +25,7 @@ from transforms.records import (
     Reuse,
     StageSeconds,
 )
-from transforms.stage import FAILURES, SECONDS, StageOutput, with_stage_outputs
+from transforms.elements.stage import FAILURES, SECONDS, StageOutput, with_stage_outputs
 
 pytestmark = pytest.mark.slow
 

@@ -12,11 +12,12 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
-from tests import data_generation as data
-from transforms import counters, journal
+from tests.helpers import data_generation as data
 from transforms.decode_in_processes import WAIT, DecodeInProcesses
+from transforms.decoders import journal
+from transforms.elements import counters
+from transforms.elements.records import EncodedBlock, EncodedImage, ImageRef
 from transforms.images import decoding
-from transforms.records import EncodedBlock, EncodedImage, ImageRef
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,11 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.utils.multi_process_shared import MultiProcessShared
 
-from tests import data_generation as data
-from transforms import counters, embed
+from tests.helpers import data_generation as data
+from transforms import embed
+from transforms.elements import counters
+from transforms.elements.records import DecodedBlock, Embedding, Failure, ImageInfo, ImageRef
+from transforms.elements.stage import StageOutput, with_stage_outputs
 from transforms.embed import BUNDLE, EmbeddingModelHandler, EmbedImages, Prediction, call_seconds
 from transforms.images import decoding
 from transforms.models.engines import device, loading
@@ -28,8 +31,6 @@ from transforms.models.engines.fixed_batches import (
 )
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.engines.loading import ModelCall
-from transforms.records import DecodedBlock, Embedding, Failure, ImageInfo, ImageRef
-from transforms.stage import StageOutput, with_stage_outputs
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,12 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 
-from tests.collecting import collect
-from transforms import counters, failures
+from tests.helpers.collecting import collect
+from transforms import failures
+from transforms.elements import counters
+from transforms.elements.records import Failure
 from transforms.failures import GatherFailures, WriteFailures, of_json, to_json
-from transforms.parts import Label
-from transforms.records import Failure
+from transforms.output.parts import Label
 
 
 def test_lines(tmp_path):

@@ -10,11 +10,11 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from tests.collecting import collect
-from tests.unprivileged import open_directory, unprivileged
-from transforms import counters
+from tests.helpers.collecting import collect
+from tests.helpers.unprivileged import open_directory, unprivileged
+from transforms.elements import counters
+from transforms.elements.records import ImageRef
 from transforms.list import DescribeImages, ListImages
-from transforms.records import ImageRef
 from transforms.storage import gcs, gcs_listing
 
 

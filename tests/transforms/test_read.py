@@ -15,12 +15,12 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from tests import data_generation as data
+from tests.helpers import data_generation as data
 from transforms import read
 from transforms.concurrent import in_flight
+from transforms.elements.records import EncodedBlock, EncodedImage, ImageRef
 from transforms.encoding import compressed, tfrecord
 from transforms.read import ReadImages
-from transforms.records import EncodedBlock, EncodedImage, ImageRef
 from transforms.storage import files, gcs, read_image, versioned
 from transforms.storage.versioned import ChangedSinceListed
 

@@ -5,9 +5,9 @@ import dataclasses
 import apache_beam as beam
 import pytest
 
-from tests.collecting import collect
-from transforms import counters
-from transforms.records import ImageRef, Known, Reuse
+from tests.helpers.collecting import collect
+from transforms.elements import counters
+from transforms.elements.records import ImageRef, Known, Reuse
 from transforms.skip import SkipKnown, first_current, is_current
 
 REF = ImageRef(b"gs://b/a.jpg", "7", 10, "AAAAAA==")

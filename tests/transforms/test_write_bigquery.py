@@ -16,9 +16,9 @@ import pytest
 from apache_beam.io.gcp.bigquery_tools import AvroRowWriter
 from google.cloud import bigquery, storage
 
-from tests.collecting import collect
+from tests.helpers.collecting import collect
+from transforms.elements.records import Embedding, Failure, ImageInfo, ImageRef, Known
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, Failure, ImageInfo, ImageRef, Known
 from transforms.write_bigquery import (
     EMBEDDING_COLUMNS,
     FAILURE_COLUMNS,

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from google.cloud import bigquery, storage
 
-from tests.collecting import collect
-from tests.earlier_runs import BEGAN_AT, FIRST, MODEL, ODD_KEY, SECOND
-from transforms import keys
+from tests.helpers.collecting import collect
+from tests.helpers.earlier_runs import BEGAN_AT, FIRST, MODEL, ODD_KEY, SECOND
+from transforms.elements import keys
 from transforms.encoding import parquet
 from transforms.write_bigquery import EMBEDDING_COLUMNS, RunColumns, embedding_row
 from transforms.write_parquet import WriteParquet

@@ -13,8 +13,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
+from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, ImageInfo, ImageRef
 from transforms.write_tfrecord import WriteTFRecords
 
 DIMENSION = 6

@@ -9,8 +9,8 @@ import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.concurrent.in_flight import InFlight
-from transforms.records import StageSeconds
-from transforms.stage import SECONDS
+from transforms.elements.records import StageSeconds
+from transforms.elements.stage import SECONDS
 
 
 class DoInFlight(beam.DoFn, abc.ABC):

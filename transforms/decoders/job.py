@@ -3,8 +3,8 @@
 import dataclasses
 import math
 
+from transforms.elements.records import Failure, ImageInfo, ImageRef
 from transforms.images.resizing import Resizing
-from transforms.records import Failure, ImageInfo, ImageRef
 
 # The number of processes that stands for one for each core of the worker.
 ONE_A_CORE = -1

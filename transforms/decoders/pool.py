@@ -23,7 +23,7 @@ import numpy.typing as npt
 import transforms
 from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
 from transforms.decoders.shared_memory import BEAT_SECONDS, AtWork, SharedMemory, create
-from transforms.records import EncodedImage, Failure, ImageRef
+from transforms.elements.records import EncodedImage, Failure, ImageRef
 
 # How often a thread that waits looks for a process that hangs.
 _LOOK_SECONDS = 0.5

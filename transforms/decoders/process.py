@@ -17,12 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from transforms import keys
 from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
 from transforms.decoders.shared_memory import BEAT_SECONDS, SharedMemory
+from transforms.elements import keys
+from transforms.elements.records import EncodedImage, Failure, ImageInfo, ImageRef
 from transforms.images import decoding, memory
 from transforms.images.resizing import Resizing
-from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
 from transforms.storage import locations, read_image
 
 # Address space beyond that at the start. The largest image of `max_pixels` needs 1.5 GB, in the worst of the formats.

@@ -14,10 +14,10 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
 
+from transforms.elements.records import Embedding, ImageRef
 from transforms.encoding import top_classes
 from transforms.encoding.narrowing import narrowed
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, ImageRef
 
 _BYTES, _INT, _FLOAT = schema_pb2.FeatureType.BYTES, schema_pb2.FeatureType.INT, schema_pb2.FeatureType.FLOAT
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from transforms.keys import text
+from transforms.elements.keys import text
 
 
 def narrowed(vectors: npt.NDArray[np.float32], keys: Sequence[bytes]) -> npt.NDArray[np.float16]:

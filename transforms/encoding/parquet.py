@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms import keys
+from transforms.elements import keys
+from transforms.elements.one_line import one_line
+from transforms.elements.records import Embedding, ImageInfo
 from transforms.encoding import top_classes
 from transforms.encoding.examples import Identity
 from transforms.encoding.narrowing import narrowed
 from transforms.models.spec import ModelFields
-from transforms.one_line import one_line
-from transforms.records import Embedding, ImageInfo
 
 SUFFIX = ".parquet"
 

@@ -10,10 +10,10 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from transforms.elements.records import Embedding, ImageInfo
 from transforms.encoding import examples, parquet, tfrecord
 from transforms.encoding.examples import Identity
 from transforms.encoding.parquet import Stored
-from transforms.records import Embedding, ImageInfo
 
 # Far above any embedding: it limits the memory that a reader of a broken file allocates.
 MAX_RECORD_BYTES = 2**26

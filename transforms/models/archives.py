@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from transforms.one_line import one_line
+from transforms.elements.one_line import one_line
 
 # A SavedModel has a dozen files.
 MAX_MEMBERS = 10_000

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transforms.elements.one_line import one_line
 from transforms.models import archives, catalog, portable, preprocessing_files
-from transforms.one_line import one_line
 from transforms.storage import complete, locations, private
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _fetch(handle: str, download: Callable[[str], Path]) -> Path:
     except Exception as error:
         raise ValueError(
             f"model={handle!r} is not cached here and cannot be fetched ({one_line(error, 200)}); where there is a "
-            f"network, `python -m pipeline.stage_model {handle} DIR` copies it to DIR: give DIR to --model"
+            f"network, `python -m pipeline stage-model {handle} DIR` copies it to DIR: give DIR to --model"
         ) from error
 
 

@@ -18,9 +18,9 @@ from google.protobuf import empty_pb2, unknown_fields
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
+from transforms.elements.one_line import one_line
 from transforms.models import graph_check
 from transforms.models.tensors import Signature, TensorInfo
-from transforms.one_line import one_line
 
 Embed = Callable[[tf.Tensor], tf.Tensor]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from transforms.elements.one_line import one_line
 from transforms.models import archives
 from transforms.models.preprocessing import AS_BYTES, Choices, of_range
-from transforms.one_line import one_line
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from transforms.elements.one_line import one_line
 from transforms.models.preprocessing import Choices, Triple
-from transforms.one_line import one_line
 
 PREPROCESSOR, OPEN_CLIP, PREPROCESS_CFG = "preprocessor_config.json", "open_clip_config.json", "preprocess_cfg.json"
 NAMES = (PREPROCESSOR, OPEN_CLIP, PREPROCESS_CFG)

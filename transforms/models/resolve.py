@@ -5,10 +5,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from transforms.elements.one_line import one_line
 from transforms.models import catalog, preprocessing_files
 from transforms.models.preprocessing import AS_BYTES, NO_CHOICES, RANGES, TF_HUB, Choices, Preprocessing
 from transforms.models.spec import ModelSpec, digest
-from transforms.one_line import one_line
 from transforms.storage import locations
 
 if TYPE_CHECKING:

@@ -59,8 +59,8 @@ class ModelSpec:
       output: the name of the output with the vectors, in a model that has several; else "".
       preprocessing: how pixels become the values that the network takes.
       normalize: whether vectors are scaled to length 1.
-      spread: the median cosine between the vectors of different photographs, see `pipeline.spread`; None where it was
-        not measured. It is no property of the model's function.
+      spread: the median cosine between the vectors of different photographs, see `pipeline/model_checks`; None where
+        it was not measured. It is no property of the model's function.
       files: hex SHA-256 over the model's files alone, which are held against it where they are loaded; "" for a bundled
         model.
     """

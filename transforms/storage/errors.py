@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
-from transforms.one_line import one_line
+from transforms.elements.one_line import one_line
 
 # Bytes that a reader takes from a client's file at once.
 _BUFFER_BYTES = 2**18

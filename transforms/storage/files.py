@@ -20,7 +20,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from transforms import storage
-from transforms.one_line import one_line
+from transforms.elements.one_line import one_line
 from transforms.storage import errors, globs, local, locations
 
 # Removing an object is two requests of some 50 ms.

@@ -6,8 +6,8 @@ import io
 import tarfile
 import zlib
 
-from transforms import keys
-from transforms.records import EncodedImage, Failure, ImageRef
+from transforms.elements import keys
+from transforms.elements.records import EncodedImage, Failure, ImageRef
 from transforms.storage import versioned
 
 STAGE = "read"

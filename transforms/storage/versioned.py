@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 
 import google_crc32c
 
-from transforms import keys, storage
-from transforms.records import ImageRef
+from transforms import storage
+from transforms.elements import keys
+from transforms.elements.records import ImageRef
 from transforms.storage import local, locations
 
 

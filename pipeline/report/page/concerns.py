@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.model_checks.spread import COLLAPSED_COSINE
 from pipeline.report.page.collapse import Spread
 from pipeline.report.page.drift import Drift
 from pipeline.report.page.facts import RunFacts, shown
-from pipeline.spread import COLLAPSED_COSINE
 
 # Fields of a report's model that people know, in the order of their weight.
 _OF_MODEL = (

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.report.page.facts import MAX_SAMPLE, Sample
-from transforms.keys import hashed
+from transforms.elements.keys import hashed
 
 # Two samples of one distribution have means that differ by chance. Beyond this many times that distance, and beyond
 # this part of the spread, they differ by more than chance.

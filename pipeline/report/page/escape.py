@@ -2,8 +2,8 @@
 
 import html
 
-from transforms import keys
-from transforms.one_line import printable
+from transforms.elements import keys
+from transforms.elements.one_line import printable
 
 _MAX_CHARACTERS = 300
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.report import earlier_runs, run_report
 from pipeline.report.page import document
-from tests import run_facts
-from tests.reporting import compose
+from tests.helpers import run_facts
+from tests.helpers.reporting import compose
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.report import feed
 from pipeline.report.feed import Feed
-from transforms.records import StageSeconds
+from transforms.elements.records import StageSeconds
 
 IMAGES = 10_000
 

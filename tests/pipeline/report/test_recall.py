@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.report import recall
 from pipeline.report.recall import SampleVectors
-from tests.collecting import collect
-from transforms.records import Embedding, ImageInfo, ImageRef
+from tests.helpers.collecting import collect
+from transforms.elements.records import Embedding, ImageInfo, ImageRef
 
 
 def embeddings(count):

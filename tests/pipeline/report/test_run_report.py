@@ -7,12 +7,12 @@ from collections import Counter
 
 import pytest
 
-from pipeline import options
+from pipeline.flags import options
 from pipeline.report import run_report
 from pipeline.report.tally import Tally
-from tests.reporting import COUNTED, FAILURES, compose, configured
-from transforms.cores import usable_cores
-from transforms.records import Shard, StageSeconds
+from tests.helpers.reporting import COUNTED, FAILURES, compose, configured
+from transforms.concurrent.cores import usable_cores
+from transforms.elements.records import Shard, StageSeconds
 
 
 def test_what_it_holds(model):

@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.report import sampling
 from pipeline.report.page.facts import MAX_SAMPLE, FailedImage
-from tests import data_generation as data
-from tests.collecting import collect
+from tests.helpers import data_generation as data
+from tests.helpers.collecting import collect
+from transforms.elements.keys import hashed
+from transforms.elements.records import DecodedBlock, Embedding, Failure, ImageInfo, ImageRef
 from transforms.images import thumbnail
-from transforms.keys import hashed
-from transforms.records import DecodedBlock, Embedding, Failure, ImageInfo, ImageRef
 
 DIMENSION = 4
 

@@ -7,11 +7,11 @@ import pytest
 
 from pipeline.report import sampling, stored_sample
 from pipeline.report.page.facts import MAX_SAMPLE
-from tests.collecting import collect
-from tests.earlier_runs import MODEL, embedding
-from tests.reporting import compose
+from tests.helpers.collecting import collect
+from tests.helpers.earlier_runs import MODEL, embedding
+from tests.helpers.reporting import compose
+from transforms.elements.records import DecodedBlock, Failure
 from transforms.failures import WriteFailures
-from transforms.records import DecodedBlock, Failure
 from transforms.write_parquet import WriteParquet
 from transforms.write_tfrecord import WriteTFRecords
 

@@ -7,8 +7,8 @@ import textwrap
 import pytest
 
 from pipeline.report.summary import summary
-from tests.reporting import COUNTED, compose, configured
-from transforms import one_line
+from tests.helpers.reporting import COUNTED, compose, configured
+from transforms.elements import one_line
 
 
 def test_nothing_new(model):

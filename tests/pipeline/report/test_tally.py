@@ -6,8 +6,8 @@ from collections import Counter
 import apache_beam as beam
 
 from pipeline.report.tally import SumTallies, Tally
-from tests.collecting import collect
-from transforms.records import Failure, LeftOut, Shard, StageSeconds
+from tests.helpers.collecting import collect
+from transforms.elements.records import Failure, LeftOut, Shard, StageSeconds
 
 READ = StageSeconds.of("read", 0.5, ended=100.0)
 LATER = StageSeconds.of("read", 2.0, ended=103.0)

@@ -5,10 +5,10 @@ import shlex
 
 import pytest
 
-from pipeline import options
+from pipeline.flags import options
 from pipeline.report import try_again
 from pipeline.report.page.facts import FailedImage
-from tests.reporting import configured
+from tests.helpers.reporting import configured
 
 LATE, BROKEN = (FailedImage(b"k", "read", "E", "m", retryable) for retryable in (True, False))
 SHARDS = "--input_format=tar", "--input=a", "--output=o"

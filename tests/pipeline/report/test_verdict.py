@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pipeline.report.verdict import Measured, phases, verdict
-from transforms.records import StageSeconds
+from transforms.elements.records import StageSeconds
 
 COUNTS = {"listed": 1000, "embedded": 1000, "reused": 0, "duplicate": 0, "failed": 0, "skipped": 0}
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from pipeline.report import run_report, write_page
 from pipeline.report.page import document
-from tests import data_generation as data
-from tests.reporting import compose, configured
-from transforms.keys import hashed
+from tests.helpers import data_generation as data
+from tests.helpers.reporting import compose, configured
+from transforms.elements.keys import hashed
 from transforms.models.preprocessing import TF_HUB
 
 PLAIN = dataclasses.asdict(TF_HUB)

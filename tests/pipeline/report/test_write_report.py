@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import apache_beam as beam
 import pytest
 
-from pipeline import attempt
+from pipeline.attempts import attempt
 from pipeline.report import run_report, write_report
 from pipeline.report.write_report import ComposeReport, WriteReport
-from tests.collecting import collect
-from tests.reporting import compose, configured
-from transforms import vector_files
-from transforms.records import Failure, Shard, StageSeconds
+from tests.helpers.collecting import collect
+from tests.helpers.reporting import compose, configured
+from transforms.elements.records import Failure, Shard, StageSeconds
+from transforms.output import vector_files
 
 pytestmark = pytest.mark.slow
 

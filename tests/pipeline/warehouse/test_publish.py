@@ -11,7 +11,7 @@ from google.api_core import exceptions
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import publish, tables
 from pipeline.warehouse.publish import GateRefused, Publication
-from tests.collecting import collect
+from tests.helpers.collecting import collect
 from transforms.storage import contested, files, gcs
 
 DIGEST = "ab" * 32

@@ -7,8 +7,8 @@ import pytest
 from google.cloud import bigquery
 
 from pipeline.warehouse import tables
-from tests.earlier_runs import read_ledger
-from transforms import table_name
+from tests.helpers.earlier_runs import read_ledger
+from transforms.elements import table_name
 from transforms.write_bigquery import EMBEDDING_COLUMNS
 
 DIGEST = "ab" * 32

@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from transforms.concurrent.do_in_flight import DoInFlight
-from transforms.stage import SECONDS
+from transforms.elements.stage import SECONDS
 
 EVEN = "even"
 FOUR_AT_ONCE = threading.Barrier(4)

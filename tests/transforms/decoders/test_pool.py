@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import data_generation as data
-from tests import descriptors
+from tests.helpers import data_generation as data
+from tests.helpers import descriptors
 from transforms.decoders import pool, shared_memory
 from transforms.decoders.job import SLOTS, Settings, Stored
+from transforms.elements.records import EncodedImage, Failure, ImageInfo, ImageRef
 from transforms.images import decoding
 from transforms.images.resizing import Resizing
-from transforms.records import EncodedImage, Failure, ImageInfo, ImageRef
 
 pytestmark = pytest.mark.slow
 
@@ -281,7 +281,7 @@ import os, sys, time
 from transforms.decoders import pool
 from transforms.decoders.job import Settings
 from transforms.images.resizing import Resizing
-from transforms.records import ImageRef
+from transforms.elements.records import ImageRef
 
 user = pool.join(Settings(2, (24, 32), Resizing(), 10**8, 4, None, timeout=3600.0))
 list(user.submit([ImageRef(os.fsencode(path)) for path in sys.argv[1:]]))

@@ -14,14 +14,14 @@ import time
 import numpy as np
 import pytest
 
-from tests import data_generation as data
-from tests.running import ROOT
+from tests.helpers import data_generation as data
+from tests.helpers.running import ROOT
 from transforms.decoders import pool, process, shared_memory
 from transforms.decoders.job import SLOTS, Job, Settings, Stored
 from transforms.decoders.shared_memory import SharedMemory
+from transforms.elements.records import EncodedImage, Failure, ImageRef
 from transforms.images import decoding, memory
 from transforms.images.resizing import Resizing
-from transforms.records import EncodedImage, Failure, ImageRef
 from transforms.storage import read_image
 
 IMPORTED = """

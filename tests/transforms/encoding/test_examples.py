@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.encoding import examples
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, ImageInfo, ImageRef
 
 MODEL = ModelFields("m", "d" * 64, 4)
 KEYS = [b"/a.jpg", b"\xff\xfe not UTF-8", b""]

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.encoding import parquet
 from transforms.encoding.examples import Identity
 from transforms.encoding.parquet import ParquetFormat
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, ImageInfo, ImageRef
 
 DIMENSION = 6
 MODEL = ModelFields("a_model", "d" * 64, DIMENSION, facts='{"format": ""}')

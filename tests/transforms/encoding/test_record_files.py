@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from tests.outputs import MODEL, embedding, encoded
+from tests.helpers.outputs import MODEL, embedding, encoded
 from transforms.encoding import record_files
 
 EMBEDDINGS = [embedding(b"/%d\xff.jpg" % i, i) for i in range(600)]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tests import data_generation as data
+from tests.helpers import data_generation as data
+from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.encoding import examples, vectors
 from transforms.models.spec import ModelFields
-from transforms.records import Embedding, ImageInfo, ImageRef
 
 DIGEST = "0123456789abcdef" * 4
 

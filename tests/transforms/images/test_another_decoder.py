@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests import generated_images
+from tests.helpers import generated_images
 from transforms.images import decoding
 
 pyvips = pytest.importorskip("pyvips", reason="libvips comes with the extra for tests")

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from tests import data_generation as data
+from tests.helpers import data_generation as data
 from transforms.images import bmp_kinds, decoding
 from transforms.images.image_errors import CorruptImage, UnsupportedImage
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tests import data_generation as data
-from tests import hostile_images as hostile
+from tests.helpers import data_generation as data
+from tests.helpers import hostile_images as hostile
 from transforms.images import colour
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

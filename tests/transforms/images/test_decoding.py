@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from tests import data_generation as data
-from tests import jpeg_files
+from tests.helpers import data_generation as data
+from tests.helpers import jpeg_files
 from transforms.images import colour, decoding, fast_jpeg, jpeg_header, reader, samples
 from transforms.images.resizing import RESIZE_MODES, Resizing
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFile
 
-from tests import data_generation as data
-from tests import hostile_images as hostile
+from tests.helpers import data_generation as data
+from tests.helpers import hostile_images as hostile
 from transforms.images import decoding, fast_jpeg
 from transforms.images.resizing import RESIZE_MODES
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import data_generation as data
+from tests.helpers import data_generation as data
 from transforms.images import decoding, jpeg_damage, jpeg_header
 from transforms.images.image_errors import CorruptImage
 

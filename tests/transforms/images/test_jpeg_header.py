@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from tests import data_generation as data
-from tests import jpeg_files
+from tests.helpers import data_generation as data
+from tests.helpers import jpeg_files
 from transforms.images import decoding, jpeg_header
 
 

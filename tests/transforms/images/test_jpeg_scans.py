@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests import data_generation as data
+from tests.helpers import data_generation as data
 from transforms.images import decoding, jpeg_header, jpeg_scans
 from transforms.images.image_errors import CorruptImage
 

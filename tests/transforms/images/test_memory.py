@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests import data_generation as data
-from tests import hostile_images as hostile
-from tests import jpeg_files
+from tests.helpers import data_generation as data
+from tests.helpers import hostile_images as hostile
+from tests.helpers import jpeg_files
 from transforms.images import decoding, fast_jpeg, jpeg_header, memory
 from transforms.images.resizing import Resizing
 

@@ -8,9 +8,9 @@ import zlib
 import pytest
 from PIL import Image
 
-from tests import data_generation as data
-from tests import generated_images as generated
-from tests.hostile_images import chunk
+from tests.helpers import data_generation as data
+from tests.helpers import generated_images as generated
+from tests.helpers.hostile_images import chunk
 from transforms.images import decoding, png_chunks
 from transforms.images.image_errors import CorruptImage, UnsupportedImage
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from tests import data_generation as data
-from tests import generated_images as generated
-from tests import hostile_images as hostile
-from tests import jpeg_files
+from tests.helpers import data_generation as data
+from tests.helpers import generated_images as generated
+from tests.helpers import hostile_images as hostile
+from tests.helpers import jpeg_files
 from transforms.images import bmp_kinds, bounds, decoding, fast_jpeg, png_chunks, reader, tiff_kinds
 from transforms.images.image_errors import CorruptImage
 from transforms.images.resizing import Resizing

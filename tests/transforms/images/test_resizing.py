@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import data_generation as data
+from tests.helpers import data_generation as data
 from transforms.images import decoding
 from transforms.images.resizing import INTERPOLATIONS, Resizing
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import generated_images as generated
-from tests import hostile_images as hostile
+from tests.helpers import generated_images as generated
+from tests.helpers import hostile_images as hostile
 from transforms.images import decoding, fast_jpeg
 from transforms.images.resizing import Resizing
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import data_generation as data
-from tests import generated_images as generated
-from tests.hostile_images import chunk, gif
+from tests.helpers import data_generation as data
+from tests.helpers import generated_images as generated
+from tests.helpers.hostile_images import chunk, gif
 from transforms.images import decoding, png_chunks, samples
 from transforms.images.image_errors import CorruptImage, UnsupportedColour
 

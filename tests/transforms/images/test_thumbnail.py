@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import data_generation as data
+from tests.helpers import data_generation as data
 from transforms.images import fast_jpeg, thumbnail
 
 

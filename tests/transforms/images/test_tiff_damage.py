@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tests import generated_images as generated
+from tests.helpers import generated_images as generated
 from transforms.images import decoding, tiff_damage, tiff_kinds
 from transforms.images.image_errors import CorruptImage
 

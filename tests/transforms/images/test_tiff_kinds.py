@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from tests import data_generation as data
-from tests import generated_images as generated
+from tests.helpers import data_generation as data
+from tests.helpers import generated_images as generated
 from transforms.images import decoding, tiff_kinds
 from transforms.images.image_errors import CorruptImage, UnsupportedColour, UnsupportedImage
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import data_generation as data
+from tests.helpers import data_generation as data
 from transforms.images import decoding, fast_jpeg, reader, thumbnail, unread
 from transforms.images.image_errors import CorruptImage, UnknownFormat, UnsupportedImage
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import onnx_models
+from tests.helpers import onnx_models
 from transforms.models import file_downloads
 
 

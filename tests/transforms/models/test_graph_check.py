@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny_module
+from tests.helpers import tiny_module
 from transforms.models import hub
 
 V1 = tf.compat.v1

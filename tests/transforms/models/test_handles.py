@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import onnx_models
-from tests.emulators import environment, storage_emulator
+from tests.helpers import onnx_models
+from tests.helpers.emulators import environment, storage_emulator
 from transforms.models import handles
 from transforms.storage import private
 
@@ -249,7 +249,7 @@ def test_a_kaggle_handle_from_its_cache(tmp_path):
 
 def test_a_kaggle_handle_without_a_network_says_how_to_stage(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with pytest.raises(ValueError, match=r"cannot be fetched .*`python -m pipeline.stage_model google/m/tensor"):
+    with pytest.raises(ValueError, match=r"cannot be fetched .*`python -m pipeline stage-model google/m/tensor"):
         handles.local_path("google/m/tensorFlow2/v/1")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import onnx_models
+from tests.helpers import onnx_models
 from transforms.models import handles, held
 from transforms.models.engines import cache, converted, loading, opening
 from transforms.models.resolve import resolve

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import onnx_models
+from tests.helpers import onnx_models
 from transforms.models import onnx_external
 
 

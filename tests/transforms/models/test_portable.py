@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests import onnx_models
+from tests.helpers import onnx_models
 from transforms.models import onnx_external, portable
 
 

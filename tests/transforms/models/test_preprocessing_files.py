@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import onnx_models, transformers_values
+from tests.helpers import onnx_models, transformers_values
 from transforms.images import decoding
 from transforms.models import preprocessing_files
 from transforms.models.engines import loading

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
-from tests import descriptors
-from tests.faults import Faults, fault_proxy
-from tests.running import ROOT
+from tests.helpers import descriptors
+from tests.helpers.faults import Faults, fault_proxy
+from tests.helpers.running import ROOT
 from transforms.storage import contested, gcs
 
 pytestmark = pytest.mark.slow

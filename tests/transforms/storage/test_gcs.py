@@ -10,7 +10,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 
-from tests.cloud_storage import clients_of
+from tests.helpers.cloud_storage import clients_of
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage import gcs, versioned
 from transforms.storage.errors import Forbidden, StorageError

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.cloud_storage import clients_of
-from tests.emulators import free_port
+from tests.helpers.cloud_storage import clients_of
+from tests.helpers.emulators import free_port
 from transforms.storage import gcs_reachable
 
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from tests import descriptors
-from tests.unprivileged import open_directory, unprivileged
+from tests.helpers import descriptors
+from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.storage import local
 
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.unprivileged import open_directory, unprivileged
+from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.storage import files, local, local_listing
 from transforms.storage.choice import Choice
 

@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from transforms.records import EncodedImage, ImageRef
+from transforms.elements.records import EncodedImage, ImageRef
 from transforms.storage import files, gcs, read_image, versioned
 
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from tests import descriptors
-from transforms.records import ImageRef
+from tests.helpers import descriptors
+from transforms.elements.records import ImageRef
 from transforms.storage import gcs, versioned
 from transforms.storage.versioned import ChangedSinceListed
 

@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 
+from transforms.elements.one_line import one_line
 from transforms.models import held
 from transforms.models.engines import cache, mosaics, openvino_engine
 from transforms.models.spec import ModelSpec
-from transforms.one_line import one_line
 
 # The largest distance between the vectors of OpenVINO and TensorFlow, relative to their length, both in float32.
 _MAX_RELATIVE_ERROR = 1e-3

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
 from transforms.models import held, portable
 from transforms.models.engines import device, interruptible, mosaics, openvino_engine, unit_vectors
 from transforms.models.engines.fixed_batches import (

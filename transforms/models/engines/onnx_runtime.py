@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from transforms.elements.one_line import one_line
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory, Pixels, Vectors
 from transforms.models.engines.openvino_engine import Run
 from transforms.models.image_interface import ImageInterface, dimension
 from transforms.models.preprocessing import TF_HUB, Preprocessing
 from transforms.models.tensors import Signature, TensorInfo
-from transforms.one_line import one_line
 
 EXTRA = "pip install 'beam-image-embeddings[onnx]'"
 

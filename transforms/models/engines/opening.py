@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from transforms.elements.one_line import one_line
 from transforms.models import catalog, held, hub, keras_file
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
 from transforms.models.preprocessing import Preprocessing
 from transforms.models.spec import ModelSpec
-from transforms.one_line import one_line
 
 
 @dataclasses.dataclass(frozen=True)

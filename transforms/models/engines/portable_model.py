@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
 from transforms.models import held, portable
 from transforms.models.engines import cache, device, mosaics, onnx_runtime, openvino_engine, portable_openvino
 from transforms.models.engines.openvino_engine import Run

@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
+from transforms.elements.one_line import one_line
 from transforms.models.engines import device, frozen
 from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory, Pixels, Vectors
-from transforms.one_line import one_line
 
 _LOG = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
 
-from transforms.one_line import one_line
+from transforms.elements.one_line import one_line
 
 _MOMENTUM = "batch_norm_momentum"
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from transforms import keys
-from transforms.cores import usable_cores
+from transforms.concurrent.cores import usable_cores
+from transforms.elements import keys
 from transforms.images import decoding
 from transforms.models.engines import opening
 from transforms.models.preprocessing import TF_HUB, Preprocessing

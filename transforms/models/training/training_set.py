@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from transforms import keys
+from transforms.elements import keys
 from transforms.storage import locations
 
 # The key of an image in a shard is `<URI of the shard>#<member>`. The folder of the member counts.

@@ -7,7 +7,7 @@ import pytest
 from pipeline.report.page.collapse import Spread
 from pipeline.report.page.concerns import checked, concerns
 from pipeline.report.page.drift import Drift
-from tests import run_facts
+from tests.helpers import run_facts
 
 USUAL = Spread(24, 0.1, 0, 32)
 

@@ -8,10 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from pipeline import shell_words
+from pipeline.flags import command_lines
 from pipeline.report.page import document
 from pipeline.report.page.facts import FailedImage
-from tests import browser, run_facts
+from tests.helpers import browser, run_facts
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_in_a_browser_a_long_command_of_hard_words_is_copied(tmp_path):
         "باران",
         "<b>&amp;",
     ]
-    line = shell_words.join(argv)
+    line = command_lines.join(argv)
     (tmp_path / "run.html").write_text(document.html(run_facts.facts(command=line)))
     with browser.page(permissions=["clipboard-read", "clipboard-write"]) as opened:
         opened.goto((tmp_path / "run.html").as_uri())

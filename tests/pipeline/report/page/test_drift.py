@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.report.page import drift
 from pipeline.report.page.neighbours import cosines, nearest
-from tests import run_facts
+from tests.helpers import run_facts
 
 
 def _statistics(sample, digest="d"):

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.report.page import escape
-from tests import run_facts
+from tests.helpers import run_facts
 
 
 @pytest.mark.parametrize(

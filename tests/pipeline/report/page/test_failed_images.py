@@ -4,7 +4,7 @@ import re
 
 from pipeline.report.page.facts import FailedImage
 from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_GROUPS, MAX_PICTURES, command, failed_images
-from tests import run_facts
+from tests.helpers import run_facts
 
 
 def test_failures_by_stage_and_error_the_most_frequent_first():

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.report.page.concerns import Concern
 from pipeline.report.page.overview import duration, header, headline, warnings
-from tests import run_facts
+from tests.helpers import run_facts
 
 
 @pytest.mark.parametrize(

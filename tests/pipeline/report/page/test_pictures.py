@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.report.page import pictures
 from pipeline.report.page.neighbours import cosines, near_duplicates, nearest
 from pipeline.report.page.principal_components import plane
-from tests import run_facts
+from tests.helpers import run_facts
 
 
 def test_the_contact_sheet_shows_the_nearest():

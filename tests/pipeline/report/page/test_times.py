@@ -3,7 +3,7 @@
 import re
 
 from pipeline.report.page.times import settings, times
-from tests import run_facts
+from tests.helpers import run_facts
 
 
 def test_the_split_of_the_time_and_the_speed():

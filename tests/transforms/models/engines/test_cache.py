@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.running import ROOT
+from tests.helpers.running import ROOT
 from transforms.models import catalog, handles
 from transforms.models.engines import cache, converted, loading
 from transforms.models.resolve import resolve

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny_module
+from tests.helpers import tiny_module
 from transforms.models.engines import converted, opening, openvino_engine
 from transforms.models.resolve import resolve
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.running import ROOT
+from tests.helpers.running import ROOT
 from transforms.models import held
 from transforms.models.engines import interruptible
 
@@ -140,7 +140,8 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "number", "code"), [("pipeline.launch", "SIGTERM", 143), ("pipeline.inspect_model", "SIGINT", 130)]
+    ("module", "number", "code"),
+    [("pipeline.launch", "SIGTERM", 143), ("pipeline.commands.inspect_model", "SIGINT", 130)],
 )
 def test_a_command_that_tries_a_model_for_ever_is_interrupted(tmp_path, monkeypatch, module, number, code):
     pytest.importorskip("onnxruntime")  # it is called first, to compare with

@@ -5,7 +5,7 @@ import concurrent.futures
 import numpy as np
 import pytest
 
-from tests.clocks import Clock
+from tests.helpers.clocks import Clock
 from transforms.models.engines import lazy
 from transforms.models.engines.fixed_batches import BatchResult
 from transforms.models.engines.lazy import LazyModel

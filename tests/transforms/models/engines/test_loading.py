@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.clocks import Clock
+from tests.helpers.clocks import Clock
 from transforms.models import catalog, resolve
 from transforms.models.engines import converted, loading, opening, openvino_engine
 from transforms.models.engines.fixed_batches import BatchResult, FixedBatches, InferenceError, ModelFailure

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests import onnx_models
+from tests.helpers import onnx_models
 from transforms.models.engines import device, onnx_runtime
 from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory
 from transforms.models.image_interface import InterfaceError, derive

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests import onnx_models
-from tests.running import ROOT
+from tests.helpers import onnx_models
+from tests.helpers.running import ROOT
 from transforms.models import portable
 from transforms.models.engines import cache, loading, onnx_runtime, openvino_engine, portable_model
 from transforms.models.resolve import resolve
@@ -148,7 +148,7 @@ def test_a_model_of_tflite(tmp_path):
 @pytest.fixture(scope="module")
 def photographs(model):
     """The sample images at 224×224, and their vectors by the bundled model."""
-    from pipeline.sample_pixels import sample_pixels
+    from pipeline.model_checks.sample_pixels import sample_pixels
 
     pixels = sample_pixels(model)
     return pixels, loading.load(model)(pixels)

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests import onnx_models
+from tests.helpers import onnx_models
 from transforms.models import portable
 from transforms.models.engines import openvino_engine, portable_openvino
 from transforms.models.image_interface import InterfaceError, derive

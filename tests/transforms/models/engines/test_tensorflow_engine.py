@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.running import ROOT
+from tests.helpers.running import ROOT
 from transforms.models.engines import device, tensorflow_engine
 from transforms.models.engines.fixed_batches import InferenceError, OutOfDeviceMemory
 

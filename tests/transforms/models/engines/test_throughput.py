@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from tests.clocks import Clock
+from tests.helpers.clocks import Clock
 from transforms.models.engines import throughput
 
 

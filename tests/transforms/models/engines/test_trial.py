@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests import onnx_models
+from tests.helpers import onnx_models
 from transforms.models.engines import trial
 from transforms.models.preprocessing import of_range
 from transforms.models.resolve import resolve

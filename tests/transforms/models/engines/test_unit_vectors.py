@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tests import onnx_models
+from tests.helpers import onnx_models
 from transforms.models.engines import loading, unit_vectors
 from transforms.models.resolve import resolve
 

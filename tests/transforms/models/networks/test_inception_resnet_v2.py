@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from tests import formula_weights
+from tests.helpers import formula_weights
 from transforms.models.networks.inception_resnet_v2 import InceptionResNetV2
 
 pytestmark = pytest.mark.slow

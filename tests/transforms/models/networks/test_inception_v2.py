@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
 
-from tests import formula_weights
+from tests.helpers import formula_weights
 from transforms.models.networks.inception_v2 import InceptionV2
 
 pytestmark = pytest.mark.slow

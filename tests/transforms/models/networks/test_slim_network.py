@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import formula_weights, tiny_network
-from tests.tiny_network import TinyNetwork
+from tests.helpers import formula_weights, tiny_network
+from tests.helpers.tiny_network import TinyNetwork
 from transforms.models.networks.slim_layers import Pass
 
 IMAGES = formula_weights.images(16, 24)

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from tests import formula_weights, slim_checkpoints, tiny_network
-from tests.slim_checkpoints import V1, V2
-from tests.tiny_network import TinyNetwork
+from tests.helpers import formula_weights, slim_checkpoints, tiny_network
+from tests.helpers.slim_checkpoints import V1, V2
+from tests.helpers.tiny_network import TinyNetwork
 from transforms.models.slim import checkpoint
 from transforms.models.slim.checkpoint import CLASSIFICATION, FEATURE_VECTOR, CheckpointMismatchError
 

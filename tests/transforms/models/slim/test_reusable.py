@@ -9,8 +9,8 @@ import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
 
-from tests import formula_weights, tiny_network
-from tests.tiny_network import TinyNetwork
+from tests.helpers import formula_weights, tiny_network
+from tests.helpers.tiny_network import TinyNetwork
 from transforms.models.slim import reusable
 
 MEAN = "Tiny/Conv2d_1a_3x3/BatchNorm/moving_mean"

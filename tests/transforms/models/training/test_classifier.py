@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny_module
+from tests.helpers import tiny_module
 from transforms.models.training import classifier
 
 SIZE = (16, 20)

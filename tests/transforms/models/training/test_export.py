@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from tests import tiny_module
+from tests.helpers import tiny_module
 from transforms.models import class_names, notes
 from transforms.models.training import classifier, export
 

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from tests import data_generation as data
-from transforms.cores import usable_cores
+from tests.helpers import data_generation as data
+from transforms.concurrent.cores import usable_cores
 from transforms.images import decoding
 from transforms.models.preprocessing import Preprocessing
 from transforms.models.training import training_set

@@ -1,0 +1,248 @@
+"""An attempt at a run. Several attempts may share one `--run_id`; their numbers tell earlier ones from later ones.
+
+An attempt writes parts, and names them at its end. What an attempt leaves that dies before is taken over by the next.
+
+An attempt may also be stopped, lose its claim to another, and wake up. It can do no harm then, whichever step it wakes
+in, because no change rests on a look alone:
+
+- A part becomes visible, and then the attempt looks at its claim. If that is lost, it takes the part back.
+- A page or report is made ready beside its final name. Then comes the look, and then a rename.
+- A file is removed only if it is still the one that was there before the look.
+- The transaction that publishes rows fails if the run's row is not the one that was there before the look.
+
+Whoever takes a claim over first calls `take_over`, which renames all parts, and removes what is ready beside final
+names. From then on no earlier attempt can name a file, because what it would name is gone. Only then does the new one
+look whether the run is complete.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.attempts import attempt_label
+from pipeline.flags.options import EmbedConfig
+from pipeline.report import run_report
+from pipeline.report.run_report import RunReport
+from transforms import failures
+from transforms.decoders import journal
+from transforms.output import shards, vector_files
+from transforms.output.parts import Label
+from transforms.storage import contested, files, locations
+
+# The outcome of images that an earlier attempt embedded, in the label of the parts that hold them again. Their first
+# record stays where it is until the run is finished, so these parts are not read.
+RESUMED = "resumed"
+
+_DECODING = "decoding"
+
+CLAIM_SUFFIX = ".unfinished"
+
+_REMOVALS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """One attempt at a run. It travels to the workers.
+
+    Attributes:
+      run_id: names the run.
+      started_at: when the attempt began.
+      place: where its parts and its claim lie: --output, or for a run without one a directory in --temp_location.
+      output: --output, if the run has one.
+      continues: whether earlier attempts have left parts.
+      quarantine: names, as in `journal`, of images that were being decoded when earlier attempts died, twice or more
+        often, and how often.
+      claim: the path of the claim to the run; None if this attempt holds none.
+      number: counts the attempts at the run from 1; 0 for one without a claim. All its parts and its report say both,
+        the number and the start.
+    """
+
+    run_id: str
+    started_at: datetime.datetime
+    place: str
+    output: str | None
+    continues: bool = False
+    quarantine: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
+    claim: str | None = None
+    number: int = 0
+
+    @property
+    def label(self) -> str:
+        """The number and the start as text in the names of parts. Texts of later attempts are greater."""
+        return attempt_label.label(self.number, self.started_at)
+
+    def labels(self, outcomes: tuple[str, ...]) -> tuple[Label, ...]:
+        """Returns the labels of parts with records of these outcomes."""
+        return tuple(Label(self.label, outcome) for outcome in outcomes)
+
+    @property
+    def vectors(self) -> str:
+        """The directory of the run's vectors, with or without --output."""
+        return vector_files.directory(self.place, self.run_id)
+
+    @property
+    def journals(self) -> str | None:
+        """The first half of the paths of this attempt's journals; None in a bucket, which has no place for them."""
+        if not locations.is_local(self.place):
+            return None
+        return f"{shards.parts(self.vectors)}/{Label(self.label, _DECODING)}"
+
+    def deaths(self) -> Mapping[bytes, int]:
+        """Returns the names of the images that were being decoded when earlier attempts died, and how often."""
+        if not locations.is_local(self.place):
+            return {}
+        at_work = {(label, journal.read(path)) for label, path in self._of_earlier() if label.outcome == _DECODING}
+        return Counter(image for _, image in at_work if image)
+
+    def remove_journals(self) -> None:
+        """Removes this attempt's journals, because no image ends it."""
+        if locations.is_local(self.place):
+            own = Label(self.label, _DECODING)
+            journals = [path for path in shards.unnamed(self.vectors) if Label.of(path) == own]
+            files.remove_all(journals, shards.parts(self.vectors))
+
+    def remove_repetitions(self) -> None:
+        """Removes the parts in which earlier attempts have written again the vectors of still earlier ones."""
+        files.remove_files([path for label, path in self._of_earlier() if label.outcome == RESUMED])
+
+    def newest(self) -> int:
+        """Returns the highest number of an attempt that has left parts or a report."""
+        directories = self.vectors, failures.directory(self.place, self.run_id)
+        labels = [label.attempt for each in directories for path in shards.unnamed(each) if (label := Label.of(path))]
+        labels.append((self._report_label() if self.output else None) or "")
+        return max(map(attempt_label.number, labels))
+
+    def take_over(self) -> None:
+        """Makes sure that no earlier attempt changes a file from now on. Call it first, under the claim.
+
+        Vectors that earlier attempts have stored stay, under other names.
+        """
+        shards.rename_parts(list(self.earlier_parts()))
+        shards.remove_parts(failures.directory(self.place, self.run_id))
+        if not self.output:
+            return
+        for path in (run_report.path(self.output, self.run_id), run_report.page_path(self.output, self.run_id)):
+            files.remove_pending(path)
+        if not locations.is_gcs(self.output):  # where a copy of a part appears under its final name at once
+            for directory in (self.vectors, failures.directory(self.place, self.run_id)):
+                files.remove_pending(f"{directory}/part-*")
+
+    def is_lost(self) -> bool:
+        """Returns whether this attempt has lost its claim, or has given it up."""
+        return self.claim is not None and self._own_claim(self.claim) is None
+
+    def check_claim(self) -> None:
+        """Raises contested.Lost if another process has taken over the run or completed it, or the claim is gone."""
+        if not self.is_lost():
+            return
+        if self.output and self._report_label() == self.label:
+            return  # a runner repeats the last step of a run that is complete
+        raise contested.Lost(
+            f"run_id={self.run_id!r}: the claim {self.claim} is not this attempt's any more, so it names no file: "
+            "has another process taken over the run, or was the output removed?"
+        )
+
+    def retire(self) -> None:
+        """Removes the report of an earlier attempt at this run, if there is one, and its page.
+
+        Call it when this attempt's files are complete, before the first of them gets a final name. From then on, old
+        and new files lie side by side. If the job dies there, the run must not look complete.
+
+        Raises:
+          contested.Lost: see `check_claim`. Then both stay.
+          OSError: if the report cannot be removed.
+        """
+        if not self.output:
+            self.check_claim()
+            return
+        report = run_report.path(self.output, self.run_id)
+        page = run_report.page_path(self.output, self.run_id)
+        states = {path: files.state(path) for path in (page, report)}  # before the look, so of what was there then
+        label = self._report_label()
+        self.check_claim()
+        # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
+        if label is None or label >= self.label:
+            return
+        for path, state in states.items():
+            if state:
+                files.remove_in_state(path, state)
+        if states[report] and files.state(report) == states[report]:
+            raise OSError(
+                f"{report} cannot be removed: it is the report of an earlier run, whose files this run replaces"
+            )
+
+    def finish(self) -> None:
+        """Removes all parts of this attempt and of earlier ones, and then the claim: the run is complete."""
+        self.remove_parts(after=self.label)
+        if self.claim is None:
+            return
+        # The process that holds the claim may rewrite it between a look and the removal, to show that it lives.
+        for _ in range(_REMOVALS):
+            if (own := self._own_claim(self.claim)) is None:
+                return
+            with contextlib.suppress(contested.Lost):
+                contested.remove(self.claim, own.state)
+
+    def _own_claim(self, claim: str) -> contested.Content | None:
+        """Returns the content of a claim, or None if it is gone or another attempt's."""
+        present = contested.read(claim)
+        return present if present and _field(present.content, "attempt") == self.label else None
+
+    def _report_label(self) -> str | None:
+        """Returns the label of the attempt that wrote the report; "" if it is broken; None if there is none."""
+        report = run_report.path(str(self.output), self.run_id)
+        try:
+            content = files.read(report)
+        except OSError:
+            if not files.match(report):
+                return None
+            content = files.read(report)  # another process may have written it just now
+        number = _field(content, "attempt")
+        return attempt_label.of_report(number if isinstance(number, int) else 0, _field(content, "started_at"))
+
+    def remove_parts(self, after: str | None = None) -> None:
+        """Removes the parts of all attempts, except of those that began after the attempt `after`."""
+        for directory in (self.vectors, failures.directory(self.place, self.run_id)):
+            shards.remove_parts(directory, after=after)
+
+    def earlier_parts(self) -> Iterator[str]:
+        """Yields the parts of vectors that earlier attempts have left, except those that repeat others."""
+        yield from (path for label, path in self._of_earlier() if label.outcome not in (RESUMED, _DECODING))
+
+    def _of_earlier(self) -> Iterator[tuple[Label, str]]:
+        for path in shards.unnamed(self.vectors):
+            if (label := Label.of(path)) and label.attempt < self.label:
+                yield label, path
+
+
+def of(config: EmbedConfig, temp_location: str | None = None) -> Attempt:
+    """Returns the attempt of this process at a run, before it holds the claim.
+
+    Args:
+      config: of the run.
+      temp_location: a gs:// directory for the parts of a run without --output.
+    """
+    place = config.output or f"{temp_location}/{config.output_table}"
+    return Attempt(config.run_id, config.started_at, place, config.output)
+
+
+def wrote(config: EmbedConfig, report: RunReport) -> bool:
+    """Returns whether this process's attempt at the run wrote a report, and not another of the same name."""
+    return report.started_at == run_report.timestamp(config.started_at)
+
+
+def label_of(report: RunReport) -> str:
+    """Returns the label of the attempt that wrote a report."""
+    return attempt_label.of_report(report.attempt, report.started_at)
+
+
+def _field(content: bytes, name: str) -> Any:
+    """Returns a field of a JSON object; None if there is no such field, or the content is something else."""
+    try:
+        return json.loads(content)[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -1,0 +1,388 @@
+"""The claim to a run: a file `runs/<run_id>.unfinished` that one process holds from the start of a run to its end.
+
+It shows which runs are unfinished, what they embed, and whether a process is still at it. A process that dies leaves
+its claim, and the next attempt takes it over. A process that lives keeps it, and a second one is refused.
+
+A process on this machine lives if its id does. Any other process rewrites its claim every few seconds, and is dead if
+it stops. One in another container, or from before a restart, counts as one on another machine. An attempt that was
+taken for dead may wake up: `attempt.py` says why it can do no harm then.
+
+The claim counts the attempts at a run. No clock tells which of two is the earlier one, or how old a claim is: the time
+of a file is that of the storage, and so is the time that it is compared with.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.attempts import attempt as attempts
+from pipeline.attempts import attempt_label
+from pipeline.attempts.attempt import CLAIM_SUFFIX, Attempt
+from pipeline.flags.options import EmbedConfig
+from pipeline.report.run_report import RunReport
+from transforms.elements.one_line import one_line
+from transforms.models.spec import ModelSpec
+from transforms.storage import contested, files
+
+_LOG = logging.getLogger(__name__)
+
+# Cloud Storage allows one write per second and object.
+_BEAT_SECONDS = 10.0
+# A process that did not rewrite its claim for this long is dead.
+_SILENT_SECONDS = 2.5 * _BEAT_SECONDS
+
+# A run that nobody has gone on with for so long is not gone on with.
+_ABANDONED_SECONDS = 14 * 24 * 3600.0
+
+_PROCESS_ID = re.compile("[0-9]{1,10}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """The content of the file.
+
+    Attributes:
+      run_id, attempt: of the attempt that holds it.
+      embeds: what the run embeds, with which model, and where it publishes.
+      host, process: of the process that launched the attempt; `process` is "" once it has ended without finishing.
+      beats: how often the process has rewritten the file.
+      machine: in which `process` means something, see `_machine`; "" in claims of earlier versions.
+    """
+
+    run_id: str
+    attempt: str
+    embeds: dict[str, Any]
+    host: str
+    process: str
+    beats: int = 0
+    machine: str = ""
+
+    def to_bytes(self) -> bytes:
+        return (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode()
+
+    @classmethod
+    def of_bytes(cls, content: bytes) -> "Claim | None":
+        """Returns a claim, or None if the bytes are none."""
+        try:
+            fields = {"machine": ""} | json.loads(content)
+            claim = cls(**{field.name: fields[field.name] for field in dataclasses.fields(cls)})
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        texts = (claim.run_id, claim.attempt, claim.host, claim.process, claim.machine)
+        is_claim = all(isinstance(text, str) for text in texts) and isinstance(claim.embeds, dict)
+        return claim if is_claim and isinstance(claim.beats, int) else None
+
+
+class Held(ValueError):
+    """Another process is at this run."""
+
+
+class Holder:
+    """Holds the claim to a run, and shows every few seconds that its process lives."""
+
+    def __init__(self, path: str, claim: Claim, state: str):
+        self._path = path
+        self._claim = claim
+        self._state = state
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Shows no longer that the process lives. The last step of a run that is complete has removed the claim."""
+        self._ended.set()
+        self._thread.join(_BEAT_SECONDS)  # a request may hang
+
+    def leave(self) -> None:
+        """Leaves the claim to the next attempt, because this one ends before the run is complete."""
+        self.end()
+        with contextlib.suppress(Exception):  # the process ends anyway, which says the same
+            contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
+
+    def withdraw(self) -> None:
+        """Removes the claim, because there is nothing to do. If that fails, the next attempt takes it over."""
+        self.end()
+        with contextlib.suppress(Exception):  # as above
+            contested.remove(self._path, self._state)
+
+    @property
+    def has_beaten(self) -> bool:
+        """Whether the process has rewritten its claim."""
+        return self._claim.beats > 0
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_BEAT_SECONDS):
+            self._claim = dataclasses.replace(self._claim, beats=self._claim.beats + 1)
+            try:
+                self._state = contested.write(self._path, self._claim.to_bytes(), self._state)
+            except contested.Lost:
+                return  # the attempt will notice before it names a file
+            except OSError:  # the next beat tries again
+                continue
+
+
+def path(place: str, run_id: str) -> str:
+    """Returns the path of the claim to a run."""
+    return f"{place}/runs/{run_id}{CLAIM_SUFFIX}"
+
+
+def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
+    """Returns the state of the claim to a run for `take`, or None if there is no claim. Changes nothing.
+
+    Args:
+      attempt: at the run.
+      say: shows a line to the user.
+
+    Raises:
+      Held: if another process holds the claim.
+    """
+    place = path(attempt.place, attempt.run_id)
+    present = contested.read(place)
+    if present and _lives(place, present, say):
+        raise _held(attempt.run_id, present)
+    return present.state if present else None
+
+
+def numbered(attempt: Attempt, published: RunReport | None) -> Attempt:
+    """Returns an attempt with the number after those of all attempts that have left anything.
+
+    Args:
+      attempt: at the run.
+      published: the report in the run's table, if there is one.
+    """
+    present = contested.read(path(attempt.place, attempt.run_id))
+    claim = Claim.of_bytes(present.content) if present else None
+    newest = max(
+        attempt.newest(),
+        attempt_label.number(claim.attempt) if claim else 0,
+        published.attempt if published else 0,
+    )
+    return dataclasses.replace(attempt, number=newest + 1)
+
+
+def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Holder:
+    """Takes the claim to a run.
+
+    Args:
+      attempt: at the run.
+      config: the configuration of the run.
+      model: the model that it embeds with.
+      state: of the claim, as `look` returned it.
+
+    Raises:
+      Held: if another process was faster.
+      OSError: if the claim cannot be written.
+    """
+    place = path(attempt.place, attempt.run_id)
+    claim = _own(attempt.run_id, attempt, _embeds(config, model))
+    try:
+        return Holder(place, claim, contested.write(place, claim.to_bytes(), state))
+    except contested.Lost:
+        raise _held(attempt.run_id, contested.read(place)) from None
+
+
+def _own(run_id: str, attempt: Attempt, embeds: dict[str, Any]) -> Claim:
+    host, process = socket.gethostname(), _process(os.getpid())
+    return Claim(run_id, attempt.label, embeds, host, process, machine=_machine())
+
+
+def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
+    """Ends the holding of a claim after the job has ended well.
+
+    Where the storage checks no states, the process may have rewritten its claim after the last step had removed it.
+    Then the claim is removed again. If that fails, a warning says so, because the run is complete.
+
+    Args:
+      holder: of the claim.
+      attempt: at the run.
+      finished: the report of the run; None if a cluster is still at it.
+    """
+    holder.end()
+    if finished is None or not holder.has_beaten:
+        return
+    try:
+        clean_up(attempt, finished)
+    except OSError as error:
+        _LOG.warning("the claim of the complete run in %s could not be removed: %s", attempt.place, one_line(error))
+
+
+def clean_up(attempt: Attempt, finished: RunReport) -> bool:
+    """Removes what a complete run has left if it was killed after its report was written, and before its last step.
+
+    The claim and the parts of a later attempt stay, such as one with --overwrite.
+
+    Args:
+      attempt: at the same run.
+      finished: the report of the run.
+
+    Returns:
+      Whether the run was killed so.
+    """
+    place = path(attempt.place, attempt.run_id)
+    present = contested.read(place)
+    claim = Claim.of_bytes(present.content) if present else None
+    label = attempts.label_of(finished)
+    if present is None or (claim and claim.attempt == label):
+        attempt.remove_parts(after=label)
+    if present and claim and claim.attempt == label:
+        with contextlib.suppress(contested.Lost):
+            contested.remove(place, present.state)
+            return True
+    return False
+
+
+def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda text: None) -> None:
+    """Removes what dead processes have left in the same place, and nobody will go on with.
+
+    These are the parts and the claims of runs that nobody has gone on with for two weeks, and claims that were being
+    written. If that fails, a warning says so, because nothing rests on what only takes room.
+
+    Args:
+      attempt: at another run, whose claim it holds.
+      say: shows a line to the user.
+    """
+    own = path(attempt.place, attempt.run_id)
+    try:
+        contested.remove_unfinished(own)
+        old = files.metadata(own).last_updated_in_seconds - _ABANDONED_SECONDS
+        silent = {
+            metadata.path: present
+            for metadata in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}")
+            if metadata.last_updated_in_seconds < old and (present := contested.read(metadata.path))
+        }
+        for claim_path in silent.keys() - _living(silent, say):
+            _remove_abandoned(attempt, claim_path, silent[claim_path])
+    except OSError as error:
+        _LOG.warning("leftovers in %s could not be removed: %s", attempt.place, one_line(error))
+
+
+def _remove_abandoned(attempt: Attempt, claim_path: str, present: contested.Content) -> None:
+    """Takes the claim to a run, so that nobody goes on with it meanwhile, and removes its parts and then the claim."""
+    run_id = claim_path.rpartition("/")[2].removesuffix(CLAIM_SUFFIX)
+    own = _own(run_id, attempt, {})
+    with contextlib.suppress(contested.Lost):
+        state = contested.write(claim_path, own.to_bytes(), present.state)
+        dataclasses.replace(attempt, run_id=run_id).remove_parts()
+        contested.remove(claim_path, state)
+
+
+def unfinished(
+    place: str,
+    config: EmbedConfig,
+    model: ModelSpec,
+    say: Callable[[str], object],
+    may_go_on: Callable[[str], bool] = lambda run_id: True,
+) -> str | None:
+    """Returns the name of the latest unfinished run that embeds the same as this one, and that no process is at.
+
+    Args:
+      place: where the claims lie.
+      config, model: of this run.
+      say: shows a line to the user.
+      may_go_on: takes the name of a run, and returns whether it is one to go on with.
+    """
+    embeds = _embeds(config, model)
+    same = [
+        (attempt_label.started_at(claim.attempt), claim.run_id, claim_path, present)
+        for claim_path, present, claim in _claims(place)
+        if claim.embeds == embeds and claim_path == path(place, claim.run_id)
+    ]
+    for _, run_id, claim_path, present in sorted(same, reverse=True):
+        if may_go_on(run_id) and not _lives(claim_path, present, say):
+            return run_id
+    return None
+
+
+def _claims(place: str) -> Iterator[tuple[str, contested.Content, Claim]]:
+    for metadata in files.match(f"{place}/runs/*{CLAIM_SUFFIX}"):
+        present = contested.read(metadata.path)
+        claim = Claim.of_bytes(present.content) if present else None
+        if present and claim:
+            yield metadata.path, present, claim
+
+
+def _embeds(config: EmbedConfig, model: ModelSpec) -> dict[str, Any]:
+    return {
+        "inputs": list(config.inputs),
+        "input_format": config.input_format,
+        "retry_failed": config.retry_failed,
+        "reprocess": config.reprocess,
+        "model_digest": model.digest,
+        "output_table": config.output_table,
+    }
+
+
+def _lives(claim_path: str, present: contested.Content, say: Callable[[str], object]) -> bool:
+    return bool(_living({claim_path: present}, say))
+
+
+def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object]) -> set[str]:
+    """Returns the paths of those claims whose processes live. Watches all that are of other machines together."""
+    living, elsewhere = set(), []
+    for claim_path, present in claims.items():
+        claim = Claim.of_bytes(present.content)
+        if claim is None or not claim.process:
+            continue
+        if claim.host != socket.gethostname() or claim.machine not in ("", _machine()):
+            elsewhere.append(claim_path)
+            say(
+                f"the run {claim.run_id!r} was begun on {claim.host}: "
+                f"waiting {_SILENT_SECONDS:.0f} s for a sign of life\n"
+            )
+            continue
+        process_id = claim.process.partition(" ")[0]
+        if _PROCESS_ID.fullmatch(process_id) and claim.process == _process(int(process_id)):
+            living.add(claim_path)
+    if elsewhere:
+        time.sleep(_SILENT_SECONDS)
+    for claim_path in elsewhere:
+        later = contested.read(claim_path)
+        if later is not None and later.state != claims[claim_path].state:
+            living.add(claim_path)
+    return living
+
+
+def _machine() -> str:
+    """Returns the id of this start of the machine, and the namespace of process ids; "" where there are none.
+
+    Two containers of one image may have the same host name.
+    """
+    parts: list[str] = []
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with contextlib.suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _process(process_id: int) -> str:
+    """Returns the id of a process and when it started, which tells it from a later one of that id; "" if it is dead."""
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return ""
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            return ""
+        except PermissionError:
+            pass
+        return str(process_id)
+    state, *_, started = status.rpartition(")")[2].split()[:20]
+    return "" if state in "ZX" else f"{process_id} {started}"
+
+
+def _held(run_id: str, present: contested.Content | None) -> Held:
+    claim = Claim.of_bytes(present.content) if present else None
+    process = f"process {claim.process.partition(' ')[0]} on {claim.host}" if claim else "another process"
+    return Held(f"--run_id {run_id!r}: {process} is at this run; wait for it, or give another --run_id")

@@ -1,0 +1,50 @@
+"""Leftovers: hidden files in an output that dead processes were writing beside their final names.
+
+A live process has the claim to its run while it writes such a file. So whose run has no claim is dead, and so are the
+earlier attempts at the run whose claim this process holds. No clock decides that, because those of two machines differ.
+"""
+
+import logging
+import re
+
+from pipeline.attempts.attempt import CLAIM_SUFFIX, Attempt
+from transforms.elements.one_line import one_line
+from transforms.output import vector_files
+from transforms.storage import files
+
+_LOG = logging.getLogger(__name__)
+
+# Of a report or a page; the first group is the name of its run.
+_OF_RUN = re.compile(r"\.(.+)\.(?:json|html)\.[0-9a-f]{32}", re.DOTALL)
+
+# Earlier versions tried in this way whether they may write, and held no claim yet.
+_TRIAL = re.compile(r"\.{1,2}trial-[0-9a-f]{32}(?:\.[0-9a-f]{32})?")
+
+
+def remove(attempt: Attempt) -> None:
+    """Removes the leftovers of dead processes from an output.
+
+    Those of a run that another process may be at stay, and so does the unfinished file of a schema, which may be of any
+    run, while there are other claims. If a file cannot be removed, a warning says so, because it only takes room.
+
+    Args:
+      attempt: at a run, whose claim it holds.
+    """
+    try:
+        # Before the claims: a process that ends in between has removed its file itself.
+        hidden = files.hidden(f"{attempt.place}/runs"), files.hidden(attempt.place)
+        claims = {_name(each.path) for each in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}")}
+        others = {name.removesuffix(CLAIM_SUFFIX) for name in claims} - {attempt.run_id}
+        for path in hidden[0]:
+            if (of_run := _OF_RUN.fullmatch(_name(path))) and of_run[1] not in others:
+                files.remove_file(path)
+        for path in hidden[1]:
+            is_schema = files.is_unfinished(_name(path), vector_files.SCHEMA)
+            if _TRIAL.fullmatch(_name(path)) or (is_schema and not others):
+                files.remove_file(path)
+    except OSError as error:
+        _LOG.warning("leftovers in %s could not be removed: %s", attempt.place, one_line(error))
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,148 @@
+"""What a target of an export takes and answers."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.elements import keys
+from transforms.elements.records import ImageInfo
+
+METRICS = ("cosine", "l2", "ip")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPE_OF_CONTROL = r"x(?:[01][0-9a-f]|7f)"
+# Backslashes of a key's own that would be taken for the start of an escape, and what `row_key` writes in their place.
+_MISLEADING = re.compile(rf"\\(?={_ESCAPE_OF_CONTROL})")
+_ESCAPED = re.compile(rf"\\(?:x5c(?={_ESCAPE_OF_CONTROL})|{_ESCAPE_OF_CONTROL})")
+
+
+class Model(NamedTuple):
+    """The digest of the model, and the number of components of its vectors."""
+
+    digest: str
+    dimension: int
+
+
+class Place(NamedTuple):
+    """The place of a row: its key, the number of its file, and the place in the file."""
+
+    key: str
+    file: int
+    offset: int
+
+
+class Row(NamedTuple):
+    """A row of a target.
+
+    Attributes:
+      key: as `row_key` returns it.
+      info: the facts of the image.
+      vector: float32 (dimension,).
+    """
+
+    key: str
+    info: ImageInfo
+    vector: npt.NDArray[np.float32]
+
+
+class Stored(NamedTuple):
+    """A row that a target has: its key, and its content as `content` names it. None if the row was deleted."""
+
+    key: str
+    content: str | None
+
+
+class LeftOut(NamedTuple):
+    """A row that a target can never take: its key, and the reason."""
+
+    key: str
+    reason: str
+
+
+class Target(Protocol):
+    """A table, a dataset or a directory of files. It is of one model.
+
+    What can take no rows of this model, as a target of another one, refuses with a ValueError in `stored`.
+
+    Attributes:
+      ERRORS: what its client raises if the target fails.
+      IS_LOG: whether `stored` yields a key again for each change of its row. Then the later one counts. Elsewhere a key
+        that comes again has several rows.
+    """
+
+    ERRORS: ClassVar[tuple[type[Exception], ...]]
+    IS_LOG: ClassVar[bool]
+
+    def stored(self) -> Iterator[Stored]:
+        """Yields the rows that are there."""
+
+    def prepare(self, sends: bool, deletes: bool) -> None:
+        """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
+
+        Args:
+          sends: whether rows will be written.
+          deletes: whether rows will be deleted.
+
+        Raises:
+          ValueError: if this user may not do that.
+        """
+
+    def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
+        """Writes rows, all of them or none, and returns those that it can never take. A row replaces one of its key."""
+
+    def delete(self, row_keys: Sequence[str]) -> None:
+        """Deletes all rows of some keys, or none."""
+
+    def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
+        """Completes the target: builds its index.
+
+        Args:
+          changed: whether rows were written or deleted.
+          say: shows a line while that lasts.
+
+        Returns:
+          A line that describes the outcome, and whether there is an index whose recall should be measured.
+        """
+
+    def search(self, queries: npt.NDArray[np.float32], count: int) -> list[list[str]]:
+        """Returns the keys of the nearest `count` rows that the index finds for each query (n, dimension)."""
+
+    def close(self) -> None:
+        """Ends the connection, if there is one."""
+
+
+def row_key(key: bytes) -> str:
+    r"""Returns a key as text without control characters: neither PostgreSQL nor a list of lines takes all of them.
+
+    No two keys have the same text: a key that has an escape such as `\x0a` of its own gets `\x5c` for its backslash.
+
+    >>> print(row_key(b"a\nb\xe9"), row_key(rb"a\x0ab"))
+    a\x0ab\xe9 a\x5cx0ab
+    """
+    text = _MISLEADING.sub(lambda _: r"\x5c", keys.text(key))
+    return _CONTROL.sub(lambda character: f"\\x{ord(character[0]):02x}", text)
+
+
+def key_of_row(text: str) -> bytes:
+    r"""Returns the key whose `row_key` a text is.
+
+    >>> key_of_row(r"a\x0ab\xe9")
+    b'a\nb\xe9'
+    """
+    return keys.of_text(_ESCAPED.sub(lambda escape: chr(int(escape[0][2:], 16)), text))
+
+
+def content(sha256: str, version: str) -> str:
+    """Returns what tells two contents of one key apart: two records with the same one need not be sent twice."""
+    return f"{sha256} {version}"
+
+
+def other_model(target: str, digest: str, model: Model) -> ValueError:
+    """Returns the error for a target that has vectors of another model."""
+    return ValueError(
+        f"{target} has vectors of model digest {digest}, and --embeddings has those of {model.digest}: expected the "
+        "same model, because vectors of two models cannot be compared; choose another target"
+    )

@@ -1,0 +1,204 @@
+"""The answer of a dry run: the job, its stages and workers, and a quote, as text and as JSON."""
+
+import dataclasses
+import json
+from typing import Any
+
+from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+
+from pipeline.commands.quote.bill import Bill, Item, Prices, Workers, in_full
+from pipeline.commands.quote.dataflow_job import Job, Stage
+from pipeline.commands.quote.speed import Speed
+from pipeline.report.feed import Feed
+from pipeline.runners import presets
+from transforms.models.spec import ModelSpec
+
+# If images are this many times as large as the sample's, the speed of decoding the sample says little about them.
+_MUCH_LARGER = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Quote:
+    """The cost of the job.
+
+    Attributes:
+      images: number of images.
+      image_bytes: mean size of an image.
+      speed, prices: from which the bills are calculated.
+      bills: one for each way to run the job.
+      chosen: the name of this job's bill.
+    """
+
+    images: int
+    image_bytes: int
+    speed: Speed
+    prices: Prices
+    bills: list[Bill]
+    chosen: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The result of a dry run.
+
+    Attributes:
+      options: of the job.
+      job: as Dataflow would get it.
+      stages: as Beam fuses them.
+      model: the model that the job embeds with.
+      plain: its workers without a GPU.
+      gpu: its workers with a GPU, if any.
+      quote: its cost.
+    """
+
+    options: PipelineOptions
+    job: Job
+    stages: list[Stage]
+    model: ModelSpec
+    plain: Workers
+    gpu: Workers | None
+    quote: Quote
+
+    def as_json(self) -> str:
+        """Returns the whole answer as JSON, for programs."""
+        quote = self.quote
+        return json.dumps(
+            {
+                "job_request": self.job.request,
+                "stages": [dataclasses.asdict(stage) for stage in self.stages],
+                "workers": [dataclasses.asdict(workers) for workers in (self.plain, self.gpu) if workers],
+                "model": self.model.facts(),
+                "quote": {
+                    "images": quote.images,
+                    "image_bytes": quote.image_bytes,
+                    "speed": dataclasses.asdict(quote.speed),
+                    "prices": dataclasses.asdict(quote.prices),
+                    "options": [dataclasses.asdict(bill) for bill in quote.bills],
+                },
+            },
+            indent=2,
+        )
+
+    def as_text(self) -> str:
+        """Returns the answer as text, for people."""
+        sections = (
+            _job_lines(self.options, self.model, self.plain, self.gpu, self.job.request),
+            _stage_lines(self.stages, self.job.pipeline),
+            [
+                *_speed_lines(self.quote),
+                _feed_line(self.quote.speed, self.gpu or self.plain),
+                *_bill_lines(self.quote, self.options.view_as(WorkerOptions).max_num_workers),
+            ],
+        )
+        return "\n\n".join("\n".join(lines) for lines in sections)
+
+
+def _job_lines(
+    options: PipelineOptions, model: ModelSpec, plain: Workers, gpu: Workers | None, request: dict[str, Any]
+) -> list[str]:
+    cloud, scaling = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
+    environment = request["environment"]
+    pool = environment["workerPools"][0]
+    staged = ", ".join(package["name"] for package in pool.get("packages", []))
+    images = sorted({harness["containerImage"] for harness in pool["sdkHarnessContainerImages"]})
+    rows = [
+        ("job", f"{request['name']} in {cloud.project}, {cloud.region}; nothing was submitted"),
+        (
+            "workers",
+            f"{scaling.num_workers or 'as many as Dataflow starts with'}, at most {scaling.max_num_workers or '-'}",
+        ),
+        ("machine", _machine(plain)),
+        *_gpu_rows(gpu),
+        ("processes", _processes(options, environment["experiments"])),
+        ("container", ", ".join(images)),
+        ("staged", staged or "nothing: the container has it"),
+        ("model", f"{model.name}, from {model.location or 'the package'}"),
+        ("experiments", ", ".join(environment["experiments"])),
+    ]
+    return [f"{name:<12}{value}" for name, value in rows]
+
+
+def _machine(workers: Workers) -> str:
+    shape = workers.shape
+    return f"{workers.machine_type}: {shape.vcpus} vCPUs, {shape.memory_gb:g} GB, {workers.disk_gb} GB disk"
+
+
+def _gpu_rows(gpu: Workers | None) -> list[tuple[str, str]]:
+    if not gpu or not gpu.accelerator:
+        return []
+    accelerator = gpu.accelerator
+    return [
+        ("GPU machine", _machine(gpu)),
+        ("accelerator", f"{accelerator.count} × {accelerator.gpu}; hint {accelerator.hint}"),
+    ]
+
+
+def _processes(options: PipelineOptions, experiments: list[str]) -> str:
+    processes = "one" if presets.ONE_PROCESS in experiments else "one for each vCPU"
+    threads = options.view_as(DebugOptions).number_of_worker_harness_threads
+    return f"{processes} a worker, {f'{threads} threads' if threads else 'as many threads as Dataflow chooses'}"
+
+
+def _stage_lines(stages: list[Stage], pipeline: beam_runner_api_pb2.Pipeline) -> list[str]:
+    components = pipeline.components
+    (root,) = (components.transforms[name] for name in pipeline.root_transform_ids)
+    order = [components.transforms[name].unique_name for name in root.subtransforms]
+    rows = sorted(
+        {(stage.steps, bool(stage.accelerator)) for stage in stages if stage.steps},
+        key=lambda row: [order.index(step) for step in row[0]],
+    )
+    return [
+        "stages, as Beam fuses them; Dataflow may join more, and a joined stage has the GPU if a part of it has",
+        *(f"  {'GPU  ' if on_gpu else 'plain'}  {' + '.join(steps)}" for steps, on_gpu in rows),
+    ]
+
+
+def _speed_lines(quote: Quote) -> list[str]:
+    speed = quote.speed
+    lines = [
+        f"quote for {quote.images:,} images of {quote.image_bytes:,} bytes: "
+        f"{quote.images * quote.image_bytes / 1e9:,.1f} GB to read",
+        f"  decode   {speed.decode:.6f} s an image and core, {speed.decoded}",
+        f"  python   {speed.python:.6f} s an image and core, and no two at once in a process: see docs/performance.md",
+        f"  embed    {speed.embed:.6f} s an image and {'worker' if speed.on_gpu else 'core'}: {speed.embedded}",
+    ]
+    if quote.image_bytes > _MUCH_LARGER * speed.sample_bytes:
+        times = quote.image_bytes / speed.sample_bytes
+        lines.append(f"           your images are {times:.0f} times as large: give some with --sample")
+    return lines
+
+
+def _feed_line(speed: Speed, workers: Workers) -> str:
+    """Returns how fast a device a worker could feed, and how much of the worker its own GPU needs."""
+    vcpus = workers.shape.vcpus
+    feed = Feed(speed.before_model, speed.python, vcpus, 1 if workers.accelerator else vcpus)
+    line = f"  feed     a worker with {vcpus} vCPUs could feed {feed.text()}"
+    if not speed.on_gpu:
+        return line
+    rate = 1 / speed.embed
+    return f"{line}; {feed.cores_for(rate)} for {rate:,.0f} images/s"
+
+
+def _bill_lines(quote: Quote, max_workers: int | None) -> list[str]:
+    prices = quote.prices
+    lines = [
+        f"  prices   US dollars, {prices.region}, {prices.date}: {prices.source}",
+        "  without  starting workers and installing drivers, retries, requests to storage; discounts of any kind",
+    ]
+    for bill in quote.bills:
+        lines += ["", f"  {bill.name}: ${bill.dollars:,.2f}{'   ← this job' * (bill.name == quote.chosen)}"]
+        for item in bill.items:
+            lines += _item_lines(item, max_workers)
+    return lines
+
+
+def _item_lines(item: Item, max_workers: int | None) -> list[str]:
+    amount = f"{item.amount:,.3f} {item.unit}"
+    lines = [f"    {item.what}: {item.reckoned} = {amount}"]
+    if item.priced:
+        lines.append(f"      one an hour: {item.priced} = ${item.price:.6f}")
+    lines.append(f"      {amount} × ${in_full(item.price)} = ${item.dollars:,.2f}")
+    if item.unit == "h" and max_workers:
+        lines.append(f"      on {max_workers} workers at least {item.amount / max_workers:,.3f} h")
+    return lines

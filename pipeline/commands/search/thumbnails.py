@@ -1,0 +1,33 @@
+"""Small pictures of stored images."""
+
+import functools
+import io
+
+from PIL import Image
+
+from transforms.elements.records import ImageRef
+from transforms.images import decoding
+from transforms.storage import read_image
+
+_SIDE = 256
+_QUALITY = 82
+
+
+@functools.lru_cache(maxsize=256)
+def jpeg(key: bytes, billing_project: str | None = None) -> bytes | None:
+    """Returns the picture of an image as a JPEG for a page; None as `picture`."""
+    small = picture(key, _SIDE, billing_project)
+    if small is None:
+        return None
+    encoded = io.BytesIO()
+    small.save(encoded, "JPEG", quality=_QUALITY)
+    return encoded.getvalue()
+
+
+def picture(key: bytes, side: int, billing_project: str | None = None) -> Image.Image | None:
+    """Returns the middle of an image that was listed as a file, in side×side pixels; None if it cannot be decoded."""
+    try:
+        encoded = read_image.read(ImageRef(key), billing_project).encoded
+        return Image.fromarray(decoding.decode(encoded, (side, side), "crop").pixels)
+    except (OSError, ValueError, MemoryError):  # a page shows the name alone
+        return None

@@ -1,1 +1,0 @@
-"""The command that trains a classifier on labelled images or on their vectors: `python -m pipeline.finetune --help`."""

@@ -1,0 +1,1 @@
+"""Flags → what was asked."""

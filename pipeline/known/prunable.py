@@ -1,0 +1,84 @@
+"""Which rows may go because their images are gone: one rule, for a table and for the target of an export. No Beam.
+
+What was not seen is not gone. A row may go if a listing does not have its key, and all of this holds:
+
+- its record says that the image was listed as a file of its own, and not in a shard;
+- the listing would have the key if the image existed;
+- no place that could not be listed or described has the key, or is a directory above it. A link that leads to nothing
+  now is such a place, whatever its name, because it may have led to a directory. So is a file that is there, and that
+  the listing has missed.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from transforms.elements import keys
+from transforms.storage import globs, left_out, local, locations
+
+# Of a listing with more such places, all rows stay.
+MOST_PLACES = 10_000
+# That are named in a message.
+_MOST_NAMES = 10
+# In reports and messages, in the place of a name.
+TOO_MANY = f"more than {MOST_PLACES:,} places"
+
+
+class Covered:
+    """Tells whether a listing of some patterns has an image of a key, if the image exists."""
+
+    def __init__(self, patterns: Sequence[str], *, include_hidden: bool = False):
+        self._patterns = [
+            (pattern, globs.matcher(pattern), left_out.rule(pattern, include_hidden=include_hidden))
+            for pattern in patterns
+        ]
+
+    def __call__(self, key: bytes) -> bool:
+        uri = keys.uri(key)
+        return any(
+            uri == pattern or (matches(uri) and leaves_out(uri) is None)
+            for pattern, matches, leaves_out in self._patterns
+        )
+
+
+class Unseen:
+    """The places that a listing could not list or describe, each by its key; at most MOST_PLACES of them."""
+
+    def __init__(self, places: Iterable[bytes] = ()):
+        self._places: set[bytes] = set()
+        self._has_too_many = False
+        for place in places:
+            self.add(place)
+
+    def add(self, place: bytes) -> None:
+        """Adds the key of a file, or of a directory with all that is below it."""
+        if not self._has_too_many:
+            self._places.add(place.rstrip(b"/"))
+            self._has_too_many = len(self._places) > MOST_PLACES
+        if self._has_too_many:
+            self._places.clear()
+
+    def merge(self, other: "Unseen") -> None:
+        """Adds the places of another part of the listing."""
+        self._has_too_many |= other._has_too_many
+        for place in other._places:
+            self.add(place)
+
+    def __str__(self) -> str:
+        return TOO_MANY if self._has_too_many else ", ".join(map(_text, sorted(self._places)[:_MOST_NAMES]))
+
+    def hides(self, key: bytes) -> str | None:
+        """Returns the text of the place that hides what is at a key, or None."""
+        if self._has_too_many:
+            return TOO_MANY
+        end = len(key)
+        while self._places and end >= 0:
+            if key[:end] in self._places:
+                return _text(key[:end])
+            end = key.rfind(b"/", 0, end)
+        uri = keys.uri(key)
+        # A listing does not name every link to nothing: one whose name is that of another file is none of its images.
+        place = local.unseen(uri) if locations.is_local(uri) else None
+        return _text(keys.of_uri(place)) if place is not None else None
+
+
+def _text(place: bytes) -> str:
+    return keys.text(place or b"/")

@@ -1,0 +1,1 @@
+"""Where a job runs, and what a person sees meanwhile."""

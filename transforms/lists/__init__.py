@@ -1,0 +1,1 @@
+"""Lists of URIs: text, CSV, TSV and JSON lines."""

@@ -1,0 +1,1 @@
+"""Where files of an output lie, and how they become complete."""
