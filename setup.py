@@ -99,11 +99,12 @@ setup(
         "pipeline.commands.quote": ["prices.toml"],
         "pipeline.report.page": ["page.css", "page.js"],
         "pipeline.commands.search": ["page.css", "page.js"],
+        "transforms": ["py.typed"],
         "transforms.models": ["weights/*", "imagenet_labels.txt"],
     },
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["embed-images = pipeline.launch:run_command"]},
+    entry_points={"console_scripts": ["embed-images = pipeline.__main__:run_command"]},
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

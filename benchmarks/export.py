@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, nargs="+", default=[20_000, 200_000])
     parser.add_argument("--centres", type=int, default=0, help="number of centres (default: 0, random vectors)")
     parser.add_argument("--to", choices=("pgvector", "lance", "vertex"), default="vertex")
-    parser.add_argument("further", nargs="*", metavar="FLAG", help="flags for pipeline.commands.export, after --")
+    parser.add_argument("further", nargs="*", metavar="FLAG", help="flags of the verb export, after --")
     args = parser.parse_args()
     for count in args.vectors:
         with tempfile.TemporaryDirectory() as name:

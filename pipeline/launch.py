@@ -10,15 +10,16 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from pipeline import warehouse
 from pipeline.attempts import interruption
-from pipeline.commands.frame import DONE, FAILED, WRONG, unwritable
-from pipeline.flags import options
+from pipeline.commands.frame import DONE, FAILED, WRONG
+from pipeline.flags import command_lines, options
 from pipeline.flags.options import EmbedConfig
 from pipeline.flags.parser import known_flags
-from pipeline.runners.console import Console, console, discard, open_streams, say, write_line
+from pipeline.runners import import_path
+from pipeline.runners.console import Console, console, discard, open_streams, say, unwritable, write_line
 from transforms.elements.formats import SHARD_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.models.spec import ModelSpec
@@ -37,14 +38,6 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 30.0
 
 
-def run_command() -> NoReturn:
-    """Runs the command with the arguments of this process, and ends the process."""
-    code = main()
-    if code == FAILED:  # its workers may still be at work
-        interruption.leave(code)
-    sys.exit(code)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code. Results go to stdout, errors and progress to stderr."""
     open_streams()
@@ -54,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         config, beam_args = options.parse(argv)
     except ValueError as error:
         return _refuse(error, say)
-    with console(config.verbose) as terminal, interruption.by_signals():
+    with console(config.verbose) as terminal, interruption.by_signals(), import_path.for_children():
         try:
             return _run(config, argv, beam_args, terminal)
         except KeyboardInterrupt as error:
             interruption.ignore_further()
-            terminal.screen.write("\nrun_pipeline.py: interrupted before any work started\n")
+            terminal.screen.write(f"\n{_name()}: interrupted before any work started\n")
             terminal.screen.flush()
             return interruption.leave(interruption.exit_code(error))
 
@@ -154,7 +147,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
             # Such an error says so itself.
             reason = "" if isinstance(error, contested.Lost) else reason
             message = f"the job failed: {reason}{one_line(error)}{log}"
-        terminal.screen.write(f"run_pipeline.py: {message}\n")
+        terminal.screen.write(f"{_name()}: {message}\n")
         return FAILED
     if finished:
         _print(summary(finished, config, _seconds_since_start(config)), terminal)
@@ -320,7 +313,7 @@ def _interrupted(
         text = f"interrupted: {work}{go_on}"
     else:
         text = f"interrupted: a job on a cluster goes on; if it does not, {go_on}"
-    terminal.screen.write(f"\nrun_pipeline.py: {text}\n")
+    terminal.screen.write(f"\n{_name()}: {text}\n")
     terminal.screen.flush()
     return interruption.leave(interruption.exit_code(interrupted))
 
@@ -344,7 +337,7 @@ def _print(text: str, terminal: Console) -> bool:
     try:
         write_line(sys.stdout, text)
     except OSError as error:
-        terminal.screen.write(f"run_pipeline.py: {unwritable(error)}\n")
+        terminal.screen.write(f"{_name()}: {unwritable(error)}\n")
         return False
     return True
 
@@ -498,5 +491,10 @@ def _execute(
 
 
 def _refuse(error: Exception, write: Callable[[str], object]) -> int:
-    write(f"run_pipeline.py: {one_line(error)}\n")
+    write(f"{_name()}: {command_lines.as_called(one_line(error))}\n")
     return WRONG
+
+
+def _name() -> str:
+    """Returns the name of the program in its messages."""
+    return command_lines.program()[-1]

@@ -1,6 +1,7 @@
 """The architecture: imports point one way, by folders, and heavy libraries stay where they are needed."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_only_the_graph_knows_the_order_of_the_stages():
 
     def joined(module):
         names = (name.rpartition(".") for name in under(imports(module), *STAGES))
-        return {stage for stage, _, name in names if name in transforms._MODULES}
+        return {stage for stage, _, name in names if name in transforms.__all__}
 
     assert joined("pipeline.graph") == STAGES - {
         "transforms.skip",
@@ -201,10 +202,21 @@ def test_the_models_that_need_no_beam_include_training():
 
 
 def test_public_names_are_found_where_they_are_used():
-    for name in transforms.__all__:
-        assert getattr(transforms, name).__module__ == f"transforms.{transforms._MODULES[name]}"
+    exported = [name for names in transforms._MODULES.values() for name in names]
+    assert sorted(exported) == transforms.__all__
+    for module, names in transforms._MODULES.items():
+        assert {getattr(transforms, name).__module__ for name in names} == {f"transforms.{module}"}
     with pytest.raises(AttributeError, match="no attribute 'ReadImage'"):
         _ = transforms.ReadImage
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_the_public_names(tmp_path):
+    program = tmp_path / "own.py"
+    program.write_text("".join(f"import transforms\nreveal_type(transforms.{name})\n" for name in transforms.__all__))
+    checked = subprocess.run([sys.executable, "-m", "mypy", program], cwd=ROOT, capture_output=True, text=True)
+    revealed = re.findall(r"Revealed type is \"def \(.*\) -> transforms\.[\w.]+\.(\w+)\"", checked.stdout)
+    assert revealed == transforms.__all__, checked.stdout
 
 
 def test_the_page_of_a_run_is_imported_only_where_it_is_written():

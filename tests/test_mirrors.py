@@ -1,9 +1,9 @@
 """Tests mirror modules: whoever opens a module knows where its tests are.
 
 The tests of `pipeline/report/tally.py` are in `tests/pipeline/report/test_tally.py`. pytest tells test files apart by
-their names alone, and modules of `pipeline/commands/finetune` have the names of modules elsewhere. So the names of their
-tests begin with the folder's, as `test_finetune_options.py` does. The tests of `run.py` there, which is the command
-itself, are `test_finetune.py`.
+their names alone, and modules of `pipeline/commands/finetune` have the names of modules elsewhere. So the names of
+their tests begin with the folder's, as `test_finetune_options.py` does. The tests of `run.py` there, which is the
+command itself, are `test_finetune.py`.
 """
 
 import ast

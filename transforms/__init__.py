@@ -5,30 +5,58 @@ imported without Beam.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from transforms.copies import CopyVectors, FindCopies
+    from transforms.decode import DecodeImages
+    from transforms.decode_in_processes import DecodeInProcesses
+    from transforms.embed import EmbedImages
+    from transforms.failures import GatherFailures, WriteFailures
+    from transforms.list import DescribeImages, ListImages
+    from transforms.output.shards import WriteShards
+    from transforms.read import DigestImages, ReadImages
+    from transforms.skip import SkipKnown
+    from transforms.write_bigquery import WriteBigQuery
+    from transforms.write_parquet import WriteParquet
+    from transforms.write_tfrecord import WriteTFRecords
+
+__all__ = [
+    "CopyVectors",
+    "DecodeImages",
+    "DecodeInProcesses",
+    "DescribeImages",
+    "DigestImages",
+    "EmbedImages",
+    "FindCopies",
+    "GatherFailures",
+    "ListImages",
+    "ReadImages",
+    "SkipKnown",
+    "WriteBigQuery",
+    "WriteFailures",
+    "WriteParquet",
+    "WriteShards",
+    "WriteTFRecords",
+]
 _MODULES = {
-    "ListImages": "list",
-    "DescribeImages": "list",
-    "SkipKnown": "skip",
-    "FindCopies": "copies",
-    "DigestImages": "read",
-    "ReadImages": "read",
-    "DecodeImages": "decode",
-    "DecodeInProcesses": "decode_in_processes",
-    "EmbedImages": "embed",
-    "CopyVectors": "copies",
-    "WriteTFRecords": "write_tfrecord",
-    "WriteParquet": "write_parquet",
-    "WriteBigQuery": "write_bigquery",
-    "GatherFailures": "failures",
-    "WriteFailures": "failures",
-    "WriteShards": "output.shards",
+    "copies": ("CopyVectors", "FindCopies"),
+    "decode": ("DecodeImages",),
+    "decode_in_processes": ("DecodeInProcesses",),
+    "embed": ("EmbedImages",),
+    "failures": ("GatherFailures", "WriteFailures"),
+    "list": ("DescribeImages", "ListImages"),
+    "output.shards": ("WriteShards",),
+    "read": ("DigestImages", "ReadImages"),
+    "skip": ("SkipKnown",),
+    "write_bigquery": ("WriteBigQuery",),
+    "write_parquet": ("WriteParquet",),
+    "write_tfrecord": ("WriteTFRecords",),
 }
-__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

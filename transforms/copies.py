@@ -64,11 +64,10 @@ class FindCopies(Stage):
     """{"refs": ImageRef, "known": Known} → CopiesOutput.
 
     >>> from pathlib import Path
-    >>> from pipeline.flags.options import SAMPLES
     >>> from transforms.list import ListImages
     >>> from transforms.read import DigestImages
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
-    ...     listed = pipeline | ListImages((SAMPLES,))
+    ...     listed = pipeline | ListImages(("pipeline/samples/images/*",))
     ...     known = pipeline | "Known" >> beam.Create([]).with_output_types(Known)
     ...     output = {"refs": listed.main, "known": known} | FindCopies(DigestImages())
     ...     _ = output.to_embed | beam.combiners.Count.Globally() | beam.Map(print)

@@ -27,9 +27,8 @@ class DecodeImages(Stage):
     """EncodedBlock → StageOutput of DecodedBlock.
 
     >>> from pathlib import Path
-    >>> from pipeline.flags.options import SAMPLES
     >>> from transforms.elements.records import EncodedImage, ImageRef
-    >>> cat = Path(SAMPLES).with_name("cat.jpg").read_bytes()
+    >>> cat = Path("pipeline/samples/images/cat.jpg").read_bytes()
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     encoded = pipeline | beam.Create([EncodedBlock((EncodedImage(ImageRef(b"cat.jpg"), cat),))])
     ...     _ = (encoded | DecodeImages((224, 224))).main | beam.Map(lambda block: print(block.pixels.shape))

@@ -32,9 +32,7 @@ class DecodeInProcesses(Stage):
     all its threads share them. An image that ends a process or takes too long is a Failure. The process is replaced.
 
     >>> from pathlib import Path
-    >>> from pipeline.flags.options import SAMPLES
-    >>> from transforms import keys
-    >>> cat = ImageRef(keys.of_uri(str(Path(SAMPLES).with_name("cat.jpg"))))
+    >>> cat = ImageRef(b"pipeline/samples/images/cat.jpg")
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     decoded = pipeline | beam.Create([cat]) | DecodeInProcesses((224, 224), processes=1)
     ...     _ = decoded.main | beam.Map(lambda block: print(block.pixels.shape))

@@ -36,9 +36,8 @@ class ListImages(Stage):
     list names and that does not exist. So is whatever a local pattern matches that is no regular file. A list in a
     bucket that names a local file is a failure with the error `LocalPathInRemoteList`.
 
-    >>> from pipeline.flags.options import SAMPLES
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
-    ...     listed = pipeline | ListImages((SAMPLES,))
+    ...     listed = pipeline | ListImages(("pipeline/samples/images/*",))
     ...     _ = listed.main | beam.combiners.Count.Globally() | beam.Map(print)
     13
 
@@ -125,8 +124,7 @@ class DescribeImages(Stage):
     not exist, or may not be seen, is a retryable failure.
 
     >>> from pathlib import Path
-    >>> from pipeline.flags.options import SAMPLES
-    >>> cat = Path(SAMPLES).with_name("cat.jpg")
+    >>> cat = Path("pipeline/samples/images/cat.jpg")
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(str(cat)))])
     ...     _ = (refs | DescribeImages()).main | beam.Map(lambda ref: print(ref.size == cat.stat().st_size))

@@ -154,10 +154,8 @@ class ReadImages(Stage):
     `ChangedSinceListed`.
 
     >>> from pathlib import Path
-    >>> from pipeline.flags.options import SAMPLES
-    >>> cat = str(Path(SAMPLES).with_name("cat.jpg"))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
-    ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(cat))])
+    ...     refs = pipeline | beam.Create([ImageRef(b"pipeline/samples/images/cat.jpg")])
     ...     _ = (refs | ReadImages()).main | beam.Map(lambda block: print(block.images[0].encoded[6:10]))
     b'JFIF'
 
@@ -299,10 +297,8 @@ class DigestImages(Stage):
     """ImageRef of a file → StageOutput of (SHA-256 of its bytes in hex, ImageRef with size and checksum).
 
     >>> from pathlib import Path
-    >>> from pipeline.flags.options import SAMPLES
-    >>> cat = str(Path(SAMPLES).with_name("cat.jpg"))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
-    ...     refs = pipeline | beam.Create([ImageRef(keys.of_uri(cat))])
+    ...     refs = pipeline | beam.Create([ImageRef(b"pipeline/samples/images/cat.jpg")])
     ...     _ = (refs | DigestImages()).main | beam.Map(lambda digest: print(len(digest[0]), digest[1].size))
     64 25529
 

@@ -90,7 +90,7 @@ def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
     """Returns the command that goes on with a run. With --no_resume it would remove what the run has stored."""
     argv = list(command_lines.without(argv, {"--no_resume"}))
     named = any(arg.partition("=")[0] == "--run_id" for arg in argv)
-    return command_lines.join(["python", "run_pipeline.py", *argv, *(() if named else ("--run_id", run_id))])
+    return command_lines.join([*command_lines.program(), *argv, *(() if named else ("--run_id", run_id))])
 
 
 def leave_what_runs(code: int) -> None:

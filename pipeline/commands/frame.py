@@ -1,56 +1,31 @@
-"""The frame of this project's commands: exit codes, a parser, and errors in one line."""
+"""The frame of the verbs: exit codes, a parser, and errors in one line."""
 
 import argparse
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
 
 from pipeline.attempts import interruption
-from pipeline.runners.console import console, discard, open_streams, say, write_line
+from pipeline.flags import command_lines
+from pipeline.flags.argument_parser import Parser
+from pipeline.runners.console import console, discard, open_streams, say, unwritable, write_line
 from transforms.elements.one_line import one_line
 from transforms.storage import account
 
 DONE, FAILED, WRONG = 0, 1, 2
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises ValueError for a wrong flag. argparse itself would print the usage of all flags, and exit."""
-
-    def __init__(self, *args: Any, **settings: Any):
-        super().__init__(*args, **settings)
-        # So that `--pixel_range -1..1` and `--pixel_mean -1,0,1` have values, as `-1` would be one.
-        self._negative_number_matcher = re.compile(r"^-[\d.][\d.,-]*$")
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-    def print_help(self, file: Any = None) -> None:
-        """Prints the help, and ends the process if that cannot be written."""
-        try:
-            write_line(file or sys.stdout, self.format_help().removesuffix("\n"))
-        except OSError as error:
-            say(f"{self.prog}: {unwritable(error)}")
-            self.exit(FAILED)
-
-
-def parser(module: str, description: str, examples: str) -> Parser:
-    """Returns the parser of the command `python -m pipeline.<module>`, with the flag --verbose."""
+def parser(verb: str, description: str, examples: str) -> Parser:
+    """Returns the parser of a verb, with the flag --verbose. The examples are of `python -m pipeline VERB`."""
     command_parser = Parser(
-        prog=f"python -m pipeline.{module}",
+        prog=command_lines.as_called(f"python -m pipeline {verb}"),
         description=description,
-        epilog=f"examples:\n{examples}",
+        epilog=f"examples:\n{command_lines.as_called(examples)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     command_parser.add_argument("--verbose", action="store_true", help="show TensorFlow's logs, and whole tracebacks")
     return command_parser
-
-
-def unwritable(error: OSError) -> str:
-    """Returns what to say where stdout cannot be written."""
-    return f"stdout cannot be written: {one_line(error)}"
 
 
 def run(
@@ -74,7 +49,7 @@ def run(
       only_shows: whether the text is all that the command is for. Then it has failed if the text cannot be written.
     """
     open_streams()
-    name = flags.prog.rpartition(".")[2]
+    name = flags.prog.rpartition(" ")[2]
     account.complete()
     try:
         args = flags.parse_args(argv)
@@ -88,7 +63,7 @@ def run(
             message, code = result if isinstance(result, tuple) else (result, DONE)
         except (ValueError, OSError) as error:
             traceback.print_exc()
-            message, code = one_line(error), WRONG
+            message, code = command_lines.as_called(one_line(error)), WRONG
         except KeyboardInterrupt as error:
             message, code = "interrupted: nothing half-done is left", interruption.exit_code(error)
             interruption.ignore_further()

@@ -1,11 +1,11 @@
 """The command that turns a TF-Slim checkpoint into a SavedModel; its `--help` has examples."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from pipeline.commands import frame
 from pipeline.flags import command_lines
+from pipeline.flags.argument_parser import Parser
 from transforms.elements.one_line import name
 from transforms.models.slim import checkpoint as checkpoints
 
@@ -19,7 +19,7 @@ _EXAMPLES = """\
   python -m pipeline import-checkpoint --network inception_v2 --head classification \\
       --checkpoint train/model.ckpt-5000 --output models/inception_v2_classes --overwrite
 """
-_NEXT = ("python", "run_pipeline.py", "--input", "*.jpg", "--output", "out", "--model")
+_NEXT = ("--input", "*.jpg", "--output", "out", "--model")
 
 # Variable names in an error message; `CheckpointMismatchError` itself has all of them.
 _MAX_NAMES = 20
@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(_parser(), argv, _import)
 
 
-def _parser() -> frame.Parser:
+def _parser() -> Parser:
     parser = frame.parser(
-        "import_checkpoint",
+        "import-checkpoint",
         "Turns a TF-Slim checkpoint into a TensorFlow 2 SavedModel, for --model or hub.KerasLayer.",
         _EXAMPLES,
     )
@@ -74,10 +74,6 @@ def _summary(report: checkpoints.ImportReport) -> str:
         "parameters": f"{report.parameters:,}",
         "ignored": f"variables: {ignored}" if ignored else "no variable",
         "output": name(str(report.output)),
-        "next": command_lines.join([*_NEXT, str(report.output)]),
+        "next": command_lines.join([*command_lines.program(), *_NEXT, str(report.output)]),
     }
     return "\n".join(f"{fact:<11}{value}" for fact, value in lines.items())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,12 +3,12 @@
 import argparse
 import json
 import resource
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline.commands import frame
 from pipeline.flags import model_flags
+from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_batch_size, add_billing_project
 from pipeline.model_checks import spread
 from transforms.elements.one_line import name, printable
@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(_parser(), argv, _inspect, only_shows=True)
 
 
-def _parser() -> frame.Parser:
-    parser = frame.parser("inspect_model", "Shows a model's properties, and its speed and memory here.", _EXAMPLES)
-    parser.add_argument("handle", help="a model, as --model of run_pipeline.py takes it")
+def _parser() -> Parser:
+    parser = frame.parser("inspect-model", "Shows a model's properties, and its speed and memory here.", _EXAMPLES)
+    parser.add_argument("handle", help="a model, as --model of a run takes it")
     model_flags.add(parser)
     add_batch_size(parser)
     add_billing_project(parser)
@@ -157,7 +157,3 @@ def _parameters(spec: ModelSpec) -> int | str:
 
 def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-if __name__ == "__main__":
-    sys.exit(main())

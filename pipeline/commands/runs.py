@@ -3,12 +3,12 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline.commands import frame
 from pipeline.flags import types
+from pipeline.flags.argument_parser import Parser
 from transforms.elements.one_line import name, one_line
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(_parser(), argv, _work, only_shows=True)
 
 
-def _parser() -> frame.Parser:
+def _parser() -> Parser:
     parser = frame.parser("runs", "Shows the runs in an output side by side, the earliest first.", _EXAMPLES)
     parser.add_argument("--output", metavar="DIR", help="the directory that runs wrote to, local or gs://")
     parser.add_argument(
@@ -199,7 +199,3 @@ def _html(rows: Sequence[Row]) -> str:
 
 
 _FORMATS = {"table": _table, "json": _json, "html": _html}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

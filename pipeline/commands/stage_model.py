@@ -4,19 +4,19 @@ import argparse
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.commands import frame
+from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_billing_project
 from transforms.elements.one_line import name
 from transforms.models import catalog
 from transforms.storage import complete, locations
 
 _EXAMPLES = """\
-  # copy a TF-Hub module to a bucket; run_pipeline.py takes it as --model gs://bucket/models/inception_resnet_v2
+  # copy a TF-Hub module to a bucket; a run takes it as --model gs://bucket/models/inception_resnet_v2
   python -m pipeline stage-model inception_resnet_v2 gs://bucket/models/inception_resnet_v2
 
   # copy a module on a machine with a network, for a machine without one
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(_parser(), argv, _stage)
 
 
-def _parser() -> frame.Parser:
-    parser = frame.parser("stage_model", "Copies a model to a directory or bucket, complete or not at all.", _EXAMPLES)
-    parser.add_argument("handle", help="a model, as --model of run_pipeline.py takes it, except those in the package")
+def _parser() -> Parser:
+    parser = frame.parser("stage-model", "Copies a model to a directory or bucket, complete or not at all.", _EXAMPLES)
+    parser.add_argument("handle", help="a model, as --model of a run takes it, except those in the package")
     parser.add_argument("destination", help="the directory to create, local or gs://")
     parser.add_argument("--overwrite", action="store_true", help="replace another model there (default: refuse)")
     add_billing_project(parser)
@@ -158,7 +158,3 @@ def _markers() -> frozenset[str]:
     from transforms.models import handles, portable
 
     return portable.MAIN_FILES | {handles.SAVED_MODEL}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,38 @@
-"""A command line that a person copies: argv → one line of printable characters, which bash and zsh take apart again."""
+"""Command lines that a person copies.
+
+They have the form in which this process was called, in one line of printable characters, which bash and zsh take apart
+again.
+"""
 
 import shlex
+import sys
 from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
 from transforms.elements.one_line import is_seen
 
 # Printable characters that mean something between `$'` and `'`, or to the history of an interactive bash.
 _SPECIAL = frozenset("'\\!")
+
+_INSTALLED = ("embed-images",)
+_MODULE = ("python", "-m", "pipeline")
+_SCRIPT = ("python", "run_pipeline.py")
+
+
+def program() -> tuple[str, ...]:
+    """Returns the words by which a person called this process; those of `run_pipeline.py` if it is another program."""
+    called = Path(sys.argv[0])
+    if called.stem == _INSTALLED[0]:
+        return _INSTALLED
+    return _MODULE if called.parts[-2:] == ("pipeline", "__main__.py") else _SCRIPT
+
+
+def as_called(text: str) -> str:
+    """Returns a text about `python run_pipeline.py` and `python -m pipeline VERB` in the form of `program`."""
+    called = " ".join(program())
+    if program() != _SCRIPT:
+        text = text.replace(" ".join(_SCRIPT), called)
+    return text.replace(" ".join(_MODULE), called) if program() == _INSTALLED else text
 
 
 def join(argv: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.flags import model_flags, types
+from pipeline.flags import command_lines, model_flags, types
 from pipeline.flags.parser import SAMPLES_OUTPUT, build_parser
 from pipeline.runners import presets
 from transforms.decoders.job import ONE_A_CORE
@@ -88,6 +88,7 @@ class EmbedConfig:
     include_hidden: bool = False
     uri_column: str | None = None
     argv: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
 
     @property
     def record_type(self) -> str:
@@ -173,6 +174,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         include_hidden=args.include_hidden,
         uri_column=args.uri_column,
         argv=tuple(argv),
+        program=command_lines.program(),
     )
     return config, beam_args
 

@@ -7,8 +7,9 @@ import argparse
 import math
 from collections.abc import Callable
 
-from pipeline.commands.frame import Parser
-from pipeline.flags import model_flags, types
+from pipeline.commands import verbs
+from pipeline.flags import command_lines, model_flags, types
+from pipeline.flags.argument_parser import Parser
 from pipeline.runners import presets
 from transforms.concurrent import in_flight
 from transforms.decoders.job import ONE_A_CORE, TIMEOUT_DEFAULT
@@ -48,11 +49,12 @@ an input is wrong, and no work has started; 130 interrupted by SIGINT, 143 by SI
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `run_pipeline.py`, which leaves Beam's flags to Beam."""
+    program = command_lines.program()
     parser = Parser(
-        prog="run_pipeline.py",
-        usage="python run_pipeline.py [--input PATTERN]... [--output DIR] [flags] [Beam's own flags]",
+        prog=program[-1],
+        usage=f"{' '.join(program)} [VERB] [--input PATTERN]... [--output DIR] [flags] [Beam's own flags]",
         description="Turns images into a table of vectors: list, read, decode, embed, write.",
-        epilog=_EPILOG,
+        epilog=f"verbs, each with its own --help:\n{verbs.described()}\n\n{command_lines.as_called(_EPILOG)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from transforms.elements.one_line import escape, lines
+from transforms.elements.one_line import escape, lines, one_line
 
 # What a line begins with that redraws itself on a terminal.
 REDRAW = "\r\x1b[K"
@@ -124,6 +124,11 @@ def write_line(stream: TextIO, text: str) -> None:
             os.dup2(nowhere.fileno(), stream.fileno())
         if not isinstance(error, BrokenPipeError):
             raise
+
+
+def unwritable(error: OSError) -> str:
+    """Returns what to say where stdout cannot be written."""
+    return f"stdout cannot be written: {one_line(error)}"
 
 
 def say(line: str) -> None:

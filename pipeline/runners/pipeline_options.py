@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from pipeline.commands.frame import Parser
+from pipeline.flags.argument_parser import Parser
 from pipeline.flags.options import EmbedConfig, RunsOn
 from pipeline.runners import job_server, presets
 from pipeline.runners.presets import DATAFLOW, LOCAL_RUNNER, ONE_PROCESS, VCPUS, Accelerator

@@ -246,7 +246,7 @@ def test_the_same_launch_embeds_where_a_runner_is_at_hand(cloud, buckets):
 def test_a_model_that_the_image_brings_is_the_workers_too(cloud, buckets, tmp_path):
     """The Dockerfile's own lines put it there; `--model` names the place, and no bucket has it."""
     source = tiny_module.write(tmp_path / "tiny")
-    (bake,) = [run for run in test_container.instructions("RUN") if "pipeline.commands.stage_model" in run]
+    (bake,) = [run for run in test_container.instructions("RUN") if "pipeline stage-model" in run]
     script = bake[bake.index("if [ -n") :]
     place = tmp_path / "opt" / "model"
     baked = {"MODEL": str(source), "BAKED_MODEL": str(place), "PATH": str(Path(sys.executable).parent)}

@@ -113,11 +113,11 @@ def beam_flags() -> frozenset[str]:
 
 
 def known_flags(command: str) -> frozenset[str]:
-    """Returns the flags of `run_pipeline.py`, or of a module as `python -m` names it."""
+    """Returns the flags of `run_pipeline.py`, or of a module, or a module and its verb, as `python -m` names it."""
     # The Flink demo hands its flags on to the command.
     if command in ("run_pipeline.py", "deploy.flink"):
         return help_of("run_pipeline.py") | beam_flags()
-    return help_of("-m", command)
+    return help_of("-m", *command.split())
 
 
 # Links.
@@ -203,9 +203,10 @@ def test_pictures_begin_as_mermaid_does(block):
 @pytest.mark.parametrize("block", blocks("bash"))
 def test_commands_have_the_flags_that_are_shown(block):
     commands = re.sub(r"\\\n", " ", block.text)
-    for module, arguments in re.findall(r"python\S* (?:run_pipeline\.py|-m ([\w.]+))([^\n|;]*)", commands):
+    pattern = r"python\S* (?:run_pipeline\.py|-m (pipeline [\w-]+|[\w.]+))([^\n|;]*)"
+    for module, arguments in re.findall(pattern, commands):
         if module:
-            assert importlib.util.find_spec(module), f"no module {module}"
+            assert importlib.util.find_spec(module.split()[0]), f"no module {module}"
         if module.startswith("apache_beam.") or module == "venv":
             continue
         flags = re.findall(r"(?<=\s)--[a-z][\w-]*", arguments)

@@ -15,7 +15,7 @@ from tests.helpers.running import ROOT
 from transforms.encoding import vectors
 from transforms.storage import files
 
-EXAMPLES = sorted({f"transforms.{module}" for module in transforms._MODULES.values()} | {"transforms.elements.keys"})
+EXAMPLES = sorted({getattr(transforms, name).__module__ for name in transforms.__all__} | {"transforms.elements.keys"})
 
 
 @pytest.mark.slow
@@ -35,7 +35,8 @@ def test_the_pipeline_of_your_own(tmp_path):
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
-def test_examples_in_docstrings(module):
+def test_examples_in_docstrings(module, monkeypatch):
+    monkeypatch.chdir(ROOT)
     failed, attempted = doctest.testmod(importlib.import_module(module))
     assert not failed and attempted
 

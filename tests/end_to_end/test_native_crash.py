@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 # Runs the command, and dies by a fault in C when it decodes the deadly image.
 SCRIPT = """
 import ctypes
-from pipeline import launch
+from pipeline.__main__ import run_command
 from transforms.images import decoding
 
 decode = decoding.decode
@@ -27,7 +27,7 @@ def die(encoded, *args, **kwargs):
     return decode(encoded, *args, **kwargs)
 
 decoding.decode = die
-launch.run_command()
+run_command()
 """
 
 

@@ -190,6 +190,7 @@ def _serve(connection: socket.socket) -> int:
     import apache_beam  # noqa: F401 - with `graph`, all that a run imports before it knows its model
 
     from pipeline import graph, launch  # noqa: F401
+    from pipeline.__main__ import run_command
     from tests.helpers import quick_beam
 
     quick_beam.install()
@@ -209,7 +210,7 @@ def _serve(connection: socket.socket) -> int:
                     os.dup2(descriptor, target)
                     os.close(descriptor)
                 sys.argv = ["run_pipeline.py", *flags]
-                launch.run_command()
+                run_command()
             os.write(replies, b"%d\n" % pid)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             with contextlib.suppress(BrokenPipeError):

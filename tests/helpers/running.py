@@ -23,6 +23,10 @@ from transforms.encoding import tfrecord
 ROOT = Path(__file__).parents[2]
 
 
+class Left(BaseException):
+    """In the place of the end of this process; its argument is the exit code."""
+
+
 @dataclasses.dataclass
 class Run:
     """What a run of the command left behind."""

@@ -86,7 +86,7 @@ def _stop_at(pattern: str) -> None:
 
 
 def _main(host: str, stop_at: str, *flags: str) -> None:
-    from pipeline import launch
+    from pipeline.__main__ import run_command
     from pipeline.attempts import claim
 
     socket.gethostname = lambda: host
@@ -94,7 +94,7 @@ def _main(host: str, stop_at: str, *flags: str) -> None:
     if stop_at:
         _stop_at(stop_at)
     sys.argv = ["run_pipeline.py", *flags]
-    launch.run_command()
+    run_command()
 
 
 if __name__ == "__main__":

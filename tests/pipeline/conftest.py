@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
+from pipeline.attempts import interruption
 from tests.helpers.earlier_runs import write_runs
+from tests.helpers.running import Left
 
 
 @pytest.fixture(scope="module")
@@ -19,3 +21,13 @@ def written(tmp_path_factory):
 def output(written, tmp_path):
     """The same, for this test alone."""
     return shutil.copytree(written, tmp_path / "output")
+
+
+@pytest.fixture
+def leaves(monkeypatch):
+    """Raises Left in the place of the end of this process."""
+
+    def leave(code):
+        raise Left(code)
+
+    monkeypatch.setattr(interruption, "leave", leave)

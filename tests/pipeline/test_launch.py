@@ -23,7 +23,7 @@ from pipeline.flags import options
 from pipeline.warehouse import tables
 from tests.helpers import data_generation as data
 from tests.helpers import onnx_models
-from tests.helpers.running import ROOT, Run, command
+from tests.helpers.running import ROOT, Left, Run, command
 from transforms.storage import gcs
 
 THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")
@@ -172,34 +172,6 @@ def test_what_the_runner_says_in_the_end(start, instead, photos, monkeypatch, st
         assert run.code == 1 and f"the job failed: the runner says {state}; all that was logged: " in run.stderr
 
 
-class _Left(BaseException):
-    """In the place of the end of this process."""
-
-
-@pytest.fixture
-def leaves(monkeypatch):
-    def leave(code):
-        raise _Left(code)
-
-    monkeypatch.setattr(interruption, "leave", leave)
-
-
-def test_a_failed_job_ends_the_process_without_its_worker_threads(leaves, monkeypatch):
-    """Python's exit aborts a process whose threads come back from C++ then: exit code -6, and a second line."""
-    monkeypatch.setattr(launch, "main", lambda: FAILED)
-    with pytest.raises(_Left) as left:
-        launch.run_command()
-    assert left.value.args == (FAILED,)
-
-
-@pytest.mark.parametrize("code", [DONE, WRONG])
-def test_any_other_end_is_that_of_python(leaves, monkeypatch, code):
-    monkeypatch.setattr(launch, "main", lambda: code)
-    with pytest.raises(SystemExit) as left:
-        launch.run_command()
-    assert left.value.code == code
-
-
 @pytest.mark.parametrize(
     ("interrupt", "code"), [(KeyboardInterrupt, 130), (interruption.Terminated, 143)], ids=["SIGINT", "SIGTERM"]
 )
@@ -214,7 +186,7 @@ def test_an_interruption_ends_the_process_at_once(start, instead, leaves, photos
         raise interrupt
 
     instead(build)
-    with pytest.raises(_Left) as left:
+    with pytest.raises(Left) as left:
         start(photos, "--run_id=night")
     assert left.value.args == (code,)
     printed = capfd.readouterr()
@@ -230,7 +202,7 @@ def test_an_interruption_before_any_work(start, leaves, photos, monkeypatch, cap
         raise KeyboardInterrupt
 
     monkeypatch.setattr(check, "check_inputs", interrupt)
-    with pytest.raises(_Left) as left:
+    with pytest.raises(Left) as left:
         start(photos)
     assert left.value.args == (130,)
     assert capfd.readouterr().err == "\nrun_pipeline.py: interrupted before any work started\n"
@@ -464,7 +436,7 @@ def test_staging_tables_and_load_files_are_left_by_no_end(start, leaves, photos,
         monkeypatch.setattr(claim, "take", taken)
     flags = photos, f"--output_table={dataset}.images", f"--temp_location=gs://{bucket}/temp"
     if end == "interrupted":
-        with pytest.raises(_Left):
+        with pytest.raises(Left):
             start(*flags)
     else:
         assert start(*flags).code == (WRONG if end == "another has the claim" else FAILED)

@@ -14,7 +14,7 @@ from tests.torture.outcome import Outcome, check
 # Runs the command, and adds the size of each batch that the model embeds to a file.
 _COUNTING = """
 import os, sys
-from pipeline import launch
+from pipeline.__main__ import run_command
 from transforms.models.engines import loading
 
 timed, log = loading.EmbeddingModel.timed, os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -25,7 +25,7 @@ def count(model, pixels):
     return call
 
 loading.EmbeddingModel.timed = count
-launch.run_command()
+run_command()
 """
 
 
@@ -57,7 +57,7 @@ def run(scratch: Path, images: int = 2000, kills: int = 10, seed: int = 0) -> Ou
         f"SIGKILL at random moments of a job of {images:,} images",
         "`tests.torture.kills`, the same command after each",
         kills,
-        f"{images:,} distinct keys, `pipeline.commands.verify` finds nothing; {twice} images embedded twice in all",
+        f"{images:,} distinct keys, `verify` finds nothing; {twice} images embedded twice in all",
     )
 
 

@@ -319,7 +319,7 @@ class _Process:
         # One thread is enough for the libraries that would start one for each core.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(  # noqa: S603 - this Python with a module of this package
-            [sys.executable, "-m", "transforms.decoders.process", json.dumps(arguments)],
+            [sys.executable, "-P", "-m", "transforms.decoders.process", json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
             pass_fds=(its_end.fileno(), memory, *inboxes, turns),
             env=environment,

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.commands import frame
 from pipeline.flags import types
+from pipeline.flags.argument_parser import Parser
 from transforms.elements.one_line import one_line, printable
 from transforms.storage import locations
 
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(_parser(), argv, _work)
 
 
-def _parser() -> frame.Parser:
+def _parser() -> Parser:
     parser = frame.parser("export", "Sends the vectors of runs to a vector search: only what is new.", _EXAMPLES)
     parser.add_argument(
         "--embeddings",

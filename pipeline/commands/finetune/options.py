@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.commands import frame
 from pipeline.flags import types
+from pipeline.flags.argument_parser import Parser
 from transforms.storage import locations
 
 _EXAMPLES = """\
@@ -17,7 +18,7 @@ _EXAMPLES = """\
   python -m pipeline finetune --train labels.csv --model models/module --trainable --augment --output pets
       train the module too; a CSV with the columns uri and label has the classes
   python -m pipeline finetune --embeddings vectors --output pets
-      train a softmax on the vectors that run_pipeline.py wrote into vectors/; it reads no images and takes seconds
+      train a softmax on the vectors that a run wrote into vectors/; it reads no images and takes seconds
   python run_pipeline.py --model pets/feature_vector --input 'photos/**' --output vectors
       compute vectors with the fine-tuned module
 
@@ -107,15 +108,13 @@ def _unknown(argument: str, known: Sequence[str]) -> str:
     return f"{argument!r} is no flag of this command; {f'did you mean {similar[0]}?' if similar else 'see --help'}"
 
 
-def _parser() -> frame.Parser:
+def _parser() -> Parser:
     parser = frame.parser(
         "finetune",
         "Trains an image classifier: a softmax over a model's vectors and, with --trainable, the model too.",
         _EXAMPLES,
     )
-    parser.usage = (
-        "python -m pipeline finetune (--train PATTERN --model HANDLE | --embeddings DIR) --output DIR [flags]"
-    )
+    parser.usage = f"{parser.prog} (--train PATTERN --model HANDLE | --embeddings DIR) --output DIR [flags]"
     data = parser.add_argument_group("training data and model")
     data.add_argument(
         "--train",
@@ -127,12 +126,12 @@ def _parser() -> frame.Parser:
     data.add_argument(
         "--model",
         metavar="HANDLE",
-        help="a SavedModel in TF2 format, as --model of run_pipeline.py takes it: a directory, a name, a URL …",
+        help="a SavedModel in TF2 format, as --model of a run takes it: a directory, a name, a URL …",
     )
     data.add_argument(
         "--embeddings",
         metavar="DIR",
-        help="in place of --train and --model: the --output DIR of run_pipeline.py, or one run below DIR/embeddings",
+        help="in place of --train and --model: the --output DIR of a run, or one run below DIR/embeddings",
     )
     data.add_argument(
         "--labels",

@@ -132,7 +132,7 @@ def summary(report: FinetuneReport, output: Path) -> str:
         f"  classifier  {name(str(output))}/classifier: {len(report.classes)} classes, listed in its labels.txt",
     ]
     if report.kind != "linear_probe":
-        lines.append(f"  module      {name(str(output))}/feature_vector: for run_pipeline.py --model")
+        lines.append(f"  module      {name(str(output))}/feature_vector: for --model of a run")
     return "\n".join([*lines, f"  report      {name(str(output))}/{FILE}"])
 
 

@@ -22,8 +22,8 @@ from pipeline.commands.finetune import report as reports
 from pipeline.commands.finetune.options import FinetuneConfig
 from pipeline.commands.finetune.progress import TrainingProgress
 from pipeline.commands.finetune.report import FinetuneReport
-from pipeline.commands.frame import DONE, FAILED, WRONG, unwritable
-from pipeline.runners.console import Console, console, discard, open_streams, say, write_line
+from pipeline.commands.frame import DONE, FAILED, WRONG
+from pipeline.runners.console import Console, console, discard, open_streams, say, unwritable, write_line
 from transforms.elements.one_line import one_line
 from transforms.models import catalog
 from transforms.models.engines import interruptible

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.commands import frame
 from pipeline.flags import command_lines, types
+from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_billing_project
 from transforms.elements import keys
 from transforms.elements.one_line import one_line
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(_parser(), argv, _work, only_shows=True)
 
 
-def _parser() -> frame.Parser:
+def _parser() -> Parser:
     parser = frame.parser("search", "Finds the images whose vectors are nearest to that of an image.", _EXAMPLES)
     parser.add_argument(
         "--embeddings",
@@ -76,7 +77,7 @@ def _parser() -> frame.Parser:
     parser.add_argument(
         "--model",
         metavar="HANDLE",
-        help="where the model of the vectors is now, as --model of run_pipeline.py takes it (default: where the run "
+        help="where the model of the vectors is now, as --model of a run takes it (default: where the run "
         "had it). A model with another digest is refused",
     )
     add_billing_project(parser)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.commands import frame
 from pipeline.flags import types
+from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_billing_project
 from transforms.elements.formats import INPUT_FORMATS, SHARD_FORMATS
 from transforms.elements.one_line import one_line
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(_parser(), argv, _work)
 
 
-def _parser() -> frame.Parser:
+def _parser() -> Parser:
     parser = frame.parser("verify", "Reads the output of runs again, and lists what is wrong with it.", _EXAMPLES)
     parser.add_argument("--output", metavar="DIR", help="the directory that runs wrote to, local or gs://")
     parser.add_argument(
@@ -60,7 +61,7 @@ def _parser() -> frame.Parser:
         "--input",
         action="append",
         metavar="PATTERN",
-        help="check that every image that is listed has a record or a failure; as --input of run_pipeline.py",
+        help="check that every image that is listed has a record or a failure; as --input of a run",
     )
     parser.add_argument(
         "--input_format",
@@ -68,8 +69,8 @@ def _parser() -> frame.Parser:
         default="images",
         help="format of the files that --input matches (default: %(default)s)",
     )
-    parser.add_argument("--include_hidden", action="store_true", help="with --input, as of run_pipeline.py")
-    parser.add_argument("--uri_column", metavar="NAME", help="with --input_format list, as of run_pipeline.py")
+    parser.add_argument("--include_hidden", action="store_true", help="with --input, as of a run")
+    parser.add_argument("--uri_column", metavar="NAME", help="with --input_format list, as of a run")
     parser.add_argument(
         "--sample",
         type=types.positive,

@@ -19,7 +19,7 @@ def log_directory(tmp_path, monkeypatch):
 
 
 def run(argv, work):
-    flags = frame.parser("count_images", "Counts images.", "  python -m pipeline.count_images --most 3")
+    flags = frame.parser("count-images", "Counts images.", "  python -m pipeline count-images --most 3")
     flags.add_argument("--most", type=int, default=7)
     return frame.run(flags, argv, work)
 
@@ -41,7 +41,7 @@ def test_a_wrong_flag_is_one_line_and_nothing_is_done(capfd, argv):
 
     assert run(argv, work) == frame.WRONG == 2
     out, err = capfd.readouterr()
-    assert out == "" and err.startswith("count_images: ") and err.count("\n") == 1
+    assert out == "" and err.startswith("count-images: ") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_an_error_of_the_users_is_one_line(capfd, log_directory, error, said):
         raise error
 
     assert run([], work) == frame.WRONG
-    assert capfd.readouterr() == ("", f"count_images: {said}\n") and not list(log_directory.iterdir())
+    assert capfd.readouterr() == ("", f"count-images: {said}\n") and not list(log_directory.iterdir())
 
 
 def test_verbose_shows_the_traceback(capfd):
@@ -67,7 +67,7 @@ def test_verbose_shows_the_traceback(capfd):
 
     assert run(["--verbose"], work) == frame.WRONG
     err = capfd.readouterr().err
-    assert err.startswith("Traceback") and err.endswith("\ncount_images: expected more\n")
+    assert err.startswith("Traceback") and err.endswith("\ncount-images: expected more\n")
 
 
 def test_any_other_error_is_a_bug_and_is_raised():
@@ -84,13 +84,13 @@ def test_an_interruption(capfd, number, code):
         signal.raise_signal(number)
 
     assert run([], work) == code
-    assert capfd.readouterr() == ("", "count_images: interrupted: nothing half-done is left\n")
+    assert capfd.readouterr() == ("", "count-images: interrupted: nothing half-done is left\n")
 
 
 _PRINTS = """
 import sys
 from pipeline.commands import frame
-flags = frame.parser("count_images", "Counts images.", "")
+flags = frame.parser("count-images", "Counts images.", "")
 sys.exit(frame.run(flags, [], lambda args: ("image" * {length}, {code})))
 """
 
@@ -113,8 +113,8 @@ def test_help_has_the_examples_as_they_are_written(capfd):
         run(["--help"], str)
     out = capfd.readouterr().out
     assert ended.value.code == 0
-    assert out.startswith("usage: python -m pipeline.count_images ")
-    assert "\nexamples:\n  python -m pipeline.count_images --most 3\n" in out
+    assert out.startswith("usage: python -m pipeline count-images ")
+    assert "\nexamples:\n  python -m pipeline count-images --most 3\n" in out
 
 
 _WORKS = """
@@ -125,12 +125,12 @@ def work(args):
         os.write(1, b"from C") if args.prints else None
         file.write(str(file.fileno()))
     return "9 im\\u00e9ges\\u3164", int(args.code)
-flags = frame.parser("count_images", "Counts images.", "")
+flags = frame.parser("count-images", "Counts images.", "")
 for flag in ("--file", "--code", "--only_shows", "--prints"):
     flags.add_argument(flag)
 sys.exit(frame.run(flags, None, work, only_shows="--only_shows=yes" in sys.argv))
 """
-_UNWRITABLE = "count_images: stdout cannot be written: [Errno {}\n"
+_UNWRITABLE = "count-images: stdout cannot be written: [Errno {}\n"
 _FULL, _CLOSED = (_UNWRITABLE.format(why) for why in ("28] No space left on device", "9] Bad file descriptor"))
 _ASCII = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
 
@@ -161,7 +161,7 @@ def test_a_stream_that_takes_nothing_leaves_the_exit_code(tmp_path, redirected, 
 @pytest.mark.parametrize(("redirected", "said"), [(">/dev/full", _FULL), (">&-", _CLOSED)])
 def test_a_command_that_only_shows_a_text_fails_without_a_stdout(tmp_path, redirected, said):
     assert started(tmp_path, redirected, "--code=0", "--only_shows=yes") == (frame.FAILED, "", said)
-    help_said = said.replace("count_images", "python -m pipeline.count_images")
+    help_said = said.replace("count-images", "python -m pipeline count-images")
     assert started(tmp_path, redirected, "--help") == (frame.FAILED, "", help_said)
 
 

@@ -58,7 +58,7 @@ def test_a_released_checkpoint_becomes_a_model(released, tmp_path):
         "parameters": "10,173,112",
         "ignored": "variables: classifier 2, global step 1",
         "output": str(tmp_path / "model"),
-        "next": f"python run_pipeline.py --input '*.jpg' --output out --model {tmp_path}/model",
+        "next": f"python -m pipeline --input '*.jpg' --output out --model {tmp_path}/model",
     }
     assert (tmp_path / "model" / "saved_model.pb").exists()
 
@@ -67,14 +67,14 @@ def test_a_wrong_network_is_one_line_and_exit_code_2(released, tmp_path):
     done = command("--network", "inception_resnet_v2", "--checkpoint", released, "--output", tmp_path / "model")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"import_checkpoint: checkpoint='{released}' does not fit network='inception_resnet_v2'")
+    assert line.startswith(f"import-checkpoint: checkpoint='{released}' does not fit network='inception_resnet_v2'")
     assert "the checkpoint has 'InceptionV2', 'global_step': is it another network's?" in line
     assert "896 missing: 'InceptionResnetV2/Conv2d_1a_3x3/weights'" in line and line.endswith("and 876 more")
     assert not (tmp_path / "model").exists()
 
 
 def test_help_has_examples_and_does_not_wait_for_tensorflow():
-    program = "import sys; from pipeline import import_checkpoint\ntry: import_checkpoint.main(['--help'])\n"
+    program = "import sys; from pipeline.commands import import_checkpoint\ntry: import_checkpoint.main(['--help'])\n"
     program += "finally: print('tensorflow' in sys.modules, 'apache_beam' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
@@ -92,7 +92,7 @@ def test_help_has_examples_and_does_not_wait_for_tensorflow():
 def test_wrong_flags_are_one_line_and_exit_code_2(flags, message, capfd):
     assert import_checkpoint.main(flags) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"import_checkpoint: {message}")
+    assert line.startswith(f"import-checkpoint: {message}")
 
 
 def test_head_and_overwrite(tiny, tmp_path, capfd):
@@ -107,14 +107,14 @@ def test_head_and_overwrite(tiny, tmp_path, capfd):
 def test_a_missing_checkpoint_is_one_line_and_exit_code_2(tmp_path, capfd):
     assert run(tmp_path / "none.ckpt", tmp_path / "model") == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("import_checkpoint: cannot read checkpoint=")
+    assert line.startswith("import-checkpoint: cannot read checkpoint=")
 
 
 def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_2(tiny, tmp_path, capfd):
     (tmp_path / "file").touch()
     assert run(tiny, tmp_path / "file" / "model") == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("import_checkpoint: ") and "file" in line
+    assert line.startswith("import-checkpoint: ") and "file" in line
 
 
 def test_an_interruption_says_that_nothing_was_written(tiny, tmp_path, capfd, monkeypatch):
@@ -123,5 +123,5 @@ def test_an_interruption_says_that_nothing_was_written(tiny, tmp_path, capfd, mo
 
     monkeypatch.setattr(checkpoint, "read_weights", interrupt)
     assert run(tiny, tmp_path / "model") == 130
-    assert capfd.readouterr().err == "import_checkpoint: interrupted: nothing half-done is left\n"
+    assert capfd.readouterr().err == "import-checkpoint: interrupted: nothing half-done is left\n"
     assert not (tmp_path / "model").exists()

@@ -66,10 +66,10 @@ def test_an_onnx_model_that_openvino_does_not_read(tmp_path, capsys):
 def test_what_is_wrong_is_one_line(capfd):
     assert inspect_model.main([str(GOLDEN / "feature_vector_1"), "--image_size", "9x9"]) == 2
     assert capfd.readouterr().err == (
-        f"inspect_model: model='{GOLDEN / 'feature_vector_1'}' takes images of 16x16 pixels only, not image_size=9x9\n"
+        f"inspect-model: model='{GOLDEN / 'feature_vector_1'}' takes images of 16x16 pixels only, not image_size=9x9\n"
     )
     assert inspect_model.main([]) == 2
-    assert capfd.readouterr().err == "inspect_model: the following arguments are required: handle\n"
+    assert capfd.readouterr().err == "inspect-model: the following arguments are required: handle\n"
 
 
 def _truncated_graph(model):
@@ -103,13 +103,13 @@ def test_a_hostile_model_is_one_line(tmp_path, capfd, spoil):
     spoil(model)
     assert inspect_model.main([str(model)]) == 2
     error = capfd.readouterr().err
-    assert error.startswith("inspect_model: ") and str(model) in error and error.count("\n") == 1
+    assert error.startswith("inspect-model: ") and str(model) in error and error.count("\n") == 1
     assert "Traceback" not in error and "most recent call" not in error
 
 
 def test_help_needs_no_tensorflow():
     code = (
-        "import sys; from pipeline import inspect_model, stage_model; "
+        "import sys; from pipeline.commands import inspect_model, stage_model; "
         "inspect_model._parser().format_help(); stage_model._parser().format_help(); "
         "assert not {'tensorflow', 'apache_beam'} & set(sys.modules)"
     )

@@ -42,7 +42,7 @@ def test_again_changes_nothing_and_another_needs_overwrite(tmp_path, capfd):
     assert "it is there already" in capfd.readouterr().out
     assert stage(GOLDEN / "feature_vector_1", tmp_path / "m") == 2
     assert capfd.readouterr().err == (
-        f"stage_model: destination='{tmp_path}/m' exists: give another, or --overwrite to replace it\n"
+        f"stage-model: destination='{tmp_path}/m' exists: give another, or --overwrite to replace it\n"
     )
     assert stage(GOLDEN / "feature_vector_1", tmp_path / "m", "--overwrite") == 0
     assert handles.files_digest(tmp_path / "m") == handles.files_digest(GOLDEN / "feature_vector_1")
@@ -85,7 +85,7 @@ def test_a_copy_that_fails_leaves_the_model_that_is_there(tmp_path, monkeypatch)
 def test_a_model_that_cannot_be_staged(tmp_path, capfd, handle, message):
     assert stage(handle, tmp_path / "m") == 2
     err = capfd.readouterr().err
-    assert err.startswith("stage_model: ") and message in err and err.count("\n") == 1
+    assert err.startswith("stage-model: ") and message in err and err.count("\n") == 1
     assert not (tmp_path / "m").exists()
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from pipeline.commands import frame
 from pipeline.flags import model_flags
+from pipeline.flags.argument_parser import Parser
 from transforms.models.preprocessing import NO_CHOICES, Choices, of_range
 
 
 def choices(*argv):
-    parser = frame.Parser()
+    parser = Parser()
     model_flags.add(parser)
     return model_flags.choices(parser.parse_args(argv))
 

@@ -97,6 +97,7 @@ def test_everything_given(tmp_path):
         "include_hidden": True,
         "uri_column": None,
         "argv": tuple(argv),
+        "program": ("python", "run_pipeline.py"),
     }
 
 
@@ -296,7 +297,7 @@ def test_wrong_flags_are_said_in_one_line(argv, said):
 
 def test_flags_need_neither_beam_nor_tensorflow_nor_clients():
     code = (
-        "import sys; from pipeline import launch, options; "
+        "import sys; from pipeline import launch; from pipeline.flags import options; "
         "options.parse(['--output_table', 'p1:d.t', '--prune', '--read_concurrency', '8']); "
         "assert not {'tensorflow', 'apache_beam', 'google.cloud.bigquery', 'google.cloud.storage'} & set(sys.modules)"
     )

@@ -13,7 +13,7 @@ from transforms.storage import account, private
 
 UNKNOWN = 54321  # in no passwd
 COMPLETED = (
-    "import getpass, os; from pathlib import Path; from transforms import account\n"
+    "import getpass, os; from pathlib import Path; from transforms.storage import account\n"
     "account.complete(); print(Path.home(), getpass.getuser(), sep='\\n')"
 )
 

@@ -54,7 +54,7 @@ def test_counts_accuracy_and_chance():
         "  accuracy    0.750 on the images for validation; chance is 0.750",
         "  training    full, 3 epochs, the best is number 2; 1.2 s",
         "  classifier  /o/classifier: 2 classes, listed in its labels.txt",
-        "  module      /o/feature_vector: for run_pipeline.py --model",
+        "  module      /o/feature_vector: for --model of a run",
         "  report      /o/report.json",
     ]
 
