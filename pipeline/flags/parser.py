@@ -23,6 +23,7 @@ from transforms.models.spec import PRECISIONS
 
 SAMPLES_OUTPUT = "output"
 
+_DESCRIPTION = "Turns images into a table of vectors: list, read, decode, embed, write."
 _EPILOG = """\
 examples:
   python run_pipeline.py
@@ -53,8 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=program[-1],
         usage=f"{' '.join(program)} [VERB] [--input PATTERN]... [--output DIR] [flags] [Beam's own flags]",
-        description="Turns images into a table of vectors: list, read, decode, embed, write.",
-        epilog=f"verbs, each with its own --help:\n{verbs.described()}\n\n{command_lines.as_called(_EPILOG)}",
+        description=f"{_DESCRIPTION}\n\nverbs, each with its own --help:\n{verbs.described()}",
+        epilog=command_lines.as_called(_EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
