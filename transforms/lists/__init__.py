@@ -1,1 +1,1 @@
-"""Lists of URIs: text, CSV, TSV and JSON lines."""
+"""Lists of URIs: text, CSV, TSV and JSON lines → the URIs that they name."""

@@ -1,1 +1,1 @@
-"""Where files of an output lie, and how they become complete."""
+"""Files of an output: where they lie, and how records become complete files."""
