@@ -18,8 +18,8 @@ from pipeline.commands.frame import DONE, FAILED, WRONG
 from pipeline.flags import command_lines, options
 from pipeline.flags.options import EmbedConfig
 from pipeline.flags.parser import known_flags
-from pipeline.runners import import_path
 from pipeline.runners.console import Console, console, discard, open_streams, say, unwritable, write_line
+from transforms.concurrent import import_path
 from transforms.elements.formats import SHARD_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.models.spec import ModelSpec

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "transforms.concurrent": (),
     "transforms.images": (),
     "transforms.storage": ("transforms.concurrent",),
-    "transforms.decoders": ("transforms.images", "transforms.storage"),
+    "transforms.decoders": ("transforms.images", "transforms.storage", "transforms.concurrent"),
     "transforms.models": ("transforms.images", "transforms.storage", "transforms.concurrent"),
     "transforms.encoding": ("transforms.models", "transforms.storage"),
     "transforms.lists": ("transforms.encoding", "transforms.storage"),

@@ -1,1 +1,1 @@
-"""Many calls in flight at once, each of which waits for a server."""
+"""Threads and processes: how many cores there are, calls in flight at once, and what a started process imports."""

@@ -15,12 +15,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-import transforms
+from transforms.concurrent import import_path
 from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
 from transforms.decoders.shared_memory import BEAT_SECONDS, AtWork, SharedMemory, create
 from transforms.elements.records import EncodedImage, Failure, ImageRef
@@ -315,11 +314,10 @@ class _Process:
             "parent": os.getpid(),
             "settings": dataclasses.asdict(settings),
         }
-        paths = [str(Path(transforms.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         # One thread is enough for the libraries that would start one for each core.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **import_path.variables(), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(  # noqa: S603 - this Python with a module of this package
-            [sys.executable, "-P", "-m", "transforms.decoders.process", json.dumps(arguments)],
+            [sys.executable, "-m", "transforms.decoders.process", json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
             pass_fds=(its_end.fileno(), memory, *inboxes, turns),
             env=environment,
