@@ -58,7 +58,7 @@ class _Turns(memory.Budget):
 
 
 def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: int) -> None:
-    """Works until the connection is closed. Its first message are the `Settings` of the worker.
+    """Works until the connection is closed. The first message is the worker's `Settings`.
 
     Args:
       connection, shared, inboxes, turns: descriptors of the connection to the worker, of the shared memory, of files

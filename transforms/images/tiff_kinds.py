@@ -5,6 +5,7 @@ the first picture of a camera's raw file is a thumbnail.
 """
 
 import io
+import itertools
 import math
 import struct
 import sys
@@ -20,9 +21,9 @@ from transforms.images import bounds, jpeg_header
 from transforms.images.image_errors import CorruptImage, UnsupportedColour, UnsupportedImage
 from transforms.images.samples import sixteen_to_eight
 
-# The tags of strips and of tiles.
-_OFFSETS = (Tag.StripOffsets, Tag.TileOffsets)
-_SIZES = (Tag.StripByteCounts, Tag.TileByteCounts)
+# The tags of the offsets of parts, and of their sizes.
+_STRIPS = (Tag.StripOffsets, Tag.StripByteCounts)
+_TILES = (Tag.TileOffsets, Tag.TileByteCounts)
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE, _YCBCR = 0, 1, 3, 6
 _PHOTOMETRICS = {
@@ -129,11 +130,11 @@ class Tiff(TiffImageFile):
     def _setup(self) -> None:
         tags = self.tag_v2
         self._photometric = tags.get(Tag.PhotometricInterpretation, 0)
-        self._formats = set(_numbers(tags.get(Tag.SampleFormat)))
-        self._extra = tuple(_numbers(tags.get(Tag.ExtraSamples)))
-        self._bits = tuple(_numbers(tags.get(Tag.BitsPerSample))) or (1,)
+        self._formats = set(self._numbers(Tag.SampleFormat))
+        self._extra = tuple(self._numbers(Tag.ExtraSamples))
+        self._bits = tuple(self._numbers(Tag.BitsPerSample)) or (1,)
         if len(self._bits) == 1:
-            self._bits *= min(8, max(1, *_numbers(tags.get(Tag.SamplesPerPixel)), 1))
+            self._bits *= min(8, max(1, *self._numbers(Tag.SamplesPerPixel), 1))
         self._is_in_planes = tags.get(Tag.PlanarConfiguration) == SEPARATE_PLANES
         self._check()
         if Tag.ImageWidth not in tags:
@@ -200,29 +201,31 @@ class Tiff(TiffImageFile):
             return
         tables = self.tag_v2.get(Tag.JPEGTables)
         head = tables[:-2] if isinstance(tables, bytes) and tables.endswith(b"\xff\xd9") else b""
-        for offsets, sizes in zip(_OFFSETS, _SIZES, strict=True):
-            for at, size in zip(_numbers(self.tag_v2.get(offsets)), _numbers(self.tag_v2.get(sizes)), strict=False):
-                yield head + encoded[at + 2 * bool(head) : at + size]
+        for at, size in itertools.chain(self._ranges(*_STRIPS), self._ranges(*_TILES)):
+            yield head + encoded[at + 2 * bool(head) : at + size]
 
     def _old_jpegs(self, encoded: bytes) -> Iterator[bytes]:
         """Yields the JPEG of a TIFF that has one in whole. Others have parts of it, of which nobody can tell."""
-        for at, size in zip(
-            *(_numbers(self.tag_v2.get(tag)) for tag in (Tag.JpegIFOffset, Tag.JpegIFByteCount)), strict=False
-        ):
+        for at, size in self._ranges(Tag.JpegIFOffset, Tag.JpegIFByteCount):
             jpeg = encoded[at : at + size]
             if jpeg_header.scan(jpeg) >= 0:
                 yield jpeg
-        strips = zip(*(_numbers(self.tag_v2.get(tag)) for tag in (_OFFSETS[0], _SIZES[0])), strict=False)
-        if any(at + size > len(encoded) for at, size in strips):
+        if any(at + size > len(encoded) for at, size in self._ranges(*_STRIPS)):
             raise CorruptImage("the TIFF ends before its pixels")
+
+    def _ranges(self, offsets: Tag, sizes: Tag) -> Iterator[tuple[int, int]]:
+        """Returns the (offset, size) of each part of the file that two tags describe, in bytes."""
+        return zip(self._numbers(offsets), self._numbers(sizes), strict=False)
+
+    def _numbers(self, tag: Tag) -> Sequence[int]:
+        return _numbers(self.tag_v2.get(tag))
 
     def _check(self) -> None:
         tags = self.tag_v2
         if Tag.DNGVersion in tags or self._photometric in _SENSORS or self._is_preview():
             raise UnsupportedImage("a camera's raw file: expected the picture that was developed from it")
-        if any(kind & _REDUCED for kind in _numbers(tags.get(Tag.NewSubfileType))) or _OLD_REDUCED in _numbers(
-            tags.get(Tag.SubfileType)
-        ):
+        is_reduced = any(kind & _REDUCED for kind in self._numbers(Tag.NewSubfileType))
+        if is_reduced or _OLD_REDUCED in self._numbers(Tag.SubfileType):
             raise UnsupportedImage("the TIFF's first picture is a reduced copy of another, as in a camera's raw file")
         if tags.get(Tag.Compression) == _WEBP:
             raise UnsupportedImage("a TIFF compressed as WebP, which Pillow's libtiff does not read")
@@ -241,7 +244,7 @@ class Tiff(TiffImageFile):
         if head[2] == _BIG:
             head += self.fp.read(8)
         is_preview = False
-        for offset in _numbers(self.tag_v2.get(Tag.SubIFDs))[:_MAX_BELOW]:
+        for offset in self._numbers(Tag.SubIFDs)[:_MAX_BELOW]:
             tags = self._directory(head, offset)
             is_preview = is_preview or tags.get(Tag.PhotometricInterpretation) in _SENSORS or _pixels(tags) > pixels
         following = self.tag_v2.next
@@ -271,7 +274,7 @@ class Tiff(TiffImageFile):
             raise UnsupportedImage(f"a TIFF of a kind that is not read: {self._description()}")
         elif self._extra and not any(self._extra):
             colours = max(1, len(self._bits) - len(self._extra))
-            for tag in _OFFSETS:
+            for tag in (Tag.StripOffsets, Tag.TileOffsets):
                 if tag in self.tag_v2:
                     offsets = self.tag_v2[tag]
                     self.tag_v2[tag] = offsets[: len(offsets) * colours // len(self._bits)]
@@ -292,7 +295,7 @@ class Tiff(TiffImageFile):
         elif self._is_in_planes and (self._bits[0] == 16 or self._extra[:1] == (_ASSOCIATED,)):
             raw_mode = f"{self.mode};16N" if self._bits[0] == 16 else self.mode
         if raw_mode and not self.use_load_libtiff:
-            _check_places(offset for tag in _OFFSETS for offset in _numbers(self.tag_v2.get(tag)))
+            _check_places(offset for tag in (Tag.StripOffsets, Tag.TileOffsets) for offset in self._numbers(tag))
             self.use_load_libtiff = True
             self._read_all(raw_mode, "raw")
         elif self.use_load_libtiff and self.mode == "I":
