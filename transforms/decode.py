@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,16 +9,15 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.decoders import job, journal, pool
+from transforms.decoders import journal, task
 from transforms.elements import counters
-from transforms.elements.blocks import Blocks
+from transforms.elements.blocks import Blocks, check_batch_size
 from transforms.elements.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageInfo, StageSeconds
 from transforms.elements.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.images import decoding
-from transforms.images.resizing import Resizing
+from transforms.images.decode_image import STAGE, decode_or_failure
+from transforms.images.decode_settings import MAX_PIXELS_DEFAULT, DecodeSettings
+from transforms.images.resizing import Resizing, as_resizing
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
-
-STAGE = job.STAGE
 
 
 @dataclasses.dataclass(eq=False)
@@ -49,16 +47,14 @@ class DecodeImages(Stage):
 
     size: tuple[int, int]
     resizing: Resizing | str = "stretch"
-    max_pixels: int = decoding.MAX_PIXELS_DEFAULT
+    max_pixels: int = MAX_PIXELS_DEFAULT
     journals: str | None = None
     quarantine: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
     batch_size: int = BATCH_SIZE_DEFAULT
 
     def __post_init__(self) -> None:
-        self.resizing = Resizing.of(self.resizing)
-        decoding.check_settings(self.size, self.max_pixels)
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
+        self.settings = DecodeSettings(self.size, as_resizing(self.resizing), self.max_pixels)
+        check_batch_size(self.batch_size)
 
     def expand(self, encoded: beam.PCollection[EncodedBlock]) -> StageOutput[DecodedBlock]:
         decode = _Decode(self)
@@ -66,19 +62,17 @@ class DecodeImages(Stage):
 
 
 class _Decode(beam.DoFn):
-    def __init__(self, settings: DecodeImages):
-        self._size = settings.size
-        self._batch_size = settings.batch_size
-        self._resizing = settings.resizing
-        self._max_pixels = settings.max_pixels
-        self._journals = settings.journals
-        self._quarantine = settings.quarantine
+    def __init__(self, transform: DecodeImages):
+        self._settings = transform.settings
+        self._batch_size = transform.batch_size
+        self._journals = transform.journals
+        self._quarantine = transform.quarantine
 
     def setup(self) -> None:
         # Beam runs an instance of a DoFn in one thread at a time.
         path = f"{self._journals}{uuid.uuid4().hex}{journal.SUFFIX}" if self._journals else None
         self._journal = journal.Journal(path) if path else None
-        self._blocks = Blocks(self._size, self._batch_size)
+        self._blocks = Blocks(self._settings.size, self._batch_size)
 
     def start_bundle(self) -> None:
         self._blocks.forget()
@@ -111,18 +105,6 @@ class _Decode(beam.DoFn):
 
     def _decode(self, image: EncodedImage) -> ImageInfo | Failure:
         if deaths := self._quarantine.get(journal.name(image.ref)):
-            return pool.quarantined(image.ref.key, deaths)
+            return task.quarantined(image.ref.key, deaths)
         with self._journal.at(image.ref) if self._journal else contextlib.nullcontext():
-            return self._decoded(image)
-
-    def _decoded(self, image: EncodedImage) -> ImageInfo | Failure:
-        """Decodes an image into the next place of the block."""
-        try:
-            decoded = decoding.decode(
-                image.encoded, self._size, self._resizing, self._max_pixels, out=self._blocks.next_pixels
-            )
-        except decoding.ImageError as error:
-            # On a machine with more memory, another try may help.
-            return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
-        sha256 = hashlib.sha256(image.encoded).hexdigest()
-        return ImageInfo(image.ref, sha256=sha256, format=decoded.format, height=decoded.height, width=decoded.width)
+            return decode_or_failure(image, self._settings, self._blocks.next_pixels)

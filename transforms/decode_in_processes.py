@@ -9,14 +9,16 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.concurrent import in_flight
 from transforms.concurrent.cores import usable_cores
-from transforms.decoders import journal, pool
-from transforms.decoders.job import JOB_KEY_BYTES, ONE_A_CORE, STAGE, TIMEOUT_DEFAULT, Done, Settings
+from transforms.decoders import journal, pool, task
+from transforms.decoders.dispatcher import Result
+from transforms.decoders.job import JOB_KEY_BYTES, ONE_A_CORE, TIMEOUT_DEFAULT, Done, Settings
 from transforms.elements import counters
-from transforms.elements.blocks import Blocks
+from transforms.elements.blocks import Blocks, check_batch_size
 from transforms.elements.records import DecodedBlock, EncodedBlock, EncodedImage, Failure, ImageRef, StageSeconds
 from transforms.elements.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.images import decoding
-from transforms.images.resizing import Resizing
+from transforms.images.decode_image import STAGE
+from transforms.images.decode_settings import MAX_PIXELS_DEFAULT, DecodeSettings
+from transforms.images.resizing import Resizing, as_resizing
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.storage import read_image
 
@@ -50,7 +52,7 @@ class DecodeInProcesses(Stage):
 
     size: tuple[int, int]
     resizing: Resizing | str = "stretch"
-    max_pixels: int = decoding.MAX_PIXELS_DEFAULT
+    max_pixels: int = MAX_PIXELS_DEFAULT
     quarantine: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
     batch_size: int = BATCH_SIZE_DEFAULT
     processes: int = ONE_A_CORE
@@ -59,11 +61,9 @@ class DecodeInProcesses(Stage):
     billing_project: str | None = None
 
     def __post_init__(self) -> None:
-        self.resizing = Resizing.of(self.resizing)
-        decoding.check_settings(self.size, self.max_pixels)
+        self.settings = DecodeSettings(self.size, as_resizing(self.resizing), self.max_pixels)
         in_flight.check_concurrency(self.read_concurrency)
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
+        check_batch_size(self.batch_size)
         if self.processes < 1 and self.processes != ONE_A_CORE:
             raise ValueError(f"processes={self.processes!r}: expected a number from 1, or {ONE_A_CORE} for one a core")
         if self.timeout <= 0:
@@ -74,22 +74,20 @@ class DecodeInProcesses(Stage):
 
 
 class _Decode(beam.DoFn):
-    def __init__(self, attributes: DecodeInProcesses):
-        self._attributes = attributes
+    def __init__(self, transform: DecodeInProcesses):
+        self._transform = transform
 
     def setup(self) -> None:
-        attributes = self._attributes
-        processes = usable_cores() if attributes.processes == ONE_A_CORE else attributes.processes
+        transform = self._transform
+        processes = usable_cores() if transform.processes == ONE_A_CORE else transform.processes
         self._settings = Settings(
             processes,
-            attributes.size,
-            Resizing.of(attributes.resizing),
-            attributes.max_pixels,
-            max(1, attributes.read_concurrency // processes),
-            attributes.billing_project,
-            attributes.timeout,
+            transform.settings,
+            max(1, transform.read_concurrency // processes),
+            transform.billing_project,
+            transform.timeout,
         )
-        self._blocks = Blocks(attributes.size, attributes.batch_size)
+        self._blocks = Blocks(transform.size, transform.batch_size)
         self._user = pool.join(self._settings)
         self._forget()
 
@@ -124,8 +122,8 @@ class _Decode(beam.DoFn):
             self._at = timestamp, window
         for image in element.images if isinstance(element, EncodedBlock) else (element,):
             ref = image if isinstance(image, ImageRef) else image.ref
-            if deaths := self._attributes.quarantine.get(journal.name(ref)):
-                yield self._tagged(FAILURES, pool.quarantined(ref.key, deaths))
+            if deaths := self._transform.quarantine.get(journal.name(ref)):
+                yield self._tagged(FAILURES, task.quarantined(ref.key, deaths))
                 continue
             self._images.append(image)
             self._key_bytes += len(ref.key)
@@ -153,7 +151,7 @@ class _Decode(beam.DoFn):
             yield self._tagged(SECONDS, StageSeconds.of(WAIT, waited))
         yield from self._blocks.finish()
 
-    def _outputs(self, decoded: pool.Decoded) -> Iterator[Any]:
+    def _outputs(self, decoded: Result) -> Iterator[Any]:
         done = decoded.done
         self._count(done)
         for stage, times, core_seconds in (

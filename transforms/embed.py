@@ -12,7 +12,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.elements import counters
-from transforms.elements.blocks import Blocks
+from transforms.elements.blocks import Blocks, check_batch_size
 from transforms.elements.formats import VECTOR_TYPES
 from transforms.elements.records import DecodedBlock, DecodedImage, Embedding, Failure, ImageInfo, StageSeconds
 from transforms.elements.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
@@ -190,8 +190,7 @@ class EmbedImages(Stage):
     def __post_init__(self) -> None:
         if not isinstance(self.spec, ModelSpec):
             raise ValueError(f"spec={self.spec!r}: expected a ModelSpec, as models.resolve.resolve returns it")  # noqa: TRY004 - as for every attribute
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size!r}: expected a number of images from 1")
+        check_batch_size(self.batch_size)
         if self.vector_type not in VECTOR_TYPES:
             raise ValueError(f"vector_type={self.vector_type!r}: expected one of {', '.join(VECTOR_TYPES)}")
 

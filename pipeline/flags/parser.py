@@ -15,7 +15,7 @@ from transforms.concurrent import in_flight
 from transforms.decoders.job import ONE_A_CORE, TIMEOUT_DEFAULT
 from transforms.elements.formats import INPUT_FORMATS, OUTPUT_FORMATS, VECTOR_TYPES
 from transforms.elements.run_id import check_run_id
-from transforms.images import decoding
+from transforms.images.decode_settings import MAX_PIXELS_DEFAULT, MAX_PIXELS_LIMIT
 from transforms.lists.uri_lists import URI_COLUMNS
 from transforms.models import catalog
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
@@ -143,9 +143,9 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--max_pixels",
         type=_max_pixels,
-        default=decoding.MAX_PIXELS_DEFAULT,
+        default=MAX_PIXELS_DEFAULT,
         metavar="N",
-        help=f"refuse an image whose header states more pixels than this, at most {decoding.MAX_PIXELS_LIMIT} "
+        help=f"refuse an image whose header states more pixels than this, at most {MAX_PIXELS_LIMIT} "
         "(default: %(default)s)",
     )
     group.add_argument(
@@ -403,8 +403,8 @@ def _output_formats(text: str) -> tuple[str, ...]:
 
 
 def _max_pixels(text: str) -> int:
-    if (pixels := types.positive(text)) > decoding.MAX_PIXELS_LIMIT:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {decoding.MAX_PIXELS_LIMIT}, Pillow's own limit")
+    if (pixels := types.positive(text)) > MAX_PIXELS_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MAX_PIXELS_LIMIT}, Pillow's own limit")
     return pixels
 
 

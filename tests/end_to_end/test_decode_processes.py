@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import data_generation as data
+from tests.helpers.decoder_pools import HOSTILE
 from tests.helpers.running import ROOT, command, read_rows, run_pipeline
-from tests.transforms.decoders.test_pool import HOSTILE
 
 pytestmark = pytest.mark.slow
 

@@ -19,14 +19,14 @@ import ctypes
 from pipeline.__main__ import run_command
 from transforms.images import decoding
 
-decode = decoding.decode
+decode = decoding.decode_into
 
 def die(encoded, *args, **kwargs):
     if encoded.endswith(b"deadly"):
         ctypes.string_at(0)
     return decode(encoded, *args, **kwargs)
 
-decoding.decode = die
+decoding.decode_into = die
 run_command()
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from tests.helpers import data_generation as data
-from transforms.images import decoding, memory
+from transforms.images import orientation, reader
 from transforms.images.jpeg_header import Header
 
 _ORIENTATION, _X_RESOLUTION, _RESOLUTION_UNIT, _MAKER = 0x0112, 0x011A, 0x0128, 0x010F
@@ -26,8 +26,8 @@ def header_by_pillow(encoded: bytes) -> Header:
     with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
         assert (image.format, image.mode) == ("JPEG", "RGB")
         samplings = [(across, down) for _, across, down, _ in image.layer]
-        orientation, profile = decoding._orientation(image) or 1, image.info.get("icc_profile")
-        return Header(image.size, orientation, profile, samplings, memory._is_one_scan(image, encoded))
+        turned, profile = orientation.read(image) or 1, image.info.get("icc_profile")
+        return Header(image.size, turned, profile, samplings, reader._is_one_scan(image, encoded))
 
 
 def segment(marker: int, content: bytes) -> bytes:
@@ -120,8 +120,8 @@ def plain() -> dict[str, bytes]:
     for transform in (0, 1, 2):
         files[f"Adobe {transform}"] = _after_start(after_jfif, adobe(transform))
     for order in "<>":
-        for orientation in range(10):
-            files[f"orientation {order}{orientation}"] = _after_start(base, oriented(order, orientation))
+        for turn in range(10):
+            files[f"orientation {order}{turn}"] = _after_start(base, oriented(order, turn))
     return files
 
 

@@ -4,11 +4,10 @@ import dataclasses
 import math
 
 from transforms.elements.records import Failure, ImageInfo, ImageRef
-from transforms.images.resizing import Resizing
+from transforms.images.decode_settings import DecodeSettings
 
 # The number of processes that stands for one for each core of the worker.
 ONE_A_CORE = -1
-STAGE = "decode"
 TIMEOUT_DEFAULT = 60.0
 
 # A message costs some 0.2 ms, so a job has many small images. Several jobs wait in each process, so that it goes on
@@ -26,17 +25,14 @@ class Settings:
 
     Attributes:
       processes: how many there are.
-      size: (height, width) of the pixels.
-      resizing, max_pixels: see `images.decoding.decode`.
+      images: what the images are decoded to.
       read_concurrency: how many files a process has in flight that do not lie on this machine.
       billing_project: the project that pays for requests to buckets with requester pays.
       timeout: seconds that decoding one image may take.
     """
 
     processes: int
-    size: tuple[int, int]
-    resizing: Resizing
-    max_pixels: int
+    images: DecodeSettings
     read_concurrency: int
     billing_project: str | None
     timeout: float
@@ -44,11 +40,11 @@ class Settings:
     @property
     def job_images(self) -> int:
         """The most images of one job."""
-        return max(1, min(_JOB_IMAGES, _JOB_BYTES // (math.prod(self.size) * 3)))
+        return max(1, min(_JOB_IMAGES, _JOB_BYTES // (math.prod(self.images.size) * 3)))
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
+class InboxImage:
     """An image that was read: its bytes are in the inbox of the job's slot."""
 
     ref: ImageRef
@@ -61,15 +57,13 @@ class Job:
     """Images for one process.
 
     Attributes:
-      number: of the job.
-      slot: the place for the pixels.
+      slot: the place for the pixels. It also names the job, because a slot has one job at a time.
       images: to read and decode, or to decode alone.
       failed: the failures of images that are not tried again, by their index.
     """
 
-    number: int
     slot: int
-    images: tuple[ImageRef | Stored, ...]
+    images: tuple[ImageRef | InboxImage, ...]
     failed: dict[int, Failure]
 
 
@@ -78,14 +72,14 @@ class Done:
     """The results of the images of a job, in order. The pixels of image i lie at i in the job's slot.
 
     Attributes:
-      number: of the job.
+      slot: of the job.
       results: of the images.
       read, decode: seconds that each image took to be read and to be decoded. A step that was not taken is None.
       bytes_read: of all images that were read.
       core_seconds: for which the process kept a core busy since the end of its last job.
     """
 
-    number: int
+    slot: int
     results: tuple[ImageInfo | Failure, ...]
     read: tuple[float | None, ...]
     decode: tuple[float | None, ...]

@@ -3,9 +3,10 @@
 The name of an image is its version, a zero byte and its key: an image that has changed since is another one.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from transforms.elements.records import ImageRef
 
@@ -41,19 +42,15 @@ class Journal:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
 
-    def at(self, ref: ImageRef) -> "Journal":
+    @contextlib.contextmanager
+    def at(self, ref: ImageRef) -> Iterator[None]:
         """Names an image until the `with` block ends."""
         image = name(ref)
         os.pwrite(self._descriptor, len(image).to_bytes(2, "little") + image, 0)
-        return self
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        os.pwrite(self._descriptor, _NOTHING, 0)
+        try:
+            yield
+        finally:
+            os.pwrite(self._descriptor, _NOTHING, 0)
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):

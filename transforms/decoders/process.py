@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import json
 import os
 import queue
@@ -17,15 +16,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from transforms.decoders.job import SLOTS, STAGE, Done, Job, Settings, Stored
+from transforms.decoders.job import SLOTS, Done, InboxImage, Job, Settings
 from transforms.decoders.shared_memory import BEAT_SECONDS, SharedMemory
 from transforms.elements import keys
 from transforms.elements.records import EncodedImage, Failure, ImageInfo, ImageRef
-from transforms.images import decoding, memory
-from transforms.images.resizing import Resizing
+from transforms.images import memory
+from transforms.images.decode_image import decode_or_failure
 from transforms.storage import locations, read_image
 
-# Address space beyond that at the start. The largest image of `max_pixels` needs 1.5 GB, in the worst of the formats.
+# Address space beyond that at the start. The largest image that may be decoded needs 1.5 GB, in the worst format.
 _MEMORY_BYTES = 4 << 30
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -58,24 +57,24 @@ class _Turns(memory.Budget):
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
 
-def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: int, settings: Settings) -> None:
-    """Works until the connection is closed.
+def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: int) -> None:
+    """Works until the connection is closed. The first message is the worker's `Settings`.
 
     Args:
       connection, shared, inboxes, turns: descriptors of the connection to the worker, of the shared memory, of files
         with images that were read, one for each slot, and of a file by which large images take turns.
       parent: the id of the worker's process.
-      settings: of the worker.
     """
     _end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends this process
     _limit_memory()
     _keep_memory()
-    state = SharedMemory(shared, SLOTS, settings.job_images, settings.size)
-    threading.Thread(target=_beat, args=(state,), daemon=True).start()
-    memory.BUDGET = _Turns(memory.DECODING_BYTES // settings.processes, turns, state)
-    decoder = _Decoder(settings, state, inboxes)
     with Connection(connection) as worker:
+        settings = worker.recv()
+        state = SharedMemory(shared, SLOTS, settings.job_images, settings.images.size)
+        threading.Thread(target=_beat, args=(state,), daemon=True).start()
+        memory.BUDGET = _Turns(memory.DECODING_BYTES // settings.processes, turns, state)
+        decoder = _Decoder(settings, state, inboxes)
         jobs: queue.SimpleQueue[tuple[Job, Reads]] = queue.SimpleQueue()
         threading.Thread(target=_receive, args=(worker, jobs, decoder), daemon=True).start()
         worker.send(None)  # ready
@@ -144,7 +143,7 @@ class _Decoder:
         done = [self._result(job, index, started) for index, started in enumerate(reads)]
         results, read, decode = zip(*done, strict=True)
         before, self._core_seconds = self._core_seconds, time.process_time()
-        return Done(job.number, results, read, decode, self._bytes_read, self._core_seconds - before)
+        return Done(job.slot, results, read, decode, self._bytes_read, self._core_seconds - before)
 
     def _result(
         self, job: Job, index: int, started: Future[Read] | None
@@ -152,7 +151,7 @@ class _Decoder:
         if failure := job.failed.get(index):
             return failure, None, None
         image = job.images[index]
-        if isinstance(image, Stored):
+        if isinstance(image, InboxImage):
             content = os.pread(self._inboxes[job.slot], image.length, image.offset)
             encoded: EncodedImage | Failure = EncodedImage(image.ref, content)
             read_seconds: float | None = None
@@ -162,9 +161,9 @@ class _Decoder:
             return encoded, read_seconds, None
         if read_seconds is not None:
             self._bytes_read += len(encoded.encoded)
-        self._state.begin(job.number, index)
+        self._state.begin(job.slot, index)
         start = time.perf_counter()
-        decoded = self._decode(encoded, job.slot, index)
+        decoded = decode_or_failure(encoded, self._settings.images, self._state.pixels[job.slot, index])
         seconds = time.perf_counter() - start
         self._state.end()
         return decoded, read_seconds, seconds
@@ -173,19 +172,6 @@ class _Decoder:
         start = time.perf_counter()
         return read_image.read_or_failure(ref, self._settings.billing_project), time.perf_counter() - start
 
-    def _decode(self, image: EncodedImage, slot: int, index: int) -> ImageInfo | Failure:
-        settings = self._settings
-        place = self._state.pixels[slot, index]
-        try:
-            decoded = decoding.decode(image.encoded, settings.size, settings.resizing, settings.max_pixels, out=place)
-        except decoding.ImageError as error:
-            return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
-        sha256 = hashlib.sha256(image.encoded).hexdigest()
-        return ImageInfo(image.ref, sha256, decoded.format, decoded.height, decoded.width)
-
 
 if __name__ == "__main__":
-    arguments = json.loads(sys.argv[1])
-    settings = arguments.pop("settings")
-    settings |= {"size": tuple(settings["size"]), "resizing": Resizing(**settings["resizing"])}
-    main(**arguments, settings=Settings(**settings))
+    main(**json.loads(sys.argv[1]))

@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 _HEADER_BYTES = 4096
-# Values of the state: the number of the job, the index of the image in it, since when it is being decoded, and when the
+# Values of the state: the slot of the job, the index of the image in it, since when it is being decoded, and when the
 # process last said that it runs.
-_JOB, _IMAGE, _SINCE, _BEAT = range(4)
+_SLOT, _IMAGE, _SINCE, _BEAT = range(4)
 _NONE = -1.0
 # How often a process says that it runs.
 BEAT_SECONDS = 1.0
 
 
 class AtWork(NamedTuple):
-    """The image that a process decodes: the number of the job, the index of the image in it, and the seconds so far."""
+    """The image that a process decodes: the slot of its job, its index there, and the seconds so far."""
 
-    job: int
+    slot: int
     image: int
     seconds: float
 
@@ -51,10 +51,10 @@ class SharedMemory:
             memory, np.uint8, length - _HEADER_BYTES, _HEADER_BYTES
         ).reshape(shape)
 
-    def begin(self, job: int, image: int) -> None:
+    def begin(self, slot: int, image: int) -> None:
         """Says that the decoding of an image begins."""
         self._state[_SINCE] = time.monotonic()
-        self._state[_JOB] = job
+        self._state[_SLOT] = slot
         self._state[_IMAGE] = image
 
     def end(self) -> None:
@@ -72,8 +72,8 @@ class SharedMemory:
 
     def at_work(self) -> AtWork | None:
         """Returns the image that is being decoded, or None."""
-        job, image, since, _ = self._state
-        return None if image == _NONE else AtWork(int(job), int(image), time.monotonic() - since)
+        slot, image, since, _ = self._state
+        return None if image == _NONE else AtWork(int(slot), int(image), time.monotonic() - since)
 
     def beat(self) -> None:
         """Says that the process runs."""

@@ -10,6 +10,12 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.elements.records import DecodedBlock, ImageInfo
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Raises ValueError unless a block can have so many images."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: expected a number of images from 1")
+
+
 class Blocks:
     """Collects the images of a bundle. Each image is written once, into the array of its block.
 

@@ -5,6 +5,7 @@ of the size: `to_bytes` and `of_bytes`.
 """
 
 import dataclasses
+import types
 import typing
 from typing import Any, TypeVar
 
@@ -12,23 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam import coders
 
-from transforms.elements.records import (
-    Copy,
-    DecodedBlock,
-    DecodedImage,
-    Embedding,
-    EncodedBlock,
-    EncodedImage,
-    Failure,
-    ImageInfo,
-    ImageRef,
-    Known,
-    LeftOut,
-    Member,
-    Reuse,
-    Shard,
-    StageSeconds,
-)
+from transforms.elements import records
 
 RecordT = TypeVar("RecordT")
 
@@ -88,32 +73,11 @@ _FIELD_CODERS: dict[Any, coders.Coder] = {
     npt.NDArray[np.uint8]: _ArrayCoder(np.uint8),
     npt.NDArray[np.float32]: _ArrayCoder(np.float32),
 }
-for _part in (ImageRef, Known, ImageInfo, EncodedImage):
-    _FIELD_CODERS[_part] = RecordCoder(_part)
-_FIELD_CODERS[tuple[EncodedImage, ...]] = coders.TupleSequenceCoder(RecordCoder(EncodedImage))
-_FIELD_CODERS[tuple[ImageInfo, ...]] = coders.TupleSequenceCoder(RecordCoder(ImageInfo))
-
-_CODERS: dict[type, RecordCoder] = {
-    record: RecordCoder(record)
-    for record in (
-        ImageRef,
-        Member,
-        Known,
-        Reuse,
-        Copy,
-        EncodedImage,
-        EncodedBlock,
-        ImageInfo,
-        DecodedImage,
-        DecodedBlock,
-        Embedding,
-        Failure,
-        LeftOut,
-        StageSeconds,
-        Shard,
-    )
-}
-for _record in _CODERS:
+_RECORDS = [each for each in vars(records).values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
+_CODERS: dict[type, RecordCoder] = {}
+for _record in _RECORDS:  # in their order: later ones hold earlier ones
+    _CODERS[_record] = _FIELD_CODERS[_record] = RecordCoder(_record)
+    _FIELD_CODERS[types.GenericAlias(tuple, (_record, ...))] = coders.TupleSequenceCoder(_CODERS[_record])
     coders.registry.register_coder(_record, RecordCoder)
 
 

@@ -22,8 +22,8 @@ class ImageRef:
 
     Attributes:
       key: bytes of the URI as listed, see `keys`.
-      version: tells two contents under one key apart without reading them: the generation in Cloud Storage, elsewhere
-        size and mtime; "" if it is unknown.
+      version: changes when the content under the key changes: the generation in Cloud Storage, elsewhere size and
+        mtime; "" if it is unknown.
       size: of the encoded bytes; -1 if it is unknown.
       crc32c: checksum of the encoded bytes, in base64 as Cloud Storage gives it; "" if it is unknown.
       has_copies: whether other images of the run have the same bytes and wait for this one's vector.

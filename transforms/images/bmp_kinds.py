@@ -1,5 +1,6 @@
 """Opens BMPs of kinds that Pillow does not know: masks for the channels, a profile, palettes too long or of greys."""
 
+import io
 import struct
 
 import numpy as np
@@ -7,7 +8,6 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImagePalette
 from PIL.BmpImagePlugin import BmpImageFile
 
-from transforms.images import bounds
 from transforms.images.image_errors import CorruptImage, UnsupportedImage
 
 SIGNATURE = b"BM"
@@ -40,7 +40,7 @@ def open_bmp(encoded: bytes) -> "Bmp":
       OSError: if it is of another kind that Pillow does not read, or cut.
     """
     try:
-        return Bmp(bounds.file_of(encoded))
+        return Bmp(io.BytesIO(encoded))
     except SyntaxError as error:
         raise CorruptImage(f"the BMP's header is broken: {error}") from error
 

@@ -7,15 +7,17 @@
 - The first frame of a GIF may have to be replaced before the second. Pillow allocates the replacement at once.
 - A colour profile may claim a lookup table of 512 MB, which LittleCMS allocates before it reads the table. Tables of
   floating point may consist of a million steps, for each of which it computes 4096 values.
-- A PNG may consist of millions of chunks without content. Pillow keeps each.
 """
 
+import contextlib
 import io
 import math
 import struct
+from collections.abc import Iterator
 from typing import IO
 
 from PIL import TiffImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base as Tag
 from PIL.GifImagePlugin import GifImageFile
 
 # Numbers in one directory. A TIFF of 100,000 rows in strips of one row has as many offsets and as many sizes.
@@ -25,7 +27,7 @@ _MAX_NUMBERS = 1 << 19
 _SHARED_BYTES = 64 << 10
 
 # The tags TileWidth and TileLength, and the most pixels of a tile, whatever the size of the image.
-_TILE = (322, 323)
+_TILE = (Tag.TileWidth, Tag.TileLength)
 _MAX_TILE_PIXELS = 1 << 26
 
 # Types whose values Pillow leaves as bytes: BYTE, ASCII, UNDEFINED (TIFF 6.0, section 2).
@@ -37,16 +39,10 @@ _MAX_PROFILE_TAGS = 100
 # The tags of floating-point tables in a colour profile. All profiles that have them have others too (ICC.1, section 8).
 _FLOATING_POINT = (b"D2B", b"B2D")
 
-# The beginning of a file → how often Pillow may read from it. A block of a GIF takes two reads, a chunk of a PNG four.
-_MAX_READS = {b"GIF8": 20_000, b"\x89PNG": 500_000}
+# How often Pillow may read from a GIF. A block takes two reads.
+_MAX_READS = 20_000
 
 _UNBOUNDED_LOAD = TiffImagePlugin.ImageFileDirectory_v2.load
-
-
-def file_of(encoded: bytes) -> io.BytesIO:
-    """Returns a file of the bytes that raises ValueError when it is read too often for its format."""
-    most = _MAX_READS.get(encoded[:4])
-    return io.BytesIO(encoded) if most is None else _BoundedFile(encoded, most)
 
 
 def open_gif(encoded: bytes) -> GifImageFile:
@@ -57,7 +53,7 @@ def open_gif(encoded: bytes) -> GifImageFile:
       ValueError: if its metadata come in too many parts. DecompressionBombError: if it has too many pixels for Pillow.
     """
     try:
-        return _FirstFrame(file_of(encoded))
+        return _FirstFrame(_BoundedFile(encoded))
     except SyntaxError as error:
         raise UnidentifiedImageError(str(error)) from error
 
@@ -83,9 +79,9 @@ def bound_directories() -> None:
 
 
 class _BoundedFile(io.BytesIO):
-    def __init__(self, encoded: bytes, most: int):
+    def __init__(self, encoded: bytes):
         super().__init__(encoded)
-        self._left = most
+        self._left = _MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
@@ -101,35 +97,55 @@ def _bounded_load(directory: TiffImagePlugin.ImageFileDirectory_v2, fp: IO[bytes
     _UNBOUNDED_LOAD(directory, fp)
 
 
-def _check_directory(fp: IO[bytes], endian: str, bigtiff: bool) -> None:
-    """Raises ValueError if the directory at a file's position has more bytes than the file, or too many numbers.
+def directory_entries(file: IO[bytes], order: str, is_big: bool) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """Yields (tag, type, number of values, bytes of a value, field, end of the values) for entries of a directory.
 
-    An entry is a tag, a type, the number of its values, and the position of their data, or the data if that is short.
+    The field is the position of the values, or the values themselves if they fit into it: then their end is 0.
+
+    Args:
+      file: a TIFF, or an EXIF block, at the position of the directory.
+      order: of the bytes of a number, as struct writes it.
+      is_big: whether the file is a BigTIFF.
+
+    Raises:
+      EOFError: after the last entry that is whole, if the directory is cut.
     """
-    start = fp.tell()
-    end = fp.seek(0, io.SEEK_END)
-    fp.seek(start)
-    head, entry, inline = ("Q", "HHQQ", 8) if bigtiff else ("H", "HHLL", 4)
-    head_size, entry_size = struct.calcsize(endian + head), struct.calcsize(endian + entry)
-    counted = fp.read(head_size)
-    if len(counted) < head_size:
-        return
-    (count,) = struct.unpack(endian + head, counted)
-    table = fp.read(min(count * entry_size, end))
+    head, entry, inline = ("Q", "HHQQ", 8) if is_big else ("H", "HHLL", 4)
+    entry_bytes = struct.calcsize(order + entry)
+    counted = file.read(struct.calcsize(order + head))
+    if len(counted) < struct.calcsize(order + head):
+        raise EOFError
+    (count,) = struct.unpack(order + head, counted)
+    whole = min(count, (_size(file) - file.tell()) // entry_bytes)
+    for tag, kind, values, field in struct.iter_unpack(order + entry, file.read(whole * entry_bytes)):
+        unit = TiffImagePlugin.ImageFileDirectory_v2._load_dispatch.get(kind, (0,))[0]
+        yield tag, kind, values, unit, field, field + values * unit if values * unit > inline else 0
+    if whole < count:
+        raise EOFError
+
+
+def _size(file: IO[bytes]) -> int:
+    at = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(at)
+    return size
+
+
+def _check_directory(file: IO[bytes], order: str, is_big: bool) -> None:
+    """Raises ValueError if the directory at a file's position has more bytes than the file, or too many numbers."""
+    file_bytes, field_bits = _size(file), 64 if is_big else 32
     bytes_ = numbers = 0
-    sides = dict.fromkeys(_TILE, 0)
-    for tag, kind, values, offset in struct.iter_unpack(endian + entry, table[: len(table) // entry_size * entry_size]):
-        unit = TiffImagePlugin.ImageFileDirectory_v2._load_dispatch.get(kind, (0, None))[0]
-        size = values * unit
-        if tag in _TILE:
-            value = offset >> 8 * (inline - unit) if endian == ">" else offset & (1 << 8 * unit) - 1
-            sides[tag] = max(sides[tag], value)  # libtiff takes the first entry of a tag, and Pillow the last
-        if size <= inline or offset + size > end:
-            continue  # Pillow stops at the data that ends beyond the file
-        bytes_ += size
-        numbers += 0 if kind in _BYTES_TYPES else values
-    if bytes_ > end + _SHARED_BYTES or numbers > _MAX_NUMBERS:
-        raise ValueError(f"a directory of tags claims {bytes_} bytes of {end}, with {numbers} numbers")
+    sides: dict[int, int] = dict.fromkeys(_TILE, 0)
+    with contextlib.suppress(EOFError):
+        for tag, kind, values, unit, field, end in directory_entries(file, order, is_big):
+            if tag in _TILE:
+                value = field >> field_bits - 8 * unit if order == ">" else field & (1 << 8 * unit) - 1
+                sides[tag] = max(sides[tag], value)  # libtiff takes the first entry of a tag, and Pillow the last
+            if 0 < end <= file_bytes:  # Pillow stops at the data that ends beyond the file
+                bytes_ += values * unit
+                numbers += 0 if kind in _BYTES_TYPES else values
+    if bytes_ > file_bytes + _SHARED_BYTES or numbers > _MAX_NUMBERS:
+        raise ValueError(f"a directory of tags claims {bytes_} bytes of {file_bytes}, with {numbers} numbers")
     if math.prod(sides.values()) > _MAX_TILE_PIXELS:
         raise ValueError(f"a tile has {sides[_TILE[0]]}x{sides[_TILE[1]]} pixels, expected {_MAX_TILE_PIXELS} at most")
 

@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Sequence
 
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
+
+from transforms.images import jpeg_header
+from transforms.images.resizing import Box
 
 # Bytes that the large images of a process may take at once.
 DECODING_BYTES = 1 << 30
-# After an image of so many bytes, freed memory goes back to the system. That takes tens of milliseconds.
+# Once an image has given back this many bytes, glibc is asked to return freed memory to the system. That takes tens of
+# milliseconds.
 RETURNED_BYTES = DECODING_BYTES // 16
 
 # Bytes a pixel besides Pillow's own copy of the picture, at their peak. Measured with Pillow 12.3 and pillow_heif 1.8
@@ -99,25 +102,14 @@ def return_freed_memory() -> None:
 BUDGET = Budget(DECODING_BYTES)
 
 
-def decoding_bytes(
-    image: Image.Image,
-    encoded: bytes,
-    stored: tuple[int, int],
-    box: tuple[float, float, float, float],
-    inner: tuple[int, int],
-) -> int:
+def decoding_bytes(image: Image.Image, box: Box, inner: tuple[int, int]) -> int:
     """Returns an upper estimate of the bytes that it takes to decode an image and to resize it.
 
     Args:
-      image: an image of which the header alone was read. A JPEG has its draft.
-      encoded: the bytes of its file.
-      stored: its (width, height) in the file.
-      box: (left, top, right, bottom) of the part to use, in pixels of the image or its draft.
+      image: an image of which the header alone was read, and which is no JPEG.
+      box: (left, top, right, bottom) of the part to use, in pixels of the image.
       inner: the (width, height) to resize that part to.
     """
-    if isinstance(image, JpegImageFile):
-        samplings = [(across, down) for _, across, down, _ in image.layer]
-        return jpeg_bytes(stored, samplings, _is_one_scan(image, encoded), image.size, box, inner)
     converted = _CONVERSION.get(image.mode, _OTHER_CONVERSION)
     if "transparency" in image.info:
         converted = _OTHER_CONVERSION
@@ -126,29 +118,13 @@ def decoding_bytes(
     return pixel * image.width * image.height + _resizing_bytes(image.size, box, inner)
 
 
-def jpeg_bytes(
-    stored: tuple[int, int],
-    samplings: Sequence[tuple[int, int]],
-    is_one_scan: bool,
-    reduced: tuple[int, int],
-    box: tuple[float, float, float, float],
-    inner: tuple[int, int],
-) -> int:
-    """Returns the same estimate for a JPEG.
-
-    Args:
-      stored: its (width, height) in the file.
-      samplings: (across, down) of each component.
-      is_one_scan: whether it is sequential, with all components in one scan.
-      reduced: the (width, height) that it is decoded at.
-      box: (left, top, right, bottom) of the part to use, in pixels of the reduced image.
-      inner: the (width, height) to resize that part to.
-    """
-    coefficients = 0 if is_one_scan else _coefficient_bytes(stored, samplings)
+def jpeg_bytes(header: jpeg_header.Header, reduced: tuple[int, int], box: Box, inner: tuple[int, int]) -> int:
+    """Returns the same estimate for a JPEG that is decoded at a reduced (width, height)."""
+    coefficients = 0 if header.is_one_scan else _coefficient_bytes(header.size, header.samplings)
     return coefficients + _FAST_JPEG * reduced[0] * reduced[1] + _resizing_bytes(reduced, box, inner)
 
 
-def _resizing_bytes(size: tuple[int, int], box: tuple[float, float, float, float], inner: tuple[int, int]) -> int:
+def _resizing_bytes(size: tuple[int, int], box: Box, inner: tuple[int, int]) -> int:
     # Pillow resizes along the rows first. Its weights are two doubles for each pixel of an axis.
     rows = 4 * inner[0] * int(box[3] - box[1])
     return rows + 16 * (size[0] + size[1]) + _RESULT * inner[0] * inner[1]
@@ -159,11 +135,3 @@ def _coefficient_bytes(stored: tuple[int, int], samplings: Sequence[tuple[int, i
     per_pixel = sum(across * down for across, down in samplings)
     largest = max(across for across, _ in samplings) * max(down for _, down in samplings)
     return 2 * stored[0] * stored[1] * per_pixel // max(1, largest)
-
-
-def _is_one_scan(image: JpegImageFile, encoded: bytes) -> bool:
-    """Returns whether a JPEG is sequential, with all components in one scan. Pillow has read on to the first scan."""
-    if image.info.get("progressive") or image.format != "JPEG" or image.fp is None:
-        return False
-    start = image.fp.tell() - 8 - 2 * image.layers
-    return encoded[max(0, start) : start + 2] == b"\xff\xda"

@@ -1,11 +1,13 @@
 """Opens files by their content and loads their pixels, format by format."""
 
+import contextlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 try:
@@ -19,6 +21,7 @@ from transforms.images import (
     fast_jpeg,
     jpeg_damage,
     jpeg_header,
+    orientation,
     png_chunks,
     samples,
     tiff_damage,
@@ -52,13 +55,81 @@ _ANIMATION = 0x02  # of the flags of a WebP (RFC 9649, section 2.7.1)
 _OPENED = [name for name in FORMATS if name != "MPO"]
 
 
-def opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
-    """Returns a file's first picture, of which the header alone was read; `png` are the parts of a PNG.
+class Opened:
+    """A file's first picture, of which the header alone was read.
+
+    Attributes:
+      image: Pillow's picture. A JPEG may get a draft before it is loaded.
+      size: its (width, height) in the file.
+      header: of a JPEG, as Pillow has read it; None for other formats.
+    """
+
+    def __init__(self, image: Image.Image, encoded: bytes, png: png_chunks.Picture | None):
+        self.image = image
+        self.size = _stored_size(image)
+        self.header = _jpeg_header(image, encoded) if isinstance(image, JpegImageFile) else None
+        self._encoded = encoded
+        self._png = png
+
+    @property
+    def format(self) -> str:
+        """One of the values of FORMATS."""
+        return FORMATS[str(self.image.format)]
+
+    def orientation(self) -> int:
+        """Returns the EXIF orientation, 1 if there is none. This loads a PNG."""
+        return self.header.orientation if self.header else orientation.read(self.image)
+
+    def icc_profile(self) -> bytes | None:
+        """Returns the bytes of the colour profile."""
+        if self._png is not None:
+            return self._png.icc_profile
+        if self.header is not None:
+            return self.header.icc_profile
+        if self.image.mode == "LAB":  # its own definition of colours has made it sRGB
+            return None
+        return self.image.info.get("icc_profile")
+
+    def load(self) -> Image.Image:
+        """Returns the pixels as L, LA, RGB, RGBA or CMYK, none of which Pillow has made up.
+
+        Raises:
+          CorruptImage: if pixels are missing or wrong.
+          UnsupportedColour: if the samples have no defined conversion.
+        """
+        image = self.image
+        if isinstance(image, JpegImageFile):
+            return _jpeg(image, self._encoded, self.size)
+        if isinstance(image, GifImageFile):
+            extents = image.tile[0].extents if image.tile else None
+            image.load()
+            return samples.on_canvas(image, extents or (0, 0, *image.size))
+        if isinstance(image, tiff_kinds.Tiff):
+            return _tiff(image, self._encoded)
+        image.load()
+        if isinstance(image, bmp_kinds.Bmp):
+            return samples.plain(image.plain())
+        if self._png is not None:
+            return _png(image, self._png)
+        if image.format == "HEIF" and image.mode == "RGBA" and "chroma" not in image.info:  # it is grey with alpha
+            return Image.merge("LA", (image.getchannel("R"), image.getchannel("A")))
+        return samples.plain(image)
+
+
+@contextlib.contextmanager
+def opened(encoded: bytes) -> Iterator[Opened]:
+    """Opens a file for the `with` block.
 
     Raises:
       UnidentifiedImageError: if it is in none of FORMATS.
       ImageError: if it is of a kind that is not read, or cut. Pillow's other errors: if it is broken.
     """
+    png = png_chunks.parse(encoded) if encoded.startswith(png_chunks.SIGNATURE) else None
+    with _image(encoded, png) as image:
+        yield Opened(image, encoded, png)
+
+
+def _image(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
     if png is not None:
         return Image.open(io.BytesIO(png.plain), formats=("PNG",))
     if encoded.startswith(b"GIF8"):
@@ -69,52 +140,33 @@ def opened(encoded: bytes, png: png_chunks.Picture | None) -> Image.Image:
         return bmp_kinds.open_bmp(encoded)
     if (error := unread.refused(encoded)) is not None:
         raise error
-    image = Image.open(bounds.file_of(encoded), formats=_OPENED)
+    image = Image.open(io.BytesIO(encoded), formats=_OPENED)
     if isinstance(image, WebPImageFile) and encoded.startswith(b"VP8X", 12) and encoded[20] & _ANIMATION:
         image._mode = image.rawmode = "RGBA"  # the canvas is transparent, although the file may say that it is opaque
     return image
 
 
-def loaded(image: Image.Image, encoded: bytes, stored: tuple[int, int], png: png_chunks.Picture | None) -> Image.Image:
-    """Returns the pixels of an opened image as L, LA, RGB, RGBA or CMYK, none of which Pillow has made up.
-
-    Args:
-      image: what `opened` has returned. A JPEG may have a draft.
-      encoded: the bytes of its file.
-      stored: its (width, height) in the file.
-      png: the parts of a PNG.
-
-    Raises:
-      CorruptImage: if pixels are missing or wrong.
-      UnsupportedColour: if the samples have no defined conversion.
-    """
-    if isinstance(image, JpegImageFile):
-        return _jpeg(image, encoded, stored)
-    if isinstance(image, GifImageFile):
-        extents = image.tile[0].extents if image.tile else None
-        image.load()
-        return samples.on_canvas(image, extents or (0, 0, *image.size))
-    if isinstance(image, tiff_kinds.Tiff):
-        return _tiff(image, encoded)
-    image.load()
-    if isinstance(image, bmp_kinds.Bmp):
-        return samples.plain(image.plain())
-    if png is not None:
-        return _png(image, png)
-    if image.format == "HEIF" and image.mode == "RGBA" and "chroma" not in image.info:  # it is grey with alpha
-        return Image.merge("LA", (image.getchannel("R"), image.getchannel("A")))
-    return samples.plain(image)
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Returns (width, height) as stored. For a turned TIFF, Pillow swaps them."""
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(ExifTags.Base.Orientation) in orientation.TURNED:
+        return image.size[1], image.size[0]
+    return image.size
 
 
-def icc_profile(image: Image.Image, png: png_chunks.Picture | None) -> bytes | None:
-    """Returns the bytes of an opened image's colour profile."""
-    if png is not None:
-        return png.icc_profile
-    if isinstance(image, JpegImageFile) and image.icclist:  # behind the frame, where Pillow does not join the parts
-        return jpeg_header.profile_of(image.icclist)
-    if image.mode == "LAB":  # its own definition of colours has made it sRGB
-        return None
-    return image.info.get("icc_profile")
+def _jpeg_header(image: JpegImageFile, encoded: bytes) -> jpeg_header.Header:
+    profile = image.info.get("icc_profile")
+    if image.icclist:  # behind the frame, where Pillow does not join the parts
+        profile = jpeg_header.profile_of(image.icclist)
+    samplings = [(across, down) for _, across, down, _ in image.layer]
+    return jpeg_header.Header(image.size, orientation.read(image), profile, samplings, _is_one_scan(image, encoded))
+
+
+def _is_one_scan(image: JpegImageFile, encoded: bytes) -> bool:
+    """Returns whether a JPEG is sequential, with all components in one scan. Pillow has read on to the first scan."""
+    if image.info.get("progressive") or image.format != "JPEG" or image.fp is None:
+        return False
+    start = image.fp.tell() - 8 - 2 * image.layers
+    return encoded[max(0, start) : start + 2] == b"\xff\xda"
 
 
 def _tiff(image: tiff_kinds.Tiff, encoded: bytes) -> Image.Image:

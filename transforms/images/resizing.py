@@ -27,6 +27,11 @@ INTERPOLATIONS: Mapping[str, Image.Resampling] = {
 # result: a line of 1×10,000,000 pixels would become 224×2,240,000,000.
 _MAX_PIXELS_OVER_RESULT = 16
 
+# How many source pixels a draft keeps for each pixel of the result, along each axis. 1 is the fastest and aliases. 2
+# leaves the last halving to the antialiased resize, as Pillow's own `thumbnail` does. On 16 photographs, the cosine
+# between vectors of efficientnet_lite0 from a draft and from a full decode is at least 0.9954 with 1, 0.9992 with 2.
+_DRAFT_GAP = 2.0
+
 Box = tuple[float, float, float, float]
 
 
@@ -74,11 +79,6 @@ class Resizing:
                 f"crop_fraction={self.crop_fraction!r}: expected 1 with resize_mode='pad', which cuts nothing"
             )
 
-    @classmethod
-    def of(cls, resizing: "Resizing | str") -> "Resizing":
-        """Returns the resizing itself, or that of a mode in RESIZE_MODES."""
-        return cls(resizing) if isinstance(resizing, str) else resizing
-
     @property
     def is_exact(self) -> bool:
         """Whether the pixels are Pillow's, from the image in full size."""
@@ -112,6 +112,22 @@ class Resizing:
         top = (height - target_height * scale) / 2
         return Geometry((left, top, width - left, height - top), target)
 
+    def draft_size(self, stored: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+        """Returns the least (width, height) at which a JPEG of the stored size may be decoded, as Pillow's draft asks.
+
+        It is at least `_DRAFT_GAP` times the size that the resize needs.
+        """
+        (left, top, right, bottom), inner = self.geometry(stored, target)
+        scale = _DRAFT_GAP * max(inner[0] / (right - left), inner[1] / (bottom - top))
+        return max(1, math.ceil(stored[0] * scale)), max(1, math.ceil(stored[1] * scale))
+
+    def reduced(self, stored: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+        """Returns the (width, height) that Pillow's draft makes of a JPEG with this `draft_size`."""
+        least = self.draft_size(stored, target)
+        scale = min(stored[0] // least[0], stored[1] // least[1])
+        reduction = next((reduction for reduction in (8, 4, 2) if scale >= reduction), 1)
+        return -(-stored[0] // reduction), -(-stored[1] // reduction)
+
     def _resized(self, source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
         """Returns the (width, height) of a whole image before its centre is cut out."""
         width, height = source
@@ -126,6 +142,11 @@ class Resizing:
     def _enlarged(self, size: int) -> int:
         # timm rounds down too. What the division loses of a whole number, as in 224 / (224 / 232), is added first.
         return math.floor(size / self.crop_fraction + 1e-6)
+
+
+def as_resizing(resizing: Resizing | str) -> Resizing:
+    """Returns a resizing as it is, and for a name of RESIZE_MODES the default of that mode."""
+    return Resizing(resizing) if isinstance(resizing, str) else resizing
 
 
 def centre(inner: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:

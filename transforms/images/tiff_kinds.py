@@ -4,29 +4,26 @@ What no baseline reader defines is refused by name: floating point and signed sa
 the first picture of a camera's raw file is a thumbnail.
 """
 
+import io
+import itertools
 import math
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from transforms.images import bounds, jpeg_header
 from transforms.images.image_errors import CorruptImage, UnsupportedColour, UnsupportedImage
 from transforms.images.samples import sixteen_to_eight
 
-# Tags (TIFF 6.0, and DNG 1.6).
-_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
-_FILL_ORDER, _SAMPLES, _BELOW = 266, 277, 330
-_PLANAR, _COLOUR_MAP, _EXTRA, _FORMAT, _DNG_VERSION = 284, 320, 338, 339, 50706
-
-_OFFSETS = (273, 324)  # of strips and of tiles
-_SIZES = (279, 325)
-_JPEG_TABLES = 347
-_OLD_JPEG_PLACE = (513, 514)
+# The tags of the offsets of parts, and of their sizes.
+_STRIPS = (Tag.StripOffsets, Tag.StripByteCounts)
+_TILES = (Tag.TileOffsets, Tag.TileByteCounts)
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE, _YCBCR = 0, 1, 3, 6
 _PHOTOMETRICS = {
@@ -58,7 +55,7 @@ _MAX_BELOW = 4
 
 _BIG = 43  # the version of BigTIFF
 _OLD_JPEG, _JPEG, _WEBP = 6, 7, 50001
-_SEPARATE_PLANES = 2
+SEPARATE_PLANES = 2
 _LOW_BIT_FIRST = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 
@@ -106,7 +103,7 @@ def open_tiff(encoded: bytes) -> "Tiff":
     if encoded.startswith(_BIG_ENDIAN_BIG):
         raise UnsupportedImage("a BigTIFF with the high byte of numbers first, which Pillow does not read")
     try:
-        return Tiff(bounds.file_of(encoded))
+        return Tiff(io.BytesIO(encoded))
     except SyntaxError as error:
         raise CorruptImage(f"the TIFF's first directory is broken: {error}") from error
     except UnsupportedImage as error:
@@ -117,24 +114,14 @@ def open_tiff(encoded: bytes) -> "Tiff":
 
 def _is_directory_whole(encoded: bytes) -> bool:
     """Returns whether the first directory and the data of its entries are in the file."""
-    order = "<" if encoded.startswith(b"I") else ">"
-    if encoded[2:4] in (b"\x2b\0", b"\0\x2b"):
-        head, head_count, entry, inline = "8xQ", "Q", "HHQQ", 8
-    else:
-        head, head_count, entry, inline = "4xL", "H", "HHLL", 4
+    order, file = "<" if encoded.startswith(b"I") else ">", io.BytesIO(encoded)
+    is_big = encoded[2:4] in (b"\x2b\0", b"\0\x2b")
     try:
-        (at,) = struct.unpack_from(order + head, encoded)
-        (count,) = struct.unpack_from(order + head_count, encoded, at)
-        start = at + struct.calcsize(order + head_count)
-        for number in range(count):
-            entry_at = start + number * struct.calcsize(order + entry)
-            _, kind, values, offset = struct.unpack_from(order + entry, encoded, entry_at)
-            size = values * TiffImagePlugin.ImageFileDirectory_v2._load_dispatch.get(kind, (0,))[0]
-            if size > inline and offset + size > len(encoded):
-                return False
-    except struct.error:
+        (at,) = struct.unpack_from(order + ("8xQ" if is_big else "4xL"), encoded)
+        file.seek(at)
+        return all(end <= len(encoded) for *_, end in bounds.directory_entries(file, order, is_big))
+    except (struct.error, EOFError, OverflowError):
         return False
-    return True
 
 
 class Tiff(TiffImageFile):
@@ -142,15 +129,15 @@ class Tiff(TiffImageFile):
 
     def _setup(self) -> None:
         tags = self.tag_v2
-        self._photometric = tags.get(_PHOTOMETRIC, 0)
-        self._formats = set(_numbers(tags.get(_FORMAT)))
-        self._extra = tuple(_numbers(tags.get(_EXTRA)))
-        self._bits = tuple(_numbers(tags.get(_BITS))) or (1,)
+        self._photometric = tags.get(Tag.PhotometricInterpretation, 0)
+        self._formats = set(self._numbers(Tag.SampleFormat))
+        self._extra = tuple(self._numbers(Tag.ExtraSamples))
+        self._bits = tuple(self._numbers(Tag.BitsPerSample)) or (1,)
         if len(self._bits) == 1:
-            self._bits *= min(8, max(1, *_numbers(tags.get(_SAMPLES)), 1))
-        self._is_in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES
+            self._bits *= min(8, max(1, *self._numbers(Tag.SamplesPerPixel), 1))
+        self._is_in_planes = tags.get(Tag.PlanarConfiguration) == SEPARATE_PLANES
         self._check()
-        if _WIDTH not in tags:
+        if Tag.ImageWidth not in tags:
             raise CorruptImage("the TIFF ends before its first directory, or has none")
         if self._is_in_planes:
             self._check_planes()
@@ -158,8 +145,8 @@ class Tiff(TiffImageFile):
             super()._setup()
         except (SyntaxError, KeyError) as error:
             raise UnsupportedImage(f"a TIFF of a kind that is not read: {self._description()}") from error
-        if self.mode in ("P", "PA") and max(tags[_COLOUR_MAP]) < 256:  # a map of 8 bits, to libtiff and others too
-            self.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLOUR_MAP]))
+        if self.mode in ("P", "PA") and max(tags[Tag.ColorMap]) < 256:  # a map of 8 bits, to libtiff and others too
+            self.palette = ImagePalette.raw("RGB;L", bytes(tags[Tag.ColorMap]))
         self._choose_reader()
 
     def plain(self) -> Image.Image:
@@ -196,8 +183,7 @@ class Tiff(TiffImageFile):
                 parts.append(tile)
         if missing > 0:
             raise CorruptImage("the TIFF has fewer strips or tiles than its size needs")
-        if any(part.offset < _HEADER for part in parts):
-            raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
+        _check_places(part.offset for part in parts)
         self.tile = parts
 
     def is_converted(self) -> bool:
@@ -209,33 +195,39 @@ class Tiff(TiffImageFile):
 
         Raises CorruptImage if the file ends before a strip of the old kind of JPEG, over which libtiff says nothing.
         """
-        if self.tag_v2.get(_COMPRESSION) == _OLD_JPEG:
+        if self.tag_v2.get(Tag.Compression) == _OLD_JPEG:
             yield from self._old_jpegs(encoded)
-        if self.tag_v2.get(_COMPRESSION) != _JPEG:
+        if self.tag_v2.get(Tag.Compression) != _JPEG:
             return
-        tables = self.tag_v2.get(_JPEG_TABLES)
+        tables = self.tag_v2.get(Tag.JPEGTables)
         head = tables[:-2] if isinstance(tables, bytes) and tables.endswith(b"\xff\xd9") else b""
-        for offsets, sizes in zip(_OFFSETS, _SIZES, strict=True):
-            for at, size in zip(_numbers(self.tag_v2.get(offsets)), _numbers(self.tag_v2.get(sizes)), strict=False):
-                yield head + encoded[at + 2 * bool(head) : at + size]
+        for at, size in itertools.chain(self._ranges(*_STRIPS), self._ranges(*_TILES)):
+            yield head + encoded[at + 2 * bool(head) : at + size]
 
     def _old_jpegs(self, encoded: bytes) -> Iterator[bytes]:
         """Yields the JPEG of a TIFF that has one in whole. Others have parts of it, of which nobody can tell."""
-        for at, size in zip(*(_numbers(self.tag_v2.get(tag)) for tag in _OLD_JPEG_PLACE), strict=False):
+        for at, size in self._ranges(Tag.JpegIFOffset, Tag.JpegIFByteCount):
             jpeg = encoded[at : at + size]
             if jpeg_header.scan(jpeg) >= 0:
                 yield jpeg
-        strips = zip(*(_numbers(self.tag_v2.get(tag)) for tag in (_OFFSETS[0], _SIZES[0])), strict=False)
-        if any(at + size > len(encoded) for at, size in strips):
+        if any(at + size > len(encoded) for at, size in self._ranges(*_STRIPS)):
             raise CorruptImage("the TIFF ends before its pixels")
+
+    def _ranges(self, offsets: Tag, sizes: Tag) -> Iterator[tuple[int, int]]:
+        """Returns the (offset, size) of each part of the file that two tags describe, in bytes."""
+        return zip(self._numbers(offsets), self._numbers(sizes), strict=False)
+
+    def _numbers(self, tag: Tag) -> Sequence[int]:
+        return _numbers(self.tag_v2.get(tag))
 
     def _check(self) -> None:
         tags = self.tag_v2
-        if _DNG_VERSION in tags or self._photometric in _SENSORS or self._is_preview():
+        if Tag.DNGVersion in tags or self._photometric in _SENSORS or self._is_preview():
             raise UnsupportedImage("a camera's raw file: expected the picture that was developed from it")
-        if any(kind & _REDUCED for kind in _numbers(tags.get(_KIND))) or _OLD_REDUCED in _numbers(tags.get(_OLD_KIND)):
+        is_reduced = any(kind & _REDUCED for kind in self._numbers(Tag.NewSubfileType))
+        if is_reduced or _OLD_REDUCED in self._numbers(Tag.SubfileType):
             raise UnsupportedImage("the TIFF's first picture is a reduced copy of another, as in a camera's raw file")
-        if tags.get(_COMPRESSION) == _WEBP:
+        if tags.get(Tag.Compression) == _WEBP:
             raise UnsupportedImage("a TIFF compressed as WebP, which Pillow's libtiff does not read")
         if self._formats.intersection(_FLOATING_POINT):
             raise UnsupportedColour("expected 8 or 16 bits a sample, not floating point: its range is not defined")
@@ -252,9 +244,9 @@ class Tiff(TiffImageFile):
         if head[2] == _BIG:
             head += self.fp.read(8)
         is_preview = False
-        for offset in _numbers(self.tag_v2.get(_BELOW))[:_MAX_BELOW]:
+        for offset in self._numbers(Tag.SubIFDs)[:_MAX_BELOW]:
             tags = self._directory(head, offset)
-            is_preview = is_preview or tags.get(_PHOTOMETRIC) in _SENSORS or _pixels(tags) > pixels
+            is_preview = is_preview or tags.get(Tag.PhotometricInterpretation) in _SENSORS or _pixels(tags) > pixels
         following = self.tag_v2.next
         for _ in range(_MAX_BELOW):
             if not following or is_preview:
@@ -263,7 +255,7 @@ class Tiff(TiffImageFile):
                 tags = self._directory(head, following)
             except ValueError:  # pages that cost too much are not read
                 break
-            is_preview, following = tags.get(_PHOTOMETRIC) in _SENSORS, tags.next
+            is_preview, following = tags.get(Tag.PhotometricInterpretation) in _SENSORS, tags.next
         self.fp.seek(at)
         return is_preview
 
@@ -277,12 +269,12 @@ class Tiff(TiffImageFile):
     def _check_planes(self) -> None:
         """Makes Pillow's own reader understand planes. It takes a letter of a raw mode for each, even an extra one."""
         if len(self._bits) == 1:
-            self._is_in_planes, self.tag_v2[_PLANAR] = False, 1
+            self._is_in_planes, self.tag_v2[Tag.PlanarConfiguration] = False, 1
         elif self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
             raise UnsupportedImage(f"a TIFF of a kind that is not read: {self._description()}")
         elif self._extra and not any(self._extra):
             colours = max(1, len(self._bits) - len(self._extra))
-            for tag in _OFFSETS:
+            for tag in (Tag.StripOffsets, Tag.TileOffsets):
                 if tag in self.tag_v2:
                     offsets = self.tag_v2[tag]
                     self.tag_v2[tag] = offsets[: len(offsets) * colours // len(self._bits)]
@@ -292,8 +284,8 @@ class Tiff(TiffImageFile):
         bits = "+".join(map(str, self._bits[:8]))
         extra = f", extra samples {'+'.join(map(str, self._extra[:8]))}" if self._extra else ""
         planes = " in planes" if self._is_in_planes else ""
-        planes += ", bits of a byte reversed" if self.tag_v2.get(_FILL_ORDER) == _LOW_BIT_FIRST else ""
-        return f"{colours}, {bits} bits a pixel{planes}{extra}, compression {self.tag_v2.get(_COMPRESSION, 1)}"
+        planes += ", bits of a byte reversed" if self.tag_v2.get(Tag.FillOrder) == _LOW_BIT_FIRST else ""
+        return f"{colours}, {bits} bits a pixel{planes}{extra}, compression {self.tag_v2.get(Tag.Compression, 1)}"
 
     def _choose_reader(self) -> None:
         """Leaves to libtiff what Pillow's own reader of uncompressed pixels reads wrongly. libtiff swaps bytes."""
@@ -303,8 +295,7 @@ class Tiff(TiffImageFile):
         elif self._is_in_planes and (self._bits[0] == 16 or self._extra[:1] == (_ASSOCIATED,)):
             raw_mode = f"{self.mode};16N" if self._bits[0] == 16 else self.mode
         if raw_mode and not self.use_load_libtiff:
-            if any(offset < _HEADER for tag in _OFFSETS for offset in _numbers(self.tag_v2.get(tag))):
-                raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
+            _check_places(offset for tag in (Tag.StripOffsets, Tag.TileOffsets) for offset in self._numbers(tag))
             self.use_load_libtiff = True
             self._read_all(raw_mode, "raw")
         elif self.use_load_libtiff and self.mode == "I":
@@ -337,8 +328,13 @@ class Tiff(TiffImageFile):
         return Image.merge("LA", (grey, alpha))
 
 
+def _check_places(offsets: Iterable[int]) -> None:
+    if any(offset < _HEADER for offset in offsets):
+        raise CorruptImage("a strip or a tile of the TIFF has no place in the file")
+
+
 def _pixels(tags: TiffImagePlugin.ImageFileDirectory_v2) -> int:
-    width, height = (max((0, *_numbers(tags.get(tag)))) for tag in (_WIDTH, _HEIGHT))
+    width, height = (max((0, *_numbers(tags.get(tag)))) for tag in (Tag.ImageWidth, Tag.ImageLength))
     return width * height
 
 

@@ -20,6 +20,7 @@ from transforms.elements import keys
 from transforms.elements.one_line import one_line
 from transforms.elements.records import ImageRef
 from transforms.images import decoding
+from transforms.images.decode_settings import MAX_PIXELS_LIMIT
 from transforms.models.spec import ModelSpec
 from transforms.storage import read_image
 
@@ -117,7 +118,7 @@ def _decoded(
                 findings.problem("an image of the sample has another SHA-256", keys.name(key))
             continue
         try:
-            decoded = decoding.decode(encoded, spec.image_size, resizing, decoding.MAX_PIXELS_LIMIT)
+            decoded = decoding.decode(encoded, spec.image_size, resizing, MAX_PIXELS_LIMIT)
         except decoding.ImageError as error:
             findings.problem("an image of the sample cannot be decoded", f"{keys.name(key)}: {one_line(error)}")
             continue

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.flags import options
 from transforms.decoders.job import ONE_A_CORE
-from transforms.images import decoding
+from transforms.images.decode_settings import MAX_PIXELS_DEFAULT
 from transforms.models.preprocessing import Choices
 
 
@@ -26,7 +26,7 @@ def test_defaults():
         Choices(),
     )
     assert not config.normalize
-    assert (config.max_pixels, config.max_failure_rate) == (decoding.MAX_PIXELS_DEFAULT, None)
+    assert (config.max_pixels, config.max_failure_rate) == (MAX_PIXELS_DEFAULT, None)
     assert not config.overwrite and not config.verbose
     assert not config.include_hidden and config.uri_column is None
     assert (config.output_table, config.read_concurrency, config.billing_project) == (None, 16, None)

@@ -22,7 +22,8 @@ with journal.at(ImageRef(b"first.jpg", "1")):
 with journal.at(ImageRef(b"second, with a longer name.jpg", "22")):
     pass
 if sys.argv[2] == "inside":
-    journal.at(ImageRef(b"b.jpg", "3")).__enter__()
+    kept = journal.at(ImageRef(b"b.jpg", "3"))
+    kept.__enter__()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -16,12 +16,12 @@ import pytest
 
 from tests.helpers import data_generation as data
 from tests.helpers.running import ROOT
-from transforms.decoders import pool, process, shared_memory
-from transforms.decoders.job import SLOTS, Job, Settings, Stored
+from transforms.decoders import child, pool, process, shared_memory
+from transforms.decoders.job import SLOTS, InboxImage, Job, Settings
 from transforms.decoders.shared_memory import SharedMemory
 from transforms.elements.records import EncodedImage, Failure, ImageRef
 from transforms.images import decoding, memory
-from transforms.images.resizing import Resizing
+from transforms.images.decode_settings import DecodeSettings
 from transforms.storage import read_image
 
 IMPORTED = """
@@ -75,14 +75,14 @@ sys.stdin.read()
 """
 
 
-SETTINGS = Settings(1, (24, 32), Resizing(), 10**8, 4, None, timeout=60.0)
+SETTINGS = Settings(1, DecodeSettings((24, 32)), 4, None, timeout=60.0)
 
 
 @pytest.fixture
 def decoder():
     """The part of a decoder process that reads and decodes, in this process."""
     descriptors = [shared_memory.create() for _ in range(1 + SLOTS)]
-    state = SharedMemory(descriptors[0], SLOTS, SETTINGS.job_images, SETTINGS.size)
+    state = SharedMemory(descriptors[0], SLOTS, SETTINGS.job_images, SETTINGS.images.size)
     yield process._Decoder(SETTINGS, state, descriptors[1:])
     for descriptor in descriptors:
         os.close(descriptor)
@@ -101,11 +101,11 @@ def test_a_job_has_a_result_for_each_image(tmp_path, decoder):
     )
     encoded = data.jpeg(7, 30, 40)
     os.pwrite(decoder._inboxes[1], b"before" + encoded + b"behind", 0)
-    images = (refs[0], Stored(ImageRef(b"/stored.jpg"), 6, len(encoded)), refs[2], missing, refs[1])
-    job = Job(5, 1, images, {2: given_up})
+    images = (refs[0], InboxImage(ImageRef(b"/stored.jpg"), 6, len(encoded)), refs[2], missing, refs[1])
+    job = Job(1, images, {2: given_up})
     done = decoder.done(job, decoder.start(job))
     first, stored, third, fourth, last = done.results
-    assert (done.number, third, fourth.stage, fourth.retryable) == (5, given_up, "read", True)
+    assert (done.slot, third, fourth.stage, fourth.retryable) == (1, given_up, "read", True)
     for info, ref, seed, at in ((first, refs[0], 0, 0), (stored, images[1].ref, 7, 1), (last, refs[1], 1, 4)):
         content = data.jpeg(seed, 30, 40)
         assert (info.ref.key, info.sha256) == (ref.key, hashlib.sha256(content).hexdigest())
@@ -115,7 +115,7 @@ def test_a_job_has_a_result_for_each_image(tmp_path, decoder):
     assert [seconds is None for seconds in done.read] == [False, True, True, False, False]
     assert [seconds is None for seconds in done.decode] == [False, False, True, True, False]
     assert done.bytes_read == sum(len(data.jpeg(seed, 30, 40)) for seed in (0, 1))
-    again = Job(6, 0, (refs[0],), {})
+    again = Job(0, (refs[0],), {})
     assert decoder.done(again, decoder.start(again)).bytes_read == len(data.jpeg(0, 30, 40))
 
 
@@ -129,7 +129,7 @@ def test_only_images_of_other_machines_are_read_ahead(tmp_path, decoder, monkeyp
     monkeypatch.setattr(read_image, "read_or_failure", of_a_bucket)
     local, remote = photograph(tmp_path / "0.jpg", 0), ImageRef(b"gs://bucket/3.jpg")
     given_up = Failure(remote.key, "decode", "E", "twice", False)
-    job = Job(1, 0, (local, remote, Stored(local, 0, 0), remote), {3: given_up})
+    job = Job(0, (local, remote, InboxImage(local, 0, 0), remote), {3: given_up})
     started = decoder.start(job)
     assert [each is None for each in started] == [True, False, True, True]
     started[1].result()
@@ -141,14 +141,14 @@ def test_the_time_of_the_core_and_the_seconds_of_decoding_are_those_of_the_job(t
     decoder._core_seconds = 0.5
     monkeypatch.setattr(time, "process_time", lambda: next(cores))
     monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
-    job = Job(1, 0, (photograph(tmp_path / "0.jpg", 0),), {})
+    job = Job(0, (photograph(tmp_path / "0.jpg", 0),), {})
     done = decoder.done(job, [None])
     assert (done.read, done.decode, done.core_seconds) == ((1.0,), (3.0,), 0.5)
-    assert decoder.done(Job(2, 0, job.images, {0: Failure(b"", "", "", "", False)}), [None]).core_seconds == 3.0
+    assert decoder.done(Job(0, job.images, {0: Failure(b"", "", "", "", False)}), [None]).core_seconds == 3.0
 
 
 def test_an_image_is_at_work_while_it_is_decoded_and_not_before_or_after(tmp_path, decoder, monkeypatch):
-    seen, decode, read = [], decoding.decode, read_image.read_or_failure
+    seen, decode, read = [], decoding.decode_into, read_image.read_or_failure
 
     def look(then):
         def looked(*args, **options):
@@ -157,27 +157,16 @@ def test_an_image_is_at_work_while_it_is_decoded_and_not_before_or_after(tmp_pat
 
         return looked
 
-    monkeypatch.setattr(decoding, "decode", look(decode))
+    monkeypatch.setattr(decoding, "decode_into", look(decode))
     monkeypatch.setattr(read_image, "read_or_failure", look(read))
     images = (photograph(tmp_path / "0.jpg", 0), photograph(tmp_path / "1.jpg", 1))
-    decoder.done(Job(9, 2, images, {}), [None, None])
-    assert seen == [None, (9, 0), None, (9, 1)] and decoder._state.at_work() is None
-
-
-@pytest.mark.parametrize(("error", "may_pass"), [(decoding.OutOfMemory, True), (decoding.CorruptImage, False)])
-def test_another_worker_may_have_the_memory_that_an_image_needs(tmp_path, decoder, monkeypatch, error, may_pass):
-    def fail(*args, **options):
-        raise error("no")
-
-    monkeypatch.setattr(decoding, "decode", fail)
-    job = Job(1, 0, (photograph(tmp_path / "0.jpg", 0),), {})
-    (failure,) = decoder.done(job, [None]).results
-    assert (failure.stage, failure.error, failure.retryable) == ("decode", error.__name__, may_pass)
+    decoder.done(Job(2, images, {}), [None, None])
+    assert seen == [None, (2, 0), None, (2, 1)] and decoder._state.at_work() is None
 
 
 def test_an_image_of_more_pixels_than_the_settings_allow_is_a_failure(tmp_path, decoder):
-    decoder._settings = dataclasses.replace(SETTINGS, max_pixels=30 * 40 - 1)
-    (failure,) = decoder.done(Job(1, 0, (photograph(tmp_path / "0.jpg", 0),), {}), [None]).results
+    decoder._settings = dataclasses.replace(SETTINGS, images=DecodeSettings((24, 32), max_pixels=30 * 40 - 1))
+    (failure,) = decoder.done(Job(0, (photograph(tmp_path / "0.jpg", 0),), {}), [None]).results
     assert failure.error == "TooManyPixels"
 
 
@@ -239,7 +228,7 @@ def test_a_process_may_take_four_gibibytes_more_than_at_its_start():
 def test_a_process_of_a_pool_has_that_bound_and_says_all_the_time_that_it_runs(tmp_path):
     user = pool.join(SETTINGS)
     try:
-        (only,) = user._pool._processes
+        (only,) = user.pool._dispatcher.children
         assert len([*user.submit([photograph(tmp_path / "a.jpg", 0)]), *user.rest()]) == 1
         most, _ = resource.prlimit(only._process.pid, resource.RLIMIT_AS)
         assert 4 << 30 < most < 16 << 30
@@ -258,13 +247,13 @@ def test_an_interruption_is_for_the_worker(tmp_path):
     refs = [photograph(tmp_path / f"{seed}.jpg", seed) for seed in range(2)]
     user = pool.join(SETTINGS)
     try:
-        (only,) = user._pool._processes
+        (only,) = user.pool._dispatcher.children
         results = []
         for ref in refs:
             results += [*user.submit([ref]), *user.rest()]
             os.kill(only._process.pid, signal.SIGINT)
         assert [len(decoded.done.results) for decoded in results] == [1, 1]
-        assert user._pool._processes == [only] and only._process.poll() is None
+        assert user.pool._dispatcher.children == [only] and only._process.poll() is None
     finally:
         pool.leave(SETTINGS, user)
 
@@ -303,7 +292,7 @@ def test_memory_of_a_large_image_is_returned(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_process_ends_when_its_connection_is_closed():
     with open("/dev/null") as turns:
-        started = pool._Process(SETTINGS, turns.fileno())
+        started = child.Child(SETTINGS, turns.fileno())
     started.connection.recv()  # it is ready
     started.connection.close()
     try:
@@ -316,13 +305,13 @@ def test_a_process_ends_when_its_connection_is_closed():
 TELLS = """
 from pathlib import Path
 from transforms.images import decoding, memory
-decode = decoding.decode
+decode = decoding.decode_into
 
 def tell(*args, **options):
     Path({path!r}).write_text(f"{{memory.BUDGET.total}} {{type(memory.BUDGET).__name__}}")
     return decode(*args, **options)
 
-decoding.decode = tell
+decoding.decode_into = tell
 """
 
 

@@ -30,8 +30,8 @@ def test_the_image_at_work(both):
     worker, decoder = both
     assert worker.at_work() is None
     decoder.begin(3, 1)
-    job, image, seconds = worker.at_work()
-    assert (job, image) == (3, 1) and 0 <= seconds < 60
+    slot, image, seconds = worker.at_work()
+    assert (slot, image) == (3, 1) and 0 <= seconds < 60
     with decoder.waiting():
         assert worker.at_work() is None
     assert worker.at_work()[:2] == (3, 1)

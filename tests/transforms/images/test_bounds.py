@@ -73,15 +73,6 @@ def test_a_tile_is_measured(order, kind, value):
         load(block((322, 8192), (322, 16), (323, 8193)))  # the larger of two entries of a tag counts
 
 
-def test_a_file_is_read_so_often_and_no_more():
-    stream = bounds.file_of(b"GIF89a" + bytes(100))
-    with pytest.raises(ValueError, match="too many parts"):
-        for _ in range(10**6):
-            stream.read(1)
-    stream = bounds.file_of(data.jpeg())
-    assert type(stream) is io.BytesIO
-
-
 @pytest.mark.parametrize("kind", [b"mft1", b"mft2", b"mAB "])
 def test_a_lookup_table_without_its_points_is_refused(kind):
     def bounded(points):
@@ -143,10 +134,10 @@ def test_an_entry_whose_data_end_behind_the_file_is_left_to_pillow():
         load(hostile.directory([(270, 7, 2**31, 8), (271, 3, 2**31, 8)], bytes(100)))
 
 
-@pytest.mark.parametrize(("head", "most"), [(b"GIF89a", 20_000), (b"GIF87a", 20_000), (b"\x89PNG\r\n", 500_000)])
-def test_how_often_a_file_is_read(head, most):
-    stream = bounds.file_of(head)
-    for _ in range(most):
+def test_how_often_a_gif_is_read():
+    stream = bounds.open_gif(data.encoded(data.photograph(0), "GIF")).fp
+    stream._left = bounds._MAX_READS  # as when it was opened
+    for _ in range(20_000):
         stream.read(1)
     with pytest.raises(ValueError, match="the metadata consists of too many parts"):
         stream.read(1)
@@ -168,3 +159,32 @@ def test_the_replacement_of_a_first_frame_is_not_made(method):
 def test_floating_point_tables_of_either_direction_are_hidden(tag):
     profile = data.swapped_profile([(tag, hostile.floating_point_table(2))], 0x04300000)
     assert bounds.bounded_profile(profile) == profile.replace(tag, tag.lower())
+
+
+def directory(order, is_big, count=2):
+    head, entry = ("Q", "HHQQ") if is_big else ("H", "HHLL")
+    short = struct.pack(order + entry, 256, 3, 1, 7)
+    return b"before" + struct.pack(order + head, count) + short + struct.pack(order + entry, 282, 5, 2, 100)
+
+
+def read_directory(content, order, is_big):
+    file = io.BytesIO(content)
+    file.seek(6)
+    yield from bounds.directory_entries(file, order, is_big)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("is_big", [False, True])
+def test_entries_say_where_their_values_end(order, is_big):
+    assert list(read_directory(directory(order, is_big), order, is_big)) == [
+        (256, 3, 1, 2, 7, 0),
+        (282, 5, 2, 8, 100, 116),
+    ]
+
+
+@pytest.mark.parametrize("kept", [6, 7, 8, 19, 20, 31])
+def test_a_directory_that_is_cut_ends_with_an_error(kept):
+    with pytest.raises(EOFError):
+        list(read_directory(directory("<", False)[:kept], "<", False))
+    with pytest.raises(EOFError):
+        list(read_directory(directory("<", False, count=3), "<", False))

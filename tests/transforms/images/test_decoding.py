@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, ImageFile
 from tests.helpers import data_generation as data
 from tests.helpers import jpeg_files
 from transforms.images import colour, decoding, fast_jpeg, jpeg_header, reader, samples
+from transforms.images.decode_settings import MAX_PIXELS_DEFAULT, MAX_PIXELS_LIMIT, DecodeSettings
 from transforms.images.resizing import RESIZE_MODES, Resizing
 
 SIZE = (60, 80)
@@ -403,7 +404,7 @@ def test_as_many_pixels_as_allowed_are_decoded(image_format):
 
 
 def test_by_default_no_more_pixels_are_allowed_than_pillow_opens_without_a_warning():
-    assert decoding.MAX_PIXELS_DEFAULT == Image.MAX_IMAGE_PIXELS == decoding.MAX_PIXELS_LIMIT // 2
+    assert MAX_PIXELS_DEFAULT == Image.MAX_IMAGE_PIXELS == MAX_PIXELS_LIMIT // 2
 
 
 def test_max_pixels_is_checked_before_decoding():
@@ -521,8 +522,8 @@ def test_a_jpeg_is_reduced_as_pillow_drafts_it(stored, resize_mode):
     encoded = data.encoded(data.photograph(0, *stored), "JPEG")
     for target in ((224, 224), (1, 1), (299, 40), (16, 448), (2000, 2000)):
         with Image.open(io.BytesIO(encoded)) as image:
-            decoding._draft(image, target, Resizing(resize_mode))
-            assert decoding._reduced(stored[::-1], target, Resizing(resize_mode)) == image.size
+            image.draft("RGB", Resizing(resize_mode).draft_size(image.size, target))
+            assert Resizing(resize_mode).reduced(stored[::-1], target) == image.size
 
 
 @pytest.mark.parametrize("resize_mode", RESIZE_MODES)
@@ -539,7 +540,7 @@ def test_pixels_are_written_into_an_image_of_a_batch(name, resize_mode):
     for size in (SIZE, (20, 50)):
         expected = decoding.decode(encoded, size, resize_mode)
         batch = np.full((3, *size, 3), 7, np.uint8)
-        result = decoding.decode(encoded, size, resize_mode, out=batch[1])
+        result = decoding.decode_into(encoded, DecodeSettings(size, Resizing(resize_mode)), batch[1])
         assert result.pixels.base is batch and result[1:] == expected[1:]
         assert np.array_equal(batch[1], expected.pixels)
         assert (batch[[0, 2]] == 7).all()
@@ -548,7 +549,7 @@ def test_pixels_are_written_into_an_image_of_a_batch(name, resize_mode):
 def test_a_jpeg_of_the_right_size_is_decoded_without_a_copy(monkeypatch):
     monkeypatch.setattr(fast_jpeg, "resized", lambda *args: pytest.fail("nothing is to be resized"))
     pixels = np.zeros((*SIZE, 3), np.uint8)
-    assert decoding.decode(data.jpeg(0, *SIZE), SIZE, out=pixels).pixels is pixels and pixels.any()
+    assert decoding.decode_into(data.jpeg(0, *SIZE), DecodeSettings(SIZE), pixels).pixels is pixels and pixels.any()
 
 
 @pytest.mark.parametrize(
@@ -557,4 +558,4 @@ def test_a_jpeg_of_the_right_size_is_decoded_without_a_copy(monkeypatch):
 )
 def test_an_array_that_pixels_do_not_fit_is_refused(out):
     with pytest.raises(ValueError, match=r"out=.*expected C-contiguous uint8 \(60, 80, 3\)"):
-        decoding.decode(data.jpeg(), SIZE, out=out)
+        decoding.decode_into(data.jpeg(), DecodeSettings(SIZE), out)

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.helpers import data_generation as data
 from tests.helpers import hostile_images as hostile
 from tests.helpers import jpeg_files
-from transforms.images import decoding, fast_jpeg, jpeg_header, memory
+from transforms.images import decoding, fast_jpeg, jpeg_header, memory, reader
 from transforms.images.resizing import Resizing
 
 ROOT = Path(__file__).parents[3]
@@ -23,10 +23,19 @@ ROOT = Path(__file__).parents[3]
 def estimate(image: Image.Image, image_format: str, **options: object) -> float:
     """Returns the estimated bytes for each pixel of a file that is resized to one pixel."""
     encoded = data.encoded(image, image_format, **options)
-    with Image.open(io.BytesIO(encoded)) as opened:
-        whole = (0.0, 0.0, opened.width, opened.height)
-        bytes_ = memory.decoding_bytes(opened, encoded, opened.size, whole, (1, 1))
-    return (bytes_ - 4 * opened.height - 16 * (opened.width + opened.height) - 20) / (image.width * image.height)
+    whole = (0.0, 0.0, *image.size)
+    if image_format == "JPEG":
+        bytes_ = memory.jpeg_bytes(header(encoded), image.size, whole, (1, 1))
+    else:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            bytes_ = memory.decoding_bytes(opened, whole, (1, 1))
+    return (bytes_ - 4 * image.height - 16 * (image.width + image.height) - 20) / (image.width * image.height)
+
+
+def header(encoded: bytes) -> jpeg_header.Header:
+    """Returns the header of a JPEG as Pillow reads it."""
+    with reader.opened(encoded) as picture:
+        return picture.header
 
 
 def test_estimates_follow_what_is_held():
@@ -50,8 +59,7 @@ def test_a_sequential_jpeg_in_several_scans_holds_its_coefficients():
     several = one[:at] + b"\xff\xfe\0\x04\0\0" + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + one[at + 14 :]
     sizes = []
     for encoded in (one, several):
-        with Image.open(io.BytesIO(encoded)) as image:
-            sizes.append(memory.decoding_bytes(image, encoded, image.size, (0, 0, 160, 160), (1, 1)))
+        sizes.append(memory.jpeg_bytes(header(encoded), (160, 160), (0, 0, 160, 160), (1, 1)))
     assert sizes[1] - sizes[0] == 3 * 160 * 160
 
 
@@ -190,10 +198,9 @@ def test_a_jpeg_asks_for_the_same_turn_whoever_reads_its_header(monkeypatch, nam
         monkeypatch.setattr(jpeg_header, "parse", lambda encoded: None)
     with contextlib.suppress(decoding.CorruptImage):
         decoding.decode(encoded, (8, 8))
-    with Image.open(io.BytesIO(encoded)) as image:
-        stored = image.size
-        decoding._draft(image, (8, 8), Resizing())
-        assert requests[0] == memory.decoding_bytes(image, encoded, stored, (0.0, 0.0, *image.size), (8, 8))
+    read = header(encoded)
+    reduced = Resizing().reduced(read.size, (8, 8))
+    assert requests[0] == memory.jpeg_bytes(read, reduced, (0.0, 0.0, *reduced), (8, 8))
 
 
 # Decodes all files of a directory by so many threads, and prints the growth of the peak memory in bytes.

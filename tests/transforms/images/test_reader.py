@@ -23,9 +23,8 @@ SMALL = data.photograph(0, 24, 32)
 
 
 def loaded(encoded: bytes) -> Image.Image:
-    png = png_chunks.parse(encoded) if encoded.startswith(png_chunks.SIGNATURE) else None
-    with reader.opened(encoded, png) as image:
-        return reader.loaded(image, encoded, image.size, png)
+    with reader.opened(encoded) as picture:
+        return picture.load()
 
 
 @pytest.mark.parametrize(
@@ -33,9 +32,9 @@ def loaded(encoded: bytes) -> Image.Image:
 )
 def test_formats(name):
     encoded = data.encoded(SMALL, name)
-    png = png_chunks.parse(encoded) if name == "PNG" else None
-    with reader.opened(encoded, png) as image:
-        assert image.format == name and image.size == SMALL.size
+    with reader.opened(encoded) as picture:
+        image = picture.image
+        assert image.format == name and image.size == picture.size == SMALL.size
         by_us = {"TIFF": tiff_kinds.Tiff, "BMP": bmp_kinds.Bmp, "GIF": bounds._FirstFrame}
         assert type(image) is by_us.get(name, type(image))
     assert loaded(encoded).size == SMALL.size
@@ -49,15 +48,14 @@ def test_a_bmp_with_masks_has_its_colours():
 
 def test_a_jpeg_with_further_pictures_is_a_jpeg():
     encoded = data.encoded(SMALL, "MPO", save_all=True, append_images=[SMALL])
-    with reader.opened(encoded, None) as image:
-        assert image.format == "MPO" and reader.FORMATS[image.format] == "jpeg"
+    with reader.opened(encoded) as picture:
+        assert picture.image.format == "MPO" and picture.format == "jpeg"
 
 
 def test_another_format():
-    with pytest.raises(UnidentifiedImageError):
-        reader.opened(data.encoded(SMALL, "PPM"), None)
-    with pytest.raises(UnidentifiedImageError):
-        reader.opened(b"BM" + bytes(10), None)
+    for encoded in (data.encoded(SMALL, "PPM"), b"BM" + bytes(10)):
+        with pytest.raises(UnidentifiedImageError), reader.opened(encoded):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -74,9 +72,9 @@ def test_a_jpeg_has_the_same_pixels_by_either_library(monkeypatch, mode, options
         expected = np.asarray(image)
     for library in (fast_jpeg.simplejpeg, None):
         monkeypatch.setattr(fast_jpeg, "simplejpeg", library)
-        image = reader.opened(encoded, None)
-        image.draft("RGB", (130 // reduction, 93 // reduction))
-        assert np.array_equal(reader.loaded(image, encoded, (130, 93), None), expected)
+        with reader.opened(encoded) as picture:
+            picture.image.draft("RGB", (130 // reduction, 93 // reduction))
+            assert np.array_equal(picture.load(), expected)
 
 
 def test_pixels_are_what_the_file_means():
@@ -92,8 +90,8 @@ def test_a_png_is_read_without_what_pillow_refuses():
 
 def test_metadata_have_their_bounds():
     assert tiff_kinds.TiffImagePlugin.ImageFileDirectory_v2.load is bounds._bounded_load
-    with reader.opened(data.encoded(SMALL, "PNG"), None) as image:
-        assert isinstance(image.fp, bounds._BoundedFile)
+    with reader.opened(data.encoded(SMALL, "GIF")) as picture:
+        assert isinstance(picture.image.fp, bounds._BoundedFile)
 
 
 def test_a_jpeg_without_its_last_pixels_is_corrupt(monkeypatch):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.helpers import data_generation as data
 from transforms.images import decoding
-from transforms.images.resizing import INTERPOLATIONS, Resizing
+from transforms.images.resizing import INTERPOLATIONS, Resizing, as_resizing
 
 SIZES = [(96, 128), (128, 96), (61, 200), (333, 112), (64, 64), (40, 31), (57, 58)]
 
@@ -110,6 +110,6 @@ def test_a_turned_image_is_turned(orientation):
 
 
 def test_the_default_is_the_one_of_earlier_versions():
-    assert Resizing() == Resizing.of("stretch") and not Resizing().is_exact and not Resizing("crop").is_exact
+    assert Resizing() == as_resizing("stretch") and not Resizing().is_exact and not Resizing("crop").is_exact
     assert Resizing("crop").geometry((640, 480), (224, 224)) == ((80.0, 0.0, 560.0, 480.0), (224, 224))
-    assert Resizing.of(Resizing("pad", "box")) == Resizing("pad", "box")
+    assert as_resizing(Resizing("pad", "box")) == Resizing("pad", "box")
