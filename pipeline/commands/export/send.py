@@ -279,13 +279,13 @@ class _Digests:
 
 def _prune(difference: "Difference", patterns: Sequence[str], screen: TextIO) -> None:
     """Removes the rows of images that the patterns take in, and that are not there. Raises ValueError."""
-    from pipeline.commands.verify import input_images
+    from pipeline.commands.listed_images import ListedImages
     from pipeline.known.prunable import Covered, Unseen
 
     unseen = Unseen()
 
     def listed() -> Iterator[bytes]:
-        for image in input_images.images(patterns, "images", None, flag="--prune"):
+        for image in ListedImages(patterns, flag="--prune"):
             if image.is_seen:
                 yield image.key
             else:

@@ -37,9 +37,6 @@ class Identities:
     def add(self, hashed: bytes) -> None:
         self._bytes += hashed
 
-    def extend(self, others: "Identities") -> None:
-        self._bytes += others._bytes
-
     def array(self) -> npt.NDArray[np.bytes_]:
         """Returns them as an array of their own, in order."""
         return np.frombuffer(bytes(self._bytes), f"S{SIZE}")

@@ -21,6 +21,9 @@ from google.protobuf.message import DecodeError
 MAX_RECORD_BYTES = 64 * 2**20
 
 BYTES, FLOAT, INT = "bytes", "float", "int"
+# Name → (type, number of values) of every feature of a record. The number is None where it is not known.
+Columns = Mapping[str, tuple[str, int | None]]
+
 # The features that every record has one value of.
 SCALARS = {
     "image/key": BYTES,
@@ -56,8 +59,8 @@ class Frame(NamedTuple):
 def frames(file: BinaryIO) -> Iterator[Frame]:
     """Yields the records of a file opened for reading.
 
-    A record whose bytes do not match their checksum costs that record. Where a length does not match, the rest of the
-    file cannot be divided into records: it is the last frame.
+    A record with a valid length but a corrupt body fails alone. After a corrupt length, the rest of the file cannot be
+    divided into records: that frame is the last.
     """
     offset = 0
     while head := file.read(_LENGTH.size + _CRC.size):
@@ -183,11 +186,11 @@ class Expected(NamedTuple):
     """What all records of a run have in common, as far as it is known.
 
     Attributes:
-      columns: name → (type, number of values) of every feature; the number is None where it is not known.
+      columns: the features.
       model_name, model_digest: None where the run's report is not readable.
     """
 
-    columns: Mapping[str, tuple[str, int | None]]
+    columns: Columns
     model_name: bytes | None = None
     model_digest: bytes | None = None
 

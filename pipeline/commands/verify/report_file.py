@@ -56,6 +56,23 @@ def checksum(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def vectors(fields: Mapping[str, Any]) -> int:
+    """Returns how many vectors a run has written."""
+    counts = fields["counts"]
+    return int(counts["embedded"] + counts["reused"] + counts["duplicate"])
+
+
+def other_failures(fields: Mapping[str, Any], stored: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """Yields the errors of which other numbers are stored, by (stage, error), than the report has."""
+    reported = {
+        (stage, error): images for stage, errors in fields["failures"].items() for error, images in errors.items()
+    }
+    for stage, error in sorted(stored.keys() | reported.keys()):
+        own, expected = stored.get((stage, error), 0), reported.get((stage, error), 0)
+        if own != expected:
+            yield f"{own:,} {error} of the stage {stage}, expected {expected:,}"
+
+
 def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
     """Yields what cannot be true in a report.
 
@@ -72,9 +89,9 @@ def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
     by_error = sum(images for errors in fields["failures"].values() for images in errors.values())
     if counts["failed"] != by_error:
         yield f"{counts['failed']} images failed, and by error {by_error}"
-    vectors, of_attempts = counts["embedded"] + counts["reused"] + counts["duplicate"], sum(fields["attempts"].values())
-    if vectors != of_attempts:
-        yield f"{vectors} vectors, and {of_attempts} of all attempts"
+    of_attempts = sum(fields["attempts"].values())
+    if vectors(fields) != of_attempts:
+        yield f"{vectors(fields)} vectors, and {of_attempts} of all attempts"
     yield from _of_times(fields)
 
 

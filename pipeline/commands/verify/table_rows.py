@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.commands.verify import report_file
 from pipeline.commands.verify.findings import Check, Findings, counted
-from pipeline.commands.verify.report_file import COUNTS, Invalid, contradictions, parse
 from pipeline.warehouse import tables
 from transforms.elements import table_name
 from transforms.elements.one_line import one_line
@@ -55,8 +55,8 @@ def reports(table: str, run_id: str | None, findings: Findings) -> dict[str, dic
     for row in rows:
         if run_id in (None, row["run_id"]):
             try:
-                usable[row["run_id"]] = parse(str(row["report"]).encode())
-            except Invalid as error:
+                usable[row["run_id"]] = report_file.parse(str(row["report"]).encode())
+            except report_file.Invalid as error:
                 findings.problem("a report in the table is broken", f"run {row['run_id']}: {one_line(error)}")
     return usable
 
@@ -78,7 +78,7 @@ def check(table: str, run_id: str, report: Mapping[str, Any], findings: Findings
 
 
 def _check(table: str, run_id: str, report: Mapping[str, Any], outcome: Check, findings: Findings) -> None:
-    model, counts = report["model"], report["counts"]
+    model = report["model"]
     (rows,) = tables.query(
         table,
         _ROWS.format(table=table),
@@ -87,7 +87,7 @@ def _check(table: str, run_id: str, report: Mapping[str, Any], outcome: Check, f
         digest=model["digest"],
         model=model["name"],
     )
-    number, expected = rows["row_count"], counts["embedded"] + counts["reused"] + counts["duplicate"]
+    number, expected = rows["row_count"], report_file.vectors(report)
     for column, kind in _WRONG_ROWS.items():
         if rows[column]:
             findings.problem(f"a row {kind}", f"run {run_id}: {rows[column]:,} rows", rows[column])
@@ -121,16 +121,8 @@ def _explain_difference(
 def _check_failures(table: str, run_id: str, report: Mapping[str, Any], findings: Findings) -> int:
     rows = tables.query(table, _FAILURES.format(table=table_name.failures(table)), run_id=run_id)
     stored = {(row["stage"], row["error"]): row["row_count"] for row in rows}
-    reported = {
-        (stage, error): images for stage, errors in report["failures"].items() for error, images in errors.items()
-    }
-    for stage, error in sorted(stored.keys() | reported.keys()):
-        own, expected = stored.get((stage, error), 0), reported.get((stage, error), 0)
-        if own != expected:
-            findings.problem(
-                "the number of failures in the table differs from the report's",
-                f"run {run_id}: {own:,} {error} of the stage {stage}, expected {expected:,}",
-            )
+    for difference in report_file.other_failures(report, stored):
+        findings.problem("the number of failures in the table differs from the report's", f"run {run_id}: {difference}")
     return sum(stored.values())
 
 
@@ -145,7 +137,7 @@ def _check_run(table: str, run_id: str, report: Mapping[str, Any], findings: Fin
         "model": report["model"]["name"],
         "model_digest": report["model"]["digest"],
         "dimension": report["model"]["dimension"],
-        **{name: counts[name] for name in COUNTS},
+        **{name: counts[name] for name in report_file.COUNTS},
         "pruned": report["pruned"],
         "failure_rate": counts["failed"] / counts["listed"] if counts["listed"] else 0.0,
         "verdict": report["verdict"],
@@ -166,5 +158,5 @@ def _check_run(table: str, run_id: str, report: Mapping[str, Any], findings: Fin
         differences.append("report")
     if differences:
         findings.problem("a run's own row differs from its report", f"run {run_id}: {', '.join(differences)}")
-    for contradiction in contradictions(report, run_id):
+    for contradiction in report_file.contradictions(report, run_id):
         findings.problem("a report in the table is broken", f"run {run_id}: {contradiction}")
