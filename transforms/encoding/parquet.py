@@ -9,7 +9,7 @@ import bisect
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from transforms.elements import keys
 from transforms.elements.one_line import one_line
-from transforms.elements.records import Embedding, ImageInfo
+from transforms.elements.records import Embedding
 from transforms.encoding import top_classes
-from transforms.encoding.examples import Identity
 from transforms.encoding.narrowing import narrowed
+from transforms.encoding.stored_embeddings import Identity, StoredEmbedding, StoredVectors
 from transforms.models.spec import ModelFields
 
 SUFFIX = ".parquet"
@@ -181,13 +181,6 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
     return pa.RecordBatch.from_pydict(values, columns)
 
 
-class Stored(NamedTuple):
-    """An embedding as it is stored, and the digest of its model."""
-
-    embedding: Embedding
-    model_digest: str
-
-
 def identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Identity]]:
     """Yields the identities of the embeddings of a file, in order, in batches. It reads no vectors.
 
@@ -218,7 +211,7 @@ def whole_identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[l
         return
 
 
-def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[Stored | Exception]:
+def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[StoredEmbedding | Exception]:
     """Yields the embeddings of some rows, or in place of those that cannot be read the error.
 
     Args:
@@ -240,34 +233,20 @@ def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[Stored | Excepti
     yield from (ValueError(f"no row {row:,}: expected fewer than {first:,}") for row in rows[read:])
 
 
-def vectors(
-    file: BinaryIO,
-) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]], list[bytes | None]]]:
-    """Yields the keys, the vectors as float32 (n, dimension), (model, digest) and the shards of embeddings, in order.
-
-    A shard is as in an Identity.
-
-    Raises:
-      ValueError: if it is no file of embeddings.
-    """
+def vectors(file: BinaryIO) -> Iterator[StoredVectors]:
+    """Yields the vectors of a file, in order. Raises ValueError if it is no file of embeddings."""
     names = ("key", _VECTOR, "model", "model_digest", _SHARD)
     for columns in _batches(_opened(file, names), names, _VECTORS_PER_BATCH):
         models = zip(columns["model"].to_pylist(), columns["model_digest"].to_pylist(), strict=True)
         own_keys = list(map(keys.of_text, columns["key"].to_pylist()))
-        yield own_keys, _matrix(columns[_VECTOR]), list(models), _shards(columns, len(own_keys))
+        yield StoredVectors(own_keys, _matrix(columns[_VECTOR]), list(models), _shards(columns, len(own_keys)))
 
 
-def _stored(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[Stored | Exception]:
+def _stored(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[StoredEmbedding | Exception]:
     try:
         columns = {name: column.take(pa.array(rows)) for name, column in _group(opened, group).items()}
         facts = zip(*(columns[name].to_pylist() for name in ("format", "height", "width")), strict=True)
-        return [
-            Stored(
-                Embedding(ImageInfo(own.ref(), own.sha256, *of_image), vector),
-                own.model_digest,
-            )
-            for own, of_image, vector in zip(_identities(columns), facts, _matrix(columns[_VECTOR]), strict=True)
-        ]
+        return list(map(Identity.with_vector, _identities(columns), facts, _matrix(columns[_VECTOR])))
     except (OSError, ValueError) as error:
         return [error] * len(rows)
 

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.commands.export.target import Place, Stored, content, key_of_row, row_key
-from transforms.encoding.examples import Identity
+from pipeline.commands.export.target import Place, TargetRow, content, key_of_row, row_key
+from transforms.encoding.stored_embeddings import Identity
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -40,8 +40,8 @@ SELECT current.key, file, place FROM current LEFT JOIN stored USING (key)
 WHERE stored.content IS NOT current.content OR stored.rows > 1 ORDER BY file, place
 """
 _UNLISTED = "FROM current WHERE NOT EXISTS (SELECT 1 FROM listed WHERE listed.key = current.key) AND within(key)"
-_PRUNE = f"DELETE {_UNLISTED} AND is_file AND NOT hidden(key)"
-_KEPT = f"SELECT COUNT(*) FILTER (WHERE NOT is_file), COUNT(*) FILTER (WHERE is_file AND hidden(key)) {_UNLISTED}"
+_PRUNE = f"DELETE {_UNLISTED} AND is_file AND NOT unseen(key)"
+_NOT_PRUNED = f"SELECT COUNT(*) FILTER (WHERE NOT is_file), COUNT(*) FILTER (WHERE is_file AND unseen(key)) {_UNLISTED}"
 _TO_DELETE = "SELECT key FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key)"
 _IS_DOUBLED = "SELECT 1 FROM stored WHERE key = ? AND rows > 1"
 _COUNTS = """
@@ -84,16 +84,16 @@ class Counts(NamedTuple):
         return self.gone + self.doubled
 
 
-class Kept(NamedTuple):
-    """Rows of images that are not listed, and that stay.
+class NotPruned(NamedTuple):
+    """Numbers of rows whose images are not listed, and that stay.
 
     Attributes:
-      untold: their records do not say that the image was listed as a file of its own.
-      hidden: their images may be where nothing could be listed.
+      maybe_no_file: their records do not say that the image was listed as a file of its own.
+      maybe_unseen: their images may be where nothing could be listed.
     """
 
-    untold: int
-    hidden: int
+    maybe_no_file: int
+    maybe_unseen: int
 
 
 class Difference:
@@ -115,7 +115,7 @@ class Difference:
             ),
         )
 
-    def add_stored(self, rows: Iterable[Stored], is_log: bool) -> None:
+    def add_stored(self, rows: Iterable[TargetRow], is_log: bool) -> None:
         """Adds the rows of the target, in its order.
 
         Args:
@@ -131,20 +131,22 @@ class Difference:
                 else:
                     self._database.execute(store, row)
 
-    def prune(self, listed: Iterable[bytes], within: Callable[[bytes], bool], hidden: Callable[[bytes], bool]) -> Kept:
+    def prune(
+        self, listed: Iterable[bytes], within: Callable[[bytes], bool], unseen: Callable[[bytes], bool]
+    ) -> NotPruned:
         """Removes rows of the runs whose images are gone, by the rule of `prunable`.
 
         Args:
           listed: the keys of all images that a listing has.
           within: tells whether it covers a key.
-          hidden: tells whether an image may be where it could not look. It is called once `listed` has ended.
+          unseen: tells whether an image may be where it could not look. It is called once `listed` has ended.
         """
         self._add("INSERT OR IGNORE INTO listed VALUES (?)", ((row_key(key),) for key in listed))
         self._database.create_function("within", 1, lambda text: within(key_of_row(text)))
-        self._database.create_function("hidden", 1, lambda text: hidden(key_of_row(text)))
-        kept = Kept(*self._database.execute(_KEPT).fetchone())
+        self._database.create_function("unseen", 1, lambda text: unseen(key_of_row(text)))
+        not_pruned = NotPruned(*self._database.execute(_NOT_PRUNED).fetchone())
         self._database.execute(_PRUNE)
-        return kept
+        return not_pruned
 
     def counts(self) -> Counts:
         """Returns how many rows there are of each kind."""

@@ -20,7 +20,7 @@ try:
 except ImportError as missing:
     raise ValueError("--to lance needs pylance: pip install '.[lance]'") from missing
 
-from pipeline.commands.export.target import LeftOut, Model, Row, Stored, content, other_model
+from pipeline.commands.export.target import LeftOut, Model, Row, TargetRow, content, other_model
 
 # Fewer rows are searched exactly, which takes milliseconds.
 MIN_INDEXED = 5_000
@@ -70,7 +70,7 @@ class LanceDataset:
             metadata={_MODEL: model.digest},
         )
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[TargetRow]:
         """Yields the rows of the dataset, after a check of its columns."""
         if self._dataset is None:
             return
@@ -81,7 +81,7 @@ class LanceDataset:
             for key, sha256, version, digest in zip(*columns, strict=True):
                 if digest != self._model.digest:
                     raise other_model(f"--destination {self._uri!r}", digest, self._model)
-                yield Stored(key, content(sha256, version))
+                yield TargetRow(key, content(sha256, version))
 
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes an empty dataset, if there is none."""

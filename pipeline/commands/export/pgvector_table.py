@@ -21,7 +21,7 @@ except ImportError as missing:
     raise ValueError("--to pgvector needs psycopg and pgvector: pip install '.[pgvector]'") from missing
 
 from pipeline.commands.export.pgvector_catalog import CatalogTable
-from pipeline.commands.export.target import LeftOut, Model, Row, Stored, content, other_model
+from pipeline.commands.export.target import LeftOut, Model, Row, TargetRow, content, other_model
 
 # The longest vectors that an HNSW index takes: https://github.com/pgvector/pgvector#hnsw
 MAX_INDEXED = {"vector": 2_000, "halfvec": 4_000}
@@ -93,7 +93,7 @@ class PgvectorTable:
         )
         self._types = {**_COLUMNS, _VECTOR: f"{vector_type}({model.dimension})"}
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[TargetRow]:
         """Yields the rows of the table, after a check that it can take those of an export, or that it can be made."""
         if not self._catalog.exists():
             self._catalog.check_absent()
@@ -106,7 +106,7 @@ class PgvectorTable:
             for key, sha256, version, digest in cursor:
                 if digest != self._model.digest:
                     raise other_model(self._catalog.flag, digest, self._model)
-                yield Stored(key, content(sha256, version))
+                yield TargetRow(key, content(sha256, version))
 
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the extension and the table, those that are missing. A table that exists is only checked."""

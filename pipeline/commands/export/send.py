@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.commands.export.difference import Difference
     from pipeline.commands.export.progress_line import ProgressLine
     from pipeline.commands.export.target import LeftOut, Model, Row, Target
-    from transforms.encoding.examples import Identity
+    from transforms.encoding.stored_embeddings import Identity
 
 _EXAMPLES = """\
   # all runs of an output into a table of PostgreSQL, with its index; PGHOST, PGUSER, PGPASSWORD, … say where
@@ -291,14 +291,16 @@ def _prune(difference: "Difference", patterns: Sequence[str], screen: TextIO) ->
             else:
                 unseen.add(image.key)
 
-    kept = difference.prune(listed(), Covered(patterns), lambda key: unseen.hides(key) is not None)
-    if kept.hidden:
+    maybe_no_file, maybe_unseen = difference.prune(
+        listed(), Covered(patterns), lambda key: unseen.hides(key) is not None
+    )
+    if maybe_unseen:
         screen.write(
-            f"{kept.hidden:,} rows are not pruned: their images may be where nothing could be listed: {unseen}\n"
+            f"{maybe_unseen:,} rows are not pruned: their images may be where nothing could be listed: {unseen}\n"
         )
-    if kept.untold:
+    if maybe_no_file:
         screen.write(
-            f"{kept.untold:,} rows are not pruned: their records do not say that the image was a file: it was in a "
+            f"{maybe_no_file:,} rows are not pruned: their records do not say that the image was a file: it was in a "
             "shard, or the record is of an earlier version (docs/export.md)\n"
         )
 

@@ -8,8 +8,7 @@ import numpy as np
 from pipeline.commands.export.target import Model, Place, Row
 from transforms.elements.one_line import one_line
 from transforms.encoding import record_files
-from transforms.encoding.examples import Identity
-from transforms.encoding.parquet import Stored
+from transforms.encoding.stored_embeddings import Identity, StoredEmbedding
 from transforms.storage import files
 
 _PLACES_AT_ONCE = 256
@@ -56,7 +55,7 @@ def dimension(path: str, place: int) -> int:
     raise ValueError(f"{path}: {one_line(stored)}") from stored
 
 
-def _row(place: Place, stored: Stored | Exception, model: Model) -> Row:
+def _row(place: Place, stored: StoredEmbedding | Exception, model: Model) -> Row:
     if isinstance(stored, Exception):
         raise stored
     embedding = stored.embedding

@@ -48,7 +48,7 @@ class Row(NamedTuple):
     vector: npt.NDArray[np.float32]
 
 
-class Stored(NamedTuple):
+class TargetRow(NamedTuple):
     """A row that a target has: its key, and its content as `content` names it. None if the row was deleted."""
 
     key: str
@@ -76,7 +76,7 @@ class Target(Protocol):
     ERRORS: ClassVar[tuple[type[Exception], ...]]
     IS_LOG: ClassVar[bool]
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[TargetRow]:
         """Yields the rows that are there."""
 
     def prepare(self, sends: bool, deletes: bool) -> None:
