@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.elements import keys
+from transforms.elements.image_columns import columns_of
 from transforms.elements.one_line import one_line
 from transforms.elements.records import Embedding
 from transforms.encoding import top_classes
@@ -157,16 +158,9 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
     infos = [embedding.info for embedding in embeddings]
     vector_type = columns.field(_VECTOR).type
     numbers = vectors if vector_type.value_type == pa.float32() else narrowed(vectors, [info.ref.key for info in infos])
+    facts = list(map(columns_of, infos))
     values: dict[str, Any] = {
-        "key": [keys.text(info.ref.key) for info in infos],
-        "sha256": [info.sha256 for info in infos],
-        "version": [info.ref.version for info in infos],
-        "format": [info.format for info in infos],
-        "height": [info.height for info in infos],
-        "width": [info.width for info in infos],
-        "size": [info.ref.size for info in infos],
-        "crc32c": [info.ref.crc32c for info in infos],
-        _SHARD: [keys.text(info.ref.in_shard) for info in infos],
+        **{name: [of_image[name] for of_image in facts] for name in _FACTS},
         _VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), type=vector_type),
         "model": [model.model_name] * len(infos),
         "model_digest": [model.model_digest] * len(infos),

@@ -21,7 +21,7 @@ except ImportError as missing:
     raise ValueError("--to pgvector needs psycopg and pgvector: pip install '.[pgvector]'") from missing
 
 from pipeline.commands.export.pgvector_catalog import CatalogTable
-from pipeline.commands.export.target import LeftOut, Model, Row, TargetRow, content, other_model
+from pipeline.commands.export.target import COLUMNS, LeftOut, Model, Row, TargetRow, other_model, target_rows
 
 # The longest vectors that an HNSW index takes: https://github.com/pgvector/pgvector#hnsw
 MAX_INDEXED = {"vector": 2_000, "halfvec": 4_000}
@@ -29,16 +29,7 @@ MAX_INDEXED = {"vector": 2_000, "halfvec": 4_000}
 _MAX_HALF = 65_504.0
 _OPCLASSES = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}
 _OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
-_COLUMNS = {
-    "key": "text",
-    "sha256": "text",
-    "version": "text",
-    "format": "text",
-    "height": "integer",
-    "width": "integer",
-    "size": "bigint",
-    "model_digest": "text",
-}
+_COLUMNS = dict.fromkeys(COLUMNS, "text") | {"height": "integer", "width": "integer", "size": "bigint"}
 _VECTOR = "embedding"
 _STAGING = sql.Identifier("pg_temp", "image_embeddings_export")
 _ROWS_AT_ONCE = 10_000
@@ -103,10 +94,7 @@ class PgvectorTable:
         with self._transaction(), self._connection.cursor(name="image_embeddings_export") as cursor:
             cursor.itersize = _ROWS_AT_ONCE
             cursor.execute(query)
-            for key, sha256, version, digest in cursor:
-                if digest != self._model.digest:
-                    raise other_model(self._catalog.flag, digest, self._model)
-                yield TargetRow(key, content(sha256, version))
+            yield from target_rows(self._catalog.flag, cursor, self._model)
 
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the extension and the table, those that are missing. A table that exists is only checked."""
@@ -156,7 +144,7 @@ class PgvectorTable:
             with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(_STAGING, columns)) as copy:
                 copy.set_types([*_COLUMNS.values(), self._vector_type])
                 for row in rows:
-                    copy.write_row(self._values(row))
+                    copy.write_row([*row.columns(self._model), self._vector(row.vector)])
             cursor.execute(
                 sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2} ON CONFLICT (key) DO UPDATE SET {3}").format(
                     self._table, columns, _STAGING, updates
@@ -253,11 +241,6 @@ class PgvectorTable:
         if self._vector_type != "halfvec" or largest <= _MAX_HALF:
             return None
         return LeftOut(row.key, f"a component of {largest:g} is too large for halfvec; use --vector_type vector")
-
-    def _values(self, row: Row) -> list[Any]:
-        info = row.info
-        facts = [info.sha256, info.ref.version, info.format, info.height, info.width, info.ref.size]
-        return [row.key, *facts, self._model.digest, self._vector(row.vector)]
 
     def _vector(self, vector: npt.NDArray[np.float32]) -> Any:
         return HalfVector(vector) if self._vector_type == "halfvec" else Vector(vector)

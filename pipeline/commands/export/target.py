@@ -1,16 +1,19 @@
 """What a target of an export takes and answers."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from transforms.elements import keys
+from transforms.elements.image_columns import columns_of
 from transforms.elements.records import ImageInfo
 
 METRICS = ("cosine", "l2", "ip")
+# The columns of a row beside its vector, in a target that has columns.
+COLUMNS = ("key", "sha256", "version", "format", "height", "width", "size", "model_digest")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPE_OF_CONTROL = r"x(?:[01][0-9a-f]|7f)"
@@ -46,6 +49,11 @@ class Row(NamedTuple):
     key: str
     info: ImageInfo
     vector: npt.NDArray[np.float32]
+
+    def columns(self, model: Model) -> list[str | int]:
+        """Returns the values of COLUMNS."""
+        values = {**columns_of(self.info), "key": self.key, "model_digest": model.digest}
+        return [values[name] for name in COLUMNS]
 
 
 class TargetRow(NamedTuple):
@@ -136,8 +144,20 @@ def key_of_row(text: str) -> bytes:
 
 
 def content(sha256: str, version: str) -> str:
-    """Returns what tells two contents of one key apart: two records with the same one need not be sent twice."""
+    """Returns the name of a content. A row with the same key and the same content is not sent again."""
     return f"{sha256} {version}"
+
+
+def target_rows(target: str, rows: Iterable[Sequence[str]], model: Model) -> Iterator[TargetRow]:
+    """Yields the rows of a target, each given as its (key, sha256, version, model_digest).
+
+    Raises:
+      ValueError: if a row is of another model.
+    """
+    for key, sha256, version, digest in rows:
+        if digest != model.digest:
+            raise other_model(target, digest, model)
+        yield TargetRow(key, content(sha256, version))
 
 
 def other_model(target: str, digest: str, model: Model) -> ValueError:

@@ -109,8 +109,7 @@ class VertexFiles:
         line = '{"id": %s, "embedding": [' + ", ".join(["%.9g"] * self._model.dimension) + "]}\n"
         ids = [json.dumps(row.key) for row in rows]
         text = "".join(line % (name, *row.vector.tolist()) for name, row in zip(ids, rows, strict=True))
-        stored = [TargetRow(row.key, content(row.info.sha256, row.info.ref.version)) for row in rows]
-        self._write("part", text, stored)
+        self._write("part", text, [TargetRow(row.key, content(row.info.sha256, row.info.ref.version)) for row in rows])
         return []
 
     def delete(self, row_keys: Sequence[str]) -> None:

@@ -218,7 +218,9 @@ def test_a_header_without_a_known_name_is_said_with_its_columns(lines, uri_colum
 
 
 def test_a_json_object_without_any_name_is_said_to_have_none():
-    with pytest.raises(NoUriColumn, match="^a JSON object without names: expected a column with one of the names uri, "):
+    with pytest.raises(
+        NoUriColumn, match="^a JSON object without names: expected a column with one of the names uri, "
+    ):
         list(uris_in(["{}\n", '{"uri": "x.jpg"}\n'], "l.jsonl"))
 
 
