@@ -31,6 +31,9 @@ _KINDS = {BYTES: pa.string(), INT: pa.int64(), FLOAT: pa.float32()}
 _FLOATS = {"float32": pa.float32(), "float16": pa.float16()}
 # Bounds the memory: a row group may be as large as its file.
 _ROWS_AT_ONCE = 256
+# What a broken file raises: an error of Arrow's, a RuntimeError that pyarrow makes of other errors in C++, a ValueError
+# of Python for a value, or an OSError where the file cannot be read.
+_BROKEN = (pa.ArrowException, RuntimeError, ValueError, OSError)
 
 
 class Row(NamedTuple):
@@ -44,8 +47,8 @@ class Row(NamedTuple):
 def rows(file: BinaryIO, expected: Expected, vector_type: str) -> Iterator[Row]:
     """Yields the rows of a file opened for reading.
 
-    A page that does not match its checksum costs the rest of its row group. If the columns are not as expected, one row
-    says so for the file.
+    Where a page does not match its checksum, the rest of its row group is not read. If the columns are not as expected,
+    one row says so for the file.
 
     Args:
       file: opened for reading.
@@ -55,7 +58,7 @@ def rows(file: BinaryIO, expected: Expected, vector_type: str) -> Iterator[Row]:
     try:
         opened = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         problems = list(_problems(opened.schema_arrow, expected, vector_type))
-    except Exception as error:  # noqa: BLE001 - Arrow has errors of many types, and so has each storage client
+    except _BROKEN as error:
         yield Row(0, {}, f"not a Parquet file, or broken: {one_line(error)}")
         return
     if problems:
@@ -69,7 +72,7 @@ def rows(file: BinaryIO, expected: Expected, vector_type: str) -> Iterator[Row]:
                 for number, features in enumerate(_features(batch, expected), first + read):
                     yield Row(number, features)
                 read += len(batch)
-        except Exception as error:  # noqa: BLE001 - as above
+        except _BROKEN as error:
             yield Row(first + read, {}, f"broken from here to the end of its row group: {one_line(error)}")
         first += opened.metadata.row_group(group).num_rows
 

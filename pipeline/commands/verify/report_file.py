@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 MAX_BYTES = 64 * 2**20
@@ -147,60 +147,50 @@ def _is_time(value: Any) -> bool:
         return False
 
 
-def _maps(is_value: Any) -> Any:
+_Test = Callable[[Any], bool]
+
+
+def _maps(is_value: _Test) -> _Test:
     return lambda value: isinstance(value, dict) and all(map(is_value, value.values()))
 
 
-_MODEL_TEXTS = ("name", "format", "location", "signature", "precision", "digest")
+def _lists(is_item: _Test) -> _Test:
+    return lambda value: isinstance(value, list) and all(map(is_item, value))
 
 
-def _is_model(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(_is_text(value.get(name)) for name in _MODEL_TEXTS)
-        and all(isinstance(value.get(name), list) for name in ("tags", "image_size"))
-        and _is_count(value.get("dimension"))
-        and value["dimension"] > 0
-        and bool(_HEX.fullmatch(value["digest"]))
-        and len(value["image_size"]) == 2
-        and all(map(_is_count, value["image_size"]))
-        and all(map(_is_text, value["tags"]))
-        and _is_text(value.get("output", ""))  # earlier versions did not write it
-    )
+def _has(tests: Mapping[str, _Test]) -> _Test:
+    """Returns the test whether a value is an object with these fields."""
+    return lambda value: isinstance(value, dict) and all(test(value.get(name)) for name, test in tests.items())
 
 
-def _is_timing(value: Any) -> bool:
-    numbers = ("number", "mean_ms", "longest_ms", "from_s", "to_s")
-    return isinstance(value, dict) and all(_is_number(value.get(name)) for name in numbers)
+def _is_empty_or(is_value: _Test) -> _Test:
+    return lambda value: value == {} or is_value(value)
 
 
-def _is_speed(value: dict[str, Any]) -> bool:
-    images = value.get("images")
-    return (
-        all(_is_number(value.get(name)) for name in ("from_s", "span_s"))
-        and isinstance(images, list)
-        and all(map(_is_count, images))
-    )
+_MODEL: dict[str, _Test] = {
+    **dict.fromkeys(("name", "format", "location", "signature", "precision"), _is_text),
+    "digest": lambda value: isinstance(value, str) and _HEX.fullmatch(value) is not None,
+    "dimension": lambda value: _is_count(value) and value > 0,
+    "image_size": lambda value: _lists(_is_count)(value) and len(value) == 2,
+    "tags": _lists(_is_text),
+}
+_TIMING = dict.fromkeys(("number", "mean_ms", "longest_ms", "from_s", "to_s"), _is_number)
+_SPEED = {"from_s": _is_number, "span_s": _is_number, "images": _lists(_is_count)}
+_PRUNING = {**dict.fromkeys(("prunable", "hidden", "untold"), _is_count), "places": _maps(_is_count)}
 
-
-def _is_pruning(value: dict[str, Any]) -> bool:
-    return all(_is_count(value.get(name)) for name in ("prunable", "hidden", "untold")) and _maps(_is_count)(
-        value.get("places")
-    )
-
-
-_FIELDS = {
+_FIELDS: dict[str, _Test] = {
     "run_id": _is_text,
     "started_at": _is_time,
     "finished_at": _is_time,
     "counts": lambda value: _maps(_is_count)(value) and value.keys() >= set(COUNTS),
     "pruned": _is_count,
     "failures": _maps(_maps(_is_count)),
-    "inputs": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    "model": _is_model,
+    "inputs": _lists(_is_text),
+    # Earlier versions did not write the output.
+    "model": lambda value: _has(_MODEL)(value) and _is_text(value.get("output", "")),
     "shards": _is_count,
     "seconds": _maps(_is_number),
-    "timings": _maps(_is_timing),
+    "timings": _maps(_has(_TIMING)),
     "elapsed_seconds": _is_number,
     "images_per_second": _is_number,
     "verdict": _is_text,
@@ -213,12 +203,12 @@ _FIELDS = {
 
 
 # Reports of earlier versions have none of these.
-_LATER_FIELDS = {
-    "output_formats": lambda value: isinstance(value, list) and all(item in ("tfrecord", "parquet") for item in value),
+_LATER_FIELDS: dict[str, _Test] = {
+    "output_formats": _lists(lambda item: item in ("tfrecord", "parquet")),
     "vector_type": lambda value: value in ("float32", "float16"),
     "recall": _maps(_is_number),
-    "speed": lambda value: isinstance(value, dict) and (not value or _is_speed(value)),
-    "pruning": lambda value: isinstance(value, dict) and (not value or _is_pruning(value)),
+    "speed": _is_empty_or(_has(_SPEED)),
+    "pruning": _is_empty_or(_has(_PRUNING)),
     "left_out": _maps(_maps(_is_count)),
     "attempt": _is_count,
     "page_error": _is_text,
@@ -229,11 +219,8 @@ def _wrong_types(fields: Any) -> Iterator[str]:
     if not isinstance(fields, dict):
         yield "not a JSON object"
         return
-    for name, is_valid in _FIELDS.items():
-        if name not in fields:
-            yield f"no field {name}"
-        elif not is_valid(fields[name]):
-            yield f"the field {name} has another type or form than expected"
-    for name, is_valid in _LATER_FIELDS.items():
+    for name, is_valid in (_FIELDS | _LATER_FIELDS).items():
         if name in fields and not is_valid(fields[name]):
             yield f"the field {name} has another type or form than expected"
+        elif name in _FIELDS and name not in fields:
+            yield f"no field {name}"

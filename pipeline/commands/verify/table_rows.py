@@ -50,7 +50,7 @@ def reports(table: str, run_id: str | None, findings: Findings) -> dict[str, dic
     usable = {}
     try:
         rows = tables.query(table, _REPORTS.format(table=table_name.runs(table)))
-    except Exception as error:
+    except Exception as error:  # as in `check`
         raise ValueError(f"--output_table {table!r} cannot be read: {one_line(error)}") from error
     for row in rows:
         if run_id in (None, row["run_id"]):
