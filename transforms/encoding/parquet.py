@@ -178,9 +178,7 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
 def identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Identity]]:
     """Yields the identities of the embeddings of a file, in order, in batches. It reads no vectors.
 
-    Args:
-      file: opened for reading.
-      vector_type: of the reader. Embeddings in float16 are none for one that needs float32.
+    A reader of the `vector_type` float32 gets no embeddings in float16.
 
     Raises:
       ValueError: if it is no file of embeddings.
@@ -206,11 +204,9 @@ def whole_identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[l
 
 
 def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[StoredEmbedding | Exception]:
-    """Yields the embeddings of some rows, or in place of those that cannot be read the error.
+    """Yields the embeddings of some rows, or the error in place of those that cannot be read.
 
-    Args:
-      file: opened for reading.
-      rows: their numbers in the file, ascending.
+    `rows` are numbers of the file's rows, ascending.
     """
     try:
         opened = _opened(file, _RECORD)

@@ -21,9 +21,8 @@ def identities(
     """Yields the place and the identity of each embedding of a file, in order.
 
     Args:
-      path: of the file.
-      file: opened for reading.
-      vector_type: of the reader: embeddings in float16 are none for one that needs float32.
+      path, file: the name of the file, and the file opened for reading.
+      vector_type: of the reader. One of float32 gets no embeddings in float16.
       may_break_off: whether the file may be unfinished. It is then read up to its last whole record, and a Parquet file
         without its end has none.
 
@@ -45,12 +44,9 @@ def identities(
 
 
 def embeddings(path: str, file: BinaryIO, places: Sequence[int]) -> Iterator[StoredEmbedding | Exception]:
-    """Yields the embeddings at some places of a file, or in place of those that cannot be read the error.
+    """Yields the embeddings at some places of a file, or the error in place of those that cannot be read.
 
-    Args:
-      path: of the file.
-      file: opened for reading.
-      places: as `identities` yields them, ascending.
+    `places` are as `identities` yields them, ascending.
     """
     if path.endswith(parquet.SUFFIX):
         yield from parquet.embeddings(file, places)

@@ -51,13 +51,7 @@ class LanceDataset:
     IS_LOG: ClassVar[bool] = False
 
     def __init__(self, uri: str, metric: str, model: Model):
-        """Opens the dataset, if there is one.
-
-        Args:
-          uri: of the dataset, a local path or what else Lance reads, as gs://.
-          metric: one of target.METRICS.
-          model: of the vectors.
-        """
+        """Opens the dataset, if there is one, at a local path or what else Lance reads, as gs://."""
         self._uri, self._metric, self._model = uri, _METRICS[metric], model
         self._flag = f"--destination {uri!r}"
         self._dataset: Any = _opened(uri)

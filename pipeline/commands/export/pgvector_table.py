@@ -62,7 +62,6 @@ class PgvectorTable:
           table: NAME or SCHEMA.NAME.
           vector_type: a key of MAX_INDEXED.
           metric: one of target.METRICS.
-          model: of the vectors.
 
         Raises:
           ValueError: if the server cannot be reached, or an index cannot take vectors of this dimension.

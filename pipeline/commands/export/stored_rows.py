@@ -24,12 +24,7 @@ def identities(path: str) -> Iterator[tuple[int, Identity]]:
 
 
 def rows(shards: Sequence[str], places: Iterable[Place], model: Model) -> Iterator[Row]:
-    """Yields the rows at some places.
-
-    Args:
-      shards: as `vector_shards.paths` returns them.
-      places: in the order of the files, and ascending in each of them.
-      model: of the vectors.
+    """Yields the rows at some places, given in the order of the files, and ascending in each of them.
 
     Raises:
       ValueError: if a record cannot be read any more, or its vector is another than expected.

@@ -90,12 +90,7 @@ class Target(Protocol):
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
 
-        Args:
-          sends: whether rows will be written.
-          deletes: whether rows will be deleted.
-
-        Raises:
-          ValueError: if this user may not do that.
+        Raises ValueError if this user may not send or delete rows, as will be done.
         """
 
     def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
@@ -105,14 +100,9 @@ class Target(Protocol):
         """Deletes all rows of some keys, or none."""
 
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
-        """Completes the target: builds its index.
+        """Builds the index if rows have changed or there is none; `say` shows a line while that lasts.
 
-        Args:
-          changed: whether rows were written or deleted.
-          say: shows a line while that lasts.
-
-        Returns:
-          A line that describes the outcome, and whether there is an index whose recall should be measured.
+        Returns a line that describes the outcome, and whether there is an index whose recall should be measured.
         """
 
     def search(self, queries: npt.NDArray[np.float32], count: int) -> list[list[str]]:

@@ -61,8 +61,7 @@ class Update:
     def run(self, began: float) -> tuple[str, bool]:
         """Updates the target, and returns a summary, and whether the target could take any row.
 
-        Args:
-          began: when the command began, by `time.monotonic`.
+        The command began at `began`, by `time.monotonic`.
         """
         before = self.difference.counts()
         self.target.prepare(bool(before.to_send), bool(before.to_delete))

@@ -52,13 +52,7 @@ class VertexFiles:
     IS_LOG: ClassVar[bool] = True
 
     def __init__(self, directory: str, metric: str, model: Model):
-        """Reads nothing yet.
-
-        Args:
-          directory: local or gs://.
-          metric: one of target.METRICS, for the index that is made from the first batch.
-          model: of the vectors.
-        """
+        """Reads nothing yet. The directory is local or gs://. The metric is for the index made from the first batch."""
         self._directory, self._metric, self._model = directory, metric, model
         self._number = 0
         self._files_of_batch = 0

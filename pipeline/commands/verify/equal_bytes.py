@@ -20,10 +20,7 @@ def add(contents: ContentVectors, record: Record) -> None:
 def check(runs: Sequence[RunFiles], contents: ContentVectors, findings: Findings) -> None:
     """Compares vectors of equal bytes that are not equal: a shard's images are embedded anew in each batch.
 
-    Args:
-      runs: that were checked.
-      contents: of all their records.
-      findings: gets the outcome.
+    `contents` are those of all records of the runs.
     """
     with findings.check("equal bytes have equal vectors, in all runs that were checked"):
         conflicts = contents.conflicts()

@@ -61,13 +61,7 @@ class Findings:
         check.problems = self.total - before
 
     def problem(self, kind: str, item: str, count: int = 1) -> None:
-        """Adds something that is wrong.
-
-        Args:
-          kind: what problems like this have in common, in words.
-          item: which one this is.
-          count: how many it stands for.
-        """
+        """Adds something that is wrong: its kind in words, which one it is, and how many it stands for."""
         self.problems.setdefault(kind, Items()).add(item, count)
 
     def note(self, kind: str, item: str, count: int = 1) -> None:

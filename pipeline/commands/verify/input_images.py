@@ -26,11 +26,8 @@ class Recorded:
 def check(images: Iterable[ListedImage], runs: Sequence[CheckedRun], recorded: Recorded, findings: Findings) -> None:
     """Checks that each image that is listed has a record or a failure.
 
-    Args:
-      images: iterable twice.
-      runs: the runs that are checked, the latest last.
-      recorded: what the output has records of. An image with a record of its version is skipped by later runs.
-      findings: gets the outcome.
+    `images` are iterable twice, and of the runs the latest is the last. An image of which any run of the output has
+    recorded this version was skipped by later runs.
     """
     with findings.check("input: images listed now") as outcome:
         listed, as_listed = Identities(), Identities()

@@ -48,12 +48,7 @@ def rows(file: BinaryIO, expected: Expected, vector_type: str) -> Iterator[Row]:
     """Yields the rows of a file opened for reading.
 
     Where a page does not match its checksum, the rest of its row group is not read. If the columns are not as expected,
-    one row says so for the file.
-
-    Args:
-      file: opened for reading.
-      expected: what the rows have in common.
-      vector_type: `float32` or `float16`.
+    one row says so for the file. `vector_type` is `float32` or `float16`.
     """
     try:
         opened = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)

@@ -26,13 +26,7 @@ class CheckedRun(NamedTuple):
 
 
 def check(files: RunFiles, each: Callable[[Record], None], findings: Findings) -> CheckedRun:
-    """Checks all files of a run.
-
-    Args:
-      files: of the run, without its report.
-      each: is called with each good record.
-      findings: gets the outcome.
-    """
+    """Checks all files of a run, given without its report, and calls `each` with each good record."""
     files = _check_report(files, findings)
     keys = _check_vectors(files, each, findings)
     return CheckedRun(files, keys, _check_failures(files, keys, findings))

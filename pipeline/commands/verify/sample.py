@@ -62,11 +62,8 @@ def check(
     """Checks the records of a sample.
 
     Args:
-      sample: of all records.
       models: model digest → the field `model` of a report.
       in_shards: the images of shards; None if each image is a file of its own.
-      billing_project: the project that pays for requests to buckets with requester pays.
-      findings: gets the outcome.
     """
     with findings.check("") as outcome:
         number = len(sample.records)
