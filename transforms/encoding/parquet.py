@@ -293,7 +293,7 @@ def _suffices(opened: pq.ParquetFile, vector_type: str) -> bool:
 
 
 def _batches(opened: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterator[dict[str, pa.Array]]:
-    """Yields the named columns of so many rows at a time."""
+    """Yields the named columns of `rows` rows at a time."""
     with _explained("a broken Parquet file"):
         present = _present(opened, names)
         for batch in opened.iter_batches(rows, columns=present, use_threads=_USE_THREADS):

@@ -16,14 +16,14 @@ from pipeline.known import vector_shards
 from pipeline.known.prunable import Covered, Unseen
 from transforms.encoding.stored_embeddings import Identity
 
-# Rows that are in memory at once, and are written together; fewer if their vectors are long.
+# Rows of a block, which is in memory at once and is written as a whole. It has fewer rows if their vectors are long.
 _BLOCK_ROWS = 2_500
 _BLOCK_BYTES = 16 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """The files of runs, in their order, and the model of the vectors in them that are exported."""
+    """The files of runs, in the order of the runs, and the model whose vectors are exported."""
 
     shards: Sequence[str]
     model: Model
@@ -37,7 +37,7 @@ class Runs:
 
 
 def read(args: argparse.Namespace, difference: Difference) -> Runs:
-    """Adds the rows of --embeddings to a difference, without those that --prune takes out.
+    """Adds the rows of --embeddings to a difference, but for those that --prune removes.
 
     Raises:
       ValueError: if there are no vectors, or those of several models without --model_digest, or a pattern of --prune
@@ -77,7 +77,7 @@ def read(args: argparse.Namespace, difference: Difference) -> Runs:
 
 
 def _prune(difference: Difference, patterns: Sequence[str], screen: TextIO) -> None:
-    """Removes the rows of images that the patterns take in, and that are not there. Raises ValueError."""
+    """Removes the rows of images that the patterns match and that no longer exist. Raises ValueError."""
     unseen = Unseen()
 
     def listed() -> Iterator[bytes]:

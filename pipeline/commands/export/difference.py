@@ -1,7 +1,7 @@
 """The difference between the rows that runs have and those that a target has, in a database on disk.
 
-Memory does not grow with the number of rows. The database takes some 200 bytes of disk for each row. It lies in a file
-without a name in the directory for temporary files, which goes with the process, however that ends.
+Memory does not grow with the number of rows. The database takes some 200 bytes of disk for each row. Its file has no
+name, lies in the directory for temporary files, and ends with the process.
 """
 
 import random
@@ -62,10 +62,10 @@ class Counts(NamedTuple):
     Attributes:
       current: in the runs.
       stored: in the target.
-      new: that the target lacks.
-      replaced: that it has of another content.
-      gone: that it has and the runs do not have.
-      doubled: that both have, and the target in several rows.
+      new: in the runs alone.
+      replaced: in both, with different contents.
+      gone: in the target alone.
+      doubled: in both, and in several rows of the target.
     """
 
     current: int
@@ -97,7 +97,7 @@ class NotPruned(NamedTuple):
 
 
 class Difference:
-    """The rows of runs and of a target. First come the rows of the runs, in the order of these, then the target's."""
+    """The rows of runs and of a target. Add those of the runs first, in their order, then the target's."""
 
     def __init__(self) -> None:
         """Makes the database."""
@@ -106,7 +106,7 @@ class Difference:
         self._database.executescript(_TABLES)
 
     def add_current(self, file: int, records: Iterable[tuple[int, Identity]]) -> None:
-        """Adds the place and the identity of records of a file. A later one of the same key replaces the earlier."""
+        """Adds places and identities of the records of a file. A later record of a key replaces an earlier one."""
         self._add(
             _ADD,
             (
@@ -153,19 +153,19 @@ class Difference:
         return Counts(*self._database.execute(_COUNTS).fetchone())
 
     def to_send(self) -> Iterator[Place]:
-        """Yields the places of rows that the target lacks or has of another content, in the order of the files."""
+        """Yields the places of rows that are new, replaced or doubled, in the order of the files."""
         return map(Place._make, self._database.execute(_TO_SEND))
 
     def to_delete(self) -> Iterator[str]:
-        """Yields the keys that the target has and the runs do not have."""
+        """Yields the keys that are in the target alone."""
         return (key for (key,) in self._database.execute(_TO_DELETE))
 
     def doubled(self, row_keys: Iterable[str]) -> list[str]:
-        """Returns those of some keys that the target has in several rows. They go just before one is sent for them."""
+        """Returns those of some keys that have several rows in the target. Delete these before one row is sent."""
         return [key for key in row_keys if self._database.execute(_IS_DOUBLED, (key,)).fetchone()]
 
     def leave_out(self, row_keys: Sequence[str]) -> None:
-        """Forgets keys whose rows the target cannot take. `to_send` has sorted its places, so it may be under way."""
+        """Forgets keys whose rows the target cannot take. `to_send` may be under way meanwhile."""
         for statement in ("DELETE FROM current WHERE key = ?", "DELETE FROM stored WHERE key = ?"):
             self._add(statement, ((key,) for key in row_keys))
 
@@ -174,7 +174,7 @@ class Difference:
         return map(Place._make, self._database.execute("SELECT key, file, place FROM current ORDER BY file, place"))
 
     def sample(self, count: int) -> list[Place]:
-        """Returns the places of so many rows of the runs, or of all; always the same, in the order of the files."""
+        """Returns the places of `count` rows of the runs, or of all. They are the same each time, sorted by file."""
         size = self.counts().current
         chosen = set(random.Random(0).sample(range(size), min(count, size)))  # noqa: S311 - no secret
         return [place for i, place in enumerate(self.current()) if i in chosen]

@@ -36,7 +36,7 @@ _ROWS_AT_ONCE = 10_000
 _KEY_METADATA = {"lance-schema:unenforced-primary-key": "true"}
 # In the metadata of the schema.
 _MODEL = "model_digest"
-# How often work is done again that another writer has preempted.
+# How often the dataset tries work that another writer preempts.
 _TRIES = 10
 
 # Lance's own caches would take up to 7 GiB.
@@ -87,7 +87,7 @@ class LanceDataset:
             self._dataset = _opened(self._uri)
             self._check_schema()
         elif (sends or deletes) and not self._dataset.schema.field("key").metadata:
-            # Earlier versions named no key. Where it may be null, Lance takes no name for it.
+            # Earlier versions named no key. Lance refuses to name a column that may be null.
             with contextlib.suppress(OSError):
                 self._dataset.update_field_metadata({"key": _KEY_METADATA})
             self._dataset.checkout_latest()  # another export may have named it meanwhile

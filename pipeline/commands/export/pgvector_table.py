@@ -33,9 +33,9 @@ _COLUMNS = dict.fromkeys(COLUMNS, "text") | {"height": "integer", "width": "inte
 _VECTOR = "embedding"
 _STAGING = sql.Identifier("pg_temp", "image_embeddings_export")
 _ROWS_AT_ONCE = 10_000
-# IF NOT EXISTS does not see what another session is making, and ends in one of these errors.
+# IF NOT EXISTS does not see what another session is creating, and then raises one of these errors.
 _MADE_MEANWHILE = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject)
-# What a server says of a row that it can never take, such as one whose key is too long for an index.
+# The errors for a row that the server can never take, such as one whose key is too long for an index.
 _UNFIT = (psycopg.errors.ProgramLimitExceeded, psycopg.DataError)
 # Limits that administrators set for people and web servers, until the end of the transaction. An index may take hours.
 # What a user has set for this command alone, as in PGOPTIONS, stays.
@@ -96,7 +96,7 @@ class PgvectorTable:
             yield from target_rows(self._catalog.flag, cursor, self._model)
 
     def prepare(self, sends: bool, deletes: bool) -> None:
-        """Makes the extension and the table, those that are missing. A table that exists is only checked."""
+        """Makes the extension and the table if they are missing. A table that exists is only checked."""
         exists = self._catalog.has_extension() and self._catalog.exists()
         if sends or deletes or not exists or not self._catalog.has_index(_VECTOR, self._opclass):
             self._catalog.check_server()
@@ -112,7 +112,7 @@ class PgvectorTable:
         register_vector(self._connection)
 
     def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
-        """Writes rows in one transaction. If the server cannot take one of them, it is looked for in halves."""
+        """Writes rows in one transaction. If the server refuses a row, bisection finds it."""
         too_large = [unfit for row in rows if (unfit := self._too_large(row))]
         names = {row.key for row in too_large}
         return too_large + self._merge_in_halves([row for row in rows if row.key not in names])
@@ -174,7 +174,7 @@ class PgvectorTable:
         say("building the index" if free == (True,) else "waiting for another export, which may be building the index")
         name = self._catalog.index_name(self._opclass)
         self._notices.clear()  # one may be of the table
-        # In one message they are one transaction, and the server ends that even without its client.
+        # Statements of one message are one transaction, which the server completes even if its client is killed.
         statements = (
             sql.SQL(_NO_LIMITS),
             sql.SQL("SELECT pg_advisory_xact_lock({})").format(self._lock_id),

@@ -17,7 +17,7 @@ COLUMNS = ("key", "sha256", "version", "format", "height", "width", "size", "mod
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPE_OF_CONTROL = r"x(?:[01][0-9a-f]|7f)"
-# Backslashes of a key's own that would be taken for the start of an escape, and what `row_key` writes in their place.
+# Backslashes of a key that would be read as the start of an escape. `row_key` writes an escape in their place.
 _MISLEADING = re.compile(rf"\\(?={_ESCAPE_OF_CONTROL})")
 _ESCAPED = re.compile(rf"\\(?:x5c(?={_ESCAPE_OF_CONTROL})|{_ESCAPE_OF_CONTROL})")
 
@@ -30,7 +30,7 @@ class Model(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The place of a row: its key, the number of its file, and the place in the file."""
+    """Where a row of the runs lies: its key, the number of its file, and its place in the file."""
 
     key: str
     file: int
@@ -71,9 +71,9 @@ class LeftOut(NamedTuple):
 
 
 class Target(Protocol):
-    """A table, a dataset or a directory of files. It is of one model.
+    """A table, a dataset or a directory of files, for the vectors of one model.
 
-    What can take no rows of this model, as a target of another one, refuses with a ValueError in `stored`.
+    `stored` raises ValueError if the target cannot take rows of this model.
 
     Attributes:
       ERRORS: what its client raises if the target fails.

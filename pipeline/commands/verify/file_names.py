@@ -1,4 +1,4 @@
-"""The names of the files in an output, written down a second time: the writer's are not used."""
+"""The names of the files in an output, written down a second time. The writer has its own."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -7,7 +7,7 @@ from pipeline.commands.verify.findings import Findings
 from transforms.elements.run_id import check_run_id
 
 SCHEMA = "schema.pbtxt"
-# In the order of the listing: what is complete when `runs` is listed has all its files when the others are.
+# In the order of the listing. A run that is complete when `runs` is listed has its other files when they are listed.
 FOLDERS = ("runs", "embeddings", "failures")
 TFRECORD, PARQUET, FAILURES = ".tfrecord", ".parquet", ".jsonl"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from transforms.elements.one_line import printable
 
-# So many items of a kind are named; all are counted.
+# The first items of a kind are named, up to this number. All are counted.
 LIMIT = 20
 
 
@@ -54,7 +54,7 @@ class Findings:
 
     @contextlib.contextmanager
     def check(self, text: str) -> Iterator[Check]:
-        """Yields a check, whose text may change; the problems of the block are its own."""
+        """Yields a check, whose text may be set in the block. It counts the problems that are found in the block."""
         check, before = Check(text), self.total
         self.checks.append(check)
         yield check

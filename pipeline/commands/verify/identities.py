@@ -1,4 +1,4 @@
-"""Identities of millions of images in little memory: 16 bytes each, which are a hash of what tells them apart."""
+"""Identities of millions of images in little memory: each is a hash of 16 bytes."""
 
 import hashlib
 import struct

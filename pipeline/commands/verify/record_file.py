@@ -37,10 +37,10 @@ SCALARS = {
     "model/name": BYTES,
     "model/digest": BYTES,
 }
-# One value too, which records of earlier versions lack.
+# A feature of one value, which records of earlier versions lack.
 SHARD = "image/shard"
 VECTOR = "embedding"
-# Where a record has it in the place of the vector: one text, the vector in float16, little-endian.
+# A record in float16 has this feature in place of the vector: one text with the little-endian components.
 NARROW_VECTOR = "embedding/float16"
 LABELS = {"label/index": INT, "label/name": BYTES, "label/score": FLOAT}
 
@@ -156,7 +156,7 @@ def features(record: bytes) -> dict[str, Feature]:
 
 
 def _floats(message: Any, count: int) -> npt.NDArray[np.float32]:
-    """Returns the values of a FloatList, which end its serialized form. One by one they take twenty times as long."""
+    """Returns the values of a FloatList, from the end of its serialized form. One by one is twenty times slower."""
     serialized = message.SerializeToString()
     return np.frombuffer(serialized, "<f4", count, offset=len(serialized) - 4 * count)
 

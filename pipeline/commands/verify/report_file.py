@@ -45,7 +45,7 @@ def damage(content: bytes, fields: Mapping[str, Any]) -> Iterator[str]:
         yield "no checksum: expected the field `checksum`, as every run writes it"
     elif stored != checksum(fields):
         yield "the checksum does not match"
-    # So that no byte is free, not even of the white space: the file has the one form in which a run writes its fields.
+    # The file must have the one form in which a run writes it. So each byte is checked, white space too.
     if (json.dumps(fields, indent=2) + "\n").encode() != content:
         yield "not in the form in which a run writes it"
 
@@ -63,7 +63,7 @@ def vectors(fields: Mapping[str, Any]) -> int:
 
 
 def other_failures(fields: Mapping[str, Any], stored: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """Yields the errors of which other numbers are stored, by (stage, error), than the report has."""
+    """Yields in words where the numbers of stored failures, by (stage, error), differ from the report's."""
     reported = {
         (stage, error): images for stage, errors in fields["failures"].items() for error, images in errors.items()
     }

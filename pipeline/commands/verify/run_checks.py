@@ -119,7 +119,7 @@ def _check_vectors(files: RunFiles, each: Callable[[Record], None], findings: Fi
 
 
 def _check_names(files: RunFiles, folder: str, of_formats: Iterable[list[str]], findings: Findings) -> None:
-    """Checks that a folder of the run has all files of the numbers in their names, and no others."""
+    """Checks that a folder of the run has all the files that the numbers in their names promise, and no others."""
     root = f"{folder}/{files.run_id}"
     of_formats = list(of_formats)
     known = {name for names in of_formats for name in names}
@@ -216,7 +216,7 @@ def _recorded(files: RunFiles) -> Iterator[bytes]:
 def _name_keys(
     kind: str, wanted: Collection[bytes], keys: Iterator[bytes], files: RunFiles, findings: Findings
 ) -> None:
-    """Reports the keys with the wanted identities, once each. Only then are the keys read, for the second time."""
+    """Reports each key with a wanted identity once. The keys are read only if there is such an identity."""
     left = set(wanted)
     for key in keys if left else ():
         if (hashed := identity(key)) in left:

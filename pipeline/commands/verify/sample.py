@@ -24,7 +24,7 @@ from transforms.models.spec import ModelSpec
 from transforms.storage import read_image
 
 SEED = 0
-# Other batches and other threads change the last bits of a float32, and those of bfloat16 sooner.
+# Other batches and other threads change the last bits of a component, in bfloat16 more than in float32.
 COSINE = 0.9999
 _BATCH = 32
 
@@ -39,7 +39,7 @@ class Sample:
         self.records: dict[bytes, Record] = {}
 
     def offer(self, record: Record) -> None:
-        """Takes a record in, or not. Of several records of a key, the last one counts."""
+        """Adds a record if it belongs to the sample. Of several records of a key, the last one counts."""
         entry = -int.from_bytes(identity(self._seed, record.key)), record.key
         if record.key in self.records:
             self.records[record.key] = record

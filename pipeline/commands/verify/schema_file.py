@@ -67,7 +67,7 @@ def columns(content: bytes) -> Columns:
 
 
 def before_shard(content: bytes) -> bytes:
-    """Returns the schema as earlier versions wrote it, whose runs state its digest: without `image/shard`."""
+    """Returns the schema without `image/shard`. Reports of earlier versions have the digest of this form."""
     return _SHARD_FEATURE.sub(b"", content)
 
 

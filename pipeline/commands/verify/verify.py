@@ -30,8 +30,6 @@ _EXAMPLES = """\
 
 exit code: 0 nothing is wrong; 1 something is, and is listed; 2 a flag is wrong, or there is no run.
 """
-# Equal bytes with different vectors are compared in rounds of so many contents, which bounds the memory for vectors.
-_CONTENTS_PER_ROUND = 16_384
 
 
 def main(argv: Sequence[str] | None = None) -> int:
