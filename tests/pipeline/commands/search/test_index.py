@@ -51,9 +51,9 @@ def test_the_record_of_a_row_tells_whether_it_was_a_file(tmp_path):
     assert {index.key(row): index.is_file(row) for row in index.sample(9)} == {b"file": True, b"member": False}
 
 
-def test_a_spread_has_as_many_rows_as_asked_for_and_is_the_same_again(tmp_path):
+def test_a_sample_has_as_many_rows_as_asked_for_and_is_the_same_again(tmp_path):
     index = _index(tmp_path, [outputs.embedding(b"key %d" % number, number) for number in range(20)])
-    assert len(set(index.sample(7))) == 7 and index.sample(7) == index.spread(7)
+    assert len(set(index.sample(7))) == 7 and index.sample(7) == index.sample(7)
 
 
 @pytest.mark.parametrize("row", [-1, 2, 10**18])
