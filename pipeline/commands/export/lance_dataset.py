@@ -20,7 +20,7 @@ try:
 except ImportError as missing:
     raise ValueError("--to lance needs pylance: pip install '.[lance]'") from missing
 
-from pipeline.commands.export.target import LeftOut, Model, Row, TargetRow, other_model, target_rows
+from pipeline.commands.export.target import LeftOut, Model, Row, Target, TargetRow, other_model, target_rows
 
 # Fewer rows are searched exactly, which takes milliseconds.
 MIN_INDEXED = 5_000
@@ -44,8 +44,8 @@ _INDEX_CACHE_BYTES = 2**27
 _METADATA_CACHE_BYTES = 2**26
 
 
-class LanceDataset:
-    """A target.Target: a dataset with one row for each key. Its earlier versions stay."""
+class LanceDataset(Target):
+    """A dataset with one row for each key. Its earlier versions stay."""
 
     ERRORS: ClassVar[tuple[type[Exception], ...]] = (OSError, RuntimeError)
     IS_LOG: ClassVar[bool] = False
@@ -135,9 +135,6 @@ class LanceDataset:
             rows = self._dataset.to_table(columns=["key", "_distance"], nearest=nearest)
             answers.append(rows.column("key").to_pylist())
         return answers
-
-    def close(self) -> None:
-        """Does nothing: a dataset has no connection."""
 
     def _check_schema(self) -> None:
         """Raises ValueError if the dataset has other columns, or was made for another model."""

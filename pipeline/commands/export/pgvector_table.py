@@ -21,7 +21,7 @@ except ImportError as missing:
     raise ValueError("--to pgvector needs psycopg and pgvector: pip install '.[pgvector]'") from missing
 
 from pipeline.commands.export.pgvector_catalog import CatalogTable
-from pipeline.commands.export.target import COLUMNS, LeftOut, Model, Row, TargetRow, other_model, target_rows
+from pipeline.commands.export.target import COLUMNS, LeftOut, Model, Row, Target, TargetRow, other_model, target_rows
 
 # The longest vectors that an HNSW index takes: https://github.com/pgvector/pgvector#hnsw
 MAX_INDEXED = {"vector": 2_000, "halfvec": 4_000}
@@ -45,8 +45,8 @@ SELECT set_config(name, '0', true) FROM pg_settings WHERE source != 'client' AND
 """
 
 
-class PgvectorTable:
-    """A target.Target: a table with one row for each key.
+class PgvectorTable(Target):
+    """A table with one row for each key.
 
     Other columns of the table, if they may be null or have a default, stay as they are.
     """

@@ -1,8 +1,9 @@
 """What a target of an export takes and answers."""
 
+import abc
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,7 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-class Target(Protocol):
+class Target(abc.ABC):
     """A table, a dataset or a directory of files, for the vectors of one model.
 
     `stored` raises ValueError if the target cannot take rows of this model.
@@ -84,21 +85,26 @@ class Target(Protocol):
     ERRORS: ClassVar[tuple[type[Exception], ...]]
     IS_LOG: ClassVar[bool]
 
+    @abc.abstractmethod
     def stored(self) -> Iterator[TargetRow]:
         """Yields the rows that are there."""
 
+    @abc.abstractmethod
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
 
         Raises ValueError if this user may not send or delete rows, as will be done.
         """
 
+    @abc.abstractmethod
     def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
         """Writes rows, all of them or none, and returns those that it can never take. A row replaces one of its key."""
 
+    @abc.abstractmethod
     def delete(self, row_keys: Sequence[str]) -> None:
         """Deletes all rows of some keys, or none."""
 
+    @abc.abstractmethod
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
         """Builds the index if rows have changed or there is none; `say` shows a line while that lasts.
 
@@ -107,8 +113,9 @@ class Target(Protocol):
 
     def search(self, queries: npt.NDArray[np.float32], count: int) -> list[list[str]]:
         """Returns the keys of the nearest `count` rows that the index finds for each query (n, dimension)."""
+        raise NotImplementedError("no index")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most targets have no connection
         """Ends the connection, if there is one."""
 
 

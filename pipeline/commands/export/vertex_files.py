@@ -19,10 +19,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from pipeline.commands.export.target import LeftOut, Model, Row, TargetRow, content, other_model
+from pipeline.commands.export.target import LeftOut, Model, Row, Target, TargetRow, content, other_model
 from transforms.storage import contested, files
 
 # "There is a limit of 5000 objects (files) in the batch root directory."
@@ -40,8 +37,8 @@ _LEDGER = re.compile(r"ledger/(\d{5})/(part|deleted)-(\d{5})\.jsonl")
 _BATCH = re.compile(r"batches/(\d{5})(\.json|/.+)")
 
 
-class VertexFiles:
-    """A target.Target: a directory of batches. What it has is in its ledger.
+class VertexFiles(Target):
+    """A directory of batches. What it has is in its ledger.
 
     A file of the ledger is written after the file of the batch that it is about. If an export was killed in between,
     the next one removes that file, ends its batch, and begins a new one. Before that it takes the place of the next
@@ -122,13 +119,6 @@ class VertexFiles:
             f"Vertex AI builds it from {self._directory}/batches, new is {numbers}: import the batches in order",
             False,
         )
-
-    def search(self, queries: npt.NDArray[np.float32], count: int) -> list[list[str]]:
-        """Raises NotImplementedError: files have no index."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Does nothing: there is no connection."""
 
     def _write(self, kind: str, text: str, stored: Sequence[TargetRow]) -> None:
         if self._number < self._first_of_this or self._files_of_batch == MAX_FILES:
