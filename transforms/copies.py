@@ -1,13 +1,13 @@
 """Copies: equal bytes are embedded once, in this run or in an earlier one, whatever their names.
 
-A listing has the size of each image, and in Cloud Storage its CRC32C. Most images differ from all others in these, and
-are not read here. Of large local files of one size, the first and the last bytes are compared. Only images that may
-still have a twin are read for their SHA-256. The joins carry names and digests, and no bytes of an image cross a
-shuffle.
+A listing has the size of each image, and in Cloud Storage its CRC32C. An image that is alone with these has no copy,
+and is not read here. Large local files of one size are compared by their first and last bytes. Only images that may
+still have a copy are read for their SHA-256. The joins carry names and digests. No bytes of an image cross a shuffle.
 """
 
 import dataclasses
 import hashlib
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -15,17 +15,9 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from transforms.elements import counters, keys
-from transforms.elements.packs import FlattenRefs, JoinByKey
+from transforms.elements.packs import FlattenRefs, JoinByKey, Keyed, by_key
 from transforms.elements.record_coders import of_bytes, to_bytes
-from transforms.elements.records import (
-    Copy,
-    Embedding,
-    Failure,
-    ImageRef,
-    Known,
-    Reuse,
-    StageSeconds,
-)
+from transforms.elements.records import Copy, Embedding, Failure, ImageRef, Known, Reuse, StageSeconds
 from transforms.elements.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 from transforms.storage import local, locations
 
@@ -92,7 +84,7 @@ class FindCopies(Stage):
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> CopiesOutput:
         refs, known = inputs["refs"], inputs["known"]
-        by_listed = beam.Map(_by_listed, self.by_crc32c).with_output_types(tuple[bytes, bytes])
+        by_listed = by_key(_size_and_crc32c if self.by_crc32c else _size)
         same_listed = {
             "refs": refs | "RefsByListed" >> by_listed,
             "known": known | "KnownByListed" >> by_listed,
@@ -102,8 +94,9 @@ class FindCopies(Stage):
         )
         suspected = same_listed | "Suspect" >> suspect.with_outputs(_SUSPECTS, _KNOWN, main=_UNIQUE)
         digests = suspected[_SUSPECTS] | "ReadForDigest" >> self.digest
+        by_sha256 = beam.MapTuple(lambda sha256, ref: (sha256.encode(), to_bytes(ref))).with_output_types(Keyed)
         same_digest = {
-            "refs": digests.main | "RefsByDigest" >> beam.Map(_by_sha256).with_output_types(tuple[bytes, bytes]),
+            "refs": digests.main | "RefsByDigest" >> by_sha256,
             "known": suspected[_KNOWN],
         } | "SameDigest" >> JoinByKey(self.in_packs)
         match = beam.ParDo(_Match()).with_output_types(ImageRef, **{_REUSED: Reuse, _RESUMED: Reuse, _COPIES: Copy})
@@ -139,13 +132,12 @@ class CopyVectors(Stage):
     """
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> StageOutput[Embedding]:
+        with_copies = inputs["embeddings"] | "WithCopies" >> beam.Filter(lambda each: each.info.ref.has_copies)
+        by_first = beam.Map(lambda copy: (copy.of, to_bytes(copy.ref))).with_output_types(Keyed)
         grouped = {
-            "embeddings": inputs["embeddings"]
-            | "WithCopies" >> beam.Filter(_has_copies)
-            | "EmbeddingsByKey" >> beam.Map(_embedding_by_key).with_output_types(tuple[bytes, bytes]),
-            "failures": inputs["failures"]
-            | "FailuresByKey" >> beam.Map(_failure_by_key).with_output_types(tuple[bytes, bytes]),
-            "copies": inputs["copies"] | "CopiesByKey" >> beam.Map(_copy_by_key).with_output_types(tuple[bytes, bytes]),
+            "embeddings": with_copies | "EmbeddingsByKey" >> by_key(operator.attrgetter("info.ref.key")),
+            "failures": inputs["failures"] | "FailuresByKey" >> by_key(operator.attrgetter("key")),
+            "copies": inputs["copies"] | "CopiesByKey" >> by_first,
         } | "SameFirst" >> beam.CoGroupByKey()
         return StageOutput.of(grouped | "Copy" >> with_stage_outputs(_Copy(), Embedding))
 
@@ -208,9 +200,8 @@ class _Match(beam.DoFn):
 class _Copy(beam.DoFn):
     def process(self, group: tuple[bytes, dict[str, Iterable[Any]]]) -> Iterable[Embedding]:
         _, same_first = group
-        embeddings = [of_bytes(Embedding, embedding) for embedding in same_first["embeddings"]]
-        failures = [of_bytes(Failure, failure) for failure in same_first["failures"]]
-        embedding, failure = next(iter(embeddings), None), next(iter(failures), None)
+        embedding = next((of_bytes(Embedding, encoded) for encoded in same_first["embeddings"]), None)
+        failure = next((of_bytes(Failure, encoded) for encoded in same_first["failures"]), None)
         for encoded in same_first["copies"]:
             ref = of_bytes(ImageRef, encoded)
             if embedding:
@@ -242,26 +233,9 @@ def _by_ends(refs: Iterable[ImageRef]) -> Iterator[list[ImageRef]]:
     yield from by_ends.values()
 
 
-def _by_listed(image: ImageRef | Known, by_crc32c: bool) -> tuple[bytes, bytes]:
-    listed = f"{image.size}-{image.crc32c}" if by_crc32c else f"{image.size}"
-    return listed.encode(), to_bytes(image)
+def _size(image: ImageRef | Known) -> bytes:
+    return b"%d" % image.size
 
 
-def _by_sha256(digest: tuple[str, ImageRef]) -> tuple[bytes, bytes]:
-    return digest[0].encode(), to_bytes(digest[1])
-
-
-def _has_copies(embedding: Embedding) -> bool:
-    return embedding.info.ref.has_copies
-
-
-def _embedding_by_key(embedding: Embedding) -> tuple[bytes, bytes]:
-    return embedding.info.ref.key, to_bytes(embedding)
-
-
-def _failure_by_key(failure: Failure) -> tuple[bytes, bytes]:
-    return failure.key, to_bytes(failure)
-
-
-def _copy_by_key(copy: Copy) -> tuple[bytes, bytes]:
-    return copy.of, to_bytes(copy.ref)
+def _size_and_crc32c(image: ImageRef | Known) -> bytes:
+    return f"{image.size}-{image.crc32c}".encode()

@@ -48,7 +48,7 @@ def read_tfrecord(
 ) -> Iterator[EncodedImage | Failure]:
     """Yields the images of a file of tf.Examples, compressed or not, and a Failure for each record without an image.
 
-    A record that is broken costs itself alone, as long as its length holds. None is hidden, because none has a name.
+    A record with a valid length but a corrupt body fails alone. None is hidden, because none has a name.
 
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.
@@ -149,7 +149,7 @@ class ReadImages(Stage):
     """ImageRef → StageOutput of EncodedBlock.
 
     A shard that is broken in the middle yields the images before the break, and one failure under the shard's own key.
-    A TFRecord whose length holds costs itself alone.
+    A record with a valid length but a corrupt body fails alone.
     An object that has changed or disappeared since it was listed is a retryable failure with the error
     `ChangedSinceListed`.
 

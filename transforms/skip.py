@@ -1,20 +1,22 @@
-"""Skipping: an image that is embedded already, and has not changed since, is not even read.
+"""Skipping: an image is not even read if it is embedded already and has not changed since.
 
-An earlier run has embedded it, or an attempt at this run that did not finish.
+Either an earlier run has embedded it, or an unfinished attempt at this run.
 """
 
 import dataclasses
+import operator
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import apache_beam as beam
 
 from transforms.elements import counters
-from transforms.elements.packs import JoinByKey
-from transforms.elements.record_coders import of_bytes, to_bytes
+from transforms.elements.packs import JoinByKey, by_key
+from transforms.elements.record_coders import of_bytes
 from transforms.elements.records import ImageRef, Known, Reuse
 from transforms.elements.stage import Stage
 
+_KEY = operator.attrgetter("key")
 _NEW, _SKIPPED, _RESUMED, _UNLISTED = "new", "skipped", "resumed", "unlisted"
 
 
@@ -76,18 +78,12 @@ class SkipKnown(Stage):
     in_packs: bool = False
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> SkipOutput:
-        keyed = {
-            "refs": inputs["refs"] | "RefsByKey" >> beam.Map(_ref_by_key).with_output_types(tuple[bytes, bytes]),
-            "known": inputs["known"] | "KnownByKey" >> beam.Map(_known_by_key).with_output_types(tuple[bytes, bytes]),
-        }
-        outputs = (
-            keyed
-            | "SameKey" >> JoinByKey(self.in_packs)
-            | "Skip"
-            >> beam.ParDo(_Skip(self.reprocess))
-            .with_output_types(ImageRef, **{_SKIPPED: ImageRef, _RESUMED: Reuse, _UNLISTED: Known})
-            .with_outputs(_SKIPPED, _RESUMED, _UNLISTED, main=_NEW)
+        keyed = {name: inputs[name] | f"{name.title()}ByKey" >> by_key(_KEY) for name in ("refs", "known")}
+        skip = beam.ParDo(_Skip(self.reprocess)).with_output_types(
+            ImageRef, **{_SKIPPED: ImageRef, _RESUMED: Reuse, _UNLISTED: Known}
         )
+        joined = keyed | "SameKey" >> JoinByKey(self.in_packs)
+        outputs = joined | "Skip" >> skip.with_outputs(_SKIPPED, _RESUMED, _UNLISTED, main=_NEW)
         return SkipOutput(outputs[_NEW], outputs[_SKIPPED], outputs[_RESUMED], outputs[_UNLISTED])
 
 
@@ -97,11 +93,9 @@ class _Skip(beam.DoFn):
 
     def process(self, group: tuple[bytes, dict[str, Iterable[bytes]]]) -> Iterable[ImageRef]:
         _, same_key = group
-        known: list[Known] = []
-        unfinished: list[Known] = []
-        for encoded in same_key["known"]:
-            entry = of_bytes(Known, encoded)
-            (unfinished if entry.attempt else known).append(entry)
+        entries = [of_bytes(Known, encoded) for encoded in same_key["known"]]
+        known = [entry for entry in entries if not entry.attempt]
+        unfinished = [entry for entry in entries if entry.attempt]
         listed = False
         for encoded in same_key["refs"]:
             ref = of_bytes(ImageRef, encoded)
@@ -116,11 +110,3 @@ class _Skip(beam.DoFn):
         if not listed:
             for entry in known:
                 yield beam.pvalue.TaggedOutput(_UNLISTED, entry)
-
-
-def _ref_by_key(ref: ImageRef) -> tuple[bytes, bytes]:
-    return ref.key, to_bytes(ref)
-
-
-def _known_by_key(known: Known) -> tuple[bytes, bytes]:
-    return known.key, to_bytes(known)

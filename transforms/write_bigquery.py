@@ -14,6 +14,7 @@ import apache_beam as beam
 from apache_beam.io.gcp.internal.clients.bigquery import BigqueryV2
 
 from transforms.elements import keys, table_name
+from transforms.elements.image_columns import columns_of
 from transforms.elements.records import Embedding, Failure, Known
 from transforms.elements.stage import Stage
 from transforms.models.spec import ModelFields
@@ -75,17 +76,8 @@ class RunColumns:
 
 def embedding_row(embedding: Embedding, run: RunColumns) -> dict[str, Any]:
     """Returns the row of an embedding."""
-    info = embedding.info
     return {
-        "key": keys.text(info.ref.key),
-        "sha256": info.sha256,
-        "version": info.ref.version,
-        "format": info.format,
-        "height": info.height,
-        "width": info.width,
-        "size": info.ref.size,
-        "crc32c": info.ref.crc32c,
-        "shard": keys.text(info.ref.in_shard),
+        **columns_of(embedding.info),
         "embedding": embedding.vector.tolist(),
         "model": run.model.model_name,
         "model_digest": run.model.model_digest,

@@ -14,7 +14,7 @@ from transforms.elements.one_line import one_line
 from transforms.elements.records import Embedding, Failure, ImageInfo, ImageRef, Known, Reuse
 from transforms.elements.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 from transforms.encoding import record_files
-from transforms.encoding.parquet import Stored
+from transforms.encoding.stored_embeddings import StoredEmbedding
 from transforms.storage import files
 
 STAGE = "reuse"
@@ -85,7 +85,7 @@ def fetch(shard: str, reuses: Iterable[Reuse], digest: str) -> Iterator[tuple[Re
             yield from ((reuse, _expected(record, reuse.known, digest)) for reuse in same)
 
 
-def _expected(record: Stored | Exception, known: Known, digest: str) -> Embedding | Exception:
+def _expected(record: StoredEmbedding | Exception, known: Known, digest: str) -> Embedding | Exception:
     """Returns the embedding of a record, or what is wrong with it."""
     if isinstance(record, Exception):
         return record

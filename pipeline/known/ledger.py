@@ -19,7 +19,7 @@ from transforms.elements.one_line import one_line
 from transforms.elements.records import Failure, ImageRef, Known
 from transforms.elements.stage import FAILURES, Stage, StageOutput, with_stage_outputs
 from transforms.encoding import record_files
-from transforms.encoding.examples import Identity
+from transforms.encoding.stored_embeddings import Identity
 from transforms.list import STAGE as LIST
 from transforms.output import vector_files
 from transforms.storage import files, globs

@@ -3,35 +3,16 @@
 import datetime
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from pipeline.report import run_report
 from transforms.elements.formats import one_of_each_run
 from transforms.elements.one_line import one_line
 from transforms.encoding import record_files
+from transforms.encoding.stored_embeddings import StoredVectors
 from transforms.storage import files
 
 # A file under its final name is complete. Unfinished files lie in directories whose names begin with a dot.
 _SHARD = re.compile(r"(?!.*/\.).*/part-\d{5,9}-of-\d{5,9}\.(tfrecord|parquet)")
-
-
-class Block(NamedTuple):
-    """Vectors of a file, one after the other.
-
-    Attributes:
-      keys: of their images.
-      matrix: float32 (len(keys), dimension).
-      digest: of their model.
-      are_files: for each, whether its record says that the image was listed as a file of its own.
-    """
-
-    keys: Sequence[bytes]
-    matrix: npt.NDArray[np.float32]
-    digest: str
-    are_files: Sequence[bool]
 
 
 def paths(directory: str) -> list[str]:
@@ -63,12 +44,12 @@ def paths(directory: str) -> list[str]:
 def digest(shards: Sequence[str]) -> str:
     """Returns the digest of the model of the last vectors. Raises ValueError if there is no vector."""
     for path in reversed(shards):
-        for block in _blocks(path):
-            return block.digest
+        for found, _ in _blocks(path):
+            return found
     raise ValueError(f"{shards[-1]}: no vector in this file and those before it: expected at least one")
 
 
-def blocks(shards: Sequence[str], digest: str) -> Iterator[Block]:
+def blocks(shards: Sequence[str], digest: str) -> Iterator[StoredVectors]:
     """Yields the vectors of files, in order and in bounded memory.
 
     Args:
@@ -79,10 +60,10 @@ def blocks(shards: Sequence[str], digest: str) -> Iterator[Block]:
       ValueError: if a file cannot be read, or has vectors of another model.
     """
     for path in shards:
-        for block in _blocks(path):
-            if block.digest != digest:
+        for found, block in _blocks(path):
+            if found != digest:
                 raise ValueError(
-                    f"{path}: vectors with the model digest {block.digest}, where those of the last run have {digest}, "
+                    f"{path}: vectors with the model digest {found}, where those of the last run have {digest}, "
                     "and the two cannot be compared: give --embeddings the directory of one run, below embeddings/"
                 )
             yield block
@@ -96,15 +77,11 @@ def files_among(shards: Sequence[str], digest: str, wanted: Collection[bytes]) -
     return {key for key, is_file in found.items() if is_file}
 
 
-def _blocks(path: str) -> Iterator[Block]:
+def _blocks(path: str) -> Iterator[tuple[str, StoredVectors]]:
+    """Yields the vectors of a file, with the digest of their model."""
     try:
         with files.open_stored(path) as file:
-            for keys, matrix, models, in_shards in record_files.vectors(path, file):
-                by_digest = dict.fromkeys(digest for _, digest in models)
-                if len(by_digest) > 1:
-                    raise ValueError(f"vectors of the models {', '.join(by_digest)}: expected those of one")
-                (model_digest,) = by_digest
-                yield Block(keys, matrix, model_digest, [shard == b"" for shard in in_shards])
+            yield from ((vectors.digest(), vectors) for vectors in record_files.vectors(path, file))
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {one_line(error)}") from error
 

@@ -68,7 +68,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
             else _parquet(vectors)
         )
         lines += ["", "Read them:", "", code]
-    return one_line.lines("\n".join([*lines, ""]))  # a report may come from a file that others wrote
+    return one_line.printable_lines("\n".join([*lines, ""]))  # a report may come from a file that others wrote
 
 
 def _no_page(report: RunReport, config: EmbedConfig) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from transforms.elements.one_line import escape, lines, one_line
+from transforms.elements.one_line import escape, one_line, printable_lines
 
 # What a line begins with that redraws itself on a terminal.
 REDRAW = "\r\x1b[K"
@@ -87,7 +87,7 @@ class _Text(io.TextIOWrapper):
     def write(self, text: str) -> int:
         """Writes a text as people see it. A line that redraws itself begins with REDRAW."""
         redraw = REDRAW if text.startswith(REDRAW) else ""
-        return super().write(redraw + lines(text.removeprefix(REDRAW)))
+        return super().write(redraw + printable_lines(text.removeprefix(REDRAW)))
 
 
 class _Lenient(io.FileIO):
@@ -117,7 +117,7 @@ def write_line(stream: TextIO, text: str) -> None:
     """
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
-        print(lines(text).encode(encoding, _ESCAPED).decode(encoding), file=stream, flush=True)
+        print(printable_lines(text).encode(encoding, _ESCAPED).decode(encoding), file=stream, flush=True)
     except OSError as error:
         # Python flushes the stream again when it ends, and would fail then.
         with Path(os.devnull).open("wb") as nowhere:

@@ -40,6 +40,7 @@ from transforms.elements import keys
 from transforms.elements.one_line import is_seen
 from transforms.elements.records import EncodedImage, Failure, ImageRef
 from transforms.encoding import compressed, examples, parquet, tfrecord
+from transforms.encoding.stored_embeddings import StoredEmbedding
 from transforms.images import decoding, fast_jpeg, jpeg_header, png_chunks, reader, tiff_kinds
 from transforms.images.resizing import RESIZE_MODES
 from transforms.lists import uri_lists
@@ -280,7 +281,7 @@ def parquet_files(content: bytes) -> None:
     """Reads what should be a Parquet file of embeddings, in each way. What an interrupted run has left can be read."""
     whole = [own for batch in parquet.whole_identities(io.BytesIO(content), "float16") for own in batch]
     for own, stored in zip(whole, parquet.embeddings(io.BytesIO(content), range(len(whole))), strict=True):
-        assert isinstance(stored, parquet.Stored) and stored.embedding.info.ref.key == own.key
+        assert isinstance(stored, StoredEmbedding) and stored.embedding.info.ref.key == own.key
     with contextlib.suppress(ValueError):
         for _ in parquet.identities(io.BytesIO(content), "float16"):
             pass

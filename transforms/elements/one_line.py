@@ -63,7 +63,7 @@ def printable(text: str) -> str:
     return text if is_seen(text) else "".join(each if is_seen(each) else escape(each) for each in text)
 
 
-def lines(text: str) -> str:
+def printable_lines(text: str) -> str:
     """Returns a text of several lines as `printable` does each of them."""
     return "\n".join(map(printable, text.split("\n")))
 

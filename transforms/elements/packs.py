@@ -1,16 +1,17 @@
-"""Packs: records that cross between stages, many in one element, for the local runner.
+"""Joins by key, and packs: for the local runner, many records cross between stages in one element.
 
-That runner holds in memory all that crosses: an element of a join as several objects, and its bytes in several places.
-A record of a pack takes a tenth of that, because the records of a run resemble each other.
+The local runner holds in memory all that crosses. It keeps an element of a join as several objects, and its bytes in
+several places. In a pack, a record takes a tenth of that memory, because the records of a run resemble each other.
 
-On other runners each record is an element of its own, so that any number of workers share them, and no worker holds
+On other runners each record is an element of its own. So any number of workers share the records, and no worker holds
 more than one key.
 """
 
 import dataclasses
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam import coders
@@ -20,11 +21,11 @@ from transforms.elements.record_coders import of_bytes, to_bytes
 from transforms.elements.records import ImageRef
 from transforms.elements.stage import Stage
 
-# A worker holds the records of one bucket at a time: some thousands if there are a million.
+# A worker holds the records of one bucket at a time. Of a million records, that is some thousands.
 _BUCKETS = 256
-# Of the records that a bundle has collected for all buckets, in bytes.
+# A bundle collects records of so many bytes before it packs them.
 _MAX_BYTES = 2 << 20
-# Few enough for all threads to have some in a small run.
+# Refs in a pack: few enough for all threads to have some in a small run.
 _REFS = 64
 
 _PACK = coders.IterableCoder(coders.TupleCoder([coders.BytesCoder(), coders.BytesCoder()]))
@@ -78,6 +79,15 @@ class FlattenRefs(Stage):
             for number, refs in enumerate(collections)
         ]
         return packs | "Flatten" >> beam.Flatten() | "Unpack" >> beam.FlatMap(_refs).with_output_types(ImageRef)
+
+
+def by_key(key: Callable[[Any], bytes]) -> beam.PTransform:
+    """Returns record → (its key, the record as bytes), as JoinByKey takes it."""
+    return beam.Map(_keyed, key).with_output_types(Keyed)
+
+
+def _keyed(record: Any, key: Callable[[Any], bytes]) -> Keyed:
+    return key(record), to_bytes(record)
 
 
 def pack(records: Sequence[Keyed]) -> bytes:

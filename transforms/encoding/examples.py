@@ -5,7 +5,7 @@ tfx-bsl's encoder takes 7 µs for an embedding of 1536 floats where building a t
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
 
-from transforms.elements.records import Embedding, ImageRef
+from transforms.elements.records import Embedding
 from transforms.encoding import top_classes
 from transforms.encoding.narrowing import narrowed
+from transforms.encoding.stored_embeddings import Identity, StoredVectors
 from transforms.models.spec import ModelFields
 
 _BYTES, _INT, _FLOAT = schema_pb2.FeatureType.BYTES, schema_pb2.FeatureType.INT, schema_pb2.FeatureType.FLOAT
@@ -146,27 +147,20 @@ def decode_image(serialized: bytes) -> tuple[bytes | None, bytes]:
     return (key[0] if key else None), encoded[0]
 
 
-def decode_embeddings(
-    serialized: Sequence[bytes],
-) -> tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]], list[bytes | None]]:
-    """Returns the keys, vectors, models and shards of serialized embeddings.
-
-    Returns:
-      `image/key` of each; the vectors, float32 (n, dimension); (`model/name`, `model/digest`) of each; its shard as in
-      an Identity.
+def decode_embeddings(serialized: Sequence[bytes]) -> StoredVectors:
+    """Returns the vectors, models and shards of serialized embeddings.
 
     Raises:
       ValueError: if one is not an embedding, or their dimensions differ.
     """
     if not serialized:
-        return [], np.zeros((0, 0), np.float32), [], []
+        return StoredVectors([], np.zeros((0, 0), np.float32), [], [])
     vector = _VECTOR if vector_type(serialized[0]) == "float32" else _NARROW_VECTOR
     columns = _columns(serialized, "image/key", "model/name", "model/digest", _SHARD, vector)
-    names, digests = _texts(columns["model/name"]), _texts(columns["model/digest"])
     flat = columns[vector].to_numpy() if vector == _VECTOR else _widened(columns[vector].to_pylist())
-    vectors = flat.reshape(len(serialized), -1)
-    models = list(zip(names, digests, strict=True))
-    return columns["image/key"].to_pylist(), vectors, models, columns[_SHARD].to_pylist()
+    models = list(zip(_texts(columns["model/name"]), _texts(columns["model/digest"]), strict=True))
+    matrix = flat.reshape(len(serialized), -1)
+    return StoredVectors(columns["image/key"].to_pylist(), matrix, models, columns[_SHARD].to_pylist())
 
 
 def _widened(vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:
@@ -179,31 +173,6 @@ def vector_type(serialized: bytes) -> str:
     """Returns the type in which a serialized embedding has its vector. Raises ValueError if it is no tf.Example."""
     (column,) = _decode([serialized], _NARROW_VECTOR).columns
     return "float32" if column.null_count else "float16"
-
-
-class Identity(NamedTuple):
-    """The fields of a record that identify the image's bytes and the model of the vector.
-
-    `shard` is the key of the shard that held the image, b"" if it was a file of its own, and None in records of earlier
-    versions, which do not tell.
-    """
-
-    key: bytes
-    version: str
-    sha256: str
-    size: int
-    crc32c: str
-    model_digest: str
-    shard: bytes | None = None
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the record says that the image was listed as a file of its own."""
-        return self.shard == b""
-
-    def ref(self) -> ImageRef:
-        """Returns the image."""
-        return ImageRef(self.key, self.version, self.size, self.crc32c, in_shard=self.shard or b"")
 
 
 def decode_identities(serialized: Sequence[bytes]) -> list[Identity]:

@@ -9,7 +9,7 @@ import bisect
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.elements import keys
+from transforms.elements.image_columns import columns_of
 from transforms.elements.one_line import one_line
-from transforms.elements.records import Embedding, ImageInfo
+from transforms.elements.records import Embedding
 from transforms.encoding import top_classes
-from transforms.encoding.examples import Identity
 from transforms.encoding.narrowing import narrowed
+from transforms.encoding.stored_embeddings import Identity, StoredEmbedding, StoredVectors
 from transforms.models.spec import ModelFields
 
 SUFFIX = ".parquet"
@@ -157,16 +158,9 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
     infos = [embedding.info for embedding in embeddings]
     vector_type = columns.field(_VECTOR).type
     numbers = vectors if vector_type.value_type == pa.float32() else narrowed(vectors, [info.ref.key for info in infos])
+    facts = list(map(columns_of, infos))
     values: dict[str, Any] = {
-        "key": [keys.text(info.ref.key) for info in infos],
-        "sha256": [info.sha256 for info in infos],
-        "version": [info.ref.version for info in infos],
-        "format": [info.format for info in infos],
-        "height": [info.height for info in infos],
-        "width": [info.width for info in infos],
-        "size": [info.ref.size for info in infos],
-        "crc32c": [info.ref.crc32c for info in infos],
-        _SHARD: [keys.text(info.ref.in_shard) for info in infos],
+        **{name: [of_image[name] for of_image in facts] for name in _FACTS},
         _VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), type=vector_type),
         "model": [model.model_name] * len(infos),
         "model_digest": [model.model_digest] * len(infos),
@@ -181,19 +175,10 @@ def _encode(embeddings: Sequence[Embedding], model: ModelFields, columns: pa.Sch
     return pa.RecordBatch.from_pydict(values, columns)
 
 
-class Stored(NamedTuple):
-    """An embedding as it is stored, and the digest of its model."""
-
-    embedding: Embedding
-    model_digest: str
-
-
 def identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Identity]]:
     """Yields the identities of the embeddings of a file, in order, in batches. It reads no vectors.
 
-    Args:
-      file: opened for reading.
-      vector_type: of the reader. Embeddings in float16 are none for one that needs float32.
+    A reader of the `vector_type` float32 gets no embeddings in float16.
 
     Raises:
       ValueError: if it is no file of embeddings.
@@ -218,12 +203,10 @@ def whole_identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[l
         return
 
 
-def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[Stored | Exception]:
-    """Yields the embeddings of some rows, or in place of those that cannot be read the error.
+def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[StoredEmbedding | Exception]:
+    """Yields the embeddings of some rows, or the error in place of those that cannot be read.
 
-    Args:
-      file: opened for reading.
-      rows: their numbers in the file, ascending.
+    `rows` are numbers of the file's rows, ascending.
     """
     try:
         opened = _opened(file, _RECORD)
@@ -240,34 +223,20 @@ def embeddings(file: BinaryIO, rows: Sequence[int]) -> Iterator[Stored | Excepti
     yield from (ValueError(f"no row {row:,}: expected fewer than {first:,}") for row in rows[read:])
 
 
-def vectors(
-    file: BinaryIO,
-) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]], list[bytes | None]]]:
-    """Yields the keys, the vectors as float32 (n, dimension), (model, digest) and the shards of embeddings, in order.
-
-    A shard is as in an Identity.
-
-    Raises:
-      ValueError: if it is no file of embeddings.
-    """
+def vectors(file: BinaryIO) -> Iterator[StoredVectors]:
+    """Yields the vectors of a file, in order. Raises ValueError if it is no file of embeddings."""
     names = ("key", _VECTOR, "model", "model_digest", _SHARD)
     for columns in _batches(_opened(file, names), names, _VECTORS_PER_BATCH):
         models = zip(columns["model"].to_pylist(), columns["model_digest"].to_pylist(), strict=True)
         own_keys = list(map(keys.of_text, columns["key"].to_pylist()))
-        yield own_keys, _matrix(columns[_VECTOR]), list(models), _shards(columns, len(own_keys))
+        yield StoredVectors(own_keys, _matrix(columns[_VECTOR]), list(models), _shards(columns, len(own_keys)))
 
 
-def _stored(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[Stored | Exception]:
+def _stored(opened: pq.ParquetFile, group: int, rows: list[int]) -> list[StoredEmbedding | Exception]:
     try:
         columns = {name: column.take(pa.array(rows)) for name, column in _group(opened, group).items()}
         facts = zip(*(columns[name].to_pylist() for name in ("format", "height", "width")), strict=True)
-        return [
-            Stored(
-                Embedding(ImageInfo(own.ref(), own.sha256, *of_image), vector),
-                own.model_digest,
-            )
-            for own, of_image, vector in zip(_identities(columns), facts, _matrix(columns[_VECTOR]), strict=True)
-        ]
+        return list(map(Identity.with_vector, _identities(columns), facts, _matrix(columns[_VECTOR])))
     except (OSError, ValueError) as error:
         return [error] * len(rows)
 
@@ -324,7 +293,7 @@ def _suffices(opened: pq.ParquetFile, vector_type: str) -> bool:
 
 
 def _batches(opened: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterator[dict[str, pa.Array]]:
-    """Yields the named columns of so many rows at a time."""
+    """Yields the named columns of `rows` rows at a time."""
     with _explained("a broken Parquet file"):
         present = _present(opened, names)
         for batch in opened.iter_batches(rows, columns=present, use_threads=_USE_THREADS):

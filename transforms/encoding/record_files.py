@@ -7,13 +7,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-
-from transforms.elements.records import Embedding, ImageInfo
 from transforms.encoding import examples, parquet, tfrecord
-from transforms.encoding.examples import Identity
-from transforms.encoding.parquet import Stored
+from transforms.encoding.stored_embeddings import Identity, StoredEmbedding, StoredVectors
 
 # Far above any embedding: it limits the memory that a reader of a broken file allocates.
 MAX_RECORD_BYTES = 2**26
@@ -26,9 +21,8 @@ def identities(
     """Yields the place and the identity of each embedding of a file, in order.
 
     Args:
-      path: of the file.
-      file: opened for reading.
-      vector_type: of the reader: embeddings in float16 are none for one that needs float32.
+      path, file: the name of the file, and the file opened for reading.
+      vector_type: of the reader. One of float32 gets no embeddings in float16.
       may_break_off: whether the file may be unfinished. It is then read up to its last whole record, and a Parquet file
         without its end has none.
 
@@ -49,13 +43,10 @@ def identities(
             offset += tfrecord.framed_bytes(record)
 
 
-def embeddings(path: str, file: BinaryIO, places: Sequence[int]) -> Iterator[Stored | Exception]:
-    """Yields the embeddings at some places of a file, or in place of those that cannot be read the error.
+def embeddings(path: str, file: BinaryIO, places: Sequence[int]) -> Iterator[StoredEmbedding | Exception]:
+    """Yields the embeddings at some places of a file, or the error in place of those that cannot be read.
 
-    Args:
-      path: of the file.
-      file: opened for reading.
-      places: as `identities` yields them, ascending.
+    `places` are as `identities` yields them, ascending.
     """
     if path.endswith(parquet.SUFFIX):
         yield from parquet.embeddings(file, places)
@@ -64,16 +55,8 @@ def embeddings(path: str, file: BinaryIO, places: Sequence[int]) -> Iterator[Sto
         yield from _records(file, places[start : start + _RECORDS_PER_DECODE])
 
 
-def vectors(
-    path: str, file: BinaryIO
-) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32], list[tuple[str, str]], list[bytes | None]]]:
-    """Yields the keys, the vectors as float32 (n, dimension), (model, digest) and the shards of embeddings, in order.
-
-    A shard is as in an Identity.
-
-    Raises:
-      ValueError: if the file is broken, or holds something else.
-    """
+def vectors(path: str, file: BinaryIO) -> Iterator[StoredVectors]:
+    """Yields the vectors of a file, in order. Raises ValueError if it is broken, or holds something else."""
     if path.endswith(parquet.SUFFIX):
         yield from parquet.vectors(file)
         return
@@ -82,7 +65,7 @@ def vectors(
         yield examples.decode_embeddings(batch)
 
 
-def _records(file: BinaryIO, offsets: Sequence[int]) -> Sequence[Stored | Exception]:
+def _records(file: BinaryIO, offsets: Sequence[int]) -> Sequence[StoredEmbedding | Exception]:
     try:
         records = []
         for offset in offsets:
@@ -95,14 +78,6 @@ def _records(file: BinaryIO, offsets: Sequence[int]) -> Sequence[Stored | Except
         return [stored for offset in offsets for stored in _records(file, [offset])]
 
 
-def _decoded(records: Sequence[bytes]) -> list[Stored]:
-    _, matrix, _, _ = examples.decode_embeddings(records)
-    return [
-        Stored(
-            Embedding(ImageInfo(own.ref(), own.sha256, *facts), vector),
-            own.model_digest,
-        )
-        for own, facts, vector in zip(
-            examples.decode_identities(records), examples.decode_facts(records), matrix, strict=True
-        )
-    ]
+def _decoded(records: Sequence[bytes]) -> list[StoredEmbedding]:
+    identities, facts = examples.decode_identities(records), examples.decode_facts(records)
+    return list(map(Identity.with_vector, identities, facts, examples.decode_embeddings(records).matrix))

@@ -42,8 +42,8 @@ def read(paths: Iterable[str], open_file: Callable[[str], BinaryIO]) -> Vectors:
     for path in paths:
         with open_file(path) as file:
             try:
-                for keys, rows, models, _ in record_files.vectors(path, file):
-                    matrix.add(keys, rows, models)
+                for stored in record_files.vectors(path, file):
+                    matrix.add(stored.keys, stored.matrix, stored.models)
             except ValueError as error:
                 raise ValueError(f"{path!r}: {error}") from error
     return matrix.vectors()

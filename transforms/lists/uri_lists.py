@@ -206,7 +206,8 @@ def _normal(name: str) -> str:
 def _no_column(names: Sequence[str], uri_column: str | None) -> NoUriColumn:
     found = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
     expected = f"a column {uri_column!r}" if uri_column else f"a column with one of the names {', '.join(URI_COLUMNS)}"
-    return NoUriColumn(f"columns {found}: expected {expected}; --uri_column NAME says which has the URIs")
+    what = f"columns {found}" if names else "a JSON object without names"
+    return NoUriColumn(f"{what}: expected {expected}; --uri_column NAME says which has the URIs")
 
 
 def _is_json_object(front: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 """The difference between the rows that runs have and those that a target has, in a database on disk.
 
-Memory does not grow with the number of rows. The database takes some 200 bytes of disk for each row. It lies in a file
-without a name in the directory for temporary files, which goes with the process, however that ends.
+Memory does not grow with the number of rows. The database takes some 200 bytes of disk for each row. Its file has no
+name, lies in the directory for temporary files, and ends with the process.
 """
 
 import random
@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.commands.export.target import Place, Stored, content, key_of_row, row_key
-from transforms.encoding.examples import Identity
+from pipeline.commands.export.target import Place, TargetRow, content, key_of_row, row_key
+from transforms.encoding.stored_embeddings import Identity
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -40,8 +40,8 @@ SELECT current.key, file, place FROM current LEFT JOIN stored USING (key)
 WHERE stored.content IS NOT current.content OR stored.rows > 1 ORDER BY file, place
 """
 _UNLISTED = "FROM current WHERE NOT EXISTS (SELECT 1 FROM listed WHERE listed.key = current.key) AND within(key)"
-_PRUNE = f"DELETE {_UNLISTED} AND is_file AND NOT hidden(key)"
-_KEPT = f"SELECT COUNT(*) FILTER (WHERE NOT is_file), COUNT(*) FILTER (WHERE is_file AND hidden(key)) {_UNLISTED}"
+_PRUNE = f"DELETE {_UNLISTED} AND is_file AND NOT unseen(key)"
+_NOT_PRUNED = f"SELECT COUNT(*) FILTER (WHERE NOT is_file), COUNT(*) FILTER (WHERE is_file AND unseen(key)) {_UNLISTED}"
 _TO_DELETE = "SELECT key FROM stored WHERE NOT EXISTS (SELECT 1 FROM current WHERE current.key = stored.key)"
 _IS_DOUBLED = "SELECT 1 FROM stored WHERE key = ? AND rows > 1"
 _COUNTS = """
@@ -62,10 +62,10 @@ class Counts(NamedTuple):
     Attributes:
       current: in the runs.
       stored: in the target.
-      new: that the target lacks.
-      replaced: that it has of another content.
-      gone: that it has and the runs do not have.
-      doubled: that both have, and the target in several rows.
+      new: in the runs alone.
+      replaced: in both, with different contents.
+      gone: in the target alone.
+      doubled: in both, and in several rows of the target.
     """
 
     current: int
@@ -84,20 +84,20 @@ class Counts(NamedTuple):
         return self.gone + self.doubled
 
 
-class Kept(NamedTuple):
-    """Rows of images that are not listed, and that stay.
+class NotPruned(NamedTuple):
+    """Numbers of rows whose images are not listed, and that stay.
 
     Attributes:
-      untold: their records do not say that the image was listed as a file of its own.
-      hidden: their images may be where nothing could be listed.
+      maybe_no_file: their records do not say that the image was listed as a file of its own.
+      maybe_unseen: their images may be where nothing could be listed.
     """
 
-    untold: int
-    hidden: int
+    maybe_no_file: int
+    maybe_unseen: int
 
 
 class Difference:
-    """The rows of runs and of a target. First come the rows of the runs, in the order of these, then the target's."""
+    """The rows of runs and of a target. Add those of the runs first, in their order, then the target's."""
 
     def __init__(self) -> None:
         """Makes the database."""
@@ -106,7 +106,7 @@ class Difference:
         self._database.executescript(_TABLES)
 
     def add_current(self, file: int, records: Iterable[tuple[int, Identity]]) -> None:
-        """Adds the place and the identity of records of a file. A later one of the same key replaces the earlier."""
+        """Adds places and identities of the records of a file. A later record of a key replaces an earlier one."""
         self._add(
             _ADD,
             (
@@ -115,7 +115,7 @@ class Difference:
             ),
         )
 
-    def add_stored(self, rows: Iterable[Stored], is_log: bool) -> None:
+    def add_stored(self, rows: Iterable[TargetRow], is_log: bool) -> None:
         """Adds the rows of the target, in its order.
 
         Args:
@@ -131,39 +131,41 @@ class Difference:
                 else:
                     self._database.execute(store, row)
 
-    def prune(self, listed: Iterable[bytes], within: Callable[[bytes], bool], hidden: Callable[[bytes], bool]) -> Kept:
+    def prune(
+        self, listed: Iterable[bytes], within: Callable[[bytes], bool], unseen: Callable[[bytes], bool]
+    ) -> NotPruned:
         """Removes rows of the runs whose images are gone, by the rule of `prunable`.
 
         Args:
           listed: the keys of all images that a listing has.
           within: tells whether it covers a key.
-          hidden: tells whether an image may be where it could not look. It is called once `listed` has ended.
+          unseen: tells whether an image may be where it could not look. It is called once `listed` has ended.
         """
         self._add("INSERT OR IGNORE INTO listed VALUES (?)", ((row_key(key),) for key in listed))
         self._database.create_function("within", 1, lambda text: within(key_of_row(text)))
-        self._database.create_function("hidden", 1, lambda text: hidden(key_of_row(text)))
-        kept = Kept(*self._database.execute(_KEPT).fetchone())
+        self._database.create_function("unseen", 1, lambda text: unseen(key_of_row(text)))
+        not_pruned = NotPruned(*self._database.execute(_NOT_PRUNED).fetchone())
         self._database.execute(_PRUNE)
-        return kept
+        return not_pruned
 
     def counts(self) -> Counts:
         """Returns how many rows there are of each kind."""
         return Counts(*self._database.execute(_COUNTS).fetchone())
 
     def to_send(self) -> Iterator[Place]:
-        """Yields the places of rows that the target lacks or has of another content, in the order of the files."""
+        """Yields the places of rows that are new, replaced or doubled, in the order of the files."""
         return map(Place._make, self._database.execute(_TO_SEND))
 
     def to_delete(self) -> Iterator[str]:
-        """Yields the keys that the target has and the runs do not have."""
+        """Yields the keys that are in the target alone."""
         return (key for (key,) in self._database.execute(_TO_DELETE))
 
     def doubled(self, row_keys: Iterable[str]) -> list[str]:
-        """Returns those of some keys that the target has in several rows. They go just before one is sent for them."""
+        """Returns those of some keys that have several rows in the target. Delete these before one row is sent."""
         return [key for key in row_keys if self._database.execute(_IS_DOUBLED, (key,)).fetchone()]
 
     def leave_out(self, row_keys: Sequence[str]) -> None:
-        """Forgets keys whose rows the target cannot take. `to_send` has sorted its places, so it may be under way."""
+        """Forgets keys whose rows the target cannot take. `to_send` may be under way meanwhile."""
         for statement in ("DELETE FROM current WHERE key = ?", "DELETE FROM stored WHERE key = ?"):
             self._add(statement, ((key,) for key in row_keys))
 
@@ -172,7 +174,7 @@ class Difference:
         return map(Place._make, self._database.execute("SELECT key, file, place FROM current ORDER BY file, place"))
 
     def sample(self, count: int) -> list[Place]:
-        """Returns the places of so many rows of the runs, or of all; always the same, in the order of the files."""
+        """Returns the places of `count` rows of the runs, or of all. They are the same each time, sorted by file."""
         size = self.counts().current
         chosen = set(random.Random(0).sample(range(size), min(count, size)))  # noqa: S311 - no secret
         return [place for i, place in enumerate(self.current()) if i in chosen]

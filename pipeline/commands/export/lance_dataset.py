@@ -20,7 +20,7 @@ try:
 except ImportError as missing:
     raise ValueError("--to lance needs pylance: pip install '.[lance]'") from missing
 
-from pipeline.commands.export.target import LeftOut, Model, Row, Stored, content, other_model
+from pipeline.commands.export.target import LeftOut, Model, Row, Target, TargetRow, other_model, target_rows
 
 # Fewer rows are searched exactly, which takes milliseconds.
 MIN_INDEXED = 5_000
@@ -29,13 +29,14 @@ MIN_INDEXED = 5_000
 _INDEX_TYPE = "IVF_SQ"
 _VECTOR = "embedding"
 _METRICS = {"cosine": "cosine", "l2": "l2", "ip": "dot"}
+_OF_CONTENT = ("key", "sha256", "version", "model_digest")
 _ROWS_AT_ONCE = 10_000
 
 # Without it two processes that insert one key would both succeed.
 _KEY_METADATA = {"lance-schema:unenforced-primary-key": "true"}
 # In the metadata of the schema.
 _MODEL = "model_digest"
-# How often work is done again that another writer has preempted.
+# How often the dataset tries work that another writer preempts.
 _TRIES = 10
 
 # Lance's own caches would take up to 7 GiB.
@@ -43,21 +44,16 @@ _INDEX_CACHE_BYTES = 2**27
 _METADATA_CACHE_BYTES = 2**26
 
 
-class LanceDataset:
-    """A target.Target: a dataset with one row for each key. Its earlier versions stay."""
+class LanceDataset(Target):
+    """A dataset with one row for each key. Its earlier versions stay."""
 
     ERRORS: ClassVar[tuple[type[Exception], ...]] = (OSError, RuntimeError)
     IS_LOG: ClassVar[bool] = False
 
     def __init__(self, uri: str, metric: str, model: Model):
-        """Opens the dataset, if there is one.
-
-        Args:
-          uri: of the dataset, a local path or what else Lance reads, as gs://.
-          metric: one of target.METRICS.
-          model: of the vectors.
-        """
+        """Opens the dataset, if there is one, at a local path or what else Lance reads, as gs://."""
         self._uri, self._metric, self._model = uri, _METRICS[metric], model
+        self._flag = f"--destination {uri!r}"
         self._dataset: Any = _opened(uri)
         self._schema = pa.schema(
             [
@@ -70,18 +66,15 @@ class LanceDataset:
             metadata={_MODEL: model.digest},
         )
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[TargetRow]:
         """Yields the rows of the dataset, after a check of its columns."""
         if self._dataset is None:
             return
         self._check_schema()
-        scanner = self._dataset.scanner(["key", "sha256", "version", "model_digest"], batch_size=_ROWS_AT_ONCE)
+        scanner = self._dataset.scanner(list(_OF_CONTENT), batch_size=_ROWS_AT_ONCE)
         for batch in scanner.to_batches():
-            columns = (batch.column(name).to_pylist() for name in ("key", "sha256", "version", "model_digest"))
-            for key, sha256, version, digest in zip(*columns, strict=True):
-                if digest != self._model.digest:
-                    raise other_model(f"--destination {self._uri!r}", digest, self._model)
-                yield Stored(key, content(sha256, version))
+            columns = (batch.column(name).to_pylist() for name in _OF_CONTENT)
+            yield from target_rows(self._flag, zip(*columns, strict=True), self._model)
 
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes an empty dataset, if there is none."""
@@ -94,24 +87,14 @@ class LanceDataset:
             self._dataset = _opened(self._uri)
             self._check_schema()
         elif (sends or deletes) and not self._dataset.schema.field("key").metadata:
-            # Earlier versions named no key. Where it may be null, Lance takes no name for it.
+            # Earlier versions named no key. Lance refuses to name a column that may be null.
             with contextlib.suppress(OSError):
                 self._dataset.update_field_metadata({"key": _KEY_METADATA})
             self._dataset.checkout_latest()  # another export may have named it meanwhile
 
     def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
         """Merges rows by their keys."""
-        infos = [row.info for row in rows]
-        columns = [
-            [row.key for row in rows],
-            [info.sha256 for info in infos],
-            [info.ref.version for info in infos],
-            [info.format for info in infos],
-            [info.height for info in infos],
-            [info.width for info in infos],
-            [info.ref.size for info in infos],
-            [self._model.digest] * len(rows),
-        ]
+        columns = zip(*(row.columns(self._model) for row in rows), strict=True)
         arrays = [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=False)]
         components = pa.array(np.stack([row.vector for row in rows]).reshape(-1), pa.float32())
         arrays.append(pa.FixedSizeListArray.from_arrays(components, self._model.dimension))
@@ -153,9 +136,6 @@ class LanceDataset:
             answers.append(rows.column("key").to_pylist())
         return answers
 
-    def close(self) -> None:
-        """Does nothing: a dataset has no connection."""
-
     def _check_schema(self) -> None:
         """Raises ValueError if the dataset has other columns, or was made for another model."""
         schema = self._dataset.schema
@@ -163,12 +143,12 @@ class LanceDataset:
             existing = schema.field(field.name).type if field.name in schema.names else "missing"
             if existing != field.type:
                 raise ValueError(
-                    f"--destination {self._uri!r}: its column {field.name!r} is {existing}: expected {field.type}; "
+                    f"{self._flag}: its column {field.name!r} is {existing}: expected {field.type}; "
                     "choose another destination"
                 )
         digest = (schema.metadata or {}).get(_MODEL.encode(), self._model.digest.encode()).decode()
         if digest != self._model.digest:
-            raise other_model(f"--destination {self._uri!r}", digest, self._model)
+            raise other_model(self._flag, digest, self._model)
 
     def _unpreempted(self, work: Callable[[], object]) -> None:
         """Does work on the latest version, and again if another writer was faster."""

@@ -1,5 +1,6 @@
 """What an export says at its end."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from pipeline.commands.export.difference import Counts
@@ -22,29 +23,30 @@ def _mended(counts: Counts) -> str:
     return f", {counts.doubled:,} with several rows mended" if counts.doubled else ""
 
 
-def summary(
-    vectors: int,
-    taken: Counts,
-    name: str,
-    model: Model,
-    index: str,
-    measured: tuple[int, float] | None,
-    named: Sequence[LeftOut],
-    seconds: float,
-) -> str:
-    """Returns what an export has done.
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What an export has done.
 
-    Args:
+    Attributes:
       vectors: number of keys of the runs.
       taken: without the keys that the target cannot take.
-      name: of the target.
-      model: of the vectors.
       index: a line about the index, as `Target.finish` returns it.
       measured: the number of queries, and the recall@10 for them; None if it was not measured.
       named: the first rows that the target cannot take.
       seconds: that all of it took.
     """
-    left_out = vectors - taken.current
+
+    vectors: int
+    taken: Counts
+    index: str
+    measured: tuple[int, float] | None
+    named: Sequence[LeftOut]
+    seconds: float
+
+
+def summary(name: str, model: Model, done: Done) -> str:
+    """Returns what an export into the target of this name has done."""
+    taken, left_out = done.taken, done.vectors - done.taken.current
     changes = (
         f"{taken.new:,} new, {taken.replaced:,} replaced, {taken.gone:,} deleted{_mended(taken)}"
         if taken.to_send or taken.to_delete
@@ -53,16 +55,18 @@ def summary(
     if left_out:
         changes += f", {left_out:,} left out"
     lines = [
-        f"{vectors:,} vectors in the runs → {name}: {changes}, {seconds:.1f} s",
+        f"{done.vectors:,} vectors in the runs → {name}: {changes}, {done.seconds:.1f} s",
         "",
         f"  model     digest {model.digest}, {model.dimension} dimensions",
-        f"  index     {index}",
+        f"  index     {done.index}",
     ]
-    if measured:
-        lines.append(f"  recall    {measured[1]:.3f} at 10, of {measured[0]} queries against exact search in float32")
-    lines += [f"  left out  {_shortened(row.key)}: {row.reason}" for row in named]
-    if left_out > len(named):
-        lines.append(f"  left out  {left_out - len(named):,} more")
+    if done.measured:
+        lines.append(
+            f"  recall    {done.measured[1]:.3f} at 10, of {done.measured[0]} queries against exact search in float32"
+        )
+    lines += [f"  left out  {_shortened(row.key)}: {row.reason}" for row in done.named]
+    if left_out > len(done.named):
+        lines.append(f"  left out  {left_out - len(done.named):,} more")
     return "\n".join(lines)
 
 

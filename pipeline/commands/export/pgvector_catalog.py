@@ -24,12 +24,7 @@ class CatalogTable:
     """
 
     def __init__(self, connection: psycopg.Connection, table: str):
-        """Asks nothing yet.
-
-        Args:
-          connection: to the server.
-          table: NAME or SCHEMA.NAME.
-        """
+        """Asks nothing yet. `table` is NAME or SCHEMA.NAME."""
         self._connection = connection
         names = table.split(".", 1)
         self._schema = names[0] if len(names) > 1 else None

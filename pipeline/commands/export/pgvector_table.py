@@ -21,7 +21,7 @@ except ImportError as missing:
     raise ValueError("--to pgvector needs psycopg and pgvector: pip install '.[pgvector]'") from missing
 
 from pipeline.commands.export.pgvector_catalog import CatalogTable
-from pipeline.commands.export.target import LeftOut, Model, Row, Stored, content, other_model
+from pipeline.commands.export.target import COLUMNS, LeftOut, Model, Row, Target, TargetRow, other_model, target_rows
 
 # The longest vectors that an HNSW index takes: https://github.com/pgvector/pgvector#hnsw
 MAX_INDEXED = {"vector": 2_000, "halfvec": 4_000}
@@ -29,22 +29,13 @@ MAX_INDEXED = {"vector": 2_000, "halfvec": 4_000}
 _MAX_HALF = 65_504.0
 _OPCLASSES = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}
 _OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
-_COLUMNS = {
-    "key": "text",
-    "sha256": "text",
-    "version": "text",
-    "format": "text",
-    "height": "integer",
-    "width": "integer",
-    "size": "bigint",
-    "model_digest": "text",
-}
+_COLUMNS = dict.fromkeys(COLUMNS, "text") | {"height": "integer", "width": "integer", "size": "bigint"}
 _VECTOR = "embedding"
 _STAGING = sql.Identifier("pg_temp", "image_embeddings_export")
 _ROWS_AT_ONCE = 10_000
-# IF NOT EXISTS does not see what another session is making, and ends in one of these errors.
+# IF NOT EXISTS does not see what another session is creating, and then raises one of these errors.
 _MADE_MEANWHILE = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject)
-# What a server says of a row that it can never take, such as one whose key is too long for an index.
+# The errors for a row that the server can never take, such as one whose key is too long for an index.
 _UNFIT = (psycopg.errors.ProgramLimitExceeded, psycopg.DataError)
 # Limits that administrators set for people and web servers, until the end of the transaction. An index may take hours.
 # What a user has set for this command alone, as in PGOPTIONS, stays.
@@ -54,8 +45,8 @@ SELECT set_config(name, '0', true) FROM pg_settings WHERE source != 'client' AND
 """
 
 
-class PgvectorTable:
-    """A target.Target: a table with one row for each key.
+class PgvectorTable(Target):
+    """A table with one row for each key.
 
     Other columns of the table, if they may be null or have a default, stay as they are.
     """
@@ -71,7 +62,6 @@ class PgvectorTable:
           table: NAME or SCHEMA.NAME.
           vector_type: a key of MAX_INDEXED.
           metric: one of target.METRICS.
-          model: of the vectors.
 
         Raises:
           ValueError: if the server cannot be reached, or an index cannot take vectors of this dimension.
@@ -93,7 +83,7 @@ class PgvectorTable:
         )
         self._types = {**_COLUMNS, _VECTOR: f"{vector_type}({model.dimension})"}
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[TargetRow]:
         """Yields the rows of the table, after a check that it can take those of an export, or that it can be made."""
         if not self._catalog.exists():
             self._catalog.check_absent()
@@ -103,13 +93,10 @@ class PgvectorTable:
         with self._transaction(), self._connection.cursor(name="image_embeddings_export") as cursor:
             cursor.itersize = _ROWS_AT_ONCE
             cursor.execute(query)
-            for key, sha256, version, digest in cursor:
-                if digest != self._model.digest:
-                    raise other_model(self._catalog.flag, digest, self._model)
-                yield Stored(key, content(sha256, version))
+            yield from target_rows(self._catalog.flag, cursor, self._model)
 
     def prepare(self, sends: bool, deletes: bool) -> None:
-        """Makes the extension and the table, those that are missing. A table that exists is only checked."""
+        """Makes the extension and the table if they are missing. A table that exists is only checked."""
         exists = self._catalog.has_extension() and self._catalog.exists()
         if sends or deletes or not exists or not self._catalog.has_index(_VECTOR, self._opclass):
             self._catalog.check_server()
@@ -125,7 +112,7 @@ class PgvectorTable:
         register_vector(self._connection)
 
     def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
-        """Writes rows in one transaction. If the server cannot take one of them, it is looked for in halves."""
+        """Writes rows in one transaction. If the server refuses a row, bisection finds it."""
         too_large = [unfit for row in rows if (unfit := self._too_large(row))]
         names = {row.key for row in too_large}
         return too_large + self._merge_in_halves([row for row in rows if row.key not in names])
@@ -156,7 +143,7 @@ class PgvectorTable:
             with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(_STAGING, columns)) as copy:
                 copy.set_types([*_COLUMNS.values(), self._vector_type])
                 for row in rows:
-                    copy.write_row(self._values(row))
+                    copy.write_row([*row.columns(self._model), self._vector(row.vector)])
             cursor.execute(
                 sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2} ON CONFLICT (key) DO UPDATE SET {3}").format(
                     self._table, columns, _STAGING, updates
@@ -187,7 +174,7 @@ class PgvectorTable:
         say("building the index" if free == (True,) else "waiting for another export, which may be building the index")
         name = self._catalog.index_name(self._opclass)
         self._notices.clear()  # one may be of the table
-        # In one message they are one transaction, and the server ends that even without its client.
+        # Statements of one message are one transaction, which the server completes even if its client is killed.
         statements = (
             sql.SQL(_NO_LIMITS),
             sql.SQL("SELECT pg_advisory_xact_lock({})").format(self._lock_id),
@@ -253,11 +240,6 @@ class PgvectorTable:
         if self._vector_type != "halfvec" or largest <= _MAX_HALF:
             return None
         return LeftOut(row.key, f"a component of {largest:g} is too large for halfvec; use --vector_type vector")
-
-    def _values(self, row: Row) -> list[Any]:
-        info = row.info
-        facts = [info.sha256, info.ref.version, info.format, info.height, info.width, info.ref.size]
-        return [row.key, *facts, self._model.digest, self._vector(row.vector)]
 
     def _vector(self, vector: npt.NDArray[np.float32]) -> Any:
         return HalfVector(vector) if self._vector_type == "halfvec" else Vector(vector)

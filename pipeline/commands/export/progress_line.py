@@ -14,14 +14,7 @@ class ProgressLine:
     """Shows how many rows are done."""
 
     def __init__(self, screen: TextIO, work: str, total: int | None, clock: Callable[[], float] = time.monotonic):
-        """Starts the clock.
-
-        Args:
-          screen: a terminal, or any other stream.
-          work: what is done, as in "sending".
-          total: the number of rows, if it is known.
-          clock: returns seconds.
-        """
+        """Starts the clock. `work` is what is done, as in "sending", and `total` the number of rows, if it is known."""
         self._screen = screen
         self._work = work
         self._total = total

@@ -6,15 +6,12 @@ the target: each start compares the runs with what the target has. So a killed e
 
 import argparse
 import contextlib
-import itertools
 import os
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pipeline.commands import frame
 from pipeline.flags import types
@@ -23,10 +20,7 @@ from transforms.elements.one_line import one_line, printable
 from transforms.storage import locations
 
 if TYPE_CHECKING:
-    from pipeline.commands.export.difference import Difference
-    from pipeline.commands.export.progress_line import ProgressLine
-    from pipeline.commands.export.target import LeftOut, Model, Row, Target
-    from transforms.encoding.examples import Identity
+    from pipeline.commands.export.target import Model, Target
 
 _EXAMPLES = """\
   # all runs of an output into a table of PostgreSQL, with its index; PGHOST, PGUSER, PGPASSWORD, … say where
@@ -45,17 +39,6 @@ exit code: 0 the target is up to date; 1 the target failed, and the same command
 TARGETS = ("pgvector", "lance", "vertex")
 VECTOR_TYPES = ("vector", "halfvec")
 _TABLE = "image_embeddings"
-_QUERIES = 100
-
-# Rows that are in memory at once, and are written together; fewer if their vectors are long.
-_BLOCK_ROWS = 2_500
-_BLOCK_BYTES = 16 * 2**20
-_KEYS_PER_DELETE = 10_000
-
-# Rows that the summary names of those that a target cannot take.
-_NAMED = 10
-
-T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,18 +108,27 @@ def _parser() -> Parser:
 
 
 def _work(args: argparse.Namespace) -> tuple[str, int]:
+    from pipeline.commands.export import current_rows, outcome
     from pipeline.commands.export.difference import Difference
+    from pipeline.commands.export.update import Update
 
     _check(args)
     began = time.monotonic()
     with contextlib.closing(Difference()) as difference:
-        shards, model = _read_runs(args, difference)
-        with contextlib.closing(_target(args, model)) as target:
+        runs = current_rows.read(args, difference)
+        name = printable(f"the table {args.table or _TABLE}" if args.to == "pgvector" else args.destination)
+        with contextlib.closing(_target(args, runs.model)) as target:
+            update = Update(target, name, args.metric, difference, runs, args.screen)
             try:
-                return _update(args, target, difference, shards, model, began)
+                update.compare()
+                if args.dry_run:
+                    return outcome.plan(difference.counts(), name), frame.DONE
+                update.check(args.max_deleted)
+                summary, has_rows = update.run(began)
+                return summary, frame.DONE if has_rows else frame.FAILED
             except target.ERRORS as error:
                 traceback.print_exc()
-                return f"export: {_name(args)}: {one_line(error)}; the same command goes on", frame.FAILED
+                return f"export: {name}: {one_line(error)}; the same command goes on", frame.FAILED
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -166,64 +158,6 @@ def _check_directory(destination: str) -> None:
         raise ValueError(f"--destination {destination!r}: {there} is no directory: expected a directory, or a new name")
 
 
-def _read_runs(args: argparse.Namespace, difference: "Difference") -> tuple[list[str], "Model"]:
-    """Adds the rows of the runs to the difference, and returns their files and their model."""
-    from pipeline.commands.export import stored_rows
-    from pipeline.commands.export.progress_line import ProgressLine
-    from pipeline.known import vector_shards
-
-    directory = types.absolute(args.embeddings)
-    shards = vector_shards.paths(directory)
-    progress = ProgressLine(args.screen, "reading", None)
-    digests = _Digests(directory, args.model_digest)
-    read = _counted(progress)
-    for number, path in enumerate(shards):
-        difference.add_current(number, digests.of_one_model(read(stored_rows.identities(path))))
-    progress.clear()
-    model = digests.model(shards, difference)
-    if args.prune:
-        _prune(difference, [types.pattern(text) for text in args.prune], args.screen)
-    return shards, model
-
-
-def _update(
-    args: argparse.Namespace,
-    target: "Target",
-    difference: "Difference",
-    shards: Sequence[str],
-    model: "Model",
-    began: float,
-) -> tuple[str, int]:
-    """Brings the target up to date, and returns what there is to say about that, and the exit code."""
-    from pipeline.commands.export import outcome
-    from pipeline.commands.export.progress_line import ProgressLine
-
-    progress = ProgressLine(args.screen, "", None)
-    progress.say(f"comparing with {_name(args)}")
-    difference.add_stored(target.stored(), target.IS_LOG)
-    progress.clear()
-    counts = difference.counts()
-    if args.dry_run:
-        return outcome.plan(counts, _name(args)), frame.DONE
-    if counts.gone > args.max_deleted * counts.stored:
-        raise ValueError(
-            f"{counts.gone:,} of the {counts.stored:,} rows of {_name(args)} would be deleted, more than --max_deleted "
-            f"{args.max_deleted:g} allows: expected --embeddings with all runs; --max_deleted 1 goes on"
-        )
-    target.prepare(bool(counts.to_send), bool(counts.to_delete))
-    named = _send(target, difference, shards, model, args.screen)
-    taken = difference.counts()
-    index, has_index = target.finish(bool(taken.to_send or taken.to_delete), progress.say)
-    measured = None
-    if has_index and taken.current > 1:
-        progress.say(f"measuring recall with {min(_QUERIES, taken.current)} queries")
-        measured = _recall(target, difference, shards, model, args.metric)
-    progress.clear()
-    seconds = time.monotonic() - began
-    summary = outcome.summary(counts.current, taken, _name(args), model, index, measured, named, seconds)
-    return summary, frame.DONE if taken.current else frame.FAILED
-
-
 def _target(args: argparse.Namespace, model: "Model") -> "Target":
     if args.to == "pgvector":
         from pipeline.commands.export.pgvector_table import PgvectorTable
@@ -237,145 +171,3 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
     from pipeline.commands.export.vertex_files import VertexFiles
 
     return VertexFiles(destination, args.metric, model)
-
-
-def _name(args: argparse.Namespace) -> str:
-    return printable(f"the table {args.table or _TABLE}" if args.to == "pgvector" else args.destination)
-
-
-class _Digests:
-    """The model digests of records, of which there may be one only."""
-
-    def __init__(self, directory: str, wanted: str | None):
-        self._directory = directory
-        self._wanted = wanted
-        self._seen: set[str] = set()
-
-    def of_one_model(self, records: Iterable["tuple[int, Identity]"]) -> Iterator["tuple[int, Identity]"]:
-        """Yields the records of the wanted model. Raises ValueError if none is wanted and there are several."""
-        for place, identity in records:
-            self._seen.add(identity.model_digest)
-            if self._wanted is None and len(self._seen) > 1:
-                raise ValueError(
-                    f"--embeddings {self._directory!r} has vectors of several models, with the digests "
-                    f"{' and '.join(sorted(self._seen))}: choose one by --model_digest"
-                )
-            if self._wanted in (None, identity.model_digest):
-                yield place, identity
-
-    def model(self, shards: Sequence[str], difference: "Difference") -> "Model":
-        """Returns the model of the records. Raises ValueError if there are no records."""
-        from pipeline.commands.export import stored_rows
-        from pipeline.commands.export.target import Model
-
-        digest = self._wanted or next(iter(self._seen), "")
-        first = next(difference.current(), None)
-        if first is None:
-            of_model = f" of --model_digest {self._wanted}" if self._wanted else ""
-            others = f", only of {' and '.join(sorted(self._seen))}" if self._seen else ""
-            raise ValueError(f"--embeddings {self._directory!r} has no vectors{of_model}{others}: nothing to export")
-        return Model(digest, stored_rows.dimension(shards[first.file], first.offset))
-
-
-def _prune(difference: "Difference", patterns: Sequence[str], screen: TextIO) -> None:
-    """Removes the rows of images that the patterns take in, and that are not there. Raises ValueError."""
-    from pipeline.commands.verify import input_images
-    from pipeline.known.prunable import Covered, Unseen
-
-    unseen = Unseen()
-
-    def listed() -> Iterator[bytes]:
-        for image in input_images.images(patterns, "images", None, flag="--prune"):
-            if image.is_seen:
-                yield image.key
-            else:
-                unseen.add(image.key)
-
-    kept = difference.prune(listed(), Covered(patterns), lambda key: unseen.hides(key) is not None)
-    if kept.hidden:
-        screen.write(
-            f"{kept.hidden:,} rows are not pruned: their images may be where nothing could be listed: {unseen}\n"
-        )
-    if kept.untold:
-        screen.write(
-            f"{kept.untold:,} rows are not pruned: their records do not say that the image was a file: it was in a "
-            "shard, or the record is of an earlier version (docs/export.md)\n"
-        )
-
-
-def _send(
-    target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", screen: TextIO
-) -> list["LeftOut"]:
-    """Deletes what is gone, sends what is new, block by block, and returns the first rows that the target cannot take.
-
-    The difference forgets all of those.
-    """
-    from pipeline.commands.export import stored_rows
-    from pipeline.commands.export.progress_line import ProgressLine
-
-    for row_keys in _batches(difference.to_delete(), _KEYS_PER_DELETE):
-        target.delete(row_keys)
-    counts = difference.counts()
-    progress = ProgressLine(screen, "sending", counts.to_send)
-    sent = 0
-    named: list[LeftOut] = []
-    for rows in _batches(stored_rows.rows(shards, difference.to_send(), model), _block_rows(model)):
-        left_out = _without_numbers(rows)
-        unfit = {row.key for row in left_out}
-        if fit := [row for row in rows if row.key not in unfit]:
-            if counts.doubled and (doubled := difference.doubled(row.key for row in fit)):
-                target.delete(doubled)
-            left_out += target.upsert(fit)
-        difference.leave_out([row.key for row in left_out])
-        named += left_out[: _NAMED - len(named)]
-        sent += len(rows)
-        progress.show(sent)
-    progress.clear()
-    return named
-
-
-def _without_numbers(rows: Iterable["Row"]) -> list["LeftOut"]:
-    """Returns the rows that no target can take, because no distance to them is a number."""
-    from pipeline.commands.export.target import LeftOut
-
-    return [LeftOut(row.key, "its vector is not finite") for row in rows if not np.isfinite(row.vector).all()]
-
-
-def _recall(
-    target: "Target", difference: "Difference", shards: Sequence[str], model: "Model", metric: str
-) -> tuple[int, float]:
-    """Returns the number of queries, and the recall@10 of the target's index for them."""
-    from pipeline.commands.export import stored_rows
-    from pipeline.commands.export.index_recall import NEIGHBOURS, recall
-
-    queries = list(stored_rows.rows(shards, difference.sample(_QUERIES), model))
-    vectors = np.stack([row.vector for row in queries])
-    blocks = (
-        ([row.key for row in rows], np.stack([row.vector for row in rows]))
-        for rows in _batches(stored_rows.rows(shards, difference.current(), model), _block_rows(model))
-    )
-    answers = target.search(vectors, NEIGHBOURS + 1)
-    return len(queries), recall(([row.key for row in queries], vectors), answers, blocks, metric)
-
-
-def _block_rows(model: "Model") -> int:
-    return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * model.dimension)))
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
-
-
-def _counted(progress: "ProgressLine") -> Any:
-    """Returns a function that passes items through, and shows how many there were so far in all its calls."""
-    done = itertools.count(1)
-
-    def passed(items: Iterable[T]) -> Iterator[T]:
-        for item in items:
-            if (number := next(done)) % 1_000 == 0:
-                progress.show(number)
-            yield item
-
-    return passed

@@ -8,8 +8,7 @@ import numpy as np
 from pipeline.commands.export.target import Model, Place, Row
 from transforms.elements.one_line import one_line
 from transforms.encoding import record_files
-from transforms.encoding.examples import Identity
-from transforms.encoding.parquet import Stored
+from transforms.encoding.stored_embeddings import Identity, StoredEmbedding
 from transforms.storage import files
 
 _PLACES_AT_ONCE = 256
@@ -25,12 +24,7 @@ def identities(path: str) -> Iterator[tuple[int, Identity]]:
 
 
 def rows(shards: Sequence[str], places: Iterable[Place], model: Model) -> Iterator[Row]:
-    """Yields the rows at some places.
-
-    Args:
-      shards: as `vector_shards.paths` returns them.
-      places: in the order of the files, and ascending in each of them.
-      model: of the vectors.
+    """Yields the rows at some places, given in the order of the files, and ascending in each of them.
 
     Raises:
       ValueError: if a record cannot be read any more, or its vector is another than expected.
@@ -56,7 +50,7 @@ def dimension(path: str, place: int) -> int:
     raise ValueError(f"{path}: {one_line(stored)}") from stored
 
 
-def _row(place: Place, stored: Stored | Exception, model: Model) -> Row:
+def _row(place: Place, stored: StoredEmbedding | Exception, model: Model) -> Row:
     if isinstance(stored, Exception):
         raise stored
     embedding = stored.embedding

@@ -1,20 +1,24 @@
 """What a target of an export takes and answers."""
 
+import abc
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from transforms.elements import keys
+from transforms.elements.image_columns import columns_of
 from transforms.elements.records import ImageInfo
 
 METRICS = ("cosine", "l2", "ip")
+# The columns of a row beside its vector, in a target that has columns.
+COLUMNS = ("key", "sha256", "version", "format", "height", "width", "size", "model_digest")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPE_OF_CONTROL = r"x(?:[01][0-9a-f]|7f)"
-# Backslashes of a key's own that would be taken for the start of an escape, and what `row_key` writes in their place.
+# Backslashes of a key that would be read as the start of an escape. `row_key` writes an escape in their place.
 _MISLEADING = re.compile(rf"\\(?={_ESCAPE_OF_CONTROL})")
 _ESCAPED = re.compile(rf"\\(?:x5c(?={_ESCAPE_OF_CONTROL})|{_ESCAPE_OF_CONTROL})")
 
@@ -27,7 +31,7 @@ class Model(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The place of a row: its key, the number of its file, and the place in the file."""
+    """Where a row of the runs lies: its key, the number of its file, and its place in the file."""
 
     key: str
     file: int
@@ -47,8 +51,13 @@ class Row(NamedTuple):
     info: ImageInfo
     vector: npt.NDArray[np.float32]
 
+    def columns(self, model: Model) -> list[str | int]:
+        """Returns the values of COLUMNS."""
+        values = {**columns_of(self.info), "key": self.key, "model_digest": model.digest}
+        return [values[name] for name in COLUMNS]
 
-class Stored(NamedTuple):
+
+class TargetRow(NamedTuple):
     """A row that a target has: its key, and its content as `content` names it. None if the row was deleted."""
 
     key: str
@@ -62,10 +71,10 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-class Target(Protocol):
-    """A table, a dataset or a directory of files. It is of one model.
+class Target(abc.ABC):
+    """A table, a dataset or a directory of files, for the vectors of one model.
 
-    What can take no rows of this model, as a target of another one, refuses with a ValueError in `stored`.
+    `stored` raises ValueError if the target cannot take rows of this model.
 
     Attributes:
       ERRORS: what its client raises if the target fails.
@@ -76,41 +85,37 @@ class Target(Protocol):
     ERRORS: ClassVar[tuple[type[Exception], ...]]
     IS_LOG: ClassVar[bool]
 
-    def stored(self) -> Iterator[Stored]:
+    @abc.abstractmethod
+    def stored(self) -> Iterator[TargetRow]:
         """Yields the rows that are there."""
 
+    @abc.abstractmethod
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
 
-        Args:
-          sends: whether rows will be written.
-          deletes: whether rows will be deleted.
-
-        Raises:
-          ValueError: if this user may not do that.
+        Raises ValueError if this user may not send or delete rows, as will be done.
         """
 
+    @abc.abstractmethod
     def upsert(self, rows: Sequence[Row]) -> list[LeftOut]:
         """Writes rows, all of them or none, and returns those that it can never take. A row replaces one of its key."""
 
+    @abc.abstractmethod
     def delete(self, row_keys: Sequence[str]) -> None:
         """Deletes all rows of some keys, or none."""
 
+    @abc.abstractmethod
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
-        """Completes the target: builds its index.
+        """Builds the index if rows have changed or there is none; `say` shows a line while that lasts.
 
-        Args:
-          changed: whether rows were written or deleted.
-          say: shows a line while that lasts.
-
-        Returns:
-          A line that describes the outcome, and whether there is an index whose recall should be measured.
+        Returns a line that describes the outcome, and whether there is an index whose recall should be measured.
         """
 
     def search(self, queries: npt.NDArray[np.float32], count: int) -> list[list[str]]:
         """Returns the keys of the nearest `count` rows that the index finds for each query (n, dimension)."""
+        raise NotImplementedError("no index")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most targets have no connection
         """Ends the connection, if there is one."""
 
 
@@ -136,8 +141,20 @@ def key_of_row(text: str) -> bytes:
 
 
 def content(sha256: str, version: str) -> str:
-    """Returns what tells two contents of one key apart: two records with the same one need not be sent twice."""
+    """Returns the name of a content. A row with the same key and the same content is not sent again."""
     return f"{sha256} {version}"
+
+
+def target_rows(target: str, rows: Iterable[Sequence[str]], model: Model) -> Iterator[TargetRow]:
+    """Yields the rows of a target, each given as its (key, sha256, version, model_digest).
+
+    Raises:
+      ValueError: if a row is of another model.
+    """
+    for key, sha256, version, digest in rows:
+        if digest != model.digest:
+            raise other_model(target, digest, model)
+        yield TargetRow(key, content(sha256, version))
 
 
 def other_model(target: str, digest: str, model: Model) -> ValueError:

@@ -19,10 +19,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from pipeline.commands.export.target import LeftOut, Model, Row, Stored, content, other_model
+from pipeline.commands.export.target import LeftOut, Model, Row, Target, TargetRow, content, other_model
 from transforms.storage import contested, files
 
 # "There is a limit of 5000 objects (files) in the batch root directory."
@@ -40,8 +37,8 @@ _LEDGER = re.compile(r"ledger/(\d{5})/(part|deleted)-(\d{5})\.jsonl")
 _BATCH = re.compile(r"batches/(\d{5})(\.json|/.+)")
 
 
-class VertexFiles:
-    """A target.Target: a directory of batches. What it has is in its ledger.
+class VertexFiles(Target):
+    """A directory of batches. What it has is in its ledger.
 
     A file of the ledger is written after the file of the batch that it is about. If an export was killed in between,
     the next one removes that file, ends its batch, and begins a new one. Before that it takes the place of the next
@@ -52,20 +49,14 @@ class VertexFiles:
     IS_LOG: ClassVar[bool] = True
 
     def __init__(self, directory: str, metric: str, model: Model):
-        """Reads nothing yet.
-
-        Args:
-          directory: local or gs://.
-          metric: one of target.METRICS, for the index that is made from the first batch.
-          model: of the vectors.
-        """
+        """Reads nothing yet. The directory is local or gs://. The metric is for the index made from the first batch."""
         self._directory, self._metric, self._model = directory, metric, model
         self._number = 0
         self._files_of_batch = 0
         self._entry = 0
         self._first_of_this = 0
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[TargetRow]:
         """Yields the rows of all batches, in order, complete or not."""
         names = self._names()
         if "model.json" not in names:
@@ -109,13 +100,12 @@ class VertexFiles:
         line = '{"id": %s, "embedding": [' + ", ".join(["%.9g"] * self._model.dimension) + "]}\n"
         ids = [json.dumps(row.key) for row in rows]
         text = "".join(line % (name, *row.vector.tolist()) for name, row in zip(ids, rows, strict=True))
-        stored = [Stored(row.key, content(row.info.sha256, row.info.ref.version)) for row in rows]
-        self._write("part", text, stored)
+        self._write("part", text, [TargetRow(row.key, content(row.info.sha256, row.info.ref.version)) for row in rows])
         return []
 
     def delete(self, row_keys: Sequence[str]) -> None:
         """Writes a file of ids to delete, then its ledger."""
-        self._write("deleted", "".join(f"{key}\n" for key in row_keys), [Stored(key, None) for key in row_keys])
+        self._write("deleted", "".join(f"{key}\n" for key in row_keys), [TargetRow(key, None) for key in row_keys])
 
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
         """Completes the batch."""
@@ -130,14 +120,7 @@ class VertexFiles:
             False,
         )
 
-    def search(self, queries: npt.NDArray[np.float32], count: int) -> list[list[str]]:
-        """Raises NotImplementedError: files have no index."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Does nothing: there is no connection."""
-
-    def _write(self, kind: str, text: str, stored: Sequence[Stored]) -> None:
+    def _write(self, kind: str, text: str, stored: Sequence[TargetRow]) -> None:
         if self._number < self._first_of_this or self._files_of_batch == MAX_FILES:
             if self._files_of_batch:
                 self._complete(self._number)
@@ -208,10 +191,10 @@ class VertexFiles:
         return {metadata.path.removeprefix(prefix): metadata.size_in_bytes for metadata in files.match(f"{prefix}**")}
 
 
-def _stored(path: str, line: bytes) -> Stored:
+def _stored(path: str, line: bytes) -> TargetRow:
     match _parsed(path, line):
         case [str(key), str() | None as stored_content]:
-            return Stored(key, stored_content)
+            return TargetRow(key, stored_content)
     raise ValueError(f"{path}: broken: expected a key and a content on each line")
 
 

@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Iterator
 
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
-from apache_beam.portability.api import beam_runner_api_pb2
 
 from pipeline.commands.quote.bill import Bill, Item, Prices, Workers, in_full
 from pipeline.commands.quote.dataflow_job import Job, Stage
@@ -62,96 +61,65 @@ class Answer:
 
     def as_json(self) -> str:
         """Returns the whole answer as JSON, for programs."""
-        quote = self.quote
-        return json.dumps(
-            {
-                "job_request": self.job.request,
-                "stages": [dataclasses.asdict(stage) for stage in self.stages],
-                "workers": [dataclasses.asdict(workers) for workers in (self.plain, self.gpu) if workers],
-                "model": self.model.facts(),
-                "quote": {
-                    "images": quote.images,
-                    "image_bytes": quote.image_bytes,
-                    "speed": dataclasses.asdict(quote.speed),
-                    "prices": dataclasses.asdict(quote.prices),
-                    "options": [dataclasses.asdict(bill) for bill in quote.bills],
-                },
-            },
-            indent=2,
-        )
+        quote = dataclasses.asdict(self.quote)
+        quote["options"] = quote.pop("bills")
+        del quote["chosen"]
+        document = {
+            "job_request": self.job.request,
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+            "workers": [dataclasses.asdict(workers) for workers in (self.plain, self.gpu) if workers],
+            "model": self.model.facts(),
+            "quote": quote,
+        }
+        return json.dumps(document, indent=2)
 
     def as_text(self) -> str:
         """Returns the answer as text, for people."""
-        sections = (
-            _job_lines(self.options, self.model, self.plain, self.gpu, self.job.request),
-            _stage_lines(self.stages, self.job.pipeline),
-            [
-                *_speed_lines(self.quote),
-                _feed_line(self.quote.speed, self.gpu or self.plain),
-                *_bill_lines(self.quote, self.options.view_as(WorkerOptions).max_num_workers),
-            ],
-        )
+        max_workers = self.options.view_as(WorkerOptions).max_num_workers
+        quote = [*_speed_lines(self.quote), _feed_line(self.quote.speed, self.gpu or self.plain)]
+        quote += _bill_lines(self.quote, max_workers)
+        sections = (f"{name:<12}{value}" for name, value in self._job_rows()), self._stage_lines(), quote
         return "\n\n".join("\n".join(lines) for lines in sections)
 
+    def _job_rows(self) -> Iterator[tuple[str, str]]:
+        cloud, scaling = self.options.view_as(GoogleCloudOptions), self.options.view_as(WorkerOptions)
+        environment = self.job.request["environment"]
+        experiments = environment["experiments"]
+        pool = environment["workerPools"][0]
+        yield "job", f"{self.job.request['name']} in {cloud.project}, {cloud.region}; nothing was submitted"
+        started = scaling.num_workers or "as many as Dataflow starts with"
+        yield "workers", f"{started}, at most {scaling.max_num_workers or '-'}"
+        yield "machine", _machine(self.plain)
+        if self.gpu and (accelerator := self.gpu.accelerator):
+            yield "GPU machine", _machine(self.gpu)
+            yield "accelerator", f"{accelerator.count} × {accelerator.gpu}; hint {accelerator.hint}"
+        processes = "one" if presets.ONE_PROCESS in experiments else "one for each vCPU"
+        threads = self.options.view_as(DebugOptions).number_of_worker_harness_threads
+        chosen = f"{threads} threads" if threads else "as many threads as Dataflow chooses"
+        yield "processes", f"{processes} a worker, {chosen}"
+        yield "container", ", ".join(sorted({each["containerImage"] for each in pool["sdkHarnessContainerImages"]}))
+        staged = ", ".join(package["name"] for package in pool.get("packages", []))
+        yield "staged", staged or "nothing: the container has it"
+        yield "model", f"{self.model.name}, from {self.model.location or 'the package'}"
+        yield "experiments", ", ".join(experiments)
 
-def _job_lines(
-    options: PipelineOptions, model: ModelSpec, plain: Workers, gpu: Workers | None, request: dict[str, Any]
-) -> list[str]:
-    cloud, scaling = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
-    environment = request["environment"]
-    pool = environment["workerPools"][0]
-    staged = ", ".join(package["name"] for package in pool.get("packages", []))
-    images = sorted({harness["containerImage"] for harness in pool["sdkHarnessContainerImages"]})
-    rows = [
-        ("job", f"{request['name']} in {cloud.project}, {cloud.region}; nothing was submitted"),
-        (
-            "workers",
-            f"{scaling.num_workers or 'as many as Dataflow starts with'}, at most {scaling.max_num_workers or '-'}",
-        ),
-        ("machine", _machine(plain)),
-        *_gpu_rows(gpu),
-        ("processes", _processes(options, environment["experiments"])),
-        ("container", ", ".join(images)),
-        ("staged", staged or "nothing: the container has it"),
-        ("model", f"{model.name}, from {model.location or 'the package'}"),
-        ("experiments", ", ".join(environment["experiments"])),
-    ]
-    return [f"{name:<12}{value}" for name, value in rows]
+    def _stage_lines(self) -> list[str]:
+        components = self.job.pipeline.components
+        (root,) = (components.transforms[name] for name in self.job.pipeline.root_transform_ids)
+        order = [components.transforms[name].unique_name for name in root.subtransforms]
+        rows = sorted(
+            {(stage.steps, bool(stage.accelerator)) for stage in self.stages if stage.steps},
+            key=lambda row: [order.index(step) for step in row[0]],
+        )
+        return [
+            "stages, as Beam fuses them; Dataflow may join more, and a joined stage has the GPU if a part of it has",
+            *(f"  {'GPU  ' if on_gpu else 'plain'}  {' + '.join(steps)}" for steps, on_gpu in rows),
+        ]
 
 
 def _machine(workers: Workers) -> str:
     shape = workers.shape
     return f"{workers.machine_type}: {shape.vcpus} vCPUs, {shape.memory_gb:g} GB, {workers.disk_gb} GB disk"
-
-
-def _gpu_rows(gpu: Workers | None) -> list[tuple[str, str]]:
-    if not gpu or not gpu.accelerator:
-        return []
-    accelerator = gpu.accelerator
-    return [
-        ("GPU machine", _machine(gpu)),
-        ("accelerator", f"{accelerator.count} × {accelerator.gpu}; hint {accelerator.hint}"),
-    ]
-
-
-def _processes(options: PipelineOptions, experiments: list[str]) -> str:
-    processes = "one" if presets.ONE_PROCESS in experiments else "one for each vCPU"
-    threads = options.view_as(DebugOptions).number_of_worker_harness_threads
-    return f"{processes} a worker, {f'{threads} threads' if threads else 'as many threads as Dataflow chooses'}"
-
-
-def _stage_lines(stages: list[Stage], pipeline: beam_runner_api_pb2.Pipeline) -> list[str]:
-    components = pipeline.components
-    (root,) = (components.transforms[name] for name in pipeline.root_transform_ids)
-    order = [components.transforms[name].unique_name for name in root.subtransforms]
-    rows = sorted(
-        {(stage.steps, bool(stage.accelerator)) for stage in stages if stage.steps},
-        key=lambda row: [order.index(step) for step in row[0]],
-    )
-    return [
-        "stages, as Beam fuses them; Dataflow may join more, and a joined stage has the GPU if a part of it has",
-        *(f"  {'GPU  ' if on_gpu else 'plain'}  {' + '.join(steps)}" for steps, on_gpu in rows),
-    ]
 
 
 def _speed_lines(quote: Quote) -> list[str]:

@@ -126,11 +126,10 @@ class Bill:
 
     name: str
     items: list[Item]
-    dollars: float
+    dollars: float = dataclasses.field(init=False)
 
-    @classmethod
-    def of(cls, name: str, items: list[Item]) -> "Bill":
-        return cls(name, items, round(sum(item.dollars for item in items), 2))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dollars", round(sum(item.dollars for item in self.items), 2))
 
 
 def bills(
@@ -138,19 +137,14 @@ def bills(
 ) -> list[Bill]:
     """Returns one bill for plain workers if there is no GPU, else one for each of the two ways to use a GPU.
 
-    Args:
-      count: number of images.
-      speed: of decoding and embedding.
-      prices: the price table.
-      plain: workers without a GPU.
-      gpu: workers with one.
-      shuffled_bytes: of an image's pixels and vector, which cross the network if stages are separate.
+    `count` is the number of images. The pixels and the vector of an image have `shuffled_bytes`, which cross the
+    network if stages are separate.
     """
     if gpu is None:
-        return [Bill.of(PLAIN, [_on_one_kind("workers", count, speed, plain, prices)])]
+        return [Bill(PLAIN, [_on_one_kind("workers", count, speed, plain, prices)])]
     return [
-        Bill.of(FUSED, [_on_one_kind("GPU workers", count, speed, gpu, prices)]),
-        Bill.of(SEPARATE, _on_both_kinds(count, speed, prices, plain, gpu, shuffled_bytes)),
+        Bill(FUSED, [_on_one_kind("GPU workers", count, speed, gpu, prices)]),
+        Bill(SEPARATE, _on_both_kinds(count, speed, prices, plain, gpu, shuffled_bytes)),
     ]
 
 

@@ -51,8 +51,7 @@ def measure(model: ModelSpec, *, batch_size: int, sample: str, images_per_second
     """Measures decoding, and also embedding unless a flag has its speed, on a few images on this machine.
 
     Args:
-      model: the model to embed with.
-      batch_size: images per call of the model.
+      model, batch_size: the model to embed with, and images per call of it.
       sample: a pattern of local images.
       images_per_second: of a worker with a GPU; None to measure on this machine's CPU.
       has_gpu: whether the job has workers with a GPU.

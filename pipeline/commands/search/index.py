@@ -70,8 +70,8 @@ class Index:
             raise IndexError(f"no row {row}")
         return bool(self._are_files[row])
 
-    def spread(self, count: int) -> list[int]:
-        """Returns so many rows, or all, the same ones each time."""
+    def sample(self, count: int) -> list[int]:
+        """Returns `count` rows, or all, the same ones each time."""
         step = max(1, len(self) // count)
         return self._rows[::step][:count].tolist()
 

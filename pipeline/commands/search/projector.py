@@ -36,7 +36,7 @@ def write(index: Index, directory: str, billing_project: str | None = None) -> i
     Raises:
       Occupied: if the directory holds anything else.
     """
-    rows = index.spread(MAX_IMAGES)
+    rows = index.sample(MAX_IMAGES)
     entries = (_VECTORS, _METADATA, _SPRITE, _CONFIG)
     named = f"--projector {directory!r}"
     with complete.directory(Path(directory), named=named, overwrite=True, entries=entries) as part:

@@ -42,8 +42,7 @@ def embedder(
     """Returns the model of vectors, which the report of their last run tells.
 
     Args:
-      shards: as `vector_shards.paths` returns them.
-      digest: of the vectors' model.
+      shards, digest: as for `vector_shards.blocks`.
       handle: where the model is now; None for where the run had it.
       billing_project: the project that pays for requests to buckets with requester pays.
 

@@ -122,7 +122,7 @@ class Server(http.server.ThreadingHTTPServer):
           IndexError: if there is no such row.
         """
         if row is None:
-            rows = self.index.spread(_NEIGHBOURS)
+            rows = self.index.sample(_NEIGHBOURS)
             return {"message": f"{len(self.index):,} images", "neighbours": [self._described(row) for row in rows]}
         self.index.key(row)
         near = self.index.nearest(self.index.vector(row), _NEIGHBOURS + 1)

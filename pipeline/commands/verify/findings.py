@@ -7,7 +7,7 @@ from typing import Any
 
 from transforms.elements.one_line import printable
 
-# So many items of a kind are named; all are counted.
+# The first items of a kind are named, up to this number. All are counted.
 LIMIT = 20
 
 
@@ -54,20 +54,14 @@ class Findings:
 
     @contextlib.contextmanager
     def check(self, text: str) -> Iterator[Check]:
-        """Yields a check, whose text may change; the problems of the block are its own."""
+        """Yields a check, whose text may be set in the block. It counts the problems that are found in the block."""
         check, before = Check(text), self.total
         self.checks.append(check)
         yield check
         check.problems = self.total - before
 
     def problem(self, kind: str, item: str, count: int = 1) -> None:
-        """Adds something that is wrong.
-
-        Args:
-          kind: what problems like this have in common, in words.
-          item: which one this is.
-          count: how many it stands for.
-        """
+        """Adds something that is wrong: its kind in words, which one it is, and how many it stands for."""
         self.problems.setdefault(kind, Items()).add(item, count)
 
     def note(self, kind: str, item: str, count: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Identities of millions of images in little memory: 16 bytes each, which are a hash of what tells them apart."""
+"""Identities of millions of images in little memory: each is a hash of 16 bytes."""
 
 import hashlib
 import struct
@@ -36,9 +36,6 @@ class Identities:
 
     def add(self, hashed: bytes) -> None:
         self._bytes += hashed
-
-    def extend(self, others: "Identities") -> None:
-        self._bytes += others._bytes
 
     def array(self) -> npt.NDArray[np.bytes_]:
         """Returns them as an array of their own, in order."""

@@ -1,128 +1,43 @@
-"""The images of --input, and whether each of them is in one place: a record or a failure."""
+"""The images of --input: whether each of them has its place, which is a record or a failure."""
 
-import csv
-import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 
+from pipeline.commands.listed_images import ListedImage
 from pipeline.commands.verify.findings import Findings, counted
 from pipeline.commands.verify.identities import Identities, identity
-from pipeline.commands.verify.run_files import RunFiles
+from pipeline.commands.verify.record_file import Record
+from pipeline.commands.verify.run_checks import CheckedRun
 from transforms.elements import keys
-from transforms.elements.formats import SHARD_FORMATS
-from transforms.elements.one_line import one_line
-from transforms.elements.records import EncodedImage, ImageRef
-from transforms.list import listed_refs
-from transforms.lists.uri_lists import keys_in
-from transforms.read import read_tar, read_tfrecord
-from transforms.storage import local_listing, locations, versioned
-from transforms.storage.choice import Choice
-
-_READERS = {"tfrecord": read_tfrecord, "tar": read_tar}
 
 
-class Image(NamedTuple):
-    """An image as it is listed now.
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """The keys, and the keys with their versions, that any run of the output has a record of."""
 
-    Attributes:
-      key: bytes of its URI.
-      version: None if the listing does not tell, which is so for the images that lists name. b"" for what is no file,
-        or could not be listed or described: a run fails it.
-      encoded: its bytes, if it lies in a shard.
-    """
+    keys: Identities = dataclasses.field(default_factory=Identities)
+    versions: Identities = dataclasses.field(default_factory=Identities)
 
-    key: bytes
-    version: bytes | None
-    encoded: bytes | None = None
-
-    @property
-    def is_seen(self) -> bool:
-        return self.version != b""
+    def add(self, record: Record) -> None:
+        self.keys.add(identity(record.key))
+        self.versions.add(identity(record.key, record.version))
 
 
-def images(
-    patterns: Sequence[str],
-    input_format: str,
-    billing_project: str | None,
-    *,
-    include_hidden: bool = False,
-    uri_column: str | None = None,
-    flag: str = "--input",
-) -> Iterator[Image]:
-    """Yields the images that a run of these flags would list. `flag` is what an error calls the patterns.
-
-    Raises:
-      ValueError: if a pattern cannot be listed, or matches nothing.
-    """
-    for number, pattern in enumerate(patterns):
-        choice = Choice(patterns, number, include_hidden=include_hidden, input_format=input_format)
-        matches = False
-        try:
-            is_there = not locations.is_local(pattern) or local_listing.is_there(pattern)
-            for ref in listed_refs(choice, billing_project) if is_there else ():
-                matches = True
-                yield from _images(ref, input_format, billing_project, include_hidden, uri_column)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{flag} {pattern!r} cannot be listed: {one_line(error)}") from error
-        if not matches:
-            raise ValueError(f"{flag} {pattern!r} matches nothing: expected at least one file")
-
-
-def _images(
-    ref: ImageRef, input_format: str, billing_project: str | None, include_hidden: bool, uri_column: str | None
-) -> Iterator[Image]:
-    if input_format in SHARD_FORMATS:
-        yield from _in_shard(ref, input_format, billing_project, include_hidden)
-    elif input_format == "list":
-        yield from _in_list(ref, billing_project, uri_column)
-    else:
-        yield Image(ref.key, ref.version.encode())
-
-
-def _in_shard(ref: ImageRef, input_format: str, billing_project: str | None, include_hidden: bool) -> Iterator[Image]:
-    try:
-        for image in _READERS[input_format](ref, billing_project, include_hidden=include_hidden):
-            if isinstance(image, EncodedImage):
-                yield Image(image.ref.key, image.ref.version.encode(), image.encoded)
-            else:
-                yield Image(image.key, None)
-    except (OSError, ValueError, MemoryError, tarfile.TarError):  # a failure of the shard's own, under its own key
-        yield Image(ref.key, None)
-
-
-def _in_list(ref: ImageRef, billing_project: str | None, uri_column: str | None) -> Iterator[Image]:
-    try:
-        with versioned.opened(ref, billing_project) as file:
-            for number, key in enumerate(keys_in(file, keys.uri(ref.key), uri_column)):
-                yield Image(ref.key + b"#%d" % number if isinstance(key, ValueError) else key, None)
-    except (OSError, ValueError, MemoryError, csv.Error):  # a failure of the list's own, under its own key
-        yield Image(ref.key, None)
-
-
-def check(
-    listing: Callable[[], Iterable[Image]],
-    runs: Sequence[RunFiles],
-    recorded: Identities,
-    versions: Identities,
-    findings: Findings,
-) -> None:
+def check(images: Iterable[ListedImage], runs: Sequence[CheckedRun], recorded: Recorded, findings: Findings) -> None:
     """Checks that each image that is listed has a record or a failure.
 
-    Args:
-      listing: returns the images, each time from the start.
-      runs: the runs that are checked, the latest last.
-      recorded, versions: identities of the keys, and of the keys with their versions, that any run of the output has a
-        record of. An image with a record of its version is skipped by later runs.
-      findings: gets the outcome.
+    `images` are iterable twice, and of the runs the latest is the last. An image of which any run of the output has
+    recorded this version was skipped by later runs.
     """
     with findings.check("input: images listed now") as outcome:
         listed, as_listed = Identities(), Identities()
-        for image in listing():
+        for image in images:
             listed.add(identity(image.key))
             as_listed.add(identity(image.key) if image.version is None else identity(image.key, image.version))
-        placed = as_listed.also_in(versions, recorded) | listed.also_in(*(run.failed_keys for run in runs))
+        placed = as_listed.also_in(recorded.versions, recorded.keys)
+        placed |= listed.also_in(*(run.failed_keys for run in runs))
         changed = ~placed & listed.also_in(runs[-1].keys)
-        outdated = ~placed & ~changed & listed.also_in(recorded)
+        outdated = ~placed & ~changed & listed.also_in(recorded.keys)
         lost = ~placed & ~changed & ~outdated
         outcome.text = f"input: {counted(len(listed.distinct()), 'image')} listed now, each with a record or a failure"
         kinds = (
@@ -131,12 +46,12 @@ def check(
             (findings.note, "an image of the input has changed since the run", listed.where(changed)),
         )
         if any(hashes for _, _, hashes in kinds):
-            for image in listing():
+            for image in images:
                 _name(image.key, kinds)
         for run in runs:
             unlisted = run.keys.where(~run.keys.also_in(listed))
             if unlisted:
-                for record in run.records():
+                for record in run.files.records():
                     _name(record.key, [(findings.note, "a record of an image that is not in the input", unlisted)])
 
 

@@ -31,10 +31,13 @@ _KINDS = {BYTES: pa.string(), INT: pa.int64(), FLOAT: pa.float32()}
 _FLOATS = {"float32": pa.float32(), "float16": pa.float16()}
 # Bounds the memory: a row group may be as large as its file.
 _ROWS_AT_ONCE = 256
+# What a broken file raises: an error of Arrow's, a RuntimeError that pyarrow makes of other errors in C++, a ValueError
+# of Python for a value, or an OSError where the file cannot be read.
+_BROKEN = (pa.ArrowException, RuntimeError, ValueError, OSError)
 
 
 class Row(NamedTuple):
-    """A row by its number in the file: the features of its record, or what is wrong with it or from it on."""
+    """A row by its number in the file: the features of its record, or what is wrong with this row or from here on."""
 
     number: int
     features: Mapping[str, Feature]
@@ -44,18 +47,13 @@ class Row(NamedTuple):
 def rows(file: BinaryIO, expected: Expected, vector_type: str) -> Iterator[Row]:
     """Yields the rows of a file opened for reading.
 
-    A page that does not match its checksum costs the rest of its row group. If the columns are not as expected, one row
-    says so for the file.
-
-    Args:
-      file: opened for reading.
-      expected: what the rows have in common.
-      vector_type: `float32` or `float16`.
+    Where a page does not match its checksum, the rest of its row group is not read. If the columns are not as expected,
+    one row says so for the file. `vector_type` is `float32` or `float16`.
     """
     try:
         opened = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         problems = list(_problems(opened.schema_arrow, expected, vector_type))
-    except Exception as error:  # noqa: BLE001 - Arrow has errors of many types, and so has each storage client
+    except _BROKEN as error:
         yield Row(0, {}, f"not a Parquet file, or broken: {one_line(error)}")
         return
     if problems:
@@ -69,7 +67,7 @@ def rows(file: BinaryIO, expected: Expected, vector_type: str) -> Iterator[Row]:
                 for number, features in enumerate(_features(batch, expected), first + read):
                     yield Row(number, features)
                 read += len(batch)
-        except Exception as error:  # noqa: BLE001 - as above
+        except _BROKEN as error:
             yield Row(first + read, {}, f"broken from here to the end of its row group: {one_line(error)}")
         first += opened.metadata.row_group(group).num_rows
 

@@ -21,6 +21,9 @@ from google.protobuf.message import DecodeError
 MAX_RECORD_BYTES = 64 * 2**20
 
 BYTES, FLOAT, INT = "bytes", "float", "int"
+# Name → (type, number of values) of every feature of a record. The number is None where it is not known.
+Columns = Mapping[str, tuple[str, int | None]]
+
 # The features that every record has one value of.
 SCALARS = {
     "image/key": BYTES,
@@ -34,10 +37,10 @@ SCALARS = {
     "model/name": BYTES,
     "model/digest": BYTES,
 }
-# One value too, which records of earlier versions lack.
+# A feature of one value, which records of earlier versions lack.
 SHARD = "image/shard"
 VECTOR = "embedding"
-# Where a record has it in the place of the vector: one text, the vector in float16, little-endian.
+# A record in float16 has this feature in place of the vector: one text with the little-endian components.
 NARROW_VECTOR = "embedding/float16"
 LABELS = {"label/index": INT, "label/name": BYTES, "label/score": FLOAT}
 
@@ -56,8 +59,8 @@ class Frame(NamedTuple):
 def frames(file: BinaryIO) -> Iterator[Frame]:
     """Yields the records of a file opened for reading.
 
-    A record whose bytes do not match their checksum costs that record. Where a length does not match, the rest of the
-    file cannot be divided into records: it is the last frame.
+    A record with a valid length but a corrupt body fails alone. After a corrupt length, the rest of the file cannot be
+    divided into records: that frame is the last.
     """
     offset = 0
     while head := file.read(_LENGTH.size + _CRC.size):
@@ -153,7 +156,7 @@ def features(record: bytes) -> dict[str, Feature]:
 
 
 def _floats(message: Any, count: int) -> npt.NDArray[np.float32]:
-    """Returns the values of a FloatList, which end its serialized form. One by one they take twenty times as long."""
+    """Returns the values of a FloatList, from the end of its serialized form. One by one is twenty times slower."""
     serialized = message.SerializeToString()
     return np.frombuffer(serialized, "<f4", count, offset=len(serialized) - 4 * count)
 
@@ -183,11 +186,11 @@ class Expected(NamedTuple):
     """What all records of a run have in common, as far as it is known.
 
     Attributes:
-      columns: name → (type, number of values) of every feature; the number is None where it is not known.
+      columns: the features.
       model_name, model_digest: None where the run's report is not readable.
     """
 
-    columns: Mapping[str, tuple[str, int | None]]
+    columns: Columns
     model_name: bytes | None = None
     model_digest: bytes | None = None
 

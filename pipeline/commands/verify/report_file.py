@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 MAX_BYTES = 64 * 2**20
@@ -45,7 +45,7 @@ def damage(content: bytes, fields: Mapping[str, Any]) -> Iterator[str]:
         yield "no checksum: expected the field `checksum`, as every run writes it"
     elif stored != checksum(fields):
         yield "the checksum does not match"
-    # So that no byte is free, not even of the white space: the file has the one form in which a run writes its fields.
+    # The file must have the one form in which a run writes it. So each byte is checked, white space too.
     if (json.dumps(fields, indent=2) + "\n").encode() != content:
         yield "not in the form in which a run writes it"
 
@@ -56,13 +56,25 @@ def checksum(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
-    """Yields what cannot be true in a report.
+def vectors(fields: Mapping[str, Any]) -> int:
+    """Returns how many vectors a run has written."""
+    counts = fields["counts"]
+    return int(counts["embedded"] + counts["reused"] + counts["duplicate"])
 
-    Args:
-      fields: as `parse` returns them.
-      run_id: of the run whose report this is.
-    """
+
+def other_failures(fields: Mapping[str, Any], stored: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """Yields in words where the numbers of stored failures, by (stage, error), differ from the report's."""
+    reported = {
+        (stage, error): images for stage, errors in fields["failures"].items() for error, images in errors.items()
+    }
+    for stage, error in sorted(stored.keys() | reported.keys()):
+        own, expected = stored.get((stage, error), 0), reported.get((stage, error), 0)
+        if own != expected:
+            yield f"{own:,} {error} of the stage {stage}, expected {expected:,}"
+
+
+def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
+    """Yields what cannot be true in the report of this run, whose fields are as `parse` returns them."""
     counts = fields["counts"]
     if fields["run_id"] != run_id:
         yield f"it is of the run {fields['run_id']!r}"
@@ -72,9 +84,9 @@ def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
     by_error = sum(images for errors in fields["failures"].values() for images in errors.values())
     if counts["failed"] != by_error:
         yield f"{counts['failed']} images failed, and by error {by_error}"
-    vectors, of_attempts = counts["embedded"] + counts["reused"] + counts["duplicate"], sum(fields["attempts"].values())
-    if vectors != of_attempts:
-        yield f"{vectors} vectors, and {of_attempts} of all attempts"
+    of_attempts = sum(fields["attempts"].values())
+    if vectors(fields) != of_attempts:
+        yield f"{vectors(fields)} vectors, and {of_attempts} of all attempts"
     yield from _of_times(fields)
 
 
@@ -130,60 +142,50 @@ def _is_time(value: Any) -> bool:
         return False
 
 
-def _maps(is_value: Any) -> Any:
+_Test = Callable[[Any], bool]
+
+
+def _maps(is_value: _Test) -> _Test:
     return lambda value: isinstance(value, dict) and all(map(is_value, value.values()))
 
 
-_MODEL_TEXTS = ("name", "format", "location", "signature", "precision", "digest")
+def _lists(is_item: _Test) -> _Test:
+    return lambda value: isinstance(value, list) and all(map(is_item, value))
 
 
-def _is_model(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(_is_text(value.get(name)) for name in _MODEL_TEXTS)
-        and all(isinstance(value.get(name), list) for name in ("tags", "image_size"))
-        and _is_count(value.get("dimension"))
-        and value["dimension"] > 0
-        and bool(_HEX.fullmatch(value["digest"]))
-        and len(value["image_size"]) == 2
-        and all(map(_is_count, value["image_size"]))
-        and all(map(_is_text, value["tags"]))
-        and _is_text(value.get("output", ""))  # earlier versions did not write it
-    )
+def _has(tests: Mapping[str, _Test]) -> _Test:
+    """Returns the test whether a value is an object with these fields."""
+    return lambda value: isinstance(value, dict) and all(test(value.get(name)) for name, test in tests.items())
 
 
-def _is_timing(value: Any) -> bool:
-    numbers = ("number", "mean_ms", "longest_ms", "from_s", "to_s")
-    return isinstance(value, dict) and all(_is_number(value.get(name)) for name in numbers)
+def _is_empty_or(is_value: _Test) -> _Test:
+    return lambda value: value == {} or is_value(value)
 
 
-def _is_speed(value: dict[str, Any]) -> bool:
-    images = value.get("images")
-    return (
-        all(_is_number(value.get(name)) for name in ("from_s", "span_s"))
-        and isinstance(images, list)
-        and all(map(_is_count, images))
-    )
+_MODEL: dict[str, _Test] = {
+    **dict.fromkeys(("name", "format", "location", "signature", "precision"), _is_text),
+    "digest": lambda value: isinstance(value, str) and _HEX.fullmatch(value) is not None,
+    "dimension": lambda value: _is_count(value) and value > 0,
+    "image_size": lambda value: _lists(_is_count)(value) and len(value) == 2,
+    "tags": _lists(_is_text),
+}
+_TIMING = dict.fromkeys(("number", "mean_ms", "longest_ms", "from_s", "to_s"), _is_number)
+_SPEED = {"from_s": _is_number, "span_s": _is_number, "images": _lists(_is_count)}
+_PRUNING = {**dict.fromkeys(("prunable", "hidden", "untold"), _is_count), "places": _maps(_is_count)}
 
-
-def _is_pruning(value: dict[str, Any]) -> bool:
-    return all(_is_count(value.get(name)) for name in ("prunable", "hidden", "untold")) and _maps(_is_count)(
-        value.get("places")
-    )
-
-
-_FIELDS = {
+_FIELDS: dict[str, _Test] = {
     "run_id": _is_text,
     "started_at": _is_time,
     "finished_at": _is_time,
     "counts": lambda value: _maps(_is_count)(value) and value.keys() >= set(COUNTS),
     "pruned": _is_count,
     "failures": _maps(_maps(_is_count)),
-    "inputs": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    "model": _is_model,
+    "inputs": _lists(_is_text),
+    # Earlier versions did not write the output.
+    "model": lambda value: _has(_MODEL)(value) and _is_text(value.get("output", "")),
     "shards": _is_count,
     "seconds": _maps(_is_number),
-    "timings": _maps(_is_timing),
+    "timings": _maps(_has(_TIMING)),
     "elapsed_seconds": _is_number,
     "images_per_second": _is_number,
     "verdict": _is_text,
@@ -196,12 +198,12 @@ _FIELDS = {
 
 
 # Reports of earlier versions have none of these.
-_LATER_FIELDS = {
-    "output_formats": lambda value: isinstance(value, list) and all(item in ("tfrecord", "parquet") for item in value),
+_LATER_FIELDS: dict[str, _Test] = {
+    "output_formats": _lists(lambda item: item in ("tfrecord", "parquet")),
     "vector_type": lambda value: value in ("float32", "float16"),
     "recall": _maps(_is_number),
-    "speed": lambda value: isinstance(value, dict) and (not value or _is_speed(value)),
-    "pruning": lambda value: isinstance(value, dict) and (not value or _is_pruning(value)),
+    "speed": _is_empty_or(_has(_SPEED)),
+    "pruning": _is_empty_or(_has(_PRUNING)),
     "left_out": _maps(_maps(_is_count)),
     "attempt": _is_count,
     "page_error": _is_text,
@@ -212,11 +214,8 @@ def _wrong_types(fields: Any) -> Iterator[str]:
     if not isinstance(fields, dict):
         yield "not a JSON object"
         return
-    for name, is_valid in _FIELDS.items():
-        if name not in fields:
-            yield f"no field {name}"
-        elif not is_valid(fields[name]):
-            yield f"the field {name} has another type or form than expected"
-    for name, is_valid in _LATER_FIELDS.items():
+    for name, is_valid in (_FIELDS | _LATER_FIELDS).items():
         if name in fields and not is_valid(fields[name]):
             yield f"the field {name} has another type or form than expected"
+        elif name in _FIELDS and name not in fields:
+            yield f"no field {name}"

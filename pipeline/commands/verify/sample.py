@@ -4,16 +4,16 @@ import base64
 import hashlib
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.commands.listed_images import ListedImage
 from pipeline.commands.verify.findings import Findings, counted
 from pipeline.commands.verify.identities import identity
-from pipeline.commands.verify.input_images import Image
 from pipeline.commands.verify.record_file import ImageFacts, Record
 from pipeline.known import recorded_model
 from transforms.elements import keys
@@ -25,7 +25,7 @@ from transforms.models.spec import ModelSpec
 from transforms.storage import read_image
 
 SEED = 0
-# Other batches and other threads change the last bits of a float32, and those of bfloat16 sooner.
+# Other batches and other threads change the last bits of a component, in bfloat16 more than in float32.
 COSINE = 0.9999
 _BATCH = 32
 
@@ -40,7 +40,7 @@ class Sample:
         self.records: dict[bytes, Record] = {}
 
     def offer(self, record: Record) -> None:
-        """Takes a record in, or not. Of several records of a key, the last one counts."""
+        """Adds a record if it belongs to the sample. Of several records of a key, the last one counts."""
         entry = -int.from_bytes(identity(self._seed, record.key)), record.key
         if record.key in self.records:
             self.records[record.key] = record
@@ -56,18 +56,15 @@ class Sample:
 def check(
     sample: Sample,
     models: Mapping[bytes, Mapping[str, Any]],
-    listing: Callable[[], Iterable[Image]] | None,
+    in_shards: Iterable[ListedImage] | None,
     billing_project: str | None,
     findings: Findings,
 ) -> None:
     """Checks the records of a sample.
 
     Args:
-      sample: of all records.
       models: model digest → the field `model` of a report.
-      listing: the images of shards; None if each image is a file of its own.
-      billing_project: the project that pays for requests to buckets with requester pays.
-      findings: gets the outcome.
+      in_shards: the images of shards; None if each image is a file of its own.
     """
     with findings.check("") as outcome:
         number = len(sample.records)
@@ -80,7 +77,7 @@ def check(
             records = {key: record for key, record in sample.records.items() if record.model_digest == digest}
             spec = _resolved(models.get(digest), digest.decode(), billing_project, findings)
             if spec is not None:
-                pixels = _decoded(records, spec, listing, billing_project, findings)
+                pixels = _decoded(records, spec, in_shards, billing_project, findings)
                 compared += _compare(records, spec, pixels, findings)
         if number and not compared:
             findings.problem("the sample proves nothing", f"none of its {number:,} images could be compared")
@@ -102,13 +99,13 @@ def _resolved(
 def _decoded(
     records: Mapping[bytes, Record],
     spec: ModelSpec,
-    listing: Callable[[], Iterable[Image]] | None,
+    in_shards: Iterable[ListedImage] | None,
     billing_project: str | None,
     findings: Findings,
 ) -> Iterator[tuple[bytes, npt.NDArray[np.uint8]]]:
     """Yields (key, pixels) of the images that have not changed since they were recorded."""
     resizing = spec.preprocessing.resizing
-    read = _in_shards(records, listing) if listing else _in_files(records, billing_project, findings)
+    read = _in_files(records, billing_project, findings) if in_shards is None else _in_shards(records, in_shards)
     for key, version, encoded, crc32c in read:
         record = records[key]
         if hashlib.sha256(encoded).hexdigest().encode() != record.sha256:
@@ -122,19 +119,15 @@ def _decoded(
         except decoding.ImageError as error:
             findings.problem("an image of the sample cannot be decoded", f"{keys.name(key)}: {one_line(error)}")
             continue
-        facts = _facts(encoded, crc32c, decoded)
+        facts = ImageFacts(decoded.format.encode(), decoded.height, decoded.width, len(encoded), crc32c)
         for name, value, recorded in zip(ImageFacts._fields, facts, record.image, strict=True):
             if value != recorded:
-                others = f"{keys.name(key)}: image/{name} is {_shown(recorded)}, and {_shown(value)} in the image"
+                others = f"{keys.name(key)}: image/{name} is {_text(recorded)}, and {_text(value)} in the image"
                 findings.problem("a record of the sample says something else of its image", others)
         yield key, decoded.pixels
 
 
-def _facts(encoded: bytes, crc32c: bytes, decoded: decoding.DecodedPixels) -> ImageFacts:
-    return ImageFacts(decoded.format.encode(), decoded.height, decoded.width, len(encoded), crc32c)
-
-
-def _shown(value: object) -> str:
+def _text(value: object) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
@@ -151,10 +144,10 @@ def _in_files(
 
 
 def _in_shards(
-    records: Mapping[bytes, Record], listing: Callable[[], Iterable[Image]]
+    records: Mapping[bytes, Record], images: Iterable[ListedImage]
 ) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
     missing = set(records)
-    for image in listing():
+    for image in images:
         if image.key in missing and image.encoded is not None:
             missing.remove(image.key)
             crc32c = base64.b64encode(google_crc32c.value(image.encoded).to_bytes(4, "big"))

@@ -5,21 +5,31 @@ import re
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from pipeline.commands.verify.record_file import BYTES, FLOAT, INT, LABELS, NARROW_VECTOR, SCALARS, SHARD, VECTOR
+from pipeline.commands.verify.record_file import (
+    BYTES,
+    FLOAT,
+    INT,
+    LABELS,
+    NARROW_VECTOR,
+    SCALARS,
+    SHARD,
+    VECTOR,
+    Columns,
+)
 
 MAX_BYTES = 2**20
 _SHARD_FEATURE = re.compile(rb'feature \{\n  name: "' + SHARD.encode() + rb'"\n(?:  .*\n)*\}\n')
 _TYPES = {schema_pb2.FeatureType.BYTES: BYTES, schema_pb2.FeatureType.FLOAT: FLOAT, schema_pb2.FeatureType.INT: INT}
 
 # The features of a record where no schema tells their number.
-COLUMNS: dict[str, tuple[str, int | None]] = {
+COLUMNS: Columns = {
     **{name: (kind, 1) for name, kind in SCALARS.items()},
     SHARD: (BYTES, 1),
     VECTOR: (FLOAT, None),
 }
 
 
-def columns(content: bytes) -> dict[str, tuple[str, int | None]]:
+def columns(content: bytes) -> Columns:
     """Returns name → (type, number of values) of each feature that a schema names. Vectors in float16 are floats too.
 
     Raises:
@@ -57,7 +67,7 @@ def columns(content: bytes) -> dict[str, tuple[str, int | None]]:
 
 
 def before_shard(content: bytes) -> bytes:
-    """Returns the schema as earlier versions wrote it, whose runs state its digest: without `image/shard`."""
+    """Returns the schema without `image/shard`. Reports of earlier versions have the digest of this form."""
     return _SHARD_FEATURE.sub(b"", content)
 
 

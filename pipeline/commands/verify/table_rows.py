@@ -1,11 +1,12 @@
 """The rows of runs in BigQuery, against their reports."""
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.commands.verify.findings import Check, Findings, counted
-from pipeline.commands.verify.report_file import COUNTS, Invalid, contradictions, parse
+from pipeline.commands.verify import file_names, report_file
+from pipeline.commands.verify.findings import Findings, counted
 from pipeline.warehouse import tables
 from transforms.elements import table_name
 from transforms.elements.one_line import one_line
@@ -50,121 +51,120 @@ def reports(table: str, run_id: str | None, findings: Findings) -> dict[str, dic
     usable = {}
     try:
         rows = tables.query(table, _REPORTS.format(table=table_name.runs(table)))
-    except Exception as error:
+    except Exception as error:  # as in `check`
         raise ValueError(f"--output_table {table!r} cannot be read: {one_line(error)}") from error
     for row in rows:
         if run_id in (None, row["run_id"]):
             try:
-                usable[row["run_id"]] = parse(str(row["report"]).encode())
-            except Invalid as error:
+                usable[row["run_id"]] = report_file.parse(str(row["report"]).encode())
+            except report_file.Invalid as error:
                 findings.problem("a report in the table is broken", f"run {row['run_id']}: {one_line(error)}")
     return usable
 
 
 def check(table: str, run_id: str, report: Mapping[str, Any], findings: Findings) -> None:
-    """Checks the rows of a run.
-
-    Args:
-      table: PROJECT.DATASET.TABLE.
-      run_id: names the run.
-      report: its fields, as its file has them.
-      findings: gets the outcome.
-    """
+    """Checks the rows of a run in PROJECT.DATASET.TABLE against the fields of its report."""
     with findings.check(f"run {run_id}: table") as outcome:
         try:
-            _check(table, run_id, report, outcome, findings)
+            outcome.text = _RunRows(table, run_id, report, findings).check()
         except Exception as error:  # noqa: BLE001 - Google's clients have errors of several families
             findings.problem("a table cannot be read", f"{table}: {one_line(error)}")
 
 
-def _check(table: str, run_id: str, report: Mapping[str, Any], outcome: Check, findings: Findings) -> None:
-    model, counts = report["model"], report["counts"]
-    (rows,) = tables.query(
-        table,
-        _ROWS.format(table=table),
-        run_id=run_id,
-        dimension=str(model["dimension"]),
-        digest=model["digest"],
-        model=model["name"],
-    )
-    number, expected = rows["row_count"], counts["embedded"] + counts["reused"] + counts["duplicate"]
-    for column, kind in _WRONG_ROWS.items():
-        if rows[column]:
-            findings.problem(f"a row {kind}", f"run {run_id}: {rows[column]:,} rows", rows[column])
-    if number != expected:
-        _explain_difference(table, run_id, report, (number, expected), findings)
-    (keys,) = tables.query(table, _KEYS.format(table=table), digest=model["digest"])
-    if repeated := keys["row_count"] - keys["key_count"]:
-        findings.problem("a key has several rows of one model", f"model digest {model['digest']}", repeated)
-    failed = _check_failures(table, run_id, report, findings)
-    _check_run(table, run_id, report, findings)
-    outcome.text = (
-        f"run {run_id}: {counted(number, 'row')} in the table: vectors of {model['dimension']} finite components, "
-        f"one per key and model; {counted(failed, 'failure')}; the run's own row"
-    )
+@dataclasses.dataclass(frozen=True)
+class _RunRows:
+    """The rows of one run, in all three tables."""
+
+    table: str
+    run_id: str
+    report: Mapping[str, Any]
+    findings: Findings
+
+    def check(self) -> str:
+        """Returns what was checked, in words."""
+        model = self.report["model"]
+        (rows,) = tables.query(
+            self.table,
+            _ROWS.format(table=self.table),
+            run_id=self.run_id,
+            dimension=str(model["dimension"]),
+            digest=model["digest"],
+            model=model["name"],
+        )
+        for column, kind in _WRONG_ROWS.items():
+            if rows[column]:
+                self._problem(f"a row {kind}", f"{rows[column]:,} rows", rows[column])
+        self._check_number(rows["row_count"])
+        (keys,) = tables.query(self.table, _KEYS.format(table=self.table), digest=model["digest"])
+        if repeated := keys["row_count"] - keys["key_count"]:
+            self.findings.problem("a key has several rows of one model", f"model digest {model['digest']}", repeated)
+        failed = self._check_failures()
+        self._check_own_row()
+        return (
+            f"run {self.run_id}: {counted(rows['row_count'], 'row')} in the table: vectors of {model['dimension']} "
+            f"finite components, one per key and model; {counted(failed, 'failure')}; the run's own row"
+        )
+
+    def _problem(self, kind: str, item: str, count: int = 1) -> None:
+        self.findings.problem(kind, f"run {self.run_id}: {item}", count)
+
+    def _check_number(self, number: int) -> None:
+        """Compares the number of rows with the report's. Later runs may have replaced or pruned some."""
+        if number == (expected := report_file.vectors(self.report)):
+            return
+        of_later = _LATER.format(table=table_name.runs(self.table))
+        (later,) = tables.query(self.table, of_later, run_id=self.run_id, started_at=self.report["started_at"])
+        item = f"{number:,}, expected {expected:,}"
+        if number < expected and later["row_count"]:
+            kind = "fewer rows than the run wrote: later runs have replaced or pruned rows"
+            self.findings.note(kind, f"run {self.run_id}: {item}")
+        else:
+            self._problem("the number of rows differs from the report's", item)
+
+    def _check_failures(self) -> int:
+        """Returns how many failures the table has."""
+        query = _FAILURES.format(table=table_name.failures(self.table))
+        rows = tables.query(self.table, query, run_id=self.run_id)
+        stored = {(row["stage"], row["error"]): row["row_count"] for row in rows}
+        for difference in report_file.other_failures(self.report, stored):
+            self._problem("the number of failures in the table differs from the report's", difference)
+        return sum(stored.values())
+
+    def _check_own_row(self) -> None:
+        rows = tables.query(self.table, _RUN.format(table=table_name.runs(self.table)), run_id=self.run_id)
+        if len(rows) != 1:
+            self._problem("a run has not one row of its own", f"{len(rows)} rows")
+            return
+        if differences := list(_differences(rows[0], self.report)):
+            self._problem("a run's own row differs from its report", ", ".join(differences))
+        for contradiction in report_file.contradictions(self.report, self.run_id):
+            self._problem("a report in the table is broken", contradiction)
 
 
-def _explain_difference(
-    table: str, run_id: str, report: Mapping[str, Any], numbers: tuple[int, int], findings: Findings
-) -> None:
-    number, expected = numbers
-    (later,) = tables.query(
-        table, _LATER.format(table=table_name.runs(table)), run_id=run_id, started_at=report["started_at"]
-    )
-    item = f"run {run_id}: {number:,}, expected {expected:,}"
-    if number < expected and later["row_count"]:
-        findings.note("fewer rows than the run wrote: later runs have replaced or pruned rows", item)
-    else:
-        findings.problem("the number of rows differs from the report's", item)
-
-
-def _check_failures(table: str, run_id: str, report: Mapping[str, Any], findings: Findings) -> int:
-    rows = tables.query(table, _FAILURES.format(table=table_name.failures(table)), run_id=run_id)
-    stored = {(row["stage"], row["error"]): row["row_count"] for row in rows}
-    reported = {
-        (stage, error): images for stage, errors in report["failures"].items() for error, images in errors.items()
-    }
-    for stage, error in sorted(stored.keys() | reported.keys()):
-        own, expected = stored.get((stage, error), 0), reported.get((stage, error), 0)
-        if own != expected:
-            findings.problem(
-                "the number of failures in the table differs from the report's",
-                f"run {run_id}: {own:,} {error} of the stage {stage}, expected {expected:,}",
-            )
-    return sum(stored.values())
-
-
-def _check_run(table: str, run_id: str, report: Mapping[str, Any], findings: Findings) -> None:
-    rows = tables.query(table, _RUN.format(table=table_name.runs(table)), run_id=run_id)
-    if len(rows) != 1:
-        findings.problem("a run has not one row of its own", f"run {run_id}: {len(rows)} rows")
-        return
-    counts = report["counts"]
+def _differences(row: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the columns of a run's own row that differ from its report."""
+    counts, model = report["counts"], report["model"]
     expected = {
-        "run_id": run_id,
-        "model": report["model"]["name"],
-        "model_digest": report["model"]["digest"],
-        "dimension": report["model"]["dimension"],
-        **{name: counts[name] for name in COUNTS},
+        "model": model["name"],
+        "model_digest": model["digest"],
+        "dimension": model["dimension"],
+        **{name: counts[name] for name in report_file.COUNTS},
         "pruned": report["pruned"],
         "failure_rate": counts["failed"] / counts["listed"] if counts["listed"] else 0.0,
         "verdict": report["verdict"],
     }
-    differences = [name for name, value in expected.items() if rows[0][name] != value]
+    yield from (name for name, value in expected.items() if row[name] != value)
     for name in ("started_at", "finished_at"):
-        if rows[0][name].isoformat(timespec="milliseconds") != report[name]:
-            differences.append(name)
+        if row[name].isoformat(timespec="milliseconds") != report[name]:
+            yield name
     content = {name: value for name, value in report.items() if name != "checksum"}
     # The page is written after the rows are published.
-    content["files"] = {name: digest for name, digest in report["files"].items() if name != f"runs/{run_id}.html"}
+    page = file_names.page_of(row["run_id"])
+    content["files"] = {name: digest for name, digest in report["files"].items() if name != page}
     of_page = {"page_error": ""}
     try:
-        stored = json.loads(rows[0]["report"])
-        if not isinstance(stored, dict) or stored | of_page != content | of_page:
-            differences.append("report")
+        stored = json.loads(row["report"])
     except ValueError:
-        differences.append("report")
-    if differences:
-        findings.problem("a run's own row differs from its report", f"run {run_id}: {', '.join(differences)}")
-    for contradiction in contradictions(report, run_id):
-        findings.problem("a report in the table is broken", f"run {run_id}: {contradiction}")
+        stored = None
+    if not isinstance(stored, dict) or stored | of_page != content | of_page:
+        yield "report"

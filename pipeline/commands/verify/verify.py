@@ -1,29 +1,24 @@
-"""The command that reads the output of runs again, and lists what is wrong with it.
-
-It reads with code that shares none of the writer's. Only a sample's images are read, decoded and embedded by the stages
-themselves, because these are compared with the records.
-"""
+"""The command that reads the output of runs again, and lists what is wrong with it: flags → findings → exit code."""
 
 import argparse
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands import frame
 from pipeline.flags import types
 from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_billing_project
-from transforms.elements.formats import INPUT_FORMATS, SHARD_FORMATS
+from transforms.elements.formats import INPUT_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.elements.run_id import check_run_id
 
 if TYPE_CHECKING:
+    from pipeline.commands.listed_images import ListedImages
     from pipeline.commands.verify.findings import Findings
-    from pipeline.commands.verify.identities import ContentVectors
-    from pipeline.commands.verify.input_images import Image
-    from pipeline.commands.verify.record_file import Record
-    from pipeline.commands.verify.run_files import RunFiles
+    from pipeline.commands.verify.output_files import OutputFiles
+    from pipeline.commands.verify.record_file import Columns, Record
 
 _EXAMPLES = """\
   # all runs in a directory: records, failures, reports
@@ -35,11 +30,6 @@ _EXAMPLES = """\
 
 exit code: 0 nothing is wrong; 1 something is, and is listed; 2 a flag is wrong, or there is no run.
 """
-# Equal bytes with different vectors are compared in rounds of so many contents, which bounds the memory for vectors.
-_CONTENTS_PER_ROUND = 16_384
-_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.(?:json|html|unfinished)", re.DOTALL)
-# A process fills such a file, and renames it.
-_BEING_WRITTEN = re.compile(r"runs/\.([^/]+)\.(?:json|html|unfinished)\.[0-9a-f]{32}", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,15 +93,19 @@ def _work(args: argparse.Namespace) -> tuple[str, int]:
         types.absolute(args.output) if args.output else None,
         table=args.output_table,
         run_id=args.run_id,
-        inputs=[types.pattern(text) for text in args.input or ()],
-        input_format=args.input_format,
+        listed=_listed(args) if args.input else None,
         sample_size=args.sample,
         billing_project=args.billing_project,
-        include_hidden=args.include_hidden,
-        uri_column=args.uri_column,
     )
     text = json.dumps(findings.document(), indent=2) if args.json else findings.text()
     return text, frame.FAILED if findings.total else frame.DONE
+
+
+def _listed(args: argparse.Namespace) -> "ListedImages":
+    from pipeline.commands.listed_images import ListedImages
+
+    patterns = [types.pattern(text) for text in args.input]
+    return ListedImages(patterns, args.input_format, args.billing_project, args.include_hidden, args.uri_column)
 
 
 def verify(
@@ -119,26 +113,22 @@ def verify(
     *,
     table: str | None = None,
     run_id: str | None = None,
-    inputs: Sequence[str] = (),
-    input_format: str = "images",
+    listed: "ListedImages | None" = None,
     sample_size: int = 0,
     billing_project: str | None = None,
-    include_hidden: bool = False,
-    uri_column: str | None = None,
 ) -> "Findings":
     """Returns the findings about one run, or all runs, of an output; the arguments are as the flags.
 
     Raises:
-      ValueError: if there is no run, or the images of `inputs` cannot be listed.
+      ValueError: if there is no run, or the images of --input cannot be listed.
       OSError: if the output cannot be listed.
     """
     from pipeline.commands.verify.findings import Findings
 
     findings = Findings()
-    reports: Mapping[str, dict[str, Any]] = {}
+    reports: Mapping[str, Mapping[str, Any]] = {}
     if output:
-        listed_by = {"include_hidden": include_hidden, "uri_column": uri_column}
-        reports = _verify_files(output, run_id, inputs, input_format, listed_by, sample_size, billing_project, findings)
+        reports = _check_files(output, run_id, listed, sample_size, billing_project, findings)
     if table:
         from pipeline.commands.verify import table_rows
 
@@ -151,132 +141,76 @@ def verify(
     return findings
 
 
-def _verify_files(
-    output: str,
+def _check_files(
+    directory: str,
     run_id: str | None,
-    inputs: Sequence[str],
-    input_format: str,
-    listed_by: Mapping[str, Any],
+    listed: "ListedImages | None",
     sample_size: int,
     billing_project: str | None,
     findings: "Findings",
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Mapping[str, Any]]:
     """Checks the files of an output, and returns run id → report of the runs that have a usable one."""
-    from pipeline.commands.verify import input_images, schema_file
+    from pipeline.commands.verify import equal_bytes, file_names, input_images, run_checks
+    from pipeline.commands.verify import sample as samples
     from pipeline.commands.verify.findings import counted
-    from pipeline.commands.verify.identities import ContentVectors, Identities, identity
+    from pipeline.commands.verify.identities import ContentVectors
     from pipeline.commands.verify.run_files import RunFiles
-    from pipeline.commands.verify.sample import Sample
-    from pipeline.commands.verify.sample import check as check_sample
-    from pipeline.commands.verify.stored import SCHEMA, Stored
 
-    try:
-        stored = Stored(output)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--output {output!r} cannot be listed: {one_line(error)}") from error
-    if not stored.names:
-        raise ValueError(f"--output {output!r} has no run: expected a directory that runs wrote to")
-    with findings.check(f"{counted(len(stored.names), 'file')} in the output, each of a run"):
-        run_ids = _runs(stored.names, findings)
-    columns = _columns(stored, findings) if run_ids or SCHEMA in stored.names else schema_file.COLUMNS
-    chosen = run_ids if run_id is None else {run_id}
-    runs = [RunFiles(stored, name, columns) for name in sorted(chosen)]
-    contents, recorded, versions, sample = ContentVectors(), Identities(), Identities(), Sample(sample_size)
+    output = _opened(directory)
+    with findings.check(f"{counted(len(output.names), 'file')} in the output, each of a run"):
+        run_ids = file_names.complete_runs(output.names, findings)
+    columns = _columns(output, bool(run_ids), findings)
+    contents, recorded, sample = ContentVectors(), input_images.Recorded(), samples.Sample(sample_size)
 
     def take(record: "Record") -> None:
-        if inputs:
-            recorded.add(identity(record.key))
-            versions.add(identity(record.key, record.version))
+        equal_bytes.add(contents, record)
         sample.offer(record)
+        if listed is not None:
+            recorded.add(record)
 
-    def listing() -> Iterator["Image"]:
-        return input_images.images(inputs, input_format, billing_project, **listed_by)
-
-    for run in runs:
-        run.check(contents, take, findings)
-    runs.sort(key=lambda run: run.report["started_at"] if run.report else "")
-    with findings.check("equal bytes have equal vectors, in all runs that were checked"):
-        _compare_contents(runs, contents, findings)
-    if inputs and runs:
-        digests = {run.digest for run in runs}
+    chosen = run_ids if run_id is None else {run_id}
+    runs = [run_checks.check(RunFiles(output, name, columns), take, findings) for name in sorted(chosen)]
+    runs.sort(key=lambda run: run.files.report["started_at"] if run.files.report else "")
+    equal_bytes.check([run.files for run in runs], contents, findings)
+    if listed is not None and runs:
+        digests = {run.files.model_digest for run in runs}
         for name in run_ids - chosen:
-            for record in RunFiles(stored, name, columns).records():
+            for record in RunFiles(output, name, columns).records():
                 if record.model_digest in digests:
-                    recorded.add(identity(record.key))
-                    versions.add(identity(record.key, record.version))
-        input_images.check(listing, runs, recorded, versions, findings)
+                    recorded.add(record)
+        input_images.check(listed, runs, recorded, findings)
+    reports = {run.files.run_id: run.files.report for run in runs if run.files.report}
     if sample_size:
-        models = {run.digest: run.report["model"] for run in runs if run.report}
-        of_shards = listing if input_format in SHARD_FORMATS else None
-        check_sample(sample, models, of_shards, billing_project, findings)
-    return {run.run_id: run.report for run in runs if run.report}
+        models = {run.files.model_digest: run.files.report["model"] for run in runs if run.files.report}
+        in_shards = listed if listed is not None and listed.are_in_shards else None
+        samples.check(sample, models, in_shards, billing_project, findings)
+    return reports
 
 
-def _runs(names: Sequence[str], findings: "Findings") -> set[str]:
-    """Returns the names of all complete runs, and reports files that belong to no run.
+def _opened(directory: str) -> "OutputFiles":
+    from pipeline.commands.verify.output_files import OutputFiles
 
-    A run without a report is unfinished if it has a claim, or nothing but parts.
-    """
-    from pipeline.commands.verify.run_files import claim_of, report_of
-    from pipeline.commands.verify.stored import SCHEMA
-
-    every: set[str] = set()
-    with_files: set[str] = set()
-    for name in names:
-        being_written = _BEING_WRITTEN.fullmatch(name)
-        of_run = being_written or _OF_RUN.fullmatch(name)
-        try:
-            if of_run:
-                check_run_id(run_id := next(filter(None, of_run.groups())))
-                every.add(run_id)
-                if "/." not in name and name != claim_of(run_id):
-                    with_files.add(run_id)
-        except ValueError:
-            of_run = None
-        if not of_run and name != SCHEMA:
-            findings.problem("a stray file", name)
-        elif being_written:
-            findings.note("a file that a process is writing, or was when it was killed", name)
-    present = set(names)
-    claimed = {run_id for run_id in every if claim_of(run_id) in present}
-    runs = {run_id for run_id in with_files if run_id not in claimed or report_of(run_id) in present}
-    for run_id in sorted(every - runs):
-        findings.note("an unfinished run", run_id)
-    for run_id in sorted(runs & claimed):
-        findings.note("a complete run that an unfinished one is to replace, or that is not cleaned up yet", run_id)
-    if not every and SCHEMA in present:
-        findings.problem("a file without a run", SCHEMA)
-    return runs
+    try:
+        output = OutputFiles(directory)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--output {directory!r} cannot be listed: {one_line(error)}") from error
+    if not output.names:
+        raise ValueError(f"--output {directory!r} has no run: expected a directory that runs wrote to")
+    return output
 
 
-def _columns(stored: Any, findings: "Findings") -> Mapping[str, tuple[str, int | None]]:
+def _columns(output: "OutputFiles", has_runs: bool, findings: "Findings") -> "Columns":
+    """Returns the features of a record: those of the schema, or what is known without it."""
     from pipeline.commands.verify import schema_file
-    from pipeline.commands.verify.stored import SCHEMA
+    from pipeline.commands.verify.file_names import SCHEMA
 
+    if not has_runs and not output.has(SCHEMA):
+        return schema_file.COLUMNS
     with findings.check(f"{SCHEMA}: the features of a record") as check:
         try:
-            columns = schema_file.columns(stored.read(SCHEMA, schema_file.MAX_BYTES))
+            columns = schema_file.columns(output.read(SCHEMA, schema_file.MAX_BYTES))
         except (OSError, ValueError) as error:
             findings.problem("the schema is broken", f"{SCHEMA}: {one_line(error)}")
             return schema_file.COLUMNS
         check.text = f"{SCHEMA}: {len(columns)} features of a record"
         return columns
-
-
-def _compare_contents(runs: Sequence["RunFiles"], contents: "ContentVectors", findings: "Findings") -> None:
-    """Compares vectors of equal bytes that are not equal: a shard's images are embedded anew in each batch."""
-    from pipeline.commands.verify.run_files import content_of
-    from pipeline.commands.verify.sample import COSINE, similarity
-
-    conflicts = contents.conflicts()
-    for start in range(0, len(conflicts), _CONTENTS_PER_ROUND):
-        of_round = set(conflicts[start : start + _CONTENTS_PER_ROUND])
-        firsts: dict[bytes, Record] = {}
-        for run in runs:
-            for record in run.records():
-                if (content := content_of(record)) not in of_round:
-                    continue
-                first = firsts.setdefault(content, record)
-                if (cosine := similarity(record.vector, first.vector)) < COSINE:
-                    pair = " and ".join(key.decode("utf-8", "backslashreplace") for key in (first.key, record.key))
-                    findings.problem("equal bytes have different vectors", f"{pair}: cosine {cosine:.6f}")

@@ -6,7 +6,7 @@ import urllib.error
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 
-from transforms.elements.one_line import MAX_CHARACTERS, is_seen, lines, name, of_name, one_line, printable
+from transforms.elements.one_line import MAX_CHARACTERS, is_seen, name, of_name, one_line, printable, printable_lines
 from transforms.models.slim.checkpoint import CheckpointMismatchError
 
 REMOTE = """java.lang.RuntimeException: Error received from SDK harness: Traceback (most recent call last):
@@ -98,7 +98,7 @@ def test_a_checkpoint_of_another_network_is_described_whole():
 def test_names_do_not_reach_the_terminal_as_they_are():
     assert printable("caf\u00e9 \x1b[31m\u202e\udce9\n") == "caf\u00e9 \\x1b[31m\\u202e\\xe9\\n"
     assert one_line(ValueError("the file \x1b[31m\u3164.jpg")) == r"the file \x1b[31m\u3164.jpg"
-    assert lines("a\tb\nc\r") == "a\\tb\nc\\r"
+    assert printable_lines("a\tb\nc\r") == "a\\tb\nc\\r"
 
 
 # Letters, marks and symbols that show nothing, and others of each kind that cannot be seen.

@@ -15,8 +15,8 @@ import pytest
 
 from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.encoding import parquet
-from transforms.encoding.examples import Identity
 from transforms.encoding.parquet import ParquetFormat
+from transforms.encoding.stored_embeddings import Identity, StoredEmbedding
 from transforms.models.spec import ModelFields
 
 DIMENSION = 6
@@ -252,7 +252,7 @@ def test_a_file_that_may_be_unfinished_is_good_up_to_its_first_broken_row_group(
     """The identities of the second row group can be read. Their vectors cannot, so they are not good."""
     good = [own for batch in parquet.whole_identities(broken_page()) for own in batch]
     assert good == list(map(identity, EMBEDDINGS[:64]))
-    assert all(isinstance(each, parquet.Stored) for each in parquet.embeddings(broken_page(), range(64)))
+    assert all(isinstance(each, StoredEmbedding) for each in parquet.embeddings(broken_page(), range(64)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 100, -4, -1])

@@ -217,6 +217,13 @@ def test_a_header_without_a_known_name_is_said_with_its_columns(lines, uri_colum
     assert str(raised.value).startswith(named) and "--uri_column NAME" in str(raised.value)
 
 
+def test_a_json_object_without_any_name_is_said_to_have_none():
+    with pytest.raises(
+        NoUriColumn, match="^a JSON object without names: expected a column with one of the names uri, "
+    ):
+        list(uris_in(["{}\n", '{"uri": "x.jpg"}\n'], "l.jsonl"))
+
+
 def test_a_column_by_name_that_a_text_does_not_have():
     with pytest.raises(NoUriColumn, match="columns 'x.jpg'"):
         list(uris_in(["x.jpg\n"], "l.txt", "place"))

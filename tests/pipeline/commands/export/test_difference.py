@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.commands.export.difference import Counts, Difference, Kept
-from pipeline.commands.export.target import Place, Stored
-from transforms.encoding.examples import Identity
+from pipeline.commands.export.difference import Counts, Difference, NotPruned
+from pipeline.commands.export.target import Place, TargetRow
+from transforms.encoding.stored_embeddings import Identity
 
 
 @pytest.fixture
@@ -18,7 +18,9 @@ def identity(key, version="1", sha256="a", shard=b""):
 
 def test_new_replaced_and_gone_rows(difference):
     difference.add_current(0, [(0, identity("same")), (9, identity("new")), (18, identity("changed", "2", "b"))])
-    difference.add_stored([Stored("same", "a 1"), Stored("changed", "a 1"), Stored("gone", "a 1")], is_log=False)
+    difference.add_stored(
+        [TargetRow("same", "a 1"), TargetRow("changed", "a 1"), TargetRow("gone", "a 1")], is_log=False
+    )
     assert difference.counts() == Counts(current=3, stored=3, new=1, replaced=1, gone=1, doubled=0)
     assert list(difference.to_send()) == [Place("new", 0, 9), Place("changed", 0, 18)]
     assert list(difference.to_delete()) == ["gone"]
@@ -26,7 +28,7 @@ def test_new_replaced_and_gone_rows(difference):
 
 def test_nothing_is_sent_again(difference):
     difference.add_current(0, [(0, identity("same"))])
-    difference.add_stored([Stored("same", "a 1")], is_log=False)
+    difference.add_stored([TargetRow("same", "a 1")], is_log=False)
     assert difference.counts() == Counts(1, 1, 0, 0, 0, 0)
     assert (list(difference.to_send()), list(difference.to_delete())) == ([], [])
 
@@ -52,7 +54,13 @@ def test_which_of_two_records_counts(difference, versions, file):
 def test_of_the_rows_of_a_log_the_last_counts(difference):
     difference.add_current(0, [(0, identity("a")), (1, identity("b")), (2, identity("c"))])
     difference.add_stored(
-        [Stored("a", "old"), Stored("b", "a 1"), Stored("a", "a 1"), Stored("b", None), Stored("c", None)],
+        [
+            TargetRow("a", "old"),
+            TargetRow("b", "a 1"),
+            TargetRow("a", "a 1"),
+            TargetRow("b", None),
+            TargetRow("c", None),
+        ],
         is_log=True,
     )
     assert [place.key for place in difference.to_send()] == ["b", "c"]
@@ -60,7 +68,9 @@ def test_of_the_rows_of_a_log_the_last_counts(difference):
 
 def test_a_key_with_several_rows_is_deleted_and_sent(difference):
     difference.add_current(0, [(0, identity("same")), (1, identity("twice")), (2, identity("changed", "2"))])
-    stored = [Stored(key, "a 1") for key in ("same", "twice", "gone", "changed", "gone", "twice", "changed", "twice")]
+    stored = [
+        TargetRow(key, "a 1") for key in ("same", "twice", "gone", "changed", "gone", "twice", "changed", "twice")
+    ]
     difference.add_stored(stored, is_log=False)
     counts = difference.counts()
     assert counts == Counts(current=3, stored=4, new=0, replaced=0, gone=1, doubled=2)
@@ -72,7 +82,7 @@ def test_a_key_with_several_rows_is_deleted_and_sent(difference):
 
 def test_what_is_left_out_is_forgotten_while_it_is_sent(difference):
     difference.add_current(0, [(i, identity(str(i))) for i in range(5000)])
-    difference.add_stored([Stored("1", "old"), Stored("3", "old")], is_log=False)
+    difference.add_stored([TargetRow("1", "old"), TargetRow("3", "old")], is_log=False)
     for i, place in enumerate(difference.to_send()):
         assert place.key == str(i)
         if not i:
@@ -108,12 +118,12 @@ def test_images_that_are_gone_are_pruned(difference):
         yield from (b"in/here", b"in/new")
         places.extend((b"in/hidden", b"in/member"))  # found out on the way
 
-    assert difference.prune(listed(), lambda key: key.startswith(b"in/"), places.__contains__) == Kept(2, 1)
+    assert difference.prune(listed(), lambda key: key.startswith(b"in/"), places.__contains__) == NotPruned(2, 1)
     assert {place.key for place in difference.current()} == {*keys, "in/member", "in/earlier"} - {"in/gone"}
 
 
 def test_whether_an_image_was_a_file_is_told_by_the_latest_record(difference):
     difference.add_current(0, [(0, identity("a", shard=None)), (1, identity("b"))])
     difference.add_current(1, [(0, identity("a")), (1, identity("b", shard=b"x"))])
-    assert difference.prune([], lambda key: True, lambda key: False) == Kept(untold=1, hidden=0)
+    assert difference.prune([], lambda key: True, lambda key: False) == NotPruned(maybe_no_file=1, maybe_unseen=0)
     assert [place.key for place in difference.current()] == ["b"]

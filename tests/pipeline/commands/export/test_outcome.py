@@ -1,5 +1,5 @@
 from pipeline.commands.export.difference import Counts
-from pipeline.commands.export.outcome import plan, summary
+from pipeline.commands.export.outcome import Done, plan, summary
 from pipeline.commands.export.target import LeftOut, Model
 
 NOTHING = Counts(current=1_005, stored=7, new=0, replaced=0, gone=0, doubled=0)
@@ -7,7 +7,7 @@ MODEL = Model("d" * 64, 16)
 
 
 def lines(vectors, counts, measured=None, named=()):
-    return summary(vectors, counts, "the table t", MODEL, "none", measured, named, 1.26).splitlines()
+    return summary("the table t", MODEL, Done(vectors, counts, "none", measured, named, 1.26)).splitlines()
 
 
 def test_a_summary():

@@ -48,7 +48,7 @@ def answer(*flags, gpus=1, image_bytes=1000):
         image_bytes=image_bytes,
         speed=SPEED,
         prices=PRICES,
-        bills=[Bill.of("fused", items[:1]), Bill.of("separate", items)],
+        bills=[Bill("fused", items[:1]), Bill("separate", items)],
         chosen="separate",
     )
     options = PipelineOptions(["--project=p", "--region=r", *flags])

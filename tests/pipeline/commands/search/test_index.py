@@ -17,7 +17,7 @@ def _index(tmp_path, *runs):
 def test_each_key_has_a_row_with_its_vector(tmp_path):
     embeddings = [outputs.embedding(b"key %d" % number, number) for number in range(9)]
     index = _index(tmp_path, embeddings)
-    vectors = {index.key(row): index.vector(row) for row in index.spread(100)}
+    vectors = {index.key(row): index.vector(row) for row in index.sample(100)}
     assert len(index) == len(vectors) == 9
     for embedding in embeddings:
         np.testing.assert_array_equal(vectors[embedding.info.ref.key], embedding.vector)
@@ -38,7 +38,7 @@ def test_of_a_key_that_comes_twice_in_a_row_the_last_vector_counts(tmp_path):
     embeddings = [outputs.embedding(b"a", 1), outputs.embedding(b"a", 2), outputs.embedding(b"b", 3)]
     outputs.write_run(tmp_path, embeddings)
     index = Index(vector_shards.paths(str(tmp_path)))
-    assert sorted(index.spread(9)) == [1, 2]
+    assert sorted(index.sample(9)) == [1, 2]
 
 
 def test_no_two_of_many_keys_count_as_one(tmp_path):
@@ -48,12 +48,12 @@ def test_no_two_of_many_keys_count_as_one(tmp_path):
 
 def test_the_record_of_a_row_tells_whether_it_was_a_file(tmp_path):
     index = _index(tmp_path, [outputs.embedding(b"file", 1), outputs.embedding(b"member", 2, in_shard=b"shard")])
-    assert {index.key(row): index.is_file(row) for row in index.spread(9)} == {b"file": True, b"member": False}
+    assert {index.key(row): index.is_file(row) for row in index.sample(9)} == {b"file": True, b"member": False}
 
 
-def test_a_spread_has_as_many_rows_as_asked_for_and_is_the_same_again(tmp_path):
+def test_a_sample_has_as_many_rows_as_asked_for_and_is_the_same_again(tmp_path):
     index = _index(tmp_path, [outputs.embedding(b"key %d" % number, number) for number in range(20)])
-    assert len(set(index.spread(7))) == 7 and index.spread(7) == index.spread(7)
+    assert len(set(index.sample(7))) == 7 and index.sample(7) == index.sample(7)
 
 
 @pytest.mark.parametrize("row", [-1, 2, 10**18])

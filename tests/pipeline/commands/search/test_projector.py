@@ -45,7 +45,7 @@ def directory(output, tmp_path_factory) -> Path:
 
 def test_vectors_keys_and_pictures_have_one_order(output, directory):
     index = Index(vector_shards.paths(str(output)))
-    rows = index.spread(IMAGES)
+    rows = index.sample(IMAGES)
     vectors = np.loadtxt(directory / "vectors.tsv", delimiter="\t", dtype=np.float32)
     np.testing.assert_allclose(vectors, [index.vector(row) for row in rows], rtol=1e-5)
     head, *lines = (directory / "metadata.tsv").read_text().splitlines()

@@ -55,10 +55,3 @@ def test_a_million_take_sixteen_bytes_each():
     for block in np.random.default_rng(0).bytes(16_000_000), b"":
         many._bytes += block
     assert len(many) == 1_000_000 and many.array().nbytes == 16_000_000 and many.repeated() == set()
-
-
-def test_lists_are_joined():
-    a, b = (identity(text) for text in (b"a", b"b"))
-    listed = of(a)
-    listed.extend(of(b, a))
-    assert len(listed) == 3 and listed.repeated() == {a} and listed.also_in(of(b)).tolist() == [False, True, False]

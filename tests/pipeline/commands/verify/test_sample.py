@@ -8,9 +8,9 @@ import google_crc32c
 import numpy as np
 import pytest
 
+from pipeline.commands.listed_images import ListedImage
 from pipeline.commands.verify import sample as verify_sample
 from pipeline.commands.verify.findings import Findings
-from pipeline.commands.verify.input_images import Image
 from pipeline.commands.verify.record_file import ImageFacts, Record
 from pipeline.commands.verify.sample import Sample, check, similarity
 from tests.helpers import data_generation as data
@@ -131,9 +131,14 @@ def test_an_image_that_changed_and_one_that_is_gone(model, photo, tmp_path):
 
 def test_an_image_of_a_shard_is_compared_once():
     records = {key: record(key) for key in (b"/a", b"/b", b"/c")}
-    listing = [Image(b"/a", b"1", b"x"), Image(b"/other", b"1", b"y"), Image(b"/b", b"1"), Image(b"/a", b"2", b"z")]
-    listing.append(Image(b"/c", None, b""))
-    assert list(verify_sample._in_shards(records, lambda: listing)) == [
+    listing = [
+        ListedImage(b"/a", b"1", b"x"),
+        ListedImage(b"/other", b"1", b"y"),
+        ListedImage(b"/b", b"1"),
+        ListedImage(b"/a", b"2", b"z"),
+    ]
+    listing.append(ListedImage(b"/c", None, b""))
+    assert list(verify_sample._in_shards(records, listing)) == [
         (b"/a", b"1", b"x", b"qTxfkw=="),
         (b"/c", b"", b"", b"AAAAAA=="),
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import launch
+from pipeline.commands.listed_images import ListedImages
 from pipeline.commands.verify import verify as command
 from pipeline.commands.verify.verify import verify
 from tests.helpers import data_generation as data
@@ -205,16 +206,6 @@ def kinds(output: Path, **arguments: object) -> dict[str, int]:
     return {kind: items.count for kind, items in verify(str(output), **arguments).problems.items()}
 
 
-def test_equal_bytes_with_other_vectors(tmp_path):
-    first, second, other = embedding(b"/a", 1), embedding(b"/b", 1), embedding(b"/c", 2)
-    second.vector[:] = first.vector * (1 + 1e-6)  # another batch
-    assert kinds(outputs.write_run(tmp_path / "near", [first, second, other])) == {}
-    second.vector[:] = other.vector
-    outputs.write_run(tmp_path / "far", [first, other], run_id="1")
-    outputs.write_run(tmp_path / "far", [second], run_id="2")
-    assert kinds(tmp_path / "far") == {"equal bytes have different vectors": 1}
-
-
 def test_one_run_of_several(tmp_path):
     output = outputs.write_run(tmp_path, [embedding(b"/a", 1)], run_id="1")
     outputs.write_run(output, [embedding(b"/b", 2)], run_id="2", skipped=1)
@@ -385,22 +376,6 @@ def test_help_needs_no_beam():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("contents_per_round", [1, 2, 16])
-def test_each_conflict_of_equal_bytes_is_found(tmp_path, monkeypatch, contents_per_round):
-    monkeypatch.setattr(command, "_CONTENTS_PER_ROUND", contents_per_round)
-    first = [embedding(b"/%d" % seed, seed) for seed in range(5)]
-    second = [embedding(b"/copy of %d" % seed, seed) for seed in range(5)]
-    for each in second[:3]:
-        each.vector[:] = -each.vector
-    outputs.write_run(tmp_path, first, run_id="1")
-    outputs.write_run(tmp_path, second, run_id="2")
-    findings = verify(str(tmp_path))
-    assert sorted(findings.problems["equal bytes have different vectors"].first) == [
-        f"/{seed} and /copy of {seed}: cosine -1.000000" for seed in range(3)
-    ]
-    assert findings.total == 3
-
-
 @pytest.fixture
 def photo(tmp_path):
     (tmp_path / "photos").mkdir()
@@ -414,11 +389,13 @@ def test_the_latest_run_is_the_one_that_began_last(tmp_path, photo):
     for older, latest, expected in (("2", "1", {}), ("1", "2", {})):
         output = outputs.write_run(tmp_path / f"{older}{latest}", [embedding(b"/b", 2)], run_id=older)
         outputs.write_run(output, [changed], run_id=latest)
-        assert kinds(output, inputs=[str(photo)]) == expected
-        assert "an image of the input has changed since the run" in notes(output, inputs=[str(photo)])
+        assert kinds(output, listed=ListedImages([str(photo)])) == expected
+        assert "an image of the input has changed since the run" in notes(output, listed=ListedImages([str(photo)]))
         outputs.write_run(tmp_path / f"{latest}{older}-old", [changed], run_id=older)
         output = outputs.write_run(tmp_path / f"{latest}{older}-old", [embedding(b"/b", 2)], run_id=latest)
-        assert kinds(output, inputs=[str(photo)]) == {"an image of the input has a record of another version only": 1}
+        assert kinds(output, listed=ListedImages([str(photo)])) == {
+            "an image of the input has a record of another version only": 1
+        }
 
 
 @pytest.mark.parametrize("digest", ["d", "e"])
@@ -427,4 +404,4 @@ def test_a_record_of_a_run_that_is_not_checked_counts_if_it_is_of_the_model(tmp_
     outputs.write_run(tmp_path, [record], run_id="1", model=dataclasses.replace(outputs.MODEL, digest=digest * 64))
     outputs.write_run(tmp_path, [embedding(b"/b", 2)], run_id="2")
     lost = {"an image of the input has no record and no failure": 1}
-    assert kinds(tmp_path, run_id="2", inputs=[str(photo)]) == ({} if digest == "d" else lost)
+    assert kinds(tmp_path, run_id="2", listed=ListedImages([str(photo)])) == ({} if digest == "d" else lost)

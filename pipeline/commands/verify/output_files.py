@@ -1,22 +1,22 @@
 """The files of an output, local or in cloud storage. Whoever can write there may have put anything there."""
 
+import bisect
+import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from pipeline.commands.verify.file_names import FOLDERS, SCHEMA
 from transforms.storage import files, locations
-
-SCHEMA = "schema.pbtxt"
-# In the order of the listing: what is complete when `runs` is listed has all its files when the others are.
-FOLDERS = ("runs", "embeddings", "failures")
 
 
 class NotRegular(OSError):
     """A directory, a pipe, a device or a link without a target in place of a file."""
 
 
-class Stored:
+class OutputFiles:
     """The files below the folders of an output, and its schema.
 
     Attributes:
@@ -29,6 +29,16 @@ class Stored:
         self.output = output
         listed = _local(output) if locations.is_local(output) else _remote(output)
         self.names = sorted(listed)
+
+    def has(self, name: str) -> bool:
+        """Returns whether there is a file of this name."""
+        place = bisect.bisect_left(self.names, name)
+        return self.names[place : place + 1] == [name]
+
+    def below(self, folder: str) -> list[str]:
+        """Returns the names of the files below a folder."""
+        start, end = (bisect.bisect_left(self.names, folder + after) for after in "/0")  # 0 comes after /
+        return self.names[start:end]
 
     def open(self, name: str) -> BinaryIO:
         """Opens a file for reading.
@@ -48,6 +58,11 @@ class Stored:
         if len(content) > most:
             raise ValueError(f"expected at most {most:,} bytes")
         return content
+
+    def sha256(self, name: str) -> str:
+        """Returns the SHA-256 of a file, in hex. Raises as `open`."""
+        with self.open(name) as file:
+            return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
 
 
 def _local(output: str) -> Iterator[str]:
