@@ -12,6 +12,7 @@ from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_batch_size, add_billing_project
 from pipeline.model_checks import spread
 from transforms.elements.one_line import name, printable
+from transforms.models.model_facts import Function
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 
@@ -41,11 +42,9 @@ def _parser() -> Parser:
 def _inspect(flags: argparse.Namespace) -> str:
     spec = resolve(
         flags.handle,
-        signature=flags.model_signature,
-        tags=flags.model_tags,
+        model_flags.choices(flags),
+        Function(flags.model_signature, flags.model_tags, flags.model_output),
         billing_project=flags.billing_project,
-        output=flags.model_output,
-        choices=model_flags.choices(flags),
         normalize=flags.normalize,
     )
     facts: dict[str, Any] = {

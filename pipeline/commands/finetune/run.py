@@ -165,7 +165,7 @@ def train(config: FinetuneConfig, streams: Console) -> FinetuneReport:
 
 
 def _images_task(config: FinetuneConfig) -> _Task:
-    directory, recorded_size = _resolve(config.model)
+    directory, recorded_size = _trainable(config.model)
     from pipeline.commands.finetune import inputs  # imports Beam, for its filesystems
     from transforms.models import preprocessing_files
 
@@ -240,7 +240,7 @@ def _vectors_task(config: FinetuneConfig) -> _Task:
     )
 
 
-def _resolve(handle: str) -> tuple[Path, tuple[int, int] | None]:
+def _trainable(handle: str) -> tuple[Path, tuple[int, int] | None]:
     """Returns the directory of a handle's SavedModel, and its image size (height, width) where that is recorded.
 
     Raises:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tests.helpers import onnx_models
 from transforms.models import handles, held
 from transforms.models.engines import cache, converted, loading, opening
+from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 
@@ -87,8 +88,8 @@ def made(write, tmp_path):
     for directory, scale in zip(directories, (1.0, 2.0), strict=True):
         directory.mkdir()
         file = write(directory, scale)
-    spec = resolve(str(directories[0] / file.name), SIZE)
-    assert spec.files and spec.files != resolve(str(file), SIZE).files
+    spec = resolve(str(directories[0] / file.name), Choices(SIZE))
+    assert spec.files and spec.files != resolve(str(file), Choices(SIZE)).files
     forget()
     shutil.rmtree(cache.directory(), ignore_errors=True)
     return spec, *directories
@@ -130,7 +131,7 @@ def test_a_model_changed_in_place_after_it_was_loaded_stays_as_it_was(write, tmp
 def test_what_was_converted_from_the_same_files_needs_them_no_more(tmp_path):
     pytest.importorskip("openvino")
     write = saved_model(tmp_path, 2.0)
-    spec = resolve(str(write), SIZE)
+    spec = resolve(str(write), Choices(SIZE))
     expected = loading.load(spec)(PIXELS)
     forget()
     saved_model(tmp_path, 3.0)
@@ -138,7 +139,7 @@ def test_what_was_converted_from_the_same_files_needs_them_no_more(tmp_path):
 
 
 def test_the_bytes_that_are_loaded_are_those_that_were_hashed(tmp_path):
-    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
+    spec = resolve(str(onnx(tmp_path, 1.0)), Choices(SIZE))
     with held.files(spec) as path:
         onnx(tmp_path, 2.0)  # between the check and the loading
         assert handles.files_digest(path) == spec.files != handles.files_digest(tmp_path / "m.onnx")
@@ -146,7 +147,7 @@ def test_the_bytes_that_are_loaded_are_those_that_were_hashed(tmp_path):
 
 
 def test_copies_are_removed_before_the_end_of_a_process(tmp_path):
-    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
+    spec = resolve(str(onnx(tmp_path, 1.0)), Choices(SIZE))
     with held.files(spec) as path:
         held.remove_copies()
         assert not path.exists()
@@ -182,7 +183,7 @@ def test_the_project_of_the_model_pays_for_its_files(tmp_path, monkeypatch):
 
 def test_without_a_digest_there_is_nothing_to_hold_the_files_against(tmp_path):
     file = onnx(tmp_path, 1.0)
-    spec = resolve(str(file), SIZE)
+    spec = resolve(str(file), Choices(SIZE))
     assert held.key(spec) == ()
     unknown = dataclasses.replace(spec, files="")
     assert held.key(unknown) == handles.files_state(spec.location)
@@ -192,7 +193,7 @@ def test_without_a_digest_there_is_nothing_to_hold_the_files_against(tmp_path):
 
 
 def test_a_file_that_goes_while_it_is_copied(tmp_path, monkeypatch):
-    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
+    spec = resolve(str(onnx(tmp_path, 1.0)), Choices(SIZE))
     copy_file = held._copy_file
     monkeypatch.setattr(held, "_copy_file", lambda *args: (tmp_path / "w.bin").unlink(True) or copy_file(*args))
     with pytest.raises(held.Changed, match="is gone"), held.files(spec):
@@ -204,7 +205,7 @@ def test_a_link_that_is_turned_to_another_model(tmp_path):
         (tmp_path / name).mkdir()
         onnx(tmp_path / name, scale)
     (tmp_path / "current").symlink_to("v1")
-    spec = resolve(str(tmp_path / "current"), SIZE)
+    spec = resolve(str(tmp_path / "current"), Choices(SIZE))
     (tmp_path / "new").symlink_to("v2")
     (tmp_path / "new").rename(tmp_path / "current")
     with pytest.raises(held.Changed), held.files(spec):
@@ -216,7 +217,7 @@ def test_links_to_files_as_in_a_snapshot_of_hugging_face(tmp_path):
     onnx_models.write(tmp_path / "blobs" / "0a1b")
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot" / "model.onnx").symlink_to("../blobs/0a1b")
-    spec = resolve(str(tmp_path / "snapshot"), SIZE)
+    spec = resolve(str(tmp_path / "snapshot"), Choices(SIZE))
     with held.files(spec) as path:
         assert not (path / "model.onnx").is_symlink()
     onnx_models.write(tmp_path / "blobs" / "0a1b", shape=("n", "h", "w", 3))
@@ -225,7 +226,7 @@ def test_links_to_files_as_in_a_snapshot_of_hugging_face(tmp_path):
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
-    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
+    spec = resolve(str(onnx(tmp_path, 1.0)), Choices(SIZE))
     copy_file = held._copy_file
 
     def replaced(source, target):
@@ -252,5 +253,5 @@ def test_a_model_replaced_while_it_is_tried_gets_no_digest(tmp_path, monkeypatch
 
     monkeypatch.setattr(held, "files", after_the_look)
     with pytest.raises(held.Changed):
-        resolve(str(file), SIZE)
+        resolve(str(file), Choices(SIZE))
     assert not written.is_set()
