@@ -45,5 +45,5 @@ def find(
 def _preprocessings(model: Mapping[str, Any]) -> list[Preprocessing]:
     """Returns the preprocessing of a report. Earlier versions told the resize mode by the digest alone, and no more."""
     if facts := model.get("preprocessing"):
-        return [Preprocessing.of_facts(facts)]
+        return [Preprocessing.from_facts(facts)]
     return [Preprocessing(resize_mode=mode) for mode in RESIZE_MODES]

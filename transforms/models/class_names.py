@@ -25,17 +25,17 @@ def names(path: Path, is_classifier: bool, outputs: int) -> tuple[str, ...]:
     """
     labels_file = path / "labels.txt"
     if labels_file.is_file():
-        labels = _lines(labels_file)
+        labels = _read(labels_file)
         if len(labels) != outputs:
             raise ValueError(f"{str(labels_file)!r} has {len(labels)} names for a model of {outputs} outputs")
         return labels
     if not is_classifier:
         return ()
-    imagenet = _lines(_IMAGENET)
+    imagenet = _read(_IMAGENET)
     return imagenet if len(imagenet) == outputs else tuple(map(str, range(outputs)))
 
 
-def _lines(path: Path) -> tuple[str, ...]:
+def _read(path: Path) -> tuple[str, ...]:
     if (size := path.stat().st_size) > _MAX_BYTES:
         raise ValueError(f"{str(path)!r} has {size} bytes: expected at most {_MAX_BYTES}, one name per line")
     return tuple(path.read_text(encoding="utf-8").splitlines())

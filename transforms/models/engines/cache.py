@@ -52,7 +52,7 @@ def read_spec(request: Sequence[object]) -> ModelSpec | None:
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
-        preprocessing = Preprocessing.of_facts(facts["preprocessing"])
+        preprocessing = Preprocessing.from_facts(facts["preprocessing"])
         return ModelSpec(**facts | lists | {"preprocessing": preprocessing})
     except FileNotFoundError:
         return None

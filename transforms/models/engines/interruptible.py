@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from transforms.models import held
+from transforms.models import checked_copy
 
 _SECONDS_BETWEEN_SIGNALS = 0.2
 _PATIENCE_SECONDS = 0.5
@@ -45,7 +45,7 @@ def call(work: Callable[[], _Result]) -> _Result:
     finally:
         if not outcome.done():
             _interrupted.append(thread)
-            held.remove_copies()
+            checked_copy.remove_all()
             _interrupt(thread)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transforms.concurrent.cores import usable_cores
-from transforms.models import held, portable
+from transforms.models import checked_copy, portable
 from transforms.models.engines import device, interruptible, mosaics, openvino_engine, unit_vectors
 from transforms.models.engines.fixed_batches import (
     BATCH_SIZE_DEFAULT,
@@ -154,7 +154,9 @@ def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingMode
       ValueError: if the model cannot be obtained, does not map images to vectors, or needs a precision that this
         machine lacks.
     """
-    return interruptible.call(lambda: _load(spec.for_opening(), spec.precision, batch_size, held.key(spec)))
+    return interruptible.call(
+        lambda: _load(spec.for_opening(), spec.precision, batch_size, checked_copy.memory_key(spec))
+    )
 
 
 def precisions(model_format: str = "") -> list[str]:

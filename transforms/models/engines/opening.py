@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from transforms.elements.one_line import one_line
-from transforms.models import catalog, held, hub, keras_file
+from transforms.models import catalog, checked_copy, hub, keras_file
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
@@ -51,7 +51,7 @@ def open_model(spec: ModelSpec) -> Opened:
     Raises:
       ValueError: if the model cannot be obtained, or does not map images to vectors.
     """
-    return _open(spec.for_opening(), held.key(spec))
+    return _open(spec.for_opening(), checked_copy.memory_key(spec))
 
 
 @functools.lru_cache(maxsize=1)
@@ -90,12 +90,12 @@ def _bundled(spec: ModelSpec) -> hub.Loaded:
 
 
 def _saved_model(spec: ModelSpec) -> hub.Loaded:
-    with held.files(spec) as path:
+    with checked_copy.files(spec) as path:
         return hub.load(path, spec.signature, spec.tags, spec.location)
 
 
 def _keras(spec: ModelSpec) -> hub.Loaded:
-    with held.files(spec) as path:
+    with checked_copy.files(spec) as path:
         file = keras_file.read(path)
         if keras_file.KERAS_HUB in file.packages:
             _register_keras_hub(spec.location)

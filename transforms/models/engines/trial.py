@@ -6,7 +6,7 @@ import logging
 import numpy as np
 
 from transforms.elements.one_line import one_line
-from transforms.models import held, portable
+from transforms.models import checked_copy, portable
 from transforms.models.engines import interruptible
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.image_interface import InterfaceError
@@ -82,7 +82,7 @@ def rescaling(spec: ModelSpec) -> float | None:
         return own[0] if own else None
     from transforms.models.engines import portable_openvino
 
-    with held.files(spec) as path:
+    with checked_copy.files(spec) as path:
         model = portable.find(path)
         try:
             return portable_openvino.first_factor(portable_openvino.read(model)) if model else None
