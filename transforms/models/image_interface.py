@@ -34,15 +34,6 @@ class ImageInterface:
     width: int | None
     output: str
 
-    @property
-    def image_size(self) -> tuple[int, int] | None:
-        """The (height, width) in pixels, None unless both are fixed."""
-        return (self.height, self.width) if self.height and self.width else None
-
-    def takes(self, image_size: tuple[int, int]) -> bool:
-        """Returns whether images of a (height, width) in pixels fit the sizes that are fixed."""
-        return all(own in (None, asked) for own, asked in zip((self.height, self.width), image_size, strict=True))
-
     def shape(self, image_size: tuple[int, int], batch_size: int) -> tuple[int, int, int, int]:
         """Returns the shape of the network's input for a number of images of a (height, width) in pixels."""
         if self.channels_first:

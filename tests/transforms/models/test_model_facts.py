@@ -20,6 +20,11 @@ def test_the_facts_of_a_tf1_module():
     assert facts.fits(None) and facts.fits((16, 16)) and not facts.fits((16, 17))
 
 
+def test_which_sizes_fit():
+    facts = ModelFacts("onnx", fixed=(8, None))
+    assert facts.fits((8, 100)) and not facts.fits((9, 100)) and facts.fixed_size is None
+
+
 def test_a_bundled_model_has_no_signatures():
     with pytest.raises(ValueError, match="neither signatures nor tags"):
         resolve("efficientnet_lite0", function=Function(signature="default"))
