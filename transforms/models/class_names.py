@@ -9,16 +9,11 @@ _IMAGENET = Path(__file__).parent / "imagenet_labels.txt"
 
 
 def names(path: Path, is_classifier: bool, outputs: int) -> tuple[str, ...]:
-    """Returns the names of a model's classes, () for a model of feature vectors.
+    """Returns the names of the classes of a model with so many outputs, () for a model of feature vectors.
 
     A `labels.txt` in the model's directory decides, with one name per line. Without it, a classifier with 1001 outputs
     gets ImageNet's names: in TF-Hub's modules, the first of its outputs is the background. Any other classifier gets
     the index of each output as its name.
-
-    Args:
-      path: the model's directory.
-      is_classifier: whether the outputs are known to be classes.
-      outputs: numbers that the model returns for an image.
 
     Raises:
       ValueError: if `labels.txt` has another number of names.

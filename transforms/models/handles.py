@@ -84,11 +84,8 @@ def _files_digest(path: Path, state: object) -> str:
 
 def digest_of(contents: Mapping[str, str]) -> str:
     """Returns what `files_digest` does, from the name of each file and the hex SHA-256 of its content."""
-    digest = hashlib.sha256()
-    for name, content in sorted(contents.items()):
-        if _is_in_digest(name):
-            digest.update(f"{name}\0{content}\n".encode())
-    return digest.hexdigest()
+    lines = (f"{name}\0{content}\n" for name, content in sorted(contents.items()) if _is_in_digest(name))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _is_in_digest(name: str) -> bool:
@@ -151,9 +148,7 @@ def _fetch(handle: str, download: Callable[[str], Path]) -> Path:
         return download(handle)
     except private.NotPrivate:
         raise  # the handle is not at fault
-    # Each client has errors of its own. A download that failed leaves nothing behind that the next one would take: each
-    # of the three fills a temporary directory and renames it.
-    except Exception as error:
+    except Exception as error:  # each client has errors of its own; each fills a temporary directory first
         raise ValueError(
             f"model={handle!r} is not cached here and cannot be fetched ({one_line(error, 200)}); where there is a "
             f"network, `python -m pipeline stage-model {handle} DIR` copies it to DIR: give DIR to --model"
@@ -199,10 +194,7 @@ def _download_from_bucket(handle: str, billing_project: str | None) -> Path:
 def _download_companions(handle: str, main: Path, billing_project: str | None) -> Path:
     """Returns the main file of a model from a bucket, with its companions and its preprocessing files beside it.
 
-    Args:
-      handle: the URI of its main file.
-      main: a copy of that, which is not downloaded again.
-      billing_project: the project that pays for requests to a requester-pays bucket.
+    `handle` is the URI of the main file, and `main` a copy of it, which is not downloaded again.
     """
     from transforms.storage import gcs_directory
 

@@ -13,22 +13,8 @@ _BAR = 24
 class TrainingProgress:
     """Shows the progress of a training; a `classifier.Watch`."""
 
-    def __init__(
-        self,
-        screen: TextIO,
-        *,
-        epochs: int,
-        batches: int,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        """Shows that the first epoch starts.
-
-        Args:
-          screen: a terminal, or any other stream.
-          epochs: the maximum number of epochs.
-          batches: batches per epoch; bad images may make them fewer.
-          clock: returns the time in seconds.
-        """
+    def __init__(self, screen: TextIO, *, epochs: int, batches: int, clock: Callable[[], float] = time.monotonic):
+        """Shows that the first epoch starts. Bad images may make an epoch shorter than so many batches."""
         self._screen = screen
         self._epochs = epochs
         self._batches = batches

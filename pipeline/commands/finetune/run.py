@@ -85,9 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as error:
             message, code = "interrupted: nothing was written", interruption.exit_code(error)
             interruption.ignore_further()
-        # TensorFlow raises errors of any class. The log has the traceback, and nothing is written: the output
-        # directory appears at the end, complete.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - TensorFlow's, of any class; the log has the traceback
             traceback.print_exc()
             log = f"; all that was logged: {streams.log}" if streams.log else ""
             message, code = f"the training failed: {one_line(error)}{log}", FAILED
@@ -108,10 +106,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(config: FinetuneConfig, streams: Console) -> FinetuneReport:
     """Trains a classifier, writes it to `config.output`, and returns the report.
-
-    Args:
-      config: the flags.
-      streams: the screen for progress.
 
     Raises:
       WrongInputError: before the training, if the flags or inputs are wrong.

@@ -42,11 +42,7 @@ def directory() -> Path:
 
 
 def read_spec(request: Sequence[object]) -> ModelSpec | None:
-    """Returns the spec in the cache, None if there is none.
-
-    Args:
-      request: everything that determines the spec, in JSON's types.
-    """
+    """Returns the spec in the cache, None if there is none. All that determines it is in `request`, in JSON's types."""
 
     def parse(facts: dict[str, Any]) -> ModelSpec:
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}

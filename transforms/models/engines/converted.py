@@ -40,7 +40,7 @@ def _network(spec: ModelSpec, files_state: object) -> "openvino_engine.openvino.
         _check_agrees(converted, opened, spec.image_size)
     except (MemoryError, OSError):  # the machine's fault, and not the model's
         raise
-    except Exception as error:  # either library raises anything; nothing of the attempt is used afterwards
+    except Exception as error:  # both libraries raise errors of any class for a graph
         raise NotConvertible(one_line(error)) from error
     cache.write_network(entry, converted)
     # OpenVINO maps a network that it reads from a file: only the weights in use are in memory.

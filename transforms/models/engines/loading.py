@@ -67,8 +67,7 @@ class EmbeddingModel:
         Args:
           on_devices: the model on each device. A call goes to the device that has been free for the longest time.
           calls_at_once: how many threads may call the model on one device at a time; the others wait.
-          engine: the name of the library that computes, for people.
-          device_name: for the report; None for the device that TensorFlow would use.
+          engine, device_name: for people. Without a name, the device is the one that TensorFlow would use.
         """
         self.engine = engine
         self.calls_at_once = len(on_devices) * calls_at_once
@@ -144,11 +143,7 @@ class EmbeddingModel:
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:
     """Returns the model of a spec, on the GPU where there is one. Its first call takes no longer than the next ones.
 
-    A second call with the same arguments returns the same object.
-
-    Args:
-      spec: the model.
-      batch_size: the largest number of images per call of the device.
+    A second call with the same arguments returns the same object. A call of the device has at most `batch_size` images.
 
     Raises:
       ValueError: if the model cannot be obtained, does not map images to vectors, or needs a precision that this

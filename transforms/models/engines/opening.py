@@ -115,8 +115,7 @@ def _load_keras(path: Path, location: str) -> Any:
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    # Keras raises errors of any class for a file that it does not take. Nothing of the network is left then.
-    except Exception as error:
+    except Exception as error:  # Keras raises errors of any class for a file that it does not take
         raise ValueError(
             f"model={location!r}: Keras does not load it in its safe mode, which runs no code of a file "
             f"({one_line(error, 120)}): expected layers of Keras only, no Lambda; if it is your own, export it by "
@@ -139,10 +138,7 @@ def _register_keras_hub(location: str) -> None:
 def _pooled(outputs: Any, location: str, *, has_class_token: bool) -> tf.Tensor:
     """Returns the vector of each image, float32 (n, dimension), among the outputs of a Keras model.
 
-    Args:
-      outputs: a tensor, or several by name.
-      location: of the model, for messages.
-      has_class_token: whether the first token of a sequence, (n, tokens, dimension), stands for the image.
+    With `has_class_token`, the first token of a sequence, (n, tokens, dimension), stands for the image.
 
     Raises:
       ValueError: if no output is known to be that.

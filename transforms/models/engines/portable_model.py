@@ -79,12 +79,7 @@ def describe(model: PortableModel) -> Description:
 
 
 def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
-    """Returns a portable model, compiled.
-
-    Args:
-      spec: the model.
-      precision: one of `precisions`.
-      batch_size: the largest number of images per call, where the model takes any number.
+    """Returns a portable model, compiled for at most `batch_size` images per call, unless the model fixes the number.
 
     Raises:
       ValueError: if no engine of this machine runs the model in that precision.
