@@ -39,7 +39,7 @@ CLASSIFIER, MODULE = "classifier", "feature_vector"
 
 
 class WrongInputError(ValueError):
-    """Wrong flags or inputs, which the user can correct; the message is one line."""
+    """Wrong flags or inputs, which the user can correct. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Task:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code; the summary goes to stdout, everything else to stderr."""
+    """Runs the command and returns its exit code. The summary goes to stdout, everything else to stderr."""
     open_streams()
     try:
         config = options.parse(sys.argv[1:] if argv is None else argv)

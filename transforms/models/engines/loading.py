@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 # Embeds images, uint8 (n, height, width, 3), for any n.
 Embed = Callable[[Pixels], BatchResult]
 
-# So many failures without one vector make a model suspect.
+# After so many failures and no vector, the model may be at fault, and not the images.
 _SUSPECT_FAILURES = 32
 
 

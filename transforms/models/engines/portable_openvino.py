@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import openvino
 
 _DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "u8": "uint8"}
-# Of an output where any number of images can be called with.
+# The number of images to compute an output's shape for, where the network takes any number.
 _TRIAL_IMAGES = 2
 # A rescaling has at most a conversion, a transposition, a sum and a product.
 _LAST_NODE_OF_A_RESCALING = 5

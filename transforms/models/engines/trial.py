@@ -1,4 +1,4 @@
-"""A first call of a model: what its vectors are, and how it begins. Nothing here is compiled for speed."""
+"""The first calls of a model, which show its vectors and how it begins. Nothing here is compiled for speed."""
 
 import dataclasses
 import logging
@@ -62,7 +62,7 @@ def gives_probabilities(spec: ModelSpec) -> bool:
     noise = rng.integers(darkest, brightest + 1, (_NOISE_IMAGES, *spec.image_size, 3)).astype(np.uint8)
     try:
         outputs = embed(spec, noise)
-    except Exception as error:  # noqa: BLE001 - as above; and a model may refuse noise
+    except Exception as error:  # noqa: BLE001 - as above, and a model may refuse noise
         _LOG.warning("the outputs of the model count as logits, because it fails on noise: %s", one_line(error))
         return False
     return bool(((outputs >= 0) & (outputs <= 1)).all())
