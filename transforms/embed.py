@@ -72,9 +72,8 @@ def call_seconds(call: "ModelCall", images: int, seconds: float) -> tuple[StageS
 class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
     """Adapts a model to Beam's contract: blocks of uint8 images in, vectors out. The pixels are dropped.
 
-    Beam makes no batches, because a block is one.
-
-    Beam's own TensorFlow handlers load models through Keras, whose version 3 cannot open a SavedModel directory.
+    Beam makes no batches, because a block is one. Beam's own TensorFlow handlers load models through Keras, whose
+    version 3 cannot open a SavedModel directory.
     """
 
     def __init__(
@@ -85,11 +84,10 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
         share_model_across_processes: bool = False,
         needs_gpu: bool = False,
     ):
-        """Stores the model's description. Workers load the model itself.
+        """Stores the model's small description, which travels to the workers. They load the model itself.
 
         Args:
-          spec: the model; only this small description travels to the workers.
-          batch_size: images per call of the model.
+          spec, batch_size: of the model, and the images per call of it.
           share_model_across_processes: whether all worker processes of a machine share one model, and send it their
             batches through a socket. Otherwise the threads of each process share one.
           needs_gpu: whether a worker without a GPU fails. Otherwise it embeds on the CPU.

@@ -12,6 +12,7 @@ from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_batch_size, add_billing_project
 from pipeline.model_checks import spread
 from transforms.elements.one_line import name, printable
+from transforms.models.model_facts import Function
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 
@@ -41,11 +42,9 @@ def _parser() -> Parser:
 def _inspect(flags: argparse.Namespace) -> str:
     spec = resolve(
         flags.handle,
-        signature=flags.model_signature,
-        tags=flags.model_tags,
+        model_flags.choices(flags),
+        Function(flags.model_signature, flags.model_tags, flags.model_output),
         billing_project=flags.billing_project,
-        output=flags.model_output,
-        choices=model_flags.choices(flags),
         normalize=flags.normalize,
     )
     facts: dict[str, Any] = {
@@ -64,14 +63,14 @@ def _inspect(flags: argparse.Namespace) -> str:
     }
     if flags.json:
         return json.dumps(facts, indent=2)
-    return "\n".join(line for fact, value in facts.items() for line in _lines(fact.replace("_", " "), value))
+    return "\n".join(line for fact, value in facts.items() for line in _rows(fact.replace("_", " "), value))
 
 
-def _lines(fact: str, value: Any) -> list[str]:
+def _rows(fact: str, value: Any) -> list[str]:
     """Returns the lines of a fact, in two columns; a list takes one line per item."""
     items = value if isinstance(value, list) else [f"{value:,}" if isinstance(value, int) else value]
-    shown = name if fact in ("name", "location") else printable
-    return [f"{fact if i == 0 else '':<22}{shown(str(item))}" for i, item in enumerate(items)]
+    escape = name if fact in ("name", "location") else printable
+    return [f"{fact if i == 0 else '':<22}{escape(str(item))}" for i, item in enumerate(items)]
 
 
 def _signatures(spec: ModelSpec) -> dict[str, Any]:

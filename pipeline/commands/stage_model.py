@@ -59,8 +59,8 @@ def _stage(flags: argparse.Namespace) -> str:
     size = _recorded_size(path) or (entry.image_size if entry else None)
     digest = handles.files_digest(path)
     beside = preprocessing_files.text(path)
-    told = {"preprocessing": hashlib.sha256(beside.encode()).hexdigest()} if beside else {}
-    note = notes.text(image_size=size, handle=handle, files_digest=digest, **told).encode()
+    preprocessing = {"preprocessing": hashlib.sha256(beside.encode()).hexdigest()} if beside else {}
+    note = notes.text(image_size=size, handle=handle, files_digest=digest, **preprocessing).encode()
     contents = _contents(path)
     if _note(destination, contents, flags.billing_project) == note:
         outcome = "it is there already"
@@ -91,18 +91,16 @@ def _contents(path: Path) -> dict[str, Path | bytes]:
     from transforms.models import notes, portable
 
     if model := portable.find(path):
-        for name, file in model.files.items():
-            if name == notes.FILE.as_posix():
-                raise ValueError(f"{str(file)!r} has the name of the note of this command: expected another name")
-            if path.is_dir() and not file.resolve().is_relative_to(path.resolve()):
-                raise ValueError(f"{str(file)!r} is a link that leads out of the model: replace it by the file itself")
-        return dict(model.files)
-    own_notes = path / notes.FILE.parent
-    files = [file for file in path.rglob("*") if file.is_file() and not file.is_relative_to(own_notes)]
-    for file in files:
-        if not file.resolve().is_relative_to(path.resolve()):
+        files = dict(model.files)
+    else:
+        inside = {file.relative_to(path): file for file in path.rglob("*") if file.is_file()}
+        files = {name.as_posix(): file for name, file in inside.items() if not name.is_relative_to(notes.FILE.parent)}
+    for file in files.values():
+        if path.is_dir() and not file.resolve().is_relative_to(path.resolve()):
             raise ValueError(f"{str(file)!r} is a link that leads out of the model: replace it by the file itself")
-    return {file.relative_to(path).as_posix(): file for file in files}
+    if own := files.get(notes.FILE.as_posix()):
+        raise ValueError(f"{str(own)!r} has the name of the note of this command: expected another name")
+    return {**files}  # of the wider type
 
 
 def _note(destination: str, contents: Mapping[str, Path | bytes], billing_project: str | None) -> bytes | None:
@@ -149,12 +147,5 @@ def _policy(contents: Mapping[str, Path | bytes], flags: argparse.Namespace) -> 
         "named": f"destination={flags.destination!r}",
         "overwrite": flags.overwrite,
         "entries": handles.SAVED_MODEL_ENTRIES | portable.ENTRIES | {name.partition("/")[0] for name in contents},
-        "markers": _markers(),
+        "markers": portable.MAIN_FILES | {handles.SAVED_MODEL},  # a model has one of them, which is copied last
     }
-
-
-def _markers() -> frozenset[str]:
-    """Returns the names of files of which a model has one, and which are copied last."""
-    from transforms.models import handles, portable
-
-    return portable.MAIN_FILES | {handles.SAVED_MODEL}

@@ -4,37 +4,37 @@ from collections.abc import Mapping
 from typing import Any
 
 from transforms.images.resizing import RESIZE_MODES
+from transforms.models.model_facts import Function
 from transforms.models.preprocessing import Choices, Preprocessing
+from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec, in_precision
 
 
-def resolve(
+def find(
     model: Mapping[str, Any], digest: str, billing_project: str | None = None, handle: str | None = None
 ) -> ModelSpec:
-    """Returns the model with a digest.
+    """Returns the model of a report, if it is still there.
 
     Args:
       model: the field `model` of a report.
-      digest: of the model, as in the records.
+      digest: that the model has in the records.
       billing_project: the project that pays for requests to buckets with requester pays.
       handle: where the model is now; None for where the run had it.
 
     Raises:
       ValueError: if there is another model now, or none.
     """
-    from transforms.models import resolve as models
-
     handle = handle or model["location"] or model["name"]
     height, width = model["image_size"]
+    output = model.get("output") or None  # earlier versions did not write it
+    function = Function(model["signature"] or None, tuple(model["tags"]) or None, output)
     for preprocessing in _preprocessings(model):
-        spec = models.resolve(
+        spec = resolve(
             handle,
-            signature=model["signature"] or None,
-            tags=tuple(model["tags"]) or None,
-            billing_project=billing_project,
-            output=model.get("output") or None,  # earlier versions did not write it
-            choices=Choices(image_size=(height, width), **vars(preprocessing)),
+            Choices((height, width), **vars(preprocessing)),
+            function,
             normalize=bool(model.get("normalize")),
+            billing_project=billing_project,
         )
         spec = in_precision(spec, model["precision"], model.get("precision_cosine"))
         if spec.digest == digest:
@@ -45,5 +45,5 @@ def resolve(
 def _preprocessings(model: Mapping[str, Any]) -> list[Preprocessing]:
     """Returns the preprocessing of a report. Earlier versions told the resize mode by the digest alone, and no more."""
     if facts := model.get("preprocessing"):
-        return [Preprocessing.of_facts(facts)]
+        return [Preprocessing.from_facts(facts)]
     return [Preprocessing(resize_mode=mode) for mode in RESIZE_MODES]

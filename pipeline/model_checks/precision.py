@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.flags.options import EmbedConfig
 from pipeline.model_checks.sample_pixels import sample_pixels
+from transforms.models.model_facts import Function
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec, in_precision
 
@@ -54,11 +55,9 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
     """
     model = resolve(
         config.model,
-        signature=config.model_signature,
-        tags=config.model_tags,
+        config.preprocessing,
+        Function(config.model_signature, config.model_tags, config.model_output),
         billing_project=config.billing_project,
-        output=config.model_output,
-        choices=config.preprocessing,
         normalize=config.normalize,
     )
     if config.precision == model.precision:

@@ -164,7 +164,7 @@ def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport, secon
         return sample
     pictures = list(sample.thumbnails)
     height, width = report.model["image_size"]
-    resizing = Preprocessing.of_facts(report.model["preprocessing"]).resizing
+    resizing = Preprocessing.from_facts(report.model["preprocessing"]).resizing
     end = time.monotonic() + seconds
     for row in missing:
         if time.monotonic() > end:

@@ -10,7 +10,10 @@ are known to have them:
 - Datasets, readers, queues, sessions and calls of other machines: a model gets its images from this project.
 """
 
-_MATH = """
+ALLOWED_OPS = frozenset(
+    word
+    for line in """
+# Mathematics.
 Abs AccumulateNV2 Acos Acosh Add AddN AddV2 Angle ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2 Atanh BatchMatMul
 BatchMatMulV2 BatchMatMulV3 Betainc BitwiseAnd BitwiseOr BitwiseXor Ceil ClipByValue Complex ComplexAbs Conj Cos Cosh
 Cross Cumprod Cumsum CumulativeLogsumexp Digamma Div DivNoNan Einsum Equal Erf Erfc Erfinv Exp Expm1 Floor FloorDiv
@@ -26,9 +29,7 @@ MatrixDiagPartV2 MatrixDiagPartV3 MatrixDiagV2 MatrixDiagV3 MatrixExponential Ma
 MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixSolve MatrixSolveLs MatrixSquareRoot MatrixTriangularSolve Qr
 SelfAdjointEig SelfAdjointEigV2 Svd SparseTensorDenseMatMul
 FFT FFT2D FFT3D IFFT IFFT2D IFFT3D IRFFT IRFFT2D IRFFT3D RFFT RFFT2D RFFT3D
-"""
-
-_ARRAYS = """
+# Arrays.
 BatchToSpace BatchToSpaceND Bitcast BroadcastArgs BroadcastGradientArgs BroadcastTo Bucketize Cast Concat ConcatOffset
 ConcatV2 ConjugateTranspose Const DeepCopy DepthToSpace Diag DiagPart DynamicPartition DynamicStitch
 EnsureShape ExpandDims Fill Gather GatherNd GatherV2 GuaranteeConst Identity IdentityN InvertPermutation ListDiff
@@ -39,9 +40,7 @@ SplitV Squeeze StopGradient StridedSlice TensorScatterAdd TensorScatterMax Tenso
 TensorScatterUpdate TensorStridedSliceUpdate Tile TopK TopKV2 Transpose Unique UniqueV2 UniqueWithCounts
 UniqueWithCountsV2 Unpack UnravelIndex UpperBound Where ZerosLike
 SparseReshape SparseSlice SparseToDense SparseReorder
-"""
-
-_NEURAL_NETWORKS = """
+# Neural networks.
 ApproxTopK AvgPool AvgPool3D BatchNormWithGlobalNormalization BiasAdd BiasAddV1 BlockLSTM BlockLSTMV2 Conv Conv2D
 Conv2DBackpropInput Conv2DBackpropInputV2 Conv3D Conv3DBackpropInput Conv3DBackpropInputV2 CudnnRNN CudnnRNNV2
 CudnnRNNV3 DataFormatDimMap DataFormatVecPermute DepthwiseConv2dNative DepthwiseConv2dNativeBackpropInput Dilation2D Elu
@@ -49,20 +48,14 @@ FractionalAvgPool FractionalMaxPool FusedBatchNorm FusedBatchNormV2 FusedBatchNo
 FusedResizeAndPadConv2D GRUBlockCell InTopK InTopKV2 LRN LSTMBlockCell LeakyRelu LogSoftmax MaxPool MaxPool3D MaxPoolV2
 MaxPoolWithArgmax Relu Relu6 Selu Softmax SoftmaxCrossEntropyWithLogits Softplus Softsign
 SparseSoftmaxCrossEntropyWithLogits
-"""
-
 # Of models in 8 bits, or trained for them.
-_QUANTIZATION = """
 Dequantize FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel QuantizeAndDequantize
 QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeDownAndShrinkRange QuantizeV2
 QuantizedAdd QuantizedAvgPool QuantizedBiasAdd QuantizedConcat QuantizedConv2D QuantizedMatMul QuantizedMaxPool
 QuantizedMul QuantizedRelu QuantizedRelu6 QuantizedReshape QuantizedResizeBilinear RequantizationRange Requantize
 UniformDequantize UniformQuantize UniformQuantizedAdd UniformQuantizedClipByValue UniformQuantizedConvolution
 UniformQuantizedConvolutionHybrid UniformQuantizedDot UniformQuantizedDotHybrid UniformRequantize
-"""
-
 # Preprocessing inside a model. A signature beside the one that is called may take encoded images or tf.Examples.
-_IMAGES = """
 AdjustContrast AdjustContrastv2 AdjustHue AdjustSaturation CombinedNonMaxSuppression CropAndResize DrawBoundingBoxes
 DrawBoundingBoxesV2 ExtractGlimpse ExtractGlimpseV2 ExtractImagePatches ExtractVolumePatches HSVToRGB
 ImageProjectiveTransformV2 ImageProjectiveTransformV3 NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3
@@ -71,10 +64,7 @@ SampleDistortedBoundingBox SampleDistortedBoundingBoxV2 ScaleAndTranslate Statel
 DecodeAndCropJpeg DecodeBase64 DecodeBmp DecodeGif DecodeImage DecodeJpeg DecodePng DecodeRaw EncodeJpeg
 EncodeJpegVariableQuality EncodePng ExtractJpegShape
 ParseExample ParseExampleV2 ParseSingleExample
-"""
-
 # Initial values, dropout and augmentation.
-_RANDOM = """
 Multinomial ParameterizedTruncatedNormal RandomGamma RandomPoisson RandomPoissonV2 RandomShuffle RandomStandardNormal
 RandomUniform RandomUniformInt RngReadAndSkip RngSkip StatefulStandardNormalV2 StatefulTruncatedNormal StatefulUniform
 StatefulUniformFullInt StatefulUniformInt StatelessMultinomial StatelessParameterizedTruncatedNormal
@@ -83,18 +73,12 @@ StatelessRandomGetKeyCounterAlg StatelessRandomNormal StatelessRandomNormalV2 St
 StatelessRandomUniform StatelessRandomUniformFullInt StatelessRandomUniformFullIntV2 StatelessRandomUniformInt
 StatelessRandomUniformIntV2 StatelessRandomUniformV2 StatelessShuffle StatelessTruncatedNormal
 StatelessTruncatedNormalV2 TruncatedNormal
-"""
-
 # Models of JAX. StableHLO, in XlaCallModule, computes on tensors only, and the functions of TensorFlow that it may call
 # are named in an attribute, which `graph_check` follows.
-_XLA = """
 XlaBroadcastHelper XlaCallModule XlaConv XlaConvV2 XlaDot XlaDotV2 XlaDynamicSlice XlaDynamicUpdateSlice XlaEinsum
 XlaGather XlaKeyValueSort XlaPad XlaReduce XlaReducePrecision XlaReduceWindow XlaScatter XlaSelectAndScatter
 XlaSelfAdjointEig XlaSort XlaSvd XlaVariadicReduce XlaVariadicReduceV2 XlaVariadicSort
-"""
-
 # An assertion that fails is the error of one call.
-_CONTROL_FLOW = """
 Assert Case CheckNumerics CheckNumericsV2 ControlTrigger Enter Exit FakeParam For If LoopCond MapDefun Merge
 NextIteration NoOp PartitionedCall RefEnter RefExit RefIdentity RefMerge RefNextIteration RefSelect RefSwitch
 StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile Switch ToBool While
@@ -104,40 +88,18 @@ TensorListReserve TensorListResize TensorListScatter TensorListScatterIntoExisti
 TensorListSetItem TensorListSplit TensorListStack
 StackCloseV2 StackPopV2 StackPushV2 StackV2 TensorArrayCloseV3 TensorArrayConcatV3 TensorArrayGatherV3 TensorArrayReadV3
 TensorArrayScatterV3 TensorArraySizeV3 TensorArraySplitV3 TensorArrayV3 TensorArrayWriteV3
-"""
-
-_VARIABLES = """
+# Variables.
 Assign AssignAdd AssignAddVariableOp AssignSub AssignSubVariableOp AssignVariableOp DestroyResourceOp DisableCopyOnRead
 IsVariableInitialized ReadVariableOp ResourceGather ResourceGatherNd ResourceScatterAdd ResourceScatterUpdate
 ResourceStridedSliceAssign ScatterAdd ScatterUpdate VarHandleOp VarIsInitializedOp Variable VariableShape VariableV2
-"""
-
 # Tables from tensors: names of classes, for example.
-_TABLES = """
 AnonymousHashTable AnonymousMutableHashTable HashTable HashTableV2 InitializeTable InitializeTableV2 LookupTableExport
 LookupTableExportV2 LookupTableFind LookupTableFindV2 LookupTableImport LookupTableImportV2 LookupTableInsertV2
 LookupTableSize LookupTableSizeV2 MutableHashTable MutableHashTableV2
-"""
-
-_STRINGS = """
+# Strings.
 AsString RegexFullMatch RegexReplace StaticRegexFullMatch StaticRegexReplace StringFormat StringJoin StringLength
 StringLower StringStrip StringToHashBucketFast StringToNumber StringUpper Substr
-"""
-
-ALLOWED_OPS = frozenset(
-    "".join(
-        (
-            _MATH,
-            _ARRAYS,
-            _NEURAL_NETWORKS,
-            _QUANTIZATION,
-            _IMAGES,
-            _RANDOM,
-            _XLA,
-            _CONTROL_FLOW,
-            _VARIABLES,
-            _TABLES,
-            _STRINGS,
-        )
-    ).split()
+""".splitlines()
+    if not line.startswith("#")
+    for word in line.split()
 )

@@ -29,16 +29,11 @@ _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
 
 
 def check(archive: BinaryIO, named: str, max_bytes: int) -> None:
-    """Checks a tar file, compressed or not, without unpacking it. It reads no further than to the first fault.
-
-    Args:
-      archive: a file that can seek. It is read from its beginning.
-      named: the name of the archive, for the message.
-      max_bytes: the largest size of all members together.
+    """Checks a tar file, compressed or not, from its beginning to the first fault, without unpacking it.
 
     Raises:
-      ValueError: if it is no tar file, is too large, or has a member that is neither a file nor a directory, or whose
-        name leads out of the directory that it is unpacked into.
+      ValueError: if it is no tar file, if all members together have more than `max_bytes`, or if a member is neither a
+        file nor a directory, or leads out of the directory that it is unpacked into. Its message begins with `named`.
     """
     size = 0
     for number, member in enumerate(_members(archive, named)):

@@ -55,12 +55,7 @@ DEFAULT = "efficientnet_lite0"
 
 
 def bundled(name: str, choices: Choices = NO_CHOICES, normalize: bool = False) -> ModelSpec:
-    """Returns the spec of a bundled model for the given preprocessing.
-
-    Args:
-      name: one of BUNDLED.
-      choices: of the user, for all that is not the model's default.
-      normalize: see ModelSpec.
+    """Returns the spec of a bundled model, with its defaults where the user chooses nothing.
 
     Raises:
       ValueError: if the size is too small for the model, or the values are not those that the model computes itself.

@@ -17,9 +17,7 @@ _CHUNK_BYTES = 2**20
 def fetch(url: str, max_bytes: int) -> Path:
     """Returns the directory of a model from a URL of tfhub.dev, kaggle.com or an archive, in tensorflow-hub's cache.
 
-    Args:
-      url: http:// or https://.
-      max_bytes: the largest size of the archive, and of the files in it.
+    Neither the archive nor the files in it may have more than `max_bytes`.
 
     Raises:
       ValueError: see archives.check. If it cannot be downloaded, urllib's and tensorflow-hub's own errors.

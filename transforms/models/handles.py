@@ -66,8 +66,8 @@ def files_digest(path: Path) -> str:
     """Returns the hex SHA-256 over a model's files: their names below the directory, and their contents.
 
     It leaves out `assets.extra`, whose notes about a model are no part of it. It leaves out `fingerprint.pb`, because
-    TensorFlow writes a random number there with every save. Of the files of `preprocessing_files`, what they tell is in
-    the digest of a ModelSpec, and not their text. A second call reads the contents again only if a file was edited.
+    TensorFlow writes a random number there with every save. It leaves out the files of `preprocessing_files`, because
+    the digest of a ModelSpec has what they tell. A second call reads the contents again only if a file was edited.
     """
     return _files_digest(path.absolute(), files_state(str(path.absolute())))
 
@@ -84,11 +84,8 @@ def _files_digest(path: Path, state: object) -> str:
 
 def digest_of(contents: Mapping[str, str]) -> str:
     """Returns what `files_digest` does, from the name of each file and the hex SHA-256 of its content."""
-    digest = hashlib.sha256()
-    for name, content in sorted(contents.items()):
-        if _is_in_digest(name):
-            digest.update(f"{name}\0{content}\n".encode())
-    return digest.hexdigest()
+    lines = (f"{name}\0{content}\n" for name, content in sorted(contents.items()) if _is_in_digest(name))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _is_in_digest(name: str) -> bool:
@@ -119,11 +116,11 @@ def files_of(path: Path) -> dict[str, Path]:
 
 
 def _check_files(path: Path) -> None:
-    """Checks what a model consists of, before anything reads it: a device never ends, and a pipe waits for ever.
+    """Checks that a model consists of regular files, before one is read. Reading a device or a pipe may never end.
 
     Raises:
-      ValueError: if something in it is no regular file, or all of it is too large. A link to a file is one, but a link
-        to a directory is not, because `files_digest` would not see the files there.
+      ValueError: if something in it is no regular file, or all of it is too large. A link to a file counts as a regular
+        file. A link to a directory does not, because `files_digest` would not see the files there.
     """
     if path.suffix == ".keras" and not path.is_file():
         raise ValueError(f"model={str(path)!r}: expected regular files, and {str(path)!r} is none")
@@ -151,9 +148,7 @@ def _fetch(handle: str, download: Callable[[str], Path]) -> Path:
         return download(handle)
     except private.NotPrivate:
         raise  # the handle is not at fault
-    # Each client has errors of its own. A download that failed leaves nothing behind that the next one would take: each
-    # of the three fills a temporary directory and renames it.
-    except Exception as error:
+    except Exception as error:  # each client has errors of its own, and fills a temporary directory first
         raise ValueError(
             f"model={handle!r} is not cached here and cannot be fetched ({one_line(error, 200)}); where there is a "
             f"network, `python -m pipeline stage-model {handle} DIR` copies it to DIR: give DIR to --model"
@@ -199,10 +194,7 @@ def _download_from_bucket(handle: str, billing_project: str | None) -> Path:
 def _download_companions(handle: str, main: Path, billing_project: str | None) -> Path:
     """Returns the main file of a model from a bucket, with its companions and its preprocessing files beside it.
 
-    Args:
-      handle: the URI of its main file.
-      main: a copy of that, which is not downloaded again.
-      billing_project: the project that pays for requests to a requester-pays bucket.
+    `handle` is the URI of the main file, and `main` a copy of it, which is not downloaded again.
     """
     from transforms.storage import gcs_directory
 

@@ -95,29 +95,24 @@ def read(directory: Path) -> SavedModel:
 
 
 def _contents(proto: Any, model_format: str) -> SavedModel:
-    variants = {}
-    is_callable = False
-    image_size = None
-    for graph in proto.meta_graphs:
-        tags = tuple(sorted(graph.meta_info_def.tags))
-        variants[tags] = {
+    graphs = proto.meta_graphs
+    variants = {
+        tuple(sorted(graph.meta_info_def.tags)): {
             name: Signature(_tensors(signature.inputs), _tensors(signature.outputs))
             for name, signature in graph.signature_def.items()
             if not name.startswith("__saved_model")
         }
-        is_callable = is_callable or _has_call(graph)
-        image_size = image_size or _image_module_size(graph)
-    return SavedModel(model_format, variants, is_callable, image_size)
+        for graph in graphs
+    }
+    image_size = next(filter(None, map(_image_module_size, graphs)), None)
+    return SavedModel(model_format, variants, any(map(_has_call, graphs)), image_size)
 
 
 def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | None) -> tuple[str, tuple[str, ...]]:
     """Returns the name of the signature to call, and the tags of its variant.
 
-    Args:
-      model: the contents, from `read`.
-      signature: the signature that the user wants, or None for the default. The default of TF1 is `default`. That of
-        TF2 is "" (`__call__`) where there is one, else `serving_default`.
-      tags: the variant that the user wants, or None for the one for inference.
+    Both are what the user wants, or None for the default. By default, the variant is the one for inference. The
+    signature is `default` in TF1. In TF2 it is "" (`__call__`) where there is one, else `serving_default`.
 
     Raises:
       ValueError: if there is no such variant or signature. The message lists those of the model.
@@ -142,15 +137,13 @@ def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | Non
 
 def expected_size(signature: Signature) -> tuple[int, int] | None:
     """Returns the fixed (height, width) of a signature's images in pixels, None where they are free."""
-    _, info = _image_input(signature)
-    shape = info.shape
+    shape = _image_input(signature)[1].shape
     return (shape[1], shape[2]) if shape and shape[1] and shape[2] else None
 
 
 def takes_bytes(signature: Signature) -> bool:
     """Returns whether a signature takes images as uint8, and not as float32."""
-    _, info = _image_input(signature)
-    return info.dtype == "uint8"
+    return _image_input(signature)[1].dtype == "uint8"
 
 
 def usual_size(model: SavedModel, tags: tuple[str, ...]) -> tuple[int, int] | None:
@@ -163,12 +156,7 @@ def usual_size(model: SavedModel, tags: tuple[str, ...]) -> tuple[int, int] | No
 
 
 def load(directory: Path, signature: str, tags: tuple[str, ...], location: str = "") -> Loaded:
-    """Loads a SavedModel.
-
-    Args:
-      directory: of the SavedModel.
-      signature, tags: the function to call, from `choose`.
-      location: of the SavedModel, for the message; "" for the directory.
+    """Loads the function of a SavedModel that `choose` found. Messages name `location`, or else the directory.
 
     Raises:
       ValueError: if the files are broken, or if that function does not map images alone to vectors. The message then
@@ -177,9 +165,7 @@ def load(directory: Path, signature: str, tags: tuple[str, ...], location: str =
     contents = read(directory)
     try:
         model = hub.load(str(directory), tags=list(tags))
-    # TensorFlow's loader trusts the file: a broken one raises an error of any class. A model that is half loaded is
-    # dropped with its resources.
-    except Exception as error:
+    except Exception as error:  # TensorFlow's loader trusts the file: a broken one raises an error of any class
         named = location or str(directory)
         raise ValueError(f"the SavedModel {named!r} cannot be loaded: {_reason(error)}") from error
     if not signature:

@@ -34,15 +34,6 @@ class ImageInterface:
     width: int | None
     output: str
 
-    @property
-    def image_size(self) -> tuple[int, int] | None:
-        """The (height, width) in pixels, None unless both are fixed."""
-        return (self.height, self.width) if self.height and self.width else None
-
-    def takes(self, image_size: tuple[int, int]) -> bool:
-        """Returns whether images of a (height, width) in pixels fit the sizes that are fixed."""
-        return all(own in (None, asked) for own, asked in zip((self.height, self.width), image_size, strict=True))
-
     def shape(self, image_size: tuple[int, int], batch_size: int) -> tuple[int, int, int, int]:
         """Returns the shape of the network's input for a number of images of a (height, width) in pixels."""
         if self.channels_first:
@@ -56,7 +47,7 @@ def derive(signature: Signature, output: str | None, *, channels_first: bool) ->
     Args:
       signature: of the network.
       output: the name of the output with the vectors; None for the only one.
-      channels_first: the layout where no axis, or more than one, has three channels.
+      channels_first: the layout where none of the axes, or more than one, has three channels.
 
     Raises:
       InterfaceError: if it does not take images alone, has several outputs and none is chosen, or the chosen one cannot
@@ -90,15 +81,10 @@ def _chosen(outputs: Mapping[str, TensorInfo], output: str | None) -> str:
 
 
 def dimension(shape: Sequence[int], images: int, output: str) -> int:
-    """Returns the components of a vector in an output of that shape, whose axes of size 1 do not count.
-
-    Args:
-      shape: of the output for `images` images.
-      images: their number.
-      output: its name, for the message.
+    """Returns the components of a vector in an output of that shape. Axes of size 1 do not count.
 
     Raises:
-      InterfaceError: if it is not one vector for each image.
+      InterfaceError: if the output, of that name, is not one vector for each of so many images.
     """
     axes = [size for size in shape[1:] if size != 1]
     if len(shape) < 2 or shape[0] != images or len(axes) > 1 or 0 in axes:

@@ -7,7 +7,6 @@ are entered, and nothing is copied, so a file of 2 GiB takes no memory here.
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 # Models of thousands of layers have a million.
 _MAX_FIELDS = 20_000_000
@@ -27,14 +26,6 @@ _KEY, _VALUE = 1, 2  # fields of an entry
 
 # Wire types: https://protobuf.dev/programming-guides/encoding
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-
-class _Field(NamedTuple):
-    """A field whose value is bytes: its number, and where the value lies."""
-
-    number: int
-    start: int
-    stop: int
 
 
 def locations(file: Path) -> list[str]:
@@ -64,23 +55,23 @@ def _locations(content: mmap.mmap) -> Iterator[str]:
     while waiting:
         message, start, stop = waiting.pop()
         if message == "Entry":
-            values = {field.number: content[field.start : field.stop] for field in _fields(content, start, stop)}
+            values = {number: content[first:last] for number, first, last in _fields(content, start, stop)}
             if values.get(_KEY) == b"location":
                 yield values.get(_VALUE, b"").decode()
             continue
         inner = _MESSAGES[message]
         messages = []
-        for field in _fields(content, start, stop):
+        for number, first, last in _fields(content, start, stop):
             visited += 1
             if visited > _MAX_FIELDS:
                 raise _Malformed(f"it has more than {_MAX_FIELDS} fields")
-            if field.number in inner:
-                messages.append((inner[field.number], field.start, field.stop))
+            if number in inner:
+                messages.append((inner[number], first, last))
         waiting += reversed(messages)
 
 
-def _fields(content: mmap.mmap, start: int, stop: int) -> Iterator[_Field]:
-    """Yields the fields of a message, those of numbers with an empty value."""
+def _fields(content: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Yields the fields of a message: number, and start and stop of the value. A value that is a number is empty."""
     at = start
     while at < stop:
         tag, at = _varint(content, at)
@@ -100,7 +91,7 @@ def _fields(content: mmap.mmap, start: int, stop: int) -> Iterator[_Field]:
             raise _Malformed(f"a field has the wire type {wire_type}")
         if at > stop:
             raise _Malformed("a field ends behind its message")
-        yield _Field(number, value, at)
+        yield number, value, at
 
 
 def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ MAIN_FILES = frozenset(f"model{suffix}" for suffix in FORMATS)
 _LABELS = "labels.txt"
 ENTRIES = MAIN_FILES | {"model.bin", "model.onnx_data", "model.onnx.data", _LABELS, *preprocessing_files.NAMES}
 
-# protobuf and flatbuffers have no larger messages. The weights of an IR are beside its .xml.
+# protobuf and flatbuffers take no larger messages. An IR has its weights in another file than its .xml.
 _MAX_BYTES = {"onnx": 2**31, "openvino": 2**28, "tflite": 2**31}
 
 # ONNX Runtime and OpenVINO take the offset of such a tensor for an address in the memory of the process.

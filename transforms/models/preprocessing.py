@@ -100,7 +100,7 @@ class Preprocessing:
         return f"{self.pixels_text()}, {self.channels.upper()}, {self.resize_mode}, {self.interpolation}{crop}"
 
     @classmethod
-    def of_facts(cls, facts: Mapping[str, Any]) -> "Preprocessing":
+    def from_facts(cls, facts: Mapping[str, Any]) -> "Preprocessing":
         """Returns the preprocessing that `dataclasses.asdict` made these facts of, perhaps by way of JSON.
 
         Raises:

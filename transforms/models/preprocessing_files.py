@@ -20,7 +20,7 @@ NAMES = (PREPROCESSOR, OPEN_CLIP, PREPROCESS_CFG)
 # Such a file has under 2 KB.
 _MAX_BYTES = 2**20
 
-# PIL.Image.Resampling, by its numbers. Whoever trained by such a file had Pillow's pixels.
+# PIL.Image.Resampling, by its numbers: processors resize by Pillow.
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "pillow_bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 # Fields of preprocessor_config.json that change no value. Images are RGB here, whatever do_convert_rgb says.
@@ -54,11 +54,17 @@ _HONOURED = {
     "rescale_factor",
     "size",
 }
-# The processors of transformers that do no more than their fields say. Others resize by rules of their own. What a
-# number alone means as `size`: in these the shorter side, in those both sides.
+# The processors of transformers that do no more than their fields say. Others resize by rules of their own. The field
+# `size` may be a number alone. The first group takes it for the shorter side, the second group for both sides.
 _SHORTER_SIDE = ("Bit", "CLIP", "ChineseCLIP", "ConvNext", "MobileNetV1", "MobileNetV2", "MobileViT", "ViTHybrid")
 _BOTH_SIDES = ("Beit", "Blip", "DINOv3ViT", "Deit", "DeiT", "EfficientFormer", "Pvt", "Siglip", "ViT")
-_KIND = re.compile(rf"({'|'.join((*_SHORTER_SIDE, *_BOTH_SIDES))})(ImageProcessor(Fast)?|FeatureExtractor)")
+_PROCESSORS = (*_SHORTER_SIDE, *_BOTH_SIDES)
+_PROCESSOR = re.compile(rf"({'|'.join(_PROCESSORS)})(ImageProcessor(Fast)?|FeatureExtractor)")
+# ConvNextImageProcessor stretches images from this size on, and crops smaller ones by `crop_pct`.
+_CONVNEXT_STRETCHES = 384
+
+# A size in pixels: (height, width), or the shorter side alone.
+_Size = tuple[int, int] | int
 
 # The defaults of open_clip's PreprocessCfg: src/open_clip/transform.py.
 _OPEN_CLIP_DEFAULTS: Mapping[str, Any] = {
@@ -131,41 +137,41 @@ def _parse(file: Path, reader: Callable[[dict[str, Any]], Choices]) -> Choices:
 
 
 def _of_preprocessor(facts: dict[str, Any]) -> Choices:
-    """Returns the choices of Hugging Face's preprocessor_config.json (transformers, image_processing_utils.py)."""
+    """Returns the choices of Hugging Face's preprocessor_config.json (transformers, image_processing_utils.py).
+
+    A processor resizes, crops the centre, rescales, normalizes and reorders the channels, in this order.
+    """
     facts = {name: value for name, value in facts.items() if value is not None}
     for name, value in facts.items():
         if name not in _HONOURED | _NO_VALUE and value is not False:
-            raise ValueError(f"the field {name!r} is {_shown(value)}, which this project does not know")
-    kind = _kind(facts)
-    if kind == "MobileViT":  # it has no do_normalize
+            raise ValueError(f"the field {name!r} is {_excerpt(value)}, which this project does not know")
+    processor = _processor(facts)
+    if processor == "MobileViT":  # it has no do_normalize
         facts = {"do_normalize": False, "do_flip_channel_order": True} | facts
-    mean, std = _values(facts)
-    flips = _flag(facts, "do_flip_channel_order", default=False) or _flag(facts, "do_flip_channels", default=False)
-    if flips and _flag(facts, "do_normalize"):
-        raise ValueError("the field 'do_flip_channel_order' is true: expected it without do_normalize")
-    size = _size_of_preprocessor(facts, kind)
-    return Choices(mean=mean, std=std, channels="bgr" if flips else "rgb").over(size)
+    mean, std = _mean_and_std(facts)
+    values = Choices(mean=mean, std=std, channels=_channels(facts), interpolation=_interpolation(facts))
+    return values.over(_size_and_crop(facts, processor))
 
 
-def _kind(facts: Mapping[str, Any]) -> str:
-    """Returns the kind of a processor, one of _SHORTER_SIDE or _BOTH_SIDES; "" if the file does not name it."""
+def _processor(facts: Mapping[str, Any]) -> str:
+    """Returns the processor, one of _PROCESSORS; "" if the file does not name it."""
     name = facts.get("image_processor_type") or facts.get("feature_extractor_type")
     if name is None:
         return ""
-    kind = _KIND.fullmatch(str(name))
-    if kind is None:
+    processor = _PROCESSOR.fullmatch(str(name))
+    if processor is None:
         raise ValueError(
-            f"the processor {_shown(name)} is not known, and it may resize by rules of its own: remove the file, and "
+            f"the processor {_excerpt(name)} is not known, and it may resize by rules of its own: remove the file, and "
             "give what the processor does by --resize_mode, --crop_fraction, --interpolation, --pixel_mean and "
-            f"--pixel_std; known are {', '.join(sorted((*_SHORTER_SIDE, *_BOTH_SIDES)))}"
+            f"--pixel_std; known are {', '.join(sorted(_PROCESSORS))}"
         )
-    return kind[1]
+    return processor[1]
 
 
-def _values(facts: dict[str, Any]) -> tuple[Triple, Triple]:
+def _mean_and_std(facts: dict[str, Any]) -> tuple[Triple, Triple]:
     """Returns mean and std on the scale from 0 to 1, of values (pixel * rescale_factor - image_mean) / image_std."""
     factor = 1.0
-    if _flag(facts, "do_rescale", default=True):
+    if _flag(facts, "do_rescale", True):
         factor = _number(facts, "rescale_factor", 1 / 255)
         if factor <= 0:
             raise ValueError(f"the field 'rescale_factor' is {factor}: expected a number above 0")
@@ -177,56 +183,77 @@ def _values(facts: dict[str, Any]) -> tuple[Triple, Triple]:
     return _scaled(mean, 1 / (255 * factor)), _scaled(std, 1 / (255 * factor))
 
 
-def _size_of_preprocessor(facts: dict[str, Any], kind: str) -> Choices:
-    if not _flag(facts, "do_resize", default=True):
+def _channels(facts: Mapping[str, Any]) -> str:
+    """Returns the order of the channels: `do_flip_channel_order`, of which `do_flip_channels` is an older name."""
+    if not (_flag(facts, "do_flip_channel_order", False) or _flag(facts, "do_flip_channels", False)):
+        return "rgb"
+    if _flag(facts, "do_normalize"):
+        raise ValueError("the field 'do_flip_channel_order' is true: expected it without do_normalize")
+    return "bgr"
+
+
+def _interpolation(facts: Mapping[str, Any]) -> str:
+    """Returns the interpolation of the resize: `resample`."""
+    if not _flag(facts, "do_resize", True):
         raise ValueError("the field 'do_resize' is false: expected true, because a network gets images of one size")
     resample = facts.get("resample")
     if not isinstance(resample, int) or isinstance(resample, bool) or resample not in _RESAMPLE:
         raise ValueError(
-            f"the field 'resample' is {_shown(resample)}: expected one of {', '.join(map(str, _RESAMPLE))}"
+            f"the field 'resample' is {_excerpt(resample)}: expected one of {', '.join(map(str, _RESAMPLE))}"
         )
-    by = Choices(interpolation=_RESAMPLE[resample], crop_fraction=1.0)
-    size, shorter = _side(facts, "size", kind)
-    if "crop_pct" in facts and kind != "ConvNext":
-        raise ValueError(f"the field 'crop_pct' is known of ConvNext's processor only, not of {kind!r}")
-    if kind == "ConvNext":
-        if shorter is None or _flag(facts, "do_center_crop", default=False):
-            raise ValueError("the field 'size' of ConvNext's processor: expected the shortest_edge alone")
-        if shorter >= 384:
-            return by.over(Choices(image_size=(shorter, shorter), resize_mode="stretch"))
-        fraction = _number(facts, "crop_pct", 224 / 256)
-        return Choices(image_size=(shorter, shorter), resize_mode="crop", crop_fraction=fraction).over(by)
-    if not _flag(facts, "do_center_crop", default="crop_size" in facts):
-        if size is None:
-            raise ValueError(
-                "the field 'do_center_crop' is false, and 'size' is the shorter side: images differ in size"
-            )
-        return by.over(Choices(image_size=size, resize_mode="stretch"))
-    crop, side = _side(facts, "crop_size", "Both")
-    if crop is None and side is not None:
-        crop = (side, side)
-    if crop is None:
-        raise ValueError("the field 'crop_size': expected a number, or height and width")
-    mode = "crop" if size is None else "stretch"
-    from_size = (shorter, shorter) if shorter is not None else size
-    fractions = {own / other for own, other in zip(crop, from_size or crop, strict=True)}
-    if len(fractions) != 1 or (size is None and crop[0] != crop[1]) or not 0 < min(fractions) <= 1:
-        raise ValueError(f"the field 'crop_size' is {crop} of {from_size}: expected the same part of both sides")
-    return Choices(image_size=crop, resize_mode=mode, crop_fraction=fractions.pop()).over(by)
+    return _RESAMPLE[resample]
 
 
-def _side(facts: dict[str, Any], name: str, kind: str) -> tuple[tuple[int, int] | None, int | None]:
-    """Returns the (height, width) in a field, or the shorter side."""
-    value = facts.get(name)
-    if isinstance(value, dict) and value.keys() == {"height", "width"}:
-        return (_pixels(name, value["height"]), _pixels(name, value["width"])), None
-    if isinstance(value, dict) and value.keys() == {"shortest_edge"}:
-        return None, _pixels(name, value["shortest_edge"])
-    if isinstance(value, int) and (name == "crop_size" or kind in _BOTH_SIDES):
-        return (_pixels(name, value), _pixels(name, value)), None
-    if isinstance(value, int) and kind in _SHORTER_SIDE:
-        return None, _pixels(name, value)
-    raise ValueError(f"the field {name!r} is {_shown(value)}: expected height and width, or shortest_edge")
+def _size_and_crop(facts: Mapping[str, Any], processor: str) -> Choices:
+    """Returns the image size, the resize mode and the crop fraction, by the rule of a processor."""
+    size = _size(facts, "size", processor)
+    if processor == "ConvNext":
+        return _convnext(facts, size)
+    if "crop_pct" in facts:
+        raise ValueError(f"the field 'crop_pct' is known of ConvNext's processor only, not of {processor!r}")
+    if _flag(facts, "do_center_crop", "crop_size" in facts):
+        return _resize_and_crop(size, _size(facts, "crop_size", processor))
+    if isinstance(size, tuple):
+        return Choices(size, resize_mode="stretch", crop_fraction=1.0)
+    raise ValueError("the field 'do_center_crop' is false, and 'size' is the shorter side: images differ in size")
+
+
+def _resize_and_crop(size: _Size, crop_size: _Size) -> Choices:
+    """Returns the rule of do_resize and do_center_crop: resize to `size`, then cut out the centre of `crop_size`."""
+    is_shorter_side = isinstance(size, int)
+    resized, crop = (_both(each) for each in (size, crop_size))
+    fractions = {part / whole for part, whole in zip(crop, resized, strict=True)}
+    if len(fractions) != 1 or not 0 < min(fractions) <= 1:
+        raise ValueError(f"the field 'crop_size' is {crop} of {resized}: expected the same part of both sides")
+    return Choices(crop, resize_mode="crop" if is_shorter_side else "stretch", crop_fraction=fractions.pop())
+
+
+def _convnext(facts: Mapping[str, Any], size: _Size) -> Choices:
+    """Returns the rule of ConvNextImageProcessor: the image size is `size`, cut out of size / crop_pct."""
+    if not isinstance(size, int) or _flag(facts, "do_center_crop", False):
+        raise ValueError("the field 'size' of ConvNext's processor: expected the shortest_edge alone")
+    if size >= _CONVNEXT_STRETCHES:
+        return Choices(_both(size), resize_mode="stretch", crop_fraction=1.0)
+    return Choices(_both(size), resize_mode="crop", crop_fraction=_number(facts, "crop_pct", 224 / 256))
+
+
+def _size(facts: Mapping[str, Any], name: str, processor: str) -> _Size:
+    """Returns the size in a field: {height, width}, {shortest_edge}, or a number. A number as crop_size is both."""
+    match facts.get(name):
+        case {"height": height, "width": width, **others} if not others:
+            return _pixels(name, height), _pixels(name, width)
+        case {"shortest_edge": side, **others} if not others:
+            return _pixels(name, side)
+        case int(number) if name == "crop_size" or processor in _BOTH_SIDES:
+            return _both(_pixels(name, number))
+        case int(number) if processor in _SHORTER_SIDE:
+            return _pixels(name, number)
+        case value:
+            raise ValueError(f"the field {name!r} is {_excerpt(value)}: expected height and width, or shortest_edge")
+
+
+def _both(size: _Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _of_open_clip(facts: dict[str, Any]) -> Choices:
@@ -244,24 +271,24 @@ def _of_preprocess_cfg(facts: dict[str, Any]) -> Choices:
     """Returns the choices of a preprocess_cfg, as open_clip's image_transform_v2 reads it for inference."""
     for name, value in facts.items():
         if name not in _OPEN_CLIP_DEFAULTS and value not in (None, False):
-            raise ValueError(f"the field {name!r} is {_shown(value)}, which this project does not know")
+            raise ValueError(f"the field {name!r} is {_excerpt(value)}, which this project does not know")
     facts = {**_OPEN_CLIP_DEFAULTS, **facts}
     if facts["mode"] != "RGB":
-        raise ValueError(f"the field 'mode' is {_shown(facts['mode'])}: expected 'RGB'")
+        raise ValueError(f"the field 'mode' is {_excerpt(facts['mode'])}: expected 'RGB'")
     mode = facts["resize_mode"]
     if not isinstance(mode, str) or mode not in _OPEN_CLIP_MODES:
-        raise ValueError(f"the field 'resize_mode' is {_shown(mode)}: expected {', '.join(_OPEN_CLIP_MODES)}")
+        raise ValueError(f"the field 'resize_mode' is {_excerpt(mode)}: expected {', '.join(_OPEN_CLIP_MODES)}")
     if mode == "longest" and facts["fill_color"] != 0:
-        raise ValueError(f"the field 'fill_color' is {_shown(facts['fill_color'])}: expected 0, black")
+        raise ValueError(f"the field 'fill_color' is {_excerpt(facts['fill_color'])}: expected 0, black")
     interpolation = {"bicubic": "bicubic", "bilinear": "pillow_bilinear"}.get(str(facts["interpolation"]))
     if interpolation is None:
         raise ValueError(
-            f"the field 'interpolation' is {_shown(facts['interpolation'])}: expected 'bicubic' or 'bilinear'"
+            f"the field 'interpolation' is {_excerpt(facts['interpolation'])}: expected 'bicubic' or 'bilinear'"
         )
     size = facts["size"]
     sides = size if isinstance(size, list) else [size, size]
     if len(sides) != 2:
-        raise ValueError(f"the field 'size' is {_shown(size)}: expected a number, or height and width")
+        raise ValueError(f"the field 'size' is {_excerpt(size)}: expected a number, or height and width")
     return Choices(
         image_size=(_pixels("size", sides[0]), _pixels("size", sides[1])),
         mean=_triple(facts, "mean"),
@@ -280,25 +307,26 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Choices]] = {
 }
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
+    """Returns the JSON of a value for a message, at most 60 characters of it."""
     try:
-        shown = json.dumps(value)
-    except RecursionError:  # its parser just reaches so deep
+        text = json.dumps(value)
+    except RecursionError:  # the parser takes a little deeper nesting than the encoder
         return f"a deep {type(value).__name__}"
-    return shown if len(shown) <= 60 else f"{shown[:60]}…"
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _flag(facts: Mapping[str, Any], name: str, default: bool | None = None) -> bool:
     value = facts.get(name, default)
     if not isinstance(value, bool):
-        raise ValueError(f"the field {name!r} is {_shown(value)}: expected true or false")  # noqa: TRY004 - a file's content
+        raise ValueError(f"the field {name!r} is {_excerpt(value)}: expected true or false")  # noqa: TRY004 - a file's content
     return value
 
 
 def _number(facts: Mapping[str, Any], name: str, default: float) -> float:
     value = facts.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
-        raise ValueError(f"the field {name!r} is {_shown(value)}: expected a number")
+        raise ValueError(f"the field {name!r} is {_excerpt(value)}: expected a number")
     return float(value)
 
 
@@ -306,7 +334,7 @@ def _triple(facts: Mapping[str, Any], name: str) -> Triple:
     values = facts.get(name)
     values = [values] * 3 if isinstance(values, int | float) else values
     if not isinstance(values, list) or len(values) != 3:
-        raise ValueError(f"the field {name!r} is {_shown(values)}: expected three numbers")
+        raise ValueError(f"the field {name!r} is {_excerpt(values)}: expected three numbers")
     first, second, third = (_number({name: value}, name, 0.0) for value in values)
     return first, second, third
 
@@ -318,5 +346,5 @@ def _scaled(values: Triple, factor: float) -> Triple:
 
 def _pixels(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 100_000:
-        raise ValueError(f"the field {name!r} is {_shown(value)}: expected a number of pixels")
+        raise ValueError(f"the field {name!r} is {_excerpt(value)}: expected a number of pixels")
     return value

@@ -61,8 +61,7 @@ class ModelSpec:
       normalize: whether vectors are scaled to length 1.
       spread: the median cosine between the vectors of different photographs, see `pipeline/model_checks`; None where
         it was not measured. It is no property of the model's function.
-      files: hex SHA-256 over the model's files alone, which are held against it where they are loaded; "" for a bundled
-        model.
+      files: hex SHA-256 over the model's files alone, checked where they are loaded; "" for a bundled model.
     """
 
     name: str

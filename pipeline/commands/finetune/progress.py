@@ -11,24 +11,10 @@ _BAR = 24
 
 
 class TrainingProgress:
-    """Shows the progress of a training; a `classifier.Watch`."""
+    """A `classifier.Watch` that shows the progress of a training."""
 
-    def __init__(
-        self,
-        screen: TextIO,
-        *,
-        epochs: int,
-        batches: int,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        """Shows that the first epoch starts.
-
-        Args:
-          screen: a terminal, or any other stream.
-          epochs: the maximum number of epochs.
-          batches: batches per epoch; bad images may make them fewer.
-          clock: returns the time in seconds.
-        """
+    def __init__(self, screen: TextIO, *, epochs: int, batches: int, clock: Callable[[], float] = time.monotonic):
+        """Shows that the first epoch starts. Bad images may make an epoch shorter than so many batches."""
         self._screen = screen
         self._epochs = epochs
         self._batches = batches
@@ -38,7 +24,7 @@ class TrainingProgress:
         self._show("epoch 1: starting")
 
     def batch(self, epoch: int, batch: int, measured: Mapping[str, float]) -> None:
-        """Shows the measures after a batch, if it is time to redraw; `epoch` and `batch` are counted from 1."""
+        """Shows the measures after a batch, if it is time to redraw. `epoch` and `batch` count from 1."""
         now = self._clock()
         if now - self._last_drawn < _TERMINAL_SECONDS:
             return

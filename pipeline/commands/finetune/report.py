@@ -68,14 +68,7 @@ def compose(
     best_epoch: int,
     seconds: Mapping[str, float],
 ) -> FinetuneReport:
-    """Composes the report of a training.
-
-    Args:
-      config: the flags.
-      kind, source, history, best_epoch, seconds: see FinetuneReport.
-      split: the images on both sides; bad images may be among them.
-      bad: key → reason, for the bad images.
-    """
+    """Composes the report of a training. `bad` is key → reason, for the bad images, which may be among the split's."""
     training, validation = (_by_class(side, bad) for side in (split.training, split.validation))
     labels = {image.key: image.label for image in (*split.training, *split.validation)}
     bad_by_class = Counter(labels[key] for key in bad if key in labels)

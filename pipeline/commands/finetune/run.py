@@ -39,7 +39,7 @@ CLASSIFIER, MODULE = "classifier", "feature_vector"
 
 
 class WrongInputError(ValueError):
-    """Wrong flags or inputs, which the user can correct; the message is one line."""
+    """Wrong flags or inputs, which the user can correct. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Task:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code; the summary goes to stdout, everything else to stderr."""
+    """Runs the command and returns its exit code. The summary goes to stdout, everything else to stderr."""
     open_streams()
     try:
         config = options.parse(sys.argv[1:] if argv is None else argv)
@@ -85,9 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as error:
             message, code = "interrupted: nothing was written", interruption.exit_code(error)
             interruption.ignore_further()
-        # TensorFlow raises errors of any class. The log has the traceback, and nothing is written: the output
-        # directory appears at the end, complete.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - TensorFlow's, of any class; the log has the traceback
             traceback.print_exc()
             log = f"; all that was logged: {streams.log}" if streams.log else ""
             message, code = f"the training failed: {one_line(error)}{log}", FAILED
@@ -108,10 +106,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(config: FinetuneConfig, streams: Console) -> FinetuneReport:
     """Trains a classifier, writes it to `config.output`, and returns the report.
-
-    Args:
-      config: the flags.
-      streams: the screen for progress.
 
     Raises:
       WrongInputError: before the training, if the flags or inputs are wrong.
@@ -165,7 +159,7 @@ def train(config: FinetuneConfig, streams: Console) -> FinetuneReport:
 
 
 def _images_task(config: FinetuneConfig) -> _Task:
-    directory, recorded_size = _resolve(config.model)
+    directory, recorded_size = _trainable(config.model)
     from pipeline.commands.finetune import inputs  # imports Beam, for its filesystems
     from transforms.models import preprocessing_files
 
@@ -240,7 +234,7 @@ def _vectors_task(config: FinetuneConfig) -> _Task:
     )
 
 
-def _resolve(handle: str) -> tuple[Path, tuple[int, int] | None]:
+def _trainable(handle: str) -> tuple[Path, tuple[int, int] | None]:
     """Returns the directory of a handle's SavedModel, and its image size (height, width) where that is recorded.
 
     Raises:

@@ -20,6 +20,7 @@ from pipeline.runners import pipeline_options, presets
 from pipeline.warehouse.publish import Publication
 from pipeline.warehouse.tables import Staging
 from transforms.models import catalog
+from transforms.models.model_facts import Function
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 from transforms.storage import locations
@@ -96,10 +97,8 @@ def _in_float32(config: EmbedConfig) -> ModelSpec:
     if config.model in catalog.BUNDLED:
         return resolve(
             config.model,
-            signature=config.model_signature,
-            tags=config.model_tags,
-            output=config.model_output,
-            choices=config.preprocessing,
+            config.preprocessing,
+            Function(config.model_signature, config.model_tags, config.model_output),
             normalize=config.normalize,
         )
     size = config.preprocessing.image_size

@@ -55,7 +55,7 @@ def embedder(
     if report is None:
         raise ValueError(f"{shards[-1]}: expected the report of its run, {path!r}, which tells the model")
     try:
-        return Embedder(recorded_model.resolve(report.model, digest, billing_project, handle))
+        return Embedder(recorded_model.find(report.model, digest, billing_project, handle))
     except ValueError as error:
         recorded = report.model["location"] or report.model["name"]
         advice = ": give its place as --model HANDLE"

@@ -90,7 +90,7 @@ def _resolved(
     try:
         if model is None:
             raise ValueError("no report tells which model it is")
-        return recorded_model.resolve(model, digest, billing_project)
+        return recorded_model.find(model, digest, billing_project)
     except Exception as error:  # noqa: BLE001 - a model is a program, and a hub's client has errors of its own
         findings.problem("the model of the sample cannot be used", f"digest {digest}: {one_line(error)}")
         return None

@@ -91,7 +91,7 @@ def shown(value: Any) -> str:
     """
     if isinstance(value, Mapping):
         with contextlib.suppress(ValueError, TypeError, KeyError):  # of another version
-            return Preprocessing.of_facts(value).text()
+            return Preprocessing.from_facts(value).text()
     if isinstance(value, list | tuple):
         return "×".join(map(str, value)) or "none"
     return "none" if value in ("", None) else str(value)

@@ -14,6 +14,7 @@ from tests.helpers import cloud_storage, onnx_models
 from tests.helpers.emulators import environment, storage_emulator
 from transforms.models import handles, notes
 from transforms.models.engines import opening
+from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 from transforms.storage import gcs
 
@@ -123,8 +124,8 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
         assert stage(GOLDEN / "feature_vector_1", "gs://models/m", *billed) == 2
         assert "destination='gs://models/m' exists: give another" in capfd.readouterr().err
         assert stage(GOLDEN / "feature_vector_1", "gs://models/m", "--overwrite", *billed) == 0
-        spec = resolve("gs://models/m", (16, 16), "stretch", billing_project="payer")
-        assert spec == resolve("gs://models/m", (16, 16), "stretch", billing_project="payer")  # as kept
+        spec = resolve("gs://models/m", Choices((16, 16)), billing_project="payer")
+        assert spec == resolve("gs://models/m", Choices((16, 16)), billing_project="payer")  # as kept
         shutil.rmtree(tmp_path / "cache")  # a worker is another machine
         opening._open.cache_clear()
         listed = len(front.requests)
@@ -134,7 +135,7 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
         assert f"digest                {spec.digest}" in capfd.readouterr().out
         unbilled = [request for request in front.requests if "userProject=payer" not in request[1]]
         assert not unbilled
-    assert spec.digest == resolve(str(GOLDEN / "feature_vector_1"), (16, 16), "stretch").digest
+    assert spec.digest == resolve(str(GOLDEN / "feature_vector_1"), Choices((16, 16))).digest
     assert spec.billing_project == "payer" and "billing_project" not in spec.facts()
 
 
@@ -146,7 +147,7 @@ def test_an_onnx_model_with_its_external_data(tmp_path, capsys):
         path.relative_to(tmp_path / "m").as_posix() for path in (tmp_path / "m").rglob("*") if path.is_file()
     )
     assert staged == ["assets.extra/image_model.json", "model.onnx", "weights/w.bin"]
-    assert resolve(str(tmp_path / "m"), (8, 9)).digest == resolve(str(source), (8, 9)).digest
+    assert resolve(str(tmp_path / "m"), Choices((8, 9))).digest == resolve(str(source), Choices((8, 9))).digest
     assert stage(source, tmp_path / "m") == 0
     assert "it is there already" in capsys.readouterr().out
 
@@ -187,7 +188,7 @@ def test_an_onnx_model_to_a_bucket_and_back(tmp_path, monkeypatch):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "server").mkdir()
     source = onnx_models.write(tmp_path / "mine.onnx", external="weights/w.bin")
-    expected = resolve(str(source), (8, 9))
+    expected = resolve(str(source), Choices((8, 9)))
     with (
         storage_emulator(tmp_path / "server") as address,
         cloud_storage.proxy(address["STORAGE_EMULATOR_HOST"]) as front,
@@ -197,7 +198,7 @@ def test_an_onnx_model_to_a_bucket_and_back(tmp_path, monkeypatch):
         assert stage(source, "gs://models/m") == 0
         front.requests.clear()
         for handle in ("gs://models/m/model.onnx", "gs://models/m/model.onnx", "gs://models/m"):
-            spec = resolve(handle, (8, 9))
+            spec = resolve(handle, Choices((8, 9)))
             assert spec.digest == expected.digest and spec.location == handle
         read = [path for _, path, *_ in front.requests if "alt=media" in path]
         assert len([path for path in read if "model.onnx" in path]) == 2  # once for the file, once for the directory

@@ -15,7 +15,7 @@ def _facts(spec):
 
 def test_the_same_model_again():
     spec = resolve("efficientnet_lite0")
-    assert recorded_model.resolve(_facts(spec), spec.digest) == spec
+    assert recorded_model.find(_facts(spec), spec.digest) == spec
 
 
 def test_a_report_of_an_earlier_version_tells_the_resize_mode_by_the_digest():
@@ -25,11 +25,11 @@ def test_a_report_of_an_earlier_version_tells_the_resize_mode_by_the_digest():
     from transforms.models.preprocessing import Choices
 
     cropped = resolve("efficientnet_lite0", choices=Choices(resize_mode="crop"))
-    again = recorded_model.resolve(facts, cropped.digest)
+    again = recorded_model.find(facts, cropped.digest)
     assert again.digest == cropped.digest and again.preprocessing == Preprocessing(resize_mode="crop")
 
 
 def test_another_model_now():
     facts = _facts(resolve("efficientnet_lite0"))
     with pytest.raises(ValueError, match="'efficientnet_lite0' is another model now"):
-        recorded_model.resolve(facts, "0" * 64)
+        recorded_model.find(facts, "0" * 64)

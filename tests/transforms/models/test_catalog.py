@@ -45,7 +45,7 @@ def test_the_weights_fit_the_package():
 
 def test_a_bundled_model_is_resolved_without_tensorflow():
     code = (
-        "import sys; from transforms.models.resolve import resolve; resolve('efficientnet_lite0', None, 'crop'); "
+        "import sys; from transforms.models.resolve import resolve; resolve('efficientnet_lite0'); "
         "assert not {'tensorflow', 'apache_beam'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -31,18 +31,12 @@ def test_layouts_and_sizes(dtype, shape, channels_first, batch_size, size):
     assert interface.dtype == dtype and interface.output == "vectors"
     assert (interface.channels_first, interface.batch_size) == (channels_first, batch_size)
     assert (interface.height, interface.width) == size
-    assert interface.image_size == (size if all(size) else None)
 
 
 def test_the_layout_of_the_format_decides_where_the_shape_does_not():
     interface = derive(signature((None, 3, None, 3)), None, channels_first=False)
     assert interface.shape((8, 9), 2) == (2, 8, 9, 3)
     assert derive(signature((None, 3, None, 3)), None, channels_first=True).shape((8, 9), 2) == (2, 3, 8, 9)
-
-
-def test_which_sizes_fit():
-    interface = derive(signature((None, 3, 8, None)), None, channels_first=True)
-    assert interface.takes((8, 100)) and not interface.takes((9, 100))
 
 
 @pytest.mark.parametrize(

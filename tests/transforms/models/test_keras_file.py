@@ -89,7 +89,7 @@ def test_the_size_and_the_first_layer_of_a_model(tmp_path):
     )
     assert resolve(str(tmp_path / "m.keras")).image_size == (96, 64)
     with pytest.raises(ValueError, match="takes images of 96x64 pixels only, not image_size=64x64"):
-        resolve(str(tmp_path / "m.keras"), (64, 64))
+        resolve(str(tmp_path / "m.keras"), Choices((64, 64)))
     keras.Sequential([keras.Input((None, None, 3)), layers.GlobalAveragePooling2D()]).save(tmp_path / "m.keras")
     file = keras_file.read(tmp_path / "m.keras")
     assert (file.image_size, file.has_preprocessing) == (None, False)
@@ -114,7 +114,7 @@ def test_a_model_of_whole_numbers_gets_pixels_as_they_are(tmp_path, dtype):
 def test_a_model_of_no_rgb_images_is_refused(tmp_path, shape, text):
     keras.Sequential([keras.Input(shape), keras.layers.Activation("relu")]).save(tmp_path / "m.keras")
     with pytest.raises(ValueError, match=rf"m\.keras' takes {re.escape(text)} values: expected RGB images"):
-        resolve(str(tmp_path / "m.keras"), (64, 48))
+        resolve(str(tmp_path / "m.keras"), Choices((64, 48)))
 
 
 def test_a_model_with_two_outputs_is_refused(tmp_path):

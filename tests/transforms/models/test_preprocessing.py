@@ -46,7 +46,7 @@ def test_the_first_source_that_says_something_decides():
 
 def test_it_travels_by_json():
     preprocessing = Preprocessing((0.1, 0.2, 0.3), (1 / 3, 0.5, 0.7), "bgr", "crop", "lanczos", 0.875)
-    assert Preprocessing.of_facts(json.loads(json.dumps(dataclasses.asdict(preprocessing)))) == preprocessing
+    assert Preprocessing.from_facts(json.loads(json.dumps(dataclasses.asdict(preprocessing)))) == preprocessing
     assert preprocessing.text() == (
         "pixels / 255, less the mean 0.1, 0.2, 0.3, over 0.333333, 0.5, 0.7, BGR, crop, lanczos, the centre 0.875 of "
         "each side"

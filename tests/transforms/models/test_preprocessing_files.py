@@ -221,7 +221,7 @@ def test_a_model_without_such_a_file(tmp_path):
 
 def test_a_model_with_a_file_beside_it(tmp_path):
     file = onnx_models.write(tmp_path / "m.onnx")
-    plain = resolve(str(file), (8, 9))
+    plain = resolve(str(file), Choices((8, 9)))
     config = {"do_normalize": True, "resample": 3, "size": {"height": 8, "width": 9}} | IMAGENET
     (tmp_path / PREPROCESSOR).write_text(json.dumps(config))
     spec = resolve(str(file))
@@ -247,7 +247,7 @@ def test_a_size_beside_a_model_that_takes_another(tmp_path):
         ValueError, match="takes images of 8x9 pixels only, and a file beside it says 7x7: give --image_s"
     ):
         resolve(str(file))
-    assert resolve(str(file), (8, 9)).image_size == (8, 9)
+    assert resolve(str(file), Choices((8, 9))).image_size == (8, 9)
 
 
 TRANSFORMERS = json.loads(Path(transformers_values.__file__).with_suffix(".json").read_text())["cases"]

@@ -14,9 +14,9 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from transforms.models import handles
 from transforms.models.engines import openvino_engine
@@ -27,6 +27,7 @@ from transforms.storage import complete, private
 if TYPE_CHECKING:
     import openvino
 
+_Value = TypeVar("_Value")
 _LOG = logging.getLogger(__name__)
 
 _SPEC, _NETWORK, _FINDING = "spec.json", "network.xml", "finding.json"
@@ -41,33 +42,19 @@ def directory() -> Path:
 
 
 def read_spec(request: Sequence[object]) -> ModelSpec | None:
-    """Returns the spec in the cache, None if there is none.
+    """Returns the spec in the cache, None if there is none. All that determines it is in `request`, in JSON's types."""
 
-    Args:
-      request: everything that determines the spec, in JSON's types.
-    """
-    file = _entry("spec", *request) / _SPEC
-    if not _may_use(directory()):
-        return None
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+    def parse(facts: dict[str, Any]) -> ModelSpec:
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
-        preprocessing = Preprocessing.of_facts(facts["preprocessing"])
+        preprocessing = Preprocessing.from_facts(facts["preprocessing"])
         return ModelSpec(**facts | lists | {"preprocessing": preprocessing})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        _remove(file, error)
-        return None
+
+    return _read_json(_entry("spec", *request) / _SPEC, parse)
 
 
 def write_spec(request: Sequence[object], spec: ModelSpec) -> None:
     """Writes the spec for a request into the cache; see `read_spec`."""
-
-    def write(directory: Path) -> None:
-        (directory / _SPEC).write_text(json.dumps(spec.facts(), indent=2) + "\n", encoding="utf-8")
-
-    _write_entry(_entry("spec", *request), write)
+    _write_json(_entry("spec", *request), _SPEC, spec.facts())
 
 
 def network_entry(spec: ModelSpec) -> Path:
@@ -92,11 +79,8 @@ def read_network(entry: Path) -> "openvino.Model | None":
 
 def write_network(entry: Path, network: "openvino.Model") -> None:
     """Writes a network into an entry."""
-
-    def write(directory: Path) -> None:
-        openvino_engine.openvino.save_model(network, directory / _NETWORK, compress_to_fp16=False)
-
-    _write_entry(entry, write)
+    save = openvino_engine.openvino.save_model
+    _write_entry(entry, lambda directory: save(network, directory / _NETWORK, compress_to_fp16=False))
 
 
 def agreement_entry(spec: ModelSpec) -> Path:
@@ -112,24 +96,17 @@ def finding_entry(spec: ModelSpec) -> Path:
 
 def read_finding(entry: Path) -> tuple[float, float | None] | None:
     """Returns the numbers in an entry, None if there is none."""
-    file = entry / _FINDING
-    if not (_may_use(entry.parent) and file.exists()):
-        return None
-    try:
-        spread, rescaling = json.loads(file.read_text(encoding="utf-8"))
+
+    def parse(numbers: Sequence[Any]) -> tuple[float, float | None]:
+        spread, rescaling = numbers
         return float(spread), None if rescaling is None else float(rescaling)
-    except (OSError, ValueError, TypeError) as error:
-        _remove(file, error)
-        return None
+
+    return _read_json(entry / _FINDING, parse)
 
 
 def write_finding(entry: Path, numbers: Sequence[float | None]) -> None:
     """Writes numbers into an entry."""
-
-    def write(directory: Path) -> None:
-        (directory / _FINDING).write_text(json.dumps(list(numbers)), encoding="utf-8")
-
-    _write_entry(entry, write)
+    _write_json(entry, _FINDING, list(numbers))
 
 
 def has(entry: Path) -> bool:
@@ -154,6 +131,26 @@ def _may_use(directory: Path) -> bool:
         _LOG.warning("the cache of models is not used: %s", error)
         return False
     return True
+
+
+def _read_json(file: Path, parse: Callable[[Any], _Value]) -> _Value | None:
+    """Returns what `parse` makes of a file, None if there is none. An entry that cannot be read is removed."""
+    if not _may_use(file.parents[1]):
+        return None
+    try:
+        return parse(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        _remove(file, error)
+        return None
+
+
+def _write_json(entry: Path, name: str, facts: object) -> None:
+    def write(directory: Path) -> None:
+        (directory / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    _write_entry(entry, write)
 
 
 def _write_entry(entry: Path, write: complete.Fill) -> None:

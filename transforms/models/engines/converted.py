@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from transforms.elements.one_line import one_line
-from transforms.models import held
+from transforms.models import checked_copy
 from transforms.models.engines import cache, mosaics, openvino_engine
 from transforms.models.spec import ModelSpec
 
@@ -24,7 +24,7 @@ def network(spec: ModelSpec) -> "openvino_engine.openvino.Model":
       NotConvertible: if only TensorFlow can run the model.
       ValueError: if TensorFlow cannot open the model either.
     """
-    return _network(spec.for_opening(), held.key(spec))
+    return _network(spec.for_opening(), checked_copy.memory_key(spec))
 
 
 @functools.lru_cache(maxsize=1)  # a run that compares two precisions compiles it twice
@@ -40,7 +40,7 @@ def _network(spec: ModelSpec, files_state: object) -> "openvino_engine.openvino.
         _check_agrees(converted, opened, spec.image_size)
     except (MemoryError, OSError):  # the machine's fault, and not the model's
         raise
-    except Exception as error:  # either library raises anything; nothing of the attempt is used afterwards
+    except Exception as error:  # both libraries raise errors of any class for a graph
         raise NotConvertible(one_line(error)) from error
     cache.write_network(entry, converted)
     # OpenVINO maps a network that it reads from a file: only the weights in use are in memory.

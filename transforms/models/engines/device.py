@@ -76,10 +76,5 @@ def check_gpu(expected: bool) -> None:
             "there is a driver, so either no GPU is attached, or CUDA's libraries are missing in the image or too new "
             "for that driver: see TensorFlow's log; pip install 'tensorflow[and-cuda]' installs the libraries"
         )
-    raise RuntimeError(f"a GPU was asked for and TensorFlow finds none, only devices={_devices()!r}: {reason}")
-
-
-def _devices() -> list[str]:
-    import tensorflow as tf
-
-    return [device.name for device in tf.config.list_logical_devices()]
+    devices = [device.name for device in tf.config.list_logical_devices()]
+    raise RuntimeError(f"a GPU was asked for and TensorFlow finds none, only {devices=!r}: {reason}")

@@ -28,7 +28,7 @@ class OutOfDeviceMemory(InferenceError):
 
 
 class ModelFailure(RuntimeError):
-    """A model that does not work, whatever the image is. It fails the job."""
+    """A model that fails on every image. It fails the job."""
 
 
 class BatchResult(NamedTuple):

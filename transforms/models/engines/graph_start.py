@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# Operations that change no value, or all of them by the same constant.
+# Operations that change no value, or add one constant to all.
 _PASSED = ("Cast", "Identity", "Transpose", "AddV2", "Add", "Sub")
 _OF_CONSTANTS: Mapping[str, Callable[..., Any]] = {
     "Cast": lambda value: value,
@@ -15,7 +15,7 @@ _OF_CONSTANTS: Mapping[str, Callable[..., Any]] = {
     "Maximum": np.maximum,
 }
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-# The start of a graph, with the functions in it, has a few operations. A strange one may be a circle.
+# The start of a graph has a few operations, those of its functions included. A malicious graph may have a circle.
 _MOST_OPERATIONS = 40
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from transforms.models import held
+from transforms.models import checked_copy
 
 _SECONDS_BETWEEN_SIGNALS = 0.2
 _PATIENCE_SECONDS = 0.5
@@ -22,8 +22,8 @@ _interrupted: list[threading.Thread] = []
 def call(work: Callable[[], _Result]) -> _Result:
     """Returns what `work` returns, or raises its error. In the main thread, another thread does the work.
 
-    An error that a signal raises in the main thread ends the wait, and also the work, as soon as that runs Python. Work
-    that does not end goes on as long as the process, which then has to end by `os._exit`: see `is_running`.
+    A signal's error in the main thread ends the wait. It also ends the work, as soon as the work runs Python. Other
+    work goes on as long as the process, which then has to end by `os._exit`: see `is_running`.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -45,7 +45,7 @@ def call(work: Callable[[], _Result]) -> _Result:
     finally:
         if not outcome.done():
             _interrupted.append(thread)
-            held.remove_copies()
+            checked_copy.remove_all()
             _interrupt(thread)
 
 

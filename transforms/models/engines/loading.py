@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transforms.concurrent.cores import usable_cores
-from transforms.models import held, portable
+from transforms.models import checked_copy, portable
 from transforms.models.engines import device, interruptible, mosaics, openvino_engine, unit_vectors
 from transforms.models.engines.fixed_batches import (
     BATCH_SIZE_DEFAULT,
@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 # Embeds images, uint8 (n, height, width, 3), for any n.
 Embed = Callable[[Pixels], BatchResult]
 
-# So many failures without one vector make a model suspect.
+# After so many failures and no vector, the model may be at fault, and not the images.
 _SUSPECT_FAILURES = 32
 
 
@@ -67,8 +67,7 @@ class EmbeddingModel:
         Args:
           on_devices: the model on each device. A call goes to the device that has been free for the longest time.
           calls_at_once: how many threads may call the model on one device at a time; the others wait.
-          engine: the name of the library that computes, for people.
-          device_name: for the report; None for the device that TensorFlow would use.
+          engine, device_name: for people. Without a name, the device is the one that TensorFlow would use.
         """
         self.engine = engine
         self.calls_at_once = len(on_devices) * calls_at_once
@@ -144,17 +143,15 @@ class EmbeddingModel:
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:
     """Returns the model of a spec, on the GPU where there is one. Its first call takes no longer than the next ones.
 
-    A second call with the same arguments returns the same object.
-
-    Args:
-      spec: the model.
-      batch_size: the largest number of images per call of the device.
+    A second call with the same arguments returns the same object. A call of the device has at most `batch_size` images.
 
     Raises:
       ValueError: if the model cannot be obtained, does not map images to vectors, or needs a precision that this
         machine lacks.
     """
-    return interruptible.call(lambda: _load(spec.for_opening(), spec.precision, batch_size, held.key(spec)))
+    return interruptible.call(
+        lambda: _load(spec.for_opening(), spec.precision, batch_size, checked_copy.memory_key(spec))
+    )
 
 
 def precisions(model_format: str = "") -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from transforms.elements.one_line import one_line
-from transforms.models import catalog, held, hub, keras_file
+from transforms.models import catalog, checked_copy, hub, keras_file
 from transforms.models.engines import device
 from transforms.models.engines.fixed_batches import Pixels, Vectors
 from transforms.models.networks.efficientnet_lite import EfficientNetLite0
@@ -51,7 +51,7 @@ def open_model(spec: ModelSpec) -> Opened:
     Raises:
       ValueError: if the model cannot be obtained, or does not map images to vectors.
     """
-    return _open(spec.for_opening(), held.key(spec))
+    return _open(spec.for_opening(), checked_copy.memory_key(spec))
 
 
 @functools.lru_cache(maxsize=1)
@@ -90,12 +90,12 @@ def _bundled(spec: ModelSpec) -> hub.Loaded:
 
 
 def _saved_model(spec: ModelSpec) -> hub.Loaded:
-    with held.files(spec) as path:
+    with checked_copy.files(spec) as path:
         return hub.load(path, spec.signature, spec.tags, spec.location)
 
 
 def _keras(spec: ModelSpec) -> hub.Loaded:
-    with held.files(spec) as path:
+    with checked_copy.files(spec) as path:
         file = keras_file.read(path)
         if keras_file.KERAS_HUB in file.packages:
             _register_keras_hub(spec.location)
@@ -115,8 +115,7 @@ def _load_keras(path: Path, location: str) -> Any:
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    # Keras raises errors of any class for a file that it does not take. Nothing of the network is left then.
-    except Exception as error:
+    except Exception as error:  # Keras raises errors of any class for a file that it does not take
         raise ValueError(
             f"model={location!r}: Keras does not load it in its safe mode, which runs no code of a file "
             f"({one_line(error, 120)}): expected layers of Keras only, no Lambda; if it is your own, export it by "
@@ -139,10 +138,7 @@ def _register_keras_hub(location: str) -> None:
 def _pooled(outputs: Any, location: str, *, has_class_token: bool) -> tf.Tensor:
     """Returns the vector of each image, float32 (n, dimension), among the outputs of a Keras model.
 
-    Args:
-      outputs: a tensor, or several by name.
-      location: of the model, for messages.
-      has_class_token: whether the first token of a sequence, (n, tokens, dimension), stands for the image.
+    With `has_class_token`, the first token of a sequence, (n, tokens, dimension), stands for the image.
 
     Raises:
       ValueError: if no output is known to be that.

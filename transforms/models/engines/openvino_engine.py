@@ -35,8 +35,8 @@ _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 def core() -> "openvino.Core":
     """Returns the one Core of this process.
 
-    The last one to go takes the plugin for CPUs along, which unmaps the stack that it has given the signal handlers of
-    the thread that used it first. If another thread is the last, the next Ctrl-C in the main thread ends the process.
+    When the last Core is deleted, its plugin for CPUs is unloaded. That unmaps the stack of signal handlers in the
+    thread that used the plugin first. If another thread deletes it, the next Ctrl-C ends the process.
     """
     return openvino.Core()
 

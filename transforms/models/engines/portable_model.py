@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from transforms.concurrent.cores import usable_cores
-from transforms.models import held, portable
+from transforms.models import checked_copy, portable
 from transforms.models.engines import cache, device, mosaics, onnx_runtime, openvino_engine, portable_openvino
 from transforms.models.engines.openvino_engine import Run
 from transforms.models.image_interface import ImageInterface, InterfaceError, derive
@@ -79,17 +79,12 @@ def describe(model: PortableModel) -> Description:
 
 
 def compile_model(spec: ModelSpec, precision: str, batch_size: int) -> Compiled:
-    """Returns a portable model, compiled.
-
-    Args:
-      spec: the model.
-      precision: one of `precisions`.
-      batch_size: the largest number of images per call, where the model takes any number.
+    """Returns a portable model, compiled for at most `batch_size` images per call, unless the model fixes the number.
 
     Raises:
       ValueError: if no engine of this machine runs the model in that precision.
     """
-    with held.files(spec) as path:
+    with checked_copy.files(spec) as path:
         model = portable.find(path)
         if model is None:
             raise ValueError(f"model={spec.location!r}: expected one file of {', '.join(portable.FORMATS)}")

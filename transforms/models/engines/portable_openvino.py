@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import openvino
 
 _DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "u8": "uint8"}
-# Of an output where any number of images can be called with.
+# The number of images to compute an output's shape for, where the network takes any number.
 _TRIAL_IMAGES = 2
 # A rescaling has at most a conversion, a transposition, a sum and a product.
 _LAST_NODE_OF_A_RESCALING = 5
@@ -42,7 +42,7 @@ def read(model: PortableModel) -> "openvino.Model":
         if not _is_xml(model.main):
             raise ValueError(f"{str(model.main)!r} is not XML")
         return openvino_engine.core().read_model(model.main, model.main.with_suffix(".bin"))
-    except Exception as error:  # each frontend has errors of its own
+    except Exception as error:  # each frontend of OpenVINO has errors of its own
         raise NotRunnable(openvino_engine.reason(error)) from error
 
 
@@ -67,11 +67,7 @@ def adapted(
 ) -> "openvino.Model":
     """Returns the network as uint8 (n, height, width, 3) → float32 (n, dimension). `network` does not change.
 
-    Args:
-      network: from `read`.
-      interface: of the network.
-      image_size: (height, width) in pixels.
-      preprocessing: how pixels become the values that the network takes. If it takes bytes, only their order is used.
+    If the network takes bytes, only the order of the channels is used of the preprocessing.
 
     Raises:
       NotRunnable: if OpenVINO does not take the network for that size.

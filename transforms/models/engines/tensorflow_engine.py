@@ -41,7 +41,7 @@ def compile_function(
         function = frozen.function(function)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - TensorFlow's internals raise anything; they copy, and leave `function` as it is
+    except Exception as error:  # noqa: BLE001 - TensorFlow's internals raise anything, and leave `function` as it is
         _LOG.warning("the model runs with variables because it cannot be frozen: %s", one_line(error))
 
     def run(pixels: Pixels, device: str | None) -> Vectors:

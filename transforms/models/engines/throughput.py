@@ -12,14 +12,10 @@ if TYPE_CHECKING:
 
 
 def images_per_second(model: "EmbeddingModel", batch: Pixels, seconds: float) -> float:
-    """Returns the images per second of a model. Each caller makes one call before the measurement.
+    """Returns the images per second of a model, measured for at least so many seconds.
 
-    Args:
-      model: the model.
-      batch: the images of every call, uint8 (n, height, width, 3).
-      seconds: the shortest duration of the measurement.
+    Every call has the same batch, uint8 (n, height, width, 3). Each caller makes one call before the measurement.
     """
-
     return interruptible.call(lambda: _measured(model, batch, seconds))
 
 

@@ -1,9 +1,4 @@
-"""EfficientNet-Lite0, the network of the bundled model.
-
-The architecture is Google's EfficientNet-Lite (https://github.com/tensorflow/tpu/tree/master/models/official/
-efficientnet/lite): EfficientNet-B0 (Tan and Le 2019, https://arxiv.org/abs/1905.11946) without squeeze-and-excite, with
-ReLU6 in place of swish.
-"""
+"""EfficientNet-Lite0, the network of the bundled model. `efficientnet_lite_stages` has the architecture."""
 
 from collections.abc import Mapping
 

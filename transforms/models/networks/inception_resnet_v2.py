@@ -9,20 +9,17 @@ import dataclasses
 
 import tensorflow as tf
 
-from transforms.models.networks.slim_layers import AveragePool, Chain, Conv, MaxPool, Mixed, Pass, Shapes
+from transforms.models.networks.slim_layers import AveragePool, Chain, Conv, Layer, MaxPool, Mixed, Pass, Shapes
 from transforms.models.networks.slim_network import SlimNetwork
 
 
 @dataclasses.dataclass(frozen=True)
-class _Residual:
+class _Residual(Layer):
     """x + scale × up(branches(x)), then ReLU. `up` is a 1×1 convolution with a bias that restores the depth of x."""
 
     branches: Mixed
     scale: float
     activation: bool = True
-
-    def depth(self, channels: int) -> int:
-        return channels
 
     def shapes(self, scope: str, channels: int) -> Shapes:
         up = f"{scope}/{self.branches.name}/Conv2d_1x1"

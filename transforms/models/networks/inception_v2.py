@@ -13,7 +13,7 @@ from transforms.models.networks.slim_network import SlimNetwork
 
 
 @dataclasses.dataclass(frozen=True)
-class _SeparableConv:
+class _SeparableConv(Layer):
     """The stem, `slim.separable_conv2d`: 7×7 filters per channel, then a 1×1 convolution, a bias and ReLU.
 
     It has no batch normalization, because the arg_scope covers only `slim.conv2d`.

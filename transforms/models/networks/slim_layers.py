@@ -7,9 +7,9 @@ The originals are `slim.conv2d`, `slim.max_pool2d`, `slim.avg_pool2d` and `slim.
 https://github.com/tensorflow/models/tree/master/research/slim/nets.
 """
 
+import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
 
 import tensorflow as tf
 
@@ -28,21 +28,24 @@ class Pass:
     batch_norm_momentum: tf.Tensor
 
 
-class Layer(Protocol):
+class Layer(abc.ABC):
     """A layer of a network. `scope` is the prefix of its variables' names in TF-Slim."""
 
     def depth(self, channels: int) -> int:
-        """Returns the number of output channels for `channels` input channels."""
+        """Returns the number of output channels for `channels` input channels; by default the same."""
+        return channels
 
     def shapes(self, scope: str, channels: int) -> Shapes:
-        """Returns the layer's variables, name → shape, for `channels` input channels."""
+        """Returns the layer's variables, name → shape, for `channels` input channels; by default none."""
+        return {}
 
+    @abc.abstractmethod
     def __call__(self, x: tf.Tensor, scope: str, run: Pass) -> tf.Tensor:
         """Feature maps, float32 (n, height, width, channels) → feature maps of another size and depth."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Conv:
+class Conv(Layer):
     """Convolution, batch normalization, ReLU. The name ends in the kernel size, as in TF-Slim: `Conv2d_0b_1x7`."""
 
     name: str
@@ -68,37 +71,24 @@ class Conv:
 
 
 @dataclasses.dataclass(frozen=True)
-class MaxPool:
+class MaxPool(Layer):
     """The maximum of 3×3 pixels."""
 
     stride: int = 1
     padding: str = "SAME"
 
-    def depth(self, channels: int) -> int:
-        return channels
-
-    def shapes(self, scope: str, channels: int) -> Shapes:
-        return {}
-
     def __call__(self, x: tf.Tensor, scope: str, run: Pass) -> tf.Tensor:
         return tf.nn.max_pool2d(x, ksize=3, strides=self.stride, padding=self.padding)
 
 
-@dataclasses.dataclass(frozen=True)
-class AveragePool:
+class AveragePool(Layer):
     """The mean of 3×3 pixels, stride 1. At the border, the padding does not count."""
-
-    def depth(self, channels: int) -> int:
-        return channels
-
-    def shapes(self, scope: str, channels: int) -> Shapes:
-        return {}
 
     def __call__(self, x: tf.Tensor, scope: str, run: Pass) -> tf.Tensor:
         return tf.nn.avg_pool2d(x, ksize=3, strides=1, padding="SAME")
 
 
-class Chain:
+class Chain(Layer):
     """Layers one after the other, all in the same scope."""
 
     def __init__(self, *layers: Layer):
@@ -122,7 +112,7 @@ class Chain:
         return x
 
 
-class Mixed:
+class Mixed(Layer):
     """An Inception module: branches over the same input, concatenated by depth, in scopes `name/Branch_0` and so on."""
 
     def __init__(self, name: str, *branches: Layer):

@@ -9,10 +9,11 @@ TensorFlow is imported where it is needed, so that a command can list NETWORKS a
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,23 +24,8 @@ if TYPE_CHECKING:
     from transforms.models.networks.slim_network import SlimNetwork
 
 
-def _inception_resnet_v2() -> "type[SlimNetwork]":
-    from transforms.models.networks.inception_resnet_v2 import InceptionResNetV2
-
-    return InceptionResNetV2
-
-
-def _inception_v2() -> "type[SlimNetwork]":
-    from transforms.models.networks.inception_v2 import InceptionV2
-
-    return InceptionV2
-
-
-# Name of a network → the function that imports its class.
-NETWORKS: Mapping[str, "Callable[[], type[SlimNetwork]]"] = {
-    "inception_resnet_v2": _inception_resnet_v2,
-    "inception_v2": _inception_v2,
-}
+# Name of a network, and of its module in `networks` → the name of its class.
+NETWORKS = {"inception_resnet_v2": "InceptionResNetV2", "inception_v2": "InceptionV2"}
 
 FEATURE_VECTOR = "feature_vector"
 CLASSIFICATION = "classification"
@@ -130,7 +116,8 @@ def network_class(name: str) -> "type[SlimNetwork]":
     """Returns the class of a network. Raises ValueError if `name` is none of NETWORKS."""
     if name not in NETWORKS:
         raise ValueError(f"unknown network={name!r}: expected one of {', '.join(NETWORKS)}")
-    return NETWORKS[name]()
+    network: type[SlimNetwork] = getattr(importlib.import_module(f"transforms.models.networks.{name}"), NETWORKS[name])
+    return network
 
 
 def read_weights(network: str, checkpoint: str | os.PathLike[str], head: str = FEATURE_VECTOR) -> CheckpointWeights:

@@ -124,11 +124,8 @@ def vector_classifier(
 ) -> tf_keras.Sequential:
     """Returns a softmax over vectors, float32 (n, d). It first normalizes them to mean 0 and variance 1.
 
-    Args:
-      vectors: float32 (n, d).
-      rows: indices of the training vectors, int64 (m,). The mean and the variance are theirs.
-      classes: number of classes.
-      seed: of the softmax's initial weights.
+    The mean and the variance are those of the training vectors, whose indices are `rows`, int64 (m,). The seed is that
+    of the softmax's initial weights.
     """
     tf_keras.utils.set_random_seed(seed)
     mean, variance = _mean_and_variance(vectors, rows)
@@ -197,14 +194,8 @@ def fit(
 ) -> Fit:
     """Trains a classifier with Adam on the cross-entropy. The classifier ends with the weights of its best epoch.
 
-    Args:
-      model: a classifier, trained in place.
-      training, validation: batches of inputs and class numbers. The best epoch has the least validation loss. Without
-        validation it is the last epoch.
-      epochs: the largest number of epochs.
-      learning_rate: of Adam.
-      patience: training ends after this many epochs without a better one. It has no effect without validation.
-      watch: receives the progress.
+    The datasets have batches of inputs and class numbers. The best epoch has the least validation loss. Training ends
+    after `patience` epochs without a better one. Without validation, the last epoch is the best.
 
     Raises:
       TrainingError: if the loss is not finite.

@@ -52,11 +52,6 @@ def write_module(module: Any, image_size: tuple[int, int], directory: Path) -> N
     Its signature `serving_default` takes `images`, float32 (n, height, width, 3) in [0, 1], and returns `default`,
     float32 (n, d). The note beside it has the image size of the training, even where its `__call__` takes others.
 
-    Args:
-      module: from `hub.load`.
-      image_size: (height, width) in pixels.
-      directory: to create.
-
     Raises:
       OSError: if the directory cannot be written.
     """

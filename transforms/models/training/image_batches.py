@@ -57,8 +57,7 @@ class ImageBatches:
         """Returns the pixels of an image, uint8 (height, width, 3). A bad image gives None and an entry in `bad`."""
         try:
             return decoding.decode(self._read(key), image_size, self._preprocessing.resizing).pixels
-        # Each of these concerns this image only, which is counted and left out, and `check` fails if it leaves a class
-        # without images. Too little memory is no image's fault.
+        # These errors concern this image only. It is counted and left out. `check` fails if a class has no image left.
         except (OSError, ValueError) as error:
             self.bad[key] = type(error).__name__
             return None
@@ -145,7 +144,7 @@ class ImageBatches:
         # Batches are prefetched as bytes, a quarter of the size of floats. One batch at a time becomes floats.
         prefetched = batches.prefetch(_PREFETCHED_BATCHES)
         floats = prefetched.map(lambda pixels, numbers: (opening.values(pixels, self._preprocessing), numbers))
-        # Else tf.data makes several batches into floats at a time, and prefetches more of them while training waits.
+        # By default tf.data would convert several batches at a time, and prefetch more of them while training waits.
         options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
         return floats.with_options(options)

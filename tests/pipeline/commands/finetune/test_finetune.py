@@ -148,7 +148,7 @@ def test_the_pipeline_takes_what_was_written(frozen, photos, tmp_path):
     assert embedded.code == 0, embedded.stderr
     assert embedded.report["model"]["image_size"] == list(SIZE)
     module, classifier = frozen.load("feature_vector"), frozen.load("classifier")
-    spec = resolve.resolve(str(frozen.output / "classifier"), None, "stretch")
+    spec = resolve.resolve(str(frozen.output / "classifier"))
     assert spec.classes == small_task.CLASSES and spec.image_size == SIZE
     for key, vector in embedded.vectors().items():
         pixels = decoding.decode(Path(os.fsdecode(key)).read_bytes(), SIZE).pixels[None]

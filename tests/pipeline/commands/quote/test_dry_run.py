@@ -42,7 +42,7 @@ def parsed(*argv):
 
 def job(*argv):
     config, beam_options = parsed(*argv)
-    composed = dry_run.job_request(config, beam_options, resolve(config.model, None, "stretch"))
+    composed = dry_run.job_request(config, beam_options, resolve(config.model))
     return composed.request, composed.pipeline
 
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tests.helpers.running import ROOT
 from transforms.models import catalog, handles
 from transforms.models.engines import cache, converted, loading
+from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 
 GOLDEN = ROOT / "tests" / "golden" / "tf1_hub"
@@ -24,7 +25,7 @@ import sys
 import numpy as np
 from transforms.models.engines import loading
 from transforms.models.resolve import resolve
-found = resolve(sys.argv[1], None, "stretch")
+found = resolve(sys.argv[1])
 np.save(sys.argv[2], loading.load(found)(np.load(sys.argv[3])))
 assert "tensorflow" not in sys.modules
 print(found)
@@ -55,7 +56,7 @@ def _pixels(spec):
 
 
 def test_the_second_run_gives_the_same_without_tensorflow(model, tmp_path):
-    first = resolve(str(model), None, "stretch")
+    first = resolve(str(model))
     np.save(tmp_path / "pixels.npy", _pixels(first))
     expected = loading.load(first)(_pixels(first))
     given = [model, tmp_path / "vectors.npy", tmp_path / "pixels.npy"]
@@ -67,13 +68,13 @@ def test_the_second_run_gives_the_same_without_tensorflow(model, tmp_path):
 
 
 def test_what_has_changed_is_found_out_anew(model, tmp_path):
-    first = resolve(str(model), None, "stretch")
-    assert resolve(str(model), None, "stretch") == first
+    first = resolve(str(model))
+    assert resolve(str(model)) == first
     copy = shutil.copytree(model, tmp_path / "copy")
-    assert resolve(str(copy), None, "stretch").location == str(copy)
-    assert resolve(str(model), None, "crop").digest != first.digest
+    assert resolve(str(copy)).location == str(copy)
+    assert resolve(str(model), Choices(resize_mode="crop")).digest != first.digest
     (model / "another").write_text("file")
-    assert resolve(str(model), None, "stretch").digest != first.digest
+    assert resolve(str(model)).digest != first.digest
     assert len(list(cache.directory().glob("spec-*"))) == 4
 
 
@@ -92,7 +93,7 @@ def test_a_model_that_is_edited_in_place_gives_its_own_vectors(tmp_path):
         for is_new_process in (False, True):
             if is_new_process:
                 _forget()
-            vectors = loading.load(resolve(str(tmp_path / "m"), (8, 8), "stretch"))(white)
+            vectors = loading.load(resolve(str(tmp_path / "m"), Choices((8, 8))))(white)
             np.testing.assert_allclose(vectors, [[scale] * 3], rtol=1e-5)  # float32, by either engine
     assert len(list(cache.directory().glob("network-*"))) == 2
 
@@ -107,32 +108,32 @@ def test_a_note_beside_a_model_counts(tmp_path):
     for size in (8, 9):
         (tmp_path / "m" / "assets.extra").mkdir(exist_ok=True)
         (tmp_path / "m" / "assets.extra" / "image_model.json").write_text(f'{{"image_size": [{size}, {size}]}}')
-        assert resolve(str(tmp_path / "m"), None, "stretch").image_size == (size, size)
+        assert resolve(str(tmp_path / "m")).image_size == (size, size)
 
 
 def test_other_code_finds_out_anew(model, monkeypatch):
-    resolve(str(model), None, "stretch")
+    resolve(str(model))
     monkeypatch.setattr(cache, "_versions", lambda: ["another version"])
-    resolve(str(model), None, "stretch")
+    resolve(str(model))
     assert len(list(cache.directory().glob("spec-*"))) == 2
 
 
 def test_what_is_broken_is_replaced(model, caplog):
-    spec = resolve(str(model), None, "stretch")
+    spec = resolve(str(model))
     expected = loading.load(spec)(_pixels(spec))
     (file,) = cache.directory().glob("spec-*/spec.json")
     file.write_text('{"name": 1}')
     (network,) = cache.directory().glob("network-*/network.xml")
     network.write_text("<net")
     _forget()
-    assert resolve(str(model), None, "stretch") == spec
+    assert resolve(str(model)) == spec
     np.testing.assert_array_equal(loading.load(spec)(_pixels(spec)), expected)
     assert f"{file}: not readable" in caplog.text and f"{network}: not readable" in caplog.text
 
 
 def test_where_nothing_can_be_kept_all_works(model, directory, caplog):
     directory.write_text("a file where the directory should be")
-    spec = resolve(str(model), None, "stretch")
+    spec = resolve(str(model))
     with caplog.at_level(logging.WARNING):
         assert np.isfinite(loading.load(spec)(_pixels(spec))).all()
     assert caplog.text.count("the cache of models is not used: ") == 1
@@ -140,7 +141,7 @@ def test_where_nothing_can_be_kept_all_works(model, directory, caplog):
 
 def test_a_cache_that_others_may_write_to_is_not_used(model, directory, caplog):
     """Whoever may write to it could have put another network there, which would run in place of the model."""
-    spec = resolve(str(model), None, "stretch")
+    spec = resolve(str(model))
     expected = loading.load(spec)(_pixels(spec))
     for network in directory.glob("network-*/network.*"):
         network.write_bytes(b"of somebody else")
@@ -148,7 +149,7 @@ def test_a_cache_that_others_may_write_to_is_not_used(model, directory, caplog):
     directory.chmod(0o777)
     cache._may_use.cache_clear()
     _forget()
-    assert resolve(str(model), None, "stretch") == spec
+    assert resolve(str(model)) == spec
     np.testing.assert_array_equal(loading.load(spec)(_pixels(spec)), expected)
     assert sorted(directory.rglob("*")) == before
     assert caplog.text.count("the cache of models is not used: ") == 1
@@ -158,7 +159,7 @@ def test_a_cache_that_others_may_write_to_is_not_used(model, directory, caplog):
 def test_a_directory_that_is_no_model_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(handles, "files_digest", lambda path: pytest.fail("it may be a terabyte of photographs"))
     with pytest.raises(ValueError, match=r"expected saved_model\.pb"):
-        resolve(str(tmp_path), None, "stretch")
+        resolve(str(tmp_path))
 
 
 def test_by_default_it_is_in_the_cache_of_the_user(monkeypatch, tmp_path):

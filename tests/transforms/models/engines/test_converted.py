@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.helpers import tiny_module
 from transforms.models.engines import converted, opening, openvino_engine
+from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 
 pytest.importorskip("openvino")
@@ -20,7 +21,7 @@ def nothing_kept(tmp_path, monkeypatch):
 
 @pytest.fixture
 def spec(tmp_path):
-    return resolve(str(tiny_module.write_plain(tmp_path / "m")), (24, 40), "stretch")
+    return resolve(str(tiny_module.write_plain(tmp_path / "m")), Choices((24, 40)))
 
 
 def vectors_of(network, spec, pixels):

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.helpers.running import ROOT
-from transforms.models import held
+from transforms.models import checked_copy
 from transforms.models.engines import interruptible
 
 
@@ -54,7 +54,7 @@ def test_only_the_main_thread_waits_for_another():
 def test_work_that_was_interrupted_goes_on_until_it_ends(monkeypatch):
     """Copies of its model go at once, and the end of the process does not wait for it."""
     may_end, removed = threading.Event(), []
-    monkeypatch.setattr(held, "remove_copies", lambda: removed.append(1))
+    monkeypatch.setattr(checked_copy, "remove_all", lambda: removed.append(1))
 
     def work():
         with contextlib.suppress(KeyboardInterrupt):  # which comes at once, if the thread is not yet waiting

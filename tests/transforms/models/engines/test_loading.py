@@ -76,7 +76,7 @@ def nothing_kept(tmp_path, monkeypatch):
 
 def _saved(directory, module):
     tf.saved_model.save(module, str(directory))
-    return resolve.resolve(str(directory), (16, 16), "stretch")
+    return resolve.resolve(str(directory), Choices((16, 16)))
 
 
 def test_what_openvino_does_not_take_tensorflow_runs(tmp_path, nothing_kept, caplog):
@@ -119,7 +119,7 @@ def test_an_engine_that_gives_other_vectors_is_not_used(tmp_path, nothing_kept, 
 
 def test_a_large_network_takes_one_image_a_call(model, inception_resnet_v2):
     assert openvino_engine.images_per_call(openvino_engine.bundled(model.name, model.image_size)) == 8
-    found = resolve.resolve(str(inception_resnet_v2.output), (75, 75), "stretch")
+    found = resolve.resolve(str(inception_resnet_v2.output), Choices((75, 75)))
     assert openvino_engine.images_per_call(converted.network(found)) == 1
 
 

@@ -12,6 +12,7 @@ from tests.helpers import onnx_models
 from tests.helpers.running import ROOT
 from transforms.models import portable
 from transforms.models.engines import cache, loading, onnx_runtime, openvino_engine, portable_model
+from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 
 openvino = pytest.importorskip("openvino")
@@ -29,7 +30,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 def load(path, size=SIZE, **how):
     loading._load.cache_clear()
-    return loading.load(resolve(str(path), size, **how))
+    return loading.load(resolve(str(path), Choices(size), **how))
 
 
 def test_openvino_runs_a_model(tmp_path):
@@ -61,7 +62,7 @@ def test_what_neither_engine_runs(tmp_path):
     file = onnx_models.write(tmp_path / "m.onnx", operator="com.example.Magic")
     expected = r"OpenVINO cannot run it \(No conversion rule .*: com\.example\.Magic\), and ONNX Runtime does not take "
     with pytest.raises(ValueError, match=expected) as error:
-        resolve(str(file), SIZE)
+        resolve(str(file), Choices(SIZE))
     assert "\n" not in str(error.value)
 
 
@@ -71,7 +72,7 @@ def test_what_openvino_cannot_run_without_onnx_runtime(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"com\.example\.Magic\); ONNX Runtime may: pip install 'beam-image-embeddings\[onnx"
     ):
-        resolve(str(file), SIZE)
+        resolve(str(file), Choices(SIZE))
 
 
 @pytest.mark.parametrize("suffix", [".xml", ".tflite"])
@@ -79,7 +80,7 @@ def test_onnx_runtime_reads_no_other_format(tmp_path, suffix):
     (tmp_path / f"m{suffix}").write_bytes(b"no model")
     (tmp_path / "m.bin").touch()
     with pytest.raises(ValueError, match=rf"m\{suffix}': OpenVINO cannot run it"):
-        resolve(str(tmp_path / f"m{suffix}"), SIZE)
+        resolve(str(tmp_path / f"m{suffix}"), Choices(SIZE))
 
 
 def test_vectors_that_differ_from_onnx_runtimes_are_not_used(tmp_path, monkeypatch, caplog, empty_cache):
@@ -104,8 +105,9 @@ def test_engines_are_compared_once(tmp_path, empty_cache):
     code = """
 import sys, numpy as np
 from transforms.models.engines import loading
+from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
-model = loading.load(resolve(sys.argv[1], (6, 5)))
+model = loading.load(resolve(sys.argv[1], Choices((6, 5))))
 print(model(np.zeros((1, 6, 5, 3), np.uint8)).shape, {"onnxruntime", "tensorflow", "onnx"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code, file], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -114,10 +116,10 @@ print(model(np.zeros((1, 6, 5, 3), np.uint8)).shape, {"onnxruntime", "tensorflow
 
 def test_bfloat16_is_openvinos(tmp_path):
     scaled = {"operator": "ai.onnx.ml.Scaler", "offset": [0.0] * 5, "scale": [2.0] * 5}
-    spec = resolve(str(onnx_models.write(tmp_path / "m.onnx", **scaled)), SIZE)
+    spec = resolve(str(onnx_models.write(tmp_path / "m.onnx", **scaled)), Choices(SIZE))
     with pytest.raises(ValueError, match="and ONNX Runtime computes in float32 only, not in bfloat16"):
         portable_model.compile_model(spec, "bfloat16", 8)
-    spec = resolve(str(onnx_models.write(tmp_path / "m.onnx")), SIZE)
+    spec = resolve(str(onnx_models.write(tmp_path / "m.onnx")), Choices(SIZE))
     if "bfloat16" in portable_model.precisions("onnx"):
         run, images, *_ = portable_model.compile_model(spec, "bfloat16", 8)
         np.testing.assert_allclose(run(PIXELS[:images]), onnx_models.vectors(PIXELS[:images]), rtol=0.02, atol=0.02)

@@ -8,14 +8,14 @@ import pytest
 
 from tests.helpers import onnx_models
 from transforms.models.engines import trial
-from transforms.models.preprocessing import of_range
+from transforms.models.preprocessing import Choices, of_range
 from transforms.models.resolve import resolve
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), np.uint8)
 
 
 def test_vectors_in_float32_whatever_the_precision_is(tmp_path):
-    spec = resolve(str(onnx_models.write(tmp_path / "m.onnx")), (6, 5), choices=of_range("0..255"))
+    spec = resolve(str(onnx_models.write(tmp_path / "m.onnx")), Choices((6, 5)).over(of_range("0..255")))
     expected = onnx_models.vectors(PIXELS, 1)
     for precision in ("float32", "bfloat16"):
         vectors = trial.embed(dataclasses.replace(spec, precision=precision), PIXELS)

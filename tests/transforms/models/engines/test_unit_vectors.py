@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.helpers import onnx_models
 from transforms.models.engines import loading, unit_vectors
+from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 
 
@@ -23,7 +24,7 @@ def test_a_component_that_is_not_finite_does_not_become_finite():
 
 def test_a_model_of_unit_vectors(tmp_path):
     file = str(onnx_models.write(tmp_path / "m.onnx"))
-    plain, unit = (resolve(file, (6, 5), normalize=normalize) for normalize in (False, True))
+    plain, unit = (resolve(file, Choices((6, 5)), normalize=normalize) for normalize in (False, True))
     assert unit == dataclasses.replace(plain, normalize=True, digest=unit.digest) and unit.digest != plain.digest
     pixels = np.random.default_rng(0).integers(1, 256, (3, 6, 5, 3), np.uint8)
     vectors = loading.load(plain)(pixels)

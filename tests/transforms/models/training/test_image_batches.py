@@ -1,7 +1,6 @@
 """transforms.models.training.image_batches: what training gets to see, when, and what happens to bad images."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -97,12 +96,19 @@ def test_bad_images_are_left_out_and_noted():
 
 
 def test_few_images_are_read_before_they_are_asked_for():
+    # 3 batches of 8 are given, 2 are prefetched, one more waits for its place, and each thread has an image and is at
+    # another.
+    least, most = 24 + 2 * 8, 24 + 3 * 8 + 2 * usable_cores()
     read, lock = [], threading.Lock()
+    enough, too_many = threading.Event(), threading.Event()
 
     def reading(key):
         with lock:
             read.append(key)
-        time.sleep(0.005)  # slower than training, which waits
+        if len(read) >= least:
+            enough.set()
+        if len(read) > most:
+            too_many.set()
         return FILES[b"%02d" % (int(key) % 40)]
 
     many = [Labelled(b"%05d" % i, "odd") for i in range(2000)]
@@ -110,14 +116,8 @@ def test_few_images_are_read_before_they_are_asked_for():
     iterator = iter(dataset)
     for _ in range(3):
         next(iterator)
-    counts = [len(read)]
-    while counts[-1] != counts[0] or len(counts) < 2:  # until it rests
-        counts = [counts[-1]]
-        time.sleep(0.3)
-        counts.append(len(read))
-    # 3 batches of 8 are given, 2 are prefetched, one more waits for its place, and each thread has an image and is at
-    # another.
-    assert 24 <= counts[-1] <= 24 + 3 * 8 + 2 * usable_cores()
+    assert enough.wait(60)
+    assert not too_many.wait(0.5)  # the images so far took less
 
 
 def test_check_wants_an_image_of_each_class_and_one_to_validate_with():

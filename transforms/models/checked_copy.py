@@ -1,7 +1,7 @@
-"""The files of a model, held against the digest that its spec has of them, where they are loaded.
+"""A private copy of a model's files, whose digest is checked, for the loader.
 
-A model may be replaced while a job runs, and a look at its files before they are loaded would see others than the
-loader. So the loader gets a private copy, whose bytes are hashed as they are copied.
+A model may be replaced while a job runs, even between a check of its files and their loading. So the bytes are hashed
+while they are copied, and the loader reads the copy.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def files(spec: ModelSpec) -> Iterator[Path]:
       OSError: if they cannot be read, or if there is no room for a copy.
     """
     path = handles.local_path(spec.location, spec.billing_project)
-    if not spec.files:  # no digest is known, so there is nothing to hold them against
+    if not spec.files:  # no digest is known
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="embed-images-model-", ignore_cleanup_errors=True) as directory:
@@ -48,14 +48,14 @@ def files(spec: ModelSpec) -> Iterator[Path]:
             _copies.discard(directory)
 
 
-def remove_copies() -> None:
+def remove_all() -> None:
     """Removes all copies, before the process ends in the middle of a block."""
     for directory in list(_copies):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def key(spec: ModelSpec) -> object:
-    """Returns what a model in memory depends on beside its spec: the state of its files, if the spec has no digest."""
+def memory_key(spec: ModelSpec) -> object:
+    """Returns the key of a model in memory, beside its spec: the state of its files, where the spec has no digest."""
     return () if spec.files else handles.files_state(spec.location)
 
 

@@ -1,4 +1,4 @@
-"""transforms.models.held: a model that is replaced between the launch and its loading is never loaded."""
+"""transforms.models.checked_copy: a model that is replaced between the launch and its loading is never loaded."""
 
 import dataclasses
 import os
@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import onnx_models
-from transforms.models import handles, held
+from transforms.models import checked_copy, handles
 from transforms.models.engines import cache, converted, loading, opening
+from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 
@@ -87,8 +88,8 @@ def made(write, tmp_path):
     for directory, scale in zip(directories, (1.0, 2.0), strict=True):
         directory.mkdir()
         file = write(directory, scale)
-    spec = resolve(str(directories[0] / file.name), SIZE)
-    assert spec.files and spec.files != resolve(str(file), SIZE).files
+    spec = resolve(str(directories[0] / file.name), Choices(SIZE))
+    assert spec.files and spec.files != resolve(str(file), Choices(SIZE)).files
     forget()
     shutil.rmtree(cache.directory(), ignore_errors=True)
     return spec, *directories
@@ -103,7 +104,7 @@ def test_a_model_replaced_after_the_launch_is_not_loaded(write, tmp_path):
     shutil.rmtree(cache.directory(), ignore_errors=True)
     first.rename(tmp_path / "away")
     second.rename(first)
-    with pytest.raises(held.Changed, match=re.escape(spec.location)) as caught:
+    with pytest.raises(checked_copy.Changed, match=re.escape(spec.location)) as caught:
         loading.load(spec)
     assert "\n" not in str(caught.value) and "launch a new run" in str(caught.value)
     shutil.rmtree(first)
@@ -130,7 +131,7 @@ def test_a_model_changed_in_place_after_it_was_loaded_stays_as_it_was(write, tmp
 def test_what_was_converted_from_the_same_files_needs_them_no_more(tmp_path):
     pytest.importorskip("openvino")
     write = saved_model(tmp_path, 2.0)
-    spec = resolve(str(write), SIZE)
+    spec = resolve(str(write), Choices(SIZE))
     expected = loading.load(spec)(PIXELS)
     forget()
     saved_model(tmp_path, 3.0)
@@ -138,64 +139,64 @@ def test_what_was_converted_from_the_same_files_needs_them_no_more(tmp_path):
 
 
 def test_the_bytes_that_are_loaded_are_those_that_were_hashed(tmp_path):
-    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
-    with held.files(spec) as path:
+    spec = resolve(str(onnx(tmp_path, 1.0)), Choices(SIZE))
+    with checked_copy.files(spec) as path:
         onnx(tmp_path, 2.0)  # between the check and the loading
         assert handles.files_digest(path) == spec.files != handles.files_digest(tmp_path / "m.onnx")
     assert not path.exists()
 
 
 def test_copies_are_removed_before_the_end_of_a_process(tmp_path):
-    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
-    with held.files(spec) as path:
-        held.remove_copies()
+    spec = resolve(str(onnx(tmp_path, 1.0)), Choices(SIZE))
+    with checked_copy.files(spec) as path:
+        checked_copy.remove_all()
         assert not path.exists()
-    assert not held._copies
+    assert not checked_copy._copies
 
 
 def test_copies_whose_block_ends_meanwhile_are_no_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(held, "_copies", {str(tmp_path / name) for name in ("a", "b")})
+    monkeypatch.setattr(checked_copy, "_copies", {str(tmp_path / name) for name in ("a", "b")})
     rmtree = shutil.rmtree
 
     def too_late(directory, **options):
-        held._copies.discard(directory)
+        checked_copy._copies.discard(directory)
         rmtree(directory, **options)
 
     monkeypatch.setattr(shutil, "rmtree", too_late)
-    held.remove_copies()
-    assert not held._copies
+    checked_copy.remove_all()
+    assert not checked_copy._copies
 
 
 def test_files_in_directories_of_directories(tmp_path):
     (tmp_path / "m" / "assets.extra" / "a").mkdir(parents=True)
     for name in ("saved_model.pb", "assets.extra/a/b.txt"):
         (tmp_path / "m" / name).write_text(name)
-    with held.files(spec_of(tmp_path / "m", files=handles.files_digest(tmp_path / "m"))) as path:
+    with checked_copy.files(spec_of(tmp_path / "m", files=handles.files_digest(tmp_path / "m"))) as path:
         assert (path / "assets.extra/a/b.txt").read_text() == "assets.extra/a/b.txt"
 
 
 def test_the_project_of_the_model_pays_for_its_files(tmp_path, monkeypatch):
     monkeypatch.setattr(handles, "local_path", lambda location, project: tmp_path / location / project)
-    with held.files(spec_of("m", billing_project="ours")) as path:
+    with checked_copy.files(spec_of("m", billing_project="ours")) as path:
         assert path == tmp_path / "m" / "ours"
 
 
 def test_without_a_digest_there_is_nothing_to_hold_the_files_against(tmp_path):
     file = onnx(tmp_path, 1.0)
-    spec = resolve(str(file), SIZE)
-    assert held.key(spec) == ()
+    spec = resolve(str(file), Choices(SIZE))
+    assert checked_copy.memory_key(spec) == ()
     unknown = dataclasses.replace(spec, files="")
-    assert held.key(unknown) == handles.files_state(spec.location)
+    assert checked_copy.memory_key(unknown) == handles.files_state(spec.location)
     onnx(tmp_path, 2.0)
-    with held.files(unknown) as path:
+    with checked_copy.files(unknown) as path:
         assert path == handles.local_path(spec.location, None)
 
 
 def test_a_file_that_goes_while_it_is_copied(tmp_path, monkeypatch):
-    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
-    copy_file = held._copy_file
-    monkeypatch.setattr(held, "_copy_file", lambda *args: (tmp_path / "w.bin").unlink(True) or copy_file(*args))
-    with pytest.raises(held.Changed, match="is gone"), held.files(spec):
+    spec = resolve(str(onnx(tmp_path, 1.0)), Choices(SIZE))
+    copy_file = checked_copy._copy_file
+    monkeypatch.setattr(checked_copy, "_copy_file", lambda *args: (tmp_path / "w.bin").unlink(True) or copy_file(*args))
+    with pytest.raises(checked_copy.Changed, match="is gone"), checked_copy.files(spec):
         pass
 
 
@@ -204,10 +205,10 @@ def test_a_link_that_is_turned_to_another_model(tmp_path):
         (tmp_path / name).mkdir()
         onnx(tmp_path / name, scale)
     (tmp_path / "current").symlink_to("v1")
-    spec = resolve(str(tmp_path / "current"), SIZE)
+    spec = resolve(str(tmp_path / "current"), Choices(SIZE))
     (tmp_path / "new").symlink_to("v2")
     (tmp_path / "new").rename(tmp_path / "current")
-    with pytest.raises(held.Changed), held.files(spec):
+    with pytest.raises(checked_copy.Changed), checked_copy.files(spec):
         pass
 
 
@@ -216,17 +217,17 @@ def test_links_to_files_as_in_a_snapshot_of_hugging_face(tmp_path):
     onnx_models.write(tmp_path / "blobs" / "0a1b")
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot" / "model.onnx").symlink_to("../blobs/0a1b")
-    spec = resolve(str(tmp_path / "snapshot"), SIZE)
-    with held.files(spec) as path:
+    spec = resolve(str(tmp_path / "snapshot"), Choices(SIZE))
+    with checked_copy.files(spec) as path:
         assert not (path / "model.onnx").is_symlink()
     onnx_models.write(tmp_path / "blobs" / "0a1b", shape=("n", "h", "w", 3))
-    with pytest.raises(held.Changed), held.files(spec):
+    with pytest.raises(checked_copy.Changed), checked_copy.files(spec):
         pass
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
-    spec = resolve(str(onnx(tmp_path, 1.0)), SIZE)
-    copy_file = held._copy_file
+    spec = resolve(str(onnx(tmp_path, 1.0)), Choices(SIZE))
+    copy_file = checked_copy._copy_file
 
     def replaced(source, target):
         if source.name == "w.bin":
@@ -234,8 +235,8 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
             os.mkfifo(source)
         return copy_file(source, target)
 
-    monkeypatch.setattr(held, "_copy_file", replaced)
-    with pytest.raises(OSError, match="no regular file any more"), held.files(spec):
+    monkeypatch.setattr(checked_copy, "_copy_file", replaced)
+    with pytest.raises(OSError, match="no regular file any more"), checked_copy.files(spec):
         pass
 
 
@@ -244,13 +245,13 @@ def test_a_model_replaced_while_it_is_tried_gets_no_digest(tmp_path, monkeypatch
     inspect = cache.write_spec
     written = threading.Event()
     monkeypatch.setattr(cache, "write_spec", lambda *args: written.set() or inspect(*args))
-    files = held.files
+    files = checked_copy.files
 
     def after_the_look(spec):
         keras_file(tmp_path, 2.0)
         return files(spec)
 
-    monkeypatch.setattr(held, "files", after_the_look)
-    with pytest.raises(held.Changed):
-        resolve(str(file), SIZE)
+    monkeypatch.setattr(checked_copy, "files", after_the_look)
+    with pytest.raises(checked_copy.Changed):
+        resolve(str(file), Choices(SIZE))
     assert not written.is_set()
