@@ -122,7 +122,6 @@ class _Decode(beam.DoFn):
                 image.encoded, self._size, self._resizing, self._max_pixels, out=self._blocks.next_pixels
             )
         except decoding.ImageError as error:
-            # On a machine with more memory, another try may help.
-            return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
+            return Failure.of(image.ref.key, STAGE, error)
         sha256 = hashlib.sha256(image.encoded).hexdigest()
         return ImageInfo(image.ref, sha256=sha256, format=decoded.format, height=decoded.height, width=decoded.width)

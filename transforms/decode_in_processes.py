@@ -19,6 +19,7 @@ from transforms.images import decoding
 from transforms.images.resizing import Resizing
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.storage import read_image
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 # The name of the time that the worker's threads wait for the processes.
 WAIT = "wait_decode"
@@ -42,7 +43,7 @@ class DecodeInProcesses(Stage):
       size, resizing, max_pixels, quarantine, batch_size: see DecodeImages.
       processes: of each worker process; ONE_A_CORE for as many as the worker has cores.
       timeout: seconds that decoding one image may take.
-      read_concurrency, billing_project: see ReadImages. The processes of a worker share the number of files in flight.
+      read_concurrency, storage: see ReadImages. The processes of a worker share the number of files in flight.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -56,7 +57,7 @@ class DecodeInProcesses(Stage):
     processes: int = ONE_A_CORE
     timeout: float = TIMEOUT_DEFAULT
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
-    billing_project: str | None = None
+    storage: Storage = DEFAULT_STORAGE
 
     def __post_init__(self) -> None:
         self.resizing = Resizing.of(self.resizing)
@@ -86,7 +87,7 @@ class _Decode(beam.DoFn):
             Resizing.of(attributes.resizing),
             attributes.max_pixels,
             max(1, attributes.read_concurrency // processes),
-            attributes.billing_project,
+            attributes.storage,
             attributes.timeout,
         )
         self._blocks = Blocks(attributes.size, attributes.batch_size)

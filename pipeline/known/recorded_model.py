@@ -6,17 +6,18 @@ from typing import Any
 from transforms.images.resizing import RESIZE_MODES
 from transforms.models.preprocessing import Choices, Preprocessing
 from transforms.models.spec import ModelSpec, in_precision
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
 def resolve(
-    model: Mapping[str, Any], digest: str, billing_project: str | None = None, handle: str | None = None
+    model: Mapping[str, Any], digest: str, storage: Storage = DEFAULT_STORAGE, handle: str | None = None
 ) -> ModelSpec:
     """Returns the model with a digest.
 
     Args:
       model: the field `model` of a report.
       digest: of the model, as in the records.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
       handle: where the model is now; None for where the run had it.
 
     Raises:
@@ -31,7 +32,7 @@ def resolve(
             handle,
             signature=model["signature"] or None,
             tags=tuple(model["tags"]) or None,
-            billing_project=billing_project,
+            storage=storage,
             output=model.get("output") or None,  # earlier versions did not write it
             choices=Choices(image_size=(height, width), **vars(preprocessing)),
             normalize=bool(model.get("normalize")),

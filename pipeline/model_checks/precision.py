@@ -56,7 +56,7 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
         config.model,
         signature=config.model_signature,
         tags=config.model_tags,
-        billing_project=config.billing_project,
+        storage=config.storage,
         output=config.model_output,
         choices=config.preprocessing,
         normalize=config.normalize,

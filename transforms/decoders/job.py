@@ -5,6 +5,7 @@ import math
 
 from transforms.elements.records import Failure, ImageInfo, ImageRef
 from transforms.images.resizing import Resizing
+from transforms.storage.context import Storage
 
 # The number of processes that stands for one for each core of the worker.
 ONE_A_CORE = -1
@@ -29,7 +30,7 @@ class Settings:
       size: (height, width) of the pixels.
       resizing, max_pixels: see `images.decoding.decode`.
       read_concurrency: how many files a process has in flight that do not lie on this machine.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
       timeout: seconds that decoding one image may take.
     """
 
@@ -38,7 +39,7 @@ class Settings:
     resizing: Resizing
     max_pixels: int
     read_concurrency: int
-    billing_project: str | None
+    storage: Storage
     timeout: float
 
     @property

@@ -51,6 +51,8 @@ def quarantined(key: bytes, deaths: int) -> Failure:
 class TookTooLong(Exception):
     """An image whose decoding was stopped after a time that is enough for any image."""
 
+    retryable = True  # a machine that is less busy may be fast enough
+
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
@@ -283,9 +285,7 @@ class _Task:
         if error is None and self._deaths[image] >= _DEATHS_OF_AN_IMAGE:
             error = KilledTheProcess("twice, when a decoder process died, it was decoding this image")
         if error:
-            key = _ref(self.images[image]).key
-            # A machine that is less busy may be fast enough.
-            self.failed[image] = Failure.of(key, STAGE, error, retryable=isinstance(error, TookTooLong))
+            self.failed[image] = Failure.of(_ref(self.images[image]).key, STAGE, error)
 
 
 class _Process:

@@ -24,6 +24,7 @@ from transforms.elements.records import EncodedImage, Failure, ImageInfo, ImageR
 from transforms.images import decoding, memory
 from transforms.images.resizing import Resizing
 from transforms.storage import locations, read_image
+from transforms.storage.context import Storage
 
 # Address space beyond that at the start. The largest image of `max_pixels` needs 1.5 GB, in the worst of the formats.
 _MEMORY_BYTES = 4 << 30
@@ -171,7 +172,7 @@ class _Decoder:
 
     def _read(self, ref: ImageRef) -> Read:
         start = time.perf_counter()
-        return read_image.read_or_failure(ref, self._settings.billing_project), time.perf_counter() - start
+        return read_image.read_or_failure(self._settings.storage, ref), time.perf_counter() - start
 
     def _decode(self, image: EncodedImage, slot: int, index: int) -> ImageInfo | Failure:
         settings = self._settings
@@ -179,7 +180,7 @@ class _Decoder:
         try:
             decoded = decoding.decode(image.encoded, settings.size, settings.resizing, settings.max_pixels, out=place)
         except decoding.ImageError as error:
-            return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
+            return Failure.of(image.ref.key, STAGE, error)
         sha256 = hashlib.sha256(image.encoded).hexdigest()
         return ImageInfo(image.ref, sha256, decoded.format, decoded.height, decoded.width)
 
@@ -188,4 +189,5 @@ if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     settings = arguments.pop("settings")
     settings |= {"size": tuple(settings["size"]), "resizing": Resizing(**settings["resizing"])}
+    settings |= {"storage": Storage(**settings["storage"])}
     main(**arguments, settings=Settings(**settings))

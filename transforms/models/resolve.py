@@ -10,6 +10,7 @@ from transforms.models import catalog, preprocessing_files
 from transforms.models.preprocessing import AS_BYTES, NO_CHOICES, RANGES, TF_HUB, Choices, Preprocessing
 from transforms.models.spec import ModelSpec, digest
 from transforms.storage import locations
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 if TYPE_CHECKING:
     from transforms.models.portable import PortableModel
@@ -25,7 +26,7 @@ def resolve(
     resize_mode: str | None = None,
     signature: str | None = None,
     tags: tuple[str, ...] | None = None,
-    billing_project: str | None = None,
+    storage: Storage = DEFAULT_STORAGE,
     output: str | None = None,
     *,
     choices: Choices = NO_CHOICES,
@@ -44,7 +45,7 @@ def resolve(
       image_size: (height, width) in pixels; None for the model's own.
       resize_mode: how images are brought to that size; None for the model's own.
       signature, tags: the function to call in a SavedModel; None for its default.
-      billing_project: the project that pays for requests to a requester-pays bucket, here and on the workers.
+      storage: how buckets are reached, here and on the workers.
       output: the output of a portable model with the vectors; None for its only one.
       choices: of the rest of the preprocessing.
       normalize: whether to scale vectors to length 1.
@@ -62,21 +63,21 @@ def resolve(
     from transforms.models.engines import cache
 
     source = catalog.HUB[handle].handle if handle in catalog.HUB else handle
-    path = handles.local_path(source, billing_project)
+    path = handles.local_path(source, storage)
     # Models from a hub are downloaded at launch. Workers read the local copy.
     location = source if locations.is_gcs(source) else str(path.absolute())
     files = handles.files_digest(path) if _may_be_model(path) or portable.find(path) else ""
-    billing_project = billing_project if locations.is_gcs(location) else None
+    storage = storage if locations.is_gcs(location) else DEFAULT_STORAGE
     beside = notes.read_text(path) + preprocessing_files.text(path)
     request = _Request(handle, location, files, beside, choices, signature, tags, output, normalize)
     spec = cache.read_spec(request.key())
     if spec is None:
         before = handles.files_state(str(path))
-        spec = _inspect(request, path, billing_project)
+        spec = _inspect(request, path, storage)
         if handles.files_state(str(path)) != before or handles.files_digest(path) != spec.files:
             raise ValueError(f"model={handle!r} was changed while it was tried: try again when its files are complete")
         cache.write_spec(request.key(), spec)
-    return dataclasses.replace(spec, billing_project=billing_project)
+    return dataclasses.replace(spec, storage=storage)
 
 
 class _Request(NamedTuple):
@@ -139,7 +140,7 @@ def _may_be_model(path: Path) -> bool:
     return path.is_file() or (path / "saved_model.pb").is_file()
 
 
-def _inspect(request: _Request, path: Path, billing_project: str | None) -> ModelSpec:
+def _inspect(request: _Request, path: Path, storage: Storage) -> ModelSpec:
     """Returns the spec of the model at `path`, which it reads and loads."""
     from transforms.models import notes, portable
 
@@ -152,7 +153,7 @@ def _inspect(request: _Request, path: Path, billing_project: str | None) -> Mode
         dimension=0,
         image_size=(0, 0),
         digest="",
-        billing_project=billing_project,
+        storage=storage,
         files=request.files,
     )
     if portable_model := portable.find(path):

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from transforms import storage
+from transforms import storage as stores
 from transforms.storage import files, locations
+from transforms.storage.context import DEFAULT_STORAGE
 
 _LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.005
@@ -48,11 +49,11 @@ def read(path: str) -> Content | None:
 def _read_object(path: str) -> Content | None:
     while True:
         try:
-            state = storage.gcs.describe(path, None).generation
+            state = stores.gcs.describe(DEFAULT_STORAGE, path).generation
         except FileNotFoundError:
             return None
         with contextlib.suppress(FileNotFoundError):  # another has written it between the two requests
-            return Content(storage.gcs.read(path, state, None), state)
+            return Content(stores.gcs.read(DEFAULT_STORAGE, path, state), state)
 
 
 def write(path: str, content: bytes, state: str | None) -> str:
@@ -116,7 +117,7 @@ def remove(path: str, state: str) -> None:
       OSError: if it cannot be removed.
     """
     if locations.is_gcs(path):
-        storage.gcs.remove(path, state)
+        stores.gcs.remove(path, state)
         return
     with _locked(path):
         _check(path, state)
@@ -148,8 +149,8 @@ def _check(path: str, state: str | None) -> None:
 
 def _write_object(path: str, content: bytes, state: str | None) -> str:
     try:
-        return storage.gcs.write(path, content, if_generation_match=int(state or 0))
-    except storage.gcs.PreconditionFailed as error:
+        return stores.gcs.write(path, content, if_generation_match=int(state or 0))
+    except stores.gcs.PreconditionFailed as error:
         # The reply to a first request may have been lost, and the second one meets the result of the first.
         present = read(path)
         if present is not None and present.content == content:

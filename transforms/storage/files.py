@@ -19,9 +19,10 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
-from transforms import storage
+from transforms import storage as stores
 from transforms.elements.one_line import one_line
 from transforms.storage import errors, globs, local, locations
+from transforms.storage.context import DEFAULT_STORAGE
 
 # Removing an object is two requests of some 50 ms.
 _AT_ONCE = 32
@@ -149,8 +150,8 @@ def beside(path: str) -> str:
 def rename(part: str, path: str) -> None:
     """Renames a file. Raises OSError if it is gone, even if `path` exists."""
     if locations.is_gcs(path):
-        storage.gcs.copy(part, path)
-        storage.gcs.remove(part, None)
+        stores.gcs.copy(part, path)
+        stores.gcs.remove(part, None)
     elif locations.is_local(path):
         Path(part).replace(path)
     else:
@@ -301,7 +302,7 @@ def state(path: str) -> str | None:
     """Returns what tells a file from any other that takes its place later; None if there is none. Raises OSError."""
     try:
         if locations.is_gcs(path):
-            return storage.gcs.describe(path, None).generation
+            return stores.gcs.describe(DEFAULT_STORAGE, path).generation
         if locations.is_local(path):
             return _local_state(path)
         return version(metadata(path)) if match(path) else None
@@ -321,7 +322,7 @@ def remove_in_state(path: str, expected: str) -> None:
     have only a look before.
     """
     if locations.is_gcs(path):
-        storage.gcs.remove(path, expected)
+        stores.gcs.remove(path, expected)
     elif not locations.is_local(path):
         if state(path) == expected:
             remove_file(path)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from requests import exceptions
 
 from transforms.storage import gcs
+from transforms.storage.context import Storage
 
 # Seconds until the server has to have answered. A hostname may have a dozen addresses, each with a time-out of its own,
 # and asking for a name or a token takes time too. Therefore this limits all of it together.
@@ -24,14 +25,14 @@ class Unreachable(OSError):
     """A server that cannot be connected to, or does not answer."""
 
 
-def check(path: str, billing_project: str | None) -> None:
+def check(storage: Storage, path: str) -> None:
     """Raises Unreachable if there is no answer for a path's bucket. An answer that refuses is an answer.
 
     Raises:
       Unreachable: after PATIENCE seconds at most. The message is one line.
       ValueError: if the path has no bucket.
     """
-    bucket = gcs.bucket(path, billing_project)
+    bucket = gcs.bucket(storage, path)
     answer: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def ask() -> None:

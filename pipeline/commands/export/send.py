@@ -21,6 +21,7 @@ from pipeline.flags import types
 from pipeline.flags.argument_parser import Parser
 from transforms.elements.one_line import one_line, printable
 from transforms.storage import locations
+from transforms.storage.context import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from pipeline.commands.export.difference import Difference
@@ -285,7 +286,7 @@ def _prune(difference: "Difference", patterns: Sequence[str], screen: TextIO) ->
     unseen = Unseen()
 
     def listed() -> Iterator[bytes]:
-        for image in input_images.images(patterns, "images", None, flag="--prune"):
+        for image in input_images.images(patterns, "images", DEFAULT_STORAGE, flag="--prune"):
             if image.is_seen:
                 yield image.key
             else:

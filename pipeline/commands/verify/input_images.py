@@ -1,7 +1,7 @@
 """The images of --input, and whether each of them is in one place: a record or a failure."""
 
 import csv
-import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,13 +12,11 @@ from transforms.elements import keys
 from transforms.elements.formats import SHARD_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.elements.records import EncodedImage, ImageRef
-from transforms.list import listed_refs
+from transforms.encoding import image_shards
 from transforms.lists.uri_lists import keys_in
-from transforms.read import read_tar, read_tfrecord
-from transforms.storage import local_listing, locations, versioned
+from transforms.storage import listing, local_listing, locations, versioned
 from transforms.storage.choice import Choice
-
-_READERS = {"tfrecord": read_tfrecord, "tar": read_tar}
+from transforms.storage.context import Storage
 
 
 class Image(NamedTuple):
@@ -43,7 +41,7 @@ class Image(NamedTuple):
 def images(
     patterns: Sequence[str],
     input_format: str,
-    billing_project: str | None,
+    storage: Storage,
     *,
     include_hidden: bool = False,
     uri_column: str | None = None,
@@ -59,9 +57,9 @@ def images(
         matches = False
         try:
             is_there = not locations.is_local(pattern) or local_listing.is_there(pattern)
-            for ref in listed_refs(choice, billing_project) if is_there else ():
+            for ref in listing.refs(storage, choice) if is_there else ():
                 matches = True
-                yield from _images(ref, input_format, billing_project, include_hidden, uri_column)
+                yield from _images(ref, input_format, storage, include_hidden, uri_column)
         except (OSError, ValueError) as error:
             raise ValueError(f"{flag} {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
@@ -69,30 +67,27 @@ def images(
 
 
 def _images(
-    ref: ImageRef, input_format: str, billing_project: str | None, include_hidden: bool, uri_column: str | None
+    ref: ImageRef, input_format: str, storage: Storage, include_hidden: bool, uri_column: str | None
 ) -> Iterator[Image]:
     if input_format in SHARD_FORMATS:
-        yield from _in_shard(ref, input_format, billing_project, include_hidden)
+        yield from _in_shard(ref, input_format, storage, include_hidden)
     elif input_format == "list":
-        yield from _in_list(ref, billing_project, uri_column)
+        yield from _in_list(ref, storage, uri_column)
     else:
         yield Image(ref.key, ref.version.encode())
 
 
-def _in_shard(ref: ImageRef, input_format: str, billing_project: str | None, include_hidden: bool) -> Iterator[Image]:
-    try:
-        for image in _READERS[input_format](ref, billing_project, include_hidden=include_hidden):
-            if isinstance(image, EncodedImage):
-                yield Image(image.ref.key, image.ref.version.encode(), image.encoded)
-            else:
-                yield Image(image.key, None)
-    except (OSError, ValueError, MemoryError, tarfile.TarError):  # a failure of the shard's own, under its own key
-        yield Image(ref.key, None)
+def _in_shard(ref: ImageRef, input_format: str, storage: Storage, include_hidden: bool) -> Iterator[Image]:
+    for image in image_shards.read_or_failure(storage, ref, input_format, Counter(), include_hidden):
+        if isinstance(image, EncodedImage):
+            yield Image(image.ref.key, image.ref.version.encode(), image.encoded)
+        else:
+            yield Image(image.key, None)
 
 
-def _in_list(ref: ImageRef, billing_project: str | None, uri_column: str | None) -> Iterator[Image]:
+def _in_list(ref: ImageRef, storage: Storage, uri_column: str | None) -> Iterator[Image]:
     try:
-        with versioned.opened(ref, billing_project) as file:
+        with versioned.opened(storage, ref) as file:
             for number, key in enumerate(keys_in(file, keys.uri(ref.key), uri_column)):
                 yield Image(ref.key + b"#%d" % number if isinstance(key, ValueError) else key, None)
     except (OSError, ValueError, MemoryError, csv.Error):  # a failure of the list's own, under its own key

@@ -22,6 +22,7 @@ from transforms.elements.records import ImageRef
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec
 from transforms.storage import read_image
+from transforms.storage.context import Storage
 
 SEED = 0
 # Other batches and other threads change the last bits of a float32, and those of bfloat16 sooner.
@@ -56,7 +57,7 @@ def check(
     sample: Sample,
     models: Mapping[bytes, Mapping[str, Any]],
     listing: Callable[[], Iterable[Image]] | None,
-    billing_project: str | None,
+    storage: Storage,
     findings: Findings,
 ) -> None:
     """Checks the records of a sample.
@@ -65,7 +66,7 @@ def check(
       sample: of all records.
       models: model digest → the field `model` of a report.
       listing: the images of shards; None if each image is a file of its own.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
       findings: gets the outcome.
     """
     with findings.check("") as outcome:
@@ -77,22 +78,20 @@ def check(
         compared = 0
         for digest in sorted({record.model_digest for record in sample.records.values()}):
             records = {key: record for key, record in sample.records.items() if record.model_digest == digest}
-            spec = _resolved(models.get(digest), digest.decode(), billing_project, findings)
+            spec = _resolved(models.get(digest), digest.decode(), storage, findings)
             if spec is not None:
-                pixels = _decoded(records, spec, listing, billing_project, findings)
+                pixels = _decoded(records, spec, listing, storage, findings)
                 compared += _compare(records, spec, pixels, findings)
         if number and not compared:
             findings.problem("the sample proves nothing", f"none of its {number:,} images could be compared")
 
 
-def _resolved(
-    model: Mapping[str, Any] | None, digest: str, billing_project: str | None, findings: Findings
-) -> ModelSpec | None:
+def _resolved(model: Mapping[str, Any] | None, digest: str, storage: Storage, findings: Findings) -> ModelSpec | None:
     """Returns the model of a run."""
     try:
         if model is None:
             raise ValueError("no report tells which model it is")
-        return recorded_model.resolve(model, digest, billing_project)
+        return recorded_model.resolve(model, digest, storage)
     except Exception as error:  # noqa: BLE001 - a model is a program, and a hub's client has errors of its own
         findings.problem("the model of the sample cannot be used", f"digest {digest}: {one_line(error)}")
         return None
@@ -102,12 +101,12 @@ def _decoded(
     records: Mapping[bytes, Record],
     spec: ModelSpec,
     listing: Callable[[], Iterable[Image]] | None,
-    billing_project: str | None,
+    storage: Storage,
     findings: Findings,
 ) -> Iterator[tuple[bytes, npt.NDArray[np.uint8]]]:
     """Yields (key, pixels) of the images that have not changed since they were recorded."""
     resizing = spec.preprocessing.resizing
-    read = _in_shards(records, listing) if listing else _in_files(records, billing_project, findings)
+    read = _in_shards(records, listing) if listing else _in_files(records, storage, findings)
     for key, version, encoded, crc32c in read:
         record = records[key]
         if hashlib.sha256(encoded).hexdigest().encode() != record.sha256:
@@ -138,11 +137,11 @@ def _shown(value: object) -> str:
 
 
 def _in_files(
-    records: Mapping[bytes, Record], billing_project: str | None, findings: Findings
+    records: Mapping[bytes, Record], storage: Storage, findings: Findings
 ) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
     for key in sorted(records):
         try:
-            image = read_image.read(ImageRef(key), billing_project)
+            image = read_image.read(storage, ImageRef(key))
         except (OSError, ValueError) as error:
             findings.note("an image of the sample cannot be read now", f"{keys.name(key)}: {one_line(error)}")
         else:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands import frame
-from pipeline.flags import types
+from pipeline.flags import storage_flags, types
 from pipeline.flags.argument_parser import Parser
-from pipeline.flags.parser import add_billing_project
 from transforms.elements.formats import INPUT_FORMATS, SHARD_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.elements.run_id import check_run_id
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 if TYPE_CHECKING:
     from pipeline.commands.verify.findings import Findings
@@ -80,7 +80,7 @@ def _parser() -> Parser:
         "--input and --input_format (default: none)",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON document")
-    add_billing_project(parser)
+    storage_flags.add(parser)
     return parser
 
 
@@ -106,7 +106,7 @@ def _work(args: argparse.Namespace) -> tuple[str, int]:
         inputs=[types.pattern(text) for text in args.input or ()],
         input_format=args.input_format,
         sample_size=args.sample,
-        billing_project=args.billing_project,
+        storage=storage_flags.storage(args),
         include_hidden=args.include_hidden,
         uri_column=args.uri_column,
     )
@@ -122,7 +122,7 @@ def verify(
     inputs: Sequence[str] = (),
     input_format: str = "images",
     sample_size: int = 0,
-    billing_project: str | None = None,
+    storage: Storage = DEFAULT_STORAGE,
     include_hidden: bool = False,
     uri_column: str | None = None,
 ) -> "Findings":
@@ -138,7 +138,7 @@ def verify(
     reports: Mapping[str, dict[str, Any]] = {}
     if output:
         listed_by = {"include_hidden": include_hidden, "uri_column": uri_column}
-        reports = _verify_files(output, run_id, inputs, input_format, listed_by, sample_size, billing_project, findings)
+        reports = _verify_files(output, run_id, inputs, input_format, listed_by, sample_size, storage, findings)
     if table:
         from pipeline.commands.verify import table_rows
 
@@ -158,7 +158,7 @@ def _verify_files(
     input_format: str,
     listed_by: Mapping[str, Any],
     sample_size: int,
-    billing_project: str | None,
+    storage: Storage,
     findings: "Findings",
 ) -> dict[str, dict[str, Any]]:
     """Checks the files of an output, and returns run id → report of the runs that have a usable one."""
@@ -190,7 +190,7 @@ def _verify_files(
         sample.offer(record)
 
     def listing() -> Iterator["Image"]:
-        return input_images.images(inputs, input_format, billing_project, **listed_by)
+        return input_images.images(inputs, input_format, storage, **listed_by)
 
     for run in runs:
         run.check(contents, take, findings)
@@ -208,7 +208,7 @@ def _verify_files(
     if sample_size:
         models = {run.digest: run.report["model"] for run in runs if run.report}
         of_shards = listing if input_format in SHARD_FORMATS else None
-        check_sample(sample, models, of_shards, billing_project, findings)
+        check_sample(sample, models, of_shards, storage, findings)
     return {run.run_id: run.report for run in runs if run.report}
 
 

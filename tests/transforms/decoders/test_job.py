@@ -7,8 +7,9 @@ import pytest
 
 from transforms.decoders.job import SLOTS, Settings
 from transforms.images.resizing import Resizing
+from transforms.storage.context import Storage
 
-SETTINGS = Settings(2, (224, 224), Resizing(), 10**8, 4, None, timeout=60.0)
+SETTINGS = Settings(2, (224, 224), Resizing(), 10**8, 4, Storage("payer"), timeout=60.0)
 
 
 @pytest.mark.parametrize(("size", "images"), [((8, 8), 64), ((224, 224), 13), ((299, 299), 7), ((4000, 4000), 1)])
@@ -21,4 +22,5 @@ def test_a_job_has_two_mebibytes_of_pixels(size, images):
 
 def test_settings_travel_as_json():
     fields = json.loads(json.dumps(dataclasses.asdict(SETTINGS)))
-    assert Settings(**fields | {"size": tuple(fields["size"]), "resizing": Resizing(**fields["resizing"])}) == SETTINGS
+    fields |= {"size": tuple(fields["size"]), "resizing": Resizing(**fields["resizing"])}
+    assert Settings(**fields | {"storage": Storage(**fields["storage"])}) == SETTINGS

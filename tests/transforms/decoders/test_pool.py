@@ -20,10 +20,11 @@ from transforms.decoders.job import SLOTS, Settings, Stored
 from transforms.elements.records import EncodedImage, Failure, ImageInfo, ImageRef
 from transforms.images import decoding
 from transforms.images.resizing import Resizing
+from transforms.storage.context import DEFAULT_STORAGE
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = Settings(2, (24, 32), Resizing(), decoding.MAX_PIXELS_DEFAULT, 4, None, timeout=60.0)
+SETTINGS = Settings(2, (24, 32), Resizing(), decoding.MAX_PIXELS_DEFAULT, 4, DEFAULT_STORAGE, timeout=60.0)
 # What a decoder process does at its start: images that end in a word make it hang, crash, or ask for too much memory.
 HOSTILE = """
 import ctypes, time
@@ -282,8 +283,9 @@ from transforms.decoders import pool
 from transforms.decoders.job import Settings
 from transforms.images.resizing import Resizing
 from transforms.elements.records import ImageRef
+from transforms.storage.context import DEFAULT_STORAGE
 
-user = pool.join(Settings(2, (24, 32), Resizing(), 10**8, 4, None, timeout=3600.0))
+user = pool.join(Settings(2, (24, 32), Resizing(), 10**8, 4, DEFAULT_STORAGE, timeout=3600.0))
 list(user.submit([ImageRef(os.fsencode(path)) for path in sys.argv[1:]]))
 print(*(each._process.pid for each in user._pool._processes), flush=True)
 time.sleep(3600)

@@ -23,6 +23,7 @@ from transforms.elements.records import EncodedImage, Failure, ImageRef
 from transforms.images import decoding, memory
 from transforms.images.resizing import Resizing
 from transforms.storage import read_image
+from transforms.storage.context import DEFAULT_STORAGE
 
 IMPORTED = """
 import sys
@@ -75,7 +76,7 @@ sys.stdin.read()
 """
 
 
-SETTINGS = Settings(1, (24, 32), Resizing(), 10**8, 4, None, timeout=60.0)
+SETTINGS = Settings(1, (24, 32), Resizing(), 10**8, 4, DEFAULT_STORAGE, timeout=60.0)
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_a_job_has_a_result_for_each_image(tmp_path, decoder):
 def test_only_images_of_other_machines_are_read_ahead(tmp_path, decoder, monkeypatch):
     read = []
 
-    def of_a_bucket(ref, billing_project):
+    def of_a_bucket(storage, ref):
         read.append(ref.key)
         return EncodedImage(ref, data.jpeg(3, 30, 40))
 
@@ -316,6 +317,7 @@ def test_a_process_ends_when_its_connection_is_closed():
 TELLS = """
 from pathlib import Path
 from transforms.images import decoding, memory
+from transforms.storage.context import DEFAULT_STORAGE
 decode = decoding.decode
 
 def tell(*args, **options):

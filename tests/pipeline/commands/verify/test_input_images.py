@@ -14,10 +14,11 @@ from tests.helpers import cloud_storage, outputs
 from tests.helpers import data_generation as data
 from tests.helpers.outputs import embedding, failure
 from transforms.storage import gcs
+from transforms.storage.context import DEFAULT_STORAGE
 
 
 def keys(path, input_format="images"):
-    return [image.key for image in input_images.images([str(path)], input_format, None)]
+    return [image.key for image in input_images.images([str(path)], input_format, DEFAULT_STORAGE)]
 
 
 # Listing.
@@ -26,7 +27,7 @@ def keys(path, input_format="images"):
 def test_images(tmp_path):
     for name in ("a.jpg", "caf\udce9.jpg"):
         (tmp_path / name).write_bytes(b"image")
-    listed = sorted(input_images.images([f"{tmp_path}/*"], "images", None))
+    listed = sorted(input_images.images([f"{tmp_path}/*"], "images", DEFAULT_STORAGE))
     assert [image.key for image in listed] == [bytes(tmp_path) + name for name in (b"/a.jpg", b"/caf\xe9.jpg")]
     assert all(image.version.startswith(b"5-") and image.encoded is None for image in listed)
 
@@ -39,12 +40,12 @@ def test_what_a_run_leaves_out_is_not_listed(tmp_path):
     pattern = f"{tmp_path}/**"
     expected = [bytes(tmp_path / name) for name in ("a.jpg", "sub/b.jpg")]
     assert sorted(keys(pattern)) == expected
-    listed = input_images.images([pattern], "images", None, include_hidden=True)
+    listed = input_images.images([pattern], "images", DEFAULT_STORAGE, include_hidden=True)
     assert sorted(image.key for image in listed) == [bytes(tmp_path / "._a.jpg"), *expected]
     tar = data.write_tar(tmp_path / "a.tar", {"x.png": b"x", "._x.png": b"y"})
     assert keys(tar, "tar") == [bytes(tar) + b"#x.png"]
     (tmp_path / "l.csv").write_text("place;n\na.jpg;1\n")
-    (image,) = input_images.images([f"{tmp_path}/l.csv"], "list", None, uri_column="place")
+    (image,) = input_images.images([f"{tmp_path}/l.csv"], "list", DEFAULT_STORAGE, uri_column="place")
     assert image.key == expected[0]
 
 
@@ -80,7 +81,7 @@ def test_a_local_path_in_a_remote_list_stands_for_its_row(monkeypatch):
 
 def test_shards(tmp_path):
     tar = data.write_tar(tmp_path / "a.tar", {"x.png": b"x", "y.txt": b"y"})
-    (image,) = input_images.images([str(tar)], "tar", None)
+    (image,) = input_images.images([str(tar)], "tar", DEFAULT_STORAGE)
     assert (image.key, image.encoded) == (bytes(tar) + b"#x.png", b"x")
     records = [data.image_example(b"x", b"own"), b"none", data.image_example(b"z")]
     shard = data.write_tfrecords(tmp_path / "a.tfrecord", records)
