@@ -68,49 +68,34 @@ class ListImages(Stage):
         in_flight.check_concurrency(self.read_concurrency)
 
     def expand(self, root: Any) -> StageOutput[ImageRef]:
-        ranges = (
-            root
-            | "Patterns" >> beam.Create(list(enumerate(self.patterns)))
-            | "Divide"
-            >> beam.ParDo(_Divide(self.storage))
-            .with_output_types(tuple[int, str, str], **{SECONDS: StageSeconds})
-            .with_outputs(SECONDS, main="ranges")
-        )
+        patterns = root | "Patterns" >> beam.Create(list(enumerate(self.patterns)))
+        divide = with_stage_outputs(_Divide(self.storage), tuple[int, str, str])
+        divided = StageOutput.of(patterns | "Divide" >> divide)
         match = _Match(self.patterns, self.include_hidden, self.input_format, self.storage)
         matched = StageOutput.of(
-            ranges["ranges"]
+            divided.main
             | "ToAllWorkers" >> beam.Reshuffle()
             | "Match" >> with_stage_outputs(match, ImageRef, counts_left_out=True),
             counts_left_out=True,
         )
-        refs, failures, seconds = matched.main, [matched.failures], [ranges[SECONDS], matched.seconds]
-        if self.input_format == "list":
-            in_lists = StageOutput.of(
-                refs | "ReadLists" >> with_stage_outputs(_ReadList(self.storage, self.uri_column), ImageRef)
-            )
-            refs = in_lists.main
-            failures.append(in_lists.failures)
-            seconds.append(in_lists.seconds)
+        steps, is_list = [divided, matched], self.input_format == "list"
+        if is_list:
+            read = with_stage_outputs(_ReadList(self.storage, self.uri_column), ImageRef)
+            steps.append(StageOutput.of(matched.main | "ReadLists" >> read))
         # Grouping also lets a runner spread the images of one range over all of its workers.
-        by_key = {"refs": refs | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, bytes])}
-        first = StageOutput.of(
-            by_key
-            | "SameKey" >> JoinByKey(self.in_packs)
-            | "First" >> with_stage_outputs(_First(are_described=self.input_format != "list"), ImageRef)
-        )
-        refs = first.main
-        failures.append(first.failures)
+        by_key = {"refs": steps[-1].main | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, bytes])}
+        first = with_stage_outputs(_First(are_described=not is_list), ImageRef)
+        steps.append(StageOutput.of(by_key | "SameKey" >> JoinByKey(self.in_packs) | "First" >> first))
+        refs = steps[-1].main
         if self.input_format not in SHARD_FORMATS:
             refs |= "Count" >> beam.Map(_counted).with_output_types(ImageRef)
-        if self.input_format == "list":
-            described = refs | "Describe" >> DescribeImages(self.storage, self.read_concurrency)
-            refs = described.main
-            failures.append(described.failures)
-            seconds.append(described.seconds)
+        if is_list:
+            steps.append(refs | "Describe" >> DescribeImages(self.storage, self.read_concurrency))
+            refs = steps[-1].main
         return StageOutput(
             refs,
-            failures | "Failures" >> beam.Flatten().with_output_types(Failure),
-            seconds | "Seconds" >> beam.Flatten().with_output_types(StageSeconds),
+            [step.failures for step in steps] | "Failures" >> beam.Flatten().with_output_types(Failure),
+            [step.seconds for step in steps] | "Seconds" >> beam.Flatten().with_output_types(StageSeconds),
             matched.left_out,
         )
 

@@ -61,55 +61,27 @@ def bucket(storage: Storage, path: str) -> Bucket:
     return client().bucket(split(path)[0], user_project=storage.billing_project)
 
 
-def blobs(
-    bucket: Bucket,
-    prefix: str,
-    fields: str,
-    *,
-    start: str = "",
-    end: str = "",
-    page_size: int | None = None,
-    max_results: int | None = None,
-) -> HTTPIterator:
+def blobs(bucket: Bucket, prefix: str, fields: str, *, start: str = "", end: str = "", **limits: int) -> HTTPIterator:
     """Returns the objects whose names begin with `prefix`, page by page, with the requested fields.
 
     Args:
       bucket: as `bucket` returns it.
       prefix: "" for all objects.
       fields: in the syntax of the JSON API.
-      start: the first name; "" for no limit.
-      end: the name before which to stop; "" for no limit.
-      page_size: objects per request.
-      max_results: objects in all.
+      start, end: the first name, and the name before which to stop; "" for no limit.
+      limits: `page_size` for the objects per request, `max_results` for the objects in all.
     """
-    listing = client().list_blobs(
-        bucket,
-        prefix=prefix or None,
-        start_offset=start or None,
-        end_offset=end or None,
-        fields=fields,
-        page_size=page_size,
-        max_results=max_results,
-        timeout=TIMEOUT,
-        retry=RETRY,
-    )
+    names = {"prefix": prefix or None, "start_offset": start or None, "end_offset": end or None}
+    listing = client().list_blobs(bucket, fields=fields, timeout=TIMEOUT, retry=RETRY, **names, **limits)
     listing.api_request = errors.of_clients(f"{GCS_SCHEME}{bucket.name}/{prefix}")(listing.api_request)
     return listing
 
 
 def describe(storage: Storage, path: str) -> Metadata:
-    """Returns the metadata of an object, by one request.
-
-    Raises:
-      FileNotFoundError: if there is no such object.
-      StorageError: if the request fails.
-    """
+    """Returns the metadata of an object, by one request. Raises FileNotFoundError if there is none."""
     blob = _blob(storage, path)
-    try:
-        with errors.of_clients(path):
-            blob.reload(timeout=TIMEOUT, retry=RETRY)
-    except NotFound as error:
-        raise _not_found(path, None) from error
+    with _existing(path), errors.of_clients(path):
+        blob.reload(timeout=TIMEOUT, retry=RETRY)
     return metadata(blob)
 
 
@@ -125,15 +97,11 @@ def read(storage: Storage, path: str, generation: str, limit: int = sys.maxsize)
 
     Raises:
       FileNotFoundError: if there is no such object in this generation.
-      StorageError: if it cannot be read.
     """
     blob = _blob(storage, path, generation)
     content = _Limited(limit)
-    try:
-        with errors.of_clients(path), contextlib.suppress(_LimitReached):
-            blob.download_to_file(content, raw_download=True, timeout=TIMEOUT, retry=RETRY)
-    except NotFound as error:
-        raise _not_found(path, generation) from error
+    with _existing(path, generation), errors.of_clients(path), contextlib.suppress(_LimitReached):
+        blob.download_to_file(content, raw_download=True, timeout=TIMEOUT, retry=RETRY)
     return content.getvalue()
 
 
@@ -161,15 +129,11 @@ def open_stored(storage: Storage, path: str, generation: str) -> Iterator[Binary
 
     Raises:
       FileNotFoundError: if the object is gone when the block reads it.
-      StorageError: if it cannot be read.
     """
     blob = _blob(storage, path, generation)
     stream = blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY)
-    try:
-        with errors.reader(stream, path) as file:
-            yield file
-    except NotFound as error:
-        raise _not_found(path, generation) from error
+    with _existing(path, generation), errors.reader(stream, path) as file:
+        yield file
 
 
 def write(path: str, content: bytes, *, if_generation_match: int) -> str:
@@ -182,7 +146,6 @@ def write(path: str, content: bytes, *, if_generation_match: int) -> str:
 
     Raises:
       PreconditionFailed: if it has another generation.
-      StorageError: if the request fails.
     """
     blob = _blob(DEFAULT_STORAGE, path)
     with errors.of_clients(path):
@@ -191,27 +154,14 @@ def write(path: str, content: bytes, *, if_generation_match: int) -> str:
 
 
 def copy(source: str, path: str) -> None:
-    """Copies an object, by one request if both names are in one bucket.
-
-    Raises:
-      FileNotFoundError: if there is no such object.
-      StorageError: if the request fails.
-    """
-    try:
-        with errors.of_clients(source):
-            bucket(DEFAULT_STORAGE, source).copy_blob(
-                _blob(DEFAULT_STORAGE, source),
-                bucket(DEFAULT_STORAGE, path),
-                split(path)[1],
-                timeout=TIMEOUT,
-                retry=RETRY,
-            )
-    except NotFound as error:
-        raise _not_found(source, None) from error
+    """Copies an object, by one request if both names are in one bucket. Raises FileNotFoundError if there is none."""
+    original, into = _blob(DEFAULT_STORAGE, source), bucket(DEFAULT_STORAGE, path)
+    with _existing(source), errors.of_clients(source):
+        original.bucket.copy_blob(original, into, split(path)[1], timeout=TIMEOUT, retry=RETRY)
 
 
 def remove(path: str, generation: str | None) -> None:
-    """Removes an object if it has this generation, or any if None is given; another one stays. Raises StorageError."""
+    """Removes an object if it has this generation, or any if None is given; another one stays."""
     expected = int(generation) if generation else None
     with contextlib.suppress(NotFound, PreconditionFailed), errors.of_clients(path):
         _blob(DEFAULT_STORAGE, path).delete(if_generation_match=expected, timeout=TIMEOUT, retry=RETRY)
@@ -219,11 +169,7 @@ def remove(path: str, generation: str | None) -> None:
 
 @functools.cache
 def client() -> Client:
-    """Returns the client that all threads of this process share. Without credentials it reads public buckets only.
-
-    Raises:
-      StorageError: if the credentials are broken.
-    """
+    """Returns the client that all threads of this process share. Without credentials it reads public buckets only."""
     # Otherwise the client requests the metadata of each bucket once, for traces. That needs a further permission, and
     # is not billed to the billing project.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
@@ -246,5 +192,11 @@ def _blob(storage: Storage, path: str, generation: str | None = None) -> Blob:
     return bucket(storage, path).blob(name, generation=int(generation) if generation else None)
 
 
-def _not_found(path: str, generation: str | None) -> FileNotFoundError:
-    return FileNotFoundError(f"{path}: no such object" + (f" of generation {generation}" if generation else ""))
+@contextlib.contextmanager
+def _existing(path: str, generation: str | None = None) -> Iterator[None]:
+    """Raises FileNotFoundError, which names the generation, if the block does not find the object."""
+    try:
+        yield
+    except NotFound as error:
+        of_generation = f" of generation {generation}" if generation else ""
+        raise FileNotFoundError(f"{path}: no such object{of_generation}") from error

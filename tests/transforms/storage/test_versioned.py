@@ -50,11 +50,11 @@ def test_an_object_is_read_in_its_listed_generation_and_at_the_cost_of_the_payer
     monkeypatch.setattr(gcs, "read", lambda *args: asked.append(args) or b"one")
     monkeypatch.setattr(gcs, "open_stored", lambda *args: asked.append(args) or io.BytesIO(b"one"))
     ref = ImageRef(b"gs://photos/a.jpg", "7", 3)
-    assert versioned.read(Storage("payer"), ref, 100)[0] == b"one"
-    with versioned.opened(Storage("payer"), ref) as file:
+    storage, path = Storage("payer"), "gs://photos/a.jpg"
+    assert versioned.read(storage, ref, 100)[0] == b"one"
+    with versioned.opened(storage, ref) as file:
         assert file.read() == b"one"
-    path = "gs://photos/a.jpg"
-    assert asked == [(path, "7", "payer", 4), (path, "7", "payer")]  # a byte more than listed would be noticed
+    assert asked == [(storage, path, "7", 4), (storage, path, "7")]  # a byte more than listed would be noticed
 
 
 @pytest.mark.parametrize("facts", [{}, {"version": ""}, {"size": -1}, {"crc32c": versioned.crc32c(b"one")}])
