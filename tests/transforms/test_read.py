@@ -304,6 +304,16 @@ def test_images_of_a_shard_come_in_blocks(tmp_path, input_format):
         assert_that(outputs.main | beam.FlatMap(pairs) | beam.Values(), equal_to(contents), label="images")
 
 
+def test_images_that_are_done_are_passed_over(tmp_path):
+    shards = [data.write_tar(tmp_path / f"{name}.tar", {"1.jpg": b"one", "2.jpg": b"two"}) for name in "ab"]
+    with TestPipeline(runner=FnApiRunner()) as pipeline:
+        refs = pipeline | "Refs" >> beam.Create([ref(shard) for shard in shards])
+        done = pipeline | "Done" >> beam.Create([(os.fsencode(shards[0]), 1)])
+        found = ({"refs": refs, "done": done} | ReadImages("tar")).main | beam.FlatMap(pairs) | beam.Keys()
+        rest = [f"{shards[0]}#1.jpg", f"{shards[1]}#1.jpg", f"{shards[1]}#2.jpg"]
+        assert_that(found, equal_to(list(map(os.fsencode, rest))))
+
+
 def test_too_little_memory_is_a_failure_of_a_plain_text(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(b"one")
 

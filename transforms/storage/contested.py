@@ -83,10 +83,7 @@ def create(path: str, content: bytes) -> None:
     """Writes a file whole that must not exist, as `write` does.
 
     On a local disk with hard links it holds no lock, so that a process that is stopped meanwhile keeps nobody waiting.
-
-    Raises:
-      Lost: if the file exists.
-      OSError: see `write`.
+    Raises Lost if the file exists, and OSError as `write`.
     """
     if locations.is_local(path) and _linked(path, content):
         return
@@ -110,12 +107,7 @@ def _linked(path: str, content: bytes) -> bool:
 
 
 def remove(path: str, state: str) -> None:
-    """Removes a file.
-
-    Raises:
-      Lost: if the file is in another state.
-      OSError: if it cannot be removed.
-    """
+    """Removes a file. Raises Lost if it is in another state, and OSError if it cannot be removed."""
     if locations.is_gcs(path):
         stores.gcs.remove(path, state)
         return
@@ -128,10 +120,7 @@ def remove_unfinished(path: str) -> None:
     """Removes what processes have left that were killed while they wrote this local file, or one of its suffix beside.
 
     Whoever writes such a file holds the lock of the directory. So whatever is unfinished under that lock stays so.
-    Without locks nothing is removed, and in Cloud Storage there is nothing.
-
-    Raises:
-      OSError: if the filesystem refuses.
+    Without locks nothing is removed, and in Cloud Storage there is nothing. Raises OSError if the filesystem refuses.
     """
     if not locations.is_local(path):
         return

@@ -34,9 +34,7 @@ _CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
     """Returns the files that a glob matches, at most `limit`; see `globs`.
 
-    Raises:
-      OSError: if the files cannot be listed.
-      ValueError: see `check_location`.
+    Raises OSError if they cannot be listed, and ValueError as `check_location`.
     """
     check_location(pattern)
     wider = re.sub(r"\*\*+/", "**", pattern)  # to Beam `**/` is one directory at least
@@ -63,13 +61,7 @@ def check_location(path: str) -> None:
 
 
 def metadata(path: str) -> FileMetadata:
-    """Returns path, size and time of the last change of one file.
-
-    Raises:
-      OSError: if there is none.
-      NotARegularFile: if something else is in its place.
-      ValueError: see `check_location`.
-    """
+    """Returns path, size and time of the last change of one file; raises as `open_stored`."""
     if locations.is_local(path):
         status = local.status(path)
         return FileMetadata(path, status.st_size, status.st_mtime)
@@ -155,7 +147,8 @@ def rename(part: str, path: str) -> None:
     elif locations.is_local(path):
         Path(part).replace(path)
     else:
-        FileSystems.rename([part], [path])
+        with errors.of_clients(path):
+            FileSystems.rename([part], [path])
 
 
 def remove_pending(pattern: str) -> None:
@@ -212,15 +205,11 @@ def publish(part: str, path: str) -> None:
 
     Raises OSError.
     """
-    try:
+    with _repeatable(part, path):
         if locations.is_local(path):
             Path(part).replace(path)  # Beam would hide that a file is gone in another error
         else:
-            with errors.of_clients(path):
-                FileSystems.rename([part], [path])
-    except FileNotFoundError:
-        if _exists(part) or not _exists(path):
-            raise
+            FileSystems.rename([part], [path])
 
 
 def name(part: str, path: str) -> None:
@@ -228,12 +217,19 @@ def name(part: str, path: str) -> None:
 
     Repeating this changes nothing, even if `part` was removed in between. Raises OSError.
     """
-    try:
+    with _repeatable(part, path):
         if locations.is_local(path):
             _link(part, path)
         else:
-            with errors.of_clients(path):
-                FileSystems.copy([part], [path])
+            FileSystems.copy([part], [path])
+
+
+@contextlib.contextmanager
+def _repeatable(part: str, path: str) -> Iterator[None]:
+    """Lets a step pass that an earlier try has done: the part is gone, and the file has its name."""
+    try:
+        with errors.of_clients(path):
+            yield
     except FileNotFoundError:
         if _exists(part) or not _exists(path):
             raise

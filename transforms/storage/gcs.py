@@ -1,7 +1,7 @@
 """Objects in Cloud Storage, by google-cloud-storage: one client per process, one request per object. No Beam.
 
-An object is read in the generation that was listed. If that generation is gone, reading raises an error. A request that
-fails raises a StorageError of `errors`.
+An object is read in the generation that was listed. If it is gone, or no object has the name, that is a
+FileNotFoundError. Any other request that fails is a StorageError of `errors`.
 """
 
 import contextlib
@@ -45,11 +45,7 @@ class Metadata(NamedTuple):
 
 
 def split(path: str) -> tuple[str, str]:
-    """Returns the bucket and the rest of a path, the name of an object or a pattern of names.
-
-    Raises:
-      ValueError: if the path has no bucket.
-    """
+    """Returns the bucket of a path and the rest, a name or a pattern of names; raises ValueError without a bucket."""
     bucket_name, _, name = path.removeprefix(GCS_SCHEME).partition("/")
     if not bucket_name or any(wildcard in bucket_name for wildcard in "*?["):
         raise ValueError(f"{path!r}: expected gs://BUCKET/NAME, without wildcards in the bucket's name")
@@ -78,7 +74,7 @@ def blobs(bucket: Bucket, prefix: str, fields: str, *, start: str = "", end: str
 
 
 def describe(storage: Storage, path: str) -> Metadata:
-    """Returns the metadata of an object, by one request. Raises FileNotFoundError if there is none."""
+    """Returns the metadata of an object, by one request."""
     blob = _blob(storage, path)
     with _existing(path), errors.of_clients(path):
         blob.reload(timeout=TIMEOUT, retry=RETRY)
@@ -94,9 +90,6 @@ def read(storage: Storage, path: str, generation: str, limit: int = sys.maxsize)
     """Returns the bytes of an object as stored, by one request. The client compares them with the server's checksum.
 
     If the server sends more than `limit` bytes, these are the first `limit`.
-
-    Raises:
-      FileNotFoundError: if there is no such object in this generation.
     """
     blob = _blob(storage, path, generation)
     content = _Limited(limit)
@@ -125,11 +118,7 @@ class _Limited(io.BytesIO):
 
 @contextlib.contextmanager
 def open_stored(storage: Storage, path: str, generation: str) -> Iterator[BinaryIO]:
-    """Yields an object to be read from front to end, as stored.
-
-    Raises:
-      FileNotFoundError: if the object is gone when the block reads it.
-    """
+    """Yields an object to be read from front to end, as stored. That it is gone is raised when the block reads it."""
     blob = _blob(storage, path, generation)
     stream = blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY)
     with _existing(path, generation), errors.reader(stream, path) as file:
@@ -154,7 +143,7 @@ def write(path: str, content: bytes, *, if_generation_match: int) -> str:
 
 
 def copy(source: str, path: str) -> None:
-    """Copies an object, by one request if both names are in one bucket. Raises FileNotFoundError if there is none."""
+    """Copies an object, by one request if both names are in one bucket."""
     original, into = _blob(DEFAULT_STORAGE, source), bucket(DEFAULT_STORAGE, path)
     with _existing(source), errors.of_clients(source):
         original.bucket.copy_blob(original, into, split(path)[1], timeout=TIMEOUT, retry=RETRY)

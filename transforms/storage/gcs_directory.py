@@ -1,4 +1,7 @@
-"""Directories in Cloud Storage: all objects below a path, copied to this machine or from it."""
+"""Directories in Cloud Storage: all objects below a path, copied to this machine or from it.
+
+A path without a bucket is a ValueError, and a request that fails a StorageError.
+"""
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
@@ -15,12 +18,7 @@ _CHUNK_BYTES = 16 * 2**20
 
 
 def below(storage: Storage, path: str) -> list[Blob]:
-    """Returns the object at a path and all objects below it, without those that consoles make for directories.
-
-    Raises:
-      ValueError: if the path has no bucket.
-      StorageError: if it cannot be listed.
-    """
+    """Returns the object at a path and all objects below it, without those that consoles make for directories."""
     prefix = _prefix(path)
     blobs = gcs.blobs(gcs.bucket(storage, path), prefix, "items(name,generation,size),nextPageToken")
     return [
@@ -33,9 +31,7 @@ def below(storage: Storage, path: str) -> list[Blob]:
 def download(blobs: Sequence[Blob], path: str, directory: Path) -> None:
     """Copies objects that `below` returned for `path` into a local directory, each in the generation that was listed.
 
-    Raises:
-      ValueError: if a name leads out of the directory.
-      StorageError: if an object cannot be read.
+    Raises ValueError if a name leads out of the directory.
     """
     prefix = _prefix(path)
     for blob in blobs:
@@ -74,7 +70,6 @@ def upload(
 
     Raises:
       complete.Occupied: if an existing directory may not be replaced.
-      StorageError: if an object cannot be written.
     """
     bucket, prefix = gcs.bucket(storage, path), _prefix(path)
     present = {blob.name[len(prefix) :].lstrip("/"): blob for blob in below(storage, path)}

@@ -1,7 +1,9 @@
-"""Listing Cloud Storage: a pattern → ranges of names that many workers list at once."""
+"""Listing Cloud Storage: a pattern → ranges of names that many workers list at once.
+
+A pattern without a bucket is a ValueError, and a request that fails a StorageError.
+"""
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -11,8 +13,6 @@ from transforms.elements.records import ImageRef
 from transforms.storage import gcs, globs, locations, name_ranges
 from transforms.storage.choice import Choice
 from transforms.storage.context import Storage
-
-_LITERAL = re.compile(r"([^*?\[]|\[\[\])*", re.DOTALL)
 
 # Ranges of names per pattern. With a million names, each has about 16 pages.
 RANGES = 64
@@ -39,14 +39,10 @@ def ranges(storage: Storage, pattern: str) -> list[Range]:
     """Returns ranges of about equal size that cover a pattern; a single one if all its objects fit on a page.
 
     A pattern with brackets that is the name of an object means this object.
-
-    Raises:
-      ValueError: if the pattern has no bucket.
-      StorageError: if it cannot be listed.
     """
     bucket = gcs.bucket(storage, pattern)
     if _is_object(storage, pattern):
-        return [_of_object(pattern)]
+        return [_alone(gcs.split(pattern)[1])]
     *of_object, whole = _whole(pattern)
     prefix = whole.start or _prefix(pattern)
 
@@ -67,10 +63,6 @@ def match(storage: Storage, choice: Choice, name_range: tuple[str, str] | None =
     """Yields the objects that a choice takes, page by page: all of them, or those in one of `ranges`.
 
     The empty objects that consoles make for directories, whose names end in a slash, are left out, and so are Hadoop's.
-
-    Raises:
-      ValueError: if the pattern has no bucket.
-      StorageError: if it cannot be listed.
     """
     pattern = choice.pattern
     bucket = gcs.bucket(storage, pattern)
@@ -86,13 +78,10 @@ def match(storage: Storage, choice: Choice, name_range: tuple[str, str] | None =
 
 
 def check_brackets(storage: Storage, pattern: str) -> None:
-    """Refuses a pattern in which brackets are wildcards, although a directory of exactly this name exists.
+    """Raises ValueError if brackets are wildcards in a pattern, although a directory of exactly this name exists.
 
-    Each worker, and each later run that looks for its own images, would have to ask for it again.
-
-    Raises:
-      ValueError: if there is such a directory, with a pattern that means it.
-      StorageError: if it cannot be listed.
+    The message has the pattern that means it. Each worker, and each later run that looks for its own images, would have
+    to ask for it again.
     """
     bucket, (*directories, last) = gcs.bucket(storage, pattern), gcs.split(pattern)[1].split("/")
     for number, directory in enumerate(directories):
@@ -110,7 +99,7 @@ def check_brackets(storage: Storage, pattern: str) -> None:
 
 
 def _parts(storage: Storage, pattern: str) -> list[Range]:
-    return [_of_object(pattern)] if _is_object(storage, pattern) else _whole(pattern)
+    return [_alone(gcs.split(pattern)[1])] if _is_object(storage, pattern) else _whole(pattern)
 
 
 def _whole(pattern: str) -> list[Range]:
@@ -120,11 +109,10 @@ def _whole(pattern: str) -> list[Range]:
         return [Range("", "")]
     directory = name.rstrip("/")
     below = Range(f"{directory}/", f"{directory}0")  # 0 comes after the slash
-    return [below] if name.endswith("/") else [Range(name, f"{name}\0"), below]
+    return [below] if name.endswith("/") else [_alone(name), below]
 
 
-def _of_object(pattern: str) -> Range:
-    name = gcs.split(pattern)[1]
+def _alone(name: str) -> Range:
     return Range(name, f"{name}\0")
 
 
@@ -142,5 +130,4 @@ def _is_object(storage: Storage, pattern: str) -> bool:
 
 def _prefix(pattern: str) -> str:
     """Returns the prefix of all names that match. `[[]` matches a bracket."""
-    literal = _LITERAL.match(gcs.split(pattern)[1])
-    return literal[0].replace("[[]", "[") if literal else ""
+    return globs.literal_front(gcs.split(pattern)[1]).replace("[[]", "[")

@@ -26,11 +26,9 @@ class Unreachable(OSError):
 
 
 def check(storage: Storage, path: str) -> None:
-    """Raises Unreachable if there is no answer for a path's bucket. An answer that refuses is an answer.
+    """Raises Unreachable, after PATIENCE seconds at most, if there is no answer for a path's bucket.
 
-    Raises:
-      Unreachable: after PATIENCE seconds at most. The message is one line.
-      ValueError: if the path has no bucket.
+    An answer that refuses is an answer. A path without a bucket is a ValueError.
     """
     bucket = gcs.bucket(storage, path)
     answer: concurrent.futures.Future[None] = concurrent.futures.Future()

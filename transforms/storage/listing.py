@@ -13,9 +13,7 @@ from transforms.storage.context import Storage
 def ranges(storage: Storage, pattern: str) -> Sequence[tuple[str, str]]:
     """Returns ranges that cover a pattern: the first name, and the name before which to stop; "" for no limit.
 
-    Only Cloud Storage can list a part of the names. Elsewhere there is one range.
-    Raises:
-      OSError, ValueError: if the pattern cannot be listed.
+    Only Cloud Storage can list a part of the names. Elsewhere there is one range. Raises as `refs`.
     """
     return stores.gcs_listing.ranges(storage, pattern) if locations.is_gcs(pattern) else [("", "")]
 

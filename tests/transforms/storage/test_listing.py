@@ -20,15 +20,17 @@ def test_files_of_this_machine(tmp_path):
 
 
 def test_objects_come_in_ranges(paging, monkeypatch):
-    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 2)
-    for name in "abcdef":
+    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 5)
+    monkeypatch.setattr(gcs_listing, "RANGES", 4)
+    names = [f"{letter}{number}" for letter in "abcdef" for number in range(3)]
+    for name in names:
         gcs.client().bucket("photos").blob(f"in/{name}.jpg").upload_from_string(b"x")
     pattern = "gs://photos/in/*"
     ranges = listing.ranges(DEFAULT_STORAGE, pattern)
-    assert len(ranges) > 1
+    assert len(ranges) == 4
     whole = list(listing.refs(DEFAULT_STORAGE, Choice([pattern])))
     assert [ref for each in ranges for ref in listing.refs(DEFAULT_STORAGE, Choice([pattern]), each)] == whole
-    assert [keys.uri(ref.key) for ref in whole] == [f"gs://photos/in/{name}.jpg" for name in "abcdef"]
+    assert [keys.uri(ref.key) for ref in whole] == [f"gs://photos/in/{name}.jpg" for name in names]
 
 
 @pytest.mark.parametrize("pattern", ["other://b/photos/**", "other://b/photos/", "other://b/photos"])
