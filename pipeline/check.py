@@ -18,17 +18,17 @@ from pipeline.flags import command_lines
 from pipeline.flags.options import EmbedConfig
 from pipeline.report import run_report, unlisted
 from pipeline.report.run_report import RunReport
-from transforms import storage
+from transforms import storage as stores
 from transforms.elements import keys
 from transforms.elements.one_line import one_line
 from transforms.elements.records import ImageRef
-from transforms.list import listed_refs
 from transforms.lists import uri_lists
 from transforms.lists.list_rows import NotAList
 from transforms.models.spec import ModelSpec
 from transforms.output import shards, vector_files
-from transforms.storage import files, globs, local_listing, locations, versioned
+from transforms.storage import files, globs, listing, local_listing, locations, versioned
 from transforms.storage.choice import Choice, by_kind
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 # Lists whose headers are looked at.
 _LISTS = 20
@@ -62,8 +62,8 @@ def check_inputs(config: EmbedConfig) -> None:
         _check_format(pattern, config.input_format)
         choice = Choice([pattern], include_hidden=config.include_hidden, input_format=config.input_format)
         try:
-            _check_reachable(pattern, config.billing_project)
-            matches = _matches(choice, config.billing_project, _LISTS if config.input_format == "list" else 1)
+            _check_reachable(config.storage, pattern)
+            matches = _matches(config.storage, choice, _LISTS if config.input_format == "list" else 1)
         except (OSError, ValueError) as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
         if not matches:
@@ -100,7 +100,7 @@ def _names_images(ref: ImageRef, config: EmbedConfig) -> bool:
       ValueError: if it names none in a way that is read.
     """
     try:
-        with versioned.opened(ref, config.billing_project) as file:
+        with versioned.opened(config.storage, ref) as file:
             return next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None) is not None
     except NotAList as error:
         raise ValueError(f"--input {keys.text(ref.key)!r}: {one_line(error)}") from error
@@ -120,7 +120,7 @@ def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
         return
     with contextlib.suppress(OSError, ValueError):
         whole = Choice([below], include_hidden=config.include_hidden, input_format=config.input_format)
-        if _matches(whole, config.billing_project, 1):
+        if _matches(config.storage, whole, 1):
             yield f"directories match, and --input {command_lines.join([below])} takes what is in them"
 
 
@@ -140,19 +140,19 @@ def _takes_in(pattern: str, path: str) -> bool:
     return False
 
 
-def _matches(choice: Choice, billing_project: str | None, limit: int) -> list[ImageRef]:
+def _matches(storage: Storage, choice: Choice, limit: int) -> list[ImageRef]:
     """Returns the first matches of a choice."""
     if locations.is_gcs(choice.pattern):
-        storage.gcs_listing.check_brackets(choice.pattern, billing_project)
+        stores.gcs_listing.check_brackets(storage, choice.pattern)
     elif locations.is_local(choice.pattern) and not local_listing.is_there(choice.pattern):
         return []
-    return list(itertools.islice(listed_refs(choice, billing_project), limit))
+    return list(itertools.islice(listing.refs(storage, choice), limit))
 
 
-def _check_reachable(path: str, billing_project: str | None) -> None:
+def _check_reachable(storage: Storage, path: str) -> None:
     """Raises an error if the server does not answer within seconds. Later requests are patient, as workers' are."""
     if locations.is_gcs(path):
-        storage.gcs_reachable.check(path, billing_project)
+        stores.gcs_reachable.check(storage, path)
 
 
 def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
@@ -190,7 +190,7 @@ def complete(config: EmbedConfig) -> RunReport | None:
     else:
         output = config.output or ""
         try:
-            _check_reachable(output, config.billing_project)
+            _check_reachable(config.storage, output)
         except OSError as error:
             raise ValueError(f"--output {output!r} cannot be read: {error}") from error
         report = run_report.read(output, config.run_id)
@@ -234,7 +234,7 @@ def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
 def _check_writable(flag: str, directory: str) -> None:
     missing: list[Path] = []
     try:
-        _check_reachable(directory, None)
+        _check_reachable(DEFAULT_STORAGE, directory)
         if locations.is_local(directory):
             missing = [path for path in (Path(directory), *Path(directory).parents) if not path.exists()]
             Path(directory).mkdir(parents=True, exist_ok=True)

@@ -83,12 +83,12 @@ def build(
     if config.input_format not in SHARD_FORMATS:
         new = listed.main | "OnlyNew" >> _only_new(config, model, unfinished, has_ledger, in_packs)
     elif unfinished:
-        members = ListMembers(config.input_format, config.billing_project, config.include_hidden)
+        members = ListMembers(config.input_format, config.storage, config.include_hidden)
         of_shards = listed.main | "ResumeShards" >> ResumeShards(unfinished, members, in_packs)
 
     refs = new.to_embed if new else listed.main
-    read = _read(config, of_shards.done if of_shards else None)
-    encoded, decoded = _decode(refs, read, config, model, accelerator, attempt)
+    inputs = {"refs": refs, "done": of_shards.done} if of_shards else refs
+    encoded, decoded = _decode(inputs, config, model, accelerator, attempt)
     embedded = _embed(decoded.main, config, model, share_model_across_processes, accelerator)
     to_vectors = [stage for stage in (encoded, decoded, embedded) if stage]
     stages: list[StageOutput | NewOutput] = [listed, *to_vectors]
@@ -138,7 +138,7 @@ def _list(root: beam.Pipeline, config: EmbedConfig, in_packs: bool) -> StageOutp
         return root | "ListImages" >> ListImages(
             config.inputs,
             config.input_format,
-            config.billing_project,
+            config.storage,
             config.read_concurrency,
             in_packs,
             config.include_hidden,
@@ -148,7 +148,7 @@ def _list(root: beam.Pipeline, config: EmbedConfig, in_packs: bool) -> StageOutp
         config.output_table, config.output, config.inputs, config.run_id
     )
     # If an image is still missing, its failure becomes final. Otherwise every retry would try it again.
-    describe = DescribeImages(config.billing_project, config.read_concurrency, may_still_come=False)
+    describe = DescribeImages(config.storage, config.read_concurrency, may_still_come=False)
     described = retryable.main | "ListImages" >> describe
     broken = (described.failures, retryable.failures) | "ListingFailures" >> beam.Flatten()
     return described._replace(failures=broken)
@@ -163,7 +163,7 @@ def _only_new(
         ledger if has_ledger and config.reads_ledger else None,
         unfinished,
         FetchVectors(config.output_table, model.digest),
-        DigestImages(config.read_concurrency, config.billing_project),
+        DigestImages(config.read_concurrency, config.storage),
         by_crc32c=from_cloud_storage and config.input_format == "images" and not config.retry_failed,
         reprocess=config.reprocess,
         in_packs=in_packs,
@@ -177,20 +177,17 @@ def _prune(listed: StageOutput[ImageRef], new: NewOutput, config: EmbedConfig) -
     return inputs | "Prune" >> Prune(config.inputs, config.include_hidden)
 
 
-def _read(config: EmbedConfig, done: beam.PCollection[tuple[bytes, int]] | None = None) -> ReadImages:
-    """Returns a new transform each time, because a resource hint stays with the transform that it is set on."""
-    return ReadImages(config.input_format, config.read_concurrency, config.billing_project, done, config.include_hidden)
-
-
 def _decode(
-    refs: beam.PCollection[ImageRef],
-    read: ReadImages,
+    refs: beam.PCollection[ImageRef] | dict[str, beam.PCollection],
     config: EmbedConfig,
     model: ModelSpec,
     accelerator: str | None,
     attempt: Attempt,
 ) -> tuple[StageOutput[EncodedBlock] | None, StageOutput[DecodedBlock]]:
     """Returns the outputs of reading and of decoding. Decoder processes read files too, so these have no reading."""
+    read: beam.PTransform = ReadImages(
+        config.input_format, config.read_concurrency, config.storage, config.include_hidden
+    )
     decode: beam.PTransform
     if config.decode_processes:
         decode = DecodeInProcesses(
@@ -202,7 +199,7 @@ def _decode(
             config.decode_processes,
             config.decode_timeout,
             config.read_concurrency,
-            config.billing_project,
+            config.storage,
         )
     else:
         decode = DecodeImages(

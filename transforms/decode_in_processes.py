@@ -21,6 +21,7 @@ from transforms.images.decode_settings import MAX_PIXELS_DEFAULT, DecodeSettings
 from transforms.images.resizing import Resizing, as_resizing
 from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT
 from transforms.storage import read_image
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 # The name of the time that the worker's threads wait for the processes.
 WAIT = "wait_decode"
@@ -44,7 +45,7 @@ class DecodeInProcesses(Stage):
       size, resizing, max_pixels, quarantine, batch_size: see DecodeImages.
       processes: of each worker process; ONE_A_CORE for as many as the worker has cores.
       timeout: seconds that decoding one image may take.
-      read_concurrency, billing_project: see ReadImages. The processes of a worker share the number of files in flight.
+      read_concurrency, storage: see ReadImages. The processes of a worker share the number of files in flight.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -58,7 +59,7 @@ class DecodeInProcesses(Stage):
     processes: int = ONE_A_CORE
     timeout: float = TIMEOUT_DEFAULT
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
-    billing_project: str | None = None
+    storage: Storage = DEFAULT_STORAGE
 
     def __post_init__(self) -> None:
         self.settings = DecodeSettings(self.size, as_resizing(self.resizing), self.max_pixels)
@@ -84,7 +85,7 @@ class _Decode(beam.DoFn):
             processes,
             transform.settings,
             max(1, transform.read_concurrency // processes),
-            transform.billing_project,
+            transform.storage,
             transform.timeout,
         )
         self._blocks = Blocks(transform.size, transform.batch_size)

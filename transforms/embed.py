@@ -18,7 +18,7 @@ from transforms.elements.records import DecodedBlock, DecodedImage, Embedding, F
 from transforms.elements.stage import FAILURES, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.models import portable
 from transforms.models.engines import device
-from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, InferenceError, OutOfDeviceMemory
+from transforms.models.engines.fixed_batches import BATCH_SIZE_DEFAULT, InferenceError
 from transforms.models.engines.lazy import LazyModel
 from transforms.models.spec import ModelSpec
 from transforms.storage import account
@@ -269,8 +269,7 @@ class _Check(beam.DoFn):
         vectors = zip(prediction.vectors, finite, directed, strict=True)
         for index, info in enumerate(prediction.infos):
             if error := prediction.errors.get(index):
-                retryable = isinstance(error, OutOfDeviceMemory)  # another device may have enough
-                yield _failure(info, error, retryable)
+                yield _failure(info, error)
                 continue
             vector, is_finite, has_direction = next(vectors)
             if not is_finite:
@@ -294,5 +293,5 @@ class _Check(beam.DoFn):
         yield beam.pvalue.TaggedOutput(SECONDS, WindowedValue(bundle, timestamp, (window,)))
 
 
-def _failure(info: ImageInfo, error: Exception, retryable: bool = False) -> beam.pvalue.TaggedOutput:
-    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(info.ref.key, STAGE, error, retryable))
+def _failure(info: ImageInfo, error: Exception) -> beam.pvalue.TaggedOutput:
+    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(info.ref.key, STAGE, error))

@@ -20,7 +20,7 @@ SUFFIX = ".jsonl"
 class GatherFailures(Stage):
     """Failures of several stages, a tuple of collections → one collection of them, counted and marked.
 
-    >>> failure = Failure.of(b"a.jpg", "read", OSError("no route to host"), retryable=True)
+    >>> failure = Failure.of(b"a.jpg", "read", OSError("no route to host"))
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     of_read, of_decode = (pipeline | stage >> beam.Create([failure]) for stage in ("Read", "Decode"))
     ...     _ = (of_read, of_decode) | GatherFailures() | beam.Map(lambda failure: print(failure.error))

@@ -10,9 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import FileMetadata
 
-from transforms import storage
 from transforms.concurrent import in_flight
 from transforms.concurrent.do_in_flight import DoInFlight
 from transforms.elements import counters, keys
@@ -22,8 +20,9 @@ from transforms.elements.record_coders import of_bytes, to_bytes
 from transforms.elements.records import Failure, ImageRef, LeftOut, StageSeconds
 from transforms.elements.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.lists import uri_lists
-from transforms.storage import files, globs, local_listing, locations, versioned
+from transforms.storage import listing, versioned
 from transforms.storage.choice import Choice
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 STAGE = "list"
 
@@ -44,7 +43,7 @@ class ListImages(Stage):
     Attributes:
       patterns: globs, see `globs`, local or of a filesystem that Beam knows.
       input_format: `images`, one of SHARD_FORMATS, or `list`, whose patterns match files that name images.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
       read_concurrency: how many requests for the images of lists a worker process has in flight.
       in_packs: see JoinByKey.
       include_hidden: whether hidden files are listed like others.
@@ -56,7 +55,7 @@ class ListImages(Stage):
 
     patterns: tuple[str, ...]
     input_format: str = "images"
-    billing_project: str | None = None
+    storage: Storage = DEFAULT_STORAGE
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
     in_packs: bool = False
     include_hidden: bool = False
@@ -69,49 +68,34 @@ class ListImages(Stage):
         in_flight.check_concurrency(self.read_concurrency)
 
     def expand(self, root: Any) -> StageOutput[ImageRef]:
-        ranges = (
-            root
-            | "Patterns" >> beam.Create(list(enumerate(self.patterns)))
-            | "Divide"
-            >> beam.ParDo(_Divide(self.billing_project))
-            .with_output_types(tuple[int, str, str], **{SECONDS: StageSeconds})
-            .with_outputs(SECONDS, main="ranges")
-        )
-        match = _Match(self.patterns, self.include_hidden, self.input_format, self.billing_project)
+        patterns = root | "Patterns" >> beam.Create(list(enumerate(self.patterns)))
+        divide = with_stage_outputs(_Divide(self.storage), tuple[int, str, str])
+        divided = StageOutput.of(patterns | "Divide" >> divide)
+        match = _Match(self.patterns, self.include_hidden, self.input_format, self.storage)
         matched = StageOutput.of(
-            ranges["ranges"]
+            divided.main
             | "ToAllWorkers" >> beam.Reshuffle()
             | "Match" >> with_stage_outputs(match, ImageRef, counts_left_out=True),
             counts_left_out=True,
         )
-        refs, failures, seconds = matched.main, [matched.failures], [ranges[SECONDS], matched.seconds]
-        if self.input_format == "list":
-            in_lists = StageOutput.of(
-                refs | "ReadLists" >> with_stage_outputs(_ReadList(self.billing_project, self.uri_column), ImageRef)
-            )
-            refs = in_lists.main
-            failures.append(in_lists.failures)
-            seconds.append(in_lists.seconds)
+        steps, is_list = [divided, matched], self.input_format == "list"
+        if is_list:
+            read = with_stage_outputs(_ReadList(self.storage, self.uri_column), ImageRef)
+            steps.append(StageOutput.of(matched.main | "ReadLists" >> read))
         # Grouping also lets a runner spread the images of one range over all of its workers.
-        by_key = {"refs": refs | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, bytes])}
-        first = StageOutput.of(
-            by_key
-            | "SameKey" >> JoinByKey(self.in_packs)
-            | "First" >> with_stage_outputs(_First(are_described=self.input_format != "list"), ImageRef)
-        )
-        refs = first.main
-        failures.append(first.failures)
+        by_key = {"refs": steps[-1].main | "ByKey" >> beam.Map(_by_key).with_output_types(tuple[bytes, bytes])}
+        first = with_stage_outputs(_First(are_described=not is_list), ImageRef)
+        steps.append(StageOutput.of(by_key | "SameKey" >> JoinByKey(self.in_packs) | "First" >> first))
+        refs = steps[-1].main
         if self.input_format not in SHARD_FORMATS:
             refs |= "Count" >> beam.Map(_counted).with_output_types(ImageRef)
-        if self.input_format == "list":
-            described = refs | "Describe" >> DescribeImages(self.billing_project, self.read_concurrency)
-            refs = described.main
-            failures.append(described.failures)
-            seconds.append(described.seconds)
+        if is_list:
+            steps.append(refs | "Describe" >> DescribeImages(self.storage, self.read_concurrency))
+            refs = steps[-1].main
         return StageOutput(
             refs,
-            failures | "Failures" >> beam.Flatten().with_output_types(Failure),
-            seconds | "Seconds" >> beam.Flatten().with_output_types(StageSeconds),
+            [step.failures for step in steps] | "Failures" >> beam.Flatten().with_output_types(Failure),
+            [step.seconds for step in steps] | "Seconds" >> beam.Flatten().with_output_types(StageSeconds),
             matched.left_out,
         )
 
@@ -131,7 +115,7 @@ class DescribeImages(Stage):
     True
 
     Attributes:
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
       read_concurrency: how many requests a worker process has in flight.
       may_still_come: whether a missing image is a retryable failure.
 
@@ -139,7 +123,7 @@ class DescribeImages(Stage):
       ValueError: if `read_concurrency` is out of range.
     """
 
-    billing_project: str | None = None
+    storage: Storage = DEFAULT_STORAGE
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
     may_still_come: bool = True
 
@@ -147,40 +131,36 @@ class DescribeImages(Stage):
         in_flight.check_concurrency(self.read_concurrency)
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[ImageRef]:
-        describe = _Describe(self.read_concurrency, self.billing_project, self.may_still_come)
+        describe = _Describe(self.storage, self.read_concurrency, self.may_still_come)
         return StageOutput.of(refs | "Describe" >> with_stage_outputs(describe, ImageRef))
 
 
 class _Divide(beam.DoFn):
-    def __init__(self, billing_project: str | None):
-        self._billing_project = billing_project
+    def __init__(self, storage: Storage):
+        self._storage = storage
 
     def process(self, numbered: tuple[int, str]) -> Iterable[tuple[int, str, str]]:
         number, pattern = numbered
         start = time.perf_counter()
-        # Only Cloud Storage can list a range of names.
-        if locations.is_gcs(pattern):
-            ends = [each[1:] for each in storage.gcs_listing.ranges(pattern, self._billing_project)]
-        else:
-            ends = [("", "")]
+        ranges = listing.ranges(self._storage, pattern)
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, time.perf_counter() - start))
-        for each in ends:
-            yield (number, *each)
+        for first, end in ranges:
+            yield number, first, end
 
 
 class _Match(beam.DoFn):
     """(number of a pattern, first name, the name before which to stop) → ImageRef of each file that is taken."""
 
-    def __init__(self, patterns: tuple[str, ...], include_hidden: bool, input_format: str, billing_project: str | None):
+    def __init__(self, patterns: tuple[str, ...], include_hidden: bool, input_format: str, storage: Storage):
         self._patterns = patterns
         self._include_hidden = include_hidden
         self._input_format = input_format
-        self._billing_project = billing_project
+        self._storage = storage
 
     def process(self, name_range: tuple[int, str, str]) -> Iterable[ImageRef]:
         number, first, end = name_range
         choice = Choice(self._patterns, number, include_hidden=self._include_hidden, input_format=self._input_format)
-        refs, seconds = listed_refs(choice, self._billing_project, (first, end)), 0.0
+        refs, seconds = listing.refs(self._storage, choice, (first, end)), 0.0
         while True:
             start = time.perf_counter()
             ref = next(refs, None)
@@ -193,51 +173,15 @@ class _Match(beam.DoFn):
         yield beam.pvalue.TaggedOutput(SECONDS, StageSeconds.of(STAGE, seconds))
 
 
-def listed_refs(choice: Choice, billing_project: str | None, ends: tuple[str, str] | None = None) -> Iterator[ImageRef]:
-    """Yields a ref for each file that a choice takes. It has no version if it is no file that can be read.
-
-    Args:
-      choice: of one pattern.
-      billing_project: the project that pays for requests to buckets with requester pays.
-      ends: in Cloud Storage, the first name, and the name before which to stop; by default all names.
-
-    Raises:
-      OSError, ValueError: if the pattern cannot be listed; in cloud storage, an error of the filesystem's client.
-    """
-    pattern = choice.pattern
-    if locations.is_gcs(pattern):
-        if ends:
-            in_range = storage.gcs_listing.Range(pattern, *ends)
-            objects = storage.gcs_listing.match_range(in_range, choice, billing_project)
-        else:
-            objects = storage.gcs_listing.match(choice, billing_project)
-        for path, stored in objects:
-            yield ImageRef(keys.of_uri(path), stored.generation, stored.size, stored.crc32c)
-    else:
-        for path, metadata in local_listing.match(choice) if locations.is_local(pattern) else _elsewhere(choice):
-            if metadata:
-                yield ImageRef(keys.of_uri(path), files.version(metadata), metadata.size_in_bytes)
-            else:
-                yield ImageRef(keys.of_uri(path))
-
-
-def _elsewhere(choice: Choice) -> Iterator[tuple[str, FileMetadata | None]]:
-    pattern = choice.pattern
-    listed = files.match(pattern)
-    if not listed and globs.is_object_or_directory(pattern):
-        listed = files.match(f"{pattern.rstrip('/')}/**")
-    return ((metadata.path, metadata) for metadata in listed if choice.takes(metadata.path))
-
-
 class _ReadList(beam.DoFn):
-    def __init__(self, billing_project: str | None, uri_column: str | None):
-        self._billing_project = billing_project
+    def __init__(self, storage: Storage, uri_column: str | None):
+        self._storage = storage
         self._uri_column = uri_column
 
     def process(self, ref: ImageRef) -> Iterable[ImageRef]:
         start = time.perf_counter()
         try:
-            with versioned.opened(ref, self._billing_project) as file:
+            with versioned.opened(self._storage, ref) as file:
                 images = uri_lists.keys_in(file, keys.uri(ref.key), self._uri_column)
                 for number, key in enumerate(images):
                     if isinstance(key, ValueError):
@@ -250,16 +194,17 @@ class _ReadList(beam.DoFn):
 
 
 class _Describe(DoInFlight):
-    def __init__(self, read_concurrency: int, billing_project: str | None, may_still_come: bool):
+    def __init__(self, storage: Storage, read_concurrency: int, may_still_come: bool):
         super().__init__(STAGE, read_concurrency)
-        self._billing_project = billing_project
-        self._final = (ValueError,) if may_still_come else (ValueError, FileNotFoundError)
+        self._storage = storage
+        self._may_still_come = may_still_come
 
     def call(self, ref: ImageRef) -> ImageRef | Failure:
         try:
-            return versioned.described(ref, self._billing_project)
+            return versioned.described(self._storage, ref)
         except (OSError, ValueError) as error:
-            return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, self._final))
+            is_final = isinstance(error, FileNotFoundError) and not self._may_still_come
+            return Failure.of(ref.key, STAGE, error, is_final=is_final)
 
     def size(self, ref: ImageRef) -> int:
         return 0
@@ -283,7 +228,7 @@ class _First(beam.DoFn):
         ref = of_bytes(ImageRef, next(iter(same_key["refs"])))
         if self._are_described and not ref.version:
             try:
-                ref = versioned.described(ref, None)
+                ref = versioned.described(DEFAULT_STORAGE, ref)
             except OSError as error:
                 yield _failed(key, error)
                 return
@@ -292,8 +237,7 @@ class _First(beam.DoFn):
 
 def _failed(key: bytes, error: Exception) -> beam.pvalue.TaggedOutput:
     counters.inc(counters.IMAGES_LISTED)
-    retryable = not isinstance(error, (ValueError, csv.Error))
-    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(key, STAGE, error, retryable))
+    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(key, STAGE, error))
 
 
 def _counted(ref: ImageRef) -> ImageRef:

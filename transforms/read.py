@@ -1,15 +1,10 @@
-"""Reading: `ImageRef`s → `EncodedBlock`s, from files, TFRecords of tf.Examples, or tar shards in webdataset layout.
-
-The key of an image in a shard is `<URI of the shard>#<member or record number>`, unless the record has its own.
-"""
+"""Reading: `ImageRef`s → `EncodedBlock`s, from files, or from shards that hold many images each."""
 
 import dataclasses
-import functools
 import hashlib
-import tarfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -20,8 +15,9 @@ from transforms.elements import counters, keys
 from transforms.elements.formats import SHARD_FORMATS, check_input_format
 from transforms.elements.records import EncodedBlock, EncodedImage, Failure, ImageRef, LeftOut, Member, StageSeconds
 from transforms.elements.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
-from transforms.encoding import compressed, examples, tar, tfrecord
-from transforms.storage import choice, left_out, local, locations, read_image, versioned
+from transforms.encoding import image_shards
+from transforms.storage import locations, read_image
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 STAGE = read_image.STAGE
 
@@ -30,123 +26,13 @@ STAGE = read_image.STAGE
 _BLOCK_IMAGES = 16
 _BLOCK_BYTES = 1 << 20
 
-# The members of a tar shard that are images. Webdataset's other members (.json, .cls, .txt) are not listed.
-_TAR_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".gif"),
-    *(".tif", ".tiff", ".bmp", ".dib", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"),
-)
-
-# (left_out.HIDDEN or OTHER, kind of name) → members of shards that are not read.
-PassedOver = Counter[tuple[str, str]]
-
-
-def read_tfrecord(
-    ref: ImageRef,
-    billing_project: str | None = None,
-    passed_over: PassedOver | None = None,
-    include_hidden: bool = True,
-) -> Iterator[EncodedImage | Failure]:
-    """Yields the images of a file of tf.Examples, compressed or not, and a Failure for each record without an image.
-
-    A record with a valid length but a corrupt body fails alone. None is hidden, because none has a name.
-
-    Raises:
-      OSError: if the file cannot be read, or has changed since it was listed.
-      ValueError: if it is broken.
-    """
-    with versioned.opened(ref, billing_project) as file:
-        records = tfrecord.records(compressed.expanded(file, tfrecord.is_framed), read_image.MAX_ENCODED_BYTES)
-        keys_before: set[bytes] = set()
-        numbered = ref.key + b"#"
-        for number, record in enumerate(records):
-            record_key = numbered + b"%d" % number
-            try:
-                if isinstance(record, tfrecord.BrokenRecord):
-                    raise record
-                own_key, encoded = examples.decode_image(record)
-            except ValueError as error:
-                yield Failure.of(record_key, STAGE, error)
-            else:
-                if own_key and own_key not in keys_before and not own_key.startswith(numbered):
-                    keys_before.add(own_key)
-                    record_key = own_key
-                yield _member(record_key, ref, encoded)
-
-
-def read_tar(
-    ref: ImageRef,
-    billing_project: str | None = None,
-    passed_over: PassedOver | None = None,
-    include_hidden: bool = True,
-) -> Iterator[EncodedImage | Failure]:
-    """Yields the images of a tar file, compressed or not, in order, without unpacking it to disk.
-
-    A member is an image by its name. If it is a link or a device, or too large, it is a Failure. The second member of a
-    name has its number in the file, counted from 0, at the end of its key.
-
-    Args:
-      ref: of the file.
-      billing_project: the project that pays for requests to buckets with requester pays.
-      passed_over: gets the number of members that are no images by name, or are hidden, by kind of name.
-      include_hidden: whether hidden members are images too.
-
-    Raises:
-      OSError: if the file cannot be read, or has changed since it was listed.
-      ValueError, tarfile.TarError: if it is broken.
-    """
-    with versioned.opened(ref, billing_project) as file:
-        keys_before: set[bytes] = set()
-        for number, (member, content) in enumerate(tar.members(compressed.expanded(file))):
-            if member.isdir():
-                continue
-            if why := _why_passed_over(member.name, include_hidden):
-                if passed_over is not None:
-                    choice.count(passed_over, why)
-                continue
-            key = ref.key + b"#" + keys.of_uri(member.name)
-            while key in keys_before:
-                key += b"#%d" % number
-            keys_before.add(key)
-            try:
-                if not member.isreg():
-                    raise local.NotARegularFile(f"not a regular file: {_tar_kind(member)}")
-                read_image.check_size(member.size)
-                encoded = content()
-            except (read_image.TooManyBytes, tar.TooManyParts, local.NotARegularFile) as error:
-                yield Failure.of(key, STAGE, error)
-            else:
-                yield _member(key, ref, encoded)
-
-
-def _why_passed_over(name: str, include_hidden: bool) -> tuple[str, str] | None:
-    if not include_hidden and (kind := left_out.hidden_kind(name)):
-        return left_out.HIDDEN, kind
-    if name.lower().endswith(_TAR_SUFFIXES):
-        return None
-    extension = left_out.extension(name)
-    return left_out.OTHER, f".{extension}" if extension else "no extension"
-
-
-def _tar_kind(member: tarfile.TarInfo) -> str:
-    if member.issym() or member.islnk():
-        return f"a link to {member.linkname!r}, and a tar file is read from front to end"
-    return "a named pipe or a device"
-
-
-def _member(key: bytes, shard: ImageRef, encoded: bytes) -> EncodedImage:
-    ref = ImageRef(key, shard.version, len(encoded), versioned.crc32c(encoded), in_shard=shard.key)
-    return EncodedImage(ref, encoded)
-
-
-_SHARD_READERS: dict[str, Callable[..., Iterator[EncodedImage | Failure]]] = {
-    "tfrecord": read_tfrecord,
-    "tar": read_tar,
-}
-
 
 @dataclasses.dataclass(eq=False)
 class ReadImages(Stage):
     """ImageRef → StageOutput of EncodedBlock.
+
+    The images of shards that need not be read again are a second input: `{"refs": ImageRef, "done": (key of a shard,
+    number of an image in it)}`.
 
     A shard that is broken in the middle yields the images before the break, and one failure under the shard's own key.
     A record with a valid length but a corrupt body fails alone.
@@ -163,8 +49,7 @@ class ReadImages(Stage):
       input_format: one of INPUT_FORMATS.
       read_concurrency: how many files a worker process has in flight. Shards are streamed, one per thread of the
         runner. Files whose refs lack a size are read one after the other. `DescribeImages` adds sizes.
-      billing_project: the project that pays for requests to buckets with requester pays.
-      done: (key of a shard, number of an image in it) of each image in shards to pass over; None for none.
+      storage: how buckets are reached.
       include_hidden: whether hidden members of tar files are images too, such as `._1.jpg`. Otherwise they are counted
         in the output `left_out`.
 
@@ -174,25 +59,22 @@ class ReadImages(Stage):
 
     input_format: str = "images"
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
-    billing_project: str | None = None
-    done: beam.PCollection[tuple[bytes, int]] | None = None
+    storage: Storage = DEFAULT_STORAGE
     include_hidden: bool = False
 
     def __post_init__(self) -> None:
         check_input_format(self.input_format)
         in_flight.check_concurrency(self.read_concurrency)
 
-    def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[EncodedBlock]:
+    def expand(self, refs: beam.PCollection[ImageRef] | Mapping[str, beam.PCollection]) -> StageOutput[EncodedBlock]:
         if self.input_format not in SHARD_FORMATS:
-            read_file = _ReadFile(self.read_concurrency, self.billing_project)
+            read_file = _ReadFile(self.storage, self.read_concurrency)
             return StageOutput.of(refs | "Read" >> with_stage_outputs(read_file, EncodedBlock))
-        read = _ReadShard(self.input_format, self.billing_project, self.include_hidden)
-        if self.done:
-            by_key = {
-                "refs": refs | "ByKey" >> beam.Map(_by_key),
-                "done": self.done,
-            } | "Done" >> beam.CoGroupByKey()
-            outputs = by_key | "ReadRest" >> with_stage_outputs(_ReadRest(read), EncodedBlock, counts_left_out=True)
+        read = _ReadShard(self.storage, self.input_format, self.include_hidden)
+        if isinstance(refs, Mapping):
+            by_key = {"refs": refs["refs"] | "ByKey" >> beam.Map(_by_key), "done": refs["done"]}
+            grouped = by_key | "Done" >> beam.CoGroupByKey()
+            outputs = grouped | "ReadRest" >> with_stage_outputs(_ReadRest(read), EncodedBlock, counts_left_out=True)
         else:
             outputs = refs | "Read" >> with_stage_outputs(read, EncodedBlock, counts_left_out=True)
         return StageOutput.of(outputs, counts_left_out=True)
@@ -201,9 +83,9 @@ class ReadImages(Stage):
 class _ReadFile(DoInFlight):
     """One call reads several files from a disk, or one file from elsewhere."""
 
-    def __init__(self, read_concurrency: int, billing_project: str | None):
+    def __init__(self, storage: Storage, read_concurrency: int):
         super().__init__(STAGE, read_concurrency)
-        self._billing_project = billing_project
+        self._storage = storage
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -233,7 +115,7 @@ class _ReadFile(DoInFlight):
         return super().process(refs, *self._at)
 
     def call(self, refs: Sequence[ImageRef]) -> list[EncodedImage | Failure]:
-        return [read_image.read_or_failure(ref, self._billing_project) for ref in refs]
+        return [read_image.read_or_failure(self._storage, ref) for ref in refs]
 
     def size(self, refs: Sequence[ImageRef]) -> int:
         return sum(map(self._size, refs))
@@ -249,15 +131,16 @@ class _ReadFile(DoInFlight):
 
 
 class _ReadShard(beam.DoFn):
-    def __init__(self, input_format: str, billing_project: str | None, include_hidden: bool):
-        self._reader = functools.partial(_SHARD_READERS[input_format], billing_project=billing_project)
+    def __init__(self, storage: Storage, input_format: str, include_hidden: bool):
+        self._storage = storage
+        self._input_format = input_format
         self._include_hidden = include_hidden
 
     def process(self, ref: ImageRef) -> Iterable[EncodedBlock]:
         return self.read(ref, done=())
 
     def read(self, ref: ImageRef, done: Collection[int]) -> Iterable[EncodedBlock]:
-        passed_by: PassedOver = Counter()
+        passed_by: image_shards.PassedOver = Counter()
         images = enumerate(self.images(ref, passed_by))
         while True:
             start = time.perf_counter()
@@ -272,11 +155,8 @@ class _ReadShard(beam.DoFn):
             counters.inc(counters.IMAGES_LISTED, len(block))
             yield from _outputs(block)
 
-    def images(self, ref: ImageRef, passed_by: PassedOver) -> Iterator[EncodedImage | Failure]:
-        try:
-            yield from self._reader(ref, passed_over=passed_by, include_hidden=self._include_hidden)
-        except (OSError, ValueError, MemoryError, tarfile.TarError) as error:
-            yield read_image.failure(ref, error)
+    def images(self, ref: ImageRef, passed_by: image_shards.PassedOver) -> Iterator[EncodedImage | Failure]:
+        return image_shards.read_or_failure(self._storage, ref, self._input_format, passed_by, self._include_hidden)
 
 
 class _ReadRest(beam.DoFn):
@@ -309,13 +189,13 @@ class DigestImages(Stage):
     """
 
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
-    billing_project: str | None = None
+    storage: Storage = DEFAULT_STORAGE
 
     def __post_init__(self) -> None:
         in_flight.check_concurrency(self.read_concurrency)
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[tuple[str, ImageRef]]:
-        digest = _DigestFile(self.read_concurrency, self.billing_project)
+        digest = _DigestFile(self.storage, self.read_concurrency)
         return StageOutput.of(refs | "Digest" >> with_stage_outputs(digest, tuple[str, ImageRef]))
 
 
@@ -348,7 +228,7 @@ class ListMembers(beam.PTransform):
     """
 
     input_format: str
-    billing_project: str | None = None
+    storage: Storage = DEFAULT_STORAGE
     include_hidden: bool = False
 
     def __post_init__(self) -> None:
@@ -356,7 +236,7 @@ class ListMembers(beam.PTransform):
             raise ValueError(f"input_format={self.input_format!r}: expected one of {', '.join(SHARD_FORMATS)}")
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> beam.PCollection[Member]:
-        read = _ReadShard(self.input_format, self.billing_project, self.include_hidden)
+        read = _ReadShard(self.storage, self.input_format, self.include_hidden)
         members = beam.FlatMap(_members, read)
         return refs | "Members" >> members.with_output_types(Member)
 

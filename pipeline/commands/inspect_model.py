@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.commands import frame
-from pipeline.flags import model_flags
+from pipeline.flags import model_flags, storage_flags
 from pipeline.flags.argument_parser import Parser
-from pipeline.flags.parser import add_batch_size, add_billing_project
+from pipeline.flags.parser import add_batch_size
 from pipeline.model_checks import spread
 from transforms.elements.one_line import name, printable
 from transforms.models.model_facts import Function
@@ -34,7 +34,7 @@ def _parser() -> Parser:
     parser.add_argument("handle", help="a model, as --model of a run takes it")
     model_flags.add(parser)
     add_batch_size(parser)
-    add_billing_project(parser)
+    storage_flags.add(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -44,7 +44,7 @@ def _inspect(flags: argparse.Namespace) -> str:
         flags.handle,
         model_flags.choices(flags),
         Function(flags.model_signature, flags.model_tags, flags.model_output),
-        billing_project=flags.billing_project,
+        storage=storage_flags.storage(flags),
         normalize=flags.normalize,
     )
     facts: dict[str, Any] = {
@@ -79,7 +79,7 @@ def _signatures(spec: ModelSpec) -> dict[str, Any]:
         return {}
     from transforms.models import handles, hub
 
-    variants = hub.read(handles.local_path(spec.location, spec.billing_project)).variants
+    variants = hub.read(handles.local_path(spec.location, spec.storage)).variants
     return {
         "signatures": [
             f"[{','.join(tags)}] {name}{signature}"
@@ -95,7 +95,7 @@ def _interface(spec: ModelSpec) -> dict[str, Any]:
     """Returns the files, inputs and outputs of a portable model; an empty dict for other formats."""
     from transforms.models import handles, portable
 
-    model = portable.find(handles.local_path(spec.location, spec.billing_project)) if spec.location else None
+    model = portable.find(handles.local_path(spec.location, spec.storage)) if spec.location else None
     if model is None:
         return {}
     from transforms.models.engines import portable_model
@@ -146,7 +146,7 @@ def _parameters(spec: ModelSpec) -> int | str:
     if spec.format in portable.FORMATS.values():
         from transforms.models.engines import portable_model
 
-        model = portable.find(handles.local_path(spec.location, spec.billing_project))
+        model = portable.find(handles.local_path(spec.location, spec.storage))
         parameters = portable_model.describe(model).parameters if model else None
         return "unknown, OpenVINO does not read the model" if parameters is None else parameters
     from transforms.models.engines import opening

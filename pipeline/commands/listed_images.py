@@ -5,7 +5,7 @@ They are listed and read by the code of a run, because they have to be the same 
 
 import csv
 import dataclasses
-import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,13 +13,11 @@ from transforms.elements import keys
 from transforms.elements.formats import SHARD_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.elements.records import EncodedImage, ImageRef
-from transforms.list import listed_refs
+from transforms.encoding import image_shards
 from transforms.lists.uri_lists import keys_in
-from transforms.read import read_tar, read_tfrecord
-from transforms.storage import local_listing, locations, versioned
+from transforms.storage import listing, local_listing, locations, versioned
 from transforms.storage.choice import Choice
-
-_READERS = {"tfrecord": read_tfrecord, "tar": read_tar}
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
 class ListedImage(NamedTuple):
@@ -48,13 +46,14 @@ class ListedImages:
     Iteration raises ValueError if a pattern cannot be listed, or matches nothing.
 
     Attributes:
-      patterns, input_format, billing_project, include_hidden, uri_column: as the flags of a run.
+      patterns, input_format, include_hidden, uri_column: as the flags of a run.
+      storage: how buckets are reached.
       flag: what an error calls the patterns.
     """
 
     patterns: Sequence[str]
     input_format: str = "images"
-    billing_project: str | None = None
+    storage: Storage = DEFAULT_STORAGE
     include_hidden: bool = False
     uri_column: str | None = None
     flag: str = "--input"
@@ -69,7 +68,7 @@ class ListedImages:
             matches = False
             try:
                 is_there = not locations.is_local(pattern) or local_listing.is_there(pattern)
-                for ref in listed_refs(choice, self.billing_project) if is_there else ():
+                for ref in listing.refs(self.storage, choice) if is_there else ():
                     matches = True
                     yield from self._images(ref)
             except (OSError, ValueError) as error:
@@ -84,18 +83,18 @@ class ListedImages:
             return
         try:
             yield from self._in_shard(ref) if self.are_in_shards else self._in_list(ref)
-        except (OSError, ValueError, MemoryError, tarfile.TarError, csv.Error):
+        except (OSError, ValueError, MemoryError, csv.Error):
             yield ListedImage(ref.key, None)
 
     def _in_shard(self, ref: ImageRef) -> Iterator[ListedImage]:
-        read = _READERS[self.input_format]
-        for image in read(ref, self.billing_project, include_hidden=self.include_hidden):
+        images = image_shards.read_or_failure(self.storage, ref, self.input_format, Counter(), self.include_hidden)
+        for image in images:
             if isinstance(image, EncodedImage):
                 yield ListedImage(image.ref.key, image.ref.version.encode(), image.encoded)
             else:
                 yield ListedImage(image.key, None)
 
     def _in_list(self, ref: ImageRef) -> Iterator[ListedImage]:
-        with versioned.opened(ref, self.billing_project) as file:
+        with versioned.opened(self.storage, ref) as file:
             for number, key in enumerate(keys_in(file, keys.uri(ref.key), self.uri_column)):
                 yield ListedImage(ref.key + b"#%d" % number if isinstance(key, ValueError) else key, None)

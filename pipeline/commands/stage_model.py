@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.commands import frame
+from pipeline.flags import storage_flags
 from pipeline.flags.argument_parser import Parser
-from pipeline.flags.parser import add_billing_project
 from transforms.elements.one_line import name
 from transforms.models import catalog
 from transforms.storage import complete, locations
+from transforms.storage.context import Storage
 
 _EXAMPLES = """\
   # copy a TF-Hub module to a bucket; a run takes it as --model gs://bucket/models/inception_resnet_v2
@@ -37,7 +38,7 @@ def _parser() -> Parser:
     parser.add_argument("handle", help="a model, as --model of a run takes it, except those in the package")
     parser.add_argument("destination", help="the directory to create, local or gs://")
     parser.add_argument("--overwrite", action="store_true", help="replace another model there (default: refuse)")
-    add_billing_project(parser)
+    storage_flags.add(parser)
     return parser
 
 
@@ -53,7 +54,7 @@ def _stage(flags: argparse.Namespace) -> str:
 
     entry = catalog.HUB.get(flags.handle)
     handle = entry.handle if entry else flags.handle
-    path = handles.local_path(handle, flags.billing_project)
+    path = handles.local_path(handle, storage_flags.storage(flags))
     if path.suffix == ".keras":
         raise ValueError(f"model={flags.handle!r} is one file: copy it yourself, and give its path as --model")
     size = _recorded_size(path) or (entry.image_size if entry else None)
@@ -62,7 +63,7 @@ def _stage(flags: argparse.Namespace) -> str:
     preprocessing = {"preprocessing": hashlib.sha256(beside.encode()).hexdigest()} if beside else {}
     note = notes.text(image_size=size, handle=handle, files_digest=digest, **preprocessing).encode()
     contents = _contents(path)
-    if _note(destination, contents, flags.billing_project) == note:
+    if _note(destination, contents, storage_flags.storage(flags)) == note:
         outcome = "it is there already"
     else:
         copy = _to_bucket if locations.is_gcs(destination) else _to_directory
@@ -103,7 +104,7 @@ def _contents(path: Path) -> dict[str, Path | bytes]:
     return {**files}  # of the wider type
 
 
-def _note(destination: str, contents: Mapping[str, Path | bytes], billing_project: str | None) -> bytes | None:
+def _note(destination: str, contents: Mapping[str, Path | bytes], storage: Storage) -> bytes | None:
     """Returns the note in the directory of a complete model, or None if there is no complete model of that format."""
     from transforms.models import handles, notes, portable
 
@@ -115,9 +116,9 @@ def _note(destination: str, contents: Mapping[str, Path | bytes], billing_projec
     from transforms.storage import gcs
 
     try:
-        gcs.describe(f"{destination}/{marker}", billing_project)
-        note = gcs.describe(f"{destination}/{notes.FILE.as_posix()}", billing_project)
-        return gcs.read(f"{destination}/{notes.FILE.as_posix()}", note.generation, billing_project)
+        gcs.describe(storage, f"{destination}/{marker}")
+        note = gcs.describe(storage, f"{destination}/{notes.FILE.as_posix()}")
+        return gcs.read(storage, f"{destination}/{notes.FILE.as_posix()}", note.generation)
     except FileNotFoundError:
         return None
 
@@ -136,7 +137,7 @@ def _to_directory(contents: Mapping[str, Path | bytes], destination: str, flags:
 def _to_bucket(contents: Mapping[str, Path | bytes], destination: str, flags: argparse.Namespace) -> None:
     from transforms.storage import gcs_directory
 
-    gcs_directory.upload(contents, destination, flags.billing_project, **_policy(contents, flags))
+    gcs_directory.upload(storage_flags.storage(flags), contents, destination, **_policy(contents, flags))
 
 
 def _policy(contents: Mapping[str, Path | bytes], flags: argparse.Namespace) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.flags import command_lines, model_flags, types
+from pipeline.flags import command_lines, model_flags, storage_flags, types
 from pipeline.flags.parser import SAMPLES_OUTPUT, build_parser
 from pipeline.runners import presets
 from transforms.decoders.job import ONE_A_CORE
 from transforms.elements.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 from transforms.models.preprocessing import Choices
+from transforms.storage.context import Storage
 
 SAMPLES = str(Path(__file__).parents[1] / "samples" / "images" / "*")
 
@@ -77,7 +78,7 @@ class EmbedConfig:
     read_concurrency: int
     decode_processes: int
     decode_timeout: float
-    billing_project: str | None
+    storage: Storage
     verbose: bool
     started_at: datetime.datetime
     output_formats: tuple[str, ...] = OUTPUT_FORMATS[:1]
@@ -156,7 +157,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         read_concurrency=args.read_concurrency,
         decode_processes=_decode_processes(args),
         decode_timeout=args.decode_timeout,
-        billing_project=args.billing_project,
+        storage=storage_flags.storage(args),
         verbose=args.verbose,
         started_at=datetime.datetime.now(datetime.UTC),
         output_formats=args.output_format,

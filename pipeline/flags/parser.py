@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from pipeline.commands import verbs
-from pipeline.flags import command_lines, model_flags, types
+from pipeline.flags import command_lines, model_flags, storage_flags, types
 from pipeline.flags.argument_parser import Parser
 from pipeline.runners import presets
 from transforms.concurrent import in_flight
@@ -189,7 +189,7 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
         help="with --decode_processes, decoding an image that takes longer is stopped, and the image is a failure "
         "(default: %(default)g)",
     )
-    add_billing_project(group)
+    storage_flags.add(group)
 
 
 def _add_output(group: argparse._ActionsContainer) -> None:
@@ -354,16 +354,6 @@ def _add_dry_run(group: argparse._ActionsContainer) -> None:
         "--prices",
         metavar="FILE",
         help="with --dry_run, a price table (default: pipeline/commands/quote/prices.toml)",
-    )
-
-
-def add_billing_project(group: argparse._ActionsContainer) -> None:
-    """Adds the flag for the project that pays for requests to Cloud Storage."""
-    group.add_argument(
-        "--billing_project",
-        metavar="PROJECT",
-        help="Google Cloud project that pays for reading gs:// buckets with requester pays, as in my-project-123 "
-        "(default: none, the bucket's owner pays)",
     )
 
 

@@ -32,6 +32,8 @@ FROM `{table}` WHERE model_digest = @digest AND key IN UNNEST(@keys)
 class VectorGone(LookupError):
     """A vector is no longer where the ledger read it: another run may have replaced or removed it since."""
 
+    retryable = True  # the next run embeds the image anew
+
 
 @dataclasses.dataclass(eq=False)
 class FetchVectors(Stage):
@@ -139,7 +141,7 @@ def _reused(embedding: Embedding, reuse: Reuse) -> Embedding:
 
 def _gone(reuse: Reuse, reason: str) -> beam.pvalue.TaggedOutput:
     error = VectorGone(f"{reason}: expected the vector of these bytes; the next run embeds them anew")
-    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(reuse.ref.key, STAGE, error, retryable=True))
+    return beam.pvalue.TaggedOutput(FAILURES, Failure.of(reuse.ref.key, STAGE, error))
 
 
 def _by_shard(reuse: Reuse) -> tuple[str, Reuse]:

@@ -8,17 +8,18 @@ from transforms.models.model_facts import Function
 from transforms.models.preprocessing import Choices, Preprocessing
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec, in_precision
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
 def find(
-    model: Mapping[str, Any], digest: str, billing_project: str | None = None, handle: str | None = None
+    model: Mapping[str, Any], digest: str, storage: Storage = DEFAULT_STORAGE, handle: str | None = None
 ) -> ModelSpec:
     """Returns the model of a report, if it is still there.
 
     Args:
       model: the field `model` of a report.
       digest: that the model has in the records.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
       handle: where the model is now; None for where the run had it.
 
     Raises:
@@ -34,7 +35,7 @@ def find(
             Choices((height, width), **vars(preprocessing)),
             function,
             normalize=bool(model.get("normalize")),
-            billing_project=billing_project,
+            storage=storage,
         )
         spec = in_precision(spec, model["precision"], model.get("precision_cosine"))
         if spec.digest == digest:

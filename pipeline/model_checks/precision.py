@@ -57,7 +57,7 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
         config.model,
         config.preprocessing,
         Function(config.model_signature, config.model_tags, config.model_output),
-        billing_project=config.billing_project,
+        storage=config.storage,
         normalize=config.normalize,
     )
     if config.precision == model.precision:

@@ -170,7 +170,7 @@ def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport, secon
         if time.monotonic() > end:
             break
         try:
-            encoded = read_image.read(ImageRef(sample.keys[row]), config.billing_project).encoded
+            encoded = read_image.read(config.storage, ImageRef(sample.keys[row])).encoded
             decoded = decoding.decode(encoded, (height, width), resizing, config.max_pixels)
             pictures[row] = thumbnail.of_pixels(decoded.pixels)
         except (OSError, ValueError, MemoryError) as error:
@@ -198,7 +198,7 @@ def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) ->
 
 def _broken_picture(key: bytes, config: EmbedConfig) -> bytes:
     try:
-        return thumbnail.of_broken(read_image.read(ImageRef(key), config.billing_project).encoded)
+        return thumbnail.of_broken(read_image.read(config.storage, ImageRef(key)).encoded)
     except (OSError, ValueError, MemoryError) as error:
         _LOG.info("no picture of %r: %s", key, error)
         return b""

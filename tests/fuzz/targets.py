@@ -34,12 +34,11 @@ from pipeline.report.summary import summary
 from tests.fuzz import repairs, seeds
 from tests.helpers import data_generation as data
 from tests.helpers import jpeg_files
-from transforms import read
 from transforms.decoders import journal
 from transforms.elements import keys
 from transforms.elements.one_line import is_seen
 from transforms.elements.records import EncodedImage, Failure, ImageRef
-from transforms.encoding import compressed, examples, parquet, tfrecord
+from transforms.encoding import compressed, examples, image_shards, parquet, tfrecord
 from transforms.encoding.stored_embeddings import StoredEmbedding
 from transforms.images import decoding, fast_jpeg, jpeg_header, png_chunks, reader, tiff_kinds
 from transforms.images.resizing import RESIZE_MODES
@@ -48,6 +47,7 @@ from transforms.models import class_names, portable, preprocessing_files
 from transforms.models import notes as model_notes
 from transforms.output.parts import Label
 from transforms.storage import contested
+from transforms.storage.context import DEFAULT_STORAGE
 
 MAX_SECONDS = 1.0
 MAX_BYTES = 256 << 20
@@ -212,7 +212,7 @@ def tar(content: bytes) -> None:
     key = os.fsencode(_file("shard.tar", compress(content[1:])))
     members: list[EncodedImage | Failure] = []
     try:
-        for member in read.read_tar(ImageRef(key)):
+        for member in image_shards.read(DEFAULT_STORAGE, ImageRef(key), "tar"):
             members.append(member)
     except (tarfile.TarError, compressed.BrokenStream):
         pass
@@ -228,7 +228,7 @@ def tfrecords(content: bytes) -> None:
     key = os.fsencode(_file("shard.tfrecord", compress(content[1:])))
     members: list[EncodedImage | Failure] = []
     try:
-        for member in read.read_tfrecord(ImageRef(key)):
+        for member in image_shards.read(DEFAULT_STORAGE, ImageRef(key), "tfrecord"):
             members.append(member)
     except (tfrecord.BrokenFile, compressed.BrokenStream):
         pass

@@ -16,6 +16,7 @@ from transforms.elements import counters
 from transforms.elements.records import ImageRef
 from transforms.list import DescribeImages, ListImages
 from transforms.storage import gcs, gcs_listing
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
 def listed(patterns, input_format, expected_keys, expected_failures=(), in_packs=False):
@@ -245,7 +246,7 @@ def test_refs_of_a_list_are_described(tmp_path):
 def upload(**contents):
     for name, content in contents.items():
         gcs.client().bucket("photos").blob(name).upload_from_string(content)
-    return {name: gcs.describe(f"gs://photos/{name}", None) for name in contents}
+    return {name: gcs.describe(DEFAULT_STORAGE, f"gs://photos/{name}") for name in contents}
 
 
 def test_a_bucket_is_listed_with_version_size_and_checksum(paging, monkeypatch):
@@ -253,7 +254,7 @@ def test_a_bucket_is_listed_with_version_size_and_checksum(paging, monkeypatch):
     monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 7)
     paging.requests.clear()
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        refs = (pipeline | ListImages(("gs://photos/*", "gs://photos/in0*"), "images", "payer")).main
+        refs = (pipeline | ListImages(("gs://photos/*", "gs://photos/in0*"), "images", Storage("payer"))).main
         expected = [
             ImageRef(f"gs://photos/{name}".encode(), s.generation, s.size, s.crc32c) for name, s in stored.items()
         ]
@@ -266,7 +267,7 @@ def test_images_in_a_bucket_that_a_list_names(server):
     stored = upload(a=b"123", l=b"a\ngs://photos/gone\n")
     server.requests.clear()
     with TestPipeline(runner=FnApiRunner()) as pipeline:
-        outputs = pipeline | ListImages(("gs://photos/l",), "list", "payer")
+        outputs = pipeline | ListImages(("gs://photos/l",), "list", Storage("payer"))
         failed = outputs.failures | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
         assert_that(outputs.main, equal_to([ImageRef(b"gs://photos/a", *stored["a"])]), label="refs")
         assert_that(failed, equal_to([(b"gs://photos/gone", "list", "FileNotFoundError", True)]), label="failures")

@@ -131,7 +131,7 @@ def test_single_precision_comes_back_from_double():
 
 
 def test_a_message_that_names_an_odd_file_is_utf_8():
-    failure = Failure.of(b"k", "read", FileNotFoundError(2, "none", "/caf\udce9.jpg"), retryable=True)
+    failure = Failure.of(b"k", "read", FileNotFoundError(2, "none", "/caf\udce9.jpg"))
     row = failure_row(failure, RUN)
     assert through_avro([row], FAILURE_COLUMNS) == [row]
     assert "caf\\udce9" in row["message"]

@@ -5,6 +5,7 @@ import math
 
 from transforms.elements.records import Failure, ImageInfo, ImageRef
 from transforms.images.decode_settings import DecodeSettings
+from transforms.storage.context import Storage
 
 # The number of processes that stands for one for each core of the worker.
 ONE_A_CORE = -1
@@ -27,14 +28,14 @@ class Settings:
       processes: how many there are.
       images: what the images are decoded to.
       read_concurrency: how many files a process has in flight that do not lie on this machine.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
       timeout: seconds that decoding one image may take.
     """
 
     processes: int
     images: DecodeSettings
     read_concurrency: int
-    billing_project: str | None
+    storage: Storage
     timeout: float
 
     @property

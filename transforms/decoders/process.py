@@ -170,7 +170,7 @@ class _Decoder:
 
     def _read(self, ref: ImageRef) -> Read:
         start = time.perf_counter()
-        return read_image.read_or_failure(ref, self._settings.billing_project), time.perf_counter() - start
+        return read_image.read_or_failure(self._settings.storage, ref), time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ class KilledTheProcess(Exception):
 class TookTooLong(Exception):
     """An image whose decoding was stopped after a time that is enough for any image."""
 
+    retryable = True  # a machine that is less busy may be fast enough
+
 
 def quarantined(key: bytes, deaths: int) -> Failure:
     """Returns the failure of an image that has killed so many processes of a run, and is not decoded again."""
@@ -50,9 +52,7 @@ class Task:
         if error is None and self._deaths[image] >= _DEATHS_OF_AN_IMAGE:
             error = KilledTheProcess("twice, when a decoder process died, it was decoding this image")
         if error:
-            # A machine that is less busy may be fast enough.
-            failure = Failure.of(_ref(self.images[image]).key, STAGE, error, retryable=isinstance(error, TookTooLong))
-            self.failed[image] = failure
+            self.failed[image] = Failure.of(_ref(self.images[image]).key, STAGE, error)
 
 
 def _ref(image: ImageRef | EncodedImage) -> ImageRef:

@@ -165,8 +165,20 @@ class Failure:
     is_file: bool = False
 
     @classmethod
-    def of(cls, key: bytes, stage: str, error: Exception, retryable: bool = False) -> "Failure":
-        """Returns the failure for an error. Its message may quote a file, and is cut after 500 characters."""
+    def of(cls, key: bytes, stage: str, error: Exception, *, is_final: bool = False) -> "Failure":
+        """Returns the failure for an error. Its message may quote a file, and is cut after 500 characters.
+
+        Another try may help where a store or memory failed. An error of another kind says so by an attribute
+        `retryable` of its class. A ValueError is the image's own fault.
+
+        Args:
+          key: of the image.
+          stage: the one in which it failed.
+          error: why.
+          is_final: whether another try cannot help, whatever the error.
+        """
+        may_pass = isinstance(error, (OSError, MemoryError)) and not isinstance(error, ValueError)
+        retryable = getattr(error, "retryable", may_pass) and not is_final
         return cls(key, stage, type(error).__name__, str(error)[:500], retryable)
 
 

@@ -17,7 +17,6 @@ def decode_or_failure(image: EncodedImage, settings: DecodeSettings, out: npt.ND
     try:
         decoded = decoding.decode_into(image.encoded, settings, out)
     except decoding.ImageError as error:
-        # On a machine with more memory, another try may help.
-        return Failure.of(image.ref.key, STAGE, error, retryable=isinstance(error, decoding.OutOfMemory))
+        return Failure.of(image.ref.key, STAGE, error)
     sha256 = hashlib.sha256(image.encoded).hexdigest()
     return ImageInfo(image.ref, sha256=sha256, format=decoded.format, height=decoded.height, width=decoded.width)

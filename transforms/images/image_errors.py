@@ -31,3 +31,5 @@ class CorruptImage(ImageError):
 
 class OutOfMemory(ImageError):
     """The image does not fit into this machine's memory, not even while no other large image is decoded."""
+
+    retryable = True  # a machine with more memory may decode it

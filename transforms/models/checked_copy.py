@@ -36,7 +36,7 @@ def files(spec: ModelSpec) -> Iterator[Path]:
       ValueError: if they cannot be obtained.
       OSError: if they cannot be read, or if there is no room for a copy.
     """
-    path = handles.local_path(spec.location, spec.billing_project)
+    path = handles.local_path(spec.location, spec.storage)
     if not spec.files:  # no digest is known
         yield path
         return

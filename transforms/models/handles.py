@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from transforms.elements.one_line import one_line
 from transforms.models import archives, catalog, portable, preprocessing_files
 from transforms.storage import complete, locations, private
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -32,7 +33,7 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _KAGGLE = re.compile(r"[\w.-]+/[\w.-]+/(tensorFlow1|tensorFlow2|keras)/[\w.-]+(/\d+)?", re.IGNORECASE)
 
 
-def local_path(handle: str, billing_project: str | None = None) -> Path:
+def local_path(handle: str, storage: Storage = DEFAULT_STORAGE) -> Path:
     """Returns the directory or the file of a handle's model. A remote one is downloaded.
 
     Args:
@@ -42,7 +43,7 @@ def local_path(handle: str, billing_project: str | None = None) -> Path:
         - A URL of tfhub.dev or kaggle.com, of an archive, or of the file of a portable model. It is downloaded into
           TFHUB_CACHE_DIR.
         - A short Kaggle handle. kagglehub downloads it into KAGGLEHUB_CACHE.
-      billing_project: the project that pays for requests to a requester-pays bucket.
+      storage: how buckets are reached.
 
     Raises:
       ValueError: if the handle leads to no model. The message says how to copy a model to a place without network.
@@ -50,7 +51,7 @@ def local_path(handle: str, billing_project: str | None = None) -> Path:
     if handle.startswith(("http://", "https://")):
         path = _fetch(handle, _download_from_url)
     elif locations.is_gcs(handle):
-        path = _fetch(handle, functools.partial(_download_from_bucket, billing_project=billing_project))
+        path = _fetch(handle, functools.partial(_download_from_bucket, storage=storage))
     elif (path := Path(os.path.expanduser(handle))).exists():  # noqa: PTH111 - of an unknown user, it stays as it is
         path = _unpack(path) if path.is_file() and _is_archive(handle) else path
     elif _KAGGLE.fullmatch(handle):
@@ -174,11 +175,11 @@ def _download_from_kaggle(handle: str) -> Path:
     return Path(kagglehub.model_download(handle))
 
 
-def _download_from_bucket(handle: str, billing_project: str | None) -> Path:
+def _download_from_bucket(handle: str, storage: Storage) -> Path:
     """Copies a directory, archive or file from Cloud Storage. It copies again only when an object of it changes."""
     from transforms.storage import gcs, gcs_directory  # Google's client
 
-    blobs = gcs_directory.below(handle, billing_project)
+    blobs = gcs_directory.below(storage, handle)
     if not blobs:
         raise FileNotFoundError("there is no such object and no object below it")
     target = _bucket_target(handle, blobs)
@@ -187,11 +188,11 @@ def _download_from_bucket(handle: str, billing_project: str | None) -> Path:
         return target
     file = target / Path(blobs[0].name).name
     if portable.is_portable(file.name) or file.suffix == ".keras":
-        return _download_companions(handle, file, billing_project)
+        return _download_companions(handle, file, storage)
     return _unpack(file) if _is_archive(handle) else file
 
 
-def _download_companions(handle: str, main: Path, billing_project: str | None) -> Path:
+def _download_companions(handle: str, main: Path, storage: Storage) -> Path:
     """Returns the main file of a model from a bucket, with its companions and its preprocessing files beside it.
 
     `handle` is the URI of the main file, and `main` a copy of it, which is not downloaded again.
@@ -202,7 +203,7 @@ def _download_companions(handle: str, main: Path, billing_project: str | None) -
     blobs = {}
     for name in dict.fromkeys((*names, *preprocessing_files.NAMES)):
         uri = f"{handle.rpartition('/')[0]}/{name}"
-        own = [blob for blob in gcs_directory.below(uri, billing_project) if f"/{blob.name}".endswith(f"/{name}")]
+        own = [blob for blob in gcs_directory.below(storage, uri) if f"/{blob.name}".endswith(f"/{name}")]
         if len(own) == 1:
             blobs[name] = own[0]
         elif name in names:

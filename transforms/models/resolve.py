@@ -9,6 +9,7 @@ from transforms.models.model_facts import DEFAULT_FUNCTION, Function, ModelFacts
 from transforms.models.preprocessing import AS_BYTES, NO_CHOICES, RANGES, TF_HUB, Choices, Preprocessing
 from transforms.models.spec import ModelSpec, digest
 from transforms.storage import locations
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
 def resolve(
@@ -17,7 +18,7 @@ def resolve(
     function: Function = DEFAULT_FUNCTION,
     *,
     normalize: bool = False,
-    billing_project: str | None = None,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> ModelSpec:
     """Returns the spec of a model.
 
@@ -32,7 +33,7 @@ def resolve(
       choices: of the image size and the preprocessing.
       function: to call in the model's files.
       normalize: whether to scale vectors to length 1.
-      billing_project: the project that pays for requests to a requester-pays bucket, here and on the workers.
+      storage: how buckets are reached, here and on the workers.
 
     Raises:
       ValueError: if the model cannot be obtained, is no model of images, or does not take that size or those values.
@@ -45,10 +46,10 @@ def resolve(
     from transforms.models import handles
     from transforms.models.engines import cache
 
-    files = _files(handle, billing_project)
+    files = _files(handle, storage)
     key = [handle, files.location, files.digest, files.beside, choices.chosen(), vars(function), normalize]
     if cached := cache.read_spec(key):
-        return dataclasses.replace(cached, billing_project=files.billing_project)
+        return dataclasses.replace(cached, storage=files.storage)
     before = handles.files_state(str(files.path))
     spec = _tried(files, model_facts.read(handle, files.path, function), choices, normalize)
     if handles.files_state(str(files.path)) != before or handles.files_digest(files.path) != files.digest:
@@ -63,7 +64,7 @@ class _Files(NamedTuple):
     Attributes:
       handle: the argument of `resolve`.
       path: of its directory or its main file.
-      location, billing_project: see ModelSpec.
+      location, storage: see ModelSpec.
       digest: hex digest of the files; "" where they are no model.
       beside: texts of the model's note and of its preprocessing files.
     """
@@ -71,24 +72,24 @@ class _Files(NamedTuple):
     handle: str
     path: Path
     location: str
-    billing_project: str | None
+    storage: Storage
     digest: str
     beside: str
 
 
-def _files(handle: str, billing_project: str | None) -> _Files:
+def _files(handle: str, storage: Storage) -> _Files:
     """Returns the files of a handle. Remote ones are downloaded: workers read the local copy, or the same bucket."""
     from transforms.models import handles, notes, portable
 
     source = catalog.HUB[handle].handle if handle in catalog.HUB else handle
-    path = handles.local_path(source, billing_project)
+    path = handles.local_path(source, storage)
     is_gcs = locations.is_gcs(source)
     is_model = path.is_file() or (path / handles.SAVED_MODEL).is_file() or portable.find(path) is not None
     return _Files(
         handle=handle,
         path=path,
         location=source if is_gcs else str(path.absolute()),
-        billing_project=billing_project if is_gcs else None,
+        storage=storage if is_gcs else DEFAULT_STORAGE,
         digest=handles.files_digest(path) if is_model else "",
         beside=notes.read_text(path) + preprocessing_files.text(path),
     )
@@ -116,7 +117,7 @@ def _tried(files: _Files, facts: ModelFacts, choices: Choices, normalize: bool) 
         dimension=0,
         image_size=size,
         digest=digest(files.digest, facts.signature, facts.tags, size, of_digest, facts.output, normalize),
-        billing_project=files.billing_project,
+        storage=files.storage,
         output=facts.output,
         preprocessing=preprocessing,
         normalize=normalize,

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from transforms.models.preprocessing import TF_HUB, Preprocessing
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -55,7 +56,7 @@ class ModelSpec:
         it was not measured.
       classes: names of the classes of a classifier's outputs; () for feature vectors.
       gives_probabilities: whether a classifier's outputs are probabilities, as of softmax or sigmoid, and no logits.
-      billing_project: the project that pays for requests to a requester-pays bucket. It is no property of the model.
+      storage: how buckets are reached. It is no property of the model.
       output: the name of the output with the vectors, in a model that has several; else "".
       preprocessing: how pixels become the values that the network takes.
       normalize: whether vectors are scaled to length 1.
@@ -76,7 +77,7 @@ class ModelSpec:
     precision_cosine: float | None = 1.0
     classes: tuple[str, ...] = ()
     gives_probabilities: bool = False
-    billing_project: str | None = None
+    storage: Storage = DEFAULT_STORAGE
     output: str = ""
     preprocessing: Preprocessing = TF_HUB
     normalize: bool = False
@@ -106,8 +107,8 @@ class ModelSpec:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Returns the fields that a report shows: all of them except `billing_project`."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "billing_project"}
+        """Returns the fields that a report shows: all of them except `storage`."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "storage"}
 
 
 def digest(

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from transforms import storage
+from transforms import storage as stores
 from transforms.storage import files, locations
+from transforms.storage.context import DEFAULT_STORAGE
 
 _LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.005
@@ -48,11 +49,11 @@ def read(path: str) -> Content | None:
 def _read_object(path: str) -> Content | None:
     while True:
         try:
-            state = storage.gcs.describe(path, None).generation
+            state = stores.gcs.describe(DEFAULT_STORAGE, path).generation
         except FileNotFoundError:
             return None
         with contextlib.suppress(FileNotFoundError):  # another has written it between the two requests
-            return Content(storage.gcs.read(path, state, None), state)
+            return Content(stores.gcs.read(DEFAULT_STORAGE, path, state), state)
 
 
 def write(path: str, content: bytes, state: str | None) -> str:
@@ -82,10 +83,7 @@ def create(path: str, content: bytes) -> None:
     """Writes a file whole that must not exist, as `write` does.
 
     On a local disk with hard links it holds no lock, so that a process that is stopped meanwhile keeps nobody waiting.
-
-    Raises:
-      Lost: if the file exists.
-      OSError: see `write`.
+    Raises Lost if the file exists, and OSError as `write`.
     """
     if locations.is_local(path) and _linked(path, content):
         return
@@ -109,14 +107,9 @@ def _linked(path: str, content: bytes) -> bool:
 
 
 def remove(path: str, state: str) -> None:
-    """Removes a file.
-
-    Raises:
-      Lost: if the file is in another state.
-      OSError: if it cannot be removed.
-    """
+    """Removes a file. Raises Lost if it is in another state, and OSError if it cannot be removed."""
     if locations.is_gcs(path):
-        storage.gcs.remove(path, state)
+        stores.gcs.remove(path, state)
         return
     with _locked(path):
         _check(path, state)
@@ -127,10 +120,7 @@ def remove_unfinished(path: str) -> None:
     """Removes what processes have left that were killed while they wrote this local file, or one of its suffix beside.
 
     Whoever writes such a file holds the lock of the directory. So whatever is unfinished under that lock stays so.
-    Without locks nothing is removed, and in Cloud Storage there is nothing.
-
-    Raises:
-      OSError: if the filesystem refuses.
+    Without locks nothing is removed, and in Cloud Storage there is nothing. Raises OSError if the filesystem refuses.
     """
     if not locations.is_local(path):
         return
@@ -148,8 +138,8 @@ def _check(path: str, state: str | None) -> None:
 
 def _write_object(path: str, content: bytes, state: str | None) -> str:
     try:
-        return storage.gcs.write(path, content, if_generation_match=int(state or 0))
-    except storage.gcs.PreconditionFailed as error:
+        return stores.gcs.write(path, content, if_generation_match=int(state or 0))
+    except stores.gcs.PreconditionFailed as error:
         # The reply to a first request may have been lost, and the second one meets the result of the first.
         present = read(path)
         if present is not None and present.content == content:

@@ -19,9 +19,10 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
-from transforms import storage
+from transforms import storage as stores
 from transforms.elements.one_line import one_line
 from transforms.storage import errors, globs, local, locations
+from transforms.storage.context import DEFAULT_STORAGE
 
 # Removing an object is two requests of some 50 ms.
 _AT_ONCE = 32
@@ -33,9 +34,7 @@ _CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
 def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
     """Returns the files that a glob matches, at most `limit`; see `globs`.
 
-    Raises:
-      OSError: if the files cannot be listed.
-      ValueError: see `check_location`.
+    Raises OSError if they cannot be listed, and ValueError as `check_location`.
     """
     check_location(pattern)
     wider = re.sub(r"\*\*+/", "**", pattern)  # to Beam `**/` is one directory at least
@@ -62,13 +61,7 @@ def check_location(path: str) -> None:
 
 
 def metadata(path: str) -> FileMetadata:
-    """Returns path, size and time of the last change of one file.
-
-    Raises:
-      OSError: if there is none.
-      NotARegularFile: if something else is in its place.
-      ValueError: see `check_location`.
-    """
+    """Returns path, size and time of the last change of one file; raises as `open_stored`."""
     if locations.is_local(path):
         status = local.status(path)
         return FileMetadata(path, status.st_size, status.st_mtime)
@@ -149,12 +142,13 @@ def beside(path: str) -> str:
 def rename(part: str, path: str) -> None:
     """Renames a file. Raises OSError if it is gone, even if `path` exists."""
     if locations.is_gcs(path):
-        storage.gcs.copy(part, path)
-        storage.gcs.remove(part, None)
+        stores.gcs.copy(part, path)
+        stores.gcs.remove(part, None)
     elif locations.is_local(path):
         Path(part).replace(path)
     else:
-        FileSystems.rename([part], [path])
+        with errors.of_clients(path):
+            FileSystems.rename([part], [path])
 
 
 def remove_pending(pattern: str) -> None:
@@ -211,15 +205,11 @@ def publish(part: str, path: str) -> None:
 
     Raises OSError.
     """
-    try:
+    with _repeatable(part, path):
         if locations.is_local(path):
             Path(part).replace(path)  # Beam would hide that a file is gone in another error
         else:
-            with errors.of_clients(path):
-                FileSystems.rename([part], [path])
-    except FileNotFoundError:
-        if _exists(part) or not _exists(path):
-            raise
+            FileSystems.rename([part], [path])
 
 
 def name(part: str, path: str) -> None:
@@ -227,12 +217,19 @@ def name(part: str, path: str) -> None:
 
     Repeating this changes nothing, even if `part` was removed in between. Raises OSError.
     """
-    try:
+    with _repeatable(part, path):
         if locations.is_local(path):
             _link(part, path)
         else:
-            with errors.of_clients(path):
-                FileSystems.copy([part], [path])
+            FileSystems.copy([part], [path])
+
+
+@contextlib.contextmanager
+def _repeatable(part: str, path: str) -> Iterator[None]:
+    """Lets a step pass that an earlier try has done: the part is gone, and the file has its name."""
+    try:
+        with errors.of_clients(path):
+            yield
     except FileNotFoundError:
         if _exists(part) or not _exists(path):
             raise
@@ -301,7 +298,7 @@ def state(path: str) -> str | None:
     """Returns what tells a file from any other that takes its place later; None if there is none. Raises OSError."""
     try:
         if locations.is_gcs(path):
-            return storage.gcs.describe(path, None).generation
+            return stores.gcs.describe(DEFAULT_STORAGE, path).generation
         if locations.is_local(path):
             return _local_state(path)
         return version(metadata(path)) if match(path) else None
@@ -321,7 +318,7 @@ def remove_in_state(path: str, expected: str) -> None:
     have only a look before.
     """
     if locations.is_gcs(path):
-        storage.gcs.remove(path, expected)
+        stores.gcs.remove(path, expected)
     elif not locations.is_local(path):
         if state(path) == expected:
             remove_file(path)

@@ -1,7 +1,7 @@
 """Objects in Cloud Storage, by google-cloud-storage: one client per process, one request per object. No Beam.
 
-An object is read in the generation that was listed. If that generation is gone, reading raises an error. A request that
-fails raises a StorageError of `errors`.
+An object is read in the generation that was listed. If it is gone, or no object has the name, that is a
+FileNotFoundError. Any other request that fails is a StorageError of `errors`.
 """
 
 import contextlib
@@ -15,11 +15,12 @@ from typing import Any, BinaryIO, NamedTuple
 import requests.adapters
 from google.api_core.page_iterator import HTTPIterator
 from google.auth.exceptions import DefaultCredentialsError
-from google.cloud import storage
+from google.cloud.storage import Blob, Bucket, Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage import errors
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
 from transforms.storage.locations import GCS_SCHEME
 
@@ -35,8 +36,8 @@ RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=16, multiplier=2).with_tim
 _CHUNK_BYTES = 16 * 2**20
 
 
-class Stored(NamedTuple):
-    """The metadata of an object. The checksum is of the bytes as stored, in base64."""
+class Metadata(NamedTuple):
+    """What a bucket tells of an object. The checksum is of the bytes as stored, in base64."""
 
     generation: str
     size: int
@@ -44,95 +45,56 @@ class Stored(NamedTuple):
 
 
 def split(path: str) -> tuple[str, str]:
-    """Returns the bucket and the rest of a path, the name of an object or a pattern of names.
-
-    Raises:
-      ValueError: if the path has no bucket.
-    """
+    """Returns the bucket of a path and the rest, a name or a pattern of names; raises ValueError without a bucket."""
     bucket_name, _, name = path.removeprefix(GCS_SCHEME).partition("/")
     if not bucket_name or any(wildcard in bucket_name for wildcard in "*?["):
         raise ValueError(f"{path!r}: expected gs://BUCKET/NAME, without wildcards in the bucket's name")
     return bucket_name, name
 
 
-def bucket(path: str, billing_project: str | None) -> storage.Bucket:
-    """Returns the bucket of a path without a request. Requests through it are billed to `billing_project`, if any."""
-    return client().bucket(split(path)[0], user_project=billing_project)
+def bucket(storage: Storage, path: str) -> Bucket:
+    """Returns the bucket of a path without a request. Requests through it are made as `storage` says."""
+    return client().bucket(split(path)[0], user_project=storage.billing_project)
 
 
-def blobs(
-    bucket: storage.Bucket,
-    prefix: str,
-    fields: str,
-    *,
-    start: str = "",
-    end: str = "",
-    page_size: int | None = None,
-    max_results: int | None = None,
-) -> HTTPIterator:
+def blobs(bucket: Bucket, prefix: str, fields: str, *, start: str = "", end: str = "", **limits: int) -> HTTPIterator:
     """Returns the objects whose names begin with `prefix`, page by page, with the requested fields.
 
     Args:
       bucket: as `bucket` returns it.
       prefix: "" for all objects.
       fields: in the syntax of the JSON API.
-      start: the first name; "" for no limit.
-      end: the name before which to stop; "" for no limit.
-      page_size: objects per request.
-      max_results: objects in all.
+      start, end: the first name, and the name before which to stop; "" for no limit.
+      limits: `page_size` for the objects per request, `max_results` for the objects in all.
     """
-    listing = client().list_blobs(
-        bucket,
-        prefix=prefix or None,
-        start_offset=start or None,
-        end_offset=end or None,
-        fields=fields,
-        page_size=page_size,
-        max_results=max_results,
-        timeout=TIMEOUT,
-        retry=RETRY,
-    )
+    names = {"prefix": prefix or None, "start_offset": start or None, "end_offset": end or None}
+    listing = client().list_blobs(bucket, fields=fields, timeout=TIMEOUT, retry=RETRY, **names, **limits)
     listing.api_request = errors.of_clients(f"{GCS_SCHEME}{bucket.name}/{prefix}")(listing.api_request)
     return listing
 
 
-def describe(path: str, billing_project: str | None) -> Stored:
-    """Returns the metadata of an object, by one request.
-
-    Raises:
-      FileNotFoundError: if there is no such object.
-      StorageError: if the request fails.
-    """
-    blob = _blob(path, None, billing_project)
-    try:
-        with errors.of_clients(path):
-            blob.reload(timeout=TIMEOUT, retry=RETRY)
-    except NotFound as error:
-        raise _not_found(path, None) from error
-    return stored(blob)
+def describe(storage: Storage, path: str) -> Metadata:
+    """Returns the metadata of an object, by one request."""
+    blob = _blob(storage, path)
+    with _existing(path), errors.of_clients(path):
+        blob.reload(timeout=TIMEOUT, retry=RETRY)
+    return metadata(blob)
 
 
-def stored(blob: storage.Blob) -> Stored:
+def metadata(blob: Blob) -> Metadata:
     """Returns the metadata of an object that was listed or described."""
-    return Stored(str(blob.generation), blob.size or 0, blob.crc32c or "")
+    return Metadata(str(blob.generation), blob.size or 0, blob.crc32c or "")
 
 
-def read(path: str, generation: str, billing_project: str | None, limit: int = sys.maxsize) -> bytes:
+def read(storage: Storage, path: str, generation: str, limit: int = sys.maxsize) -> bytes:
     """Returns the bytes of an object as stored, by one request. The client compares them with the server's checksum.
 
     If the server sends more than `limit` bytes, these are the first `limit`.
-
-    Raises:
-      FileNotFoundError: if there is no such object in this generation.
-      StorageError: if it cannot be read.
     """
-    blob = _blob(path, generation, billing_project)
+    blob = _blob(storage, path, generation)
     content = _Limited(limit)
-    try:
-        with errors.of_clients(path), contextlib.suppress(_LimitReached):
-            blob.download_to_file(content, raw_download=True, timeout=TIMEOUT, retry=RETRY)
-    except NotFound as error:
-        raise _not_found(path, generation) from error
+    with _existing(path, generation), errors.of_clients(path), contextlib.suppress(_LimitReached):
+        blob.download_to_file(content, raw_download=True, timeout=TIMEOUT, retry=RETRY)
     return content.getvalue()
 
 
@@ -155,20 +117,12 @@ class _Limited(io.BytesIO):
 
 
 @contextlib.contextmanager
-def open_stored(path: str, generation: str, billing_project: str | None) -> Iterator[BinaryIO]:
-    """Yields an object to be read from front to end, as stored.
-
-    Raises:
-      FileNotFoundError: if the object is gone when the block reads it.
-      StorageError: if it cannot be read.
-    """
-    blob = _blob(path, generation, billing_project)
+def open_stored(storage: Storage, path: str, generation: str) -> Iterator[BinaryIO]:
+    """Yields an object to be read from front to end, as stored. That it is gone is raised when the block reads it."""
+    blob = _blob(storage, path, generation)
     stream = blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY)
-    try:
-        with errors.reader(stream, path) as file:
-            yield file
-    except NotFound as error:
-        raise _not_found(path, generation) from error
+    with _existing(path, generation), errors.reader(stream, path) as file:
+        yield file
 
 
 def write(path: str, content: bytes, *, if_generation_match: int) -> str:
@@ -181,52 +135,38 @@ def write(path: str, content: bytes, *, if_generation_match: int) -> str:
 
     Raises:
       PreconditionFailed: if it has another generation.
-      StorageError: if the request fails.
     """
-    blob = _blob(path, None, None)
+    blob = _blob(DEFAULT_STORAGE, path)
     with errors.of_clients(path):
         blob.upload_from_string(content, if_generation_match=if_generation_match, timeout=TIMEOUT, retry=RETRY)
     return str(blob.generation)
 
 
 def copy(source: str, path: str) -> None:
-    """Copies an object, by one request if both names are in one bucket.
-
-    Raises:
-      FileNotFoundError: if there is no such object.
-      StorageError: if the request fails.
-    """
-    try:
-        with errors.of_clients(source):
-            bucket(source, None).copy_blob(
-                _blob(source, None, None), bucket(path, None), split(path)[1], timeout=TIMEOUT, retry=RETRY
-            )
-    except NotFound as error:
-        raise _not_found(source, None) from error
+    """Copies an object, by one request if both names are in one bucket."""
+    original, into = _blob(DEFAULT_STORAGE, source), bucket(DEFAULT_STORAGE, path)
+    with _existing(source), errors.of_clients(source):
+        original.bucket.copy_blob(original, into, split(path)[1], timeout=TIMEOUT, retry=RETRY)
 
 
 def remove(path: str, generation: str | None) -> None:
-    """Removes an object if it has this generation, or any if None is given; another one stays. Raises StorageError."""
+    """Removes an object if it has this generation, or any if None is given; another one stays."""
     expected = int(generation) if generation else None
     with contextlib.suppress(NotFound, PreconditionFailed), errors.of_clients(path):
-        _blob(path, None, None).delete(if_generation_match=expected, timeout=TIMEOUT, retry=RETRY)
+        _blob(DEFAULT_STORAGE, path).delete(if_generation_match=expected, timeout=TIMEOUT, retry=RETRY)
 
 
 @functools.cache
-def client() -> storage.Client:
-    """Returns the client that all threads of this process share. Without credentials it reads public buckets only.
-
-    Raises:
-      StorageError: if the credentials are broken.
-    """
+def client() -> Client:
+    """Returns the client that all threads of this process share. Without credentials it reads public buckets only."""
     # Otherwise the client requests the metadata of each bucket once, for traces. That needs a further permission, and
-    # is not billed to `billing_project`.
+    # is not billed to the billing project.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     with errors.of_clients("credentials"):
         try:
-            process_client = storage.Client(project=None)  # no request here is for a project
+            process_client = Client(project=None)  # no request here is for a project
         except DefaultCredentialsError:
-            process_client = storage.Client.create_anonymous_client()
+            process_client = Client.create_anonymous_client()
     # By default a session keeps 10 connections, and closes any further one after each request.
     adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONCURRENCY_MAX)
     for scheme in ("https://", "http://"):
@@ -234,12 +174,18 @@ def client() -> storage.Client:
     return process_client
 
 
-def _blob(path: str, generation: str | None, billing_project: str | None) -> storage.Blob:
+def _blob(storage: Storage, path: str, generation: str | None = None) -> Blob:
     name = split(path)[1]
     if name in ("", ".", ".."):  # Cloud Storage has no such names, and a URL that ends in one means another resource
         raise ValueError(f"{path!r}: expected gs://BUCKET/NAME of an object")
-    return bucket(path, billing_project).blob(name, generation=int(generation) if generation else None)
+    return bucket(storage, path).blob(name, generation=int(generation) if generation else None)
 
 
-def _not_found(path: str, generation: str | None) -> FileNotFoundError:
-    return FileNotFoundError(f"{path}: no such object" + (f" of generation {generation}" if generation else ""))
+@contextlib.contextmanager
+def _existing(path: str, generation: str | None = None) -> Iterator[None]:
+    """Raises FileNotFoundError, which names the generation, if the block does not find the object."""
+    try:
+        yield
+    except NotFound as error:
+        of_generation = f" of generation {generation}" if generation else ""
+        raise FileNotFoundError(f"{path}: no such object{of_generation}") from error

@@ -1,27 +1,26 @@
-"""Directories in Cloud Storage: all objects below a path, copied to this machine or from it."""
+"""Directories in Cloud Storage: all objects below a path, copied to this machine or from it.
+
+A path without a bucket is a ValueError, and a request that fails a StorageError.
+"""
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from google.cloud import storage
+from google.cloud.storage import Blob, Bucket
 
 from transforms.storage import complete, errors, gcs
+from transforms.storage.context import Storage
 from transforms.storage.locations import GCS_SCHEME
 
 # Bytes of a large file per request. A request that fails is sent again as a whole.
 _CHUNK_BYTES = 16 * 2**20
 
 
-def below(path: str, billing_project: str | None) -> list[storage.Blob]:
-    """Returns the object at a path and all objects below it, without those that consoles make for directories.
-
-    Raises:
-      ValueError: if the path has no bucket.
-      StorageError: if it cannot be listed.
-    """
+def below(storage: Storage, path: str) -> list[Blob]:
+    """Returns the object at a path and all objects below it, without those that consoles make for directories."""
     prefix = _prefix(path)
-    blobs = gcs.blobs(gcs.bucket(path, billing_project), prefix, "items(name,generation,size),nextPageToken")
+    blobs = gcs.blobs(gcs.bucket(storage, path), prefix, "items(name,generation,size),nextPageToken")
     return [
         blob
         for blob in blobs
@@ -29,12 +28,10 @@ def below(path: str, billing_project: str | None) -> list[storage.Blob]:
     ]
 
 
-def download(blobs: Sequence[storage.Blob], path: str, directory: Path) -> None:
+def download(blobs: Sequence[Blob], path: str, directory: Path) -> None:
     """Copies objects that `below` returned for `path` into a local directory, each in the generation that was listed.
 
-    Raises:
-      ValueError: if a name leads out of the directory.
-      StorageError: if an object cannot be read.
+    Raises ValueError if a name leads out of the directory.
     """
     prefix = _prefix(path)
     for blob in blobs:
@@ -50,9 +47,9 @@ def download(blobs: Sequence[storage.Blob], path: str, directory: Path) -> None:
 
 
 def upload(
+    storage: Storage,
     contents: Mapping[str, Path | bytes],
     path: str,
-    billing_project: str | None,
     *,
     markers: Collection[str],
     named: str,
@@ -65,18 +62,17 @@ def upload(
     the new marker is written.
 
     Args:
+      storage: see `Storage`.
       contents: name below the path → a local file, or bytes.
       path: gs://BUCKET/NAME.
-      billing_project: the project that pays for requests to buckets with requester pays.
       markers: names, one of which is in `contents`.
       named, overwrite, entries: see complete.check_entries.
 
     Raises:
       complete.Occupied: if an existing directory may not be replaced.
-      StorageError: if an object cannot be written.
     """
-    bucket, prefix = gcs.bucket(path, billing_project), _prefix(path)
-    present = {blob.name[len(prefix) :].lstrip("/"): blob for blob in below(path, billing_project)}
+    bucket, prefix = gcs.bucket(storage, path), _prefix(path)
+    present = {blob.name[len(prefix) :].lstrip("/"): blob for blob in below(storage, path)}
     if present:
         tops = {name.partition("/")[0] for name in present}
         complete.check_entries(tops, named=named, overwrite=overwrite, entries=entries, markers=markers)
@@ -98,7 +94,7 @@ def _prefix(path: str) -> str:
     return gcs.split(path)[1].rstrip("/")
 
 
-def _delete(bucket: storage.Bucket, name: str) -> None:
+def _delete(bucket: Bucket, name: str) -> None:
     # If the first request's reply was lost, the retry does not find the object.
     with contextlib.suppress(errors.NotFound), errors.of_clients(f"{GCS_SCHEME}{bucket.name}/{name}"):
         bucket.blob(name).delete(timeout=gcs.TIMEOUT, retry=gcs.RETRY)

@@ -1,15 +1,18 @@
-"""Listing Cloud Storage: a pattern → ranges of names that many workers list at once."""
+"""Listing Cloud Storage: a pattern → ranges of names that many workers list at once.
+
+A pattern without a bucket is a ValueError, and a request that fails a StorageError.
+"""
 
 import itertools
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from transforms.elements import keys
+from transforms.elements.records import ImageRef
 from transforms.storage import gcs, globs, locations, name_ranges
 from transforms.storage.choice import Choice
-
-_LITERAL = re.compile(r"([^*?\[]|\[\[\])*", re.DOTALL)
+from transforms.storage.context import Storage
 
 # Ranges of names per pattern. With a million names, each has about 16 pages.
 RANGES = 64
@@ -26,32 +29,20 @@ _PROBES = 16
 
 
 class Range(NamedTuple):
-    """The objects that match `pattern`, from the name `start` to before `end`; "" for no limit."""
+    """The names from `start` to before `end`; "" for no limit."""
 
-    pattern: str
     start: str
     end: str
 
 
-class Listed(NamedTuple):
-    """An object that matches."""
-
-    path: str
-    stored: gcs.Stored
-
-
-def ranges(pattern: str, billing_project: str | None) -> list[Range]:
+def ranges(storage: Storage, pattern: str) -> list[Range]:
     """Returns ranges of about equal size that cover a pattern; a single one if all its objects fit on a page.
 
     A pattern with brackets that is the name of an object means this object.
-
-    Raises:
-      ValueError: if the pattern has no bucket.
-      StorageError: if it cannot be listed.
     """
-    bucket = gcs.bucket(pattern, billing_project)
-    if _is_object(pattern, billing_project):
-        return [_of_object(pattern)]
+    bucket = gcs.bucket(storage, pattern)
+    if _is_object(storage, pattern):
+        return [_alone(gcs.split(pattern)[1])]
     *of_object, whole = _whole(pattern)
     prefix = whole.start or _prefix(pattern)
 
@@ -65,48 +56,34 @@ def ranges(pattern: str, billing_project: str | None) -> list[Range]:
     if listing.next_page_token:
         with ThreadPoolExecutor(_PROBES) as pool:
             points = name_ranges.split(first_at_or_after, RANGES, each=pool.map)
-    below = [Range(pattern, *ends) for ends in itertools.pairwise([whole.start, *points, whole.end])]
-    return [*of_object, *below]
+    return [*of_object, *(Range(*ends) for ends in itertools.pairwise([whole.start, *points, whole.end]))]
 
 
-def match(choice: Choice, billing_project: str | None) -> Iterator[Listed]:
-    """Yields the objects that a choice takes, page by page.
+def match(storage: Storage, choice: Choice, name_range: tuple[str, str] | None = None) -> Iterator[ImageRef]:
+    """Yields the objects that a choice takes, page by page: all of them, or those in one of `ranges`.
 
     The empty objects that consoles make for directories, whose names end in a slash, are left out, and so are Hadoop's.
-
-    Raises:
-      ValueError: if the pattern has no bucket.
-      StorageError: if it cannot be listed.
     """
     pattern = choice.pattern
-    parts = [_of_object(pattern)] if _is_object(pattern, billing_project) else _whole(pattern)
-    for part in parts:
-        yield from match_range(part, choice, billing_project)
-
-
-def match_range(name_range: Range, choice: Choice, billing_project: str | None) -> Iterator[Listed]:
-    """Yields the objects in a range that the choice for its pattern takes, as `match` does."""
-    pattern, start, end = name_range
-    bucket = gcs.bucket(pattern, billing_project)
+    bucket = gcs.bucket(storage, pattern)
     fields = "items(name,generation,size,crc32c),nextPageToken"
-    for blob in gcs.blobs(bucket, _prefix(pattern), fields, start=start, end=end, page_size=PAGE_SIZE):
-        path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
-        # A server without support for ranges returns all names.
-        in_range = start <= blob.name and (not end or blob.name < end)
-        if in_range and not (blob.name.endswith(_DIRECTORY) and not blob.size) and choice.takes(path):
-            yield Listed(path, gcs.stored(blob))
+    parts: Sequence[tuple[str, str]] = [name_range] if name_range else _parts(storage, pattern)
+    for start, end in parts:
+        for blob in gcs.blobs(bucket, _prefix(pattern), fields, start=start, end=end, page_size=PAGE_SIZE):
+            path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
+            # A server without support for ranges returns all names.
+            in_range = start <= blob.name and (not end or blob.name < end)
+            if in_range and not (blob.name.endswith(_DIRECTORY) and not blob.size) and choice.takes(path):
+                yield ImageRef(keys.of_uri(path), *gcs.metadata(blob))
 
 
-def check_brackets(pattern: str, billing_project: str | None) -> None:
-    """Refuses a pattern in which brackets are wildcards, although a directory of exactly this name exists.
+def check_brackets(storage: Storage, pattern: str) -> None:
+    """Raises ValueError if brackets are wildcards in a pattern, although a directory of exactly this name exists.
 
-    Each worker, and each later run that looks for its own images, would have to ask for it again.
-
-    Raises:
-      ValueError: if there is such a directory, with a pattern that means it.
-      StorageError: if it cannot be listed.
+    The message has the pattern that means it. Each worker, and each later run that looks for its own images, would have
+    to ask for it again.
     """
-    bucket, (*directories, last) = gcs.bucket(pattern, billing_project), gcs.split(pattern)[1].split("/")
+    bucket, (*directories, last) = gcs.bucket(storage, pattern), gcs.split(pattern)[1].split("/")
     for number, directory in enumerate(directories):
         if "*" in directory or "?" in directory:
             return
@@ -121,28 +98,31 @@ def check_brackets(pattern: str, billing_project: str | None) -> None:
             )
 
 
+def _parts(storage: Storage, pattern: str) -> list[Range]:
+    return [_alone(gcs.split(pattern)[1])] if _is_object(storage, pattern) else _whole(pattern)
+
+
 def _whole(pattern: str) -> list[Range]:
     """Returns the range of all names that may match; for the name of an object or directory, one for each."""
     name = _prefix(pattern)
     if not name or not globs.is_object_or_directory(pattern):
-        return [Range(pattern, "", "")]
+        return [Range("", "")]
     directory = name.rstrip("/")
-    below = Range(pattern, f"{directory}/", f"{directory}0")  # 0 comes after the slash
-    return [below] if name.endswith("/") else [Range(pattern, name, f"{name}\0"), below]
+    below = Range(f"{directory}/", f"{directory}0")  # 0 comes after the slash
+    return [below] if name.endswith("/") else [_alone(name), below]
 
 
-def _of_object(pattern: str) -> Range:
-    name = gcs.split(pattern)[1]
-    return Range(pattern, name, f"{name}\0")
+def _alone(name: str) -> Range:
+    return Range(name, f"{name}\0")
 
 
-def _is_object(pattern: str, billing_project: str | None) -> bool:
+def _is_object(storage: Storage, pattern: str) -> bool:
     """Returns whether a pattern with brackets is the name of an object. With other wildcards it would match itself."""
     name = gcs.split(pattern)[1]
     if "[" not in name or "*" in name or "?" in name:
         return False
     try:
-        gcs.describe(pattern, billing_project)
+        gcs.describe(storage, pattern)
     except (FileNotFoundError, PermissionError):  # who may list may not always read
         return False
     return True
@@ -150,5 +130,4 @@ def _is_object(pattern: str, billing_project: str | None) -> bool:
 
 def _prefix(pattern: str) -> str:
     """Returns the prefix of all names that match. `[[]` matches a bracket."""
-    literal = _LITERAL.match(gcs.split(pattern)[1])
-    return literal[0].replace("[[]", "[") if literal else ""
+    return globs.literal_front(gcs.split(pattern)[1]).replace("[[]", "[")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from requests import exceptions
 
 from transforms.storage import gcs
+from transforms.storage.context import Storage
 
 # Seconds until the server has to have answered. A hostname may have a dozen addresses, each with a time-out of its own,
 # and asking for a name or a token takes time too. Therefore this limits all of it together.
@@ -24,14 +25,12 @@ class Unreachable(OSError):
     """A server that cannot be connected to, or does not answer."""
 
 
-def check(path: str, billing_project: str | None) -> None:
-    """Raises Unreachable if there is no answer for a path's bucket. An answer that refuses is an answer.
+def check(storage: Storage, path: str) -> None:
+    """Raises Unreachable, after PATIENCE seconds at most, if there is no answer for a path's bucket.
 
-    Raises:
-      Unreachable: after PATIENCE seconds at most. The message is one line.
-      ValueError: if the path has no bucket.
+    An answer that refuses is an answer. A path without a bucket is a ValueError.
     """
-    bucket = gcs.bucket(path, billing_project)
+    bucket = gcs.bucket(storage, path)
     answer: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def ask() -> None:
@@ -39,19 +38,17 @@ def check(path: str, billing_project: str | None) -> None:
             blobs = gcs.client().list_blobs(bucket, fields="items(name)", max_results=1, timeout=_TIMEOUT, retry=_RETRY)
             next(iter(blobs), None)
             answer.set_result(None)
-        except Exception as error:  # noqa: BLE001 - it is raised where the answer is taken
+        except Exception as error:  # noqa: BLE001 - a thread has to report anything
             answer.set_exception(error)
 
     threading.Thread(target=ask, name="gcs-reachable", daemon=True).start()  # the process may end before it does
     try:
-        answer.result(PATIENCE)
+        refused = answer.exception(PATIENCE)
     except concurrent.futures.TimeoutError as error:
-        if not answer.done():
-            raise Unreachable(_message(_host(), f"no answer within {PATIENCE} s")) from error
-    except Exception as error:
-        causes = list(_causes(error))
-        if any(isinstance(cause, _NO_CONNECTION) for cause in causes):
-            raise Unreachable(_message(*_what_failed(causes))) from error
+        raise Unreachable(_message(_host(), f"no answer within {PATIENCE} s")) from error
+    causes = list(_causes(refused))
+    if any(isinstance(cause, _NO_CONNECTION) for cause in causes):
+        raise Unreachable(_message(*_what_failed(causes))) from refused
 
 
 def _message(host: str, reason: str) -> str:
@@ -70,10 +67,9 @@ def _host() -> str:
     return os.environ.get("STORAGE_EMULATOR_HOST") or "storage.googleapis.com"
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _causes(cause: BaseException | None) -> Iterator[BaseException]:
     """Yields an error, and the errors behind it. Google's RetryError has the last one in `cause`."""
     seen: set[int] = set()
-    cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
         yield cause

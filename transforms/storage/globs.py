@@ -17,8 +17,7 @@ from transforms.storage import locations
 
 _ACROSS = re.compile(r"((?:^|(?<=/))(?:\*\*+/)+|\*\*+)")
 _SYMBOL = re.compile(r"\[!?+\]?+[^\]]*\]|.", re.DOTALL)
-_LITERAL_DIRECTORIES = re.compile(r"(?:(?:[^*?\[]|\[\[\])*/)?", re.DOTALL)
-_WILDCARD = re.compile(r"[*?\[]")
+_LITERAL = re.compile(r"(?:[^*?\[]|\[\[\])*", re.DOTALL)
 
 
 def takes_in(pattern: str, path: str) -> bool:
@@ -29,8 +28,7 @@ def takes_in(pattern: str, path: str) -> bool:
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a glob matches a path, compiled once for many paths.
 
-    Raises:
-      ValueError: if a range of characters ends before it begins.
+    Raises ValueError if a range of characters ends before it begins.
     """
     literal = literal_prefix(pattern) if locations.is_local(pattern) else ""
     translated = _translated(pattern.removeprefix(literal))
@@ -96,11 +94,14 @@ def literal_prefix(pattern: str) -> str:
 
 def literal_directories(pattern: str) -> str:
     """Returns the directories at the front of a pattern that have no wildcards, with the slash after the last."""
-    if locations.is_local(pattern):
-        literal = literal_prefix(pattern)
-        return literal[: literal.rfind("/") + 1]
-    directories = _LITERAL_DIRECTORIES.match(pattern)
-    return directories[0] if directories else ""
+    literal = literal_prefix(pattern) if locations.is_local(pattern) else literal_front(pattern)
+    return literal[: literal.rfind("/") + 1]
+
+
+def literal_front(pattern: str) -> str:
+    """Returns the front of a pattern that has no wildcards, as spelled: `[[]` stands for a bracket."""
+    literal = _LITERAL.match(pattern)
+    return literal[0] if literal else ""
 
 
 def is_object_or_directory(pattern: str) -> bool:
@@ -110,7 +111,7 @@ def is_object_or_directory(pattern: str) -> bool:
 
 def has_wildcards(pattern: str) -> bool:
     """Returns whether a pattern has wildcards. Brackets count, except those that stand for a bracket."""
-    return _WILDCARD.search(pattern.replace("[[]", "")) is not None
+    return literal_front(pattern) != pattern
 
 
 def _translated(pattern: str) -> str:

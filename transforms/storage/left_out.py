@@ -70,11 +70,6 @@ _NO_LISTS = (_FILE_EXTENSIONS - {"txt", "csv", "tsv", "json", "jsonl", "log", "g
 Rule = Callable[[str], tuple[str, str] | None]
 
 
-def is_left_out(pattern: str, path: str, *, include_hidden: bool = False) -> bool:
-    """Returns whether a listing leaves out an image for its name, which the pattern matches. See `rule`."""
-    return rule(pattern, include_hidden=include_hidden)(path) is not None
-
-
 def rule(pattern: str, *, include_hidden: bool = False, input_format: str = "images") -> Rule:
     """Returns a function: path that the pattern matches → HIDDEN or OTHER, and the kind of name; None: it is listed.
 

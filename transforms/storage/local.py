@@ -23,6 +23,12 @@ def version(size: int, modified: float) -> str:
     return f"{size}-{modified:.6f}"
 
 
+def described(path: str) -> tuple[str, int]:
+    """Returns the version and the size of a file; raises as `status`."""
+    found = status(path)
+    return version(found.st_size, found.st_mtime), found.st_size
+
+
 def open_regular(path: str) -> BinaryIO:
     """Opens a file for reading. Raises OSError if it cannot be opened, and NotARegularFile if it is something else."""
     status(path)  # opening is not tried, because some devices do something when they are opened

@@ -5,21 +5,21 @@ import os
 import posixpath
 from collections.abc import Iterator, Sequence
 
-from apache_beam.io.filesystem import FileMetadata
-
-from transforms.storage import files, globs, left_out, local
+from transforms.elements import keys
+from transforms.elements.records import ImageRef
+from transforms.storage import globs, left_out, local
 from transforms.storage.choice import Choice
 
 
-def match(choice: Choice) -> Iterator[tuple[str, FileMetadata | None]]:
-    """Yields the path and the metadata of each file that a choice takes.
+def match(choice: Choice) -> Iterator[ImageRef]:
+    """Yields a ref for each file that a choice takes.
 
     Links to directories are followed. Where the pattern matches the files of a directory under several paths, they are
     listed once: under the path without links below the front of the pattern if it matches that, else by the first link
     that leads to them.
 
-    The metadata are None for what cannot be read as a file: pipes, sockets, devices, links to them or to nothing, and
-    each directory that may hold matches and cannot be listed. `files.metadata` raises the reason.
+    A ref has no version if it cannot be read as a file: pipes, sockets, devices, links to them or to nothing, and each
+    directory that may hold matches and cannot be listed. `local.described` raises the reason.
     """
     if _is_name(choice.pattern):
         return _described(choice.pattern)
@@ -47,14 +47,18 @@ def _is_name(pattern: str) -> bool:
     return globs.literal_prefix(pattern) == pattern
 
 
-def _described(path: str) -> Iterator[tuple[str, FileMetadata | None]]:
+def _described(path: str) -> Iterator[ImageRef]:
     try:
-        yield path, files.metadata(path)
+        yield ImageRef(keys.of_uri(path), *local.described(path))
     except (FileNotFoundError, NotADirectoryError):
         if os.path.islink(path):  # noqa: PTH114 - a path is text, which need not be UTF-8
-            yield path, None  # else it was deleted meanwhile
+            yield _no_file(path)  # else it was deleted meanwhile
     except OSError:
-        yield path, None
+        yield _no_file(path)
+
+
+def _no_file(path: str) -> ImageRef:
+    return ImageRef(keys.of_uri(path))
 
 
 class _Walk:
@@ -74,12 +78,12 @@ class _Walk:
         self._directories: list[str] = []
         self._links: list[str] = []
 
-    def files(self) -> Iterator[tuple[str, FileMetadata | None]]:
+    def files(self) -> Iterator[ImageRef]:
         yield from self._tree(self._root, is_link=False)
         while self._links:
             yield from self._tree(heapq.heappop(self._links), is_link=True)
 
-    def _tree(self, top: str, is_link: bool) -> Iterator[tuple[str, FileMetadata | None]]:
+    def _tree(self, top: str, is_link: bool) -> Iterator[ImageRef]:
         """Yields the files below a directory, without those behind links. Behind a link there may be a known one."""
         waiting = [top]
         while waiting:
@@ -99,16 +103,14 @@ class _Walk:
                 # What was deleted meanwhile is no loss, unless it is where the listing begins.
                 is_gone = isinstance(error, FileNotFoundError) and not os.path.lexists(directory)
                 if not is_gone or directory == self._root:
-                    yield directory, None
+                    yield _no_file(directory)
             waiting += sorted(self._directories, reverse=True)
             self._directories.clear()
 
     def _reached(self, directories: Sequence[str]) -> frozenset[int]:
         return frozenset().union(*map(self._positions.of, directories))
 
-    def _entry(
-        self, entry: os.DirEntry[str], path: str, earlier: Sequence[str]
-    ) -> Iterator[tuple[str, FileMetadata | None]]:
+    def _entry(self, entry: os.DirEntry[str], path: str, earlier: Sequence[str]) -> Iterator[ImageRef]:
         is_link, is_directory, is_broken = entry.is_symlink(), False, False
         try:
             is_directory = entry.is_dir()
@@ -123,7 +125,7 @@ class _Walk:
                     self._directories.append(path)
         elif is_broken and self._holds(path) and not left_out.is_file_name(path):
             if not self._choice.hides(path):
-                yield path, None  # what leads nowhere now may have led to a directory
+                yield _no_file(path)  # what leads nowhere now may have led to a directory
         elif any(self._matches(posixpath.join(other, entry.name)) for other in earlier):
             pass  # it is listed under that path
         elif self._choice.takes(path):

@@ -3,12 +3,12 @@
 import dataclasses
 import gzip
 import io
-import tarfile
 import zlib
 
 from transforms.elements import keys
 from transforms.elements.records import EncodedImage, Failure, ImageRef
 from transforms.storage import versioned
+from transforms.storage.context import Storage
 
 STAGE = "read"
 
@@ -32,7 +32,7 @@ class BrokenGzip(ValueError):
     """A packed image that cannot be unpacked."""
 
 
-def read(ref: ImageRef, billing_project: str | None = None) -> EncodedImage:
+def read(storage: Storage, ref: ImageRef) -> EncodedImage:
     """Reads one file. If the ref has no version, the filesystem is asked for it first.
 
     A file that gzip has packed is unpacked: `gsutil cp -Z` stores images so, with `Content-Encoding: gzip`. Version,
@@ -42,9 +42,9 @@ def read(ref: ImageRef, billing_project: str | None = None) -> EncodedImage:
       OSError: if the file cannot be read, or has changed since it was listed.
       ValueError: if it is too large, packed or unpacked, or cannot be unpacked.
     """
-    ref = versioned.described(ref, billing_project)
+    ref = versioned.described(storage, ref)
     check_size(ref.size)
-    stored, crc32c = versioned.read(ref, billing_project, MAX_ENCODED_BYTES)
+    stored, crc32c = versioned.read(storage, ref, MAX_ENCODED_BYTES)
     encoded = _unpacked(stored) if stored.startswith(_GZIP) else stored
     return EncodedImage(dataclasses.replace(ref, size=len(stored), crc32c=crc32c), encoded)
 
@@ -61,10 +61,10 @@ def _unpacked(stored: bytes) -> bytes:
     return encoded
 
 
-def read_or_failure(ref: ImageRef, billing_project: str | None = None) -> EncodedImage | Failure:
+def read_or_failure(storage: Storage, ref: ImageRef) -> EncodedImage | Failure:
     """Reads one file, or returns why it cannot be read."""
     try:
-        return read(ref, billing_project)
+        return read(storage, ref)
     except (OSError, ValueError, MemoryError) as error:
         return failure(ref, error)
 
@@ -79,4 +79,4 @@ def failure(ref: ImageRef, error: Exception) -> Failure:
     """Returns the failure of a file that cannot be read."""
     if isinstance(error, MemoryError):  # its own text is empty, and another worker or time may have more
         error = MemoryError(f"too little memory to read {keys.text(ref.key)}: expected room for {ref.size} bytes")
-    return Failure.of(ref.key, STAGE, error, retryable=not isinstance(error, (ValueError, tarfile.TarError)))
+    return Failure.of(ref.key, STAGE, error)

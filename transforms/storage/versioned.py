@@ -9,17 +9,18 @@ from typing import Any, BinaryIO
 
 import google_crc32c
 
-from transforms import storage
+from transforms import storage as stores
 from transforms.elements import keys
 from transforms.elements.records import ImageRef
 from transforms.storage import local, locations
+from transforms.storage.context import Storage
 
 
 class ChangedSinceListed(OSError):
     """An object that has changed or disappeared since it was listed. The next run lists it again."""
 
 
-def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
+def described(storage: Storage, ref: ImageRef) -> ImageRef:
     """Returns a ref with version, size and, if the filesystem keeps one, checksum. A ref with a version is unchanged.
 
     Raises:
@@ -30,18 +31,18 @@ def described(ref: ImageRef, billing_project: str | None) -> ImageRef:
         return ref
     path = keys.uri(ref.key)
     if locations.is_gcs(path):
-        stored = storage.gcs.describe(path, billing_project)
+        stored = stores.gcs.describe(storage, path)
         return dataclasses.replace(ref, version=stored.generation, size=stored.size, crc32c=stored.crc32c)
     version, size = _described(path)
     return dataclasses.replace(ref, version=version, size=size)
 
 
-def read(ref: ImageRef, billing_project: str | None, max_bytes: int) -> tuple[bytes, str]:
+def read(storage: Storage, ref: ImageRef, max_bytes: int) -> tuple[bytes, str]:
     """Returns the bytes that were listed, and their checksum.
 
     Args:
+      storage: see `Storage`.
       ref: of the file.
-      billing_project: the project that pays for requests to buckets with requester pays.
       max_bytes: if the size is unknown, this many are read at most, and one more.
 
     Raises:
@@ -53,7 +54,7 @@ def read(ref: ImageRef, billing_project: str | None, max_bytes: int) -> tuple[by
     limit = (ref.size if ref.size >= 0 else max_bytes) + 1
     try:
         if locations.is_gcs(path):
-            content = storage.gcs.read(path, ref.version, billing_project, limit)
+            content = stores.gcs.read(storage, path, ref.version, limit)
         else:
             with _open_stored(path) as file:
                 content = file.read(limit) or b""
@@ -74,7 +75,7 @@ def crc32c(content: bytes) -> str:
 
 
 @contextmanager
-def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
+def opened(storage: Storage, ref: ImageRef) -> Iterator[BinaryIO]:
     """Yields a file to read from front to end. If it changes meanwhile, the end of the block raises an error.
 
     A local file ends at its listed size, because a file that grows may have no end.
@@ -87,7 +88,7 @@ def opened(ref: ImageRef, billing_project: str | None) -> Iterator[BinaryIO]:
     try:
         file: BinaryIO | AbstractContextManager[BinaryIO]
         if locations.is_gcs(path):
-            file = storage.gcs.open_stored(path, ref.version, billing_project)
+            file = stores.gcs.open_stored(storage, path, ref.version)
         else:
             _check_version(ref)
             file = _open_stored(path)
@@ -126,7 +127,7 @@ def _check_version(ref: ImageRef) -> None:
     path = keys.uri(ref.key)
     if ref.version and locations.is_local(path):
         try:
-            version, _ = _described(path)
+            version, _ = local.described(path)
         except (FileNotFoundError, local.NotARegularFile) as error:
             raise _gone(ref, error) from error
         _check(ref, "version", ref.version, version)
@@ -134,14 +135,11 @@ def _check_version(ref: ImageRef) -> None:
 
 def _described(path: str) -> tuple[str, int]:
     """Returns the version and the size of a file that is not in Cloud Storage."""
-    if not locations.is_local(path):
-        return storage.files.described(path)
-    status = local.status(path)
-    return local.version(status.st_size, status.st_mtime), status.st_size
+    return local.described(path) if locations.is_local(path) else stores.files.described(path)
 
 
 def _open_stored(path: str) -> BinaryIO:
-    return local.open_regular(path) if locations.is_local(path) else storage.files.open_stored(path)
+    return local.open_regular(path) if locations.is_local(path) else stores.files.open_stored(path)
 
 
 def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:

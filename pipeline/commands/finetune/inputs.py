@@ -14,6 +14,7 @@ from transforms.encoding import vectors
 from transforms.encoding.vectors import Vectors
 from transforms.models.training import training_set
 from transforms.storage import files
+from transforms.storage.context import DEFAULT_STORAGE
 from transforms.storage.read_image import read as read_one
 
 
@@ -42,7 +43,7 @@ def read_image(key: bytes) -> bytes:
       OSError: if the file cannot be read.
       TooManyBytes: if it has more bytes than any photograph.
     """
-    return read_one(ImageRef(key)).encoded
+    return read_one(DEFAULT_STORAGE, ImageRef(key)).encoded
 
 
 def image_labels(patterns: Sequence[str]) -> dict[bytes, str]:

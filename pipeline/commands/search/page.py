@@ -13,6 +13,7 @@ from importlib import resources
 from pipeline.commands.search import names, thumbnails
 from pipeline.commands.search.nearest import Neighbour
 from transforms.elements import keys
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 _CSS, _JS = ((resources.files("pipeline.commands.search") / name).read_text() for name in ("page.css", "page.js"))
 
@@ -21,7 +22,7 @@ def result(
     query: bytes,
     neighbours: Sequence[Neighbour[bytes]],
     of_files: Collection[bytes],
-    billing_project: str | None = None,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> str:
     """Returns the page of a result, with small pictures of the neighbours.
 
@@ -29,9 +30,9 @@ def result(
       query: key of the image, which may be in the runs or not.
       neighbours: its nearest images.
       of_files: the keys of those that were listed as files. No other is opened: whoever wrote a shard chose its keys.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
     """
-    pictures = (thumbnails.jpeg(each.key, billing_project) if each.key in of_files else None for each in neighbours)
+    pictures = (thumbnails.jpeg(each.key, storage) if each.key in of_files else None for each in neighbours)
     cards = "\n".join(map(_card, neighbours, pictures))
     heading = f"Neighbours of {html.escape(keys.name(query))}"
     policy = f"default-src 'none'; img-src data:; style-src {_source(_CSS)}"

@@ -16,6 +16,7 @@ from pipeline.commands.search.index import Index
 from transforms.concurrent.cores import usable_cores
 from transforms.elements import keys
 from transforms.storage import complete
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 # TSV is the only format of vectors that the plugin always knows: it takes a binary file that decodes as text for TSV.
 _VECTORS, _METADATA, _SPRITE, _CONFIG = "vectors.tsv", "metadata.tsv", "sprite.jpg", "projector_config.pbtxt"
@@ -25,13 +26,13 @@ _SIDE = 64
 _NO_PICTURE = (128, 128, 128)
 
 
-def write(index: Index, directory: str, billing_project: str | None = None) -> int:
+def write(index: Index, directory: str, storage: Storage = DEFAULT_STORAGE) -> int:
     """Writes at most MAX_IMAGES vectors with their keys and pictures, and returns their number.
 
     Args:
       index: of the vectors. The images are chosen by a hash of their keys, so they are the same ones each time.
       directory: local; it appears complete or not at all. One that this function wrote is replaced.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
 
     Raises:
       Occupied: if the directory holds anything else.
@@ -51,7 +52,7 @@ def write(index: Index, directory: str, billing_project: str | None = None) -> i
         ]
         (part / _METADATA).write_text("\n".join(lines) + "\n")
         of_files = [key if index.is_file(row) else None for key, row in zip(chosen, rows, strict=True)]
-        _sprite(of_files, billing_project).save(part / _SPRITE, "JPEG", quality=85)
+        _sprite(of_files, storage).save(part / _SPRITE, "JPEG", quality=85)
         (part / _CONFIG).write_text(_config(len(rows), len(index.vector(rows[0]))))
     return len(rows)
 
@@ -73,10 +74,10 @@ def _config(images: int, dimension: int) -> str:
 """
 
 
-def _sprite(of_files: Iterable[bytes | None], billing_project: str | None) -> Image.Image:
+def _sprite(of_files: Iterable[bytes | None], storage: Storage) -> Image.Image:
     """Returns the pictures in rows of a square, grey where an image is no file or cannot be read."""
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        pictures = list(pool.map(lambda key: key and thumbnails.picture(key, _SIDE, billing_project), of_files))
+        pictures = list(pool.map(lambda key: key and thumbnails.picture(key, _SIDE, storage), of_files))
     columns = math.ceil(math.sqrt(len(pictures)))
     sprite = Image.new("RGB", (columns * _SIDE, columns * _SIDE), _NO_PICTURE)
     for number, picture in enumerate(pictures):

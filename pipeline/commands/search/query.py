@@ -15,6 +15,7 @@ from transforms.elements.records import ImageRef
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec
 from transforms.storage import read_image
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
 class Embedder:
@@ -37,14 +38,14 @@ class Embedder:
 
 
 def embedder(
-    shards: Sequence[str], digest: str, handle: str | None = None, billing_project: str | None = None
+    shards: Sequence[str], digest: str, handle: str | None = None, storage: Storage = DEFAULT_STORAGE
 ) -> Embedder:
     """Returns the model of vectors, which the report of their last run tells.
 
     Args:
       shards, digest: as for `vector_shards.blocks`.
       handle: where the model is now; None for where the run had it.
-      billing_project: the project that pays for requests to buckets with requester pays.
+      storage: how buckets are reached.
 
     Raises:
       ValueError: if there is no such report, or another model now. The message has the flag that fits, if one is known.
@@ -55,7 +56,7 @@ def embedder(
     if report is None:
         raise ValueError(f"{shards[-1]}: expected the report of its run, {path!r}, which tells the model")
     try:
-        return Embedder(recorded_model.find(report.model, digest, billing_project, handle))
+        return Embedder(recorded_model.find(report.model, digest, storage, handle))
     except ValueError as error:
         recorded = report.model["location"] or report.model["name"]
         advice = ": give its place as --model HANDLE"
@@ -64,10 +65,10 @@ def embedder(
         raise ValueError(f"{one_line(error)}; the model of the vectors has the digest {digest}{advice}") from error
 
 
-def read(uri: str, billing_project: str | None = None) -> bytes:
+def read(uri: str, storage: Storage = DEFAULT_STORAGE) -> bytes:
     """Returns the bytes of an encoded image. Raises ValueError if it cannot be read."""
     try:
-        return read_image.read(ImageRef(keys.of_uri(uri)), billing_project).encoded
+        return read_image.read(storage, ImageRef(keys.of_uri(uri))).encoded
     except (OSError, ValueError) as error:
         raise ValueError(f"--image {uri!r} cannot be read: {one_line(error)}") from error
 

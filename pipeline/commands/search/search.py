@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.commands import frame
-from pipeline.flags import command_lines, types
+from pipeline.flags import command_lines, storage_flags, types
 from pipeline.flags.argument_parser import Parser
-from pipeline.flags.parser import add_billing_project
 from transforms.elements import keys
 from transforms.elements.one_line import one_line
 from transforms.storage import locations
@@ -80,7 +79,7 @@ def _parser() -> Parser:
         help="where the model of the vectors is now, as --model of a run takes it (default: where the run "
         "had it). A model with another digest is refused",
     )
-    add_billing_project(parser)
+    storage_flags.add(parser)
     return parser
 
 
@@ -97,7 +96,7 @@ def _work(args: argparse.Namespace) -> str:
     if args.serve:
         from pipeline.commands.search import serve
 
-        return serve.serve(shards, args.port, args.model, args.billing_project)
+        return serve.serve(shards, args.port, args.model, storage_flags.storage(args))
     if args.projector:
         return _project(shards, args)
     return _search(shards, args)
@@ -110,7 +109,7 @@ def _project(shards: Sequence[str], args: argparse.Namespace) -> str:
     if not locations.is_local(args.projector):
         raise ValueError(f"--projector {args.projector!r}: expected a local directory")
     index = Index(shards)
-    written = projector.write(index, types.absolute(args.projector), args.billing_project)
+    written = projector.write(index, types.absolute(args.projector), storage_flags.storage(args))
     return f"{written:,} of {len(index):,} images: {command_lines.join(['tensorboard', '--logdir', args.projector])}"
 
 
@@ -142,8 +141,8 @@ def _vector(shards: Sequence[str], digest: str, args: argparse.Namespace) -> "np
     """Returns the vector of --image, which may be in the runs or not."""
     from pipeline.commands.search import query
 
-    encoded = query.read(args.image, args.billing_project)
-    embed = query.embedder(shards, digest, args.model, args.billing_project)
+    encoded = query.read(args.image, storage_flags.storage(args))
+    embed = query.embedder(shards, digest, args.model, storage_flags.storage(args))
     try:
         return embed(encoded)
     except ValueError as error:
@@ -163,7 +162,7 @@ def _json(image: bytes, neighbours: Sequence["Neighbour"]) -> str:
 def _html(args: argparse.Namespace, image: bytes, neighbours: Sequence["Neighbour"], of_files: set[bytes]) -> str:
     from pipeline.commands.search import page
 
-    return page.result(image, neighbours, of_files, args.billing_project)
+    return page.result(image, neighbours, of_files, storage_flags.storage(args))
 
 
 _FORMATS = {"table": _table, "json": _json}

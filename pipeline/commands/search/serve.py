@@ -25,6 +25,7 @@ from pipeline.runners.console import write_line
 from transforms.concurrent.cores import usable_cores
 from transforms.elements import keys
 from transforms.elements.one_line import one_line
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 _HOST = "127.0.0.1"
 _MAX_IMAGE_BYTES = 64 * 2**20
@@ -40,21 +41,21 @@ _POLL_SECONDS = 0.5
 _CHUNK_BYTES = 2**16
 
 
-def serve(shards: Sequence[str], port: int, handle: str | None, billing_project: str | None) -> str:
+def serve(shards: Sequence[str], port: int, handle: str | None, storage: Storage) -> str:
     """Serves the page until the process is interrupted. Returns a line for the screen.
 
     Args:
       shards: as `vector_shards.paths` returns them.
       port: 0 for one that is free.
-      handle, billing_project: see query.embedder.
+      handle, storage: see query.embedder.
 
     Raises:
       ValueError: if the vectors cannot be read, their model is another one now, or the port cannot be had.
     """
     index = Index(shards)
-    embed = query.embedder(shards, index.digest, handle, billing_project)
+    embed = query.embedder(shards, index.digest, handle, storage)
     try:
-        server = Server(port, index, embed, billing_project)
+        server = Server(port, index, embed, storage)
     except OSError as error:
         raise ValueError(f"--port {port}: {error.strerror}: expected one that is free") from error
     with server, contextlib.suppress(KeyboardInterrupt):
@@ -68,15 +69,15 @@ class Server(http.server.ThreadingHTTPServer):
 
     Attributes:
       url: of the page.
-      index, embed, billing_project: what its requests need.
+      index, embed, storage: what its requests need.
     """
 
     daemon_threads = True
     request_queue_size = _WAITING
 
-    def __init__(self, port: int, index: Index, embed: query.Embedder, billing_project: str | None = None):
+    def __init__(self, port: int, index: Index, embed: query.Embedder, storage: Storage = DEFAULT_STORAGE):
         super().__init__((_HOST, port), _Handler)
-        self.index, self.embed, self.billing_project = index, embed, billing_project
+        self.index, self.embed, self.storage = index, embed, storage
         self.hosts = {f"{name}:{self.server_port}" for name in (_HOST, "localhost")}
         self.url = f"http://{_HOST}:{self.server_port}"
         self._places = threading.Semaphore(PLACES)
@@ -212,7 +213,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _send_thumbnail(self, row: int) -> None:
         index, thumbnail = self.server.index, None
         if index.is_file(row):
-            thumbnail = thumbnails.jpeg(index.key(row), self.server.billing_project)
+            thumbnail = thumbnails.jpeg(index.key(row), self.server.storage)
         if thumbnail is None:
             self._refuse(HTTPStatus.NOT_FOUND, "the image cannot be read")
         else:

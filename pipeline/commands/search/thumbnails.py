@@ -8,15 +8,16 @@ from PIL import Image
 from transforms.elements.records import ImageRef
 from transforms.images import decoding
 from transforms.storage import read_image
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 _SIDE = 256
 _QUALITY = 82
 
 
 @functools.lru_cache(maxsize=256)
-def jpeg(key: bytes, billing_project: str | None = None) -> bytes | None:
+def jpeg(key: bytes, storage: Storage = DEFAULT_STORAGE) -> bytes | None:
     """Returns the picture of an image as a JPEG for a page; None as `picture`."""
-    small = picture(key, _SIDE, billing_project)
+    small = picture(key, _SIDE, storage)
     if small is None:
         return None
     encoded = io.BytesIO()
@@ -24,10 +25,10 @@ def jpeg(key: bytes, billing_project: str | None = None) -> bytes | None:
     return encoded.getvalue()
 
 
-def picture(key: bytes, side: int, billing_project: str | None = None) -> Image.Image | None:
+def picture(key: bytes, side: int, storage: Storage = DEFAULT_STORAGE) -> Image.Image | None:
     """Returns the middle of an image that was listed as a file, in side×side pixels; None if it cannot be decoded."""
     try:
-        encoded = read_image.read(ImageRef(key), billing_project).encoded
+        encoded = read_image.read(storage, ImageRef(key)).encoded
         return Image.fromarray(decoding.decode(encoded, (side, side), "crop").pixels)
     except (OSError, ValueError, MemoryError):  # a page shows the name alone
         return None

@@ -23,6 +23,7 @@ from transforms.images import decoding
 from transforms.images.decode_settings import MAX_PIXELS_LIMIT
 from transforms.models.spec import ModelSpec
 from transforms.storage import read_image
+from transforms.storage.context import Storage
 
 SEED = 0
 # Other batches and other threads change the last bits of a component, in bfloat16 more than in float32.
@@ -57,7 +58,7 @@ def check(
     sample: Sample,
     models: Mapping[bytes, Mapping[str, Any]],
     in_shards: Iterable[ListedImage] | None,
-    billing_project: str | None,
+    storage: Storage,
     findings: Findings,
 ) -> None:
     """Checks the records of a sample.
@@ -75,22 +76,20 @@ def check(
         compared = 0
         for digest in sorted({record.model_digest for record in sample.records.values()}):
             records = {key: record for key, record in sample.records.items() if record.model_digest == digest}
-            spec = _resolved(models.get(digest), digest.decode(), billing_project, findings)
+            spec = _resolved(models.get(digest), digest.decode(), storage, findings)
             if spec is not None:
-                pixels = _decoded(records, spec, in_shards, billing_project, findings)
+                pixels = _decoded(records, spec, in_shards, storage, findings)
                 compared += _compare(records, spec, pixels, findings)
         if number and not compared:
             findings.problem("the sample proves nothing", f"none of its {number:,} images could be compared")
 
 
-def _resolved(
-    model: Mapping[str, Any] | None, digest: str, billing_project: str | None, findings: Findings
-) -> ModelSpec | None:
+def _resolved(model: Mapping[str, Any] | None, digest: str, storage: Storage, findings: Findings) -> ModelSpec | None:
     """Returns the model of a run."""
     try:
         if model is None:
             raise ValueError("no report tells which model it is")
-        return recorded_model.find(model, digest, billing_project)
+        return recorded_model.find(model, digest, storage)
     except Exception as error:  # noqa: BLE001 - a model is a program, and a hub's client has errors of its own
         findings.problem("the model of the sample cannot be used", f"digest {digest}: {one_line(error)}")
         return None
@@ -100,12 +99,12 @@ def _decoded(
     records: Mapping[bytes, Record],
     spec: ModelSpec,
     in_shards: Iterable[ListedImage] | None,
-    billing_project: str | None,
+    storage: Storage,
     findings: Findings,
 ) -> Iterator[tuple[bytes, npt.NDArray[np.uint8]]]:
     """Yields (key, pixels) of the images that have not changed since they were recorded."""
     resizing = spec.preprocessing.resizing
-    read = _in_files(records, billing_project, findings) if in_shards is None else _in_shards(records, in_shards)
+    read = _in_files(records, storage, findings) if in_shards is None else _in_shards(records, in_shards)
     for key, version, encoded, crc32c in read:
         record = records[key]
         if hashlib.sha256(encoded).hexdigest().encode() != record.sha256:
@@ -132,11 +131,11 @@ def _text(value: object) -> str:
 
 
 def _in_files(
-    records: Mapping[bytes, Record], billing_project: str | None, findings: Findings
+    records: Mapping[bytes, Record], storage: Storage, findings: Findings
 ) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
     for key in sorted(records):
         try:
-            image = read_image.read(ImageRef(key), billing_project)
+            image = read_image.read(storage, ImageRef(key))
         except (OSError, ValueError) as error:
             findings.note("an image of the sample cannot be read now", f"{keys.name(key)}: {one_line(error)}")
         else:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands import frame
-from pipeline.flags import types
+from pipeline.flags import storage_flags, types
 from pipeline.flags.argument_parser import Parser
-from pipeline.flags.parser import add_billing_project
 from transforms.elements.formats import INPUT_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.elements.run_id import check_run_id
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 if TYPE_CHECKING:
     from pipeline.commands.listed_images import ListedImages
@@ -70,7 +70,7 @@ def _parser() -> Parser:
         "--input and --input_format (default: none)",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON document")
-    add_billing_project(parser)
+    storage_flags.add(parser)
     return parser
 
 
@@ -95,7 +95,7 @@ def _work(args: argparse.Namespace) -> tuple[str, int]:
         run_id=args.run_id,
         listed=_listed(args) if args.input else None,
         sample_size=args.sample,
-        billing_project=args.billing_project,
+        storage=storage_flags.storage(args),
     )
     text = json.dumps(findings.document(), indent=2) if args.json else findings.text()
     return text, frame.FAILED if findings.total else frame.DONE
@@ -105,7 +105,7 @@ def _listed(args: argparse.Namespace) -> "ListedImages":
     from pipeline.commands.listed_images import ListedImages
 
     patterns = [types.pattern(text) for text in args.input]
-    return ListedImages(patterns, args.input_format, args.billing_project, args.include_hidden, args.uri_column)
+    return ListedImages(patterns, args.input_format, storage_flags.storage(args), args.include_hidden, args.uri_column)
 
 
 def verify(
@@ -115,7 +115,7 @@ def verify(
     run_id: str | None = None,
     listed: "ListedImages | None" = None,
     sample_size: int = 0,
-    billing_project: str | None = None,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> "Findings":
     """Returns the findings about one run, or all runs, of an output; the arguments are as the flags.
 
@@ -128,7 +128,7 @@ def verify(
     findings = Findings()
     reports: Mapping[str, Mapping[str, Any]] = {}
     if output:
-        reports = _check_files(output, run_id, listed, sample_size, billing_project, findings)
+        reports = _check_files(output, run_id, listed, sample_size, storage, findings)
     if table:
         from pipeline.commands.verify import table_rows
 
@@ -146,7 +146,7 @@ def _check_files(
     run_id: str | None,
     listed: "ListedImages | None",
     sample_size: int,
-    billing_project: str | None,
+    storage: Storage,
     findings: "Findings",
 ) -> dict[str, Mapping[str, Any]]:
     """Checks the files of an output, and returns run id → report of the runs that have a usable one."""
@@ -183,7 +183,7 @@ def _check_files(
     if sample_size:
         models = {run.files.model_digest: run.files.report["model"] for run in runs if run.files.report}
         in_shards = listed if listed is not None and listed.are_in_shards else None
-        samples.check(sample, models, in_shards, billing_project, findings)
+        samples.check(sample, models, in_shards, storage, findings)
     return reports
 
 

@@ -24,6 +24,7 @@ from transforms.output import write_vectors
 from transforms.output.parts import Label
 from transforms.read import ListMembers
 from transforms.storage import versioned
+from transforms.storage.context import DEFAULT_STORAGE
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +150,10 @@ def test_images_in_shards_are_taken_over_by_their_place(own, tmp_path):
     """Those of another version are left, and so is a record whose image is in no shard any more."""
     tar = data.write_tar(tmp_path / "a.tar", {"x.png": b"x", "note.txt": b"", "y.png": b"y", "z.png": b"z"})
     records = data.write_tfrecords(tmp_path / "b.tfrecord", [b"no example", data.image_example(b"own", b"/own.jpg")])
-    shards = {name: versioned.described(ImageRef(bytes(path)), None) for name, path in (("tar", tar), ("rec", records))}
+    shards = {
+        name: versioned.described(DEFAULT_STORAGE, ImageRef(bytes(path)))
+        for name, path in (("tar", tar), ("rec", records))
+    }
 
     def of_member(key, version, content):
         shard = bytes(records if key == b"/own.jpg" else tar)

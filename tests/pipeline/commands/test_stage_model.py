@@ -17,6 +17,7 @@ from transforms.models.engines import opening
 from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 from transforms.storage import gcs
+from transforms.storage.context import Storage
 
 pytestmark = pytest.mark.slow
 
@@ -124,8 +125,8 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
         assert stage(GOLDEN / "feature_vector_1", "gs://models/m", *billed) == 2
         assert "destination='gs://models/m' exists: give another" in capfd.readouterr().err
         assert stage(GOLDEN / "feature_vector_1", "gs://models/m", "--overwrite", *billed) == 0
-        spec = resolve("gs://models/m", Choices((16, 16)), billing_project="payer")
-        assert spec == resolve("gs://models/m", Choices((16, 16)), billing_project="payer")  # as kept
+        spec = resolve("gs://models/m", Choices((16, 16)), storage=Storage("payer"))
+        assert spec == resolve("gs://models/m", Choices((16, 16)), storage=Storage("payer"))  # as kept
         shutil.rmtree(tmp_path / "cache")  # a worker is another machine
         opening._open.cache_clear()
         listed = len(front.requests)
@@ -136,7 +137,7 @@ def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):
         unbilled = [request for request in front.requests if "userProject=payer" not in request[1]]
         assert not unbilled
     assert spec.digest == resolve(str(GOLDEN / "feature_vector_1"), Choices((16, 16))).digest
-    assert spec.billing_project == "payer" and "billing_project" not in spec.facts()
+    assert spec.storage == Storage("payer") and "storage" not in spec.facts()
 
 
 def test_an_onnx_model_with_its_external_data(tmp_path, capsys):

@@ -12,6 +12,7 @@ from pipeline.flags import options
 from transforms.decoders.job import ONE_A_CORE
 from transforms.images.decode_settings import MAX_PIXELS_DEFAULT
 from transforms.models.preprocessing import Choices
+from transforms.storage.context import DEFAULT_STORAGE
 
 
 def test_defaults():
@@ -29,7 +30,7 @@ def test_defaults():
     assert (config.max_pixels, config.max_failure_rate) == (MAX_PIXELS_DEFAULT, None)
     assert not config.overwrite and not config.verbose
     assert not config.include_hidden and config.uri_column is None
-    assert (config.output_table, config.read_concurrency, config.billing_project) == (None, 16, None)
+    assert (config.output_table, config.read_concurrency, config.storage) == (None, 16, DEFAULT_STORAGE)
     assert not (config.reprocess or config.retry_failed or config.prune or config.make_latest)
 
 
@@ -89,7 +90,7 @@ def test_everything_given(tmp_path):
         "read_concurrency": 64,
         "decode_processes": ONE_A_CORE,
         "decode_timeout": 5.0,
-        "billing_project": "payer",
+        "storage": {"billing_project": "payer"},
         "verbose": True,
         "output_formats": ("tfrecord", "parquet"),
         "vector_type": "float32",

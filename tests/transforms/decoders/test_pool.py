@@ -169,6 +169,7 @@ from transforms.decoders import pool
 from transforms.decoders.job import Settings
 from transforms.images.decode_settings import DecodeSettings
 from transforms.elements.records import ImageRef
+from transforms.storage.context import DEFAULT_STORAGE
 
 user = pool.join(Settings(2, DecodeSettings((24, 32)), 4, None, timeout=3600.0))
 list(user.submit([ImageRef(os.fsencode(path)) for path in sys.argv[1:]]))

@@ -122,7 +122,7 @@ def test_a_job_has_a_result_for_each_image(tmp_path, decoder):
 def test_only_images_of_other_machines_are_read_ahead(tmp_path, decoder, monkeypatch):
     read = []
 
-    def of_a_bucket(ref, billing_project):
+    def of_a_bucket(storage, ref):
         read.append(ref.key)
         return EncodedImage(ref, data.jpeg(3, 30, 40))
 

@@ -32,8 +32,8 @@ def test_each_is_listed_and_read(tmp_path, input_format):
         image.rename(tmp_path / "in")
 
     def build(root: beam.Pipeline):
-        listed = root | ListImages((str(tmp_path / "in"),), input_format, None, 1)
-        read = listed.main | ReadImages(input_format, 1, None)
+        listed = root | ListImages((str(tmp_path / "in"),), input_format, read_concurrency=1)
+        read = listed.main | ReadImages(input_format, 1)
         return {
             "images": read.main | beam.FlatMap(lambda block: block.images),
             "failures": (listed.failures, read.failures) | beam.Flatten(),

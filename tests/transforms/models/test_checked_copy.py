@@ -18,6 +18,7 @@ from transforms.models.engines import cache, converted, loading, opening
 from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
+from transforms.storage.context import Storage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), np.uint8)
 SIZE = PIXELS.shape[1:3]
@@ -177,7 +178,7 @@ def test_files_in_directories_of_directories(tmp_path):
 
 def test_the_project_of_the_model_pays_for_its_files(tmp_path, monkeypatch):
     monkeypatch.setattr(handles, "local_path", lambda location, project: tmp_path / location / project)
-    with checked_copy.files(spec_of("m", billing_project="ours")) as path:
+    with checked_copy.files(spec_of("m", storage=Storage("ours"))) as path:
         assert path == tmp_path / "m" / "ours"
 
 

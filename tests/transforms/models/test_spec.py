@@ -6,6 +6,7 @@ import pytest
 
 from transforms.models.preprocessing import Preprocessing
 from transforms.models.spec import ModelSpec, digest, in_precision
+from transforms.storage.context import Storage
 
 SPEC = ModelSpec("m", "tf2", "/models/m", "", (), 7, (8, 8), "d" * 64)
 
@@ -60,7 +61,7 @@ def test_vectors_of_another_precision_have_a_digest_of_their_own():
 
 
 def test_a_report_does_not_say_who_pays():
-    spec = dataclasses.replace(SPEC, billing_project="ours")
+    spec = dataclasses.replace(SPEC, storage=Storage("ours"))
     assert "ours" not in str(spec.facts()) and "ours" not in spec.fields().facts
 
 

@@ -278,12 +278,12 @@ def test_an_object_that_is_replaced_between_two_requests_is_not_taken_for_gone(p
     state = contested.write(path, b"first", None)
     read = gcs.read
 
-    def after_a_beat(name, generation, billing_project):
+    def after_a_beat(storage, name, generation):
         if generation == state:
             contested.write(path, b"second", state)
             gcs.remove(path, state)  # the emulator keeps no generation but the last
             raise FileNotFoundError(name)
-        return read(name, generation, billing_project)
+        return read(storage, name, generation)
 
     monkeypatch.setattr(gcs, "read", after_a_beat)
     assert contested.read(path).content == b"second"

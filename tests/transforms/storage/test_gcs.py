@@ -13,17 +13,18 @@ from google.auth.exceptions import DefaultCredentialsError
 from tests.helpers.cloud_storage import clients_of
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage import gcs, versioned
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 from transforms.storage.errors import Forbidden, StorageError
 
 
 def upload(name, content):
     blob = gcs.client().bucket("photos").blob(name)
     blob.upload_from_string(content)
-    return gcs.describe(f"gs://photos/{name}", None)
+    return gcs.describe(DEFAULT_STORAGE, f"gs://photos/{name}")
 
 
 def open_and_read(path, generation):
-    with gcs.open_stored(path, generation, None) as file:
+    with gcs.open_stored(DEFAULT_STORAGE, path, generation) as file:
         return file.read()
 
 
@@ -31,10 +32,12 @@ def test_one_request_to_describe_and_one_to_read(server):
     content = bytes(range(256)) * 1000
     upload("a b/ü?#.jpg", content)
     server.requests.clear()
-    found = gcs.describe("gs://photos/a b/ü?#.jpg", None)
-    assert found == gcs.Stored(found.generation, len(content), versioned.crc32c(content)) and int(found.generation) > 0
+    found = gcs.describe(DEFAULT_STORAGE, "gs://photos/a b/ü?#.jpg")
+    assert (
+        found == gcs.Metadata(found.generation, len(content), versioned.crc32c(content)) and int(found.generation) > 0
+    )
     assert len(server.requests) == 1
-    assert gcs.read("gs://photos/a b/ü?#.jpg", found.generation, None) == content
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a b/ü?#.jpg", found.generation) == content
     assert [method for method, _ in server.requests] == ["GET", "GET"]
     assert server.queries()[-1]["generation"] == [found.generation]
 
@@ -42,9 +45,9 @@ def test_one_request_to_describe_and_one_to_read(server):
 def test_each_request_is_billed(server):
     stored = upload("a.jpg", b"content")
     server.requests.clear()
-    gcs.describe("gs://photos/a.jpg", "payer")
-    gcs.read("gs://photos/a.jpg", stored.generation, "payer")
-    with gcs.open_stored("gs://photos/a.jpg", stored.generation, "payer") as file:
+    gcs.describe(Storage("payer"), "gs://photos/a.jpg")
+    gcs.read(Storage("payer"), "gs://photos/a.jpg", stored.generation)
+    with gcs.open_stored(Storage("payer"), "gs://photos/a.jpg", stored.generation) as file:
         assert file.read(3) + file.read(100) == b"content"
     assert len(server.requests) >= 3
     assert all(query["userProject"] == ["payer"] for query in server.queries())
@@ -52,23 +55,23 @@ def test_each_request_is_billed(server):
 
 def test_no_more_than_the_limit_is_read(server):
     stored = upload("a.jpg", bytes(10**6))
-    assert gcs.read("gs://photos/a.jpg", stored.generation, None, 10**6 + 1) == bytes(10**6)
-    assert gcs.read("gs://photos/a.jpg", stored.generation, None, 1000) == bytes(1000)
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.generation, 10**6 + 1) == bytes(10**6)
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.generation, 1000) == bytes(1000)
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])
 def test_a_name_that_no_object_has_makes_no_request(server, name):
-    for call in (gcs.describe, lambda path, project: gcs.read(path, "7", project)):
+    for call in (gcs.describe, lambda storage, path: gcs.read(storage, path, "7")):
         with pytest.raises(ValueError, match="expected gs://BUCKET/NAME of an object"):
-            call(f"gs://photos/{name}", None)
+            call(DEFAULT_STORAGE, f"gs://photos/{name}")
     assert server.requests == []
 
 
 def test_nothing_there(server):
     with pytest.raises(FileNotFoundError, match="gs://photos/a.jpg: no such object$"):
-        gcs.describe("gs://photos/a.jpg", None)
+        gcs.describe(DEFAULT_STORAGE, "gs://photos/a.jpg")
     with pytest.raises(FileNotFoundError, match="no such object of generation 7"):
-        gcs.read("gs://photos/a.jpg", "7", None)
+        gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", "7")
     assert len(server.requests) == 2
 
 
@@ -123,10 +126,10 @@ def packing_server(monkeypatch):
 
 
 def test_a_packed_object_is_read_as_stored(packing_server):
-    stored = gcs.describe("gs://photos/a.svgz", None)
-    assert stored == gcs.Stored("7", len(PACKED), versioned.crc32c(PACKED))
-    assert gcs.read("gs://photos/a.svgz", stored.generation, None) == PACKED
-    with gcs.open_stored("gs://photos/a.svgz", stored.generation, None) as file:
+    stored = gcs.describe(DEFAULT_STORAGE, "gs://photos/a.svgz")
+    assert stored == gcs.Metadata("7", len(PACKED), versioned.crc32c(PACKED))
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.svgz", stored.generation) == PACKED
+    with gcs.open_stored(DEFAULT_STORAGE, "gs://photos/a.svgz", stored.generation) as file:
         assert file.read(10) + file.read() == PACKED
 
 
@@ -134,17 +137,17 @@ def test_only_the_listed_generation_is_read(paging):
     first = upload("a.jpg", b"one")
     second = upload("a.jpg", b"one")
     assert first.crc32c == second.crc32c and first.generation != second.generation
-    assert gcs.read("gs://photos/a.jpg", second.generation, None) == b"one"
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", second.generation) == b"one"
     with pytest.raises(FileNotFoundError, match=f"generation {first.generation}"):
-        gcs.read("gs://photos/a.jpg", first.generation, None)
+        gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", first.generation)
     assert open_and_read("gs://photos/a.jpg", second.generation) == b"one"
     with pytest.raises(FileNotFoundError, match=f"generation {first.generation}"):
         open_and_read("gs://photos/a.jpg", first.generation)
 
 
 REQUESTS = {
-    "describe": lambda path, generation: gcs.describe(path, None),
-    "read": lambda path, generation: gcs.read(path, generation, None),
+    "describe": lambda path, generation: gcs.describe(DEFAULT_STORAGE, path),
+    "read": lambda path, generation: gcs.read(DEFAULT_STORAGE, path, generation),
     "open": open_and_read,
 }
 
@@ -173,7 +176,7 @@ def test_a_reply_that_never_comes_is_given_up(server, monkeypatch, request_of):
 def test_what_is_forbidden_is_not_tried_again(server):
     server.answer = lambda url: 403
     with pytest.raises(Forbidden):
-        gcs.describe("gs://photos/a.jpg", None)
+        gcs.describe(DEFAULT_STORAGE, "gs://photos/a.jpg")
     assert len(server.requests) == 1
 
 
@@ -190,7 +193,7 @@ def test_paths_without_a_bucket(path):
 
 def test_a_bucket_is_no_object(server):
     with pytest.raises(ValueError, match="'gs://photos': expected gs://BUCKET/NAME of an object"):
-        gcs.describe("gs://photos", None)
+        gcs.describe(DEFAULT_STORAGE, "gs://photos")
 
 
 @pytest.fixture
@@ -218,8 +221,10 @@ def test_as_many_connections_are_kept_as_requests_may_be_in_flight(monkeypatch, 
 def test_an_object_is_copied(paging):
     stored = upload("a b.jpg", b"content")
     gcs.copy("gs://photos/a b.jpg", "gs://photos/c/ü.jpg")
-    copied = gcs.describe("gs://photos/c/ü.jpg", None)
-    assert copied[1:] == stored[1:] and gcs.read("gs://photos/c/ü.jpg", copied.generation, None) == b"content"
+    copied = gcs.describe(DEFAULT_STORAGE, "gs://photos/c/ü.jpg")
+    assert (
+        copied[1:] == stored[1:] and gcs.read(DEFAULT_STORAGE, "gs://photos/c/ü.jpg", copied.generation) == b"content"
+    )
     gcs.remove("gs://photos/a b.jpg", None)
     with pytest.raises(FileNotFoundError, match=r"gs://photos/a b.jpg: no such object"):
         gcs.copy("gs://photos/a b.jpg", "gs://photos/b.jpg")

@@ -3,6 +3,7 @@
 import pytest
 
 from transforms.storage import complete, gcs, gcs_directory
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 from transforms.storage.errors import Forbidden, StorageError
 
 ENTRIES = ("marker", "deep", "note")
@@ -19,23 +20,23 @@ def names():
 
 def upload(contents, overwrite=False, path="gs://photos/m"):
     policy = {"markers": {"marker"}, "named": f"destination={path!r}", "overwrite": overwrite, "entries": ENTRIES}
-    gcs_directory.upload(contents, path, "payer", **policy)
+    gcs_directory.upload(Storage("payer"), contents, path, **policy)
 
 
 def test_what_lies_below_and_no_sibling(paging):
     put(["m/a", "m/deep/b", "m2/c", "mm", "n"])
     put(["m/", "m/deep/"], b"")
     for path in ("gs://photos/m", "gs://photos/m/"):
-        assert [blob.name for blob in gcs_directory.below(path, None)] == ["m/a", "m/deep/b"]
-    assert [blob.name for blob in gcs_directory.below("gs://photos/n", None)] == ["n"]
-    assert [blob.name for blob in gcs_directory.below("gs://photos/none", None)] == []
-    assert len(gcs_directory.below("gs://photos", None)) == 5
+        assert [blob.name for blob in gcs_directory.below(DEFAULT_STORAGE, path)] == ["m/a", "m/deep/b"]
+    assert [blob.name for blob in gcs_directory.below(DEFAULT_STORAGE, "gs://photos/n")] == ["n"]
+    assert [blob.name for blob in gcs_directory.below(DEFAULT_STORAGE, "gs://photos/none")] == []
+    assert len(gcs_directory.below(DEFAULT_STORAGE, "gs://photos")) == 5
 
 
 def test_a_copy_here_and_each_request_billed(server, tmp_path):
     put(["m/a", "m/deep/b"], b"content")
     server.requests.clear()
-    gcs_directory.download(gcs_directory.below("gs://photos/m", "payer"), "gs://photos/m", tmp_path)
+    gcs_directory.download(gcs_directory.below(Storage("payer"), "gs://photos/m"), "gs://photos/m", tmp_path)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "deep" / "b").read_bytes() == b"content"
     assert len(server.requests) == 3
     assert all(query["userProject"] == ["payer"] for query in server.queries())
@@ -43,7 +44,7 @@ def test_a_copy_here_and_each_request_billed(server, tmp_path):
 
 def test_only_the_listed_generations_are_copied(paging, tmp_path):
     put(["m/a"], b"old")
-    blobs = gcs_directory.below("gs://photos/m", None)
+    blobs = gcs_directory.below(DEFAULT_STORAGE, "gs://photos/m")
     put(["m/a"], b"new")
     with pytest.raises(Exception, match="404"):
         gcs_directory.download(blobs, "gs://photos/m", tmp_path)
@@ -53,22 +54,22 @@ def test_a_request_that_fails_is_sent_again(server, tmp_path):
     put(["m/a"], b"content")
     answers = [503, 429]
     server.answer = lambda url: answers.pop() if answers else None
-    gcs_directory.download(gcs_directory.below("gs://photos/m", None), "gs://photos/m", tmp_path)
+    gcs_directory.download(gcs_directory.below(DEFAULT_STORAGE, "gs://photos/m"), "gs://photos/m", tmp_path)
     assert (tmp_path / "a").read_bytes() == b"content" and not answers
 
 
 @pytest.mark.parametrize("work", ["below", "download", "upload"])
 def test_a_reply_that_never_comes_is_given_up(server, tmp_path, monkeypatch, work):
     put(["m/a"])
-    blobs = gcs_directory.below("gs://photos/m", None)
+    blobs = gcs_directory.below(DEFAULT_STORAGE, "gs://photos/m")
     monkeypatch.setattr(gcs, "TIMEOUT", (0.3, 0.3))
     monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_timeout(1))
     if work == "upload":
-        monkeypatch.setattr(gcs_directory, "below", lambda path, billing_project: [])
+        monkeypatch.setattr(gcs_directory, "below", lambda storage, path: [])
     server.delay = 1
     with pytest.raises(StorageError, match="Timeout of 1.0s exceeded"):
         if work == "below":
-            gcs_directory.below("gs://photos/m", None)
+            gcs_directory.below(DEFAULT_STORAGE, "gs://photos/m")
         elif work == "download":
             gcs_directory.download(blobs, "gs://photos/m", tmp_path)
         else:
@@ -76,7 +77,7 @@ def test_a_reply_that_never_comes_is_given_up(server, tmp_path, monkeypatch, wor
 
 
 def test_a_name_that_leads_out_is_refused(tmp_path):
-    blob = gcs.storage.Blob("m/../../evil", gcs.storage.Bucket(None, "photos"))
+    blob = gcs.Blob("m/../../evil", gcs.Bucket(None, "photos"))
     with pytest.raises(ValueError, match="leads out of its directory: 'm/../../evil'"):
         gcs_directory.download([blob], "gs://photos/m", tmp_path)
 

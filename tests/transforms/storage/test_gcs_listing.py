@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from transforms.elements import keys
 from transforms.storage import gcs, gcs_listing, globs, versioned
 from transforms.storage.choice import Choice
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
 def upload(names, content=b"x"):
@@ -15,13 +17,17 @@ def upload(names, content=b"x"):
         list(pool.map(lambda name: bucket.blob(name).upload_from_string(content), names))
 
 
-def listed(ranges, billing_project=None):
-    choices = {one.pattern: Choice([one.pattern]) for one in ranges}
-    return [found for one in ranges for found in gcs_listing.match_range(one, choices[one.pattern], billing_project)]
+def listed(pattern, ranges, storage=DEFAULT_STORAGE):
+    choice = Choice([pattern])
+    return [found for one in ranges for found in gcs_listing.match(storage, choice, one)]
+
+
+def paths(refs):
+    return [keys.uri(ref.key) for ref in refs]
 
 
 def matches(pattern, **flags):
-    return [path for path, _ in gcs_listing.match(Choice([pattern], **flags), None)]
+    return paths(gcs_listing.match(DEFAULT_STORAGE, Choice([pattern], **flags)))
 
 
 def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
@@ -29,16 +35,17 @@ def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
     upload(names)
     monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 25)
     paging.requests.clear()
-    ranges = gcs_listing.ranges("gs://photos/in/**.jpg", "payer")
+    pattern = "gs://photos/in/**.jpg"
+    ranges = gcs_listing.ranges(Storage("payer"), pattern)
     probes = len(paging.requests)
-    found = listed(ranges, "payer")
-    assert sorted(path for path, _ in found) == sorted(f"gs://photos/{name}" for name in names[:-1])
+    found = listed(pattern, ranges, Storage("payer"))
+    assert sorted(paths(found)) == sorted(f"gs://photos/{name}" for name in names[:-1])
     assert 30 < len(ranges) <= gcs_listing.RANGES
-    sizes = [len(listed([one])) for one in ranges]
+    sizes = [len(listed(pattern, [one])) for one in ranges]
     assert max(sizes) <= 4 * sum(sizes) / len(sizes)
     assert probes < 400
-    assert all(stored.size == 1 and stored.crc32c == versioned.crc32c(b"x") for _, stored in found)
-    assert gcs.read(found[0].path, found[0].stored.generation, None) == b"x"
+    assert all(ref.size == 1 and ref.crc32c == versioned.crc32c(b"x") for ref in found)
+    assert gcs.read(DEFAULT_STORAGE, keys.uri(found[0].key), found[0].version) == b"x"
     queries = paging.queries("/b/photos/o")
     billed = [query for query in queries if "userProject" in query]
     assert len(billed) >= probes + len(names) // 25
@@ -49,14 +56,14 @@ def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
 def test_one_page_is_one_range(server):
     upload(["in/a.jpg", "in/b.jpg"])
     server.requests.clear()
-    assert gcs_listing.ranges("gs://photos/in/*", None) == [("gs://photos/in/*", "", "")]
+    assert gcs_listing.ranges(DEFAULT_STORAGE, "gs://photos/in/*") == [("", "")]
     assert len(server.requests) == 1
 
 
 def test_a_server_that_knows_no_ranges_gives_each_object_once(server):
     upload(["a", "b", "c", "d"])  # gcp-storage-emulator ignores startOffset and endOffset
-    ranges = [gcs_listing.Range("gs://photos/*", *ends) for ends in [("", "b"), ("b", "d"), ("d", "")]]
-    assert [path for path, _ in listed(ranges)] == [f"gs://photos/{name}" for name in "abcd"]
+    ranges = [("", "b"), ("b", "d"), ("d", "")]
+    assert paths(listed("gs://photos/*", ranges)) == [f"gs://photos/{name}" for name in "abcd"]
 
 
 NAMES = [
@@ -88,7 +95,7 @@ def test_patterns_match_as_on_this_machine(paging, pattern):
     pattern = f"gs://photos/{pattern}"
     expected = {f"gs://photos/{name}" for name in NAMES if globs.takes_in(pattern, f"gs://photos/{name}")}
     assert sorted(matches(pattern)) == sorted(expected)
-    assert sorted(path for path, _ in listed(gcs_listing.ranges(pattern, None))) == sorted(expected)
+    assert sorted(paths(listed(pattern, gcs_listing.ranges(DEFAULT_STORAGE, pattern)))) == sorted(expected)
     assert matches(pattern) or pattern.endswith("none")
 
 
@@ -99,8 +106,8 @@ def test_the_name_of_a_directory(paging, monkeypatch):
     monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 10)
     monkeypatch.setattr(gcs_listing, "RANGES", 4)
     paging.requests.clear()
-    ranges = gcs_listing.ranges("gs://photos/ds", None)
-    found = [path for path, _ in listed(ranges)]
+    ranges = gcs_listing.ranges(DEFAULT_STORAGE, "gs://photos/ds")
+    found = paths(listed("gs://photos/ds", ranges))
     assert sorted(found) == ["gs://photos/ds", *(f"gs://photos/ds/{number:03}.jpg" for number in range(60))]
     assert len(ranges) > 3
     assert len(paging.requests) < 60  # a listing of all that begins with `ds` would have many more pages
@@ -113,12 +120,12 @@ def test_what_is_left_out_is_counted_without_a_request(paging):
     upload(["p/c/"], b"")
     paging.requests.clear()
     choice = Choice(["gs://photos/p/**.jpg"])
-    assert [path for path, _ in gcs_listing.match(choice, None)] == ["gs://photos/p/a.jpg"]
+    assert paths(gcs_listing.match(DEFAULT_STORAGE, choice)) == ["gs://photos/p/a.jpg"]
     beside = {("beside", ".JPG"): 1, ("beside", ".png"): 1}
     assert choice.left_out == {("hidden", "._*"): 1, ("hidden", "@eaDir/"): 1} | beside
     assert len(paging.requests) == 1
     choice = Choice(["gs://photos/p"])
-    assert len(list(gcs_listing.match(choice, None))) == 3
+    assert len(list(gcs_listing.match(DEFAULT_STORAGE, choice))) == 3
     assert choice.left_out == {("hidden", "._*"): 1, ("hidden", "@eaDir/"): 1, ("other", ".txt"): 1}
     assert len(matches("gs://photos/p", include_hidden=True)) == 5
 
@@ -135,13 +142,17 @@ def test_what_consoles_make_for_directories_is_no_image(paging):
 
 def test_no_such_bucket(server):
     with pytest.raises(Exception, match="404"):
-        gcs_listing.ranges("gs://nowhere/*", None)
+        gcs_listing.ranges(DEFAULT_STORAGE, "gs://nowhere/*")
 
 
 def test_a_name_with_brackets_is_a_name_where_it_exists(server):
     upload(["a[1].jpg", "a1.jpg", "b1.jpg"])
-    assert [path for path, _ in listed(gcs_listing.ranges("gs://photos/a[1].jpg", None))] == ["gs://photos/a[1].jpg"]
-    assert [path for path, _ in listed(gcs_listing.ranges("gs://photos/b[1].jpg", None))] == ["gs://photos/b1.jpg"]
+    assert paths(listed("gs://photos/a[1].jpg", gcs_listing.ranges(DEFAULT_STORAGE, "gs://photos/a[1].jpg"))) == [
+        "gs://photos/a[1].jpg"
+    ]
+    assert paths(listed("gs://photos/b[1].jpg", gcs_listing.ranges(DEFAULT_STORAGE, "gs://photos/b[1].jpg"))) == [
+        "gs://photos/b1.jpg"
+    ]
     assert matches("gs://photos/a[1].jpg") == ["gs://photos/a[1].jpg"]
 
 
@@ -149,15 +160,15 @@ def test_a_directory_with_brackets_is_refused_with_the_pattern_that_means_it(ser
     upload(["dir[1]/b[2]/a.jpg", "dir1/b2/c.jpg", "e1/d.jpg"])
     meant = "gs://photos/dir[[]1]/b[2]/**"
     with pytest.raises(ValueError, match=r"a directory 'dir\[1\]/': expected '" + re.escape(meant)):
-        gcs_listing.check_brackets("gs://photos/dir[1]/b[2]/**", None)
+        gcs_listing.check_brackets(DEFAULT_STORAGE, "gs://photos/dir[1]/b[2]/**")
     with pytest.raises(ValueError, match=r"a directory 'dir\[1\]/b\[2\]/'") as raised:
-        gcs_listing.check_brackets(meant, None)
+        gcs_listing.check_brackets(DEFAULT_STORAGE, meant)
     meant = "gs://photos/dir[[]1]/b[[]2]/**"
     assert repr(meant) in str(raised.value)
     server.requests.clear()
-    gcs_listing.check_brackets(meant, None)
+    gcs_listing.check_brackets(DEFAULT_STORAGE, meant)
     assert matches(meant) == ["gs://photos/dir[1]/b[2]/a.jpg"]
     assert globs.takes_in(meant, "gs://photos/dir[1]/b[2]/a.jpg")
     assert all(query["prefix"] == ["dir[1]/b[2]/"] for query in server.queries())
     for pattern in ("gs://photos/e[1]/*", "gs://photos/**/dir[1]/*", "gs://photos/e1/d.jpg", "gs://photos/e[12].jpg"):
-        gcs_listing.check_brackets(pattern, None)
+        gcs_listing.check_brackets(DEFAULT_STORAGE, pattern)

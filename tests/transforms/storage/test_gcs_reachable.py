@@ -8,6 +8,7 @@ import pytest
 from tests.helpers.cloud_storage import clients_of
 from tests.helpers.emulators import free_port
 from transforms.storage import gcs_reachable
+from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def refused(monkeypatch, url):
         clients_of(monkeypatch, url),
         pytest.raises(gcs_reachable.Unreachable) as error,
     ):
-        gcs_reachable.check("gs://photos/*", None)
+        gcs_reachable.check(DEFAULT_STORAGE, "gs://photos/*")
     return str(error.value), time.monotonic() - start
 
 
@@ -62,10 +63,10 @@ def test_all_of_it_is_limited(monkeypatch, silent):
 @pytest.mark.parametrize("status", [200, 401, 403, 404])
 def test_an_answer_that_refuses_is_an_answer(server, status):
     server.answer = lambda url: None if status == 200 else status
-    gcs_reachable.check("gs://photos/*", "payer")
+    gcs_reachable.check(Storage("payer"), "gs://photos/*")
     assert len(server.requests) == 1 and server.queries()[0]["userProject"] == ["payer"]
 
 
 def test_a_path_without_a_bucket():
     with pytest.raises(ValueError, match="expected gs://BUCKET/NAME"):
-        gcs_reachable.check("gs://", None)
+        gcs_reachable.check(DEFAULT_STORAGE, "gs://")

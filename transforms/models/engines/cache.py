@@ -169,7 +169,7 @@ def _remove(file: Path, error: Exception) -> None:
 
 def _files(spec: ModelSpec) -> str:
     """Returns the digest of a model's files. A spec without it has them read."""
-    return spec.files or handles.files_digest(handles.local_path(spec.location, spec.billing_project))
+    return spec.files or handles.files_digest(handles.local_path(spec.location, spec.storage))
 
 
 def _entry(kind: str, *parts: object) -> Path:

@@ -26,6 +26,8 @@ class InferenceError(RuntimeError):
 class OutOfDeviceMemory(InferenceError):
     """A batch does not fit into the memory of the device."""
 
+    retryable = True  # another device may have enough
+
 
 class ModelFailure(RuntimeError):
     """A model that fails on every image. It fails the job."""

@@ -66,7 +66,7 @@ def test_pictures_fill_row_after_row(tmp_path, monkeypatch):
     outputs.write_run(tmp_path, [outputs.embedding(b"%d" % number, number) for number in range(3)])
     index = Index(vector_shards.paths(str(tmp_path)))
 
-    def picture(key, side, billing_project):
+    def picture(key, side, storage):
         return Image.new("RGB", (side, side), (20 + 50 * int(key),) * 3)
 
     monkeypatch.setattr(thumbnails, "picture", picture)
