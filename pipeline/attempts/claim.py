@@ -3,9 +3,9 @@
 It shows which runs are unfinished, what they embed, and whether a process is still at it. A process that dies leaves
 its claim, and the next attempt takes it over. A process that lives keeps it, and a second one is refused.
 
-A process on this machine lives if its id does. Any other process rewrites its claim every few seconds, and is dead if
-it stops. One in another container, or from before a restart, counts as one on another machine. An attempt that was
-taken for dead may wake up: `attempt.py` says why it can do no harm then.
+A process on this machine is alive as long as the system knows its id. A process on another machine is alive as long as
+it rewrites its claim every few seconds. Another container, and the time before a restart, count as another machine. An
+attempt that was taken for dead may wake up: `attempt.py` says why it can do no harm then.
 
 The claim counts the attempts at a run. No clock tells which of two is the earlier one, or how old a claim is: the time
 of a file is that of the storage, and so is the time that it is compared with.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.attempts import attempt as attempts
-from pipeline.attempts import attempt_label
+from pipeline.attempts import attempt_label, interruption
 from pipeline.attempts.attempt import CLAIM_SUFFIX, Attempt
 from pipeline.flags.options import EmbedConfig
 from pipeline.report.run_report import RunReport
@@ -40,7 +40,7 @@ _BEAT_SECONDS = 10.0
 # A process that did not rewrite its claim for this long is dead.
 _SILENT_SECONDS = 2.5 * _BEAT_SECONDS
 
-# A run that nobody has gone on with for so long is not gone on with.
+# A run that was interrupted longer ago is abandoned.
 _ABANDONED_SECONDS = 14 * 24 * 3600.0
 
 _PROCESS_ID = re.compile("[0-9]{1,10}")
@@ -97,13 +97,22 @@ class Holder:
         self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
         self._thread.start()
 
-    def end(self) -> None:
-        """Shows no longer that the process lives. The last step of a run that is complete has removed the claim."""
+    def stop(self) -> None:
+        """Shows no longer that the process lives, and lets the claim be as it is."""
         self._ended.set()
+
+    def end(self) -> None:
+        """The same, and waits for a request under way. The last step of a run that is complete removes the claim."""
+        self.stop()
         self._thread.join(_BEAT_SECONDS)  # a request may hang
 
     def leave(self) -> None:
-        """Leaves the claim to the next attempt, because this one ends before the run is complete."""
+        """Leaves the claim to the next attempt, because this one ends before the run is complete.
+
+        Does nothing once the holding has ended.
+        """
+        if self._ended.is_set():
+            return
         self.end()
         with contextlib.suppress(Exception):  # the process ends anyway, which says the same
             contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
@@ -188,6 +197,23 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
         return Holder(place, claim, contested.write(place, claim.to_bytes(), state))
     except contested.Lost:
         raise _held(attempt.run_id, contested.read(place)) from None
+
+
+@contextlib.contextmanager
+def held(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Iterator[Holder]:
+    """Takes the claim to a run as `take` does, and lets go of it when the block ends.
+
+    The block ends the claim itself if the run is complete or a cluster goes on with it, and withdraws it if there is
+    nothing to do. However else the block ends, the claim is left to the next attempt, or the storage does not answer.
+    """
+    holder = take(attempt, config, model, state)
+    try:
+        yield holder
+    except KeyboardInterrupt:
+        interruption.ignore_further()
+        raise
+    finally:
+        interruption.store([holder.leave])
 
 
 def _own(run_id: str, attempt: Attempt, embeds: dict[str, Any]) -> Claim:
