@@ -106,15 +106,15 @@ def _check(config: EmbedConfig, beam_options: "PipelineOptions", terminal: Conso
       ValueError: if the job cannot run; see `pipeline.check`.
     """
     from pipeline import check
-    from pipeline.model_checks import precision, spread
+    from pipeline.model_checks import precision, similarity
     from pipeline.runners import job_checks, traits
 
     check.check_inputs(config)
     model = precision.resolved(config, traits.is_local(beam_options))
-    measured = spread.finding(model)
-    if text := spread.warning(model, measured):
+    measured = similarity.finding(model)
+    if text := similarity.warning(model, measured):
         terminal.screen.write(f"{text}\n")
-    model = dataclasses.replace(model, spread=measured.spread if measured else None)
+    model = dataclasses.replace(model, spread=measured.similarity if measured else None)
     job_checks.check_location(beam_options, model)
     job_checks.check(beam_options, config)
     return model

@@ -234,8 +234,11 @@ def test_load_files_must_not_be_images_of_the_next_run(photos, tmp_path):
         ValueError, match="--temp_location '.*/photos/temp' lies within --input .*: a run would read it"
     ):
         check.check_temp_location(config, str(photos / "temp"))
+    config = configured(tmp_path / "out", f"--input={tmp_path}/x", "--output_table=p1:d.t")
     with pytest.raises(ValueError, match="--temp_location '.*/photos/a.jpg/temp' cannot be written: "):
-        check.check_temp_location(configured(tmp_path / "out", f"--input={tmp_path}/x"), str(photos / "a.jpg" / "temp"))
+        check.check_temp_location(config, str(photos / "a.jpg" / "temp"))
+    with pytest.raises(ValueError, match="give --temp_location gs://BUCKET/DIRECTORY"):
+        check.check_temp_location(config, None)
 
 
 def test_a_directory_with_nothing_but_a_pipe_matches_something(tmp_path):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import numpy as np
 
 from pipeline.commands import frame
-from pipeline.flags import types
+from pipeline.flags import flag_types
 from pipeline.flags.argument_parser import Parser
 from transforms.elements.one_line import one_line, printable
 from transforms.storage import locations
@@ -115,7 +115,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--max_deleted",
         metavar="PART",
-        type=types.number,
+        type=flag_types.number,
         default=0.5,
         help="refuse to delete more than this part of the target's rows, from 0 to 1: --embeddings with one run of "
         "several would delete the others' rows (default: %(default)s)",
@@ -153,7 +153,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.to != "pgvector":
         if not args.destination:
             raise ValueError(f"--to {args.to}: expected --destination DIR")
-        _check_directory(types.absolute(args.destination))
+        _check_directory(flag_types.absolute(args.destination))
 
 
 def _check_directory(destination: str) -> None:
@@ -172,7 +172,7 @@ def _read_runs(args: argparse.Namespace, difference: "Difference") -> tuple[list
     from pipeline.commands.export.progress_line import ProgressLine
     from pipeline.known import vector_shards
 
-    directory = types.absolute(args.embeddings)
+    directory = flag_types.absolute(args.embeddings)
     shards = vector_shards.paths(directory)
     progress = ProgressLine(args.screen, "reading", None)
     digests = _Digests(directory, args.model_digest)
@@ -182,7 +182,7 @@ def _read_runs(args: argparse.Namespace, difference: "Difference") -> tuple[list
     progress.clear()
     model = digests.model(shards, difference)
     if args.prune:
-        _prune(difference, [types.pattern(text) for text in args.prune], args.screen)
+        _prune(difference, [flag_types.pattern(text) for text in args.prune], args.screen)
     return shards, model
 
 
@@ -229,7 +229,7 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
         from pipeline.commands.export.pgvector_table import PgvectorTable
 
         return PgvectorTable(args.dsn, args.table or _TABLE, args.vector_type or "vector", args.metric, model)
-    destination = types.absolute(args.destination)
+    destination = flag_types.absolute(args.destination)
     if args.to == "lance":
         from pipeline.commands.export.lance_dataset import LanceDataset
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.commands import frame
-from pipeline.flags import types
+from pipeline.flags import flag_types
 from pipeline.flags.argument_parser import Parser
 from transforms.storage import locations
 
@@ -75,11 +75,11 @@ def parse(argv: Sequence[str]) -> FinetuneConfig:
         raise ValueError("--batch_norm_momentum has no effect on a frozen model: expected --trainable with it")
     learning_rate = args.learning_rate or (_LEARNING_RATE_TRAINABLE if args.trainable else _LEARNING_RATE)
     values = vars(args) | {
-        "train": tuple(types.pattern(pattern) for pattern in args.train or ()),
+        "train": tuple(flag_types.pattern(pattern) for pattern in args.train or ()),
         "model": args.model or "",
-        "embeddings": types.absolute(args.embeddings or ""),
-        "labels": args.labels and types.absolute(args.labels),
-        "output": Path(types.absolute(args.output)),
+        "embeddings": flag_types.absolute(args.embeddings or ""),
+        "labels": args.labels and flag_types.absolute(args.labels),
+        "output": Path(flag_types.absolute(args.output)),
         "learning_rate": learning_rate,
     }
     return FinetuneConfig(**values)
@@ -115,7 +115,20 @@ def _parser() -> Parser:
         _EXAMPLES,
     )
     parser.usage = f"{parser.prog} (--train PATTERN --model HANDLE | --embeddings DIR) --output DIR [flags]"
-    data = parser.add_argument_group("training data and model")
+    _add_data(parser.add_argument_group("training data and model"))
+    _add_training(parser.add_argument_group("training"))
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="the local directory to create, with classifier/, report.json and, with --model, feature_vector/",
+    )
+    output.add_argument("--overwrite", action="store_true", help="replace the output of an earlier run")
+    return parser
+
+
+def _add_data(data: argparse._ArgumentGroup) -> None:
     data.add_argument(
         "--train",
         action="append",
@@ -146,7 +159,9 @@ def _parser() -> Parser:
         help="the part of the images that is held out for validation; a hash of its URI decides for each image, so "
         "added images do not move others; 0 for none (default: %(default)s)",
     )
-    training = parser.add_argument_group("training")
+
+
+def _add_training(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--trainable", action="store_true", help="train the model too (default: it stays frozen)")
     training.add_argument(
         "--batch_norm_momentum",
@@ -158,19 +173,19 @@ def _parser() -> Parser:
     training.add_argument("--augment", action="store_true", help="flip and crop the training images at random")
     training.add_argument(
         "--image_size",
-        type=types.image_size,
+        type=flag_types.image_size,
         metavar="HxW",
         help="height and width of the images, in pixels, as in 299x299 (default: the model's own)",
     )
     training.add_argument(
         "--epochs",
-        type=types.positive,
+        type=flag_types.positive,
         default=20,
         metavar="N",
         help="maximum number of passes over the images (default: %(default)s)",
     )
     training.add_argument(
-        "--batch_size", type=types.positive, default=32, metavar="N", help="images per step (default: %(default)s)"
+        "--batch_size", type=flag_types.positive, default=32, metavar="N", help="images per step (default: %(default)s)"
     )
     training.add_argument(
         "--learning_rate",
@@ -180,7 +195,7 @@ def _parser() -> Parser:
     )
     training.add_argument(
         "--patience",
-        type=types.positive,
+        type=flag_types.positive,
         default=3,
         metavar="N",
         help="end after N epochs without a lower validation loss; the best epoch is written (default: %(default)s)",
@@ -188,15 +203,6 @@ def _parser() -> Parser:
     training.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)"
     )
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--output",
-        required=True,
-        metavar="DIR",
-        help="the local directory to create, with classifier/, report.json and, with --model, feature_vector/",
-    )
-    output.add_argument("--overwrite", action="store_true", help="replace the output of an earlier run")
-    return parser
 
 
 def _seed(text: str) -> int:
@@ -206,14 +212,14 @@ def _seed(text: str) -> int:
 
 
 def _fraction(text: str) -> float:
-    number = types.number(text)
+    number = flag_types.number(text)
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to less than 1")
     return number
 
 
 def _learning_rate(text: str) -> float:
-    number = types.number(text)
+    number = flag_types.number(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0, as in 0.001")
     return number

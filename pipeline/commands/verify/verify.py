@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands import frame
-from pipeline.flags import types
+from pipeline.flags import flag_types
 from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_billing_project
 from transforms.elements.formats import INPUT_FORMATS, SHARD_FORMATS
@@ -53,7 +53,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--output_table",
         metavar="PROJECT:DATASET.TABLE",
-        type=types.table,
+        type=flag_types.table,
         help="check the rows of the runs in this table against their reports too",
     )
     parser.add_argument("--run_id", metavar="NAME", help="check one run (default: every run in the output)")
@@ -73,7 +73,7 @@ def _parser() -> Parser:
     parser.add_argument("--uri_column", metavar="NAME", help="with --input_format list, as of a run")
     parser.add_argument(
         "--sample",
-        type=types.positive,
+        type=flag_types.positive,
         default=0,
         metavar="N",
         help="read, decode and embed N images again, and compare them with their records. Images in shards need "
@@ -100,10 +100,10 @@ def _work(args: argparse.Namespace) -> tuple[str, int]:
         except ValueError as error:
             raise ValueError(f"--run_id {error}") from error
     findings = verify(
-        types.absolute(args.output) if args.output else None,
+        flag_types.absolute(args.output) if args.output else None,
         table=args.output_table,
         run_id=args.run_id,
-        inputs=[types.pattern(text) for text in args.input or ()],
+        inputs=[flag_types.pattern(text) for text in args.input or ()],
         input_format=args.input_format,
         sample_size=args.sample,
         billing_project=args.billing_project,
