@@ -107,14 +107,11 @@ class Holder:
         self._thread.join(_BEAT_SECONDS)  # a request may hang
 
     def leave(self) -> None:
-        """Leaves the claim to the next attempt, because this one ends before the run is complete.
-
-        Does nothing once the holding has ended.
-        """
+        """Leaves the claim to the next attempt, because this one ends before the run is complete; once at most."""
         if self._ended.is_set():
             return
         self.end()
-        with contextlib.suppress(Exception):  # the process ends anyway, which says the same
+        with contextlib.suppress(Exception):  # the process ends soon, which shows the same
             contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
 
     def withdraw(self) -> None:
@@ -145,7 +142,7 @@ def path(place: str, run_id: str) -> str:
 
 
 def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
-    """Returns the state of the claim to a run for `take`, or None if there is no claim. Changes nothing.
+    """Returns the state of the claim to a run for `held`, or None if there is no claim. Changes nothing.
 
     Args:
       attempt: at the run.
@@ -203,8 +200,8 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
 def held(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Iterator[Holder]:
     """Takes the claim to a run as `take` does, and lets go of it when the block ends.
 
-    The block ends the claim itself if the run is complete or a cluster goes on with it, and withdraws it if there is
-    nothing to do. However else the block ends, the claim is left to the next attempt, or the storage does not answer.
+    The block itself ends the claim if the run is complete or a cluster goes on with it, and withdraws it if there is
+    nothing to do. However else the block ends, the claim is left to the next attempt, if the storage answers in time.
     """
     holder = take(attempt, config, model, state)
     try:
@@ -225,7 +222,7 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
     """Ends the holding of a claim after the job has ended well.
 
     Where the storage checks no states, the process may have rewritten its claim after the last step had removed it.
-    Then the claim is removed again. If that fails, a warning says so, because the run is complete.
+    Then this removes the claim again. If that fails, a warning is enough, because the run is complete.
 
     Args:
       holder: of the claim.
@@ -242,7 +239,7 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
 
 
 def clean_up(attempt: Attempt, finished: RunReport) -> bool:
-    """Removes what a complete run has left if it was killed after its report was written, and before its last step.
+    """Removes what a complete run has left if it was killed between its report and its last step.
 
     The claim and the parts of a later attempt stay, such as one with --overwrite.
 
@@ -251,7 +248,7 @@ def clean_up(attempt: Attempt, finished: RunReport) -> bool:
       finished: the report of the run.
 
     Returns:
-      Whether the run was killed so.
+      Whether the run was killed there.
     """
     place = path(attempt.place, attempt.run_id)
     present = contested.read(place)
@@ -267,10 +264,9 @@ def clean_up(attempt: Attempt, finished: RunReport) -> bool:
 
 
 def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda text: None) -> None:
-    """Removes what dead processes have left in the same place, and nobody will go on with.
+    """Removes the parts and the claims of abandoned runs in the same place, and claims that were being written.
 
-    These are the parts and the claims of runs that nobody has gone on with for two weeks, and claims that were being
-    written. If that fails, a warning says so, because nothing rests on what only takes room.
+    If that fails, a warning is enough, because they only take room.
 
     Args:
       attempt: at another run, whose claim it holds.
@@ -314,7 +310,7 @@ def unfinished(
       place: where the claims lie.
       config, model: of this run.
       say: shows a line to the user.
-      may_go_on: takes the name of a run, and returns whether it is one to go on with.
+      may_go_on: whether the run of a name is one to go on with.
     """
     embeds = _embeds(config, model)
     same = [
@@ -352,7 +348,7 @@ def _lives(claim_path: str, present: contested.Content, say: Callable[[str], obj
 
 
 def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object]) -> set[str]:
-    """Returns the paths of those claims whose processes live. Watches all that are of other machines together."""
+    """Returns the paths of the claims whose processes live. Watches all claims of other machines at the same time."""
     living, elsewhere = set(), []
     for claim_path, present in claims.items():
         claim = Claim.of_bytes(present.content)
@@ -378,9 +374,9 @@ def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object
 
 
 def _machine() -> str:
-    """Returns the id of this start of the machine, and the namespace of process ids; "" where there are none.
+    """Returns the id of the machine's last start and the namespace of its process ids; "" where there are none.
 
-    Two containers of one image may have the same host name.
+    They tell apart two containers of one image, which may have the same host name.
     """
     parts: list[str] = []
     with contextlib.suppress(OSError):
@@ -391,7 +387,7 @@ def _machine() -> str:
 
 
 def _process(process_id: int) -> str:
-    """Returns the id of a process and when it started, which tells it from a later one of that id; "" if it is dead."""
+    """Returns the id of a process and its start, which tells it from a later one of that id; "" if it is dead."""
     try:
         status = Path(f"/proc/{process_id}/stat").read_text()
     except FileNotFoundError:
