@@ -144,10 +144,6 @@ def path(place: str, run_id: str) -> str:
 def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
     """Returns the state of the claim to a run for `held`, or None if there is no claim. Changes nothing.
 
-    Args:
-      attempt: at the run.
-      say: shows a line to the user.
-
     Raises:
       Held: if another process holds the claim.
     """
@@ -159,12 +155,7 @@ def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
 
 
 def numbered(attempt: Attempt, published: RunReport | None) -> Attempt:
-    """Returns an attempt with the number after those of all attempts that have left anything.
-
-    Args:
-      attempt: at the run.
-      published: the report in the run's table, if there is one.
-    """
+    """Returns an attempt with the number after those of all that have left a file or a row in the table."""
     present = contested.read(path(attempt.place, attempt.run_id))
     claim = Claim.of_bytes(present.content) if present else None
     newest = max(
@@ -176,13 +167,7 @@ def numbered(attempt: Attempt, published: RunReport | None) -> Attempt:
 
 
 def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Holder:
-    """Takes the claim to a run.
-
-    Args:
-      attempt: at the run.
-      config: the configuration of the run.
-      model: the model that it embeds with.
-      state: of the claim, as `look` returned it.
+    """Takes the claim to a run, in the state that `look` returned.
 
     Raises:
       Held: if another process was faster.
@@ -225,9 +210,8 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
     Then this removes the claim again. If that fails, a warning is enough, because the run is complete.
 
     Args:
-      holder: of the claim.
-      attempt: at the run.
-      finished: the report of the run; None if a cluster is still at it.
+      holder, attempt: of the run.
+      finished: its report; None if a cluster is still at it.
     """
     holder.end()
     if finished is None or not holder.has_beaten:
@@ -243,12 +227,7 @@ def clean_up(attempt: Attempt, finished: RunReport) -> bool:
 
     The claim and the parts of a later attempt stay, such as one with --overwrite.
 
-    Args:
-      attempt: at the same run.
-      finished: the report of the run.
-
-    Returns:
-      Whether the run was killed there.
+    Returns whether the run was killed there.
     """
     place = path(attempt.place, attempt.run_id)
     present = contested.read(place)
@@ -266,11 +245,7 @@ def clean_up(attempt: Attempt, finished: RunReport) -> bool:
 def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda text: None) -> None:
     """Removes the parts and the claims of abandoned runs in the same place, and claims that were being written.
 
-    If that fails, a warning is enough, because they only take room.
-
-    Args:
-      attempt: at another run, whose claim it holds.
-      say: shows a line to the user.
+    If that fails, a warning is enough, because they only take room. The attempt holds the claim to another run.
     """
     own = path(attempt.place, attempt.run_id)
     try:

@@ -29,13 +29,6 @@ class CompleteRun(NamedTuple):
     done: str = "nothing was done"
 
 
-class _Reports(NamedTuple):
-    """The reports of a complete run: the one that completed it, and the one in its output, which may be missing."""
-
-    completing: RunReport
-    stored: RunReport | None
-
-
 def exists(config: EmbedConfig) -> bool:
     """Returns whether the run of this name is complete, whatever it embedded. Raises ValueError, see `find`."""
     return _reports(config) is not None
@@ -66,7 +59,11 @@ def find(config: EmbedConfig, model: ModelSpec) -> CompleteRun | None:
     return CompleteRun(stored or report, _is_whole(config, stored))
 
 
-def _reports(config: EmbedConfig) -> _Reports | None:
+def _reports(config: EmbedConfig) -> tuple[RunReport, RunReport | None] | None:
+    """Returns the report that completes the run, in its table or its output, and the one in its output if it is there.
+
+    Returns None if the run is not complete.
+    """
     output = config.output or ""
     if not config.output_table:
         try:
@@ -75,7 +72,7 @@ def _reports(config: EmbedConfig) -> _Reports | None:
         except OSError as error:
             raise ValueError(f"--output {output!r} cannot be read: {error}") from error
         stored = run_report.read(output, config.run_id)
-        return _Reports(stored, stored) if stored else None
+        return (stored, stored) if stored else None
     with warehouse.tables.explained(config.output_table):
         published = warehouse.publish.published(config.output_table, config.run_id)
     if not published:
@@ -84,7 +81,7 @@ def _reports(config: EmbedConfig) -> _Reports | None:
     # The report comes last. Parts are missing if a later attempt was killed while it replaced them.
     if output and not stored and not shards.are_all(vector_files.directory(output, config.run_id), published.shards):
         return None
-    return _Reports(published, stored)
+    return published, stored
 
 
 def _is_whole(config: EmbedConfig, stored: RunReport | None) -> bool:

@@ -8,6 +8,8 @@ from transforms.images import resizing
 from transforms.models import preprocessing
 from transforms.models.preprocessing import Choices, Triple
 
+_CROP_FRACTION = flag_types.number_that(lambda fraction: 0 < fraction <= 1, "a number above 0, at most 1, as in 0.875")
+
 
 def add(group: argparse._ActionsContainer) -> None:
     """Adds the flags."""
@@ -36,7 +38,7 @@ def _add_resizing(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--crop_fraction",
-        type=_crop_fraction,
+        type=_CROP_FRACTION,
         metavar="RATE",
         help="the part of each side that the model gets, as in 0.875: images are resized to 1/RATE of the size, and "
         "the centre is cut out (default: the model's own, else 1)",
@@ -118,12 +120,6 @@ def choices(args: argparse.Namespace) -> Choices:
     ).over(chosen)
     own.preprocessing()
     return own
-
-
-def _crop_fraction(text: str) -> float:
-    if not 0 < (fraction := flag_types.number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0, at most 1, as in 0.875")
-    return fraction
 
 
 def _triple(text: str) -> Triple:

@@ -23,6 +23,10 @@ from transforms.models.spec import PRECISIONS
 
 SAMPLES_OUTPUT = "output"
 
+_SECONDS = flag_types.number_that(lambda seconds: 1 <= seconds < math.inf, "a number of seconds from 1")
+_SPEED = flag_types.number_that(lambda speed: 0 < speed < math.inf, "a number above 0")
+_RATE = flag_types.number_that(lambda rate: 0 <= rate <= 1, "a number from 0 to 1")
+
 _EPILOG = """\
 examples:
   python run_pipeline.py
@@ -157,7 +161,7 @@ def _add_limits(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--max_failure_rate",
-        type=_rate,
+        type=_RATE,
         metavar="RATE",
         help="end with exit code 1 if more than this fraction of the images failed, as in 0.01 for one in a hundred. "
         "1 allows any number. The run keeps everything that it wrote (default: exit code 1 if all of them failed, "
@@ -193,7 +197,7 @@ def _add_reading(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--decode_timeout",
-        type=_seconds,
+        type=_SECONDS,
         default=TIMEOUT_DEFAULT,
         metavar="SECONDS",
         help="with --decode_processes, decoding an image that takes longer is stopped, and the image is a failure "
@@ -256,7 +260,7 @@ def _add_run(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--checkpoint_seconds",
-        type=_seconds,
+        type=_SECONDS,
         default=60.0,
         metavar="S",
         help="in a bucket, and with --output_format parquet, close a file of vectors after this many seconds, so that "
@@ -292,7 +296,7 @@ def _add_only_new(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--max_pruned",
-        type=_rate,
+        type=_RATE,
         default=0.5,
         metavar="RATE",
         help="publish nothing and end with exit code 1 if --prune would remove more than this fraction of the rows of "
@@ -356,7 +360,7 @@ def _add_dry_run(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--images_per_second",
-        type=_speed,
+        type=_SPEED,
         metavar="RATE",
         help="with --dry_run, the images per second that one worker embeds, as measured on such a worker (default: "
         "measured on this machine's CPU)",
@@ -437,22 +441,3 @@ def _decode_processes(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0, or {presets.CORES}")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not 1 <= (seconds := flag_types.number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds from 1")
-    return seconds
-
-
-def _speed(text: str) -> float:
-    if not 0 < (speed := flag_types.number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
-    return speed
-
-
-def _rate(text: str) -> float:
-    rate = flag_types.number(text)
-    if not 0 <= rate <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
-    return rate

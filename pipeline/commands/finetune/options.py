@@ -27,6 +27,8 @@ output appears complete or not at all.
 """
 # For the softmax alone, and for all weights. A larger step would spoil the weights that were trained before.
 _LEARNING_RATE, _LEARNING_RATE_TRAINABLE = 1e-3, 1e-4
+_STEP_SIZE = flag_types.number_that(lambda size: 0 < size < math.inf, "a number above 0, as in 0.001")
+_FRACTION = flag_types.number_that(lambda fraction: 0 <= fraction < 1, "a number from 0 to less than 1")
 # Flags that have no effect where no images are read. There, they are refused as a mistake.
 _ONLY_WITH_MODEL = ("train", "trainable", "batch_norm_momentum", "augment", "image_size")
 
@@ -153,7 +155,7 @@ def _add_data(data: argparse._ArgumentGroup) -> None:
     )
     data.add_argument(
         "--validation_fraction",
-        type=_fraction,
+        type=_FRACTION,
         default=0.2,
         metavar="RATE",
         help="the part of the images that is held out for validation; a hash of its URI decides for each image, so "
@@ -165,7 +167,7 @@ def _add_training(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--trainable", action="store_true", help="train the model too (default: it stays frozen)")
     training.add_argument(
         "--batch_norm_momentum",
-        type=_fraction,
+        type=_FRACTION,
         metavar="RATE",
         help="with --trainable: the part of the moving averages that each step keeps, as in 0.997; with few images, "
         "take less (default: the model's own)",
@@ -189,7 +191,7 @@ def _add_training(training: argparse._ArgumentGroup) -> None:
     )
     training.add_argument(
         "--learning_rate",
-        type=_learning_rate,
+        type=_STEP_SIZE,
         metavar="RATE",
         help=f"step size of Adam (default: {_LEARNING_RATE}, with --trainable {_LEARNING_RATE_TRAINABLE})",
     )
@@ -209,17 +211,3 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to {2**31 - 1}")
     return int(text)
-
-
-def _fraction(text: str) -> float:
-    number = flag_types.number(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to less than 1")
-    return number
-
-
-def _learning_rate(text: str) -> float:
-    number = flag_types.number(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0, as in 0.001")
-    return number
