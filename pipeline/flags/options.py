@@ -113,18 +113,7 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
       SystemExit: after `--help`.
     """
     args, beam_args = build_parser().parse_known_args(argv)
-    if not args.output and not args.output_table:
-        if args.input or args.retry_failed:
-            raise ValueError("nowhere to write: give --output DIR or --output_table PROJECT:DATASET.TABLE")
-        args.output = SAMPLES_OUTPUT
-    if args.output and re.search(r"[*?\[]", args.output):
-        raise ValueError(f"--output {args.output!r}: expected a directory, without the wildcards * ? [")
-    output = flag_types.absolute(args.output) if args.output else None
-    inputs = tuple(flag_types.pattern(text) for text in args.input or ([] if args.retry_failed else [SAMPLES]))
-    if output and not _is_utf8(output):
-        raise ValueError(f"--output {output!r}: expected a path in UTF-8")
-    if strange := [pattern for pattern in inputs if not _is_utf8(pattern)]:
-        raise ValueError(f"--input {strange[0]!r}: expected a pattern in UTF-8, with ? for any other byte")
+    inputs, output = _places(args)
     _check_together(args)
     derived = {
         "inputs": inputs,
@@ -148,6 +137,23 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
         "program": command_lines.program(),
     }
     return EmbedConfig(**(_named_as_in(EmbedConfig, args) | derived)), beam_args
+
+
+def _places(args: argparse.Namespace) -> tuple[tuple[str, ...], str | None]:
+    """Returns the patterns of the input and the output, both valid in any working directory."""
+    if not args.output and not args.output_table:
+        if args.input or args.retry_failed:
+            raise ValueError("nowhere to write: give --output DIR or --output_table PROJECT:DATASET.TABLE")
+        args.output = SAMPLES_OUTPUT
+    if args.output and re.search(r"[*?\[]", args.output):
+        raise ValueError(f"--output {args.output!r}: expected a directory, without the wildcards * ? [")
+    output = flag_types.absolute(args.output) if args.output else None
+    inputs = tuple(flag_types.pattern(text) for text in args.input or ([] if args.retry_failed else [SAMPLES]))
+    if output and not _is_utf8(output):
+        raise ValueError(f"--output {output!r}: expected a path in UTF-8")
+    if strange := [pattern for pattern in inputs if not _is_utf8(pattern)]:
+        raise ValueError(f"--input {strange[0]!r}: expected a pattern in UTF-8, with ? for any other byte")
+    return inputs, output
 
 
 def _named_as_in(dataclass: type, args: argparse.Namespace) -> dict[str, Any]:
