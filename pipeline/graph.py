@@ -302,13 +302,12 @@ def _accounts(images: _Images, results: _Results) -> Named:
     """Returns the collections that the report counts, by their names in it. A name may occur several times."""
     # Resumed vectors count under the outcome that they had in their first attempt.
     vectors = [(name, collection) for name, collection in results.vectors if name != RESUMED]
-    listed: list[beam.PCollection] = [images.listed.failures]
-    if images.new:
-        listed.append(images.listed.main)
-    elif results.encoded:  # Reading a shard lists its images. One that cannot be read counts as listed by its failure.
+    listed: list[beam.PCollection] = [images.listed.main] if images.new else []
+    if not images.new and results.encoded:
+        # Reading a shard lists its images. A shard that cannot be read counts as listed too, by its failure.
         listed += [results.encoded.main, results.encoded.failures]
         listed += [images.resumed.embeddings] if images.resumed else []
-    counted: Named = [("listed", collection) for collection in listed]
+    counted: Named = [("listed", collection) for collection in (*listed, images.listed.failures)]
     counted += [*vectors, ("failed", results.failures)]
     if images.new and images.new.skipped:
         counted.append(("skipped", images.new.skipped))
