@@ -1,4 +1,4 @@
-"""Checks before any worker starts: inputs exist, outputs can be written, and a run of this name is not complete.
+"""Checks before any worker starts: inputs exist, and outputs can be written.
 
 A check changes nothing.
 """
@@ -13,11 +13,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import warehouse
 from pipeline.flags import command_lines
 from pipeline.flags.options import EmbedConfig
-from pipeline.report import run_report, unlisted
-from pipeline.report.run_report import RunReport
+from pipeline.report import unlisted
 from transforms import storage as stores
 from transforms.elements import keys
 from transforms.elements.one_line import one_line
@@ -25,7 +23,7 @@ from transforms.elements.records import ImageRef
 from transforms.lists import uri_lists
 from transforms.lists.list_rows import NotAList
 from transforms.models.spec import ModelSpec
-from transforms.output import shards, vector_files
+from transforms.output import vector_files
 from transforms.storage import files, globs, listing, local_listing, locations, versioned
 from transforms.storage.choice import Choice, by_kind
 from transforms.storage.context import DEFAULT_STORAGE, Storage
@@ -155,58 +153,6 @@ def _check_reachable(storage: Storage, path: str) -> None:
         stores.gcs_reachable.check(storage, path)
 
 
-def finished(config: EmbedConfig, model: ModelSpec) -> RunReport | None:
-    """Returns the report of this run if it is complete already, in its directory and its table; else None.
-
-    Raises:
-      ValueError: if the complete run of this name has other inputs, another model or other files.
-    """
-    report = None if config.overwrite else complete(config)
-    if report and (report.inputs != list(config.inputs) or report.model["digest"] != model.digest):
-        raise ValueError(
-            f"--run_id {config.run_id!r} is of a complete run with other inputs or another model: "
-            "give another, or --overwrite to replace it"
-        )
-    files_of = (report.output_formats, report.vector_type) if report else None
-    if config.output and files_of and files_of != (list(config.output_formats), config.vector_type):
-        raise ValueError(
-            f"--run_id {config.run_id!r} is of a complete run with --output_format {','.join(files_of[0])} "
-            f"--vector_type {files_of[1]}: give another, or --overwrite to replace it"
-        )
-    return report
-
-
-def complete(config: EmbedConfig) -> RunReport | None:
-    """Returns the report of the complete run of this name, whatever it embedded; None if there is none.
-
-    Raises:
-      ValueError: if it cannot be read.
-    """
-    if config.output_table:
-        with warehouse.tables.explained(config.output_table):
-            report = warehouse.publish.published(config.output_table, config.run_id)
-        if report and config.output and not _has_files_of(config.output, report):
-            report = None
-    else:
-        output = config.output or ""
-        try:
-            _check_reachable(config.storage, output)
-        except OSError as error:
-            raise ValueError(f"--output {output!r} cannot be read: {error}") from error
-        report = run_report.read(output, config.run_id)
-    return report
-
-
-def _has_files_of(output: str, published: RunReport) -> bool:
-    """Returns whether all files of a published run are in place. The report may be missing, because it comes last.
-
-    Files are missing if a later attempt was killed while it replaced them.
-    """
-    if run_report.read(output, published.run_id):
-        return True
-    return shards.are_all(vector_files.directory(output, published.run_id), published.shards)
-
-
 def check_output(config: EmbedConfig, model: ModelSpec) -> None:
     """Makes sure that a run can write to --output, and that the vectors there have the same form.
 
@@ -219,12 +165,19 @@ def check_output(config: EmbedConfig, model: ModelSpec) -> None:
     _check_schema(config.output, config, model)
 
 
-def check_temp_location(config: EmbedConfig, temp_location: str) -> None:
-    """Makes sure that a run can write its load files, and that a later run would not read them as images.
+def check_temp_location(config: EmbedConfig, temp_location: str | None) -> None:
+    """Makes sure that a run can write the files that BigQuery loads, and that no run would read them as images.
 
     Raises:
       ValueError: if not; the message says what was expected.
     """
+    if not config.output_table:
+        return
+    if not temp_location:
+        raise ValueError(
+            f"--output_table {config.output_table!r}: BigQuery loads rows from files in Cloud Storage: "
+            "give --temp_location gs://BUCKET/DIRECTORY"
+        )
     for pattern in config.inputs:
         if globs.takes_in(pattern, f"{temp_location}/table/file"):
             raise ValueError(f"--temp_location {temp_location!r} lies within --input {pattern!r}: a run would read it")

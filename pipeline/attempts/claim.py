@@ -3,9 +3,9 @@
 It shows which runs are unfinished, what they embed, and whether a process is still at it. A process that dies leaves
 its claim, and the next attempt takes it over. A process that lives keeps it, and a second one is refused.
 
-A process on this machine lives if its id does. Any other process rewrites its claim every few seconds, and is dead if
-it stops. One in another container, or from before a restart, counts as one on another machine. An attempt that was
-taken for dead may wake up: `attempt.py` says why it can do no harm then.
+A process on this machine is alive as long as the system knows its id. A process on another machine is alive as long as
+it rewrites its claim every few seconds. Another container, and the time before a restart, count as another machine. An
+attempt that was taken for dead may wake up: `attempt.py` says why it can do no harm then.
 
 The claim counts the attempts at a run. No clock tells which of two is the earlier one, or how old a claim is: the time
 of a file is that of the storage, and so is the time that it is compared with.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.attempts import attempt as attempts
-from pipeline.attempts import attempt_label
+from pipeline.attempts import attempt_label, interruption
 from pipeline.attempts.attempt import CLAIM_SUFFIX, Attempt
 from pipeline.flags.options import EmbedConfig
 from pipeline.report.run_report import RunReport
@@ -40,7 +40,7 @@ _BEAT_SECONDS = 10.0
 # A process that did not rewrite its claim for this long is dead.
 _SILENT_SECONDS = 2.5 * _BEAT_SECONDS
 
-# A run that nobody has gone on with for so long is not gone on with.
+# A run that was interrupted longer ago is abandoned.
 _ABANDONED_SECONDS = 14 * 24 * 3600.0
 
 _PROCESS_ID = re.compile("[0-9]{1,10}")
@@ -97,15 +97,21 @@ class Holder:
         self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
         self._thread.start()
 
-    def end(self) -> None:
-        """Shows no longer that the process lives. The last step of a run that is complete has removed the claim."""
+    def stop(self) -> None:
+        """Shows no longer that the process lives, and lets the claim be as it is."""
         self._ended.set()
+
+    def end(self) -> None:
+        """The same, and waits for a request under way. The last step of a run that is complete removes the claim."""
+        self.stop()
         self._thread.join(_BEAT_SECONDS)  # a request may hang
 
     def leave(self) -> None:
-        """Leaves the claim to the next attempt, because this one ends before the run is complete."""
+        """Leaves the claim to the next attempt, because this one ends before the run is complete; once at most."""
+        if self._ended.is_set():
+            return
         self.end()
-        with contextlib.suppress(Exception):  # the process ends anyway, which says the same
+        with contextlib.suppress(Exception):  # the process ends soon, which shows the same
             contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
 
     def withdraw(self) -> None:
@@ -136,11 +142,7 @@ def path(place: str, run_id: str) -> str:
 
 
 def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
-    """Returns the state of the claim to a run for `take`, or None if there is no claim. Changes nothing.
-
-    Args:
-      attempt: at the run.
-      say: shows a line to the user.
+    """Returns the state of the claim to a run for `held`, or None if there is no claim. Changes nothing.
 
     Raises:
       Held: if another process holds the claim.
@@ -153,12 +155,7 @@ def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
 
 
 def numbered(attempt: Attempt, published: RunReport | None) -> Attempt:
-    """Returns an attempt with the number after those of all attempts that have left anything.
-
-    Args:
-      attempt: at the run.
-      published: the report in the run's table, if there is one.
-    """
+    """Returns an attempt with the number after those of all that have left a file or a row in the table."""
     present = contested.read(path(attempt.place, attempt.run_id))
     claim = Claim.of_bytes(present.content) if present else None
     newest = max(
@@ -170,13 +167,7 @@ def numbered(attempt: Attempt, published: RunReport | None) -> Attempt:
 
 
 def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Holder:
-    """Takes the claim to a run.
-
-    Args:
-      attempt: at the run.
-      config: the configuration of the run.
-      model: the model that it embeds with.
-      state: of the claim, as `look` returned it.
+    """Takes the claim to a run, in the state that `look` returned.
 
     Raises:
       Held: if another process was faster.
@@ -190,6 +181,23 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
         raise _held(attempt.run_id, contested.read(place)) from None
 
 
+@contextlib.contextmanager
+def held(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Iterator[Holder]:
+    """Takes the claim to a run as `take` does, and lets go of it when the block ends.
+
+    The block itself ends the claim if the run is complete or a cluster goes on with it, and withdraws it if there is
+    nothing to do. However else the block ends, the claim is left to the next attempt, if the storage answers in time.
+    """
+    holder = take(attempt, config, model, state)
+    try:
+        yield holder
+    except KeyboardInterrupt:
+        interruption.ignore_further()
+        raise
+    finally:
+        interruption.store([holder.leave])
+
+
 def _own(run_id: str, attempt: Attempt, embeds: dict[str, Any]) -> Claim:
     host, process = socket.gethostname(), _process(os.getpid())
     return Claim(run_id, attempt.label, embeds, host, process, machine=_machine())
@@ -199,12 +207,11 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
     """Ends the holding of a claim after the job has ended well.
 
     Where the storage checks no states, the process may have rewritten its claim after the last step had removed it.
-    Then the claim is removed again. If that fails, a warning says so, because the run is complete.
+    Then this removes the claim again. If that fails, a warning is enough, because the run is complete.
 
     Args:
-      holder: of the claim.
-      attempt: at the run.
-      finished: the report of the run; None if a cluster is still at it.
+      holder, attempt: of the run.
+      finished: its report; None if a cluster is still at it.
     """
     holder.end()
     if finished is None or not holder.has_beaten:
@@ -216,16 +223,11 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
 
 
 def clean_up(attempt: Attempt, finished: RunReport) -> bool:
-    """Removes what a complete run has left if it was killed after its report was written, and before its last step.
+    """Removes what a complete run has left if it was killed between its report and its last step.
 
     The claim and the parts of a later attempt stay, such as one with --overwrite.
 
-    Args:
-      attempt: at the same run.
-      finished: the report of the run.
-
-    Returns:
-      Whether the run was killed so.
+    Returns whether the run was killed there.
     """
     place = path(attempt.place, attempt.run_id)
     present = contested.read(place)
@@ -241,14 +243,9 @@ def clean_up(attempt: Attempt, finished: RunReport) -> bool:
 
 
 def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda text: None) -> None:
-    """Removes what dead processes have left in the same place, and nobody will go on with.
+    """Removes the parts and the claims of abandoned runs in the same place, and claims that were being written.
 
-    These are the parts and the claims of runs that nobody has gone on with for two weeks, and claims that were being
-    written. If that fails, a warning says so, because nothing rests on what only takes room.
-
-    Args:
-      attempt: at another run, whose claim it holds.
-      say: shows a line to the user.
+    If that fails, a warning is enough, because they only take room. The attempt holds the claim to another run.
     """
     own = path(attempt.place, attempt.run_id)
     try:
@@ -288,7 +285,7 @@ def unfinished(
       place: where the claims lie.
       config, model: of this run.
       say: shows a line to the user.
-      may_go_on: takes the name of a run, and returns whether it is one to go on with.
+      may_go_on: whether the run of a name is one to go on with.
     """
     embeds = _embeds(config, model)
     same = [
@@ -326,7 +323,7 @@ def _lives(claim_path: str, present: contested.Content, say: Callable[[str], obj
 
 
 def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object]) -> set[str]:
-    """Returns the paths of those claims whose processes live. Watches all that are of other machines together."""
+    """Returns the paths of the claims whose processes live. Watches all claims of other machines at the same time."""
     living, elsewhere = set(), []
     for claim_path, present in claims.items():
         claim = Claim.of_bytes(present.content)
@@ -352,9 +349,9 @@ def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object
 
 
 def _machine() -> str:
-    """Returns the id of this start of the machine, and the namespace of process ids; "" where there are none.
+    """Returns the id of the machine's last start and the namespace of its process ids; "" where there are none.
 
-    Two containers of one image may have the same host name.
+    They tell apart two containers of one image, which may have the same host name.
     """
     parts: list[str] = []
     with contextlib.suppress(OSError):
@@ -365,7 +362,7 @@ def _machine() -> str:
 
 
 def _process(process_id: int) -> str:
-    """Returns the id of a process and when it started, which tells it from a later one of that id; "" if it is dead."""
+    """Returns the id of a process and its start, which tells it from a later one of that id; "" if it is dead."""
     try:
         status = Path(f"/proc/{process_id}/stat").read_text()
     except FileNotFoundError:

@@ -27,8 +27,8 @@ class Terminated(KeyboardInterrupt):
 def by_signals() -> Iterator[None]:
     """Lets SIGINT and SIGTERM raise an error in the main thread, again each second until `ignore_further` is called.
 
-    Once may not be enough: an extension module may drop an error that is raised while it runs Python code, and OpenVINO
-    does so while it is imported. A SIGINT that is ignored stays so, as in a job that a shell has put in the background.
+    Once may not be enough: an extension module may drop an error that is raised while it runs Python code, as OpenVINO
+    does while it is imported. A SIGINT that is ignored stays ignored, as in a job in the background of a shell.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -55,7 +55,7 @@ def by_signals() -> Iterator[None]:
 
 
 def ignore_further() -> None:
-    """Lets the process end in peace: after this, a signal changes nothing."""
+    """Ignores all signals from now on, so that the process can end in order."""
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -74,7 +74,7 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
 
 
 def store(steps: Sequence[Callable[[], object]], seconds: float = _PATIENCE_SECONDS) -> None:
-    """Runs steps that may fail or hang, for so many seconds altogether. The rest of them ends with the process."""
+    """Runs steps that may fail or hang, in order, for at most this long altogether. What is left is not done."""
 
     def run() -> None:
         for step in steps:
@@ -94,7 +94,7 @@ def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
 
 
 def leave_what_runs(code: int) -> None:
-    """Ends the process at once if the call of a model goes on that was interrupted, which may be for ever."""
+    """Ends the process at once if the interrupted call of a model still runs. It may never return."""
     interruptible = sys.modules.get("transforms.models.engines.interruptible")
     if interruptible and interruptible.is_running():
         leave(code)
@@ -103,7 +103,7 @@ def leave_what_runs(code: int) -> None:
 def leave(code: int) -> NoReturn:
     """Writes what was printed, and ends the process at once.
 
-    An ordinary exit would wait for worker threads, or be aborted by those that come back from C++ meanwhile.
+    An ordinary exit would wait for worker threads, or abort when one of them comes back from C++.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # nobody reads it any more

@@ -1,9 +1,8 @@
-"""Going on: the vectors that unfinished attempts at this run have stored are taken over, and not embedded again.
+"""Going on: a run takes over the vectors that its unfinished attempts have stored, and does not embed them again.
 
-An attempt that dies leaves its parts. Each holds whole records up to where it breaks off, and a Parquet file that was
-not closed holds none. A record is taken over if the
-image still has the version that was embedded. It is then written again, in a part of this attempt, so that the run ends
-with the files that one undisturbed attempt would have written.
+An attempt that dies leaves its parts. A TFRecord holds whole records up to the place where it breaks off. A Parquet
+file that was not closed holds none. A record is taken over if the image still has the version that was embedded. This
+attempt writes it again in a part of its own, so the run ends with the files of one undisturbed attempt.
 """
 
 import dataclasses

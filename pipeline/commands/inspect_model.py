@@ -10,7 +10,7 @@ from pipeline.commands import frame
 from pipeline.flags import model_flags, storage_flags
 from pipeline.flags.argument_parser import Parser
 from pipeline.flags.parser import add_batch_size
-from pipeline.model_checks import spread
+from pipeline.model_checks import similarity
 from transforms.elements.one_line import name, printable
 from transforms.models.model_facts import Function
 from transforms.models.resolve import resolve
@@ -57,7 +57,7 @@ def _inspect(flags: argparse.Namespace) -> str:
         "preprocessing": spec.preprocessing.text(),
         "dimension": spec.dimension,
         **({"vectors": "of length 1"} if spec.normalize else {}),
-        **_spread(spec),
+        **_similarity(spec),
         **_cost(spec, flags.batch_size),
         "digest": spec.digest,
     }
@@ -112,13 +112,14 @@ def _interface(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _spread(spec: ModelSpec) -> dict[str, Any]:
+def _similarity(spec: ModelSpec) -> dict[str, Any]:
     """Returns the median cosine between sample images and a warning, if any; an empty dict for a bundled model."""
-    found = spread.finding(spec)
+    found = similarity.finding(spec)
     if found is None:
         return {}
-    text = spread.warning(spec, found)
-    return {"spread": f"median cosine {found.spread:.3f} between sample images"} | ({"warning": text} if text else {})
+    text = similarity.warning(spec, found)
+    facts = {"spread": f"median cosine {found.similarity:.3f} between sample images"}
+    return facts | ({"warning": text} if text else {})
 
 
 def _cost(spec: ModelSpec, batch_size: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline.commands import frame
-from pipeline.flags import types
+from pipeline.flags import flag_types
 from pipeline.flags.argument_parser import Parser
 from transforms.elements.one_line import name, one_line
 
@@ -90,7 +90,7 @@ def _parser() -> Parser:
     parser = frame.parser("runs", "Shows the runs in an output side by side, the earliest first.", _EXAMPLES)
     parser.add_argument("--output", metavar="DIR", help="the directory that runs wrote to, local or gs://")
     parser.add_argument(
-        "--last", type=types.positive, default=20, metavar="N", help="show the last N runs (default: %(default)s)"
+        "--last", type=flag_types.positive, default=20, metavar="N", help="show the last N runs (default: %(default)s)"
     )
     parser.add_argument(
         "--format", choices=("table", "json", "html"), default="table", help="of the result (default: %(default)s)"
@@ -103,7 +103,7 @@ def _work(args: argparse.Namespace) -> str:
         raise ValueError("--output: expected the directory that runs wrote to")
     from pipeline.report import earlier_runs
 
-    output = types.absolute(args.output)
+    output = flag_types.absolute(args.output)
     reports = _reports(output, args.screen)
     rows = _rows(output, reports[-args.last - earlier_runs.MOST_REPORTS :])[-args.last :]
     return _FORMATS[args.format](rows)

@@ -3,17 +3,25 @@
 import argparse
 import math
 
-from pipeline.flags import types
+from pipeline.flags import flag_types
 from transforms.images import resizing
 from transforms.models import preprocessing
 from transforms.models.preprocessing import Choices, Triple
 
+_CROP_FRACTION = flag_types.number_that(lambda fraction: 0 < fraction <= 1, "a number above 0, at most 1, as in 0.875")
+
 
 def add(group: argparse._ActionsContainer) -> None:
     """Adds the flags."""
+    _add_resizing(group)
+    _add_pixel_values(group)
+    _add_interface(group)
+
+
+def _add_resizing(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--image_size",
-        type=types.image_size,
+        type=flag_types.image_size,
         metavar="HxW",
         help="height and width of the images that the model gets, in pixels, as in 224x224 (default: the model's own)",
     )
@@ -30,11 +38,14 @@ def add(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--crop_fraction",
-        type=_crop_fraction,
+        type=_CROP_FRACTION,
         metavar="RATE",
         help="the part of each side that the model gets, as in 0.875: images are resized to 1/RATE of the size, and "
         "the centre is cut out (default: the model's own, else 1)",
     )
+
+
+def _add_pixel_values(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--pixel_range",
         choices=tuple(preprocessing.RANGES),
@@ -59,6 +70,9 @@ def add(group: argparse._ActionsContainer) -> None:
         choices=preprocessing.CHANNELS,
         help="the order in which the model takes the channels of a pixel (default: the model's own, else rgb)",
     )
+
+
+def _add_interface(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--model_signature",
         metavar="NAME",
@@ -77,7 +91,7 @@ def add(group: argparse._ActionsContainer) -> None:
         help="output of an ONNX, OpenVINO IR or TFLite model that holds the vectors, as in pooler_output (default: its "
         "only output; a model with several needs the flag)",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group, "--normalize", "scale each vector to length 1. A vector of zeros stays (default: as the model gives it)"
     )
 
@@ -108,14 +122,8 @@ def choices(args: argparse.Namespace) -> Choices:
     return own
 
 
-def _crop_fraction(text: str) -> float:
-    if not 0 < (fraction := types.number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0, at most 1, as in 0.875")
-    return fraction
-
-
 def _triple(text: str) -> Triple:
-    numbers = [types.number(part) for part in text.split(",")]
+    numbers = [flag_types.number(part) for part in text.split(",")]
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise argparse.ArgumentTypeError(f"{text!r}: expected three numbers, as in 0.485,0.456,0.406")
     return numbers[0], numbers[1], numbers[2]

@@ -10,8 +10,9 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline.flags import command_lines, model_flags, storage_flags, types
+from pipeline.flags import command_lines, flag_types, model_flags, storage_flags
 from pipeline.flags.parser import SAMPLES_OUTPUT, build_parser
 from pipeline.runners import presets
 from transforms.decoders.job import ONE_A_CORE
@@ -81,15 +82,15 @@ class EmbedConfig:
     storage: Storage
     verbose: bool
     started_at: datetime.datetime
-    output_formats: tuple[str, ...] = OUTPUT_FORMATS[:1]
-    vector_type: str = VECTOR_TYPES[0]
-    runs_on: RunsOn = RunsOn()
-    dry_run: DryRun | None = None
-    writes_page: bool = True
-    include_hidden: bool = False
-    uri_column: str | None = None
-    argv: tuple[str, ...] = ()
-    program: tuple[str, ...] = ()
+    output_formats: tuple[str, ...]
+    vector_type: str
+    runs_on: RunsOn
+    dry_run: DryRun | None
+    writes_page: bool
+    include_hidden: bool
+    uri_column: str | None
+    argv: tuple[str, ...]
+    program: tuple[str, ...]
 
     @property
     def record_type(self) -> str:
@@ -113,71 +114,53 @@ def parse(argv: Sequence[str]) -> tuple[EmbedConfig, list[str]]:
       SystemExit: after `--help`.
     """
     args, beam_args = build_parser().parse_known_args(argv)
+    inputs, output = _places(args)
+    _check_together(args)
+    derived = {
+        "inputs": inputs,
+        "output": output,
+        "run_id": args.run_id or _new_run_id(),
+        "is_named": bool(args.run_id),
+        "resume": not args.no_resume,
+        # With --overwrite, the run must also embed the images that other runs have put into the table meanwhile.
+        "reprocess": args.reprocess or (args.overwrite and bool(args.output_table)),
+        "batch_size": args.batch_size or presets.batch_size(args.preset),
+        "preprocessing": model_flags.choices(args),
+        # What failed before may well fail again.
+        "max_failure_rate": 1.0 if args.retry_failed and args.max_failure_rate is None else args.max_failure_rate,
+        "decode_processes": _decode_processes(args),
+        "storage": storage_flags.storage(args),
+        "started_at": datetime.datetime.now(datetime.UTC),
+        "output_formats": args.output_format,
+        "runs_on": RunsOn(**_named_as_in(RunsOn, args)),
+        "dry_run": _dry_run(args),
+        "writes_page": not args.no_html,
+        "argv": tuple(argv),
+        "program": command_lines.program(),
+    }
+    return EmbedConfig(**(_named_as_in(EmbedConfig, args) | derived)), beam_args
+
+
+def _places(args: argparse.Namespace) -> tuple[tuple[str, ...], str | None]:
+    """Returns the patterns of the input and the output, both valid in any working directory."""
     if not args.output and not args.output_table:
         if args.input or args.retry_failed:
             raise ValueError("nowhere to write: give --output DIR or --output_table PROJECT:DATASET.TABLE")
         args.output = SAMPLES_OUTPUT
     if args.output and re.search(r"[*?\[]", args.output):
         raise ValueError(f"--output {args.output!r}: expected a directory, without the wildcards * ? [")
-    output = types.absolute(args.output) if args.output else None
-    inputs = tuple(types.pattern(text) for text in args.input or ([] if args.retry_failed else [SAMPLES]))
+    output = flag_types.absolute(args.output) if args.output else None
+    inputs = tuple(flag_types.pattern(text) for text in args.input or ([] if args.retry_failed else [SAMPLES]))
     if output and not _is_utf8(output):
         raise ValueError(f"--output {output!r}: expected a path in UTF-8")
     if strange := [pattern for pattern in inputs if not _is_utf8(pattern)]:
         raise ValueError(f"--input {strange[0]!r}: expected a pattern in UTF-8, with ? for any other byte")
-    _check_together(args)
-    config = EmbedConfig(
-        inputs=inputs,
-        input_format=args.input_format,
-        model=args.model,
-        model_signature=args.model_signature,
-        model_tags=args.model_tags,
-        model_output=args.model_output,
-        output=output,
-        output_table=args.output_table,
-        run_id=args.run_id or _new_run_id(),
-        is_named=bool(args.run_id),
-        overwrite=args.overwrite,
-        resume=not args.no_resume,
-        checkpoint_seconds=args.checkpoint_seconds,
-        # With --overwrite, the run must also embed the images that other runs have put into the table meanwhile.
-        reprocess=args.reprocess or (args.overwrite and bool(args.output_table)),
-        retry_failed=args.retry_failed,
-        prune=args.prune,
-        max_pruned=args.max_pruned,
-        make_latest=args.make_latest,
-        batch_size=args.batch_size or presets.batch_size(args.preset),
-        precision=args.precision,
-        preprocessing=model_flags.choices(args),
-        normalize=args.normalize,
-        max_pixels=args.max_pixels,
-        # What failed before may well fail again.
-        max_failure_rate=1.0 if args.retry_failed and args.max_failure_rate is None else args.max_failure_rate,
-        top_classes=args.top_classes,
-        read_concurrency=args.read_concurrency,
-        decode_processes=_decode_processes(args),
-        decode_timeout=args.decode_timeout,
-        storage=storage_flags.storage(args),
-        verbose=args.verbose,
-        started_at=datetime.datetime.now(datetime.UTC),
-        output_formats=args.output_format,
-        vector_type=args.vector_type,
-        runs_on=RunsOn(
-            preset=args.preset,
-            explain=args.explain,
-            gpu=args.gpu,
-            gpu_count=args.gpu_count,
-            gpu_machine_type=args.gpu_machine_type,
-            separate_gpu_stage=args.separate_gpu_stage,
-        ),
-        dry_run=_dry_run(args),
-        writes_page=not args.no_html,
-        include_hidden=args.include_hidden,
-        uri_column=args.uri_column,
-        argv=tuple(argv),
-        program=command_lines.program(),
-    )
-    return config, beam_args
+    return inputs, output
+
+
+def _named_as_in(dataclass: type, args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the values of the flags that have the name of a field."""
+    return {field.name: getattr(args, field.name) for field in dataclasses.fields(dataclass) if field.name in args}
 
 
 def _is_utf8(text: str) -> bool:
@@ -197,13 +180,7 @@ def _decode_processes(args: argparse.Namespace) -> int:
 
 
 def _dry_run(args: argparse.Namespace) -> DryRun | None:
-    quote = {
-        "images": args.images,
-        "image_bytes": args.image_bytes,
-        "images_per_second": args.images_per_second,
-        "sample": args.sample,
-        "prices": args.prices,
-    }
+    quote = _named_as_in(DryRun, args)
     if args.dry_run:
         return DryRun(args.dry_run, **quote)
     if stray := [name for name, value in quote.items() if value is not None]:

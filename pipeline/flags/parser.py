@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from pipeline.commands import verbs
-from pipeline.flags import command_lines, model_flags, storage_flags, types
+from pipeline.flags import command_lines, flag_types, model_flags, storage_flags
 from pipeline.flags.argument_parser import Parser
 from pipeline.runners import presets
 from transforms.concurrent import in_flight
@@ -24,6 +24,10 @@ from transforms.models.spec import PRECISIONS
 SAMPLES_OUTPUT = "output"
 
 _DESCRIPTION = "Turns images into a table of vectors: list, read, decode, embed, write."
+_SECONDS = flag_types.number_that(lambda seconds: 1 <= seconds < math.inf, "a number of seconds from 1")
+_SPEED = flag_types.number_that(lambda speed: 0 < speed < math.inf, "a number above 0")
+_RATE = flag_types.number_that(lambda rate: 0 <= rate <= 1, "a number from 0 to 1")
+
 _EPILOG = """\
 examples:
   python run_pipeline.py
@@ -60,15 +64,20 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_input(parser.add_argument_group("images to embed"))
-    _add_embedding(parser.add_argument_group("model and limits"))
-    _add_output(parser.add_argument_group("output"))
+    embedding = parser.add_argument_group("model and limits")
+    _add_model(embedding)
+    _add_limits(embedding)
+    _add_reading(embedding)
+    output = parser.add_argument_group("output")
+    _add_output(output)
+    _add_run(output)
     _add_only_new(
         parser.add_argument_group("only new images: a run skips those whose key, version and model it knows already")
     )
     _add_runs_on(parser.add_argument_group("where it runs (docs/dataflow.md); Beam's own flags win over a preset"))
     _add_dry_run(parser.add_argument_group("dry run: a job on Dataflow and its cost, without running it"))
     other = parser.add_argument_group("other")
-    types.add_switch(other, "--verbose", "show the logs of Beam and TensorFlow, and whole tracebacks")
+    flag_types.add_switch(other, "--verbose", "show the logs of Beam and TensorFlow, and whole tracebacks")
     return parser
 
 
@@ -91,7 +100,7 @@ def _add_input(group: argparse._ActionsContainer) -> None:
         "An image that several patterns match is taken once. A pattern whose last name has no extension takes what "
         "looks like an image by its name (default: the sample images of the package)",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group,
         "--include_hidden",
         "take hidden files and those of systems too, such as .a.jpg, ._a.jpg and @eaDir/a.jpg (default: they are left "
@@ -114,7 +123,7 @@ def _add_input(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _add_embedding(group: argparse._ActionsContainer) -> None:
+def _add_model(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--model",
         default=catalog.DEFAULT,
@@ -127,7 +136,7 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
     model_flags.add(group)
     group.add_argument(
         "--batch_size",
-        type=types.positive,
+        type=flag_types.positive,
         metavar="N",
         help=f"images per call of the model (default: {_by_preset(presets.batch_size)})",
     )
@@ -140,6 +149,9 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
         "vectors keep a cosine of 0.999 to float32. Each precision has its own model digest, so that its vectors are "
         "not mixed with others (default: %(default)s)",
     )
+
+
+def _add_limits(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--max_pixels",
         type=_max_pixels,
@@ -150,7 +162,7 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--max_failure_rate",
-        type=_rate,
+        type=_RATE,
         metavar="RATE",
         help="end with exit code 1 if more than this fraction of the images failed, as in 0.01 for one in a hundred. "
         "1 allows any number. The run keeps everything that it wrote (default: exit code 1 if all of them failed, "
@@ -158,12 +170,15 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--top_classes",
-        type=types.positive,
+        type=flag_types.positive,
         default=5,
         metavar="N",
         help="with a classifier, the number of best classes that a record holds beside the vector "
         "(default: %(default)s)",
     )
+
+
+def _add_reading(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--read_concurrency",
         type=_read_concurrency,
@@ -183,7 +198,7 @@ def _add_embedding(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--decode_timeout",
-        type=_seconds,
+        type=_SECONDS,
         default=TIMEOUT_DEFAULT,
         metavar="SECONDS",
         help="with --decode_processes, decoding an image that takes longer is stopped, and the image is a failure "
@@ -217,16 +232,19 @@ def _add_output(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--output_table",
         metavar="PROJECT:DATASET.TABLE",
-        type=types.table,
+        type=flag_types.table,
         help="BigQuery table for the vectors, which the run creates if there is none. The tables …_failures and …_runs "
         "and the view …_latest stand beside it. Load files go to --temp_location, which defaults to .temp in a gs:// "
         "--output",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group,
         "--make_latest",
         "let the view …_latest show this run's model from now on (default: only if there is no view yet)",
     )
+
+
+def _add_run(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--run_id",
         metavar="NAME",
@@ -235,7 +253,7 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         "(default: that of the latest interrupted run of the same inputs and model in the same output, which goes on; "
         "else the time and a random suffix)",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group,
         "--no_resume",
         "do not go on with an interrupted run: with --run_id, remove what it has stored and begin anew; without, begin "
@@ -243,33 +261,35 @@ def _add_output(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--checkpoint_seconds",
-        type=_seconds,
+        type=_SECONDS,
         default=60.0,
         metavar="S",
         help="in a bucket, and with --output_format parquet, close a file of vectors after this many seconds, so that "
         "an interrupted run loses no more than that. For TFRecords on a local disk every second is safe, whatever this "
         "flag says (default: %(default)g)",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group,
         "--no_html",
         "do not write runs/<run_id>.html below --output, the page that shows the run, some of its images and their "
         "neighbours",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group, "--overwrite", "replace the run of the same --run_id; with --output_table, this implies --reprocess"
     )
 
 
 def _add_only_new(group: argparse._ActionsContainer) -> None:
-    types.add_switch(group, "--reprocess", "embed every image, even those that earlier runs wrote to the same output")
-    types.add_switch(
+    flag_types.add_switch(
+        group, "--reprocess", "embed every image, even those that earlier runs wrote to the same output"
+    )
+    flag_types.add_switch(
         group,
         "--retry_failed",
         "embed only images that failed in earlier runs with an error that may pass (retryable). With --input, only "
         "those that it matches",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group,
         "--prune",
         "remove this model's rows from --output_table for images that --input matches and that no longer exist. Rows "
@@ -277,7 +297,7 @@ def _add_only_new(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--max_pruned",
-        type=_rate,
+        type=_RATE,
         default=0.5,
         metavar="RATE",
         help="publish nothing and end with exit code 1 if --prune would remove more than this fraction of the rows of "
@@ -292,7 +312,7 @@ def _add_runs_on(group: argparse._ActionsContainer) -> None:
         default="local",
         help="runner, workers, container and batch size in one (default: %(default)s, this process)",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group, "--explain", "print each setting of this command line, its value and its origin, and run nothing"
     )
     group.add_argument(
@@ -301,14 +321,16 @@ def _add_runs_on(group: argparse._ActionsContainer) -> None:
         metavar="TYPE",
         help=f"GPU of --preset dataflow-gpu: {', '.join(presets.GPUS)} (default: {presets.GPU_DEFAULT})",
     )
-    group.add_argument("--gpu_count", type=types.positive, default=1, metavar="N", help="GPUs per worker (default: 1)")
+    group.add_argument(
+        "--gpu_count", type=flag_types.positive, default=1, metavar="N", help="GPUs per worker (default: 1)"
+    )
     group.add_argument(
         "--gpu_machine_type",
         metavar="TYPE",
         help="machine type of the workers with a GPU, as in g2-standard-8. --machine_type is for workers without one "
         "(default: by the GPU)",
     )
-    types.add_switch(
+    flag_types.add_switch(
         group,
         "--separate_gpu_stage",
         "list, read, decode and write on workers without a GPU, and send pixels over the network (default: read and "
@@ -327,19 +349,19 @@ def _add_dry_run(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--images",
-        type=types.positive,
+        type=flag_types.positive,
         metavar="N",
         help="with --dry_run, the number of images that the quote is for (default: a million)",
     )
     group.add_argument(
         "--image_bytes",
-        type=types.positive,
+        type=flag_types.positive,
         metavar="N",
         help="with --dry_run, the average size of an image in bytes, as in 500000 (default: that of the sample)",
     )
     group.add_argument(
         "--images_per_second",
-        type=_speed,
+        type=_SPEED,
         metavar="RATE",
         help="with --dry_run, the images per second that one worker embeds, as measured on such a worker (default: "
         "measured on this machine's CPU)",
@@ -361,7 +383,7 @@ def add_batch_size(group: argparse._ActionsContainer) -> None:
     """Adds the batch size of a command that has no presets."""
     group.add_argument(
         "--batch_size",
-        type=types.positive,
+        type=flag_types.positive,
         default=BATCH_SIZE_DEFAULT,
         metavar="N",
         help="images per call of the model (default: %(default)s)",
@@ -393,13 +415,13 @@ def _output_formats(text: str) -> tuple[str, ...]:
 
 
 def _max_pixels(text: str) -> int:
-    if (pixels := types.positive(text)) > MAX_PIXELS_LIMIT:
+    if (pixels := flag_types.positive(text)) > MAX_PIXELS_LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MAX_PIXELS_LIMIT}, Pillow's own limit")
     return pixels
 
 
 def _read_concurrency(text: str) -> int:
-    if (requests := types.positive(text)) > in_flight.CONCURRENCY_MAX:
+    if (requests := flag_types.positive(text)) > in_flight.CONCURRENCY_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {in_flight.CONCURRENCY_MAX}")
     return requests
 
@@ -410,22 +432,3 @@ def _decode_processes(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0, or {presets.CORES}")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not 1 <= (seconds := types.number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds from 1")
-    return seconds
-
-
-def _speed(text: str) -> float:
-    if not 0 < (speed := types.number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
-    return speed
-
-
-def _rate(text: str) -> float:
-    rate = types.number(text)
-    if not 0 <= rate <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
-    return rate

@@ -10,7 +10,7 @@ from transforms.storage import files
 
 _LOG = logging.getLogger(__name__)
 
-# Of so many runs before it, one may be compared with: others are broken, have embedded nothing, or are of other models.
+# A run is compared with one of this many runs before it. Others are broken, embedded nothing, or used another model.
 MOST_REPORTS = 10
 
 

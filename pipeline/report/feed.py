@@ -23,8 +23,8 @@ class Feed:
 
     Attributes:
       core_seconds: of an image, outside the model.
-      lock_seconds: of them, those of the threads with the model, outside the decoder. In nearly all of them a thread
-        has the lock, and it has it for a little longer: in the decoder, and in the call of the model.
+      lock_seconds: the part of `core_seconds` that threads with the model spend outside the decoder. They have the
+        lock in nearly all of it. They also have it for moments in the decoder and in the call of the model.
       cores: of a machine.
       worker_processes: of a machine; each has a lock of its own.
     """

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.flags.options import EmbedConfig
-from pipeline.model_checks import spread
+from pipeline.model_checks import similarity
 from pipeline.report import feed, run_report, unlisted
 from pipeline.report.run_report import RunReport
 from transforms.elements import one_line
@@ -34,7 +34,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         f"  model     {name(report.model['name'])}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest']}",
     ]
-    if cosine := spread.too_large(report.model):
+    if cosine := similarity.too_large(report.model):
         lines.append(f"  warning   vectors of different photographs hardly differ: median cosine {cosine:.3f}")
     if config.output:
         vectors = vector_files.directory(config.output, report.run_id)

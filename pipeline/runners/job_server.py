@@ -3,9 +3,11 @@
 from collections.abc import Container, Iterable
 
 import grpc
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from apache_beam.portability.api import beam_job_api_pb2
 from apache_beam.runners.portability.job_server import ExternalJobServer
+
+from pipeline.runners import traits
 
 
 def flags(options: PipelineOptions) -> Container[str] | None:
@@ -16,7 +18,7 @@ def flags(options: PipelineOptions) -> Container[str] | None:
     Raises:
       ValueError: if no job server answers at --job_endpoint.
     """
-    runner = options.view_as(StandardOptions).runner.rsplit(".")[-1]
+    runner = traits.runner(options)
     if runner not in ("FlinkRunner", "SparkRunner", "PortableRunner"):
         return ()
     portable = options.view_as(PortableOptions)

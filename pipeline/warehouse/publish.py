@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 from google.api_core import exceptions, retry
 
-from pipeline.model_checks import spread
+from pipeline.model_checks import similarity
 from pipeline.report.run_report import RunReport
 from pipeline.warehouse import tables
 from pipeline.warehouse.tables import RUN_COLUMNS, STAGED_RUN_COLUMNS, Staging
@@ -239,7 +239,7 @@ def publish(publication: Publication, report: RunReport, before_publishing: Call
         if before_publishing:
             before_publishing()
         check(publication, report)
-        _warn_of_spread(report)
+        _warn_of_similarity(report)
         _publish_in_place_of(earlier, publication, report)
     if publication.make_latest:
         tables.show(table, report.model["digest"])
@@ -275,15 +275,15 @@ def _publish_in_place_of(earlier: RunReport | None, publication: Publication, re
             tables.query(table, f"DELETE FROM `{staging.run}` WHERE TRUE")  # noqa: S608 - a name only
 
 
-def _warn_of_spread(report: RunReport) -> None:
+def _warn_of_similarity(report: RunReport) -> None:
     """Logs that vectors hardly differ. The rows are published: an untrained model has such vectors too."""
-    if cosine := spread.too_large(report.model):
+    if cosine := similarity.too_large(report.model):
         _LOG.warning(
             "run %s: the median cosine between sample images is %.3f, more than %.2f: the model seems to get other "
             "pixels than it was trained on",
             report.run_id,
             cosine,
-            spread.COLLAPSED_COSINE,
+            similarity.COLLAPSED_COSINE,
         )
 
 

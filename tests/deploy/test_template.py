@@ -16,7 +16,7 @@ from google.cloud import storage
 
 from deploy import flex_template
 from pipeline.flags import options, parser
-from pipeline.runners import pipeline_options
+from pipeline.runners import job_checks, pipeline_options
 from tests.deploy import test_container
 from tests.deploy.conftest import SETTINGS
 from tests.helpers import data_generation as data
@@ -261,15 +261,15 @@ def test_a_model_that_the_image_brings_is_the_workers_too(cloud, buckets, tmp_pa
 
 def test_no_other_model_of_the_launchers_machine_is_the_workers(monkeypatch):
     spec = dataclasses.replace(catalog.bundled(catalog.DEFAULT), location="/opt/model")
-    pipeline_options.check_location(
+    job_checks.check_location(
         pipeline_options.beam_options(LAUNCHER[:1], ()), dataclasses.replace(spec, location="gs://a/b")
     )
     monkeypatch.setenv("BAKED_MODEL", "/opt/model")
-    pipeline_options.check_location(pipeline_options.beam_options(LAUNCHER, ()), spec)
+    job_checks.check_location(pipeline_options.beam_options(LAUNCHER, ()), spec)
     for flags, place in ((LAUNCHER, "/opt/another"), (LAUNCHER[:-1], "/opt/model")):
         with pytest.raises(ValueError, match="where Dataflow's workers cannot read it"):
             found = pipeline_options.beam_options(flags, ())
-            pipeline_options.check_location(found, dataclasses.replace(spec, location=place))
+            job_checks.check_location(found, dataclasses.replace(spec, location=place))
     monkeypatch.delenv("BAKED_MODEL")
     with pytest.raises(ValueError, match="where Dataflow's workers cannot read it"):
-        pipeline_options.check_location(pipeline_options.beam_options(LAUNCHER, ()), spec)
+        job_checks.check_location(pipeline_options.beam_options(LAUNCHER, ()), spec)

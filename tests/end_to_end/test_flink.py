@@ -17,7 +17,9 @@ from apache_beam.coders import VarIntCoder
 
 from deploy.flink.cluster import Cluster, flink, missing
 from pipeline import graph
+from pipeline.attempts import attempt as attempts
 from pipeline.flags import options
+from pipeline.runners.traits import RunnerTraits
 from tests.helpers import data_generation as data
 from tests.helpers.killing import kill
 from tests.helpers.running import ROOT, Run, command, run_pipeline
@@ -35,7 +37,7 @@ def test_no_flatten_is_of_nothing(tmp_path, model, input_format):
     flags = ["--input", tmp_path / "x", "--output", tmp_path / "out", "--input_format", input_format]
     config, _ = options.parse(list(map(str, flags)))
     pipeline = beam.Pipeline()
-    graph.build(pipeline, config, model, None, share_model_across_processes=True)
+    graph.build(pipeline, graph.Job(config, model, attempts.of(config)), RunnerTraits(shares_model=True))
     transforms = pipeline.to_runner_api().components.transforms.values()
     flattens = [each for each in transforms if each.spec.urn == beam.common_urns.primitives.FLATTEN.urn]
     assert flattens and [each.unique_name for each in flattens if not each.inputs] == []

@@ -122,7 +122,7 @@ def test_a_report_that_is_in_the_table_alone_is_written_when_nothing_is_refused(
 def test_an_attempt_that_dies_while_files_are_named_is_not_taken_for_the_one_in_the_table(
     output, others, monkeypatch, capfd
 ):
-    from pipeline import check
+    from pipeline.attempts import complete_run
     from pipeline.flags import options
     from pipeline.model_checks import precision
     from pipeline.report.run_report import RunReport
@@ -135,7 +135,7 @@ def test_an_attempt_that_dies_while_files_are_named_is_not_taken_for_the_one_in_
     flags = "--input", published.inputs[0], "--output", str(output), *RUN, "--output_table", "p:d.t"
     config, _ = options.parse(flags)
     model = precision.resolved(config, is_local=True)
-    assert check.finished(config, model) == published
+    assert complete_run.find(config, model).report == published
 
     name = files.name
 
@@ -146,10 +146,10 @@ def test_an_attempt_that_dies_while_files_are_named_is_not_taken_for_the_one_in_
     monkeypatch.setattr(files, "name", die)
     assert embed(output, others, "--overwrite") == 1
     assert not place.exists() and list(output.glob("embeddings/r/part-*"))
-    assert check.finished(config, model) is None
+    assert complete_run.find(config, model) is None
     shutil.rmtree(output / "embeddings" / "r" / ".parts")
     (output / "embeddings" / "r" / "part-00000-of-00009.tfrecord").write_bytes(b"of another numbering")
-    assert check.finished(config, model) is None
+    assert complete_run.find(config, model) is None
 
 
 def test_all_of_a_run_is_replaced(output, others):

@@ -21,6 +21,8 @@ from tests.helpers import fork_server
 from transforms.encoding import tfrecord
 
 ROOT = Path(__file__).parents[2]
+# Flags for a run in this process alone.
+THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")
 
 
 class Left(BaseException):

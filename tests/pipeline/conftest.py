@@ -4,9 +4,11 @@ import shutil
 
 import pytest
 
+from pipeline import graph, launch
 from pipeline.attempts import interruption
+from tests.helpers import data_generation as data
 from tests.helpers.earlier_runs import write_runs
-from tests.helpers.running import Left
+from tests.helpers.running import THREAD, Left, Run
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +33,35 @@ def leaves(monkeypatch):
         raise Left(code)
 
     monkeypatch.setattr(interruption, "leave", leave)
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch, capfd):
+    """Runs the command into an output of the test's own, and returns what it left."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(logs))
+
+    def run(*flags):
+        code = launch.main([f"--output={tmp_path / 'out'}", *THREAD, *map(str, flags)])
+        return Run(code, *capfd.readouterr(), tmp_path / "out")
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three images and one that is none."""
+    data.write_images(tmp_path / "photos", 3, height=24, width=32)
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
+    return f"--input={tmp_path / 'photos'}"
+
+
+@pytest.fixture
+def instead(monkeypatch):
+    """Puts another job in the place of ours."""
+
+    def replace(build):
+        monkeypatch.setattr(graph, "build", lambda pipeline, *_, **__: build(pipeline))
+
+    return replace

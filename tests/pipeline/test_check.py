@@ -6,17 +6,16 @@ import sys
 
 import pytest
 
-from pipeline import check, warehouse
+from pipeline import check
+from pipeline.attempts import complete_run
 from pipeline.flags import options
-from pipeline.report import run_report
-from pipeline.report.run_report import COUNTS, RunReport
 from tests.helpers.cloud_storage import clients_of, paging_server
 from tests.helpers.emulators import free_port
 from tests.helpers.running import ROOT
 from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.models.spec import ModelFields
 from transforms.output import vector_files
-from transforms.storage import files, gcs
+from transforms.storage import gcs
 
 
 @pytest.fixture
@@ -30,30 +29,6 @@ def photos(tmp_path):
 def configured(output, *flags, run_id="night"):
     config, _ = options.parse([f"--output={output}", f"--run_id={run_id}", *map(str, flags)])
     return config
-
-
-MODEL = {"name": "m", "digest": "", "dimension": 3, "image_size": [4, 4]}
-
-
-def reported(config, digest, **changes):
-    """Returns the report of a run in which nothing was to do."""
-    values = {
-        "run_id": config.run_id,
-        "started_at": "2026-03-29T01:00:00+00:00",
-        "finished_at": "2026-03-29T01:00:01+00:00",
-        "counts": dict.fromkeys(COUNTS, 0),
-        "pruned": 0,
-        "failures": {},
-        "inputs": list(config.inputs),
-        "model": MODEL | {"digest": digest},
-        "shards": 1,
-        "seconds": {},
-        "timings": {},
-        "elapsed_seconds": 1.0,
-        "images_per_second": 0.0,
-        "verdict": "nothing to do",
-    }
-    return RunReport(**(values | changes))
 
 
 def names_below(directory):
@@ -178,42 +153,10 @@ def test_an_output_below_an_input_by_another_name(photos, tmp_path):
     check.check_inputs(configured(tmp_path / "second" / "out", f"--input={tmp_path}/link/*.jpg"))
 
 
-def test_a_complete_run_is_known_by_its_report(photos, tmp_path, model):
-    config = configured(tmp_path / "out", f"--input={photos}")
-    assert check.finished(config, model) is None
-    complete = reported(config, model.digest)
-    run_report.write(config.output, complete)
-    assert check.finished(config, model) == complete
-    assert check.finished(configured(tmp_path / "out", f"--input={photos}", run_id="other"), model) is None
-    assert check.finished(configured(tmp_path / "out", f"--input={photos}", "--overwrite"), model) is None
-
-
-@pytest.mark.parametrize("changes", [{"inputs": ["/elsewhere/**"]}, {"model": MODEL | {"digest": "d" * 64}}], ids=repr)
-def test_another_run_of_the_same_name_is_refused(photos, tmp_path, model, changes):
-    config = configured(tmp_path / "out", f"--input={photos}")
-    run_report.write(config.output, reported(config, model.digest, **changes))
-    with pytest.raises(ValueError, match="--run_id 'night' is of a complete run with other inputs or another model"):
-        check.finished(config, model)
-    assert check.complete(config).run_id == "night"
-
-
-def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, monkeypatch):
-    config = configured(tmp_path / "out", f"--input={photos}", "--output_table=p1:d.t")
-    complete = reported(config, model.digest, shards=0)
-    run_report.write(config.output, complete)
-    rows = {}
-    monkeypatch.setattr(warehouse.publish, "published", lambda table, run_id: rows.get((table, run_id)))
-    assert check.finished(config, model) is None  # files alone do not do
-    rows["p1.d.t", "night"] = complete
-    assert check.finished(config, model) == complete
-    files.remove_file(run_report.path(config.output, "night"))
-    assert check.finished(config, model) == complete
-    assert run_report.read(config.output, "night") is None  # a check writes nothing
-
-
 def test_an_output_is_looked_at_and_left_as_it_was(tmp_path, model):
     output = tmp_path / "out"
-    run_report.write(str(output), reported(configured(output), model.digest))
+    (output / "runs").mkdir(parents=True)
+    (output / "runs" / "night.json").write_bytes(b"x")
     for directory in ("embeddings", "failures"):
         (output / directory / "night" / ".parts").mkdir(parents=True)
         (output / directory / "night" / "part-00000-of-00001").write_bytes(b"x")
@@ -264,7 +207,6 @@ def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, mod
     check.check_output(config, model)  # of this model: fine
     (output / vector_files.SCHEMA).unlink()
     vector_files.write_schema(str(output), ModelFields("m", "d", 7))
-    run_report.write(str(output), reported(config, model.digest))
     before = names_below(output)
     with pytest.raises(ValueError, match="holds vectors of 7 dimensions and model 'efficientnet_lite0' gives"):
         check.check_output(config, model)
@@ -285,15 +227,18 @@ def test_a_table_alone_needs_no_output(model):
 
 
 def test_load_files_must_not_be_images_of_the_next_run(photos, tmp_path):
-    config = configured(tmp_path / "out", f"--input={photos}")
+    config = configured(tmp_path / "out", f"--input={photos}", "--output_table=p1:d.t")
     check.check_temp_location(config, str(tmp_path / "temp"))
     assert names_below(tmp_path) == ["photos/a.jpg"]
     with pytest.raises(
         ValueError, match="--temp_location '.*/photos/temp' lies within --input .*: a run would read it"
     ):
         check.check_temp_location(config, str(photos / "temp"))
+    config = configured(tmp_path / "out", f"--input={tmp_path}/x", "--output_table=p1:d.t")
     with pytest.raises(ValueError, match="--temp_location '.*/photos/a.jpg/temp' cannot be written: "):
-        check.check_temp_location(configured(tmp_path / "out", f"--input={tmp_path}/x"), str(photos / "a.jpg" / "temp"))
+        check.check_temp_location(config, str(photos / "a.jpg" / "temp"))
+    with pytest.raises(ValueError, match="give --temp_location gs://BUCKET/DIRECTORY"):
+        check.check_temp_location(config, None)
 
 
 def test_a_directory_with_nothing_but_a_pipe_matches_something(tmp_path):
@@ -326,9 +271,9 @@ def test_a_bucket_that_cannot_be_reached_is_said_in_one_line(photos, tmp_path, m
     with clients_of(monkeypatch, f"http://{address}"):
         with pytest.raises(ValueError, match=rf"^--input 'gs://b/x' cannot be listed: {message}"):
             check.check_inputs(configured(tmp_path / "out", "--input=gs://b/x"))
-        config = configured("gs://b/out", f"--input={photos}")
+        config = configured("gs://b/out", f"--input={photos}", "--output_table=p1:d.t")
         with pytest.raises(ValueError, match=f"^--output 'gs://b/out' cannot be read: {message}"):
-            check.finished(config, model)
+            complete_run.find(configured("gs://b/out", f"--input={photos}"), model)
         with pytest.raises(ValueError, match=f"^--output 'gs://b/out' cannot be written: {message}"):
             check.check_output(config, model)
         with pytest.raises(ValueError, match=f"^--temp_location 'gs://b/temp' cannot be written: {message}"):

@@ -12,6 +12,7 @@ from apache_beam.typehints import typehints
 from pipeline import graph
 from pipeline.attempts import attempt as attempts
 from pipeline.flags import options
+from pipeline.runners.traits import RunnerTraits
 from pipeline.warehouse.publish import Publication
 from pipeline.warehouse.tables import Staging
 
@@ -40,15 +41,7 @@ def built(model):
         if config.output_table:
             publication = Publication(config.output_table, Staging.of(config.output_table), "gs://b/temp", False)
         attempt = dataclasses.replace(attempts.of(config, "gs://b/temp"), continues=continues)
-        graph.build(
-            pipeline,
-            config,
-            model,
-            publication,
-            share_model_across_processes=False,
-            accelerator=accelerator,
-            attempt=attempt,
-        )
+        graph.build(pipeline, graph.Job(config, model, attempt, publication), RunnerTraits(accelerator=accelerator))
         names = _Names()
         pipeline.visit(names)
         return names.names
@@ -153,7 +146,7 @@ def test_no_record_is_pickled(model, flags, in_packs):
     config, _ = options.parse(["--input=/photos/**", OUTPUT, *flags])
     pipeline = beam.Pipeline("FnApiRunner")
     attempt = dataclasses.replace(attempts.of(config), continues=True)
-    graph.build(pipeline, config, model, None, share_model_across_processes=False, attempt=attempt, in_packs=in_packs)
+    graph.build(pipeline, graph.Job(config, model, attempt), RunnerTraits(in_packs=in_packs))
     untyped = _Untyped()
     pipeline.visit(untyped)
     # Reports and tallies are few, and predictions cross to no other stage.

@@ -15,50 +15,14 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipeline import check, graph, launch
-from pipeline.attempts import attempt, claim, interruption
-from pipeline.commands.frame import DONE, FAILED, WRONG
+from pipeline import check, graph
+from pipeline.attempts import attempt, interruption
+from pipeline.commands.frame import DONE, FAILED
 from pipeline.commands.verify.verify import verify
 from pipeline.flags import options
-from pipeline.warehouse import tables
 from tests.helpers import data_generation as data
 from tests.helpers import onnx_models
-from tests.helpers.running import ROOT, Left, Run, command
-from transforms.storage import gcs
-
-THREAD = ("--direct_num_workers=1", "--direct_running_mode=in_memory")
-
-
-@pytest.fixture
-def start(tmp_path, monkeypatch, capfd):
-    """Runs the command into an output of the test's own, and returns what it left."""
-    logs = tmp_path / "logs"
-    logs.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(logs))
-
-    def run(*flags):
-        code = launch.main([f"--output={tmp_path / 'out'}", *THREAD, *map(str, flags)])
-        return Run(code, *capfd.readouterr(), tmp_path / "out")
-
-    return run
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """Three images and one that is none."""
-    data.write_images(tmp_path / "photos", 3, height=24, width=32)
-    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
-    return f"--input={tmp_path / 'photos'}"
-
-
-@pytest.fixture
-def instead(monkeypatch):
-    """Puts another job in the place of ours."""
-
-    def replace(build):
-        monkeypatch.setattr(graph, "build", lambda pipeline, *_, **__: build(pipeline))
-
-    return replace
+from tests.helpers.running import ROOT, THREAD, Left, command
 
 
 def logs(tmp_path):
@@ -226,45 +190,11 @@ def test_a_stdout_that_takes_nothing_changes_nothing_about_a_run(photos, tmp_pat
     assert (tmp_path / "out" / "runs" / "night.json").exists() and not list(tmp_path.glob("out/runs/*.unfinished"))
 
 
-def test_a_job_that_fails_leaves_its_claim_to_the_next(start, instead, photos, tmp_path):
-    def build(_):
-        raise RuntimeError("no")
-
-    instead(build)
-    claim = tmp_path / "out" / "runs" / "night.unfinished"
-    for _ in range(2):
-        assert start(photos, "--run_id=night").code == 1
-        assert json.loads(claim.read_text())["process"] == ""
-
-
-def test_a_run_that_is_being_made_is_refused(start, instead, photos, tmp_path):
-    def build(_):
-        refused.append(launch.main([f"--output={tmp_path / 'out'}", *THREAD, photos, "--run_id=night"]))
-        raise RuntimeError("no")
-
-    refused = []
-    instead(build)
-    assert start(photos, "--run_id=night").code == 1
-    assert refused == [2]
-
-
 def test_explaining_runs_nothing(start, instead, tmp_path):
     instead(lambda pipeline: pytest.fail("a job was built"))
     run = start("--input=nowhere/*.jpg", "--explain")
     assert (run.code, run.stderr) == (0, "") and run.stdout.startswith("runner ")
     assert not Path(run.output).exists() and logs(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_a_job_that_is_only_submitted_removes_what_nobody_goes_on_with(start, photos, tmp_path, instead):
-    claim = tmp_path / "out" / "runs" / "old.unfinished"
-    claim.parent.mkdir(parents=True)
-    claim.write_text("{}")
-    os.utime(claim, (1, 1))
-    instead(lambda pipeline: pipeline | beam.Create([1]))
-    done = start(photos, "--run_id=r")
-    assert done.code == 0 and "the job was submitted" in done.stdout
-    assert not claim.exists()
 
 
 @pytest.mark.slow
@@ -366,80 +296,3 @@ def test_a_clock_that_is_set_back_during_a_run_makes_no_time_negative(start, pho
     done = start(photos)
     assert done.code == 0 and "  speed     0.0 images/s, 0.0 s in all\n" in done.stdout
     assert done.report["elapsed_seconds"] == 0.0 and verify(str(tmp_path / "out")).total == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("is_named", [True, False], ids=["named", "not named"])
-def test_a_run_that_is_completed_just_after_it_was_looked_at_is_not_done_again(start, photos, monkeypatch, is_named):
-    """The first process ends between the second one's look at the run and its claim."""
-    look, reports = claim.look, []
-
-    def look_before_the_first_ends(attempt, say):
-        monkeypatch.setattr(claim, "look", look)
-        state = look(attempt, say)
-        reports.append(start(photos, f"--run_id={attempt.run_id}").report)
-        return state
-
-    if not is_named:  # the run to go on with is found by its claim, which is left by a process that has died
-        monkeypatch.setattr(claim, "unfinished", lambda *_: "night")
-    monkeypatch.setattr(claim, "look", look_before_the_first_ends)
-    second = start(photos, *(["--run_id=night"] if is_named else []))
-    assert second.code == DONE and "the run 'night' is complete, nothing was done" in second.stdout
-    assert [second.report] == reports and reports[0]["attempt"] == 1
-    assert not list(second.output.glob("runs/*.unfinished")) and not list(second.output.rglob(".*"))
-
-
-@pytest.mark.slow
-def test_of_two_that_replace_a_run_the_second_is_told(start, photos, monkeypatch):
-    start(photos, "--run_id=night")
-    look, codes = claim.look, []
-
-    def look_before_the_first_ends(attempt, say):
-        monkeypatch.setattr(claim, "look", look)
-        state = look(attempt, say)
-        codes.append(start(photos, "--run_id=night", "--overwrite").code)
-        return state
-
-    monkeypatch.setattr(claim, "look", look_before_the_first_ends)
-    numbered = claim.numbered
-    monkeypatch.setattr(claim, "numbered", lambda attempt, published: dataclasses.replace(attempt, number=2))
-    second = start(photos, "--run_id=night", "--overwrite")
-    monkeypatch.setattr(claim, "numbered", numbered)
-    assert (codes, second.code) == ([DONE], WRONG)
-    assert second.stderr == "run_pipeline.py: --run_id 'night': another process has done this run just now\n"
-    assert second.report["attempt"] == 2 and not list(second.output.glob("runs/*.unfinished"))
-
-
-@pytest.mark.parametrize("end", ["another has the claim", "the job fails", "interrupted"])
-def test_staging_tables_and_load_files_are_left_by_no_end(start, leaves, photos, cloud, monkeypatch, end):
-    dataset = f"test.staging_{end.replace(' ', '_')}"
-    tables.client("test").create_dataset(dataset)
-    bucket = dataset.partition(".")[2]
-    gcs.client().create_bucket(bucket, project="test")
-    during = []
-
-    def staged():
-        return [table for table in tables.client("test").list_tables(dataset) if "staging" in table.table_id]
-
-    def build(_, config, model, publication, **__):
-        during.extend(staged())
-        name = f"{publication.temp_location}/{publication.staging.embeddings.rpartition('.')[2]}/bq_load/1"
-        gcs.client().bucket(bucket).blob(name.removeprefix(f"gs://{bucket}/")).upload_from_string(b"rows")
-        raise KeyboardInterrupt if end == "interrupted" else RuntimeError("no")
-
-    def taken(*_):
-        during.extend(staged())
-        raise ValueError("another process has taken the run meanwhile")
-
-    monkeypatch.setattr(graph, "build", build)
-    if end == "another has the claim":
-        monkeypatch.setattr(claim, "take", taken)
-    flags = photos, f"--output_table={dataset}.images", f"--temp_location=gs://{bucket}/temp"
-    if end == "interrupted":
-        with pytest.raises(Left):
-            start(*flags)
-    else:
-        assert start(*flags).code == (WRONG if end == "another has the claim" else FAILED)
-    assert len(during) == (0 if end == "another has the claim" else 4)
-    assert staged() == []
-    assert not [blob.name for blob in gcs.client().list_blobs(bucket) if "/loads/" in blob.name]

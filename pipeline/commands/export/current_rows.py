@@ -11,7 +11,7 @@ from pipeline.commands.export.difference import Difference
 from pipeline.commands.export.progress_line import ProgressLine
 from pipeline.commands.export.target import Model, Place, Row
 from pipeline.commands.listed_images import ListedImages
-from pipeline.flags import types
+from pipeline.flags import flag_types
 from pipeline.known import vector_shards
 from pipeline.known.prunable import Covered, Unseen
 from transforms.encoding.stored_embeddings import Identity
@@ -43,7 +43,7 @@ def read(args: argparse.Namespace, difference: Difference) -> Runs:
       ValueError: if there are no vectors, or those of several models without --model_digest, or a pattern of --prune
         cannot be listed.
     """
-    directory, wanted = types.absolute(args.embeddings), args.model_digest
+    directory, wanted = flag_types.absolute(args.embeddings), args.model_digest
     shards = vector_shards.paths(directory)
     progress = ProgressLine(args.screen, "reading", None)
     seen: set[str] = set()
@@ -72,7 +72,7 @@ def read(args: argparse.Namespace, difference: Difference) -> Runs:
         raise ValueError(f"--embeddings {directory!r} has no vectors{chosen}{others}: nothing to export")
     runs = Runs(shards, Model(wanted or next(iter(seen)), stored_rows.dimension(shards[first.file], first.offset)))
     if args.prune:
-        _prune(difference, [types.pattern(text) for text in args.prune], args.screen)
+        _prune(difference, [flag_types.pattern(text) for text in args.prune], args.screen)
     return runs
 
 

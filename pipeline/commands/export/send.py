@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commands import frame
-from pipeline.flags import types
+from pipeline.flags import flag_types
 from pipeline.flags.argument_parser import Parser
 from transforms.elements.one_line import one_line, printable
 from transforms.storage import locations
@@ -98,7 +98,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--max_deleted",
         metavar="PART",
-        type=types.number,
+        type=flag_types.number,
         default=0.5,
         help="refuse to delete more than this part of the target's rows, from 0 to 1: --embeddings with one run of "
         "several would delete the others' rows (default: %(default)s)",
@@ -145,7 +145,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.to != "pgvector":
         if not args.destination:
             raise ValueError(f"--to {args.to}: expected --destination DIR")
-        _check_directory(types.absolute(args.destination))
+        _check_directory(flag_types.absolute(args.destination))
 
 
 def _check_directory(destination: str) -> None:
@@ -163,7 +163,7 @@ def _target(args: argparse.Namespace, model: "Model") -> "Target":
         from pipeline.commands.export.pgvector_table import PgvectorTable
 
         return PgvectorTable(args.dsn, args.table or _TABLE, args.vector_type or "vector", args.metric, model)
-    destination = types.absolute(args.destination)
+    destination = flag_types.absolute(args.destination)
     if args.to == "lance":
         from pipeline.commands.export.lance_dataset import LanceDataset
 

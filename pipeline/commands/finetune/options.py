@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.commands import frame
-from pipeline.flags import types
+from pipeline.flags import flag_types
 from pipeline.flags.argument_parser import Parser
 from transforms.storage import locations
 
@@ -27,6 +27,8 @@ output appears complete or not at all.
 """
 # For the softmax alone, and for all weights. A larger step would spoil the weights that were trained before.
 _LEARNING_RATE, _LEARNING_RATE_TRAINABLE = 1e-3, 1e-4
+_STEP_SIZE = flag_types.number_that(lambda size: 0 < size < math.inf, "a number above 0, as in 0.001")
+_FRACTION = flag_types.number_that(lambda fraction: 0 <= fraction < 1, "a number from 0 to less than 1")
 # Flags that have no effect where no images are read. There, they are refused as a mistake.
 _ONLY_WITH_MODEL = ("train", "trainable", "batch_norm_momentum", "augment", "image_size")
 
@@ -75,11 +77,11 @@ def parse(argv: Sequence[str]) -> FinetuneConfig:
         raise ValueError("--batch_norm_momentum has no effect on a frozen model: expected --trainable with it")
     learning_rate = args.learning_rate or (_LEARNING_RATE_TRAINABLE if args.trainable else _LEARNING_RATE)
     values = vars(args) | {
-        "train": tuple(types.pattern(pattern) for pattern in args.train or ()),
+        "train": tuple(flag_types.pattern(pattern) for pattern in args.train or ()),
         "model": args.model or "",
-        "embeddings": types.absolute(args.embeddings or ""),
-        "labels": args.labels and types.absolute(args.labels),
-        "output": Path(types.absolute(args.output)),
+        "embeddings": flag_types.absolute(args.embeddings or ""),
+        "labels": args.labels and flag_types.absolute(args.labels),
+        "output": Path(flag_types.absolute(args.output)),
         "learning_rate": learning_rate,
     }
     return FinetuneConfig(**values)
@@ -115,7 +117,20 @@ def _parser() -> Parser:
         _EXAMPLES,
     )
     parser.usage = f"{parser.prog} (--train PATTERN --model HANDLE | --embeddings DIR) --output DIR [flags]"
-    data = parser.add_argument_group("training data and model")
+    _add_data(parser.add_argument_group("training data and model"))
+    _add_training(parser.add_argument_group("training"))
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="the local directory to create, with classifier/, report.json and, with --model, feature_vector/",
+    )
+    output.add_argument("--overwrite", action="store_true", help="replace the output of an earlier run")
+    return parser
+
+
+def _add_data(data: argparse._ArgumentGroup) -> None:
     data.add_argument(
         "--train",
         action="append",
@@ -140,17 +155,19 @@ def _parser() -> Parser:
     )
     data.add_argument(
         "--validation_fraction",
-        type=_fraction,
+        type=_FRACTION,
         default=0.2,
         metavar="RATE",
         help="the part of the images that is held out for validation; a hash of its URI decides for each image, so "
         "added images do not move others; 0 for none (default: %(default)s)",
     )
-    training = parser.add_argument_group("training")
+
+
+def _add_training(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--trainable", action="store_true", help="train the model too (default: it stays frozen)")
     training.add_argument(
         "--batch_norm_momentum",
-        type=_fraction,
+        type=_FRACTION,
         metavar="RATE",
         help="with --trainable: the part of the moving averages that each step keeps, as in 0.997; with few images, "
         "take less (default: the model's own)",
@@ -158,29 +175,29 @@ def _parser() -> Parser:
     training.add_argument("--augment", action="store_true", help="flip and crop the training images at random")
     training.add_argument(
         "--image_size",
-        type=types.image_size,
+        type=flag_types.image_size,
         metavar="HxW",
         help="height and width of the images, in pixels, as in 299x299 (default: the model's own)",
     )
     training.add_argument(
         "--epochs",
-        type=types.positive,
+        type=flag_types.positive,
         default=20,
         metavar="N",
         help="maximum number of passes over the images (default: %(default)s)",
     )
     training.add_argument(
-        "--batch_size", type=types.positive, default=32, metavar="N", help="images per step (default: %(default)s)"
+        "--batch_size", type=flag_types.positive, default=32, metavar="N", help="images per step (default: %(default)s)"
     )
     training.add_argument(
         "--learning_rate",
-        type=_learning_rate,
+        type=_STEP_SIZE,
         metavar="RATE",
         help=f"step size of Adam (default: {_LEARNING_RATE}, with --trainable {_LEARNING_RATE_TRAINABLE})",
     )
     training.add_argument(
         "--patience",
-        type=types.positive,
+        type=flag_types.positive,
         default=3,
         metavar="N",
         help="end after N epochs without a lower validation loss; the best epoch is written (default: %(default)s)",
@@ -188,32 +205,9 @@ def _parser() -> Parser:
     training.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)"
     )
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--output",
-        required=True,
-        metavar="DIR",
-        help="the local directory to create, with classifier/, report.json and, with --model, feature_vector/",
-    )
-    output.add_argument("--overwrite", action="store_true", help="replace the output of an earlier run")
-    return parser
 
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to {2**31 - 1}")
     return int(text)
-
-
-def _fraction(text: str) -> float:
-    number = types.number(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to less than 1")
-    return number
-
-
-def _learning_rate(text: str) -> float:
-    number = types.number(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0, as in 0.001")
-    return number

@@ -9,6 +9,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 
 from pipeline import graph
+from pipeline.attempts import attempt as attempts
 from pipeline.commands.quote import bill, dataflow_job
 from pipeline.commands.quote import speed as speeds
 from pipeline.commands.quote.answer import Answer, Quote
@@ -16,7 +17,7 @@ from pipeline.commands.quote.bill import Workers
 from pipeline.commands.quote.dataflow_job import Job
 from pipeline.flags.options import SAMPLES, DryRun, EmbedConfig
 from pipeline.model_checks import precision
-from pipeline.runners import pipeline_options, presets
+from pipeline.runners import job_checks, presets, traits
 from pipeline.warehouse.publish import Publication
 from pipeline.warehouse.tables import Staging
 from transforms.models import catalog
@@ -34,11 +35,11 @@ def run(config: EmbedConfig, options: PipelineOptions, dry: DryRun) -> str:
     Raises:
       ValueError: if the job cannot work.
     """
-    if not pipeline_options.is_dataflow(options):
+    if not traits.is_dataflow(options):
         raise ValueError("--dry_run shows a job for Dataflow: give --preset dataflow or --preset dataflow-gpu")
     model = _model(config)
-    pipeline_options.check_location(options, model)
-    pipeline_options.check(options, config)
+    job_checks.check_location(options, model)
+    job_checks.check(options, config)
     plain, gpu = _workers(config, options)
     quote = _quote(config, dry, model, plain, gpu)
     with _stdout_to_stderr():
@@ -49,17 +50,12 @@ def run(config: EmbedConfig, options: PipelineOptions, dry: DryRun) -> str:
 
 def job_request(config: EmbedConfig, options: PipelineOptions, model: ModelSpec) -> Job:
     """Returns the job as Dataflow would get it."""
-    accelerator = pipeline_options.accelerator(options, config.runs_on)
+    publication = _publication(config, options)
+    attempt = attempts.of(config, publication.temp_location if publication else None)
+    of_graph = graph.Job(config, model, attempt, publication)
 
     def build(pipeline: beam.Pipeline) -> None:
-        graph.build(
-            pipeline,
-            config,
-            model,
-            _publication(config, options),
-            share_model_across_processes=pipeline_options.shares_model_across_processes(options),
-            accelerator=accelerator.hint if accelerator else None,
-        )
+        graph.build(pipeline, of_graph, traits.of(options, config.runs_on))
 
     return dataflow_job.compose(options, build)
 
@@ -126,7 +122,7 @@ def _in_float32(config: EmbedConfig) -> ModelSpec:
 def _publication(config: EmbedConfig, options: PipelineOptions) -> Publication | None:
     if not config.output_table:
         return None
-    temp_location = f"{pipeline_options.temp_location(options, config)}/dry_run"
+    temp_location = f"{traits.temp_location(options, config)}/dry_run"
     return Publication(config.output_table, Staging.of(config.output_table), temp_location, config.make_latest)
 
 
@@ -136,7 +132,7 @@ def _workers(config: EmbedConfig, options: PipelineOptions) -> tuple[Workers, Wo
     machine = worker_options.machine_type or str(defaults["machine_type"])
     disk = worker_options.disk_size_gb or int(defaults["disk_size_gb"])
     plain = Workers(machine, presets.shape(machine), None, disk)
-    accelerator = pipeline_options.accelerator(options, config.runs_on)
+    accelerator = traits.accelerator(options, config.runs_on)
     if not accelerator:
         return plain, None
     return plain, Workers(accelerator.machine_type, presets.shape(accelerator.machine_type), accelerator, disk)

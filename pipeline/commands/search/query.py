@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.commands.search import names
-from pipeline.flags import command_lines, types
+from pipeline.flags import command_lines, flag_types
 from pipeline.known import recorded_model, vector_shards
 from pipeline.report import run_report
 from transforms.elements import keys
@@ -84,7 +84,7 @@ def stored(shards: Sequence[str], digest: str, name: str) -> tuple[bytes, npt.ND
     Raises:
       ValueError: if there is no such image.
     """
-    exact, absolute = keys.of_uri(name), keys.of_uri(types.absolute(name))
+    exact, absolute = keys.of_uri(name), keys.of_uri(flag_types.absolute(name))
     has_escapes = "\\" in name
     candidates: dict[bytes, npt.NDArray[np.float32]] = {}
     for path in reversed(shards):

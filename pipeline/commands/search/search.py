@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.commands import frame
-from pipeline.flags import command_lines, storage_flags, types
+from pipeline.flags import command_lines, flag_types, storage_flags
 from pipeline.flags.argument_parser import Parser
 from transforms.elements import keys
 from transforms.elements.one_line import one_line
@@ -55,7 +55,7 @@ def _parser() -> Parser:
         metavar="KEY",
         help="search for an image of the runs, by its key as the run listed it, or as a result of this command has it",
     )
-    types.add_switch(
+    flag_types.add_switch(
         query, "--serve", "serve a page on 127.0.0.1: drop an image, see its neighbours, click on; until Ctrl-C"
     )
     query.add_argument(
@@ -65,7 +65,7 @@ def _parser() -> Parser:
         "`tensorboard --logdir DIR` shows; DIR is local, and replaced if this command wrote it",
     )
     parser.add_argument(
-        "--top", type=types.positive, default=10, metavar="N", help="number of neighbours (default: %(default)s)"
+        "--top", type=flag_types.positive, default=10, metavar="N", help="number of neighbours (default: %(default)s)"
     )
     parser.add_argument(
         "--format", choices=("table", "json", "html"), default="table", help="of the result (default: %(default)s)"
@@ -92,7 +92,7 @@ def _work(args: argparse.Namespace) -> str:
         raise ValueError(f"--port {args.port}: expected a number from 0 to {_PORT_LIMIT}")
     from pipeline.known import vector_shards
 
-    shards = vector_shards.paths(types.absolute(args.embeddings))
+    shards = vector_shards.paths(flag_types.absolute(args.embeddings))
     if args.serve:
         from pipeline.commands.search import serve
 
@@ -109,7 +109,7 @@ def _project(shards: Sequence[str], args: argparse.Namespace) -> str:
     if not locations.is_local(args.projector):
         raise ValueError(f"--projector {args.projector!r}: expected a local directory")
     index = Index(shards)
-    written = projector.write(index, types.absolute(args.projector), storage_flags.storage(args))
+    written = projector.write(index, flag_types.absolute(args.projector), storage_flags.storage(args))
     return f"{written:,} of {len(index):,} images: {command_lines.join(['tensorboard', '--logdir', args.projector])}"
 
 

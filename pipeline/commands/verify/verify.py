@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands import frame
-from pipeline.flags import storage_flags, types
+from pipeline.flags import flag_types, storage_flags
 from pipeline.flags.argument_parser import Parser
 from transforms.elements.formats import INPUT_FORMATS
 from transforms.elements.one_line import one_line
@@ -43,7 +43,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--output_table",
         metavar="PROJECT:DATASET.TABLE",
-        type=types.table,
+        type=flag_types.table,
         help="check the rows of the runs in this table against their reports too",
     )
     parser.add_argument("--run_id", metavar="NAME", help="check one run (default: every run in the output)")
@@ -63,7 +63,7 @@ def _parser() -> Parser:
     parser.add_argument("--uri_column", metavar="NAME", help="with --input_format list, as of a run")
     parser.add_argument(
         "--sample",
-        type=types.positive,
+        type=flag_types.positive,
         default=0,
         metavar="N",
         help="read, decode and embed N images again, and compare them with their records. Images in shards need "
@@ -90,7 +90,7 @@ def _work(args: argparse.Namespace) -> tuple[str, int]:
         except ValueError as error:
             raise ValueError(f"--run_id {error}") from error
     findings = verify(
-        types.absolute(args.output) if args.output else None,
+        flag_types.absolute(args.output) if args.output else None,
         table=args.output_table,
         run_id=args.run_id,
         listed=_listed(args) if args.input else None,
@@ -104,7 +104,7 @@ def _work(args: argparse.Namespace) -> tuple[str, int]:
 def _listed(args: argparse.Namespace) -> "ListedImages":
     from pipeline.commands.listed_images import ListedImages
 
-    patterns = [types.pattern(text) for text in args.input]
+    patterns = [flag_types.pattern(text) for text in args.input]
     return ListedImages(patterns, args.input_format, storage_flags.storage(args), args.include_hidden, args.uri_column)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model_checks.spread import COLLAPSED_COSINE
+from pipeline.model_checks.similarity import COLLAPSED_COSINE
 
 # Fewer images may be similar for a good reason.
 LEAST_IMAGES = 8

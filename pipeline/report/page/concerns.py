@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.model_checks.spread import COLLAPSED_COSINE
+from pipeline.model_checks.similarity import COLLAPSED_COSINE
 from pipeline.report.page.collapse import Spread
 from pipeline.report.page.drift import Drift
 from pipeline.report.page.facts import RunFacts, shown

@@ -21,8 +21,8 @@ from transforms.elements.keys import hashed
 _TIMES_CHANCE = 2.0
 _LEAST_SHIFT = 0.05
 _LEAST_IMAGES = 8
-# Below this share of images in common, the samples hold other images. If those in common have the same neighbours, from
-# this overlap on, then the mean moved because of the others alone.
+# Two samples with a smaller share of images in common are of different images. If the images in common still have the
+# same neighbours, at least with this overlap, then the mean moved because of the other images alone.
 _SAME_IMAGES = 0.9
 _SAME_NEIGHBOURS = 0.95
 # The same of the brightness, of 255. Photographs differ by about this standard deviation among each other.

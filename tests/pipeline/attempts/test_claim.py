@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pipeline.attempts import attempt, claim
+from pipeline.attempts import attempt, claim, interruption
 from pipeline.flags import options
 from pipeline.report import run_report
 from tests.helpers.running import ROOT
@@ -165,9 +166,32 @@ def test_a_process_shows_that_it_lives(quick, own, config, model):
     holder = claim.take(own, config, model, None)
     wait_until(lambda: read(own).beats >= 3)
     holder.end()
-    beats = read(own).beats
-    time.sleep(0.2)
-    assert read(own).beats == beats
+    assert not holder._thread.is_alive()  # nothing else rewrites the claim
+
+
+@pytest.mark.parametrize(
+    ("let_go", "process"),
+    [(None, ""), ("end", "alive"), ("withdraw", None), ("leave", "")],
+    ids=["nothing", "end", "withdraw", "leave"],
+)
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt], ids=repr)
+def test_what_a_block_neither_ends_nor_withdraws_is_left_to_the_next(own, config, model, let_go, process, error):
+    before = {number: signal.getsignal(number) for number in interruption._SIGNALS}
+    try:
+        with contextlib.suppress(error or ()), claim.held(own, config, model, None) as holder:
+            alive = read(own).process
+            if let_go:
+                getattr(holder, let_go)()
+            if error:
+                raise error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert not holder._thread.is_alive()
+    if process is None:
+        assert not path(own).exists()
+    else:
+        assert read(own).process == (alive if process else "")
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -227,7 +251,7 @@ def test_a_process_on_another_host_lives_if_it_rewrites_its_claim(quick, held, o
 
 LOOK = """
 import datetime, sys
-from pipeline.attempts import attempt, claim
+from pipeline.attempts import attempt, claim, interruption
 claim._SILENT_SECONDS = 1.0
 try:
     claim.look(attempt.Attempt("r", datetime.datetime.now(datetime.UTC), sys.argv[1], sys.argv[1]), print)

@@ -9,8 +9,11 @@ import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
-from pipeline.flags import options, parser
-from pipeline.runners import pipeline_options
+from pipeline.flags import parser
+from pipeline.flags.options import RunsOn
+from pipeline.runners import pipeline_options, traits
+from pipeline.runners.presets import LOCAL_RUNNER
+from pipeline.runners.traits import RunnerTraits
 from transforms.concurrent.cores import usable_cores
 
 
@@ -20,10 +23,10 @@ def beam_options(*argv):
 
 def test_without_a_runner_it_is_one_process_with_a_thread_a_core():
     found = beam_options()
-    assert found.view_as(StandardOptions).runner == pipeline_options.LOCAL_RUNNER
+    assert found.view_as(StandardOptions).runner == LOCAL_RUNNER
     assert found.view_as(DirectOptions).direct_num_workers == max(2, usable_cores())
     assert found.view_as(DirectOptions).direct_running_mode == "in_memory"
-    assert pipeline_options.is_local(found) and not pipeline_options.shares_model_across_processes(found)
+    assert traits.of(found, RunsOn()) == RunnerTraits(shares_model=False, in_packs=True)
 
 
 _BOTH = threading.Barrier(2)
@@ -54,25 +57,7 @@ def test_two_bundles_run_at_once():
 def test_the_users_flags_win():
     found = beam_options("--direct_num_workers", "1", "--direct_running_mode=multi_processing")
     assert found.view_as(DirectOptions).direct_num_workers == 1
-    assert not pipeline_options.is_local(found) and pipeline_options.shares_model_across_processes(found)
-
-
-@pytest.mark.parametrize(
-    ("argv", "shares"),
-    [
-        (["--runner=DataflowRunner"], True),
-        (["--runner=DataflowRunner", "--experiments=no_use_multiple_sdk_containers"], False),
-        # A TaskManager's worker is one process, unless it is told otherwise.
-        (["--runner=FlinkRunner", "--environment_type=EXTERNAL"], False),
-        (["--runner=FlinkRunner", "--environment_type=EXTERNAL", "--sdk_worker_parallelism=4"], True),
-        (["--runner=FlinkRunner", "--environment_type=LOOPBACK", "--sdk_worker_parallelism=4"], False),
-        (["--runner=PrismRunner"], False),
-    ],
-)
-def test_processes_of_a_machine_share_a_model(argv, shares):
-    found = beam_options(*argv)
-    assert not pipeline_options.is_local(found) and not pipeline_options.is_on_this_machine(found)
-    assert pipeline_options.shares_model_across_processes(found) is shares
+    assert traits.of(found, RunsOn()) == RunnerTraits(shares_model=True, in_packs=False)
 
 
 @pytest.mark.parametrize(
@@ -147,15 +132,3 @@ def test_flags_for_a_job_server_that_is_not_there():
         beam_options(*given[:1], "--bacth_size=3")
     with pytest.raises(ValueError, match=r"no job server answers at --job_endpoint '127.0.0.1:1' within 1 s"):
         beam_options(*given, "--job_endpoint=127.0.0.1:1", "--job_server_timeout=1")
-
-
-def test_flink_wants_to_know_its_cluster():
-    def check(*argv):
-        config, others = options.parse(["--output=/out", *argv])
-        pipeline_options.check(pipeline_options.beam_options(others, parser.known_flags(), config.runs_on), config)
-
-    with pytest.raises(ValueError, match="give --flink_master HOST:8081 .* or the --job_endpoint"):
-        check("--preset=flink")
-    check("--preset=flink", "--flink_master=flink:8081")
-    check("--preset=flink", "--job_endpoint=localhost:8099")
-    check("--runner=FlinkRunner", "--environment_type=LOOPBACK")  # Flink in Beam's job server, to try it

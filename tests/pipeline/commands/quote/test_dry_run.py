@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.commands.quote import dataflow_job, dry_run, speed
 from pipeline.flags import options, parser
-from pipeline.runners import pipeline_options, presets
+from pipeline.runners import pipeline_options, presets, traits
 from tests.helpers.running import ROOT, command
 from transforms.models.resolve import resolve
 
@@ -90,7 +90,7 @@ def test_separate_it_is_on_inference_alone():
 )
 def test_the_hint_itself(flags, hinted):
     config, beam_options = parsed(*GPU, *flags)
-    accelerator = pipeline_options.accelerator(beam_options, config.runs_on)
+    accelerator = traits.accelerator(beam_options, config.runs_on)
     assert (accelerator.hint if accelerator else None) == (HINT if hinted else None)
     _, proto = job(*GPU, *flags)
     components = proto.components
@@ -265,4 +265,4 @@ def test_a_wrong_configuration_ends_with_2():
 def test_every_gpu_of_the_table_can_be_shown():
     for gpu in presets.GPUS:
         config, beam_options = parsed(*GPU, f"--gpu={gpu}", "--dry_run")
-        assert pipeline_options.accelerator(beam_options, config.runs_on).gpu == gpu
+        assert traits.accelerator(beam_options, config.runs_on).gpu == gpu

@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 import re
+from collections.abc import Callable
 
 from transforms.elements import table_name
 from transforms.storage import locations
@@ -41,6 +42,17 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def number_that(is_valid: Callable[[float], bool], expected: str) -> Callable[[str], float]:
+    """Returns the type of a number for which `is_valid` holds; `expected` says what that is."""
+
+    def parse(text: str) -> float:
+        if not is_valid(value := number(text)):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+        return value
+
+    return parse
 
 
 def pattern(text: str) -> str:

@@ -1,4 +1,4 @@
-"""pipeline.model_checks.spread: a model that gets other pixels than it was trained on is noticed before the run."""
+"""pipeline.model_checks.similarity: a model that gets other pixels than it was trained on is noticed before the run."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from pipeline import launch
 from pipeline.flags import options
-from pipeline.model_checks import spread
+from pipeline.model_checks import similarity
 from pipeline.model_checks.sample_pixels import sample_pixels
 from tests.helpers import keras_models, onnx_models
 from transforms.models.engines import loading, trial
@@ -49,15 +49,15 @@ def saved(tmp_path_factory):
 def test_pixels_in_another_range_are_noticed_and_the_right_ones_give_keras_own_vectors(saved, name):
     directory, model = saved
     wrong, right = (resolve(str(directory / name), choices=choices) for choices in (Choices(), AS_BYTES))
-    measured = spread.finding(wrong)
-    assert measured.spread > 0.999
-    text = spread.warning(wrong, measured)
-    assert spread.warning(wrong, measured._replace(rescaling=None)).endswith("an untrained model does that too")
+    measured = similarity.finding(wrong)
+    assert measured.similarity > 0.999
+    text = similarity.warning(wrong, measured)
+    assert similarity.warning(wrong, measured._replace(rescaling=None)).endswith("an untrained model does that too")
     assert "pixels in 0..1: " in text and "--pixel_range 0..255" in text and "\n" not in text
-    assert f"{measured.spread:.3f}" in text
+    assert f"{measured.similarity:.3f}" in text
     assert "first multiplies its input by 0.007843, which contradicts" in text
-    measured = spread.finding(right)
-    assert measured.spread < spread.COLLAPSED_COSINE and spread.warning(right, measured) is None
+    measured = similarity.finding(right)
+    assert measured.similarity < similarity.COLLAPSED_COSINE and similarity.warning(right, measured) is None
     pixels = sample_pixels(right)
     expected = model.predict(pixels.astype(np.float32), verbose=0)
     np.testing.assert_allclose(loading.load(right)(pixels), expected, atol=1e-5 * np.abs(expected).max())
@@ -65,10 +65,10 @@ def test_pixels_in_another_range_are_noticed_and_the_right_ones_give_keras_own_v
 
 def test_it_is_measured_once(saved, monkeypatch):
     spec = resolve(str(saved[0] / "m.keras"), choices=AS_BYTES)
-    measured = spread.finding(spec)
+    measured = similarity.finding(spec)
     monkeypatch.setattr(trial, "embed", lambda *args: pytest.fail("measured again"))
-    assert spread.finding(spec) == measured
-    assert spread.finding(dataclasses.replace(spec, precision="bfloat16")) == measured
+    assert similarity.finding(spec) == measured
+    assert similarity.finding(dataclasses.replace(spec, precision="bfloat16")) == measured
 
 
 def test_vectors_that_hardly_differ_are_warned_of_in_any_range(tmp_path):
@@ -76,10 +76,10 @@ def test_vectors_that_hardly_differ_are_warned_of_in_any_range(tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()])
     model.save(tmp_path / "m.keras")
     spec = resolve(str(tmp_path / "m.keras"), choices=Choices(mean=(-9.0, -9.0, -9.0), std=(1.0, 1.0, 1.0)))
-    measured = spread.finding(spec)
-    assert measured.rescaling is None and measured.spread > spread.COLLAPSED_COSINE
+    measured = similarity.finding(spec)
+    assert measured.rescaling is None and measured.similarity > similarity.COLLAPSED_COSINE
     assert "from pixels / 255, less the mean -9, -9, -9, over 1, 1, 1: if it was trained on others, give " in (
-        spread.warning(spec, measured)
+        similarity.warning(spec, measured)
     )
 
 
@@ -95,11 +95,11 @@ def test_vectors_of_zeros_do_not_differ(tmp_path):
         [onnx.numpy_helper.from_array(np.zeros(1, np.float32), "kernel")],
     )
     onnx_models.save(graph, tmp_path / "m.onnx")
-    assert spread.finding(resolve(str(tmp_path / "m.onnx"))) == (1.0, None)
+    assert similarity.finding(resolve(str(tmp_path / "m.onnx"))) == (1.0, None)
 
 
 def test_a_bundled_model_is_not_measured(model):
-    assert spread.finding(model) is None and spread.warning(model, None) is None
+    assert similarity.finding(model) is None and similarity.warning(model, None) is None
 
 
 def test_the_run_says_so_before_it_starts_and_the_report_has_the_spread(saved, tmp_path, capfd):
@@ -109,7 +109,7 @@ def test_the_run_says_so_before_it_starts_and_the_report_has_the_spread(saved, t
         said = capfd.readouterr()
         report = json.loads((tmp_path / "out" / "runs" / f"r{number}.json").read_text())
         is_wrong = not flags
-        assert (report["model"]["spread"] > spread.COLLAPSED_COSINE) == is_wrong
+        assert (report["model"]["spread"] > similarity.COLLAPSED_COSINE) == is_wrong
         assert report["model"]["preprocessing"]["std"] == ([1.0] * 3 if is_wrong else [1 / 255] * 3)
         assert ("warning: model " in said.err) == is_wrong
         assert ("vectors of different photographs hardly differ" in said.out) == is_wrong
@@ -119,9 +119,9 @@ def test_real_weights_in_a_keras_model_that_expects_bytes(model, tmp_path):
     """The bundled network in Keras: warned of by default, and the bundled model's vectors with the right range."""
     keras_models.bundled().save(tmp_path / "m.keras")
     wrong, right = (resolve(str(tmp_path / "m.keras"), choices=choices) for choices in (Choices(), AS_BYTES))
-    assert "--pixel_range 0..255" in spread.warning(wrong, spread.finding(wrong))
-    assert spread.finding(wrong).spread > 0.999  # measured: 0.9995, and 0.146 with the right range
-    assert spread.finding(right).spread < 0.2 and spread.warning(right, spread.finding(right)) is None
+    assert "--pixel_range 0..255" in similarity.warning(wrong, similarity.finding(wrong))
+    assert similarity.finding(wrong).similarity > 0.999  # measured: 0.9995, and 0.146 with the right range
+    assert similarity.finding(right).similarity < 0.2 and similarity.warning(right, similarity.finding(right)) is None
     pixels = sample_pixels(right)
     expected, vectors = loading.load(model)(pixels), loading.load(right)(pixels)
     lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(vectors, axis=1)

@@ -1,4 +1,4 @@
-"""The spread of a model's vectors over the sample images, which shows whether it gets the pixels that it expects.
+"""How similar a model's vectors of different photographs are: whether it gets the pixels that it expects.
 
 A network that gets another range than it was trained on runs, and gives nearly the same vector for every photograph.
 """
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# The median cosine between the vectors of different photographs, above which they hardly tell photographs apart. That
-# of EfficientNet-Lite0 is 0.15.
+# Vectors that are more similar hardly tell photographs apart. The similarity of EfficientNet-Lite0 is 0.15.
 COLLAPSED_COSINE = 0.98
 
-# No network wants black and white to differ by less, behind the rescaling that it begins with.
+# The least difference between black and white that a network wants, behind the rescaling that it begins with.
 _LEAST_CONTRAST = 0.05
 
 
@@ -29,12 +28,12 @@ class Finding(NamedTuple):
     """What the sample images show of a model.
 
     Attributes:
-      spread: the median cosine between the vectors of different photographs.
+      similarity: the median cosine between the vectors of different photographs, which reports call `spread`.
       rescaling: the factor by which the network first multiplies the values that it gets; None where it has none, or
         where that is not certain.
     """
 
-    spread: float
+    similarity: float
     rescaling: float | None
 
 
@@ -53,7 +52,7 @@ def finding(model: ModelSpec) -> Finding | None:
         return Finding(*stored)
     try:
         measured = Finding(_median_cosine(trial.embed(model, sample_pixels(model))), trial.rescaling(model))
-    # The model's own operations fail by any class of TensorFlow's. A run over such images counts them as failures.
+    # The model's own operations raise any class of error. A run over such images counts them as failures.
     except Exception as error:  # noqa: BLE001
         _LOG.warning("the model is not tried on the sample images: %s", one_line(error))
         return None
@@ -74,7 +73,7 @@ def _median_cosine(vectors: "Vectors") -> float:
 
 
 def too_large(facts: Mapping[str, Any]) -> float | None:
-    """Returns the spread in the field `model` of a report if it is above COLLAPSED_COSINE; else None."""
+    """Returns the similarity in the field `model` of a report if it is above COLLAPSED_COSINE; else None."""
     value = facts.get("spread")
     return value if isinstance(value, float) and value > COLLAPSED_COSINE else None
 
@@ -90,13 +89,13 @@ def warning(model: ModelSpec, measured: Finding | None) -> str | None:
         return (
             f"warning: model {model.name!r} first multiplies its input by {measured.rescaling:.4g}, which contradicts "
             f"{pixels}: it expects --pixel_range {AS_BYTES} (median cosine between sample images: "
-            f"{measured.spread:.3f})"
+            f"{measured.similarity:.3f})"
         )
-    if measured.spread > COLLAPSED_COSINE:
+    if measured.similarity > COLLAPSED_COSINE:
         ranges = " or ".join(name for name in ("0..1", AS_BYTES, "-1..1") if name != preprocessing.pixel_range)
         return (
             f"warning: model {model.name!r} gives different photographs nearly the same vector (median cosine "
-            f"{measured.spread:.3f}) from {pixels}: if it was trained on others, give --pixel_range {ranges}, or "
+            f"{measured.similarity:.3f}) from {pixels}: if it was trained on others, give --pixel_range {ranges}, or "
             "--pixel_mean and --pixel_std; an untrained model does that too"
         )
     return None
