@@ -79,9 +79,9 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
     from pipeline.attempts import attempt as attempts
     from pipeline.attempts import claim
     from pipeline.model_checks import precision
-    from pipeline.report import run_report
     from pipeline.report.summary import summary
     from pipeline.runners import pipeline_options
+    from transforms.output import layout
     from transforms.storage import contested
 
     try:
@@ -152,7 +152,7 @@ def _run(config: EmbedConfig, argv: Sequence[str], beam_args: Sequence[str], ter
     if finished:
         _print(summary(finished, config, _seconds_since_start(config)), terminal)
     else:
-        path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
+        path = layout.report(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
         if pipeline_options.is_on_this_machine(beam_options) and _stored_report(config):
             text = f"the run {config.run_id!r} was completed, and another process has replaced it since: {path}"
         else:
@@ -205,6 +205,7 @@ def _begin(
     Leftovers of other runs are removed here and not at the end, which the launcher of a job on a cluster does not see.
     """
     from pipeline.attempts import claim, leftovers
+    from transforms.output import layout
 
     published = None
     if config.is_named and config.output_table:
@@ -212,7 +213,7 @@ def _begin(
             published = warehouse.publish.published(config.output_table, config.run_id)
     attempt = claim.numbered(attempt, published) if config.is_named else dataclasses.replace(attempt, number=1)
     holder = claim.take(attempt, config, model, claim_state)
-    attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
+    attempt = dataclasses.replace(attempt, claim=layout.claim(attempt.place, attempt.run_id))
     try:
         if config.is_named:  # nobody else has a name that was drawn
             attempt.take_over()
@@ -377,13 +378,14 @@ def _finish(
     """
     from pipeline.attempts import attempt, claim
     from pipeline.report import run_report
+    from transforms.output import layout
     from transforms.storage import contested
 
     if not config.output:
         if temp_location and claim.clean_up(attempt.of(config, temp_location), complete):
             warehouse.publish.remove_loads(config.output_table or "", config.run_id, temp_location)
         return complete, "nothing was done"
-    stored = contested.read(run_report.path(config.output, config.run_id))
+    stored = contested.read(layout.report(config.output, config.run_id))
     written = run_report.read(config.output, config.run_id)
     finished = written or complete
     if config.writes_page and (not written or run_report.lacks_page(config.output, written)):

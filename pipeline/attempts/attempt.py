@@ -27,9 +27,8 @@ from pipeline.attempts import attempt_label
 from pipeline.flags.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms import failures
 from transforms.decoders import journal
-from transforms.output import shards, vector_files
+from transforms.output import layout, shards
 from transforms.output.parts import Label
 from transforms.storage import contested, files, locations
 
@@ -38,8 +37,6 @@ from transforms.storage import contested, files, locations
 RESUMED = "resumed"
 
 _DECODING = "decoding"
-
-CLAIM_SUFFIX = ".unfinished"
 
 _REMOVALS = 3
 
@@ -82,14 +79,14 @@ class Attempt:
     @property
     def vectors(self) -> str:
         """The directory of the run's vectors, with or without --output."""
-        return vector_files.directory(self.place, self.run_id)
+        return layout.vectors(self.place, self.run_id)
 
     @property
     def journals(self) -> str | None:
         """The first half of the paths of this attempt's journals; None in a bucket, which has no place for them."""
         if not locations.is_local(self.place):
             return None
-        return f"{shards.parts(self.vectors)}/{Label(self.label, _DECODING)}"
+        return f"{layout.parts(self.vectors)}/{Label(self.label, _DECODING)}"
 
     def deaths(self) -> Mapping[bytes, int]:
         """Returns the names of the images that were being decoded when earlier attempts died, and how often."""
@@ -103,7 +100,7 @@ class Attempt:
         if locations.is_local(self.place):
             own = Label(self.label, _DECODING)
             journals = [path for path in shards.unnamed(self.vectors) if Label.of(path) == own]
-            files.remove_all(journals, shards.parts(self.vectors))
+            files.remove_all(journals, layout.parts(self.vectors))
 
     def remove_repetitions(self) -> None:
         """Removes the parts in which earlier attempts have written again the vectors of still earlier ones."""
@@ -111,7 +108,7 @@ class Attempt:
 
     def newest(self) -> int:
         """Returns the highest number of an attempt that has left parts or a report."""
-        directories = self.vectors, failures.directory(self.place, self.run_id)
+        directories = self.vectors, layout.failures(self.place, self.run_id)
         labels = [label.attempt for each in directories for path in shards.unnamed(each) if (label := Label.of(path))]
         labels.append((self._report_label() if self.output else None) or "")
         return max(map(attempt_label.number, labels))
@@ -122,14 +119,14 @@ class Attempt:
         Vectors that earlier attempts have stored stay, under other names.
         """
         shards.rename_parts(list(self.earlier_parts()))
-        shards.remove_parts(failures.directory(self.place, self.run_id))
+        shards.remove_parts(layout.failures(self.place, self.run_id))
         if not self.output:
             return
-        for path in (run_report.path(self.output, self.run_id), run_report.page_path(self.output, self.run_id)):
+        for path in (layout.report(self.output, self.run_id), layout.page(self.output, self.run_id)):
             files.remove_pending(path)
         if not locations.is_gcs(self.output):  # where a copy of a part appears under its final name at once
-            for directory in (self.vectors, failures.directory(self.place, self.run_id)):
-                files.remove_pending(f"{directory}/part-*")
+            for directory in (self.vectors, layout.failures(self.place, self.run_id)):
+                files.remove_pending(layout.shards(directory))
 
     def is_lost(self) -> bool:
         """Returns whether this attempt has lost its claim, or has given it up."""
@@ -159,8 +156,8 @@ class Attempt:
         if not self.output:
             self.check_claim()
             return
-        report = run_report.path(self.output, self.run_id)
-        page = run_report.page_path(self.output, self.run_id)
+        report = layout.report(self.output, self.run_id)
+        page = layout.page(self.output, self.run_id)
         states = {path: files.state(path) for path in (page, report)}  # before the look, so of what was there then
         label = self._report_label()
         self.check_claim()
@@ -194,7 +191,7 @@ class Attempt:
 
     def _report_label(self) -> str | None:
         """Returns the label of the attempt that wrote the report; "" if it is broken; None if there is none."""
-        report = run_report.path(str(self.output), self.run_id)
+        report = layout.report(str(self.output), self.run_id)
         try:
             content = files.read(report)
         except OSError:
@@ -206,7 +203,7 @@ class Attempt:
 
     def remove_parts(self, after: str | None = None) -> None:
         """Removes the parts of all attempts, except of those that began after the attempt `after`."""
-        for directory in (self.vectors, failures.directory(self.place, self.run_id)):
+        for directory in (self.vectors, layout.failures(self.place, self.run_id)):
             shards.remove_parts(directory, after=after)
 
     def earlier_parts(self) -> Iterator[str]:

@@ -11,10 +11,9 @@ import apache_beam as beam
 
 from pipeline.attempts.attempt import Attempt
 from pipeline.report.run_report import RunReport
-from transforms import failures
 from transforms.elements.records import Shard
 from transforms.models.spec import ModelFields
-from transforms.output import shards, vector_files
+from transforms.output import layout, schema, shards
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,7 +54,7 @@ class _Name(beam.DoFn):
         place, run_id = self._attempt.place, self._attempt.run_id
         check = self._attempt.check_claim
         self._attempt.retire()
-        vector_files.write_schema(place, self._model, self._record_type)
-        shards.name_parts(vector_parts, vector_files.directory(place, run_id), check)
-        shards.name_parts(failure_parts, failures.directory(place, run_id), check)
+        schema.write(place, self._model, self._record_type)
+        shards.name_parts(vector_parts, layout.vectors(place, run_id), check)
+        shards.name_parts(failure_parts, layout.failures(place, run_id), check)
         yield report

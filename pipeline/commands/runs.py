@@ -112,14 +112,15 @@ def _work(args: argparse.Namespace) -> str:
 def _reports(output: str, screen: TextIO) -> list["RunReport"]:
     """Returns the reports of all runs in an output, the earliest first; the screen names files that are none."""
     from pipeline.report import run_report
+    from transforms.output import layout
     from transforms.storage import files
 
     try:
-        paths = [metadata.path for metadata in files.match(f"{output}/runs/*.json")]
+        paths = [metadata.path for metadata in files.match(layout.report(output, "*"))]
     except (OSError, ValueError) as error:
         raise ValueError(f"--output {output!r} cannot be listed: {one_line(error)}") from error
     reports = []
-    for run_id in (path.rpartition("/")[2].removesuffix(".json") for path in paths):
+    for run_id in map(layout.run_id, paths):
         try:
             report = run_report.read(output, run_id)
         except (ValueError, OSError) as error:

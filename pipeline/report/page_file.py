@@ -1,8 +1,8 @@
 """The page of a run as it is stored: its statistics, which another run is compared with."""
 
-from pipeline.report import run_report
 from pipeline.report.page import document
 from pipeline.report.page.drift import Statistics
+from transforms.output import layout
 from transforms.storage import files
 
 
@@ -13,7 +13,7 @@ def statistics(output: str, run_id: str) -> Statistics | None:
       ValueError: if the page is broken.
       OSError: if it cannot be read.
     """
-    path = run_report.page_path(output, run_id)
+    path = layout.page(output, run_id)
     if not files.match(path):
         return None
     with files.open_stored(path) as file:

@@ -15,13 +15,12 @@ from pipeline.flags.options import EmbedConfig
 from pipeline.report.tally import Tally
 from pipeline.report.verdict import Measured, phases, verdict
 from pipeline.runners import presets
-from transforms import failures
 from transforms.concurrent.cores import usable_cores
 from transforms.elements.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 from transforms.elements.one_line import one_line
 from transforms.elements.records import Shard, StageSeconds
 from transforms.models.spec import ModelSpec
-from transforms.output import shards, vector_files
+from transforms.output import layout, shards
 from transforms.storage import contested, files
 from transforms.storage.choice import by_kind
 
@@ -177,25 +176,14 @@ def timestamp(moment: datetime.datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def path(output: str, run_id: str) -> str:
-    """Returns the path of a run's report."""
-    return f"{output}/runs/{run_id}.json"
-
-
-def page_path(output: str, run_id: str) -> str:
-    """Returns the path of a run's page."""
-    return f"{output}/runs/{run_id}.html"
-
-
 def lacks_page(output: str, report: RunReport) -> bool:
     """Returns whether a run has no page although its report names one, or says why it could not be written.
 
     Raises:
       OSError: if the output cannot be listed.
     """
-    page = page_path(output, report.run_id)
-    is_named = page.removeprefix(f"{output}/") in report.files
-    return bool(report.page_error) or (is_named and not files.match(page))
+    is_named = layout.page("", report.run_id) in report.files
+    return bool(report.page_error) or (is_named and not files.match(layout.page(output, report.run_id)))
 
 
 def read(output: str, run_id: str) -> RunReport | None:
@@ -205,19 +193,19 @@ def read(output: str, run_id: str) -> RunReport | None:
       ValueError: if the file is not a report.
       OSError: if it cannot be read.
     """
-    report = path(output, run_id)
-    if not files.match(report):
+    path = layout.report(output, run_id)
+    if not files.match(path):
         return None
-    with files.open_stored(report) as file:
+    with files.open_stored(path) as file:
         text = file.read(MAX_REPORT_BYTES + 1)
     if len(text) > MAX_REPORT_BYTES:
-        raise ValueError(f"{report!r} is not a run report: expected at most {MAX_REPORT_BYTES} bytes")
-    return RunReport.from_json(text, repr(report))
+        raise ValueError(f"{path!r} is not a run report: expected at most {MAX_REPORT_BYTES} bytes")
+    return RunReport.from_json(text, repr(path))
 
 
 def write(output: str, report: RunReport, check: Callable[[], object] | None = None) -> None:
     """Writes the report of a run, see `files.write`. A run that has a report counts as complete."""
-    files.write(path(output, report.run_id), report.to_json().encode(), check)
+    files.write(layout.report(output, report.run_id), report.to_json().encode(), check)
 
 
 def replace(output: str, report: RunReport, state: str | None) -> None:
@@ -229,7 +217,7 @@ def replace(output: str, report: RunReport, state: str | None) -> None:
       state: of the report that it replaces, see `contested.write`; None if there was none.
     """
     with contextlib.suppress(contested.Lost):
-        contested.write(path(output, report.run_id), report.to_json().encode(), state)
+        contested.write(layout.report(output, report.run_id), report.to_json().encode(), state)
 
 
 def file_digests(run_id: str, schema: bytes, parts: Sequence[Shard]) -> dict[str, str]:
@@ -243,14 +231,14 @@ def file_digests(run_id: str, schema: bytes, parts: Sequence[Shard]) -> dict[str
       schema: the content of `schema.pbtxt`.
       parts: the complete parts that become the files of failures, and the Parquet files.
     """
-    digests = {vector_files.SCHEMA: hashlib.sha256(schema).hexdigest()}
-    of_failures = [part for part in parts if part.path.endswith(failures.SUFFIX)]
+    digests = {layout.SCHEMA: hashlib.sha256(schema).hexdigest()}
+    of_failures = [part for part in parts if part.path.endswith(layout.FAILURE_SUFFIX)]
     of_parquet = [part for part in parts if part.path.endswith(".parquet")]
-    for _, shard in shards.number(of_failures, f"failures/{run_id}"):
+    for _, shard in shards.number(of_failures, layout.failures("", run_id)):
         digests[shard.path] = shard.sha256
     if of_parquet:
         in_order = "".join(shard.sha256 for _, shard in shards.number(of_parquet, ""))
-        digests[f"embeddings/{run_id}/part-*.parquet"] = hashlib.sha256(in_order.encode()).hexdigest()
+        digests[layout.shards(layout.vectors("", run_id), ".parquet")] = hashlib.sha256(in_order.encode()).hexdigest()
     return digests
 
 

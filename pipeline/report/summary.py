@@ -5,11 +5,11 @@ from typing import Any
 
 from pipeline.flags.options import EmbedConfig
 from pipeline.model_checks import spread
-from pipeline.report import feed, run_report, unlisted
+from pipeline.report import feed, unlisted
 from pipeline.report.run_report import RunReport
 from transforms.elements import one_line
 from transforms.elements.one_line import is_seen, name, printable
-from transforms.output import vector_files
+from transforms.output import layout
 
 
 def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None) -> str:
@@ -37,17 +37,16 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
     if cosine := spread.too_large(report.model):
         lines.append(f"  warning   vectors of different photographs hardly differ: median cosine {cosine:.3f}")
     if config.output:
-        vectors = vector_files.directory(config.output, report.run_id)
-        page = run_report.page_path(config.output, report.run_id)
+        vectors, page = layout.vectors(config.output, report.run_id), layout.page(config.output, report.run_id)
         lines += [
             f"  vectors   {name(_files(vectors, report))} ({report.shards} files)",
             *(_recall(report.recall) if report.recall else ()),
-            f"  report    {name(run_report.path(config.output, report.run_id))}",
-            *([f"  page      {name(page)}"] if page.removeprefix(f"{config.output}/") in report.files else []),
+            f"  report    {name(layout.report(config.output, report.run_id))}",
+            *([f"  page      {name(page)}"] if layout.page("", report.run_id) in report.files else []),
             *([_no_page(report, config)] if report.page_error else []),
         ]
         if counts["skipped"] and not config.output_table:
-            lines.append(f"  skipped   their vectors are in {name(vector_files.directory(config.output, '*'))}/part-*")
+            lines.append(f"  skipped   their vectors are in {layout.shards(name(layout.vectors(config.output, '*')))}")
     if config.output_table:
         pruned = f", {report.pruned} rows pruned" if report.pruned else ""
         lines.append(f"  table     {name(config.output_table)}{pruned}; failures in …_failures, this report in …_runs")
@@ -60,7 +59,8 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         for error, images in errors.items():
             lines.append(f"  failed    {images} × {printable(error)} in the stage {stage}")
     if report.failures and config.output:
-        lines.append(f"            each one: {name(config.output)}/failures/{report.run_id}/part-*.jsonl")
+        of_run = layout.failures(name(config.output), report.run_id)
+        lines.append(f"            each one: {layout.shards(of_run, layout.FAILURE_SUFFIX)}")
     if config.output and report.shards:
         code = (
             _tfrecords(vectors, dimension, report.vector_type)
@@ -100,7 +100,7 @@ def _kept(pruning: Mapping[str, Any]) -> Iterator[str]:
 
 def _files(vectors: str, report: RunReport) -> str:
     suffix = f".{report.output_formats[0]}" if len(report.output_formats) == 1 else ""
-    return f"{vectors}/part-*{suffix}"
+    return layout.shards(vectors, suffix)
 
 
 def _recall(recall: Mapping[str, float]) -> Iterator[str]:
@@ -122,7 +122,7 @@ def _parquet(vectors: str) -> str:
 
 
 def _tfrecords(vectors: str, dimension: int, vector_type: str) -> str:
-    pattern = _literal(vectors.replace("\\", r"\\") + "/part-*.tfrecord")  # to the glob, a backslash is an escape too
+    pattern = _literal(layout.shards(vectors.replace("\\", r"\\"), ".tfrecord"))  # in a glob, a backslash is an escape
     if vector_type == "float16":
         return (
             f"  files = tf.io.gfile.glob({pattern})\n"

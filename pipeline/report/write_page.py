@@ -10,18 +10,18 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.flags.options import EmbedConfig
-from pipeline.report import earlier_runs, run_report, sampling, stored_sample, try_again
+from pipeline.report import earlier_runs, sampling, stored_sample, try_again
 from pipeline.report.page import document
 from pipeline.report.page.facts import FailedImage, RunFacts, Sample
 from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_PICTURES
 from pipeline.report.run_report import RunReport
-from transforms import failures
 from transforms.decode import STAGE as DECODE
 from transforms.elements.formats import SHARD_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.elements.records import ImageRef
 from transforms.images import decoding, thumbnail
 from transforms.models.preprocessing import Preprocessing
+from transforms.output import layout
 from transforms.storage import contested, files, read_image
 
 _LOG = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def with_page(
     Raises:
       contested.Lost: if `check` does.
     """
-    path = run_report.page_path(str(config.output), report.run_id)
+    path = layout.page(str(config.output), report.run_id)
     try:
         seconds = None
         if collected is None:
@@ -113,7 +113,7 @@ def with_page_of_last_attempt(
       contested.Lost: if `check` does.
       OSError: if the page cannot be read.
     """
-    path = run_report.page_path(str(config.output), report.run_id)
+    path = layout.page(str(config.output), report.run_id)
     return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, None, check)
 
 
@@ -137,7 +137,7 @@ def run_facts(
         _with_broken_pictures(failed, config),
         command=try_again.same_again(config),
         retry=try_again.retry(config, failed),
-        failure_files=f"{failures.directory(output, report.run_id)}/part-*{failures.SUFFIX}",
+        failure_files=layout.shards(layout.failures(output, report.run_id), layout.FAILURE_SUFFIX),
         previous=dataclasses.asdict(earlier[0]) if earlier else None,
         compared_run=compared[0] if compared else "",
         compared_statistics=compared[1] if compared else None,
@@ -145,7 +145,7 @@ def run_facts(
 
 
 def _with_digest(report: RunReport, page: bytes) -> RunReport:
-    name = run_report.page_path("", report.run_id).removeprefix("/")
+    name = layout.page("", report.run_id)
     files_of = {**report.files, name: hashlib.sha256(page).hexdigest()}
     return dataclasses.replace(report, files=files_of, page_error="")
 

@@ -15,7 +15,7 @@ from tests.helpers.emulators import free_port
 from tests.helpers.running import ROOT
 from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.models.spec import ModelFields
-from transforms.output import vector_files
+from transforms.output import layout, schema
 from transforms.storage import files, gcs
 
 
@@ -206,7 +206,7 @@ def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, 
     assert check.finished(config, model) is None  # files alone do not do
     rows["p1.d.t", "night"] = complete
     assert check.finished(config, model) == complete
-    files.remove_file(run_report.path(config.output, "night"))
+    files.remove_file(layout.report(config.output, "night"))
     assert check.finished(config, model) == complete
     assert run_report.read(config.output, "night") is None  # a check writes nothing
 
@@ -260,10 +260,10 @@ def test_a_trial_that_is_killed_leaves_nothing(tmp_path):
 def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, model):
     output = tmp_path / "out"
     config = configured(output)
-    vector_files.write_schema(str(output), model.fields(config.top_classes))
+    schema.write(str(output), model.fields(config.top_classes))
     check.check_output(config, model)  # of this model: fine
-    (output / vector_files.SCHEMA).unlink()
-    vector_files.write_schema(str(output), ModelFields("m", "d", 7))
+    (output / layout.SCHEMA).unlink()
+    schema.write(str(output), ModelFields("m", "d", 7))
     run_report.write(str(output), reported(config, model.digest))
     before = names_below(output)
     with pytest.raises(ValueError, match="holds vectors of 7 dimensions and model 'efficientnet_lite0' gives"):
@@ -273,7 +273,7 @@ def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, mod
 
 def test_records_in_float16_are_not_mixed_with_others(tmp_path, model):
     narrow = configured(tmp_path / "out", "--vector_type=float16")
-    vector_files.write_schema(narrow.output, model.fields(narrow.top_classes), narrow.record_type)
+    schema.write(narrow.output, model.fields(narrow.top_classes), narrow.record_type)
     check.check_output(narrow, model)
     with pytest.raises(ValueError, match="holds vectors of 1280 dimensions in float16 and model .* dimensions: give"):
         check.check_output(configured(tmp_path / "out"), model)

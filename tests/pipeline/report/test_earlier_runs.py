@@ -10,6 +10,7 @@ from pipeline.report import earlier_runs, run_report
 from pipeline.report.page import document
 from tests.helpers import run_facts
 from tests.helpers.reporting import compose
+from transforms.output import layout
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def _compared(output, report):
 def test_the_latest_begin_comes_first_whenever_the_files_changed(report, tmp_path):
     for day, run_id, changed in ((1, "b", 4), (3, "a", 1), (2, "c", 3), (7, "later", 9)):
         _write(tmp_path, _day(report, day, run_id))
-        os.utime(run_report.path(str(tmp_path), run_id), (changed, changed))
+        os.utime(layout.report(str(tmp_path), run_id), (changed, changed))
     _write(tmp_path, report)
     (tmp_path / "runs" / "broken.json").write_text("{}")
     assert [each.run_id for each in earlier_runs.before(str(tmp_path), report)] == ["a", "c", "b"]
@@ -50,7 +51,7 @@ def test_the_latest_begin_comes_first_whenever_the_files_changed(report, tmp_pat
 def test_few_reports_are_read(report, tmp_path):
     for number in range(12):
         _write(tmp_path, _day(report, 1, f"n{number:02d}"))
-        os.utime(run_report.path(str(tmp_path), f"n{number:02d}"), (number, number))
+        os.utime(layout.report(str(tmp_path), f"n{number:02d}"), (number, number))
     names = sorted(each.run_id for each in earlier_runs.before(str(tmp_path), report))
     assert names == [f"n{number:02d}" for number in range(2, 12)]
 
