@@ -82,6 +82,15 @@ class Attempt:
         return layout.vectors(self.place, self.run_id)
 
     @property
+    def _report(self) -> str:
+        return layout.report(str(self.output), self.run_id)
+
+    @property
+    def _beside_report(self) -> tuple[str, str]:
+        output = str(self.output)
+        return layout.page(output, self.run_id), layout.statistics(output, self.run_id)
+
+    @property
     def journals(self) -> str | None:
         """The first half of the paths of this attempt's journals; None in a bucket, which has no place for them."""
         if not locations.is_local(self.place):
@@ -122,7 +131,7 @@ class Attempt:
         shards.remove_parts(layout.failures(self.place, self.run_id))
         if not self.output:
             return
-        for path in (layout.report(self.output, self.run_id), layout.page(self.output, self.run_id)):
+        for path in (self._report, *self._beside_report):
             files.remove_pending(path)
         if not locations.is_gcs(self.output):  # where a copy of a part appears under its final name at once
             for directory in (self.vectors, layout.failures(self.place, self.run_id)):
@@ -144,21 +153,20 @@ class Attempt:
         )
 
     def retire(self) -> None:
-        """Removes the report of an earlier attempt at this run, if there is one, and its page.
+        """Removes the report of an earlier attempt at this run, if there is one, and what lies beside it.
 
         Call it when this attempt's files are complete, before the first of them gets a final name. From then on, old
         and new files lie side by side. If the job dies there, the run must not look complete.
 
         Raises:
-          contested.Lost: see `check_claim`. Then both stay.
+          contested.Lost: see `check_claim`. Then all stay.
           OSError: if the report cannot be removed.
         """
         if not self.output:
             self.check_claim()
             return
-        report = layout.report(self.output, self.run_id)
-        page = layout.page(self.output, self.run_id)
-        states = {path: files.state(path) for path in (page, report)}  # before the look, so of what was there then
+        paths = *self._beside_report, self._report
+        states = {path: files.state(path) for path in paths}  # before the look, so of what was there then
         label = self._report_label()
         self.check_claim()
         # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
@@ -167,9 +175,9 @@ class Attempt:
         for path, state in states.items():
             if state:
                 files.remove_in_state(path, state)
-        if states[report] and files.state(report) == states[report]:
+        if states[self._report] and files.state(self._report) == states[self._report]:
             raise OSError(
-                f"{report} cannot be removed: it is the report of an earlier run, whose files this run replaces"
+                f"{self._report} cannot be removed: it is the report of an earlier run, whose files this run replaces"
             )
 
     def finish(self) -> None:
@@ -191,13 +199,12 @@ class Attempt:
 
     def _report_label(self) -> str | None:
         """Returns the label of the attempt that wrote the report; "" if it is broken; None if there is none."""
-        report = layout.report(str(self.output), self.run_id)
         try:
-            content = files.read(report)
+            content = files.read(self._report)
         except OSError:
-            if not files.match(report):
+            if not files.match(self._report):
                 return None
-            content = files.read(report)  # another process may have written it just now
+            content = files.read(self._report)  # another process may have written it just now
         number = _field(content, "attempt")
         return attempt_label.of_report(number if isinstance(number, int) else 0, _field(content, "started_at"))
 

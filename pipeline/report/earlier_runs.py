@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 
-from pipeline.report import page_file, run_report
+from pipeline.report import run_report, statistics_file
 from pipeline.report.page.drift import Statistics
 from pipeline.report.run_report import RunReport
 from transforms.output import layout
@@ -29,7 +29,7 @@ def before(output: str, report: RunReport) -> list[RunReport]:
 
 
 def statistics(output: str, earlier: Iterable[RunReport], digest: str) -> tuple[str, Statistics] | None:
-    """Returns the first of these runs that a run of this model can be compared with, and the statistics in its page.
+    """Returns the first of these runs that a run of this model can be compared with, and its statistics.
 
     Args:
       output: of the runs.
@@ -54,7 +54,7 @@ def _read(output: str, run_id: str) -> RunReport | None:
 
 def _statistics(output: str, run_id: str) -> Statistics | None:
     try:
-        return page_file.statistics(output, run_id)
+        return statistics_file.read(output, run_id)
     except (ValueError, OSError) as error:
-        _LOG.warning("no drift is computed from the page of %s, because it cannot be used: %s", run_id, error)
+        _LOG.warning("no drift is computed from the statistics of %s, because they cannot be used: %s", run_id, error)
         return None

@@ -80,8 +80,8 @@ class RunReport:
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
       files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, the
-        schema, and in the file also the page. The Parquet files have one entry in common, whose value is the SHA-256 of
-        their SHA-256 in hex, in the order of their names. Empty without --output.
+        schema, and in the file also the page and its statistics. The Parquet files have one entry in common, whose
+        value is the SHA-256 of their SHA-256 in hex, in the order of their names. Empty without --output.
       output_formats, vector_type: of the files of embeddings.
       recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
@@ -177,13 +177,13 @@ def timestamp(moment: datetime.datetime) -> str:
 
 
 def lacks_page(output: str, report: RunReport) -> bool:
-    """Returns whether a run has no page although its report names one, or says why it could not be written.
+    """Returns whether a file of the page is missing that the report names, or it says why there is no page.
 
     Raises:
       OSError: if the output cannot be listed.
     """
-    is_named = layout.page("", report.run_id) in report.files
-    return bool(report.page_error) or (is_named and not files.match(layout.page(output, report.run_id)))
+    named = [of for of in (layout.page, layout.statistics) if of("", report.run_id) in report.files]
+    return bool(report.page_error) or not all(files.match(of(output, report.run_id)) for of in named)
 
 
 def read(output: str, run_id: str) -> RunReport | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.report import sampling
-from pipeline.report.page.facts import MAX_SAMPLE
+from pipeline.report.page.sampled_images import MAX_SAMPLE
 from pipeline.report.run_report import RunReport
 from transforms import failures
 from transforms.elements.records import Failure

@@ -4,16 +4,17 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 
 from pipeline.flags.options import EmbedConfig
-from pipeline.report import earlier_runs, sampling, stored_sample, try_again
+from pipeline.report import earlier_runs, sampling, statistics_file, stored_sample, try_again
 from pipeline.report.page import document
-from pipeline.report.page.facts import FailedImage, RunFacts, Sample
+from pipeline.report.page.facts import FailedImage, RunFacts
 from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_PICTURES
+from pipeline.report.page.sampled_images import Sample
 from pipeline.report.run_report import RunReport
 from transforms.decode import STAGE as DECODE
 from transforms.elements.formats import SHARD_FORMATS
@@ -26,6 +27,10 @@ from transforms.storage import contested, files, read_image
 
 _LOG = logging.getLogger(__name__)
 
+_Path = Callable[[str, str], str]
+# What a page consists of, in the order of writing.
+_OF_PAGE: tuple[_Path, ...] = layout.statistics, layout.page
+
 # Images that were not decoded in this run, such as those with reused vectors, are read again for their pictures. It
 # takes no longer than this share of the run.
 _SHARE_FOR_PICTURES = 0.01
@@ -36,7 +41,7 @@ _SECONDS_FOR_ALL_PICTURES = 60.0
 
 @dataclasses.dataclass(eq=False)
 class WritePage(beam.PTransform):
-    """RunReport → the same with the digest of `<output>/runs/<run_id>.html`, once that is written.
+    """RunReport → the same with the digests of the page and its statistics, once they are written.
 
     If the page cannot be made, the report says why: the vectors are worth more than it.
 
@@ -69,7 +74,9 @@ def with_page(
     collected: sampling.Collected | None,
     check: Callable[[], object] | None = None,
 ) -> RunReport:
-    """Writes the page of a run with an --output, complete or not at all.
+    """Writes the statistics and the page of a run with an --output, each complete or not at all.
+
+    The statistics come first: a run that has its page has both.
 
     Args:
       config: of the run.
@@ -78,32 +85,38 @@ def with_page(
       check: see `files.write`.
 
     Returns:
-      The report with the digest of the page, or with the reason why it cannot be made or written.
+      The report with the digests of both, or with the reason why it cannot be made or written.
 
     Raises:
       contested.Lost: if `check` does.
     """
-    path = layout.page(str(config.output), report.run_id)
+    output, page_error = str(config.output), ""
+    written: dict[_Path, bytes] = {}
     try:
         seconds = None
         if collected is None:
-            collected, seconds = stored_sample.collected(str(config.output), report), _SECONDS_FOR_ALL_PICTURES
-        page = document.html(run_facts(config, report, collected, seconds)).encode()
-        files.write(path, page, check)
+            collected, seconds = stored_sample.collected(output, report), _SECONDS_FOR_ALL_PICTURES
+        facts = run_facts(config, report, collected, seconds)
+        page = document.html(facts).encode()
+        statistics = facts.statistics.to_json().encode() if facts.statistics else b""
+        statistics_file.write(output, report.run_id, statistics, check)
+        written[layout.statistics] = statistics
+        files.write(layout.page(output, report.run_id), page, check)
+        written[layout.page] = page
     except contested.Lost:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has its vectors
         _LOG.warning("the page of the run is not written: %s", error, exc_info=True)
-        return dataclasses.replace(report, page_error=one_line(error))
-    return _with_digest(report, page)
+        page_error = one_line(error)
+    return _with_digests(report, written, page_error)
 
 
 def with_page_of_last_attempt(
     config: EmbedConfig, report: RunReport, check: Callable[[], object] | None = None
 ) -> RunReport:
-    """Returns the report with the digest of the page, for a run that was killed between its page and its report.
+    """Returns the report with the digests of the page, for a run that was killed between its page and its report.
 
-    If there is no page, it is made from the files of the run, and from its images as they are now.
+    If a file is missing, the page is made from the files of the run, and from its images as they are now.
 
     Args:
       config, report: of the run.
@@ -111,10 +124,13 @@ def with_page_of_last_attempt(
 
     Raises:
       contested.Lost: if `check` does.
-      OSError: if the page cannot be read.
+      OSError: if a file cannot be read.
     """
-    path = layout.page(str(config.output), report.run_id)
-    return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, None, check)
+    paths = {of: of(str(config.output), report.run_id) for of in _OF_PAGE}
+    stored = {of: files.read(path) for of, path in paths.items() if files.match(path)}
+    if any(of not in stored for of in _OF_PAGE if of is layout.page or of("", report.run_id) in report.files):
+        return with_page(config, report, None, check)
+    return _with_digests(report, stored)
 
 
 def run_facts(
@@ -144,10 +160,12 @@ def run_facts(
     )
 
 
-def _with_digest(report: RunReport, page: bytes) -> RunReport:
-    name = layout.page("", report.run_id)
-    files_of = {**report.files, name: hashlib.sha256(page).hexdigest()}
-    return dataclasses.replace(report, files=files_of, page_error="")
+def _with_digests(report: RunReport, contents: Mapping[_Path, bytes], page_error: str = "") -> RunReport:
+    """Returns the report with the digests of these files of its page, and of no others."""
+    names = {of("", report.run_id): contents.get(of, b"") for of in _OF_PAGE}
+    others = {name: digest for name, digest in report.files.items() if name not in names}
+    own = {name: hashlib.sha256(content).hexdigest() for name, content in names.items() if content}
+    return dataclasses.replace(report, files=others | own, page_error=page_error)
 
 
 def _seconds_for_pictures(report: RunReport) -> float:

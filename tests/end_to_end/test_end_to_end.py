@@ -71,6 +71,7 @@ def test_what_lies_in_the_output(samples):
         *(f"embeddings/first/part-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)),
         "runs/first.html",
         "runs/first.json",
+        "runs/first.statistics",
         "schema.pbtxt",
     ]
 

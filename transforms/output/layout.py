@@ -3,7 +3,7 @@
     <output>/schema.pbtxt
     <output>/embeddings/<run_id>/part-SSSSS-of-NNNNN.tfrecord, .parquet
     <output>/failures/<run_id>/part-SSSSS-of-NNNNN.jsonl
-    <output>/runs/<run_id>.json, .html, .unfinished
+    <output>/runs/<run_id>.json, .html, .statistics, .unfinished
 
 The parts of unfinished files lie in `.parts` below the directory of the final files. With "" as output, paths are
 relative to it. With "*" as run_id, they are patterns for all runs.
@@ -17,9 +17,10 @@ SCHEMA = "schema.pbtxt"
 VECTOR_SUFFIXES = tuple(f".{output_format}" for output_format in OUTPUT_FORMATS)
 FAILURE_SUFFIX = ".jsonl"
 
-_REPORT, _PAGE, _CLAIM = ".json", ".html", ".unfinished"
-# What `files.write` fills beside a report or a page. The first group is the name of the run.
-_BEING_WRITTEN = re.compile(rf"\.(.+)(?:{re.escape(_REPORT)}|{re.escape(_PAGE)})\.[0-9a-f]{{32}}", re.DOTALL)
+# No name of a run can make two of these files one: each of them has one dot in its suffix.
+_REPORT, _PAGE, _STATISTICS, _CLAIM = ".json", ".html", ".statistics", ".unfinished"
+# What `files.write` fills beside its final name. The first group is the name of the run.
+_BEING_WRITTEN = re.compile(r"\.(.+)\.(?:json|html|statistics)\.[0-9a-f]{32}", re.DOTALL)
 
 
 def schema(output: str) -> str:
@@ -67,13 +68,18 @@ def page(output: str, run_id: str) -> str:
     return f"{runs(output)}/{run_id}{_PAGE}"
 
 
+def statistics(output: str, run_id: str) -> str:
+    """Returns the path of the statistics in a run's page."""
+    return f"{runs(output)}/{run_id}{_STATISTICS}"
+
+
 def claim(output: str, run_id: str) -> str:
     """Returns the path of the claim to a run."""
     return f"{runs(output)}/{run_id}{_CLAIM}"
 
 
 def run_id(path: str) -> str:
-    """Returns the run of a report, a page or a claim, from its path.
+    """Returns the run of a file in `runs`, from its path.
 
     >>> run_id("gs://bucket/vectors/runs/night.2.json")
     'night.2'
@@ -82,7 +88,7 @@ def run_id(path: str) -> str:
 
 
 def run_being_written(name: str) -> str | None:
-    """Returns the run of a hidden file that becomes a report or a page; None for the name of another file."""
+    """Returns the run of a hidden file that becomes a report, a page or statistics; None for another file's name."""
     of_run = _BEING_WRITTEN.fullmatch(name)
     return of_run[1] if of_run else None
 

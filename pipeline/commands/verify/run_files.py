@@ -154,8 +154,9 @@ class RunFiles:
         own: dict[str, Callable[[], str]] = {
             name: functools.partial(self._sha256, name) for name in (SCHEMA, *self._failures)
         }
-        if (page := f"runs/{self.run_id}.html") in self._stored.names:
-            own[page] = functools.partial(self._sha256, page)
+        for name in (f"runs/{self.run_id}.html", f"runs/{self.run_id}.statistics"):
+            if name in self._stored.names:
+                own[name] = functools.partial(self._sha256, name)
         if self._shards[_PARQUET]:
             own[f"embeddings/{self.run_id}/part-*{_PARQUET}"] = self._sha256_of_parquet
         for name in sorted(own.keys() - digests.keys()):

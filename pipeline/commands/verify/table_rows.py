@@ -155,8 +155,9 @@ def _check_run(table: str, run_id: str, report: Mapping[str, Any], findings: Fin
         if rows[0][name].isoformat(timespec="milliseconds") != report[name]:
             differences.append(name)
     content = {name: value for name, value in report.items() if name != "checksum"}
-    # The page is written after the rows are published.
-    content["files"] = {name: digest for name, digest in report["files"].items() if name != f"runs/{run_id}.html"}
+    # The page and its statistics are written after the rows are published.
+    later = f"runs/{run_id}.html", f"runs/{run_id}.statistics"
+    content["files"] = {name: digest for name, digest in report["files"].items() if name not in later}
     of_page = {"page_error": ""}
     try:
         stored = json.loads(rows[0]["report"])

@@ -37,9 +37,9 @@ exit code: 0 nothing is wrong; 1 something is, and is listed; 2 a flag is wrong,
 """
 # Equal bytes with different vectors are compared in rounds of so many contents, which bounds the memory for vectors.
 _CONTENTS_PER_ROUND = 16_384
-_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.(?:json|html|unfinished)", re.DOTALL)
+_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.(?:json|html|statistics|unfinished)", re.DOTALL)
 # A process fills such a file, and renames it.
-_BEING_WRITTEN = re.compile(r"runs/\.([^/]+)\.(?:json|html|unfinished)\.[0-9a-f]{32}", re.DOTALL)
+_BEING_WRITTEN = re.compile(r"runs/\.([^/]+)\.(?:json|html|statistics|unfinished)\.[0-9a-f]{32}", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,7 +36,7 @@ def names(root):
 
 
 def unfinished(run_id):
-    return {f"runs/.{run_id}.{suffix}.{HEX}" for suffix in ("json", "html")}
+    return {f"runs/.{run_id}.{suffix}.{HEX}" for suffix in ("json", "html", "statistics")}
 
 
 def test_reports_and_pages_of_runs_that_nobody_is_at(output):

@@ -9,6 +9,7 @@ def test_places():
     of_run = "gs://b/out", "r"
     assert layout.vectors(*of_run) == "gs://b/out/embeddings/r" and layout.failures(*of_run) == "gs://b/out/failures/r"
     assert layout.report(*of_run) == "gs://b/out/runs/r.json" and layout.page(*of_run) == "gs://b/out/runs/r.html"
+    assert layout.statistics(*of_run) == "gs://b/out/runs/r.statistics"
     assert layout.claim(*of_run) == "gs://b/out/runs/r.unfinished" and layout.runs("gs://b/out") == "gs://b/out/runs"
     assert layout.schema("gs://b/out") == "gs://b/out/schema.pbtxt"
     assert layout.parts(layout.vectors(*of_run)) == "gs://b/out/embeddings/r/.parts"
@@ -27,7 +28,7 @@ def test_names_and_patterns_of_files():
 
 @pytest.mark.parametrize("run_id", ["r", "night.2", "a.json"])
 def test_the_run_of_a_path(run_id):
-    for path in (layout.report, layout.page, layout.claim):
+    for path in (layout.report, layout.page, layout.statistics, layout.claim):
         assert layout.run_id(path("gs://b/out", run_id)) == run_id
     assert layout.run_of_vectors(layout.vectors("gs://b/out", run_id)) == ("gs://b/out", run_id)
 
@@ -39,7 +40,7 @@ def test_vectors_elsewhere_are_of_no_run():
 
 def test_the_run_of_a_hidden_file():
     tail = "0123456789abcdef" * 2
-    assert layout.run_being_written(f".night.2.json.{tail}") == layout.run_being_written(f".night.2.html.{tail}")
-    assert layout.run_being_written(f".night.2.json.{tail}") == "night.2"
+    for suffix in ("json", "html", "statistics"):
+        assert layout.run_being_written(f".night.2.{suffix}.{tail}") == "night.2"
     for name in (f"r.json.{tail}", f".r.unfinished.{tail}", f".r.json.{tail}0", ".r.json"):
         assert layout.run_being_written(name) is None
