@@ -12,8 +12,9 @@ from typing import Any
 
 from pipeline.attempts import attempt_label
 from pipeline.flags.options import EmbedConfig
+from pipeline.report.phases import phases
 from pipeline.report.tally import Tally
-from pipeline.report.verdict import Measured, phases, verdict
+from pipeline.report.verdict import Measured, verdict
 from pipeline.runners import presets
 from transforms.concurrent.cores import usable_cores
 from transforms.elements.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
@@ -75,7 +76,7 @@ class RunReport:
       images_per_second: images that this attempt embedded, over elapsed seconds.
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
-      feed: how many images a second a machine could give to its devices, and the measurements for that: see feed.Feed.
+      feed: how many images a second a machine could give to its devices, and the measurements for that: see InputRate.
         Empty if fewer than 1,000 images were embedded.
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
@@ -304,7 +305,7 @@ def compose(
         images_per_second=round(embedded_now / elapsed, 3) if elapsed > 0 else 0.0,
         verdict=verdict(measured),
         phases={phase: round(seconds, 3) for phase, seconds in phases(stages, elapsed).items()},
-        feed=measured.feed.facts() if measured.feed else {},
+        feed=measured.input_rate.facts() if measured.input_rate else {},
         device=device,
         attempts=_attempts(config, counts, tally),
         files=dict(file_digests or {}),

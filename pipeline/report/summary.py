@@ -5,7 +5,8 @@ from typing import Any
 
 from pipeline.flags.options import EmbedConfig
 from pipeline.model_checks import spread
-from pipeline.report import feed, unlisted
+from pipeline.report import unlisted
+from pipeline.report.input_rate import InputRate
 from pipeline.report.run_report import RunReport
 from transforms.elements import one_line
 from transforms.elements.one_line import is_seen, name, printable
@@ -30,7 +31,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         "",
         f"  speed     {_speed(report, seconds)}",
         f"  limit     {report.verdict}",
-        *([f"  feeds     {feed.Feed.of_facts(report.feed).text()}"] if report.feed else []),
+        *([f"  feeds     {InputRate.of_facts(report.feed).text()}"] if report.feed else []),
         f"  model     {name(report.model['name'])}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest']}",
     ]
