@@ -1,18 +1,18 @@
-"""An attempt at a run. Several attempts may share one `--run_id`; their numbers tell earlier ones from later ones.
+"""An attempt at a run. Several attempts may share one `--run_id`. Their numbers give their order.
 
-An attempt writes parts, and names them at its end. What an attempt leaves that dies before is taken over by the next.
+An attempt writes parts, and gives them their final names at its end. If it dies before, the next one takes them over.
 
-An attempt may also be stopped, lose its claim to another, and wake up. It can do no harm then, whichever step it wakes
-in, because no change rests on a look alone:
+An attempt may also be stopped, lose its claim to another, and wake up. It does no harm then, whichever step it wakes
+in, because every change is tied to a look at the claim:
 
-- A part becomes visible, and then the attempt looks at its claim. If that is lost, it takes the part back.
-- A page or report is made ready beside its final name. Then comes the look, and then a rename.
+- A part becomes visible, and then the attempt looks. If the claim is lost, it removes the part.
+- A page or a report is written beside its final name. Then the attempt looks, and then it renames the file.
 - A file is removed only if it is still the one that was there before the look.
 - The transaction that publishes rows fails if the run's row is not the one that was there before the look.
 
-Whoever takes a claim over first calls `take_over`, which renames all parts, and removes what is ready beside final
-names. From then on no earlier attempt can name a file, because what it would name is gone. Only then does the new one
-look whether the run is complete.
+Whoever takes over a claim calls `take_over` first. It renames all parts, and removes pages and reports that have no
+final names yet. What an earlier attempt could name is gone then. Only after that, the new attempt looks whether the run
+is complete.
 """
 
 import contextlib
@@ -105,7 +105,7 @@ class Attempt:
         return Counter(image for _, image in at_work if image)
 
     def remove_journals(self) -> None:
-        """Removes this attempt's journals, because no image ends it."""
+        """Removes this attempt's journals: it ends for another reason than an image that kills the process."""
         if locations.is_local(self.place):
             own = Label(self.label, _DECODING)
             journals = [path for path in shards.unnamed(self.vectors) if Label.of(path) == own]

@@ -51,7 +51,7 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
     if config.output_table:
         pruned = f", {report.pruned} rows pruned" if report.pruned else ""
         lines.append(f"  table     {name(config.output_table)}{pruned}; failures in …_failures, this report in …_runs")
-    lines += _kept(report.pruning)
+    lines += _rows_not_pruned(report.pruning)
     if len(report.attempts) > 1:
         *earlier, own = report.attempts.values()
         lines.append(f"  attempts  {sum(earlier)} vectors from earlier attempts at this run, {own} from the last")
@@ -85,7 +85,7 @@ def _speed(report: RunReport, seconds: float | None) -> str:
     return f"{images / max(seconds, 1e-3):.1f} images/s, {seconds:.1f} s in all"
 
 
-def _kept(pruning: Mapping[str, Any]) -> Iterator[str]:
+def _rows_not_pruned(pruning: Mapping[str, Any]) -> Iterator[str]:
     """Yields why rows stay whose keys are not listed any more."""
     if pruning.get("hidden"):
         yield (

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -56,21 +56,13 @@ class WritePage(beam.PTransform):
     check: Callable[[], object] | None = None
 
     def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
-        return report | "Write" >> beam.ParDo(_WritePage(self.config, self.check), beam.pvalue.AsDict(self.collected))
-
-
-class _WritePage(beam.DoFn):
-    def __init__(self, config: EmbedConfig, check: Callable[[], object] | None):
-        self._config = config
-        self._check = check
-
-    def process(self, report: RunReport, collected: sampling.Collected) -> Iterable[RunReport]:
-        yield with_page(self._config, report, collected, self._check)
+        write = beam.Map(with_page, self.config, beam.pvalue.AsDict(self.collected), self.check)
+        return report | "Write" >> write.with_output_types(RunReport)
 
 
 def with_page(
-    config: EmbedConfig,
     report: RunReport,
+    config: EmbedConfig,
     collected: sampling.Collected | None,
     check: Callable[[], object] | None = None,
 ) -> RunReport:
@@ -79,8 +71,8 @@ def with_page(
     The statistics come first: a run that has its page has both.
 
     Args:
-      config: of the run.
       report: of the run.
+      config: of the run.
       collected: what CollectSample returned; None to take it from the files of the run, which have their names.
       check: see `files.write`.
 
@@ -129,7 +121,7 @@ def with_page_of_last_attempt(
     paths = {of: of(str(config.output), report.run_id) for of in _OF_PAGE}
     stored = {of: files.read(path) for of, path in paths.items() if files.match(path)}
     if any(of not in stored for of in _OF_PAGE if of is layout.page or of("", report.run_id) in report.files):
-        return with_page(config, report, None, check)
+        return with_page(report, config, None, check)
     return _with_digests(report, stored)
 
 
@@ -199,7 +191,7 @@ def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport, secon
 def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) -> list[FailedImage]:
     """Returns the failures that a page shows, with pictures of those that decode at least in part."""
     seen: dict[tuple[str, str], int] = {}
-    shown: list[FailedImage] = []
+    examples: list[FailedImage] = []
     left = MAX_PICTURES
     for image in failed:
         group = image.stage, image.error
@@ -210,8 +202,8 @@ def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) ->
         if left and group == (DECODE, decoding.CorruptImage.__name__) and config.input_format not in SHARD_FORMATS:
             left -= 1
             image = dataclasses.replace(image, thumbnail=_broken_picture(image.key, config))
-        shown.append(image)
-    return shown
+        examples.append(image)
+    return examples
 
 
 def _broken_picture(key: bytes, config: EmbedConfig) -> bytes:

@@ -7,12 +7,12 @@ import base64
 import hashlib
 from importlib import resources
 
+from pipeline.report.neighbours import near_duplicates
 from pipeline.report.page import escape, overview, pictures, times
 from pipeline.report.page.collapse import spread
 from pipeline.report.page.concerns import checked, concerns
 from pipeline.report.page.facts import RunFacts
 from pipeline.report.page.failed_images import failed_images
-from pipeline.report.page.neighbours import near_duplicates
 from pipeline.report.page.principal_components import plane
 
 MAX_BYTES = 5_000_000

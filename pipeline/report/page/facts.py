@@ -63,10 +63,10 @@ class RunFacts:
         return drift.between(self.compared_statistics, self.statistics)
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Returns a value of a report's model for people. Not yet escaped.
 
-    >>> shown((224, 224)), shown("")
+    >>> value_text((224, 224)), value_text("")
     ('224×224', 'none')
     """
     if isinstance(value, Mapping):

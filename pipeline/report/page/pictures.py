@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.report.neighbours import NEAR_DUPLICATE
 from pipeline.report.page import escape
-from pipeline.report.page.neighbours import NEAR_DUPLICATE
 from pipeline.report.page.sampled_images import Sample
 
 _FIRST_CARDS, _CARDS = 12, 48
@@ -62,13 +62,13 @@ def near_duplicates(sample: Sample, groups: Sequence[Sequence[int]]) -> str:
             f"{len(sample):,} images have a cosine of {NEAR_DUPLICATE} or more.</p></section>"
         )
     images = sum(map(len, groups))
-    shown = "".join(_group(sample, group) for group in groups[:_GROUPS])
+    items = "".join(_group(sample, group) for group in groups[:_GROUPS])
     left = len(groups) - _GROUPS
     more = f'<p class="note">and {left:,} more groups</p>' if left > 0 else ""
     return (
         f'<section id="duplicates"><h2>Near-duplicates</h2><p class="note">{images:,} of these {len(sample):,} '
         f"images are in {_number(len(groups), 'group')}. All cosines within a group are {NEAR_DUPLICATE} or more.</p>"
-        f'<ol class="groups">{shown}</ol>{more}</section>'
+        f'<ol class="groups">{items}</ol>{more}</section>'
     )
 
 

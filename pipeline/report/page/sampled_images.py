@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.report.page import neighbours
+from pipeline.report import neighbours
 
 MAX_SAMPLE = 500
 

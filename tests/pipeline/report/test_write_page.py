@@ -36,7 +36,7 @@ def run(model, tmp_path):
 def test_a_page_and_its_statistics_are_written_and_their_digests_are_in_the_report(run, model, tmp_path):
     config, report = run
     data.write_images(tmp_path / "in", 20, height=30, width=40)
-    complete = write_page.with_page(config, report, _collected(tmp_path / "in", dimension=model.dimension))
+    complete = write_page.with_page(report, config, _collected(tmp_path / "in", dimension=model.dimension))
     page = (tmp_path / "runs" / "r.html").read_bytes()
     statistics = (tmp_path / "runs" / "r.statistics").read_bytes()
     of_page = {
@@ -51,7 +51,7 @@ def test_a_page_and_its_statistics_are_written_and_their_digests_are_in_the_repo
 def test_a_page_that_cannot_be_written_costs_the_run_nothing(run, tmp_path, caplog):
     config, report = run
     (tmp_path / "runs").write_text("in the way")
-    without = write_page.with_page(config, report, {})
+    without = write_page.with_page(report, config, {})
     assert without == dataclasses.replace(report, page_error=without.page_error)
     assert without.page_error.startswith("[Errno 20] Not a directory: ")
     assert "the page of the run is not written" in caplog.text
@@ -60,13 +60,13 @@ def test_a_page_that_cannot_be_written_costs_the_run_nothing(run, tmp_path, capl
 def test_statistics_are_in_the_report_if_the_page_alone_cannot_be_written(run, model, tmp_path):
     config, report = run
     (tmp_path / "runs" / "r.html").mkdir(parents=True)
-    without = write_page.with_page(config, report, _collected(tmp_path / "in", dimension=model.dimension))
+    without = write_page.with_page(report, config, _collected(tmp_path / "in", dimension=model.dimension))
     assert without.files.keys() == {*report.files, "runs/r.statistics"} and without.page_error
 
 
 def test_a_run_that_was_killed_after_its_page_keeps_it(run, model, tmp_path):
     config, report = run
-    complete = write_page.with_page(config, report, _collected(tmp_path / "in", dimension=model.dimension))
+    complete = write_page.with_page(report, config, _collected(tmp_path / "in", dimension=model.dimension))
     page = (tmp_path / "runs" / "r.html").read_bytes()
     assert write_page.with_page_of_last_attempt(config, report) == complete
     assert (tmp_path / "runs" / "r.html").read_bytes() == page
@@ -80,7 +80,7 @@ def test_a_run_that_was_killed_between_its_statistics_and_its_page_gets_both(run
     config, report = run
     collected = _collected(tmp_path / "in", dimension=model.dimension)
     monkeypatch.setattr(write_page.stored_sample, "collected", lambda output, report: collected)
-    complete = write_page.with_page(config, report, collected)
+    complete = write_page.with_page(report, config, collected)
     assert write_page.with_page_of_last_attempt(config, complete) == complete
     for gone in ("html", "statistics"):
         (tmp_path / "runs" / f"r.{gone}").unlink()
@@ -105,9 +105,9 @@ def test_the_run_before_is_compared(run, model, tmp_path):
     facts = write_page.run_facts(config, report, collected)
     assert (facts.previous, facts.compared_run, facts.compared_statistics) == (None, "", None)
     earlier = dataclasses.replace(report, run_id="a", started_at="2026-03-01T00:00:00.000+00:00")
-    run_report.write(str(tmp_path), write_page.with_page(config, earlier, collected))
+    run_report.write(str(tmp_path), write_page.with_page(earlier, config, collected))
     idle = dataclasses.replace(report, run_id="b", started_at="2026-03-02T00:00:00.000+00:00")
-    run_report.write(str(tmp_path), write_page.with_page(config, idle, {}))
+    run_report.write(str(tmp_path), write_page.with_page(idle, config, {}))
     report = dataclasses.replace(report, started_at="2026-03-03T00:00:00.000+00:00")
     facts = write_page.run_facts(config, report, collected)
     assert (facts.previous["run_id"], facts.compared_run) == ("b", "a") and facts.compared_statistics.images == 20

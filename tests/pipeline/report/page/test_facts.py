@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.report.page.facts import shown
+from pipeline.report.page.facts import value_text
 from tests.helpers import run_facts
 from transforms.models.preprocessing import TF_HUB
 
@@ -36,4 +36,4 @@ def test_drift_is_that_since_the_compared_run():
     ids=str,
 )
 def test_values_for_people(value, text):
-    assert shown(value) == text
+    assert value_text(value) == text

@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 
+from pipeline.report.neighbours import near_duplicates
 from pipeline.report.page import pictures
-from pipeline.report.page.neighbours import near_duplicates
 from pipeline.report.page.principal_components import plane
 from tests.helpers import run_facts
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.report.page.neighbours import cosines, nearest
+from pipeline.report.neighbours import cosines, nearest
 from pipeline.report.page.sampled_images import MAX_SAMPLE, Sample
 from tests.helpers import run_facts
 
