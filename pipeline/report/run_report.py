@@ -141,8 +141,8 @@ class RunReport:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{source} is not a run report: expected JSON ({one_line(error, 200)})") from error
         expected = typing.get_type_hints(cls)
-        optional = {field.name for field in dataclasses.fields(cls) if field.default_factory is not dataclasses.MISSING}
-        optional |= {field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING}
+        defaults = ((field.name, field.default, field.default_factory) for field in dataclasses.fields(cls))
+        optional = {name for name, *default in defaults if default != [dataclasses.MISSING] * 2}
         wrong = _wrong_fields(facts, expected, optional)
         for part, fields in _READ_AGAIN.items():
             if not wrong and (facts.get(part) or part not in optional):

@@ -39,8 +39,9 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         lines.append(f"  warning   vectors of different photographs hardly differ: median cosine {cosine:.3f}")
     if config.output:
         vectors, page = layout.vectors(config.output, report.run_id), layout.page(config.output, report.run_id)
+        suffix = f".{report.output_formats[0]}" if len(report.output_formats) == 1 else ""
         lines += [
-            f"  vectors   {name(_files(vectors, report))} ({report.shards} files)",
+            f"  vectors   {name(layout.shards(vectors, suffix))} ({report.shards} files)",
             *(_recall(report.recall) if report.recall else ()),
             f"  report    {name(layout.report(config.output, report.run_id))}",
             *([f"  page      {name(page)}"] if layout.page("", report.run_id) in report.files else []),
@@ -63,11 +64,9 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         of_run = layout.failures(name(config.output), report.run_id)
         lines.append(f"            each one: {layout.shards(of_run, layout.FAILURE_SUFFIX)}")
     if config.output and report.shards:
-        code = (
-            _tfrecords(vectors, dimension, report.vector_type)
-            if "tfrecord" in report.output_formats
-            else _parquet(vectors)
-        )
+        code = f'  table = pandas.read_parquet({_literal(vectors)}, columns=["key", "embedding"])'
+        if "tfrecord" in report.output_formats:
+            code = _tfrecords(vectors, dimension, report.vector_type)
         lines += ["", "Read them:", "", code]
     return one_line.lines("\n".join([*lines, ""]))  # a report may come from a file that others wrote
 
@@ -99,11 +98,6 @@ def _rows_not_pruned(pruning: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _files(vectors: str, report: RunReport) -> str:
-    suffix = f".{report.output_formats[0]}" if len(report.output_formats) == 1 else ""
-    return layout.shards(vectors, suffix)
-
-
 def _recall(recall: Mapping[str, float]) -> Iterator[str]:
     yield (
         f"  float16   keeps {recall['at_10']:.1%} of the 10 nearest neighbours in float32, "
@@ -116,10 +110,6 @@ def _literal(text: str) -> str:
     if '"' not in text and "\\" not in text and is_seen(text):
         return f'"{text}"'
     return "".join(each if is_seen(each) else ascii(each)[1:-1] for each in repr(text))
-
-
-def _parquet(vectors: str) -> str:
-    return f'  table = pandas.read_parquet({_literal(vectors)}, columns=["key", "embedding"])'
 
 
 def _tfrecords(vectors: str, dimension: int, vector_type: str) -> str:
