@@ -86,9 +86,9 @@ class Attempt:
         return layout.report(str(self.output), self.run_id)
 
     @property
-    def _beside_report(self) -> tuple[str, str]:
-        output = str(self.output)
-        return layout.page(output, self.run_id), layout.statistics(output, self.run_id)
+    def _page(self) -> list[str]:
+        """The files of the page, in the order in which they are removed."""
+        return [of(str(self.output), self.run_id) for of in reversed(layout.OF_PAGE)]
 
     @property
     def journals(self) -> str | None:
@@ -131,7 +131,7 @@ class Attempt:
         shards.remove_parts(layout.failures(self.place, self.run_id))
         if not self.output:
             return
-        for path in (self._report, *self._beside_report):
+        for path in (self._report, *self._page):
             files.remove_pending(path)
         if not locations.is_gcs(self.output):  # where a copy of a part appears under its final name at once
             for directory in (self.vectors, layout.failures(self.place, self.run_id)):
@@ -165,7 +165,7 @@ class Attempt:
         if not self.output:
             self.check_claim()
             return
-        paths = *self._beside_report, self._report
+        paths = *self._page, self._report
         states = {path: files.state(path) for path in paths}  # before the look, so of what was there then
         label = self._report_label()
         self.check_claim()

@@ -183,7 +183,7 @@ def lacks_page(output: str, report: RunReport) -> bool:
     Raises:
       OSError: if the output cannot be listed.
     """
-    named = [of for of in (layout.page, layout.statistics) if of("", report.run_id) in report.files]
+    named = [of for of in layout.OF_PAGE if of("", report.run_id) in report.files]
     return bool(report.page_error) or not all(files.match(of(output, report.run_id)) for of in named)
 
 

@@ -27,10 +27,6 @@ from transforms.storage import contested, files, read_image
 
 _LOG = logging.getLogger(__name__)
 
-_Path = Callable[[str, str], str]
-# What a page consists of, in the order of writing.
-_OF_PAGE: tuple[_Path, ...] = layout.statistics, layout.page
-
 # Images that were not decoded in this run, such as those with reused vectors, are read again for their pictures. It
 # takes no longer than this share of the run.
 _SHARE_FOR_PICTURES = 0.01
@@ -83,7 +79,7 @@ def with_page(
       contested.Lost: if `check` does.
     """
     output, page_error = str(config.output), ""
-    written: dict[_Path, bytes] = {}
+    written: dict[layout.PathOf, bytes] = {}
     try:
         seconds = None
         if collected is None:
@@ -118,9 +114,9 @@ def with_page_of_last_attempt(
       contested.Lost: if `check` does.
       OSError: if a file cannot be read.
     """
-    paths = {of: of(str(config.output), report.run_id) for of in _OF_PAGE}
+    paths = {of: of(str(config.output), report.run_id) for of in layout.OF_PAGE}
     stored = {of: files.read(path) for of, path in paths.items() if files.match(path)}
-    if any(of not in stored for of in _OF_PAGE if of is layout.page or of("", report.run_id) in report.files):
+    if any(of not in stored for of in layout.OF_PAGE if of is layout.page or of("", report.run_id) in report.files):
         return with_page(report, config, None, check)
     return _with_digests(report, stored)
 
@@ -152,9 +148,9 @@ def run_facts(
     )
 
 
-def _with_digests(report: RunReport, contents: Mapping[_Path, bytes], page_error: str = "") -> RunReport:
+def _with_digests(report: RunReport, contents: Mapping[layout.PathOf, bytes], page_error: str = "") -> RunReport:
     """Returns the report with the digests of these files of its page, and of no others."""
-    names = {of("", report.run_id): contents.get(of, b"") for of in _OF_PAGE}
+    names = {of("", report.run_id): contents.get(of, b"") for of in layout.OF_PAGE}
     others = {name: digest for name, digest in report.files.items() if name not in names}
     own = {name: hashlib.sha256(content).hexdigest() for name, content in names.items() if content}
     return dataclasses.replace(report, files=others | own, page_error=page_error)

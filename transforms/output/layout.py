@@ -10,8 +10,12 @@ relative to it. With "*" as run_id, they are patterns for all runs.
 """
 
 import re
+from collections.abc import Callable
 
 from transforms.elements.formats import OUTPUT_FORMATS
+
+# An output and a run → a path.
+PathOf = Callable[[str, str], str]
 
 SCHEMA = "schema.pbtxt"
 VECTOR_SUFFIXES = tuple(f".{output_format}" for output_format in OUTPUT_FORMATS)
@@ -71,6 +75,10 @@ def page(output: str, run_id: str) -> str:
 def statistics(output: str, run_id: str) -> str:
     """Returns the path of the statistics in a run's page."""
     return f"{runs(output)}/{run_id}{_STATISTICS}"
+
+
+# The files of a page, in the order of writing: a run that has the last one has all that it needs.
+OF_PAGE: tuple[PathOf, ...] = statistics, page
 
 
 def claim(output: str, run_id: str) -> str:
