@@ -23,7 +23,7 @@ from transforms.elements.records import ImageRef
 from transforms.lists import uri_lists
 from transforms.lists.list_rows import NotAList
 from transforms.models.spec import ModelSpec
-from transforms.output import vector_files
+from transforms.output import layout, schema
 from transforms.storage import files, globs, listing, local_listing, locations, versioned
 from transforms.storage.choice import Choice, by_kind
 from transforms.storage.context import DEFAULT_STORAGE, Storage
@@ -55,7 +55,7 @@ def check_inputs(config: EmbedConfig) -> None:
       ValueError: if not; the message says what was expected.
     """
     for pattern in config.inputs:
-        if config.output and _takes_in(pattern, f"{config.output}/embeddings/{config.run_id}/part"):
+        if config.output and _takes_in(pattern, f"{layout.vectors(config.output, config.run_id)}/part"):
             raise ValueError(f"--output {config.output!r} lies within --input {pattern!r}: a next run would read it")
         _check_format(pattern, config.input_format)
         choice = Choice([pattern], include_hidden=config.include_hidden, input_format=config.input_format)
@@ -208,7 +208,6 @@ def _check_writable(flag: str, directory: str) -> None:
 
 
 def _check_schema(output: str, config: EmbedConfig, model: ModelSpec) -> None:
-    schema = f"{output}/{vector_files.SCHEMA}"
-    if files.match(schema):
-        fields = model.fields(config.top_classes)
-        vector_files.check_schema(output, files.read(schema), fields, config.record_type)
+    path = layout.schema(output)
+    if files.match(path):
+        schema.check(output, files.read(path), model.fields(config.top_classes), config.record_type)

@@ -288,7 +288,8 @@ def _write_parts(results: _Results, job: Job) -> dict[str, WriteOutput]:
     labels, seconds = attempt.labels(tuple(name for name, _ in results.vectors)), config.checkpoint_seconds
 
     def write(file_format: Format) -> WriteParts:
-        return write_vectors.parts(attempt.place, config.run_id, file_format, labels, seconds, attempt.check_claim)
+        run = attempt.place, config.run_id
+        return write_vectors.write_parts(*run, file_format, labels, seconds, attempt.check_claim)
 
     written = {}
     if "tfrecord" in config.output_formats:
@@ -298,7 +299,8 @@ def _write_parts(results: _Results, job: Job) -> dict[str, WriteOutput]:
         written["parquet"] = collections | "WriteParquet" >> write(ParquetFormat(fields, config.vector_type))
     if config.output:
         of_failures = attempt.labels(("failed",))
-        write_failures = failure_files.parts(config.output, config.run_id, of_failures, seconds, attempt.check_claim)
+        run = config.output, config.run_id
+        write_failures = failure_files.write_parts(*run, of_failures, seconds, attempt.check_claim)
         written["lines"] = (results.failures,) | "WriteFailures" >> write_failures
     return written
 

@@ -229,10 +229,10 @@ def _conclude(ended: "Ended", config: EmbedConfig, beam_options: "PipelineOption
 def _submitted(config: EmbedConfig, beam_options: "PipelineOptions") -> str:
     """Returns what to say of a job that is done without a report of its own."""
     from pipeline.attempts import end
-    from pipeline.report import run_report
     from pipeline.runners import traits
+    from transforms.output import layout
 
-    path = run_report.path(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
+    path = layout.report(config.output, config.run_id) if config.output else f"in {config.output_table}_runs"
     if traits.is_on_this_machine(beam_options) and end.stored_report(config):
         return f"the run {config.run_id!r} was completed, and another process has replaced it since: {path}"
     return f"the job was submitted; its report will be {path}"

@@ -221,7 +221,7 @@ def test_a_type_checker_knows_the_public_names(tmp_path):
 
 def test_the_page_of_a_run_is_imported_only_where_it_is_written():
     """A run with --no_html imports nothing of it."""
-    modules = "page", "page_file", "write_page", "sampling", "stored_sample", "earlier_runs", "try_again"
+    modules = "page", "statistics_file", "write_page", "sampling", "stored_sample", "earlier_runs", "try_again"
     page = [f"pipeline.report.{module}" for module in modules]
     assert {
         module

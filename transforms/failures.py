@@ -10,10 +10,9 @@ import apache_beam as beam
 from transforms.elements import counters, keys
 from transforms.elements.records import Failure
 from transforms.elements.stage import Stage, WriteOutput
+from transforms.output import layout
 from transforms.output.parts import Check, Framed, Label
 from transforms.output.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
-
-SUFFIX = ".jsonl"
 
 
 @dataclasses.dataclass(eq=False)
@@ -68,10 +67,10 @@ class WriteFailures(Stage):
         check_run(self.output, self.run_id)
 
     def expand(self, failures: beam.PCollection[Failure]) -> WriteOutput:
-        return (failures,) | "Write" >> WriteShards(parts(self.output, self.run_id), self.before_naming)
+        return (failures,) | "Write" >> WriteShards(write_parts(self.output, self.run_id), self.before_naming)
 
 
-def parts(
+def write_parts(
     output: str,
     run_id: str,
     labels: tuple[Label, ...] = (),
@@ -79,13 +78,8 @@ def parts(
     check: Check | None = None,
 ) -> WriteParts:
     """Returns the transform that writes the parts of a run's failures, without naming them. See WriteParts."""
-    lines = Framed(SUFFIX, functools.partial(_encode, run_id=run_id), is_hashed=True)
-    return WriteParts(directory(output, run_id), lines, labels, max_seconds=max_seconds, check=check)
-
-
-def directory(output: str, run_id: str) -> str:
-    """Returns the directory of a run's failures."""
-    return f"{output}/failures/{run_id}"
+    lines = Framed(layout.FAILURE_SUFFIX, functools.partial(_encode, run_id=run_id), is_hashed=True)
+    return WriteParts(layout.failures(output, run_id), lines, labels, max_seconds=max_seconds, check=check)
 
 
 def to_json(failure: Failure, run_id: str) -> str:

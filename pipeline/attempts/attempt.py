@@ -1,18 +1,18 @@
-"""An attempt at a run. Several attempts may share one `--run_id`; their numbers tell earlier ones from later ones.
+"""An attempt at a run. Several attempts may share one `--run_id`. Their numbers give their order.
 
-An attempt writes parts, and names them at its end. What an attempt leaves that dies before is taken over by the next.
+An attempt writes parts, and gives them their final names at its end. If it dies before, the next one takes them over.
 
-An attempt may also be stopped, lose its claim to another, and wake up. It can do no harm then, whichever step it wakes
-in, because no change rests on a look alone:
+An attempt may also be stopped, lose its claim to another, and wake up. It does no harm then, whichever step it wakes
+in, because every change is tied to a look at the claim:
 
-- A part becomes visible, and then the attempt looks at its claim. If that is lost, it takes the part back.
-- A page or report is made ready beside its final name. Then comes the look, and then a rename.
+- A part becomes visible, and then the attempt looks. If the claim is lost, it removes the part.
+- A page or a report is written beside its final name. Then the attempt looks, and then it renames the file.
 - A file is removed only if it is still the one that was there before the look.
 - The transaction that publishes rows fails if the run's row is not the one that was there before the look.
 
-Whoever takes a claim over first calls `take_over`, which renames all parts, and removes what is ready beside final
-names. From then on no earlier attempt can name a file, because what it would name is gone. Only then does the new one
-look whether the run is complete.
+Whoever takes over a claim calls `take_over` first. It renames all parts, and removes pages and reports that have no
+final names yet. What an earlier attempt could name is gone then. Only after that, the new attempt looks whether the run
+is complete.
 """
 
 import contextlib
@@ -27,9 +27,8 @@ from pipeline.attempts import attempt_label
 from pipeline.flags.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms import failures
 from transforms.decoders import journal
-from transforms.output import shards, vector_files
+from transforms.output import layout, shards
 from transforms.output.parts import Label
 from transforms.storage import contested, files, locations
 
@@ -38,8 +37,6 @@ from transforms.storage import contested, files, locations
 RESUMED = "resumed"
 
 _DECODING = "decoding"
-
-CLAIM_SUFFIX = ".unfinished"
 
 _REMOVALS = 3
 
@@ -82,14 +79,23 @@ class Attempt:
     @property
     def vectors(self) -> str:
         """The directory of the run's vectors, with or without --output."""
-        return vector_files.directory(self.place, self.run_id)
+        return layout.vectors(self.place, self.run_id)
+
+    @property
+    def _report(self) -> str:
+        return layout.report(str(self.output), self.run_id)
+
+    @property
+    def _page(self) -> list[str]:
+        """The files of the page, in the order in which they are removed."""
+        return [of(str(self.output), self.run_id) for of in reversed(layout.OF_PAGE)]
 
     @property
     def journals(self) -> str | None:
         """The first half of the paths of this attempt's journals; None in a bucket, which has no place for them."""
         if not locations.is_local(self.place):
             return None
-        return f"{shards.parts(self.vectors)}/{Label(self.label, _DECODING)}"
+        return f"{layout.parts(self.vectors)}/{Label(self.label, _DECODING)}"
 
     def deaths(self) -> Mapping[bytes, int]:
         """Returns the names of the images that were being decoded when earlier attempts died, and how often."""
@@ -99,11 +105,11 @@ class Attempt:
         return Counter(image for _, image in at_work if image)
 
     def remove_journals(self) -> None:
-        """Removes this attempt's journals, because no image ends it."""
+        """Removes this attempt's journals: it ends for another reason than an image that kills the process."""
         if locations.is_local(self.place):
             own = Label(self.label, _DECODING)
             journals = [path for path in shards.unnamed(self.vectors) if Label.of(path) == own]
-            files.remove_all(journals, shards.parts(self.vectors))
+            files.remove_all(journals, layout.parts(self.vectors))
 
     def remove_repetitions(self) -> None:
         """Removes the parts in which earlier attempts have written again the vectors of still earlier ones."""
@@ -111,7 +117,7 @@ class Attempt:
 
     def newest(self) -> int:
         """Returns the highest number of an attempt that has left parts or a report."""
-        directories = self.vectors, failures.directory(self.place, self.run_id)
+        directories = self.vectors, layout.failures(self.place, self.run_id)
         labels = [label.attempt for each in directories for path in shards.unnamed(each) if (label := Label.of(path))]
         labels.append((self._report_label() if self.output else None) or "")
         return max(map(attempt_label.number, labels))
@@ -122,14 +128,14 @@ class Attempt:
         Vectors that earlier attempts have stored stay, under other names.
         """
         shards.rename_parts(list(self.earlier_parts()))
-        shards.remove_parts(failures.directory(self.place, self.run_id))
+        shards.remove_parts(layout.failures(self.place, self.run_id))
         if not self.output:
             return
-        for path in (run_report.path(self.output, self.run_id), run_report.page_path(self.output, self.run_id)):
+        for path in (self._report, *self._page):
             files.remove_pending(path)
         if not locations.is_gcs(self.output):  # where a copy of a part appears under its final name at once
-            for directory in (self.vectors, failures.directory(self.place, self.run_id)):
-                files.remove_pending(f"{directory}/part-*")
+            for directory in (self.vectors, layout.failures(self.place, self.run_id)):
+                files.remove_pending(layout.shards(directory))
 
     def is_lost(self) -> bool:
         """Returns whether this attempt has lost its claim, or has given it up."""
@@ -147,21 +153,20 @@ class Attempt:
         )
 
     def retire(self) -> None:
-        """Removes the report of an earlier attempt at this run, if there is one, and its page.
+        """Removes the report of an earlier attempt at this run, if there is one, and what lies beside it.
 
         Call it when this attempt's files are complete, before the first of them gets a final name. From then on, old
         and new files lie side by side. If the job dies there, the run must not look complete.
 
         Raises:
-          contested.Lost: see `check_claim`. Then both stay.
+          contested.Lost: see `check_claim`. Then all stay.
           OSError: if the report cannot be removed.
         """
         if not self.output:
             self.check_claim()
             return
-        report = run_report.path(self.output, self.run_id)
-        page = run_report.page_path(self.output, self.run_id)
-        states = {path: files.state(path) for path in (page, report)}  # before the look, so of what was there then
+        paths = *self._page, self._report
+        states = {path: files.state(path) for path in paths}  # before the look, so of what was there then
         label = self._report_label()
         self.check_claim()
         # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
@@ -170,9 +175,9 @@ class Attempt:
         for path, state in states.items():
             if state:
                 files.remove_in_state(path, state)
-        if states[report] and files.state(report) == states[report]:
+        if states[self._report] and files.state(self._report) == states[self._report]:
             raise OSError(
-                f"{report} cannot be removed: it is the report of an earlier run, whose files this run replaces"
+                f"{self._report} cannot be removed: it is the report of an earlier run, whose files this run replaces"
             )
 
     def finish(self) -> None:
@@ -194,19 +199,18 @@ class Attempt:
 
     def _report_label(self) -> str | None:
         """Returns the label of the attempt that wrote the report; "" if it is broken; None if there is none."""
-        report = run_report.path(str(self.output), self.run_id)
         try:
-            content = files.read(report)
+            content = files.read(self._report)
         except OSError:
-            if not files.match(report):
+            if not files.match(self._report):
                 return None
-            content = files.read(report)  # another process may have written it just now
+            content = files.read(self._report)  # another process may have written it just now
         number = _field(content, "attempt")
         return attempt_label.of_report(number if isinstance(number, int) else 0, _field(content, "started_at"))
 
     def remove_parts(self, after: str | None = None) -> None:
         """Removes the parts of all attempts, except of those that began after the attempt `after`."""
-        for directory in (self.vectors, failures.directory(self.place, self.run_id)):
+        for directory in (self.vectors, layout.failures(self.place, self.run_id)):
             shards.remove_parts(directory, after=after)
 
     def earlier_parts(self) -> Iterator[str]:

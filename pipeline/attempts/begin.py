@@ -15,6 +15,7 @@ from pipeline.flags.options import EmbedConfig
 from transforms.decoders import journal
 from transforms.elements import keys
 from transforms.models.spec import ModelSpec
+from transforms.output import layout
 
 if TYPE_CHECKING:  # it imports Google's clients
     from pipeline.warehouse.publish import Publication
@@ -62,7 +63,7 @@ def begun(
     publication = _publication(config, model, temp_location)
     attempt = _numbered(attempt, config)
     with claim.held(attempt, config, model, claim_state) as holder:
-        attempt = dataclasses.replace(attempt, claim=claim.path(attempt.place, attempt.run_id))
+        attempt = dataclasses.replace(attempt, claim=layout.claim(attempt.place, attempt.run_id))
         if config.is_named:  # nobody else has a name that was drawn
             attempt.take_over()
         claim.remove_leftovers(attempt, say)

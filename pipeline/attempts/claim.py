@@ -26,11 +26,12 @@ from typing import Any
 
 from pipeline.attempts import attempt as attempts
 from pipeline.attempts import attempt_label, interruption
-from pipeline.attempts.attempt import CLAIM_SUFFIX, Attempt
+from pipeline.attempts.attempt import Attempt
 from pipeline.flags.options import EmbedConfig
 from pipeline.report.run_report import RunReport
 from transforms.elements.one_line import one_line
 from transforms.models.spec import ModelSpec
+from transforms.output import layout
 from transforms.storage import contested, files
 
 _LOG = logging.getLogger(__name__)
@@ -136,18 +137,13 @@ class Holder:
                 continue
 
 
-def path(place: str, run_id: str) -> str:
-    """Returns the path of the claim to a run."""
-    return f"{place}/runs/{run_id}{CLAIM_SUFFIX}"
-
-
 def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
     """Returns the state of the claim to a run for `held`, or None if there is no claim. Changes nothing.
 
     Raises:
       Held: if another process holds the claim.
     """
-    place = path(attempt.place, attempt.run_id)
+    place = layout.claim(attempt.place, attempt.run_id)
     present = contested.read(place)
     if present and _lives(place, present, say):
         raise _held(attempt.run_id, present)
@@ -156,7 +152,7 @@ def look(attempt: Attempt, say: Callable[[str], object]) -> str | None:
 
 def numbered(attempt: Attempt, published: RunReport | None) -> Attempt:
     """Returns an attempt with the number after those of all that have left a file or a row in the table."""
-    present = contested.read(path(attempt.place, attempt.run_id))
+    present = contested.read(layout.claim(attempt.place, attempt.run_id))
     claim = Claim.of_bytes(present.content) if present else None
     newest = max(
         attempt.newest(),
@@ -173,7 +169,7 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
       Held: if another process was faster.
       OSError: if the claim cannot be written.
     """
-    place = path(attempt.place, attempt.run_id)
+    place = layout.claim(attempt.place, attempt.run_id)
     claim = _own(attempt.run_id, attempt, _embeds(config, model))
     try:
         return Holder(place, claim, contested.write(place, claim.to_bytes(), state))
@@ -229,7 +225,7 @@ def clean_up(attempt: Attempt, finished: RunReport) -> bool:
 
     Returns whether the run was killed there.
     """
-    place = path(attempt.place, attempt.run_id)
+    place = layout.claim(attempt.place, attempt.run_id)
     present = contested.read(place)
     claim = Claim.of_bytes(present.content) if present else None
     label = attempts.label_of(finished)
@@ -247,13 +243,13 @@ def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda tex
 
     If that fails, a warning is enough, because they only take room. The attempt holds the claim to another run.
     """
-    own = path(attempt.place, attempt.run_id)
+    own = layout.claim(attempt.place, attempt.run_id)
     try:
         contested.remove_unfinished(own)
         old = files.metadata(own).last_updated_in_seconds - _ABANDONED_SECONDS
         silent = {
             metadata.path: present
-            for metadata in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}")
+            for metadata in files.match(layout.claim(attempt.place, "*"))
             if metadata.last_updated_in_seconds < old and (present := contested.read(metadata.path))
         }
         for claim_path in silent.keys() - _living(silent, say):
@@ -264,7 +260,7 @@ def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda tex
 
 def _remove_abandoned(attempt: Attempt, claim_path: str, present: contested.Content) -> None:
     """Takes the claim to a run, so that nobody goes on with it meanwhile, and removes its parts and then the claim."""
-    run_id = claim_path.rpartition("/")[2].removesuffix(CLAIM_SUFFIX)
+    run_id = layout.run_id(claim_path)
     own = _own(run_id, attempt, {})
     with contextlib.suppress(contested.Lost):
         state = contested.write(claim_path, own.to_bytes(), present.state)
@@ -291,7 +287,7 @@ def unfinished(
     same = [
         (attempt_label.started_at(claim.attempt), claim.run_id, claim_path, present)
         for claim_path, present, claim in _claims(place)
-        if claim.embeds == embeds and claim_path == path(place, claim.run_id)
+        if claim.embeds == embeds and claim_path == layout.claim(place, claim.run_id)
     ]
     for _, run_id, claim_path, present in sorted(same, reverse=True):
         if may_go_on(run_id) and not _lives(claim_path, present, say):
@@ -300,7 +296,7 @@ def unfinished(
 
 
 def _claims(place: str) -> Iterator[tuple[str, contested.Content, Claim]]:
-    for metadata in files.match(f"{place}/runs/*{CLAIM_SUFFIX}"):
+    for metadata in files.match(layout.claim(place, "*")):
         present = contested.read(metadata.path)
         claim = Claim.of_bytes(present.content) if present else None
         if present and claim:

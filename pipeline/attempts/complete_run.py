@@ -11,7 +11,7 @@ from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from transforms import storage as stores
 from transforms.models.spec import ModelSpec
-from transforms.output import shards, vector_files
+from transforms.output import layout, shards
 from transforms.storage import contested, locations
 
 
@@ -79,7 +79,7 @@ def _reports(config: EmbedConfig) -> tuple[RunReport, RunReport | None] | None:
         return None
     stored = run_report.read(output, config.run_id) if output else None
     # The report comes last. Parts are missing if a later attempt was killed while it replaced them.
-    if output and not stored and not shards.are_all(vector_files.directory(output, config.run_id), published.shards):
+    if output and not stored and not shards.are_all(layout.vectors(output, config.run_id), published.shards):
         return None
     return published, stored
 
@@ -101,7 +101,7 @@ def finish(config: EmbedConfig, complete: CompleteRun, check_claim: Callable[[],
       OSError: if the page cannot be read, or `check_claim` raises one.
     """
     output = str(config.output)
-    before = contested.read(run_report.path(output, config.run_id))  # before its content is read
+    before = contested.read(layout.report(output, config.run_id))  # before its content is read
     stored = run_report.read(output, config.run_id)
     report = stored or complete.report
     if config.writes_page and not _is_whole(config, stored):

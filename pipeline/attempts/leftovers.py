@@ -7,15 +7,12 @@ earlier attempts at the run whose claim this process holds. No clock decides tha
 import logging
 import re
 
-from pipeline.attempts.attempt import CLAIM_SUFFIX, Attempt
+from pipeline.attempts.attempt import Attempt
 from transforms.elements.one_line import one_line
-from transforms.output import vector_files
+from transforms.output import layout
 from transforms.storage import files
 
 _LOG = logging.getLogger(__name__)
-
-# Of a report or a page; the first group is the name of its run.
-_OF_RUN = re.compile(r"\.(.+)\.(?:json|html)\.[0-9a-f]{32}", re.DOTALL)
 
 # Earlier versions tried in this way whether they may write, and held no claim yet.
 _TRIAL = re.compile(r"\.{1,2}trial-[0-9a-f]{32}(?:\.[0-9a-f]{32})?")
@@ -32,14 +29,14 @@ def remove(attempt: Attempt) -> None:
     """
     try:
         # Before the claims: a process that ends in between has removed its file itself.
-        hidden = files.hidden(f"{attempt.place}/runs"), files.hidden(attempt.place)
-        claims = {_name(each.path) for each in files.match(f"{attempt.place}/runs/*{CLAIM_SUFFIX}")}
-        others = {name.removesuffix(CLAIM_SUFFIX) for name in claims} - {attempt.run_id}
+        hidden = files.hidden(layout.runs(attempt.place)), files.hidden(attempt.place)
+        claims = files.match(layout.claim(attempt.place, "*"))
+        others = {layout.run_id(claim.path) for claim in claims} - {attempt.run_id}
         for path in hidden[0]:
-            if (of_run := _OF_RUN.fullmatch(_name(path))) and of_run[1] not in others:
+            if (run := layout.run_being_written(_name(path))) and run not in others:
                 files.remove_file(path)
         for path in hidden[1]:
-            is_schema = files.is_unfinished(_name(path), vector_files.SCHEMA)
+            is_schema = files.is_unfinished(_name(path), layout.SCHEMA)
             if _TRIAL.fullmatch(_name(path)) or (is_schema and not others):
                 files.remove_file(path)
     except OSError as error:

@@ -5,16 +5,15 @@ the gate of the table refuses, replaces no file of an earlier run.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import apache_beam as beam
 
 from pipeline.attempts.attempt import Attempt
 from pipeline.report.run_report import RunReport
-from transforms import failures
 from transforms.elements.records import Shard
 from transforms.models.spec import ModelFields
-from transforms.output import shards, vector_files
+from transforms.output import layout, schema, shards
 
 
 @dataclasses.dataclass(eq=False)
@@ -35,27 +34,22 @@ class NameFiles(beam.PTransform):
     record_type: str
 
     def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
-        name = beam.ParDo(
-            _Name(self.attempt, self.model, self.record_type),
-            beam.pvalue.AsList(self.vectors),
-            beam.pvalue.AsList(self.failures),
-        )
-        return report | "Name" >> name
+        parts = beam.pvalue.AsList(self.vectors), beam.pvalue.AsList(self.failures)
+        name = beam.Map(_name, self.attempt, self.model, self.record_type, *parts)
+        return report | "Name" >> name.with_output_types(RunReport)
 
 
-class _Name(beam.DoFn):
-    def __init__(self, attempt: Attempt, model: ModelFields, record_type: str):
-        self._attempt = attempt
-        self._model = model
-        self._record_type = record_type
-
-    def process(
-        self, report: RunReport, vector_parts: Sequence[Shard], failure_parts: Sequence[Shard]
-    ) -> Iterable[RunReport]:
-        place, run_id = self._attempt.place, self._attempt.run_id
-        check = self._attempt.check_claim
-        self._attempt.retire()
-        vector_files.write_schema(place, self._model, self._record_type)
-        shards.name_parts(vector_parts, vector_files.directory(place, run_id), check)
-        shards.name_parts(failure_parts, failures.directory(place, run_id), check)
-        yield report
+def _name(
+    report: RunReport,
+    attempt: Attempt,
+    model: ModelFields,
+    record_type: str,
+    vectors: Sequence[Shard],
+    failures: Sequence[Shard],
+) -> RunReport:
+    place, run_id = attempt.place, attempt.run_id
+    attempt.retire()
+    schema.write(place, model, record_type)
+    shards.name_parts(vectors, layout.vectors(place, run_id), attempt.check_claim)
+    shards.name_parts(failures, layout.failures(place, run_id), attempt.check_claim)
+    return report

@@ -46,7 +46,7 @@ class Row:
       failure_rate: of those listed.
       images_per_second, seconds: as in its report.
       model: the name of its model, and the first eight characters of the digest.
-      shift, overlap: the drift since the latest run before with the same model and enough images in its page, see
+      shift, overlap: the drift since the latest run before with the same model and enough images in its sample, see
         drift.Drift; None if it was not measured.
       drifted: whether that is more than chance.
     """
@@ -112,14 +112,15 @@ def _work(args: argparse.Namespace) -> str:
 def _reports(output: str, screen: TextIO) -> list["RunReport"]:
     """Returns the reports of all runs in an output, the earliest first; the screen names files that are none."""
     from pipeline.report import run_report
+    from transforms.output import layout
     from transforms.storage import files
 
     try:
-        paths = [metadata.path for metadata in files.match(f"{output}/runs/*.json")]
+        paths = [metadata.path for metadata in files.match(layout.report(output, "*"))]
     except (OSError, ValueError) as error:
         raise ValueError(f"--output {output!r} cannot be listed: {one_line(error)}") from error
     reports = []
-    for run_id in (path.rpartition("/")[2].removesuffix(".json") for path in paths):
+    for run_id in map(layout.run_id, paths):
         try:
             report = run_report.read(output, run_id)
         except (ValueError, OSError) as error:
@@ -165,11 +166,11 @@ def _row(report: "RunReport") -> Row:
 
 
 def _statistics(output: str, run_id: str) -> "Statistics | None":
-    """Returns the statistics in the page of a run; None if it has no page that can be read."""
-    from pipeline.report import page_file
+    """Returns the statistics of a run; None if it has none that can be read."""
+    from pipeline.report import statistics_file
 
     try:
-        return page_file.statistics(output, run_id)
+        return statistics_file.read(output, run_id)
     except (ValueError, OSError):
         return None
 

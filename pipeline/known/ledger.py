@@ -21,7 +21,7 @@ from transforms.elements.stage import FAILURES, Stage, StageOutput, with_stage_o
 from transforms.encoding import record_files
 from transforms.encoding.stored_embeddings import Identity
 from transforms.list import STAGE as LIST
-from transforms.output import vector_files
+from transforms.output import layout
 from transforms.storage import files, globs
 
 _LOG = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ def may_have_records(table: str | None, output: str | None, run_id: str) -> bool
     """
     if table or not output:
         return True
-    pattern = f"{vector_files.directory(output, '*')}/part-*"
-    own = len(files.match(f"{vector_files.directory(output, run_id)}/part-*"))
+    pattern = layout.shards(layout.vectors(output, "*"))
+    own = len(files.match(layout.shards(layout.vectors(output, run_id))))
     # One file more shows that there are others. Listing all of them may take many requests.
     return len(files.match(pattern, own + 1)) > own
 
@@ -107,8 +107,8 @@ class ReadRetryable(Stage):
             parts = root | "Table" >> beam.Create([self.table])
             read = _ReadFailed(_failed_rows)
         else:
-            own = failures.directory(self.output or "", self.run_id)
-            pattern = f"{failures.directory(self.output or '', '*')}/part-*.jsonl"
+            own = layout.failures(self.output or "", self.run_id)
+            pattern = layout.shards(layout.failures(self.output or "", "*"), layout.FAILURE_SUFFIX)
             parts = root | "Shards" >> beam.Create([pattern]) | "Match" >> beam.FlatMap(_shards, own)
             read = _ReadFailed(_failed_lines)
         failed = StageOutput.of(parts | "Read" >> with_stage_outputs(read, tuple[bytes, tuple[float, bool]]))
@@ -139,8 +139,8 @@ class _ReadFailed(beam.DoFn):
 
 def _vectors(output: str, run_id: str) -> list[tuple[str, float]]:
     """Returns the files of vectors of other runs, and when each was written. Of a run in two formats, it takes one."""
-    pattern, own = f"{vector_files.directory(output, '*')}/part-*", vector_files.directory(output, run_id)
-    written = {path: at for path, at in _shards(pattern, own) if path.endswith(vector_files.SUFFIXES)}
+    pattern, own = layout.shards(layout.vectors(output, "*")), layout.vectors(output, run_id)
+    written = {path: at for path, at in _shards(pattern, own) if path.endswith(layout.VECTOR_SUFFIXES)}
     return [(path, written[path]) for path in one_of_each_run(list(written))]
 
 

@@ -9,6 +9,7 @@ from transforms.elements.formats import one_of_each_run
 from transforms.elements.one_line import one_line
 from transforms.encoding import record_files
 from transforms.encoding.stored_embeddings import StoredVectors
+from transforms.output import layout
 from transforms.storage import files
 
 # A file under its final name is complete. Unfinished files lie in directories whose names begin with a dot.
@@ -88,8 +89,7 @@ def _blocks(path: str) -> Iterator[tuple[str, StoredVectors]]:
 
 def run_of(path: str) -> tuple[str, str]:
     """Returns the output directory and the run_id of a file; ("", "") if it does not lie as a run puts it."""
-    output, _, run_id = _run(path).rpartition("/embeddings/")
-    return (output, run_id) if output and "/" not in run_id else ("", "")
+    return layout.run_of_vectors(_run(path))
 
 
 def _run(path: str) -> str:

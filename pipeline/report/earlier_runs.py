@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Iterable
 
-from pipeline.report import page_file, run_report
+from pipeline.report import run_report, statistics_file
 from pipeline.report.page.drift import Statistics
 from pipeline.report.run_report import RunReport
+from transforms.output import layout
 from transforms.storage import files
 
 _LOG = logging.getLogger(__name__)
@@ -19,16 +20,16 @@ def before(output: str, report: RunReport) -> list[RunReport]:
 
     Only the MOST_REPORTS reports whose files changed last are read. What is no report, or cannot be read, is left out.
     """
-    own = run_report.path(output, report.run_id)
-    others = [each for each in files.match(f"{output}/runs/*.json") if each.path != own]
+    own = layout.report(output, report.run_id)
+    others = [each for each in files.match(layout.report(output, "*")) if each.path != own]
     others.sort(key=lambda each: each.last_updated_in_seconds, reverse=True)
-    reports = (_read(output, each.path.rpartition("/")[2].removesuffix(".json")) for each in others[:MOST_REPORTS])
+    reports = (_read(output, layout.run_id(each.path)) for each in others[:MOST_REPORTS])
     earlier = [each for each in reports if each and each.started_at < report.started_at]
     return sorted(earlier, key=lambda each: each.started_at, reverse=True)
 
 
 def statistics(output: str, earlier: Iterable[RunReport], digest: str) -> tuple[str, Statistics] | None:
-    """Returns the first of these runs that a run of this model can be compared with, and the statistics in its page.
+    """Returns the first of these runs that a run of this model can be compared with, and its statistics.
 
     Args:
       output: of the runs.
@@ -53,7 +54,7 @@ def _read(output: str, run_id: str) -> RunReport | None:
 
 def _statistics(output: str, run_id: str) -> Statistics | None:
     try:
-        return page_file.statistics(output, run_id)
+        return statistics_file.read(output, run_id)
     except (ValueError, OSError) as error:
-        _LOG.warning("no drift is computed from the page of %s, because it cannot be used: %s", run_id, error)
+        _LOG.warning("no drift is computed from the statistics of %s, because they cannot be used: %s", run_id, error)
         return None

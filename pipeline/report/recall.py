@@ -7,13 +7,12 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.report import neighbours
 from transforms.elements import keys
 from transforms.elements.records import Embedding
 
 NEIGHBOURS = 10
 SAMPLE = 1000
-# Bounds the memory for cosines.
-_ROWS_AT_ONCE = 100
 
 
 @dataclasses.dataclass(eq=False)
@@ -61,24 +60,8 @@ def recall(vectors: npt.NDArray[np.float32]) -> float:
     Args:
       vectors: float32 (n, dimension), n above NEIGHBOURS.
     """
-    exact, narrowed = _units(vectors), _units(vectors.astype(np.float16))
-    common = 0
-    for start in range(0, len(vectors), _ROWS_AT_ONCE):
-        rows = range(start, min(start + _ROWS_AT_ONCE, len(vectors)))
-        both = zip(_nearest(exact, rows), _nearest(narrowed, rows), strict=True)
-        common += sum(len(np.intersect1d(*neighbours)) for neighbours in both)
-    return common / (len(vectors) * NEIGHBOURS)
-
-
-def _units(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    units = vectors.astype(np.float64)
-    norms = np.linalg.norm(units, axis=1, keepdims=True)
-    units /= np.where(norms > 0, norms, 1)
-    return units
-
-
-def _nearest(units: npt.NDArray[np.float64], rows: range) -> npt.NDArray[np.intp]:
-    """Returns the numbers of the nearest vectors of some vectors, without themselves, (len(rows), NEIGHBOURS)."""
-    cosines = units[rows.start : rows.stop] @ units.T
-    cosines[np.arange(len(rows)), rows] = -np.inf
-    return np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
+    exact, narrowed = (
+        neighbours.nearest(neighbours.exact_cosines(each), NEIGHBOURS) for each in (vectors, vectors.astype(np.float16))
+    )
+    common = sum(len(np.intersect1d(*rows)) for rows in zip(exact, narrowed, strict=True))
+    return common / exact.size

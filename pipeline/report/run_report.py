@@ -12,16 +12,16 @@ from typing import Any
 
 from pipeline.attempts import attempt_label
 from pipeline.flags.options import EmbedConfig
+from pipeline.report.phases import phases
 from pipeline.report.tally import Tally
-from pipeline.report.verdict import Measured, phases, verdict
+from pipeline.report.verdict import Measured, verdict
 from pipeline.runners import presets
-from transforms import failures
 from transforms.concurrent.cores import usable_cores
 from transforms.elements.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 from transforms.elements.one_line import one_line
 from transforms.elements.records import Shard, StageSeconds
 from transforms.models.spec import ModelSpec
-from transforms.output import shards, vector_files
+from transforms.output import layout, shards
 from transforms.storage import contested, files
 from transforms.storage.choice import by_kind
 
@@ -76,13 +76,13 @@ class RunReport:
       images_per_second: images that this attempt embedded, over elapsed seconds.
       verdict: what limited this run, in one sentence.
       phases: phase → seconds, as verdict.phases returns them. They add up to the elapsed seconds.
-      feed: how many images a second a machine could give to its devices, and the measurements for that: see feed.Feed.
+      feed: how many images a second a machine could give to its devices, and the measurements for that: see InputRate.
         Empty if fewer than 1,000 images were embedded.
       device: the device that the model ran on; "" if it did not run.
       attempts: start of each attempt at this run → number of vectors that come from it. The times are of the last one.
       files: path below the output → SHA-256 in hex, of the files that have no checksums of their own: failures, the
-        schema, and in the file also the page. The Parquet files have one entry in common, whose value is the SHA-256 of
-        their SHA-256 in hex, in the order of their names. Empty without --output.
+        schema, and in the file also the page and its statistics. The Parquet files have one entry in common, whose
+        value is the SHA-256 of their SHA-256 in hex, in the order of their names. Empty without --output.
       output_formats, vector_type: of the files of embeddings.
       recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
@@ -141,8 +141,8 @@ class RunReport:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{source} is not a run report: expected JSON ({one_line(error, 200)})") from error
         expected = typing.get_type_hints(cls)
-        optional = {field.name for field in dataclasses.fields(cls) if field.default_factory is not dataclasses.MISSING}
-        optional |= {field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING}
+        defaults = ((field.name, field.default, field.default_factory) for field in dataclasses.fields(cls))
+        optional = {name for name, *default in defaults if default != [dataclasses.MISSING] * 2}
         wrong = _wrong_fields(facts, expected, optional)
         for part, fields in _READ_AGAIN.items():
             if not wrong and (facts.get(part) or part not in optional):
@@ -177,25 +177,14 @@ def timestamp(moment: datetime.datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def path(output: str, run_id: str) -> str:
-    """Returns the path of a run's report."""
-    return f"{output}/runs/{run_id}.json"
-
-
-def page_path(output: str, run_id: str) -> str:
-    """Returns the path of a run's page."""
-    return f"{output}/runs/{run_id}.html"
-
-
 def lacks_page(output: str, report: RunReport) -> bool:
-    """Returns whether a run has no page although its report names one, or says why it could not be written.
+    """Returns whether a file of the page is missing that the report names, or it says why there is no page.
 
     Raises:
       OSError: if the output cannot be listed.
     """
-    page = page_path(output, report.run_id)
-    is_named = page.removeprefix(f"{output}/") in report.files
-    return bool(report.page_error) or (is_named and not files.match(page))
+    named = [of for of in layout.OF_PAGE if of("", report.run_id) in report.files]
+    return bool(report.page_error) or not all(files.match(of(output, report.run_id)) for of in named)
 
 
 def read(output: str, run_id: str) -> RunReport | None:
@@ -205,19 +194,19 @@ def read(output: str, run_id: str) -> RunReport | None:
       ValueError: if the file is not a report.
       OSError: if it cannot be read.
     """
-    report = path(output, run_id)
-    if not files.match(report):
+    path = layout.report(output, run_id)
+    if not files.match(path):
         return None
-    with files.open_stored(report) as file:
+    with files.open_stored(path) as file:
         text = file.read(MAX_REPORT_BYTES + 1)
     if len(text) > MAX_REPORT_BYTES:
-        raise ValueError(f"{report!r} is not a run report: expected at most {MAX_REPORT_BYTES} bytes")
-    return RunReport.from_json(text, repr(report))
+        raise ValueError(f"{path!r} is not a run report: expected at most {MAX_REPORT_BYTES} bytes")
+    return RunReport.from_json(text, repr(path))
 
 
 def write(output: str, report: RunReport, check: Callable[[], object] | None = None) -> None:
     """Writes the report of a run, see `files.write`. A run that has a report counts as complete."""
-    files.write(path(output, report.run_id), report.to_json().encode(), check)
+    files.write(layout.report(output, report.run_id), report.to_json().encode(), check)
 
 
 def replace(output: str, report: RunReport, state: str | None) -> None:
@@ -229,7 +218,7 @@ def replace(output: str, report: RunReport, state: str | None) -> None:
       state: of the report that it replaces, see `contested.write`; None if there was none.
     """
     with contextlib.suppress(contested.Lost):
-        contested.write(path(output, report.run_id), report.to_json().encode(), state)
+        contested.write(layout.report(output, report.run_id), report.to_json().encode(), state)
 
 
 def file_digests(run_id: str, schema: bytes, parts: Sequence[Shard]) -> dict[str, str]:
@@ -243,14 +232,14 @@ def file_digests(run_id: str, schema: bytes, parts: Sequence[Shard]) -> dict[str
       schema: the content of `schema.pbtxt`.
       parts: the complete parts that become the files of failures, and the Parquet files.
     """
-    digests = {vector_files.SCHEMA: hashlib.sha256(schema).hexdigest()}
-    of_failures = [part for part in parts if part.path.endswith(failures.SUFFIX)]
+    digests = {layout.SCHEMA: hashlib.sha256(schema).hexdigest()}
+    of_failures = [part for part in parts if part.path.endswith(layout.FAILURE_SUFFIX)]
     of_parquet = [part for part in parts if part.path.endswith(".parquet")]
-    for _, shard in shards.number(of_failures, f"failures/{run_id}"):
+    for _, shard in shards.number(of_failures, layout.failures("", run_id)):
         digests[shard.path] = shard.sha256
     if of_parquet:
         in_order = "".join(shard.sha256 for _, shard in shards.number(of_parquet, ""))
-        digests[f"embeddings/{run_id}/part-*.parquet"] = hashlib.sha256(in_order.encode()).hexdigest()
+        digests[layout.shards(layout.vectors("", run_id), ".parquet")] = hashlib.sha256(in_order.encode()).hexdigest()
     return digests
 
 
@@ -316,7 +305,7 @@ def compose(
         images_per_second=round(embedded_now / elapsed, 3) if elapsed > 0 else 0.0,
         verdict=verdict(measured),
         phases={phase: round(seconds, 3) for phase, seconds in phases(stages, elapsed).items()},
-        feed=measured.feed.facts() if measured.feed else {},
+        feed=measured.input_rate.facts() if measured.input_rate else {},
         device=device,
         attempts=_attempts(config, counts, tally),
         files=dict(file_digests or {}),

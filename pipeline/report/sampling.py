@@ -16,7 +16,8 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.report.page.facts import MAX_SAMPLE, FailedImage, Sample
+from pipeline.report.page.facts import FailedImage
+from pipeline.report.page.sampled_images import MAX_SAMPLE, Sample
 from transforms.elements import keys
 from transforms.elements.records import DecodedBlock, Embedding, Failure
 from transforms.images import thumbnail

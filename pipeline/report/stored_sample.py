@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.report import sampling
-from pipeline.report.page.facts import MAX_SAMPLE
+from pipeline.report.page.sampled_images import MAX_SAMPLE
 from pipeline.report.run_report import RunReport
 from transforms import failures
 from transforms.elements.records import Failure
 from transforms.encoding import record_files
-from transforms.output import vector_files
+from transforms.output import layout
 from transforms.storage import files
 
 
@@ -32,8 +32,8 @@ def collected(output: str, report: RunReport) -> sampling.Collected:
 
 
 def _vectors(output: str, report: RunReport) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    directory = vector_files.directory(output, report.run_id)
-    for file in files.match(f"{directory}/part-*.{report.output_formats[0]}"):
+    directory = layout.vectors(output, report.run_id)
+    for file in files.match(layout.shards(directory, f".{report.output_formats[0]}")):
         with files.open_stored(file.path) as stored:
             for of_keys, matrix, *_ in record_files.vectors(file.path, stored):
                 for key, vector in zip(of_keys, matrix, strict=True):
@@ -42,7 +42,7 @@ def _vectors(output: str, report: RunReport) -> Iterator[tuple[str, tuple[Any, .
 
 def _failures(output: str, report: RunReport) -> Iterator[tuple[str, tuple[Any, ...]]]:
     names = "stage", "error", "message", "retryable"
-    for file in files.match(f"{failures.directory(output, report.run_id)}/part-*{failures.SUFFIX}"):
+    for file in files.match(layout.shards(layout.failures(output, report.run_id), layout.FAILURE_SUFFIX)):
         with files.open_stored(file.path) as stored:
             for line in stored:
                 key, *_ = failures.of_json(line)

@@ -5,11 +5,12 @@ from typing import Any
 
 from pipeline.flags.options import EmbedConfig
 from pipeline.model_checks import similarity
-from pipeline.report import feed, run_report, unlisted
+from pipeline.report import unlisted
+from pipeline.report.input_rate import InputRate
 from pipeline.report.run_report import RunReport
 from transforms.elements import one_line
 from transforms.elements.one_line import is_seen, name, printable
-from transforms.output import vector_files
+from transforms.output import layout
 
 
 def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None) -> str:
@@ -30,28 +31,28 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         "",
         f"  speed     {_speed(report, seconds)}",
         f"  limit     {report.verdict}",
-        *([f"  feeds     {feed.Feed.of_facts(report.feed).text()}"] if report.feed else []),
+        *([f"  feeds     {InputRate.of_facts(report.feed).text()}"] if report.feed else []),
         f"  model     {name(report.model['name'])}, {dimension} dimensions from {height}x{width} pixels, "
         f"digest {report.model['digest']}",
     ]
     if cosine := similarity.too_large(report.model):
         lines.append(f"  warning   vectors of different photographs hardly differ: median cosine {cosine:.3f}")
     if config.output:
-        vectors = vector_files.directory(config.output, report.run_id)
-        page = run_report.page_path(config.output, report.run_id)
+        vectors, page = layout.vectors(config.output, report.run_id), layout.page(config.output, report.run_id)
+        suffix = f".{report.output_formats[0]}" if len(report.output_formats) == 1 else ""
         lines += [
-            f"  vectors   {name(_files(vectors, report))} ({report.shards} files)",
+            f"  vectors   {name(layout.shards(vectors, suffix))} ({report.shards} files)",
             *(_recall(report.recall) if report.recall else ()),
-            f"  report    {name(run_report.path(config.output, report.run_id))}",
-            *([f"  page      {name(page)}"] if page.removeprefix(f"{config.output}/") in report.files else []),
+            f"  report    {name(layout.report(config.output, report.run_id))}",
+            *([f"  page      {name(page)}"] if layout.page("", report.run_id) in report.files else []),
             *([_no_page(report, config)] if report.page_error else []),
         ]
         if counts["skipped"] and not config.output_table:
-            lines.append(f"  skipped   their vectors are in {name(vector_files.directory(config.output, '*'))}/part-*")
+            lines.append(f"  skipped   their vectors are in {layout.shards(name(layout.vectors(config.output, '*')))}")
     if config.output_table:
         pruned = f", {report.pruned} rows pruned" if report.pruned else ""
         lines.append(f"  table     {name(config.output_table)}{pruned}; failures in …_failures, this report in …_runs")
-    lines += _kept(report.pruning)
+    lines += _rows_not_pruned(report.pruning)
     if len(report.attempts) > 1:
         *earlier, own = report.attempts.values()
         lines.append(f"  attempts  {sum(earlier)} vectors from earlier attempts at this run, {own} from the last")
@@ -60,13 +61,12 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
         for error, images in errors.items():
             lines.append(f"  failed    {images} × {printable(error)} in the stage {stage}")
     if report.failures and config.output:
-        lines.append(f"            each one: {name(config.output)}/failures/{report.run_id}/part-*.jsonl")
+        of_run = layout.failures(name(config.output), report.run_id)
+        lines.append(f"            each one: {layout.shards(of_run, layout.FAILURE_SUFFIX)}")
     if config.output and report.shards:
-        code = (
-            _tfrecords(vectors, dimension, report.vector_type)
-            if "tfrecord" in report.output_formats
-            else _parquet(vectors)
-        )
+        code = f'  table = pandas.read_parquet({_literal(vectors)}, columns=["key", "embedding"])'
+        if "tfrecord" in report.output_formats:
+            code = _tfrecords(vectors, dimension, report.vector_type)
         lines += ["", "Read them:", "", code]
     return one_line.printable_lines("\n".join([*lines, ""]))  # a report may come from a file that others wrote
 
@@ -84,7 +84,7 @@ def _speed(report: RunReport, seconds: float | None) -> str:
     return f"{images / max(seconds, 1e-3):.1f} images/s, {seconds:.1f} s in all"
 
 
-def _kept(pruning: Mapping[str, Any]) -> Iterator[str]:
+def _rows_not_pruned(pruning: Mapping[str, Any]) -> Iterator[str]:
     """Yields why rows stay whose keys are not listed any more."""
     if pruning.get("hidden"):
         yield (
@@ -96,11 +96,6 @@ def _kept(pruning: Mapping[str, Any]) -> Iterator[str]:
             f"  kept      {pruning['untold']} rows that are not listed and whose records do not say that the image was "
             "a file: in a shard, or of an earlier version (docs/warehouse.md)"
         )
-
-
-def _files(vectors: str, report: RunReport) -> str:
-    suffix = f".{report.output_formats[0]}" if len(report.output_formats) == 1 else ""
-    return f"{vectors}/part-*{suffix}"
 
 
 def _recall(recall: Mapping[str, float]) -> Iterator[str]:
@@ -117,12 +112,8 @@ def _literal(text: str) -> str:
     return "".join(each if is_seen(each) else ascii(each)[1:-1] for each in repr(text))
 
 
-def _parquet(vectors: str) -> str:
-    return f'  table = pandas.read_parquet({_literal(vectors)}, columns=["key", "embedding"])'
-
-
 def _tfrecords(vectors: str, dimension: int, vector_type: str) -> str:
-    pattern = _literal(vectors.replace("\\", r"\\") + "/part-*.tfrecord")  # to the glob, a backslash is an escape too
+    pattern = _literal(layout.shards(vectors.replace("\\", r"\\"), ".tfrecord"))  # in a glob, a backslash is an escape
     if vector_type == "float16":
         return (
             f"  files = tf.io.gfile.glob({pattern})\n"

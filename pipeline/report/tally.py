@@ -96,13 +96,7 @@ class SumTallies(beam.PTransform):
 
     Elements are summed where they are made, so only a few numbers per bundle cross to another stage.
 
-    Attributes:
-      counted: (name, collection whose elements count under it); a name may occur several times.
-      failures: all failures.
-      written: (`lines` or a format of embeddings, collection of the files that hold them).
-      seconds: times, in several collections.
-      origins, hidden: see ComposeReport.
-      left_out: files that were passed over, in several collections.
+    Attributes: see ComposeReport.
     """
 
     counted: Sequence[tuple[str, beam.PCollection]]

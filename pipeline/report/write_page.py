@@ -4,24 +4,25 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 
 from pipeline.flags.options import EmbedConfig
-from pipeline.report import earlier_runs, run_report, sampling, stored_sample, try_again
+from pipeline.report import earlier_runs, sampling, statistics_file, stored_sample, try_again
 from pipeline.report.page import document
-from pipeline.report.page.facts import FailedImage, RunFacts, Sample
+from pipeline.report.page.facts import FailedImage, RunFacts
 from pipeline.report.page.failed_images import MAX_EXAMPLES, MAX_PICTURES
+from pipeline.report.page.sampled_images import Sample
 from pipeline.report.run_report import RunReport
-from transforms import failures
 from transforms.decode import STAGE as DECODE
 from transforms.elements.formats import SHARD_FORMATS
 from transforms.elements.one_line import one_line
 from transforms.elements.records import ImageRef
 from transforms.images import decoding, thumbnail
 from transforms.models.preprocessing import Preprocessing
+from transforms.output import layout
 from transforms.storage import contested, files, read_image
 
 _LOG = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _SECONDS_FOR_ALL_PICTURES = 60.0
 
 @dataclasses.dataclass(eq=False)
 class WritePage(beam.PTransform):
-    """RunReport → the same with the digest of `<output>/runs/<run_id>.html`, once that is written.
+    """RunReport → the same with the digests of the page and its statistics, once they are written.
 
     If the page cannot be made, the report says why: the vectors are worth more than it.
 
@@ -51,59 +52,59 @@ class WritePage(beam.PTransform):
     check: Callable[[], object] | None = None
 
     def expand(self, report: beam.PCollection[RunReport]) -> beam.PCollection[RunReport]:
-        return report | "Write" >> beam.ParDo(_WritePage(self.config, self.check), beam.pvalue.AsDict(self.collected))
-
-
-class _WritePage(beam.DoFn):
-    def __init__(self, config: EmbedConfig, check: Callable[[], object] | None):
-        self._config = config
-        self._check = check
-
-    def process(self, report: RunReport, collected: sampling.Collected) -> Iterable[RunReport]:
-        yield with_page(self._config, report, collected, self._check)
+        write = beam.Map(with_page, self.config, beam.pvalue.AsDict(self.collected), self.check)
+        return report | "Write" >> write.with_output_types(RunReport)
 
 
 def with_page(
-    config: EmbedConfig,
     report: RunReport,
+    config: EmbedConfig,
     collected: sampling.Collected | None,
     check: Callable[[], object] | None = None,
 ) -> RunReport:
-    """Writes the page of a run with an --output, complete or not at all.
+    """Writes the statistics and the page of a run with an --output, each complete or not at all.
+
+    The statistics come first: a run that has its page has both.
 
     Args:
-      config: of the run.
       report: of the run.
+      config: of the run.
       collected: what CollectSample returned; None to take it from the files of the run, which have their names.
       check: see `files.write`.
 
     Returns:
-      The report with the digest of the page, or with the reason why it cannot be made or written.
+      The report with the digests of both, or with the reason why it cannot be made or written.
 
     Raises:
       contested.Lost: if `check` does.
     """
-    path = run_report.page_path(str(config.output), report.run_id)
+    output, page_error = str(config.output), ""
+    written: dict[layout.PathOf, bytes] = {}
     try:
         seconds = None
         if collected is None:
-            collected, seconds = stored_sample.collected(str(config.output), report), _SECONDS_FOR_ALL_PICTURES
-        page = document.html(run_facts(config, report, collected, seconds)).encode()
-        files.write(path, page, check)
+            collected, seconds = stored_sample.collected(output, report), _SECONDS_FOR_ALL_PICTURES
+        facts = run_facts(config, report, collected, seconds)
+        page = document.html(facts).encode()
+        statistics = facts.statistics.to_json().encode() if facts.statistics else b""
+        statistics_file.write(output, report.run_id, statistics, check)
+        written[layout.statistics] = statistics
+        files.write(layout.page(output, report.run_id), page, check)
+        written[layout.page] = page
     except contested.Lost:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has its vectors
         _LOG.warning("the page of the run is not written: %s", error, exc_info=True)
-        return dataclasses.replace(report, page_error=one_line(error))
-    return _with_digest(report, page)
+        page_error = one_line(error)
+    return _with_digests(report, written, page_error)
 
 
 def with_page_of_last_attempt(
     config: EmbedConfig, report: RunReport, check: Callable[[], object] | None = None
 ) -> RunReport:
-    """Returns the report with the digest of the page, for a run that was killed between its page and its report.
+    """Returns the report with the digests of the page, for a run that was killed between its page and its report.
 
-    If there is no page, it is made from the files of the run, and from its images as they are now.
+    If a file is missing, the page is made from the files of the run, and from its images as they are now.
 
     Args:
       config, report: of the run.
@@ -111,10 +112,13 @@ def with_page_of_last_attempt(
 
     Raises:
       contested.Lost: if `check` does.
-      OSError: if the page cannot be read.
+      OSError: if a file cannot be read.
     """
-    path = run_report.page_path(str(config.output), report.run_id)
-    return _with_digest(report, files.read(path)) if files.match(path) else with_page(config, report, None, check)
+    paths = {of: of(str(config.output), report.run_id) for of in layout.OF_PAGE}
+    stored = {of: files.read(path) for of, path in paths.items() if files.match(path)}
+    if any(of not in stored for of in layout.OF_PAGE if of is layout.page or of("", report.run_id) in report.files):
+        return with_page(report, config, None, check)
+    return _with_digests(report, stored)
 
 
 def run_facts(
@@ -137,17 +141,19 @@ def run_facts(
         _with_broken_pictures(failed, config),
         command=try_again.same_again(config),
         retry=try_again.retry(config, failed),
-        failure_files=f"{failures.directory(output, report.run_id)}/part-*{failures.SUFFIX}",
+        failure_files=layout.shards(layout.failures(output, report.run_id), layout.FAILURE_SUFFIX),
         previous=dataclasses.asdict(earlier[0]) if earlier else None,
         compared_run=compared[0] if compared else "",
         compared_statistics=compared[1] if compared else None,
     )
 
 
-def _with_digest(report: RunReport, page: bytes) -> RunReport:
-    name = run_report.page_path("", report.run_id).removeprefix("/")
-    files_of = {**report.files, name: hashlib.sha256(page).hexdigest()}
-    return dataclasses.replace(report, files=files_of, page_error="")
+def _with_digests(report: RunReport, contents: Mapping[layout.PathOf, bytes], page_error: str = "") -> RunReport:
+    """Returns the report with the digests of these files of its page, and of no others."""
+    names = {of("", report.run_id): contents.get(of, b"") for of in layout.OF_PAGE}
+    others = {name: digest for name, digest in report.files.items() if name not in names}
+    own = {name: hashlib.sha256(content).hexdigest() for name, content in names.items() if content}
+    return dataclasses.replace(report, files=others | own, page_error=page_error)
 
 
 def _seconds_for_pictures(report: RunReport) -> float:
@@ -181,7 +187,7 @@ def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport, secon
 def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) -> list[FailedImage]:
     """Returns the failures that a page shows, with pictures of those that decode at least in part."""
     seen: dict[tuple[str, str], int] = {}
-    shown: list[FailedImage] = []
+    examples: list[FailedImage] = []
     left = MAX_PICTURES
     for image in failed:
         group = image.stage, image.error
@@ -192,8 +198,8 @@ def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) ->
         if left and group == (DECODE, decoding.CorruptImage.__name__) and config.input_format not in SHARD_FORMATS:
             left -= 1
             image = dataclasses.replace(image, thumbnail=_broken_picture(image.key, config))
-        shown.append(image)
-    return shown
+        examples.append(image)
+    return examples
 
 
 def _broken_picture(key: bytes, config: EmbedConfig) -> bytes:

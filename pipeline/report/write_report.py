@@ -17,7 +17,7 @@ from pipeline.report.run_report import RunReport
 from pipeline.report.tally import SumTallies, Tally
 from transforms.elements.records import Failure, LeftOut, Shard, StageSeconds
 from transforms.models.spec import ModelSpec
-from transforms.output import vector_files
+from transforms.output import schema
 
 
 class FailureRateExceeded(RuntimeError):
@@ -81,8 +81,8 @@ class _Compose(beam.DoFn):
     def process(self, _: bytes, tally: Tally, hashed: Sequence[Shard], sample: Sequence[bytes]) -> Iterable[RunReport]:
         config, digests = self._config, {}
         if config.output:
-            schema = vector_files.schema(self._model.fields(config.top_classes), config.record_type)
-            digests = run_report.file_digests(config.run_id, schema, hashed)
+            described = schema.content(self._model.fields(config.top_classes), config.record_type)
+            digests = run_report.file_digests(config.run_id, described, hashed)
         finished_at = max(datetime.datetime.now(datetime.UTC), config.started_at)  # a clock may be set back meanwhile
         report = run_report.compose(config, self._model, tally, finished_at, digests, self._has_many_processes)
         yield dataclasses.replace(report, recall=recall.facts(sample), attempt=self._attempt)

@@ -21,7 +21,7 @@ from tests.helpers import data_generation as data
 from tests.helpers.emulators import environment, storage_emulator
 from tests.helpers.running import ROOT, Run, read_rows, run_pipeline, run_refused
 from transforms.models.spec import ModelFields
-from transforms.output import vector_files
+from transforms.output import schema
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +71,7 @@ def test_what_lies_in_the_output(samples):
         *(f"embeddings/first/part-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)),
         "runs/first.html",
         "runs/first.json",
+        "runs/first.statistics",
         "schema.pbtxt",
     ]
 
@@ -414,7 +415,7 @@ def test_an_output_inside_the_input(tmp_path):
 
 
 def test_an_output_with_vectors_of_another_dimension(tmp_path):
-    vector_files.write_schema(str(tmp_path / "out"), ModelFields("m", "d", 7))
+    schema.write(str(tmp_path / "out"), ModelFields("m", "d", 7))
     run = run_refused(tmp_path / "out")
     assert (
         run.code == 2

@@ -110,7 +110,7 @@ def assert_same(run: Run, local: Run) -> None:
         vector, other = row.pop("embedding"), expected[key].pop("embedding")
         assert row == expected[key]
         assert cosine(vector, other) > 0.9999  # batches of other sizes add up in another order
-    stem = {"schema.pbtxt", *(f"runs/{run.report['run_id']}.{suffix}" for suffix in ("html", "json"))}
+    stem = {"schema.pbtxt", *(f"runs/{run.report['run_id']}.{suffix}" for suffix in ("html", "json", "statistics"))}
     assert {name for name in files(run.output) if "part-" not in name} == stem
 
 

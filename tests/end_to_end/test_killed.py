@@ -504,7 +504,8 @@ def test_in_a_bucket_parts_are_closed_in_time(cloud, tmp_path):
     assert counts(output) == {"listed": 300, "embedded": 300} and len(vectors(output)) == 300
     assert not list(storage.Client().list_blobs("resume", prefix="out/embeddings/r/.parts/"))
     names = {blob.name.partition("/")[2] for blob in storage.Client().list_blobs("resume", prefix="out/")}
-    assert {name for name in names if "/part-" not in name} == {"schema.pbtxt", "runs/r.html", "runs/r.json"}
+    of_run = {f"runs/r.{suffix}" for suffix in ("html", "json", "statistics")}
+    assert {name for name in names if "/part-" not in name} == {"schema.pbtxt", *of_run}
 
 
 def test_a_signal_stores_the_open_parts_of_a_bucket(cloud, tmp_path):

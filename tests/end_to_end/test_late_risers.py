@@ -99,10 +99,11 @@ def test_one_that_is_stopped_while_it_embeds_stops_for_good(photos, tmp_path):
         r"open \S*/\.parts/\S*-embedded-",
         r"os.link \S* \S*/schema\.pbtxt$",
         r"os.rename \S* \S*/embeddings/r/part-",
+        r"os.rename \S* \S*/runs/r\.statistics$",
         r"os.rename \S* \S*/runs/r\.html$",
         r"os.rename \S* \S*/runs/r\.json$",
     ],
-    ids=["part", "schema", "name of a file", "page", "report"],
+    ids=["part", "schema", "name of a file", "statistics", "page", "report"],
 )
 def test_one_that_is_stopped_just_before_it_writes_changes_nothing(photos, tmp_path, stop_at):
     output = tmp_path / "out"

@@ -163,7 +163,9 @@ def test_all_of_a_run_is_replaced(output, others):
     assert keys(output) == sorted(path.name for path in others.iterdir())
     shards = [name for name in contents(output) if name.startswith("embeddings/r/part-")]
     assert len(shards) == report(output)["shards"]
-    assert sorted(contents(output)) == sorted([*shards, "runs/r.html", "runs/r.json", "schema.pbtxt"])
+    assert sorted(contents(output)) == sorted(
+        [*shards, "runs/r.html", "runs/r.json", "runs/r.statistics", "schema.pbtxt"]
+    )
 
 
 def test_a_run_without_a_vector_replaces_one_with_vectors(output, tmp_path):

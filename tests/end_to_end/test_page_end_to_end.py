@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline.commands.verify import verify
-from pipeline.report.page import document
+from pipeline.report import statistics_file
 from tests.helpers import browser, run_facts, tiny_module
 from tests.helpers import data_generation as data
 from tests.helpers.running import run_pipeline
@@ -123,7 +123,11 @@ def test_planted_wrong_preprocessing_shows_as_collapsed_vectors(tmp_path):
 def test_without_a_page(tmp_path):
     data.write_images(tmp_path / "in", 3, height=40, width=40)
     run = run_pipeline(tmp_path / "out", "--input", tmp_path / "in", "--no_html")
-    assert run.code == 0 and not list(run.output.rglob("*.html")) and " page " not in run.stdout
+    assert (
+        run.code == 0
+        and [path.suffix for path in (run.output / "runs").iterdir()] == [".json"]
+        and " page " not in run.stdout
+    )
     assert not any(name.startswith("runs/") for name in run.report["files"])
 
 
@@ -137,4 +141,5 @@ def test_a_second_run_that_reuses_vectors_shows_their_images(run, tmp_path):
     again = run_pipeline(tmp_path / "out", "--input", photos, "--run_id", "b")
     page = page_of(again, "b")
     assert "4 reused" in page and page.count("url(data:image/jpeg") == 4
-    assert document.statistics(page).images == 4 and np.isfinite(document.statistics(page).spread)
+    statistics = statistics_file.read(str(again.output), "b")
+    assert statistics.images == 4 and np.isfinite(statistics.spread)

@@ -324,9 +324,9 @@ def report(content: bytes) -> None:
 
 
 def statistics(content: bytes) -> None:
-    """Reads the statistics in the page of an earlier run, and compares them with those of another run."""
+    """Reads the statistics of an earlier run, and compares them with those of another run."""
     with contextlib.suppress(ValueError):
-        before = drift.Statistics.from_json(content.decode(errors="replace"))
+        before = drift.Statistics.from_json(content)
         between = drift.between(before, dataclasses.replace(before, images=before.images + 1))
         assert between is None or between.shift >= 0
         assert drift.Statistics.from_json(before.to_json()).to_json() == before.to_json()

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.helpers import fork_server
 from tests.helpers.running import ROOT, command
 from transforms.encoding import record_files
-from transforms.output.vector_files import SUFFIXES
+from transforms.output.layout import VECTOR_SUFFIXES
 
 # Small batches, so that records come at a steady rate.
 FLAGS = ("--batch_size=4",)
@@ -22,7 +22,7 @@ def stored(output: Path) -> list[bytes]:
     """Returns the keys of all whole records in the parts below an output, without those that repeat others."""
     records: list[bytes] = []
     for path in output.glob("embeddings/*/.parts/*"):
-        if "-resumed-" in path.name or not path.name.endswith(SUFFIXES):
+        if "-resumed-" in path.name or not path.name.endswith(VECTOR_SUFFIXES):
             continue
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             whole = record_files.identities(path.name, file, vector_type="float16", may_break_off=True)

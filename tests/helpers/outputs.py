@@ -17,7 +17,7 @@ from transforms.elements.records import Embedding, Failure, ImageInfo, ImageRef,
 from transforms.encoding import examples, tfrecord
 from transforms.encoding.parquet import ParquetFormat
 from transforms.models.spec import ModelSpec
-from transforms.output import vector_files
+from transforms.output import layout, schema
 
 MODEL = ModelSpec(
     name="tiny",
@@ -58,13 +58,13 @@ def write_run(
     for output_format in config.output_formats:
         for i in range(shards):
             _write(
-                Path(vector_files.directory(str(output), run_id), f"part-{i:05d}-of-{shards:05d}.{output_format}"),
+                Path(layout.shard(layout.vectors(str(output), run_id), i, shards, f".{output_format}")),
                 encoded(embeddings[i::shards], model, output_format, config.vector_type),
             )
     if failures:
         lines = "".join(f"{failure_lines.to_json(failed, run_id)}\n" for failed in failures)
-        _write(Path(failure_lines.directory(str(output), run_id), "part-00000-of-00001.jsonl"), lines.encode())
-    vector_files.write_schema(str(output), model.fields(), config.record_type)
+        _write(Path(layout.shard(layout.failures(str(output), run_id), 0, 1, ".jsonl")), lines.encode())
+    schema.write(str(output), model.fields(), config.record_type)
     counts = {
         "listed": len(embeddings) + len(failures) + skipped,
         "embedded": len(embeddings),
@@ -85,7 +85,7 @@ def file_digests(output: Path, run_id: str) -> dict[str, str]:
     """Returns the digests of a run's files as they are now, as its report states them."""
     paths = [*output.glob(f"failures/{run_id}/part-*"), *output.glob(f"embeddings/{run_id}/part-*")]
     parts = [Shard(str(path), 0, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
-    return run_report.file_digests(run_id, (output / vector_files.SCHEMA).read_bytes(), parts)
+    return run_report.file_digests(run_id, (output / layout.SCHEMA).read_bytes(), parts)
 
 
 def encoded(

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from pipeline.report.page.facts import FailedImage, RunFacts, Sample
+from pipeline.report.page.facts import FailedImage, RunFacts
+from pipeline.report.page.sampled_images import Sample
 from tests.helpers import data_generation as data
 
 HOSTILE = "<img src=x onerror=document.title=1>.jpg"

@@ -14,7 +14,7 @@ from tests.helpers.emulators import free_port
 from tests.helpers.running import ROOT
 from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.models.spec import ModelFields
-from transforms.output import vector_files
+from transforms.output import layout, schema
 from transforms.storage import gcs
 
 
@@ -203,10 +203,10 @@ def test_a_trial_that_is_killed_leaves_nothing(tmp_path):
 def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, model):
     output = tmp_path / "out"
     config = configured(output)
-    vector_files.write_schema(str(output), model.fields(config.top_classes))
+    schema.write(str(output), model.fields(config.top_classes))
     check.check_output(config, model)  # of this model: fine
-    (output / vector_files.SCHEMA).unlink()
-    vector_files.write_schema(str(output), ModelFields("m", "d", 7))
+    (output / layout.SCHEMA).unlink()
+    schema.write(str(output), ModelFields("m", "d", 7))
     before = names_below(output)
     with pytest.raises(ValueError, match="holds vectors of 7 dimensions and model 'efficientnet_lite0' gives"):
         check.check_output(config, model)
@@ -215,7 +215,7 @@ def test_an_output_with_other_vectors_is_refused_and_left_as_it_is(tmp_path, mod
 
 def test_records_in_float16_are_not_mixed_with_others(tmp_path, model):
     narrow = configured(tmp_path / "out", "--vector_type=float16")
-    vector_files.write_schema(narrow.output, model.fields(narrow.top_classes), narrow.record_type)
+    schema.write(narrow.output, model.fields(narrow.top_classes), narrow.record_type)
     check.check_output(narrow, model)
     with pytest.raises(ValueError, match="holds vectors of 1280 dimensions in float16 and model .* dimensions: give"):
         check.check_output(configured(tmp_path / "out"), model)

@@ -57,10 +57,10 @@ def test_where_nothing_failed_there_is_no_file(tmp_path):
 
 def test_parts_of_failures_are_hashed_labelled_and_closed_in_time():
     labels = (Label("20261121T010203.456Z", "failed"),)
-    parts = failures.parts("gs://b/out", "run", labels, 7.0)
+    parts = failures.write_parts("gs://b/out", "run", labels, 7.0)
     assert (parts.directory, parts.labels, parts.max_seconds) == ("gs://b/out/failures/run", labels, 7.0)
     assert parts.part_format.suffix == ".jsonl" and parts.part_format.is_hashed and parts.part_format.has_tail
-    assert failures.parts("o", "run").max_seconds == 60.0  # a job that is killed loses no more than that
+    assert failures.write_parts("o", "run").max_seconds == 60.0  # a job that is killed loses no more than that
 
 
 def test_before_failures_get_their_names_a_function_is_called(tmp_path):

@@ -1,12 +1,15 @@
 """Parts: files that records are appended to, and that outlive the process that writes them.
 
-On a local disk a part of framed records is good up to its last whole record, however the process ends. A background
-thread flushes each open part twice a second and syncs it to the disk every ten seconds. In a bucket, an object exists
-once it is closed. And some formats, such as Parquet, cannot be read before they are closed. There the thread closes a
-part that is `max_seconds` old, and the next record opens another.
+What a killed process leaves depends on the place and the format:
 
-A process may be stopped for so long that another takes its place. So a writer may have a check that raises an error
-then. It is called after a part has become visible, and once in a while. A writer whose check fails removes its part.
+- Framed records on a local disk are good up to the last whole record. A background thread flushes each open part twice
+  a second, and syncs it to the disk every ten seconds.
+- An object in a bucket exists once it is closed, and some formats, such as Parquet, cannot be read before. So only
+  closed parts are left. The thread closes a part that is `max_seconds` old, and the next record opens another.
+
+A process may be stopped for so long that another takes its place. A writer learns that from its `check`, which raises
+an error then. The writer calls it when a part has become visible, and every few seconds. If it fails, the writer
+removes its part.
 """
 
 import collections

@@ -23,6 +23,7 @@ from apache_beam.transforms.window import GlobalWindows
 from transforms.elements.records import Shard, StageSeconds
 from transforms.elements.run_id import check_run_id
 from transforms.elements.stage import SECONDS, Stage, WriteOutput
+from transforms.output import layout
 from transforms.output.parts import Check, Format, Label, PartWriter
 from transforms.storage import files
 
@@ -33,7 +34,6 @@ MAX_SHARD_BYTES = 256 * 2**20
 # A part in a bucket is closed at this age, so that a job that is killed loses no more than that.
 MAX_SHARD_SECONDS = 60.0
 
-_PARTS = ".parts"
 # Naming an object in a bucket is a request of some 50 ms.
 _NAMING_AT_ONCE = 32
 
@@ -104,7 +104,7 @@ class _WriteParts(beam.DoFn):
         # A PartWriter does not travel to workers. Its arguments do.
         self._open = functools.partial(
             PartWriter,
-            parts(settings.directory),
+            layout.parts(settings.directory),
             label,
             settings.part_format,
             settings.max_bytes,
@@ -189,7 +189,7 @@ def name_parts(parts: Sequence[Shard], directory: str, check: Callable[[], objec
         list(threads.map(lambda named: files.name(named[0], named[1].path), numbered))
     shards = [shard for _, shard in numbered]
     own = {shard.path for shard in shards}
-    others = [file.path for file in files.match(f"{directory}/part-*-of-*") if file.path not in own]
+    others = [file.path for file in files.match(layout.shards(directory, "-of-*")) if file.path not in own]
     states = {path: files.state(path) for path in others}
     if check:
         check()
@@ -205,9 +205,9 @@ def number(parts: Sequence[Shard], directory: str) -> Iterable[tuple[str, Shard]
     numbers: Counter[str] = Counter()
     for part in sorted(parts, key=lambda part: part.path):
         own = suffix(part.path)
-        name = f"part-{numbers[own]:05d}-of-{totals[own]:05d}{own}"
+        path = layout.shard(directory, numbers[own], totals[own], own)
         numbers[own] += 1
-        yield part.path, dataclasses.replace(part, path=f"{directory}/{name}")
+        yield part.path, dataclasses.replace(part, path=path)
 
 
 def suffix(path: str) -> str:
@@ -217,20 +217,15 @@ def suffix(path: str) -> str:
 
 def are_all(directory: str, shards: int) -> bool:
     """Returns whether a directory holds exactly `shards` shards, all of one attempt, and no unnamed part."""
-    paths = [file.path for file in files.match(f"{directory}/part-*")]
+    paths = [file.path for file in files.match(layout.shards(directory))]
     totals = Counter(suffix(path) for path in paths)
     are_numbered = all(f"-of-{totals[suffix(path)]:05d}." in path for path in paths)
     return len(paths) == shards and are_numbered and not unnamed(directory, limit=1)
 
 
-def parts(directory: str) -> str:
-    """Returns the directory of the parts in a directory of shards."""
-    return f"{directory}/{_PARTS}"
-
-
 def unnamed(directory: str, limit: int | None = None) -> list[str]:
     """Returns the paths of the parts in a directory of shards."""
-    return [file.path for file in files.match(f"{parts(directory)}/*", limit)]
+    return [file.path for file in files.match(f"{layout.parts(directory)}/*", limit)]
 
 
 def rename_parts(paths: Sequence[str]) -> None:
@@ -250,7 +245,7 @@ def rename_parts(paths: Sequence[str]) -> None:
 def remove_parts(directory: str, *, after: str | None = None) -> None:
     """Removes the parts from a directory of shards, except those of attempts that began after the attempt `after`."""
     gone = [path for path in unnamed(directory) if not (after and (label := Label.of(path)) and label.attempt > after)]
-    files.remove_all(gone, parts(directory))
+    files.remove_all(gone, layout.parts(directory))
 
 
 def _name_and_clean(

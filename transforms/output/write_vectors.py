@@ -10,9 +10,9 @@ from transforms.elements.formats import check_vector_type
 from transforms.elements.records import Embedding
 from transforms.elements.stage import Stage, WriteOutput
 from transforms.models.spec import ModelFields
+from transforms.output import layout, schema
 from transforms.output.parts import Check, Format, Label
 from transforms.output.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards, check_run
-from transforms.output.vector_files import directory, write_schema
 
 
 @dataclasses.dataclass(eq=False)
@@ -49,10 +49,12 @@ class WriteVectors(Stage):
 
     def expand(self, embeddings: tuple[beam.PCollection[Embedding], ...]) -> WriteOutput:
         make_ready = functools.partial(_make_ready, self.output, self.model, self.record_type(), self.before_naming)
-        return embeddings | "Write" >> WriteShards(parts(self.output, self.run_id, self.file_format()), make_ready)
+        return embeddings | "Write" >> WriteShards(
+            write_parts(self.output, self.run_id, self.file_format()), make_ready
+        )
 
 
-def parts(
+def write_parts(
     output: str,
     run_id: str,
     file_format: Format,
@@ -61,10 +63,10 @@ def parts(
     check: Check | None = None,
 ) -> WriteParts:
     """Returns the transform that writes a run's parts, without naming them. See WriteParts for the last three."""
-    return WriteParts(directory(output, run_id), file_format, labels, max_seconds=max_seconds, check=check)
+    return WriteParts(layout.vectors(output, run_id), file_format, labels, max_seconds=max_seconds, check=check)
 
 
 def _make_ready(output: str, model: ModelFields, record_type: str, before_naming: Callable[[], None] | None) -> None:
     if before_naming:
         before_naming()
-    write_schema(output, model, record_type)
+    schema.write(output, model, record_type)

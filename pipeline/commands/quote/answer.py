@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOption
 from pipeline.commands.quote.bill import Bill, Item, Prices, Workers, in_full
 from pipeline.commands.quote.dataflow_job import Job, Stage
 from pipeline.commands.quote.speed import Speed
-from pipeline.report.feed import Feed
+from pipeline.report.input_rate import InputRate
 from pipeline.runners import presets
 from transforms.models.spec import ModelSpec
 
@@ -140,7 +140,7 @@ def _speed_lines(quote: Quote) -> list[str]:
 def _feed_line(speed: Speed, workers: Workers) -> str:
     """Returns how fast a device a worker could feed, and how much of the worker its own GPU needs."""
     vcpus = workers.shape.vcpus
-    feed = Feed(speed.before_model, speed.python, vcpus, 1 if workers.accelerator else vcpus)
+    feed = InputRate(speed.before_model, speed.python, vcpus, 1 if workers.accelerator else vcpus)
     line = f"  feed     a worker with {vcpus} vCPUs could feed {feed.text()}"
     if not speed.on_gpu:
         return line

@@ -14,6 +14,7 @@ from transforms.elements.one_line import one_line
 from transforms.elements.records import ImageRef
 from transforms.images import decoding
 from transforms.models.spec import ModelSpec
+from transforms.output import layout
 from transforms.storage import read_image
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 
@@ -51,7 +52,7 @@ def embedder(
       ValueError: if there is no such report, or another model now. The message has the flag that fits, if one is known.
     """
     output, run_id = vector_shards.run_of(shards[-1])
-    path = run_report.path(output, run_id)
+    path = layout.report(output, run_id)
     report = run_report.read(output, run_id) if output else None
     if report is None:
         raise ValueError(f"{shards[-1]}: expected the report of its run, {path!r}, which tells the model")

@@ -11,9 +11,9 @@ SCHEMA = "schema.pbtxt"
 FOLDERS = ("runs", "embeddings", "failures")
 TFRECORD, PARQUET, FAILURES = ".tfrecord", ".parquet", ".jsonl"
 
-_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.(?:json|html|unfinished)", re.DOTALL)
+_OF_RUN = re.compile(r"(?:embeddings|failures)/([^/]+)/.+|runs/([^/]+)\.(?:json|html|statistics|unfinished)", re.DOTALL)
 # A process fills such a file, and renames it.
-_BEING_WRITTEN = re.compile(r"runs/\.([^/]+)\.(?:json|html|unfinished)\.[0-9a-f]{32}", re.DOTALL)
+_BEING_WRITTEN = re.compile(r"runs/\.([^/]+)\.(?:json|html|statistics|unfinished)\.[0-9a-f]{32}", re.DOTALL)
 _PART = re.compile("part-([0-9]{5,9})-of-([0-9]{5,9})")
 
 
@@ -22,9 +22,9 @@ def report_of(run_id: str) -> str:
     return f"runs/{run_id}.json"
 
 
-def page_of(run_id: str) -> str:
-    """Returns the name of a run's page."""
-    return f"runs/{run_id}.html"
+def page_files_of(run_id: str) -> tuple[str, str]:
+    """Returns the names of a run's page, and of its statistics."""
+    return f"runs/{run_id}.html", f"runs/{run_id}.statistics"
 
 
 def claim_of(run_id: str) -> str:

@@ -70,9 +70,8 @@ def _report(files: RunFiles, findings: Findings) -> dict[str, Any] | None:
 
 def _check_digests(files: RunFiles, digests: dict[str, str], findings: Findings) -> None:
     """Compares the files that have no checksums of their own with the digests in the report."""
-    own = {name: [name] for name in (SCHEMA, *files.failures)}
-    if files.output.has(page := file_names.page_of(files.run_id)):
-        own[page] = [page]
+    of_page = [name for name in file_names.page_files_of(files.run_id) if files.output.has(name)]
+    own = {name: [name] for name in (SCHEMA, *files.failures, *of_page)}
     together = f"embeddings/{files.run_id}/part-*{PARQUET}"
     if files.vectors[PARQUET]:
         own[together] = files.vectors[PARQUET]

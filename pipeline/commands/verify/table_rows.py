@@ -158,9 +158,9 @@ def _differences(row: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[
         if row[name].isoformat(timespec="milliseconds") != report[name]:
             yield name
     content = {name: value for name, value in report.items() if name != "checksum"}
-    # The page is written after the rows are published.
-    page = file_names.page_of(row["run_id"])
-    content["files"] = {name: digest for name, digest in report["files"].items() if name != page}
+    # The page and its statistics are written after the rows are published.
+    later = file_names.page_files_of(row["run_id"])
+    content["files"] = {name: digest for name, digest in report["files"].items() if name not in later}
     of_page = {"page_error": ""}
     try:
         stored = json.loads(row["report"])

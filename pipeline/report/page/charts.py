@@ -58,11 +58,11 @@ def columns(values: Sequence[float], label: str) -> str:
     return f'<svg class="columns" role="img" aria-label="{escape.text(label, 600)}">{bars}</svg>'
 
 
-def legend(parts: Sequence[Part], shown: Mapping[str, str] | None = None) -> str:
-    """Returns the parts as a list of names and values; `shown` has the text of a value by label."""
+def legend(parts: Sequence[Part], texts: Mapping[str, str] | None = None) -> str:
+    """Returns the parts as a list of names and values; `texts` has the text of a value by label."""
     items = "".join(
         f'<li><svg class="key" aria-hidden="true"><rect class="{part.kind}" width="100%" height="100%"/></svg>'
-        f"<b>{escape.text((shown or {}).get(part.label, f'{part.value:,.0f}'))}</b> {escape.text(part.label)}</li>"
+        f"<b>{escape.text((texts or {}).get(part.label, f'{part.value:,.0f}'))}</b> {escape.text(part.label)}</li>"
         for part in parts
         if part.value > 0
     )

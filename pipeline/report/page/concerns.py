@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.model_checks.similarity import COLLAPSED_COSINE
 from pipeline.report.page.collapse import Spread
 from pipeline.report.page.drift import Drift
-from pipeline.report.page.facts import RunFacts, shown
+from pipeline.report.page.facts import RunFacts, value_text
 
 # Fields of a report's model that people know, in the order of their weight.
 _OF_MODEL = (
@@ -50,24 +50,26 @@ def concerns(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[Conce
 
 def checked(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[str]:
     """Returns the checks that were possible and what they measured, one sentence each; for a run without warnings."""
-    lines = []
+    sentences = []
     if spread.images > 1:
-        lines.append(
+        sentences.append(
             f"Vectors differ: the median cosine of two of {spread.images} images is {spread.median_cosine:.2f}."
         )
     if facts.previous:
-        lines.append(f"The model and its preprocessing are those of the run {facts.previous['run_id']}.")
-        lines.append(f"Its share of failures was {_rate(facts.previous):.2%}, and is {_rate(facts.report):.2%} now.")
+        sentences.append(f"The model and its preprocessing are those of the run {facts.previous['run_id']}.")
+        sentences.append(
+            f"Its share of failures was {_rate(facts.previous):.2%}, and is {_rate(facts.report):.2%} now."
+        )
     else:
-        lines.append("There is no earlier run in this output to compare with.")
+        sentences.append("There is no earlier run in this output to compare with.")
     if drift:
-        lines.append(_movement(drift, facts.compared_run))
+        sentences.append(_movement(drift, facts.compared_run))
         if drift.is_of_other_images:
-            lines.append(
+            sentences.append(
                 f"This run has other images than {facts.compared_run}, so its mean differs. The {drift.shared} images "
                 "in both samples have the same neighbours: this is no drift."
             )
-    return lines
+    return sentences
 
 
 def _of_vectors(spread: Spread) -> list[Concern]:
@@ -102,7 +104,7 @@ def _of_model(model: Mapping[str, Any], before: Mapping[str, Any], run_id: str) 
     if model["digest"] == before["digest"]:
         return []
     changes = [
-        f"{name.replace('_', ' ')} {shown(before.get(name))} → {shown(model.get(name))}"
+        f"{name.replace('_', ' ')} {value_text(before.get(name))} → {value_text(model.get(name))}"
         for name in _OF_MODEL
         if before.get(name) != model.get(name)
     ]

@@ -5,16 +5,14 @@ A Content-Security-Policy in the page allows its own style and script, known by 
 
 import base64
 import hashlib
-import re
 from importlib import resources
 
-from pipeline.report.page import drift, escape, overview, pictures, times
+from pipeline.report.neighbours import near_duplicates
+from pipeline.report.page import escape, overview, pictures, times
 from pipeline.report.page.collapse import spread
 from pipeline.report.page.concerns import checked, concerns
-from pipeline.report.page.drift import Statistics
 from pipeline.report.page.facts import RunFacts
 from pipeline.report.page.failed_images import failed_images
-from pipeline.report.page.neighbours import cosines, near_duplicates, nearest
 from pipeline.report.page.principal_components import plane
 
 MAX_BYTES = 5_000_000
@@ -22,7 +20,6 @@ MAX_BYTES = 5_000_000
 _CSS, _JS = ((resources.files("pipeline.report.page") / name).read_text() for name in ("page.css", "page.js"))
 # In a square, for a model that takes no squares.
 _WHOLE_PICTURES = ".t { background-size: contain; }\n"
-_STATISTICS = '<script type="application/json" id="statistics">', "</script>"
 _SECTIONS = {
     "failures": "Failures",
     "images": "Images",
@@ -39,38 +36,19 @@ def html(facts: RunFacts) -> str:
     Everything but the thumbnails of the sample is bounded, and they get what that leaves.
     """
     report, sample = facts.report, facts.sample
-    similar = cosines(sample.vectors)
-    near = nearest(similar)
-    own = drift.statistics(sample, report["model"]["digest"], near)
-    moved = drift.between(facts.compared_statistics, own) if facts.compared_statistics and own else None
-    spread_of_sample = spread(sample.vectors, similar)
-    warnings = concerns(facts, spread_of_sample, moved)
-    sections = [
-        overview.warnings(warnings, checked(facts, spread_of_sample, moved)),
-        failed_images(facts),
-    ]
+    findings = facts, spread(sample.vectors, sample.cosines), facts.drift
+    sections = [overview.warnings(concerns(*findings), checked(*findings)), failed_images(facts)]
     if len(sample):
         counts = report["counts"]
         vectors = counts["embedded"] + counts["reused"] + counts["duplicate"]
         points, share = plane(sample.vectors)
         sections += [
-            pictures.contact_sheet(sample, similar, near, max(vectors, len(sample))),
-            pictures.near_duplicates(sample, similar, near_duplicates(similar)),
-            pictures.image_map(sample, points, share, similar, near),
+            pictures.contact_sheet(sample, max(vectors, len(sample))),
+            pictures.near_duplicates(sample, near_duplicates(sample.cosines)),
+            pictures.image_map(sample, points, share),
         ]
     sections += [times.times(report), times.settings(report, facts.command)]
-    return _document(facts, "\n".join(filter(None, sections)), own)
-
-
-def statistics(page: str) -> Statistics | None:
-    """Returns the statistics of the sample that a page shows; None if it has none.
-
-    Raises:
-      ValueError: if they are not what `html` writes.
-    """
-    start, end = map(re.escape, _STATISTICS)
-    match = re.search(f"{start}([^<]*){end}", page)
-    return Statistics.from_json(match[1]) if match else None
+    return _document(facts, "\n".join(filter(None, sections)))
 
 
 def plain(title: str, body: str) -> str:
@@ -78,14 +56,13 @@ def plain(title: str, body: str) -> str:
     return _framed(title, body, _CSS, "")
 
 
-def _document(facts: RunFacts, body: str, own: Statistics | None) -> str:
+def _document(facts: RunFacts, body: str) -> str:
     links = "".join(
         f'<a href="#{name}">{label}</a>' for name, label in _SECTIONS.items() if f'<section id="{name}"' in body
     )
-    stored = f"{own.to_json().join(_STATISTICS)}\n" if own else ""
     title = f"Run {escape.text(facts.report['run_id'])}"
     whole = f'{overview.header(facts.report)}\n<nav aria-label="Sections">{links}</nav>\n{body}'
-    scripts = f"{stored}<script>{_JS}</script>\n"
+    scripts = f"<script>{_JS}</script>\n"
     css = _CSS if len(set(facts.report["model"]["image_size"])) == 1 else f"{_CSS}{_WHOLE_PICTURES}"
     rules = pictures.style(facts.sample, MAX_BYTES - 1 - len(_framed(title, whole, css, scripts).encode()))
     return _framed(title, whole, f"{css}{rules}", scripts)

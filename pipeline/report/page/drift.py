@@ -1,6 +1,6 @@
 """Drift: how far the vectors of a run lie from those of the run before.
 
-A page carries the `Statistics` of its sample, so that the next run can be compared without the vectors of this one.
+The `Statistics` of a run's sample are stored, so that the next run can be compared without the vectors of this one.
 """
 
 import base64
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.report.page.facts import MAX_SAMPLE, Sample
+from pipeline.report.page.sampled_images import MAX_SAMPLE, Sample
 from transforms.elements.keys import hashed
 
 # Two samples of one distribution have means that differ by chance. Beyond this many times that distance, and beyond
@@ -59,7 +59,7 @@ class Statistics:
         return self.images >= _LEAST_IMAGES and self.spread > 0
 
     def to_json(self) -> str:
-        """Returns all of it in one line of ASCII without `<`, which may stand in a script of a page."""
+        """Returns all of it in one line of ASCII."""
         facts = {
             "digest": self.digest,
             "mean": base64.b64encode(self.mean.astype("<f4").tobytes()).decode(),
@@ -68,10 +68,10 @@ class Statistics:
             "keys": self.keys,
             "nearest": self.nearest.tolist(),
         }
-        return json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")
+        return json.dumps(facts, separators=(",", ":")) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "Statistics":
+    def from_json(cls, text: str | bytes) -> "Statistics":
         """Returns what `to_json` wrote.
 
         Raises:
@@ -85,14 +85,12 @@ class Statistics:
             brightness = None if facts["brightness"] is None else float(facts["brightness"])
             statistics = cls(str(facts["digest"]), len(keys), mean, float(facts["spread"]), brightness, keys, nearest)
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError, binascii.Error) as error:
-            raise ValueError(f"expected the statistics of a sample, as the page of a run has them ({error})") from error
+            raise ValueError(f"expected the statistics of a sample ({error})") from error
         numbers = [statistics.spread, *([] if brightness is None else [brightness])]
         is_finite = bool(np.isfinite(numbers).all() and np.isfinite(mean).all())
         in_range = not nearest.size or (nearest.min() >= 0 and nearest.max() < len(keys))
         if not is_finite or not in_range or len(keys) > MAX_SAMPLE or not 0 < mean.size <= _MAX_DIMENSION:
-            raise ValueError(
-                "expected the statistics of a sample, as the page of a run has them: a value is impossible"
-            )
+            raise ValueError("expected the statistics of a sample: a value is impossible")
         return statistics
 
 
@@ -142,14 +140,8 @@ class Drift:
         return "darker" if now < before else "brighter"
 
 
-def statistics(sample: Sample, digest: str, nearest: npt.NDArray[np.intp]) -> Statistics | None:
-    """Returns what to store of a sample; None if it is empty, or its vectors are too long for a page.
-
-    Args:
-      sample: of the run.
-      digest: of the model.
-      nearest: the rows of the nearest images of each, as neighbours.nearest returns them.
-    """
+def statistics(sample: Sample, digest: str) -> Statistics | None:
+    """Returns what to store of a sample of a model's vectors; None if it is empty, or its vectors are too long."""
     count, dimension = sample.vectors.shape
     if not count or dimension > _MAX_DIMENSION:
         return None
@@ -157,7 +149,7 @@ def statistics(sample: Sample, digest: str, nearest: npt.NDArray[np.intp]) -> St
     mean = wide.mean(axis=0)
     spread = float(np.sqrt(np.square(wide - mean).sum(axis=1).mean()))
     keys = tuple(hashed(key).hex() for key in sample.keys)
-    return Statistics(digest, len(sample), mean.astype(np.float32), spread, sample.brightness, keys, nearest)
+    return Statistics(digest, len(sample), mean.astype(np.float32), spread, sample.brightness, keys, sample.nearest)
 
 
 def between(before: Statistics, now: Statistics) -> Drift | None:

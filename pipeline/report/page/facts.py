@@ -2,46 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from pipeline.report.page import drift
+from pipeline.report.page.drift import Drift, Statistics
+from pipeline.report.page.sampled_images import Sample
 from transforms.models.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    from pipeline.report.page.drift import Statistics
-
-MAX_SAMPLE = 500
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sample:
-    """Images of a run, and their vectors.
-
-    Attributes:
-      keys: of n images, at most MAX_SAMPLE.
-      vectors: float32 (n, dimension).
-      thumbnails: of each image a JPEG of at most 96 pixels on the longer side, or b"" if there is none.
-      brightness: mean of the pixels of all images that have a thumbnail, from 0 to 255; None if none has.
-    """
-
-    keys: tuple[bytes, ...]
-    vectors: npt.NDArray[np.float32]
-    thumbnails: tuple[bytes, ...]
-    brightness: float | None = None
-
-    def __post_init__(self) -> None:
-        rows = {len(self.keys), len(self.vectors), len(self.thumbnails)}
-        if self.vectors.ndim != 2 or len(rows) != 1 or len(self.keys) > MAX_SAMPLE:
-            raise ValueError(
-                f"sample of {len(self.keys)} keys, vectors of shape {self.vectors.shape} and {len(self.thumbnails)} "
-                f"thumbnails: expected as many of each, at most {MAX_SAMPLE}, and vectors of shape (n, dimension)"
-            )
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +36,8 @@ class RunFacts:
       retry: the command line that tries failed images again; "" if no other try may help.
       failure_files: where the records of all failures are; "" if nowhere.
       previous: the content of the report of the run before; None if there is none.
-      compared_run, compared_statistics: the latest run before with the same model and enough images in its page, and
-        the statistics of them; "" and None if there is none.
+      compared_run, compared_statistics: the latest run before with the same model and enough images in its sample,
+        and their statistics; "" and None if there is none.
     """
 
     report: Mapping[str, Any]
@@ -80,13 +48,25 @@ class RunFacts:
     failure_files: str = ""
     previous: Mapping[str, Any] | None = None
     compared_run: str = ""
-    compared_statistics: "Statistics | None" = None
+    compared_statistics: Statistics | None = None
+
+    @functools.cached_property
+    def statistics(self) -> Statistics | None:
+        """What a later run is compared with; None if there is nothing to compare."""
+        return drift.statistics(self.sample, self.report["model"]["digest"])
+
+    @property
+    def drift(self) -> Drift | None:
+        """The difference to the compared run; None if there is none, or the two cannot be compared."""
+        if not self.compared_statistics or not self.statistics:
+            return None
+        return drift.between(self.compared_statistics, self.statistics)
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Returns a value of a report's model for people. Not yet escaped.
 
-    >>> shown((224, 224)), shown("")
+    >>> value_text((224, 224)), value_text("")
     ('224×224', 'none')
     """
     if isinstance(value, Mapping):

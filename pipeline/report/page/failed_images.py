@@ -23,9 +23,9 @@ def failed_images(facts: RunFacts) -> str:
     if not groups:
         return ""
     groups.sort(key=lambda group: -group[2])
-    shown = list(_with_few_pictures(facts.failures))
+    examples = list(_with_few_pictures(facts.failures))
     blocks = [
-        _group(stage, error, images, [each for each in shown if (each.stage, each.error) == (stage, error)])
+        _group(stage, error, images, [each for each in examples if (each.stage, each.error) == (stage, error)])
         for stage, error, images in groups[:MAX_GROUPS]
     ]
     left = len(groups) - MAX_GROUPS
@@ -47,9 +47,9 @@ def _with_few_pictures(failures: Sequence[FailedImage]) -> Iterator[FailedImage]
     """Yields the failures, and only the first ones with their pictures."""
     left = MAX_PICTURES
     for image in failures:
-        is_shown = 0 < len(image.thumbnail) <= _MAX_THUMBNAIL_BYTES and left > 0
-        left -= is_shown
-        yield image if is_shown else dataclasses.replace(image, thumbnail=b"")
+        has_picture = 0 < len(image.thumbnail) <= _MAX_THUMBNAIL_BYTES and left > 0
+        left -= has_picture
+        yield image if has_picture else dataclasses.replace(image, thumbnail=b"")
 
 
 def command(line: str, name: str) -> str:
@@ -68,12 +68,12 @@ def command(line: str, name: str) -> str:
 
 
 def _group(stage: str, error: str, images: int, examples: Sequence[FailedImage]) -> str:
-    shown = "".join(map(_example, examples[:MAX_EXAMPLES]))
+    items = "".join(map(_example, examples[:MAX_EXAMPLES]))
     left = images - min(len(examples), MAX_EXAMPLES)
-    more = f'<p class="note">and {left:,} more</p>' if left > 0 and shown else ""
+    more = f'<p class="note">and {left:,} more</p>' if left > 0 and items else ""
     return (
         f'<article class="failure"><h3><span class="count">{images:,} ×</span> {escape.text(error, 80)} '
-        f"<small>in {escape.text(stage, 40)}</small></h3><ul>{shown}</ul>{more}</article>"
+        f"<small>in {escape.text(stage, 40)}</small></h3><ul>{items}</ul>{more}</article>"
     )
 
 

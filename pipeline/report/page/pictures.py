@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.report.neighbours import NEAR_DUPLICATE
 from pipeline.report.page import escape
-from pipeline.report.page.facts import Sample
-from pipeline.report.page.neighbours import NEAR_DUPLICATE
+from pipeline.report.page.sampled_images import Sample
 
 _FIRST_CARDS, _CARDS = 12, 48
 _GROUPS, _MEMBERS = 16, 8
@@ -29,16 +29,14 @@ def style(sample: Sample, max_bytes: int) -> str:
     return "".join(rules)
 
 
-def contact_sheet(sample: Sample, similar: npt.NDArray[np.float32], nearest: npt.NDArray[np.intp], vectors: int) -> str:
+def contact_sheet(sample: Sample, vectors: int) -> str:
     """Returns the section with images of the sample and their nearest neighbours.
 
     Args:
       sample: of the run, not empty.
-      similar: cosines of all pairs.
-      nearest: rows of the nearest others of each row.
       vectors: number of vectors of the run.
     """
-    cards = [_card(sample, similar, row, nearest[row]) for row in range(min(_CARDS, len(sample)))]
+    cards = [_card(sample, row) for row in range(min(_CARDS, len(sample)))]
     first, rest = "".join(cards[:_FIRST_CARDS]), "".join(cards[_FIRST_CARDS:])
     more = f'<details><summary>{len(cards) - _FIRST_CARDS} more</summary><ol class="sheet">{rest}</ol></details>'
     among = f"all {vectors:,}" if vectors == len(sample) else f"a sample of {len(sample):,} of {vectors:,}"
@@ -54,7 +52,7 @@ def contact_sheet(sample: Sample, similar: npt.NDArray[np.float32], nearest: npt
     )
 
 
-def near_duplicates(sample: Sample, similar: npt.NDArray[np.float32], groups: Sequence[Sequence[int]]) -> str:
+def near_duplicates(sample: Sample, groups: Sequence[Sequence[int]]) -> str:
     """Returns the section of near-duplicates, whose `groups` are rows of the sample; "" for a single image."""
     if len(sample) == 1:
         return ""
@@ -64,37 +62,30 @@ def near_duplicates(sample: Sample, similar: npt.NDArray[np.float32], groups: Se
             f"{len(sample):,} images have a cosine of {NEAR_DUPLICATE} or more.</p></section>"
         )
     images = sum(map(len, groups))
-    shown = "".join(_group(sample, similar, group) for group in groups[:_GROUPS])
+    items = "".join(_group(sample, group) for group in groups[:_GROUPS])
     left = len(groups) - _GROUPS
     more = f'<p class="note">and {left:,} more groups</p>' if left > 0 else ""
     return (
         f'<section id="duplicates"><h2>Near-duplicates</h2><p class="note">{images:,} of these {len(sample):,} '
         f"images are in {_number(len(groups), 'group')}. All cosines within a group are {NEAR_DUPLICATE} or more.</p>"
-        f'<ol class="groups">{shown}</ol>{more}</section>'
+        f'<ol class="groups">{items}</ol>{more}</section>'
     )
 
 
-def image_map(
-    sample: Sample,
-    points: npt.NDArray[np.float32],
-    share: float,
-    similar: npt.NDArray[np.float32],
-    nearest: npt.NDArray[np.intp],
-) -> str:
+def image_map(sample: Sample, points: npt.NDArray[np.float32], share: float) -> str:
     """Returns the section with the map; "" for a single image.
 
     Args:
       sample: of the run, not empty.
       points: (n, 2) in [-1, 1].
       share: of the variance that the map shows.
-      similar, nearest: as for the contact sheet.
     """
     if len(sample) == 1:
         return ""
     dots = "".join(
         f'<circle role="option" tabindex="{0 if row == 0 else -1}" class="dot" cx="{50 + 46 * x:.2f}%" '
         f'cy="{50 - 46 * y:.2f}%" r="5" data-row="{row}" data-key="{escape.key(sample.keys[row])}" '
-        f'data-near="{" ".join(f"{other}:{similar[row, other]:.2f}" for other in nearest[row])}" '
+        f'data-near="{" ".join(f"{other}:{sample.cosines[row, other]:.2f}" for other in sample.nearest[row])}" '
         f'aria-label="{escape.name(sample.keys[row])}"/>'
         for row, (x, y) in enumerate(points.tolist())
     )
@@ -110,16 +101,16 @@ def image_map(
     )
 
 
-def _card(sample: Sample, similar: npt.NDArray[np.float32], row: int, nearest: npt.NDArray[np.intp]) -> str:
-    near = "".join(_small(sample, other, f"{similar[row, other]:.2f}") for other in nearest)
+def _card(sample: Sample, row: int) -> str:
+    near = "".join(_small(sample, other, f"{sample.cosines[row, other]:.2f}") for other in sample.nearest[row])
     return (
         f'<li>{_picture(row)}<div><b title="{escape.key(sample.keys[row])}">{escape.name(sample.keys[row], 40)}</b>'
         f'<ol class="near">{near}</ol></div></li>'
     )
 
 
-def _group(sample: Sample, similar: npt.NDArray[np.float32], group: Sequence[int]) -> str:
-    pairs = similar[np.ix_(group, group)][np.triu_indices(len(group), 1)]
+def _group(sample: Sample, group: Sequence[int]) -> str:
+    pairs = sample.cosines[np.ix_(group, group)][np.triu_indices(len(group), 1)]
     members = "".join(
         f'<li>{_picture(row)}<span title="{escape.key(key)}">{escape.name(key, 40)}</span></li>'
         for row, key in ((row, sample.keys[row]) for row in group[:_MEMBERS])

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.report.page import escape
 from pipeline.report.page.charts import Part, columns, legend, span_bar, stacked_bar
-from pipeline.report.page.facts import shown
+from pipeline.report.page.facts import value_text
 from pipeline.report.page.failed_images import command
 from pipeline.report.page.overview import duration
 
@@ -28,11 +28,11 @@ def times(report: Mapping[str, Any]) -> str:
     parts = [
         Part(f"phase{number}", label, phases.get(name, 0.0)) for number, (name, label) in enumerate(_PHASES.items())
     ]
-    shown = {part.label: duration(part.value) for part in parts}
+    durations = {part.label: duration(part.value) for part in parts}
     split = ""
     if any(part.value > 0 for part in parts):
-        label = ", ".join(f"{part.label} {shown[part.label]}" for part in parts if part.value > 0)
-        split = f"<h3>What the run did</h3>{stacked_bar(parts, label)}{legend(parts, shown)}"
+        label = ", ".join(f"{part.label} {durations[part.label]}" for part in parts if part.value > 0)
+        split = f"<h3>What the run did</h3>{stacked_bar(parts, label)}{legend(parts, durations)}"
     return f'<section id="time"><h2>Speed and time</h2>{_speed(report)}{split}{_stages(report)}</section>'
 
 
@@ -46,7 +46,7 @@ def settings(report: Mapping[str, Any], command_line: str) -> str:
     if report.get("device"):
         rows.append(("device", report["device"]))
     items = "".join(
-        f"<div><dt>{escape.text(name, 60)}</dt><dd>{escape.text(shown(value))}</dd></div>" for name, value in rows
+        f"<div><dt>{escape.text(name, 60)}</dt><dd>{escape.text(value_text(value))}</dd></div>" for name, value in rows
     )
     again = f"<h3>The same again</h3>{command(command_line, 'command')}" if command_line else ""
     return f'<section id="settings"><h2>Model and settings</h2><dl class="rows">{items}</dl>{again}</section>'

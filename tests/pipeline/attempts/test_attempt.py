@@ -258,11 +258,11 @@ def test_an_attempt_that_no_image_ends_removes_its_journals(config, parts):
     ("started_at", "stays"), [("2026-11-21T01:02:03.455+00:00", False), ("2027-01-01T00:00:00.000+00:00", True)]
 )
 def test_the_page_of_a_run_goes_with_its_report(config, tmp_path, started_at, stays):
-    report, page = write(tmp_path / "runs" / "r.json"), write(tmp_path / "runs" / "r.html")
+    report, page, statistics = (write(tmp_path / "runs" / f"r.{kind}") for kind in ("json", "html", "statistics"))
     other = write(tmp_path / "runs" / "r2.html")
     report.write_text(json.dumps({"started_at": started_at}))
     attempt.of(config).retire()
-    assert (report.exists(), page.exists(), other.exists()) == (stays, stays, True)
+    assert (report.exists(), page.exists(), statistics.exists(), other.exists()) == (stays, stays, stays, True)
 
 
 def test_a_page_goes_before_its_report_and_a_claim_after_all_parts(config, tmp_path, parts, monkeypatch):
@@ -279,9 +279,10 @@ def test_a_page_goes_before_its_report_and_a_claim_after_all_parts(config, tmp_p
 
     monkeypatch.setattr(files, "remove_in_state", spy)
     write(tmp_path / "runs" / "r.html")
+    write(tmp_path / "runs" / "r.statistics")
     write(tmp_path / "runs" / "r.json", json.dumps({"started_at": "2020-01-01T00:00:00.000+00:00"}))
     own.retire()
-    assert list(dict.fromkeys(removed)) == ["r.html", "r.json"]
+    assert list(dict.fromkeys(removed)) == ["r.html", "r.statistics", "r.json"]
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no route to host"):
         patch.setattr(attempt.Attempt, "remove_parts", fail)
         own.finish()
@@ -356,7 +357,7 @@ def test_what_an_earlier_attempt_would_name_is_gone_once_the_run_is_taken_over(c
     for path in (
         vectors / ".parts" / f"{Label(first.label, 'resumed')}1.tfrecord",
         failed / ".parts" / f"{Label(first.label, 'failed')}2.jsonl",
-        *(tmp_path / "runs" / f".r.{kind}.{'0' * 32}" for kind in ("json", "html")),
+        *(tmp_path / "runs" / f".r.{kind}.{'0' * 32}" for kind in ("json", "html", "statistics")),
         vectors / f".part-00000-of-00001.tfrecord.{'0' * 32}",
         failed / f".part-00000-of-00001.jsonl.{'0' * 32}",
     ):

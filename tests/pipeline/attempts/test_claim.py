@@ -22,6 +22,7 @@ from pipeline.attempts import attempt, claim, interruption
 from pipeline.flags import options
 from pipeline.report import run_report
 from tests.helpers.running import ROOT
+from transforms.output import layout
 from transforms.storage import contested
 
 FLAGS = "--input=/photos/*.jpg", "--run_id=r"
@@ -48,7 +49,7 @@ def dead():
 
 
 def path(own):
-    return Path(claim.path(own.place, own.run_id))
+    return Path(layout.claim(own.place, own.run_id))
 
 
 def read(own):
@@ -330,18 +331,18 @@ def test_the_latest_of_several_unfinished_runs(held, own, config, model, dead):
     rewrite(own, process=dead)
     for run_id, label in (("first", "20200101T000000.000Z"), ("last", "20990101T000000.000Z")):
         stored = dataclasses.replace(read(own), run_id=run_id, attempt=label)
-        Path(claim.path(own.place, run_id)).write_bytes(stored.to_bytes())
+        Path(layout.claim(own.place, run_id)).write_bytes(stored.to_bytes())
     assert claim.unfinished(own.place, config, model, silent) == "last"
     assert claim.unfinished(own.place, config, model, silent, lambda run_id: run_id != "last") == "r"
     # One that a process is at is left to it.
     stored = dataclasses.replace(stored, process=claim._process(os.getpid()))
-    Path(claim.path(own.place, "last")).write_bytes(stored.to_bytes())
+    Path(layout.claim(own.place, "last")).write_bytes(stored.to_bytes())
     assert claim.unfinished(own.place, config, model, silent) == "r"
 
 
 def test_a_claim_under_the_name_of_another_run_counts_for_none(held, own, config, model, dead):
     rewrite(own, process=dead)
-    path(own).rename(claim.path(own.place, "copied"))
+    path(own).rename(layout.claim(own.place, "copied"))
     assert claim.unfinished(own.place, config, model, silent) is None
 
 
@@ -359,7 +360,7 @@ def test_what_a_complete_run_has_left_goes_and_what_a_later_attempt_has_stays(tm
         own, later = stored.label, "20260102T000000.000Z"
         parts.mkdir(parents=True)
         (parts / f"{own if is_own else later}-embedded-x.tfrecord").write_bytes(b"")
-        place = Path(claim.path(str(tmp_path), "r"))
+        place = Path(layout.claim(str(tmp_path), "r"))
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(claim.Claim("r", own if is_own else later, {}, "host", "").to_bytes())
         claim.clean_up(stored, finished)
@@ -370,7 +371,7 @@ def test_a_later_attempt_at_a_complete_run_keeps_what_it_goes_on_with(tmp_path):
     stored = attempt.Attempt("r", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), str(tmp_path), str(tmp_path))
     part = write(tmp_path / "embeddings" / "r" / ".parts" / f"{stored.label}-embedded-x.tfrecord")
     later = claim.Claim("r", "20260102T000000.000Z", {}, "host", "")
-    write(Path(claim.path(str(tmp_path), "r"))).write_bytes(later.to_bytes())
+    write(Path(layout.claim(str(tmp_path), "r"))).write_bytes(later.to_bytes())
     claim.clean_up(stored, SimpleNamespace(attempt=0, started_at="2026-01-01T00:00:00.000+00:00"))
     assert part.exists()
 
@@ -597,7 +598,7 @@ def test_an_old_claim_whose_process_lives_after_all_stays(quick, held, own, conf
         ("silent", "1 2", "elsewhere"),
     ):
         stored = dataclasses.replace(read(own), run_id=name, host=host, process=process)
-        place = Path(claim.path(own.place, name))
+        place = Path(layout.claim(own.place, name))
         place.write_bytes(stored.to_bytes())
         os.utime(place, (time.time() - 15 * 24 * 3600,) * 2)
         write(tmp_path / "embeddings" / name / ".parts" / "1-embedded-0.tfrecord")
@@ -605,7 +606,7 @@ def test_an_old_claim_whose_process_lives_after_all_stays(quick, held, own, conf
     def say(line):
         lines.append(line)
         if "'beats'" in line:
-            place = Path(claim.path(own.place, "beats"))
+            place = Path(layout.claim(own.place, "beats"))
             stored = claim.Claim.of_bytes(place.read_bytes())
             threading.Timer(0.1, lambda: place.write_bytes(dataclasses.replace(stored, beats=1).to_bytes())).start()
 

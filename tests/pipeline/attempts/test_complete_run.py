@@ -7,6 +7,7 @@ from pipeline.attempts import complete_run
 from pipeline.flags import options
 from pipeline.report import run_report
 from pipeline.report.run_report import COUNTS, RunReport
+from transforms.output import layout
 from transforms.storage import files
 
 
@@ -75,6 +76,6 @@ def test_a_run_is_complete_when_its_rows_are_published(photos, tmp_path, model, 
     assert complete_run.find(config, model) is None  # files alone do not do
     rows["p1.d.t", "night"] = complete
     assert complete_run.find(config, model).report == complete
-    files.remove_file(run_report.path(config.output, "night"))
+    files.remove_file(layout.report(config.output, "night"))
     assert complete_run.find(config, model).report == complete
     assert run_report.read(config.output, "night") is None  # a check writes nothing

@@ -8,8 +8,8 @@ from google.cloud import storage
 
 from pipeline.attempts import attempt, leftovers
 from pipeline.flags import options
-from pipeline.report import run_report
 from tests.helpers.running import ROOT
+from transforms.output import layout
 from transforms.storage import files
 
 HEX = "0123456789abcdef" * 2
@@ -36,7 +36,7 @@ def names(root):
 
 
 def unfinished(run_id):
-    return {f"runs/.{run_id}.{suffix}.{HEX}" for suffix in ("json", "html")}
+    return {f"runs/.{run_id}.{suffix}.{HEX}" for suffix in ("json", "html", "statistics")}
 
 
 def test_reports_and_pages_of_runs_that_nobody_is_at(output):
@@ -116,7 +116,7 @@ files.write(sys.argv[1], b"page")
 @pytest.mark.slow
 def test_a_page_that_was_being_written_when_its_process_was_killed(output):
     (output / "runs").mkdir(parents=True)
-    argv = [sys.executable, "-c", WRITE, run_report.page_path(str(output), "r")]
+    argv = [sys.executable, "-c", WRITE, layout.page(str(output), "r")]
     process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "written\n"
     process.kill()

@@ -40,7 +40,7 @@ def own(tmp_path):
 
 def write(own, label, embeddings, model=MODEL, of=write_tfrecord.file_format, vector_type="float32"):
     """Writes the parts that an attempt leaves, and returns their paths."""
-    parts = write_vectors.parts(own.place, own.run_id, of(model, vector_type), (label,))
+    parts = write_vectors.write_parts(own.place, own.run_id, of(model, vector_type), (label,))
     outputs, _ = collect(lambda root: (root | beam.Create(embeddings),) | parts)
     return [Path(shard.path) for shard in outputs["shards"]]
 

@@ -6,7 +6,6 @@ import json
 import pytest
 
 from pipeline.commands import runs
-from pipeline.report.page import document
 from tests.helpers import browser, outputs, run_facts
 from tests.helpers import data_generation as data
 from tests.helpers.running import run_pipeline
@@ -48,16 +47,16 @@ def test_a_table(output, capfd):
     assert first.split()[:5] == ["b", "4", "3", "1", "(25.0%)"] and second.split()[-2:] == ["–", "–"]
 
 
-def test_a_page_that_is_no_page_counts_as_none(output, capfd):
-    for content in (b"\xff<html>", b'<script type="application/json" id="statistics">{}</script>'):
-        (output / "runs" / "a.html").write_bytes(content)
+def test_statistics_that_are_none_count_as_none(output, capfd):
+    for content in (b"\xff<html>", b"{}"):
+        (output / "runs" / "a.statistics").write_bytes(content)
         assert [row["shift"] for row in _rows(output, capfd)] == [None, None]
 
 
-def _write_page(output, run_id, sample, digest="d" * 64):
+def _write_statistics(output, run_id, sample, digest="d" * 64):
     model = run_facts.report()["model"] | {"digest": digest}
-    page = document.html(run_facts.facts(report=run_facts.report(model=model), sample=sample))
-    (output / "runs" / f"{run_id}.html").write_text(page)
+    facts = run_facts.facts(report=run_facts.report(model=model), sample=sample)
+    (output / "runs" / f"{run_id}.statistics").write_text(facts.statistics.to_json())
 
 
 def test_a_run_is_compared_with_the_latest_of_its_model_that_has_images(tmp_path, capfd):
@@ -68,7 +67,7 @@ def test_a_run_is_compared_with_the_latest_of_its_model_that_has_images(tmp_path
     for number, page in enumerate(pages):
         _write(tmp_path, f"r{number}", f"2026-01-0{number + 1}T00:00:00+00:00", range(1))
         if page:
-            _write_page(tmp_path, f"r{number}", *page)
+            _write_statistics(tmp_path, f"r{number}", *page)
     rows = _rows(tmp_path, capfd)
     assert [row["drifted"] for row in rows] == [False] * 4 + [True] and rows[4]["overlap"] > 0
     assert [row["shift"] for row in rows[:4]] == [None] * 4

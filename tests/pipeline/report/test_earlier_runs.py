@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.report import earlier_runs, run_report
-from pipeline.report.page import document
 from tests.helpers import run_facts
 from tests.helpers.reporting import compose
+from transforms.output import layout
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def _day(report, day, run_id, digest="d"):
 def _write(output, report, images=20):
     run_report.write(str(output), report)
     facts = run_facts.facts(report=run_facts.report(model=report.model), sample=run_facts.sample(images))
-    page = output / "runs" / f"{report.run_id}.html"
-    page.write_text(document.html(facts))
-    return page
+    path = output / "runs" / f"{report.run_id}.statistics"
+    path.write_text(facts.statistics.to_json() if facts.statistics else "")
+    return path
 
 
 def _compared(output, report):
@@ -40,7 +40,7 @@ def _compared(output, report):
 def test_the_latest_begin_comes_first_whenever_the_files_changed(report, tmp_path):
     for day, run_id, changed in ((1, "b", 4), (3, "a", 1), (2, "c", 3), (7, "later", 9)):
         _write(tmp_path, _day(report, day, run_id))
-        os.utime(run_report.path(str(tmp_path), run_id), (changed, changed))
+        os.utime(layout.report(str(tmp_path), run_id), (changed, changed))
     _write(tmp_path, report)
     (tmp_path / "runs" / "broken.json").write_text("{}")
     assert [each.run_id for each in earlier_runs.before(str(tmp_path), report)] == ["a", "c", "b"]
@@ -50,7 +50,7 @@ def test_the_latest_begin_comes_first_whenever_the_files_changed(report, tmp_pat
 def test_few_reports_are_read(report, tmp_path):
     for number in range(12):
         _write(tmp_path, _day(report, 1, f"n{number:02d}"))
-        os.utime(run_report.path(str(tmp_path), f"n{number:02d}"), (number, number))
+        os.utime(layout.report(str(tmp_path), f"n{number:02d}"), (number, number))
     names = sorted(each.run_id for each in earlier_runs.before(str(tmp_path), report))
     assert names == [f"n{number:02d}" for number in range(2, 12)]
 
@@ -64,27 +64,25 @@ def test_a_run_that_embedded_nothing_or_little_is_passed_over(report, tmp_path):
     assert _compared(tmp_path, report) == "a"
 
 
-def test_another_model_and_a_broken_page_are_passed_over(report, tmp_path, caplog):
+def test_another_model_and_broken_statistics_are_passed_over(report, tmp_path, caplog):
     _write(tmp_path, _day(report, 1, "a"))
     _write(tmp_path, _day(report, 2, "other", digest="e"))
-    _write(tmp_path, _day(report, 3, "broken")).write_text(
-        '<script type="application/json" id="statistics">[]</script>'
-    )
+    _write(tmp_path, _day(report, 3, "broken")).write_text("[]")
     assert _compared(tmp_path, report) == "a" and "broken" in caplog.text
     assert _compared(tmp_path, _day(report, 5, "r", digest="f")) is None
 
 
-def test_the_statistics_are_those_of_the_page(report, tmp_path):
+def test_the_statistics_are_those_of_the_sample(report, tmp_path):
     _write(tmp_path, _day(report, 1, "a"))
     earlier = earlier_runs.before(str(tmp_path), report)
     _, statistics = earlier_runs.statistics(str(tmp_path), earlier, "d")
     np.testing.assert_allclose(statistics.mean, run_facts.sample(20).vectors.mean(axis=0), atol=1e-6)  # float32
 
 
-def test_a_report_or_a_page_that_cannot_be_read_is_passed_over(report, tmp_path, monkeypatch, caplog):
+def test_a_report_or_statistics_that_cannot_be_read_is_passed_over(report, tmp_path, monkeypatch, caplog):
     _write(tmp_path, _day(report, 1, "a"))
     _write(tmp_path, _day(report, 2, "b"))
-    read, statistics = run_report.read, earlier_runs.page_file.statistics
+    read, statistics = run_report.read, earlier_runs.statistics_file.read
 
     def fail(of, name):
         def read_or_fail(output, run_id):
@@ -98,7 +96,7 @@ def test_a_report_or_a_page_that_cannot_be_read_is_passed_over(report, tmp_path,
         patch.setattr(run_report, "read", fail(read, "b"))
         assert [each.run_id for each in earlier_runs.before(str(tmp_path), report)] == ["a"]
     with monkeypatch.context() as patch:
-        patch.setattr(earlier_runs.page_file, "statistics", fail(statistics, "b"))
+        patch.setattr(earlier_runs.statistics_file, "read", fail(statistics, "b"))
         assert _compared(tmp_path, report) == "a"
     assert caplog.text.count("Input/output error") == 2 and _compared(tmp_path, report) == "b"
 
@@ -108,7 +106,7 @@ def test_a_run_that_began_at_the_same_time_is_not_before(report, tmp_path):
     assert earlier_runs.before(str(tmp_path), report) == []
 
 
-def test_a_page_of_another_model_than_its_report_says_is_passed_over(report, tmp_path):
+def test_statistics_of_another_model_than_its_report_says_are_passed_over(report, tmp_path):
     _write(tmp_path, _day(report, 1, "a"))
     other = _write(tmp_path, _day(report, 2, "other", digest="e")).read_text()
     _write(tmp_path, _day(report, 3, "swapped")).write_text(other)

@@ -64,11 +64,3 @@ def test_what_float16_holds_is_kept():
 def test_a_vector_has_ten_others():
     vectors = [vector.tobytes() for vector in np.random.default_rng(3).standard_normal((11, 4)).astype(np.float32)]
     assert recall.facts(vectors[:10]) == {} and recall.facts(vectors)["vectors"] == 11
-
-
-@pytest.mark.parametrize("rows_at_once", [1, 7, 59, 60])
-def test_the_number_of_rows_at_once_changes_nothing(monkeypatch, rows_at_once):
-    vectors = (1 + 0.03 * np.random.default_rng(1).standard_normal((60, 5))).astype(np.float32)
-    expected = recall.recall(vectors)
-    monkeypatch.setattr(recall, "_ROWS_AT_ONCE", rows_at_once)
-    assert recall.recall(vectors) == expected < 1

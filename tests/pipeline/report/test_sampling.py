@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.report import sampling
-from pipeline.report.page.facts import MAX_SAMPLE, FailedImage
+from pipeline.report.page.facts import FailedImage
+from pipeline.report.page.sampled_images import MAX_SAMPLE
 from tests.helpers import data_generation as data
 from tests.helpers.collecting import collect
 from transforms.elements.keys import hashed

@@ -6,7 +6,7 @@ import apache_beam as beam
 import pytest
 
 from pipeline.report import sampling, stored_sample
-from pipeline.report.page.facts import MAX_SAMPLE
+from pipeline.report.page.sampled_images import MAX_SAMPLE
 from tests.helpers.collecting import collect
 from tests.helpers.earlier_runs import MODEL, embedding
 from tests.helpers.reporting import compose

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report import run_report, write_page
-from pipeline.report.page import document
+from pipeline.report import run_report, statistics_file, write_page
 from tests.helpers import data_generation as data
 from tests.helpers.reporting import compose, configured
 from transforms.elements.keys import hashed
@@ -34,35 +33,70 @@ def run(model, tmp_path):
     return config, compose(model, "--output", str(tmp_path))
 
 
-def test_a_page_is_written_and_its_digest_is_in_the_report(run, model, tmp_path):
+def test_a_page_and_its_statistics_are_written_and_their_digests_are_in_the_report(run, model, tmp_path):
     config, report = run
     data.write_images(tmp_path / "in", 20, height=30, width=40)
-    complete = write_page.with_page(config, report, _collected(tmp_path / "in", dimension=model.dimension))
+    complete = write_page.with_page(report, config, _collected(tmp_path / "in", dimension=model.dimension))
     page = (tmp_path / "runs" / "r.html").read_bytes()
-    assert complete.files == {**report.files, "runs/r.html": hashlib.sha256(page).hexdigest()}
+    statistics = (tmp_path / "runs" / "r.statistics").read_bytes()
+    of_page = {
+        f"runs/r.{name}": hashlib.sha256(of).hexdigest() for name, of in (("html", page), ("statistics", statistics))
+    }
+    assert complete.files == {**report.files, **of_page}
     assert page.count(b"url(data:image/jpeg") == 20  # read again, as no picture was collected
     assert f"--output {tmp_path}".encode() in page
-    assert document.statistics(page.decode()).images == 20
+    assert statistics_file.read(str(tmp_path), "r").images == 20
 
 
 def test_a_page_that_cannot_be_written_costs_the_run_nothing(run, tmp_path, caplog):
     config, report = run
     (tmp_path / "runs").write_text("in the way")
-    without = write_page.with_page(config, report, {})
+    without = write_page.with_page(report, config, {})
     assert without == dataclasses.replace(report, page_error=without.page_error)
     assert without.page_error.startswith("[Errno 20] Not a directory: ")
     assert "the page of the run is not written" in caplog.text
 
 
+def test_statistics_are_in_the_report_if_the_page_alone_cannot_be_written(run, model, tmp_path):
+    config, report = run
+    (tmp_path / "runs" / "r.html").mkdir(parents=True)
+    without = write_page.with_page(report, config, _collected(tmp_path / "in", dimension=model.dimension))
+    assert without.files.keys() == {*report.files, "runs/r.statistics"} and without.page_error
+
+
 def test_a_run_that_was_killed_after_its_page_keeps_it(run, model, tmp_path):
     config, report = run
-    complete = write_page.with_page(config, report, _collected(tmp_path / "in", dimension=model.dimension))
+    complete = write_page.with_page(report, config, _collected(tmp_path / "in", dimension=model.dimension))
     page = (tmp_path / "runs" / "r.html").read_bytes()
     assert write_page.with_page_of_last_attempt(config, report) == complete
     assert (tmp_path / "runs" / "r.html").read_bytes() == page
     (tmp_path / "runs" / "r.html").unlink()
     without_images = write_page.with_page_of_last_attempt(config, report)
-    assert without_images.files.keys() == complete.files.keys() and without_images != complete
+    assert without_images.files.keys() == {*report.files, "runs/r.html"}
+    assert not (tmp_path / "runs" / "r.statistics").exists()
+
+
+def test_a_run_that_was_killed_between_its_statistics_and_its_page_gets_both(run, model, tmp_path, monkeypatch):
+    config, report = run
+    collected = _collected(tmp_path / "in", dimension=model.dimension)
+    monkeypatch.setattr(write_page.stored_sample, "collected", lambda output, report: collected)
+    complete = write_page.with_page(report, config, collected)
+    assert write_page.with_page_of_last_attempt(config, complete) == complete
+    for gone in ("html", "statistics"):
+        (tmp_path / "runs" / f"r.{gone}").unlink()
+        assert run_report.lacks_page(config.output, complete)
+        assert write_page.with_page_of_last_attempt(config, complete) == complete
+        assert not run_report.lacks_page(config.output, complete)
+
+
+def test_a_run_of_an_earlier_version_keeps_its_page_without_statistics(run, tmp_path):
+    config, report = run
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "r.html").write_text("a page")
+    complete = write_page.with_page_of_last_attempt(config, report)
+    assert complete.files.keys() == {*report.files, "runs/r.html"}
+    assert not run_report.lacks_page(config.output, complete)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["r.html"]
 
 
 def test_the_run_before_is_compared(run, model, tmp_path):
@@ -71,9 +105,9 @@ def test_the_run_before_is_compared(run, model, tmp_path):
     facts = write_page.run_facts(config, report, collected)
     assert (facts.previous, facts.compared_run, facts.compared_statistics) == (None, "", None)
     earlier = dataclasses.replace(report, run_id="a", started_at="2026-03-01T00:00:00.000+00:00")
-    run_report.write(str(tmp_path), write_page.with_page(config, earlier, collected))
+    run_report.write(str(tmp_path), write_page.with_page(earlier, config, collected))
     idle = dataclasses.replace(report, run_id="b", started_at="2026-03-02T00:00:00.000+00:00")
-    run_report.write(str(tmp_path), write_page.with_page(config, idle, {}))
+    run_report.write(str(tmp_path), write_page.with_page(idle, config, {}))
     report = dataclasses.replace(report, started_at="2026-03-03T00:00:00.000+00:00")
     facts = write_page.run_facts(config, report, collected)
     assert (facts.previous["run_id"], facts.compared_run) == ("b", "a") and facts.compared_statistics.images == 20

@@ -13,7 +13,7 @@ from pipeline.report.write_report import ComposeReport, WriteReport
 from tests.helpers.collecting import collect
 from tests.helpers.reporting import compose, configured
 from transforms.elements.records import Failure, Shard, StageSeconds
-from transforms.output import vector_files
+from transforms.output import schema
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_counted_in_the_pipeline(model, tmp_path):
         "embed": {"number": 4, "mean_ms": 500.0, "longest_ms": 500.0, "from_s": 7.0, "to_s": 9.0, "batch_size": 4.0},
     }
     assert report.files == {
-        "schema.pbtxt": hashlib.sha256(vector_files.schema(model.fields())).hexdigest(),
+        "schema.pbtxt": hashlib.sha256(schema.content(model.fields())).hexdigest(),
         "failures/r/part-00000-of-00001.jsonl": "hash",
     }
     assert run_report.read(str(tmp_path), "r").to_json() == report.to_json()

@@ -146,7 +146,7 @@ def part(path, content):
 
 
 def test_naming_twice_is_naming_once(tmp_path):
-    one = part(tmp_path / shards._PARTS / "one.txt", "x")
+    one = part(tmp_path / ".parts" / "one.txt", "x")
     (shard,) = name_parts([one], str(tmp_path))
     assert name_parts([one], str(tmp_path)) == [shard]
     assert Path(one.path).read_text() == "x"  # it keeps its first name
@@ -156,7 +156,7 @@ def test_naming_twice_is_naming_once(tmp_path):
 
 
 def test_what_is_named_last_has_the_name(tmp_path):
-    first, second = (part(tmp_path / shards._PARTS / f"{i}.txt", i) for i in "12")
+    first, second = (part(tmp_path / ".parts" / f"{i}.txt", i) for i in "12")
     (shard,) = name_parts([first], str(tmp_path))
     assert name_parts([second], str(tmp_path)) == [shard]
     assert Path(shard.path).read_text() == "2" and Path(first.path).read_text() == "1"
@@ -187,8 +187,8 @@ def test_an_attempt_that_died_while_publishing_leaves_nothing(tmp_path, records)
 
 
 def test_an_attempt_takes_up_parts_that_an_earlier_one_named(tmp_path):
-    parts_left = [part(tmp_path / shards._PARTS / f"{name}.txt", name) for name in "ab"]
-    third = part(tmp_path / shards._PARTS / "0.txt", "0")  # of a worker that was lost, after all three were named
+    parts_left = [part(tmp_path / ".parts" / f"{name}.txt", name) for name in "ab"]
+    third = part(tmp_path / ".parts" / "0.txt", "0")  # of a worker that was lost, after all three were named
     name_parts([third, *parts_left], str(tmp_path))
     Path(third.path).unlink()
     named = name_parts(parts_left, str(tmp_path))
@@ -215,7 +215,7 @@ def test_parts_that_are_not_named_leave_the_files_that_are_there(tmp_path):
 def test_parts_of_a_later_attempt_stay(tmp_path):
     names = ["1-embedded-a.txt", "2-embedded-b.txt", "3-embedded-c.txt", "stray.txt"]
     for name in names:
-        part(tmp_path / shards._PARTS / name, name)
+        part(tmp_path / ".parts" / name, name)
     remove_parts(str(tmp_path), after="2")
     assert [Path(path).name for path in unnamed(str(tmp_path))] == ["3-embedded-c.txt"]
     remove_parts(str(tmp_path), after="3")
@@ -225,23 +225,23 @@ def test_parts_of_a_later_attempt_stay(tmp_path):
 
 def test_a_part_that_comes_while_others_are_removed_stays(tmp_path, monkeypatch):
     """Another attempt has taken over the run meanwhile, and writes."""
-    own = part(tmp_path / shards._PARTS / "1-embedded-a.txt", "")
+    own = part(tmp_path / ".parts" / "1-embedded-a.txt", "")
     match = files.match
 
     def look(*args):
         found = match(*args)
-        part(tmp_path / shards._PARTS / "2-embedded-b.txt", "")
+        part(tmp_path / ".parts" / "2-embedded-b.txt", "")
         return found
 
     monkeypatch.setattr(files, "match", look)
     remove_parts(str(tmp_path))
-    assert not Path(own.path).exists() and (tmp_path / shards._PARTS / "2-embedded-b.txt").exists()
+    assert not Path(own.path).exists() and (tmp_path / ".parts" / "2-embedded-b.txt").exists()
 
 
 def test_parts_under_new_names_have_their_labels_and_their_records(tmp_path):
     names = ["n00000001_1-embedded-a.tfrecord", "n00000002_2-reused-b.parquet"]
-    old = [part(tmp_path / shards._PARTS / name, name) for name in names]
-    gone = str(tmp_path / shards._PARTS / "3-embedded-c.txt")
+    old = [part(tmp_path / ".parts" / name, name) for name in names]
+    gone = str(tmp_path / ".parts" / "3-embedded-c.txt")
     shards.rename_parts([*(each.path for each in old), gone])
     new = unnamed(str(tmp_path))
     assert {(str(Label.of(path)), Path(path).suffix, Path(path).read_text()) for path in new} == {
@@ -254,7 +254,7 @@ def test_parts_under_new_names_have_their_labels_and_their_records(tmp_path):
 
 
 def test_other_files_stay_if_the_check_fails_or_they_are_replaced_after_it(tmp_path):
-    own = part(tmp_path / shards._PARTS / "a.txt", "own")
+    own = part(tmp_path / ".parts" / "a.txt", "own")
     others = [tmp_path / f"part-0000{i}-of-00002.txt" for i in range(2)]
     for path in others:
         path.write_text("old")
@@ -291,7 +291,7 @@ def test_attributes_are_checked_at_construction(attribute, value, words):
 
 
 def test_a_bundle_that_ran_twice_leaves_no_double_record(tmp_path):
-    stray = tmp_path / "d" / shards._PARTS / "of-a-bundle-that-died.txt"
+    stray = tmp_path / "d" / ".parts" / "of-a-bundle-that-died.txt"
     stray.parent.mkdir(parents=True)
     stray.write_text("stray\n")
     written(tmp_path / "d", ["1", "2"])
@@ -312,7 +312,7 @@ def test_before_naming_all_parts_are_there_and_all_old_files(tmp_path, records):
 
 def look(directory, seen):
     """Adds a line that says how many parts there are, and what the files with a final name hold."""
-    parts = list((directory / shards._PARTS).glob("*"))
+    parts = list((directory / ".parts").glob("*"))
     final = [path.read_text().strip() for path in directory.glob("part-*")]
     with seen.open("a") as file:
         file.write(f"{len(parts)} parts, old files: {' '.join(final)}\n")
@@ -335,7 +335,7 @@ def test_whether_all_shards_are_there(tmp_path):
     assert shards.are_all(str(tmp_path / "d"), number_written)
     assert not shards.are_all(str(tmp_path / "d"), number_written - 1)
     assert not shards.are_all(str(tmp_path / "d"), 0)
-    for stranger in ("part-00000-of-00001.txt", "part-00001-of-00002.log", f"{shards._PARTS}/x.txt"):
+    for stranger in ("part-00000-of-00001.txt", "part-00001-of-00002.log", ".parts/x.txt"):
         path = tmp_path / "d" / stranger
         path.parent.mkdir(exist_ok=True)
         path.write_text("")

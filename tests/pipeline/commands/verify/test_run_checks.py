@@ -276,16 +276,17 @@ def test_a_line_without_an_end_is_not_read_into_memory(output, monkeypatch):
     assert broken.first[:2] == [f"{LINES} in line {number}: the line does not end" for number in (2, 3)]
 
 
-def test_a_page_that_has_changed_and_one_that_no_report_knows(output):
-    page = output / "runs" / "r.html"
+@pytest.mark.parametrize("name", ["runs/r.html", "runs/r.statistics"])
+def test_a_page_that_has_changed_and_one_that_no_report_knows(output, name):
+    page = output / name
     page.write_text("a page")
-    assert problems(output) == {"a file is not in the report": ["runs/r.html"]}
+    assert problems(output) == {"a file is not in the report": [name]}
     report = run_report.read(str(output), "r")
-    report.files["runs/r.html"] = "0" * 64
+    report.files[name] = "0" * 64
     run_report.write(str(output), report)
-    assert problems(output) == {"a file has changed since the run wrote it": ["runs/r.html"]}
+    assert problems(output) == {"a file has changed since the run wrote it": [name]}
     page.unlink()
-    assert problems(output) == {"a file of the report is missing": ["runs/r.html"]}
+    assert problems(output) == {"a file of the report is missing": [name]}
 
 
 def test_a_record_too_many(output):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from pipeline.report.neighbours import cosines
 from pipeline.report.page.collapse import spread
-from pipeline.report.page.neighbours import cosines
 
 
 def _spread(vectors):

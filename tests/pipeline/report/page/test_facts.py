@@ -1,21 +1,25 @@
-"""The sample that a page shows."""
+"""What a page is made from."""
 
 import dataclasses
 
-import numpy as np
 import pytest
 
-from pipeline.report.page.facts import MAX_SAMPLE, Sample, shown
+from pipeline.report.page.facts import value_text
+from tests.helpers import run_facts
 from transforms.models.preprocessing import TF_HUB
 
 
-@pytest.mark.parametrize(
-    ("keys", "shape", "thumbnails"),
-    [(2, (1, 4), 2), (1, (1, 4), 2), (1, (4,), 1), (MAX_SAMPLE + 1, (MAX_SAMPLE + 1, 4), MAX_SAMPLE + 1)],
-)
-def test_a_sample_of_unequal_lengths_is_refused(keys, shape, thumbnails):
-    with pytest.raises(ValueError, match="expected as many of each, at most 500, and vectors of shape"):
-        Sample((b"k",) * keys, np.zeros(shape, np.float32), (b"",) * thumbnails)
+def test_the_statistics_are_those_of_the_sample():
+    statistics = run_facts.facts().statistics
+    assert statistics.images == 24 and statistics.digest == "d1"
+    assert run_facts.facts(sample=run_facts.sample(0)).statistics is None
+
+
+def test_drift_is_that_since_the_compared_run():
+    before = run_facts.facts()
+    assert before.drift is None
+    now = dataclasses.replace(before, compared_run="a", compared_statistics=before.statistics)
+    assert now.drift.shift == 0 and dataclasses.replace(now, sample=run_facts.sample(0)).drift is None
 
 
 @pytest.mark.parametrize(
@@ -32,4 +36,4 @@ def test_a_sample_of_unequal_lengths_is_refused(keys, shape, thumbnails):
     ids=str,
 )
 def test_values_for_people(value, text):
-    assert shown(value) == text
+    assert value_text(value) == text

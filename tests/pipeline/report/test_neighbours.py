@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.report.page.neighbours import cosines, near_duplicates, nearest
+from pipeline.report.neighbours import cosines, near_duplicates, nearest
 
 
 def test_cosines_are_exact_and_none_is_nan():

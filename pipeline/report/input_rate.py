@@ -1,7 +1,7 @@
-"""The feed of a run: how many images a second its machine could give to a device, from the run's own measurements.
+"""The input rate of a run: how many images a second its machine could give to a GPU, from the run's own measurements.
 
-An image takes a core for some time, outside the model, and it takes Python's lock for a part of that. One thread of a
-process has the lock at a time, so neither more cores nor more threads help beyond one image in that part.
+Outside the model, each image takes some time of a core. For a part of it the thread holds Python's lock. Only one
+thread of a process holds the lock, so that part bounds the rate of a process however many cores and threads it has.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ _LEAST_IMAGES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Feed:
-    """What it takes to feed a model.
+class InputRate:
+    """What an image takes outside the model, and the machine that gives it.
 
     Attributes:
-      core_seconds: of an image, outside the model.
-      lock_seconds: the part of `core_seconds` that threads with the model spend outside the decoder. They have the
-        lock in nearly all of it. They also have it for moments in the decoder and in the call of the model.
+      core_seconds: of an image.
+      lock_seconds: the part of them in the threads with the model, outside the decoder. It is the least time that the
+        lock is held: threads hold it in nearly all of this time, and for moments in the decoder and the model too.
       cores: of a machine.
       worker_processes: of a machine; each has a lock of its own.
     """
@@ -49,7 +49,7 @@ class Feed:
         return max(1, math.ceil(images_per_second * self.core_seconds))
 
     def text(self) -> str:
-        """Returns the feed for people."""
+        """Returns the rate for people."""
         return (
             f"a device of {self.images_per_second:,.0f} images/s at most: an image takes {_ms(self.core_seconds)} of a "
             f"core and at least {_ms(self.lock_seconds)} of Python's lock; {self.core_seconds * 1000:.1f} cores for "
@@ -57,7 +57,7 @@ class Feed:
         )
 
     def facts(self) -> dict[str, float]:
-        """Returns the feed for programs."""
+        """Returns the field `feed` of a report."""
         return {
             "images_per_second": round(self.images_per_second, 1),
             "core_ms": round(self.core_seconds * 1e3, 4),
@@ -67,21 +67,21 @@ class Feed:
         }
 
     @classmethod
-    def of_facts(cls, facts: Mapping[str, float]) -> "Feed":
-        """Returns the feed that `facts` states."""
+    def of_facts(cls, facts: Mapping[str, float]) -> "InputRate":
+        """Returns the rate that `facts` states."""
         core_ms, lock_ms = max(facts["core_ms"], 1e-4), max(facts["lock_ms"], 1e-4)
         return cls(core_ms / 1e3, lock_ms / 1e3, int(facts["cores"]), int(facts["worker_processes"]))
 
 
-def of(
+def of_run(
     stages: Mapping[str, StageSeconds],
     *,
     decodes_in_processes: bool,
     decodes_elsewhere: bool,
     cores: int,
     worker_processes: int,
-) -> Feed | None:
-    """Returns the feed of a run; None if it embedded too few images to tell.
+) -> InputRate | None:
+    """Returns the input rate of a run; None if it embedded too few images to tell.
 
     Args:
       stages: stage → times.
@@ -100,8 +100,7 @@ def of(
         core, lock = threads + read + decoder, threads
     else:
         core, lock = threads + read, threads - decoder  # files are read in threads of their own
-    lock = max(lock, 1e-9)
-    return Feed(core / bundle.items, lock / bundle.items, cores, worker_processes)
+    return InputRate(core / bundle.items, max(lock, 1e-9) / bundle.items, cores, worker_processes)
 
 
 def _ms(seconds: float) -> str:

@@ -1,9 +1,9 @@
-"""pipeline.report.feed: what a machine could feed, from constructed measurements."""
+"""pipeline.report.input_rate: what a machine could feed, from constructed measurements."""
 
 import pytest
 
-from pipeline.report import feed
-from pipeline.report.feed import Feed
+from pipeline.report import input_rate
+from pipeline.report.input_rate import InputRate
 from transforms.elements.records import StageSeconds
 
 IMAGES = 10_000
@@ -18,7 +18,7 @@ def stages(threads, decoder):
 
 
 def of(times, *, in_processes=False, elsewhere=False, cores=8, worker_processes=1):
-    return feed.of(
+    return input_rate.of_run(
         times,
         decodes_in_processes=in_processes,
         decodes_elsewhere=elsewhere,
@@ -53,13 +53,13 @@ def test_what_other_machines_decode_takes_no_core_here():
     ("cores", "worker_processes", "images_per_second"), [(2, 1, 2000), (8, 1, 5000), (8, 8, 8000), (64, 1, 5000)]
 )
 def test_the_lock_limits_a_process_and_cores_a_machine(cores, worker_processes, images_per_second):
-    measured = Feed(0.001, 0.0002, cores, worker_processes)
+    measured = InputRate(0.001, 0.0002, cores, worker_processes)
     assert measured.images_per_second == pytest.approx(images_per_second)
 
 
 @pytest.mark.parametrize(("rate", "cores"), [(1, 1), (1000, 1), (1001, 2), (4500, 5)])
 def test_the_cores_of_a_device(rate, cores):
-    assert Feed(0.001, 0.0002, 2, 1).cores_for(rate) == cores
+    assert InputRate(0.001, 0.0002, 2, 1).cores_for(rate) == cores
 
 
 FEW = StageSeconds.of("bundle", 9.0, items=999, core_seconds=1.0)
@@ -69,7 +69,7 @@ MANY = StageSeconds.of("bundle", 9.0, items=1000)
 @pytest.mark.parametrize(
     "times", [{}, {"bundle": FEW}, {"bundle": MANY}], ids=["nothing embedded", "few images", "no clock"]
 )
-def test_without_a_measurement_there_is_no_feed(times):
+def test_without_a_measurement_there_is_no_rate(times):
     assert of(times) is None
 
 
@@ -78,19 +78,19 @@ def test_a_lock_that_was_hardly_held():
 
 
 def test_facts_and_text():
-    measured = Feed(0.00036, 0.00021, 2, 1)
+    measured = InputRate(0.00036, 0.00021, 2, 1)
     facts = {"images_per_second": 4761.9, "core_ms": 0.36, "lock_ms": 0.21, "cores": 2, "worker_processes": 1}
     assert measured.facts() == facts
     text = (
         "a device of 4,762 images/s at most: an image takes 0.36 ms of a core and at least 0.21 ms of Python's lock; "
         "0.4 cores for each 1,000 images/s"
     )
-    assert measured.text() == Feed.of_facts(facts).text() == text
+    assert measured.text() == InputRate.of_facts(facts).text() == text
 
 
-def test_facts_that_were_rounded_to_nothing_are_a_feed():
+def test_facts_that_were_rounded_to_nothing_are_a_rate():
     facts = {"core_ms": 0.0, "lock_ms": 0.0, "cores": 2, "worker_processes": 1}
-    assert Feed.of_facts(facts).images_per_second == pytest.approx(1e7)
+    assert InputRate.of_facts(facts).images_per_second == pytest.approx(1e7)
 
 
 def test_a_thousand_images_are_enough():

@@ -1,4 +1,4 @@
-"""The nearest neighbours within a sample, and the groups of near-duplicates among them. Exact, by cosine."""
+"""The nearest neighbours within a few vectors, and the groups of near-duplicates among them. Exact, by cosine."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,24 @@ def cosines(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     >>> cosines(np.array([[3, 0], [0, 1], [5, 0]], np.float32)).tolist()
     [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
     """
+    return np.clip(exact_cosines(vectors), -1.0, 1.0).astype(np.float32)
+
+
+def exact_cosines(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Returns the cosines of all pairs in float64, (n, n), whatever the type of the vectors."""
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     units = wide / np.where(lengths > 0, lengths, 1.0)
-    return np.clip(units @ units.T, -1.0, 1.0).astype(np.float32)
+    return units @ units.T
 
 
-def nearest(similar: npt.NDArray[np.float32], count: int = NEIGHBOURS) -> npt.NDArray[np.intp]:
+def nearest(similar: npt.NDArray[np.floating], count: int = NEIGHBOURS) -> npt.NDArray[np.intp]:
     """Returns the rows of the nearest others of each row, nearest first, (n, at most `count`).
 
+    Rows at equal cosines keep their order.
+
     Args:
-      similar: cosines, as `cosines` returns them.
+      similar: cosines of all pairs.
       count: of neighbours; fewer if there are fewer other rows.
     """
     others = similar.copy()
