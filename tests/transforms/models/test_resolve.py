@@ -117,7 +117,7 @@ def test_offline_a_known_name_says_how_to_stage_it(monkeypatch, tmp_path):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(ValueError, match=r"/imagenet/inception_v2/feature_vector/1' is not cached") as said:
         resolve("inception_v2", None, "stretch")
-    assert "\n" not in str(said.value) and "pipeline.commands.stage_model" in str(said.value)
+    assert "\n" not in str(said.value) and "-m pipeline stage-model" in str(said.value)
 
 
 def test_an_onnx_model(tmp_path):
