@@ -239,6 +239,7 @@ def test_an_archive_that_is_too_large_or_none(tmp_path, monkeypatch):
         handles.local_path(str(tmp_path / "n.tar.gz"))
 
 
+@pytest.mark.slow
 def test_a_kaggle_handle_from_its_cache(tmp_path):
     handle = "google/inception-v2/tensorFlow1/feature-vector/1"
     directory = tmp_path / "kaggle" / "models" / handle
@@ -247,6 +248,7 @@ def test_a_kaggle_handle_from_its_cache(tmp_path):
     assert is_the_module(handles.local_path(handle))
 
 
+@pytest.mark.slow
 def test_a_kaggle_handle_without_a_network_says_how_to_stage(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(ValueError, match=r"cannot be fetched .*`python -m pipeline stage-model google/m/tensor"):

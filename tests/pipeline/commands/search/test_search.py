@@ -79,6 +79,7 @@ def test_a_shard_chooses_no_file_to_show(photos, capfd, tmp_path):
     assert "data:image/jpeg" in _search(capfd, *flags)[1]
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_shown_keeps_its_name(run, photos, capfd, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -166,6 +167,7 @@ def test_a_port_in_use_is_refused_in_one_line(run, capfd):
     assert (code, out, err) == (2, "", f"search: --port {port}: Address already in use: expected one that is free\n")
 
 
+@pytest.mark.slow
 def test_a_wrong_model_is_refused_with_the_flag_that_fits(photos, tmp_path, capfd):
     flags = ("--resize_mode", "crop", "--image_size", "96x96", "--normalize")
     assert run_pipeline(tmp_path / "out", "--input", photos, *flags).code == 0
@@ -178,6 +180,7 @@ def test_a_wrong_model_is_refused_with_the_flag_that_fits(photos, tmp_path, capf
     assert code == 0 and out.splitlines()[1] == f"1.0000  {photos / '00003.jpg'}"
 
 
+@pytest.mark.slow
 def test_a_model_that_has_changed_is_refused_with_its_digest(photos, tmp_path, capfd):
     assert run_pipeline(tmp_path / "out", "--input", photos, "--image_size", "96x96").code == 0
     report = next((tmp_path / "out" / "runs").glob("*.json"))
@@ -190,6 +193,7 @@ def test_a_model_that_has_changed_is_refused_with_its_digest(photos, tmp_path, c
     assert err.endswith(f"{content['model']['digest']}: give its place as --model HANDLE\n")
 
 
+@pytest.mark.slow
 def test_vectors_of_two_models_are_refused(photos, tmp_path, capfd):
     for size in ("96x96", "128x128"):
         assert run_pipeline(tmp_path / "out", "--input", photos, "--image_size", size).code == 0

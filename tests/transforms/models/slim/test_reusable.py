@@ -76,6 +76,7 @@ def test_variables_are_exposed(network, features_model):
     assert float(loss()) == pytest.approx(float(network.regularization_loss()), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.997, 0.99, 0.5, 0.0, 1, np.float32(0.75)])
 def test_a_keras_layer_moves_the_averages_by_its_momentum(features_model, momentum):
     layer = hub.KerasLayer(str(features_model), trainable=True, arguments={"batch_norm_momentum": momentum})
@@ -105,6 +106,7 @@ def test_weight_decay_is_added_where_the_layer_trains(network, features_model):
     assert float(sum(frozen.losses)) == 0
 
 
+@pytest.mark.slow
 def test_two_steps_of_training_lower_the_loss(features_model):
     layer = hub.KerasLayer(str(features_model), trainable=True, arguments={"batch_norm_momentum": 0.997})
     model = tf_keras.Sequential([layer, tf_keras.layers.Dense(1, kernel_initializer="ones")])
