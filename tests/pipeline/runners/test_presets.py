@@ -127,7 +127,7 @@ def test_explain_says_why_it_cannot_run_yet():
         ("a2-highgpu-2g", Shape(24, 170)),
     ],
 )
-def test_machines(machine_type, expected):
+def test_the_shape_of_a_machine_is_read_from_its_name(machine_type, expected):
     assert presets.shape(machine_type) == expected
 
 
