@@ -125,7 +125,8 @@ def known_flags(command: str) -> frozenset[str]:
     if command in ("run_pipeline.py", "deploy.flink"):
         return help_of("run_pipeline.py") | beam_flags()
     if command.startswith("examples/"):  # it hands on what it does not know
-        return help_of(command) | known_flags("run_pipeline.py") | help_of("-m", "pipeline", "finetune")
+        own = frozenset(re.findall(r'add_argument\("(--\w+)"', (ROOT / command).read_text()))
+        return own | known_flags("run_pipeline.py") | help_of("-m", "pipeline", "finetune")
     return help_of("-m", *command.split())
 
 

@@ -37,6 +37,7 @@ def _search(capfd, *flags):
     return code, captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_an_image_finds_itself_and_then_its_larger_copy(run, photos, capfd):
     code, out, _ = _search(capfd, "--embeddings", run, "--image", photos / "00003.jpg", "--top", "2")
     assert code == 0
@@ -46,6 +47,7 @@ def test_an_image_finds_itself_and_then_its_larger_copy(run, photos, capfd):
     assert second.endswith(f"  {photos / 'a <b>&larger.png'}") and float(second.split()[0]) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_relative", [False, True])
 def test_a_key_finds_the_others(run, photos, capfd, monkeypatch, is_relative):
     monkeypatch.chdir(photos.parent)
@@ -58,6 +60,7 @@ def test_a_key_finds_the_others(run, photos, capfd, monkeypatch, is_relative):
     assert [each["cosine"] for each in neighbours] == sorted((each["cosine"] for each in neighbours), reverse=True)
 
 
+@pytest.mark.slow
 def test_html_has_the_pictures_and_escapes_names(run, photos, capfd):
     code, out, _ = _search(capfd, "--embeddings", run, "--key", photos / "00003.jpg", "--format", "html")
     assert code == 0
@@ -143,6 +146,7 @@ def test_the_page_names_an_image_as_the_table_does(hostile, capfd):
         assert r"<h1>Neighbours of /photos/caf\xe9.jpg</h1>" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
@@ -160,6 +164,7 @@ def test_what_is_refused_in_one_line(run, capfd, flags, error):
     assert (code, out, err.count("\n")) == (2, "", 1) and error in err
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_refused_in_one_line(run, capfd):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

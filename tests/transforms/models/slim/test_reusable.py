@@ -149,6 +149,7 @@ def test_an_existing_directory_is_refused(network, tmp_path):
         reusable.write_reusable(network, tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_overwriting_replaces_a_saved_model(network, tmp_path):
     path = reusable.write_reusable(network, tmp_path / "model")
     reusable.write_reusable(network, path, classification=True, overwrite=True)
@@ -179,6 +180,7 @@ def test_overwriting_deletes_nothing_but_saved_models(network, tmp_path, occupy)
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_overwriting_a_link_leaves_what_it_points_to(network, tmp_path):
     target = reusable.write_reusable(network, tmp_path / "target")
     link = tmp_path / "link"
@@ -188,6 +190,7 @@ def test_overwriting_a_link_leaves_what_it_points_to(network, tmp_path):
     assert hub.load(str(target))(IMAGES).shape == (2, 6)
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_leaves_nothing_new(network, tmp_path, monkeypatch):
     path = reusable.write_reusable(network, tmp_path / "model")
 
@@ -203,6 +206,7 @@ def test_a_write_that_fails_leaves_nothing_new(network, tmp_path, monkeypatch):
     assert hub.load(str(path))(IMAGES).shape == (2, 6)
 
 
+@pytest.mark.slow
 def test_a_rename_that_fails_puts_the_old_model_back(network, tmp_path, monkeypatch):
     path = reusable.write_reusable(network, tmp_path / "model")
     rename, failed = Path.rename, []
