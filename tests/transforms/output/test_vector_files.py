@@ -14,7 +14,7 @@ def test_the_schema_says_the_type_of_the_vectors(tmp_path):
     assert examples.shapes((tmp_path / "schema.pbtxt").read_text()) == "vectors of 3 dimensions in float16"
 
 
-def test_the_vectors_and_the_schema_have_their_places(tmp_path):
+def test_places(tmp_path):
     assert vector_files.directory("gs://b/out", "r") == "gs://b/out/embeddings/r"
     assert vector_files.SUFFIXES == (".tfrecord", ".parquet")
     model = ModelFields("m", "d" * 64, 3)

@@ -23,7 +23,7 @@ def keys(path, input_format="images"):
 # Listing.
 
 
-def test_files_are_listed_with_versions_and_without_bytes(tmp_path):
+def test_images(tmp_path):
     for name in ("a.jpg", "caf\udce9.jpg"):
         (tmp_path / name).write_bytes(b"image")
     listed = sorted(input_images.images([f"{tmp_path}/*"], "images", None))
@@ -48,7 +48,7 @@ def test_what_a_run_leaves_out_is_not_listed(tmp_path):
     assert image.key == expected[0]
 
 
-def test_uris_of_lists_are_keys(tmp_path):
+def test_lists(tmp_path):
     (tmp_path / "list.csv").write_text("uri,size\n/a.jpg,1\n,2\nb.jpg,3\n")
     own = bytes(tmp_path)
     assert keys(tmp_path / "list.csv", "list") == [b"/a.jpg", own + b"/list.csv#1", own + b"/b.jpg"]
@@ -78,7 +78,7 @@ def test_a_local_path_in_a_remote_list_stands_for_its_row(monkeypatch):
         assert keys("gs://lists/l.txt", "list") == [b"gs://b/a.jpg", b"gs://lists/l.txt#1", b"gs://lists/b.jpg"]
 
 
-def test_images_of_shards_come_with_their_bytes(tmp_path):
+def test_shards(tmp_path):
     tar = data.write_tar(tmp_path / "a.tar", {"x.png": b"x", "y.txt": b"y"})
     (image,) = input_images.images([str(tar)], "tar", None)
     assert (image.key, image.encoded) == (bytes(tar) + b"#x.png", b"x")

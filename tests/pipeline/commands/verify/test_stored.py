@@ -21,7 +21,7 @@ def test_the_files_of_an_output(tmp_path):
     assert Stored(str(tmp_path)).names == names
 
 
-def test_an_output_that_does_not_exist_holds_nothing(tmp_path):
+def test_no_output(tmp_path):
     assert Stored(str(tmp_path / "none")).names == []
 
 
@@ -39,7 +39,7 @@ def test_what_lies_there_in_place_of_files(tmp_path):
         stored.open("failures/r/gone")
 
 
-def test_files_are_read_up_to_a_size(tmp_path):
+def test_reading(tmp_path):
     make(tmp_path, "runs/r.json", "runs/\udcff.json.gz")
     stored = Stored(str(tmp_path))
     assert [stored.read(name, 7) for name in stored.names] == [b"content"] * 2
@@ -48,7 +48,7 @@ def test_files_are_read_up_to_a_size(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_files_of_an_output_in_a_bucket_are_listed_and_read(cloud):
+def test_a_bucket(cloud):
     from google.cloud import storage
 
     storage.Client().create_bucket("stored")
