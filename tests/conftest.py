@@ -126,6 +126,12 @@ def _forget_clients() -> None:
     tables.client.cache_clear()
 
 
+@pytest.fixture
+def plain_beam(monkeypatch) -> None:
+    """Lets the runs of a test use Beam as a user does, by a fork server of their own: see `quick_beam`."""
+    monkeypatch.setenv(quick_beam.PLAIN, "1")
+
+
 @pytest.fixture(scope="session")
 def model() -> ModelSpec:
     """The bundled model, with its own image size."""

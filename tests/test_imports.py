@@ -1,6 +1,7 @@
 """The architecture: imports point one way, by folders, and heavy libraries stay where they are needed."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -34,6 +35,7 @@ MAY_IMPORT = {
 NEVER_BEAM = ("transforms.images", "transforms.encoding", "transforms.models")
 
 
+@functools.cache
 def imports(module: str, *, top_level_only: bool = False) -> set[str]:
     """Returns what a module imports at run time, as dotted names; imports under TYPE_CHECKING are none."""
     names: set[str] = set()
@@ -135,6 +137,7 @@ def test_no_other_module_brings_tensorflow_along():
     assert {m for m in others if under(reached(m, top_level_only=True), "tensorflow", "tf_keras")} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [

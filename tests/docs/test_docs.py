@@ -3,6 +3,7 @@
 import argparse
 import functools
 import importlib.util
+import itertools
 import json
 import re
 import subprocess
@@ -17,12 +18,14 @@ import sqlglot
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from docs import flags_table
+from tests.helpers import example_docs
 
 ROOT = Path(__file__).parents[2]
 # What a user reads, and with what a contributor reads besides.
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"])
-PACKAGES = ("pipeline", "transforms", "tests", "deploy", "docs", "benchmarks")
+PAGES = sorted({*ROOT.glob("README.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")})
+PACKAGES = ("pipeline", "transforms", "tests", "deploy", "docs", "benchmarks", "examples")
 DOCUMENTS = sorted({*PAGES, *ROOT.glob("*.md"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.md"))})
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 LANGUAGES = ("bash", "python", "sql", "json", "text", "mermaid")
 REGISTRIES = re.compile(
@@ -33,7 +36,7 @@ REGISTRIES = re.compile(
 
 
 class Block(NamedTuple):
-    """A fenced block: where its fence opens, its language and its text."""
+    """A fenced block, or an indented one of an example: where it begins, its language and its text."""
 
     path: Path
     line: int
@@ -61,13 +64,17 @@ def fenced(path: Path) -> Iterator[Block]:
     assert fence is None, f"{name_of(path)}:{opened}: the fence is not closed"
 
 
+def indented(path: Path) -> Iterator[Block]:
+    """Yields the indented blocks of an example's docstring."""
+    for line, text in example_docs.indented(path):
+        yield Block(path, line, "bash" if example_docs.is_command(text) else "text", text)
+
+
 def blocks(*languages: str) -> list:
-    """Returns the blocks of some languages in all documents, as parameters of a test."""
+    """Returns the blocks of some languages in all documents and examples, as parameters of a test."""
+    found = itertools.chain(*map(fenced, DOCUMENTS), *map(indented, EXAMPLES))
     return [
-        pytest.param(block, id=f"{name_of(block.path)}:{block.line}")
-        for path in DOCUMENTS
-        for block in fenced(path)
-        if block.language in languages
+        pytest.param(block, id=f"{name_of(block.path)}:{block.line}") for block in found if block.language in languages
     ]
 
 
@@ -113,10 +120,13 @@ def beam_flags() -> frozenset[str]:
 
 
 def known_flags(command: str) -> frozenset[str]:
-    """Returns the flags of `run_pipeline.py`, or of a module, or a module and its verb, as `python -m` names it."""
+    """Returns the flags of `run_pipeline.py`, an example, a module, or a module and its verb, as after `python -m`."""
     # The Flink demo hands its flags on to the command.
     if command in ("run_pipeline.py", "deploy.flink"):
         return help_of("run_pipeline.py") | beam_flags()
+    if command.startswith("examples/"):  # it hands on what it does not know
+        own = frozenset(re.findall(r'add_argument\("(--\w+)"', (ROOT / command).read_text()))
+        return own | known_flags("run_pipeline.py") | help_of("-m", "pipeline", "finetune")
     return help_of("-m", *command.split())
 
 
@@ -203,15 +213,15 @@ def test_pictures_begin_as_mermaid_does(block):
 @pytest.mark.parametrize("block", blocks("bash"))
 def test_commands_have_the_flags_that_are_shown(block):
     commands = re.sub(r"\\\n", " ", block.text)
-    pattern = r"python\S* (?:run_pipeline\.py|-m (pipeline [\w-]+|[\w.]+))([^\n|;]*)"
-    for module, arguments in re.findall(pattern, commands):
+    pattern = r"python\S* (?:run_pipeline\.py|-m (pipeline [\w-]+|[\w.]+)|(examples/\w+\.py))([^\n|;]*)"
+    for module, example, arguments in re.findall(pattern, commands):
         if module:
             assert importlib.util.find_spec(module.split()[0]), f"no module {module}"
-        if module.startswith("apache_beam.") or module == "venv":
+        if module.startswith("apache_beam.") or module in ("venv", "pip"):
             continue
         flags = re.findall(r"(?<=\s)--[a-z][\w-]*", arguments)
         if flags:
-            assert set(flags) <= known_flags(module or "run_pipeline.py")
+            assert set(flags) <= known_flags(module or example or "run_pipeline.py")
 
 
 @pytest.mark.parametrize("block", blocks("bash"))
@@ -219,6 +229,20 @@ def test_make_has_the_targets_that_are_shown(block):
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     shown = re.findall(r"^(?:\$ )?make ([\w-]+)", block.text, flags=re.MULTILINE)
     assert set(shown) <= set(targets)
+
+
+# The examples.
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
+def test_an_example_is_short_and_has_a_test(path):
+    assert len(path.read_text().splitlines()) <= 80
+    assert (ROOT / "tests" / "examples" / f"test_{path.name}").is_file()
+
+
+def test_the_table_of_examples_names_each():
+    table = (ROOT / "examples" / "README.md").read_text()
+    assert len(EXAMPLES) == 5 and [path.name for path in EXAMPLES if f"]({path.name}) |" not in table] == []
 
 
 # The pages.

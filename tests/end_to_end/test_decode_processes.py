@@ -46,7 +46,7 @@ def test_the_same_records_as_without(photos, tmp_path):
     assert with_processes.counts["failed"] == 1 and with_processes.counts["duplicate"] == 1
 
 
-def test_shards(tmp_path):
+def test_images_in_shards_get_the_vectors_that_threads_give(tmp_path):
     shard = data.write_tar(
         tmp_path / "s.tar", {f"{i:02}.jpg": data.jpeg(i, 40, 60) for i in range(40)} | {"broken.jpg": b"no image"}
     )

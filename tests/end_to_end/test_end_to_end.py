@@ -309,7 +309,7 @@ def test_runners_of_this_machine(samples, tmp_path, flags):
     check_equal_to(samples, run_pipeline(tmp_path / "out", *flags, fresh=True))
 
 
-def test_prism(samples, tmp_path):
+def test_prism_gives_what_the_local_runner_gives(samples, tmp_path):
     prism = os.environ.get("PRISM") or shutil.which("prism")
     if not prism:
         pytest.skip("no Prism: put its binary on the PATH or name it in the variable PRISM (CONTRIBUTING.md)")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands.verify.verify import verify
-from tests.end_to_end.test_warehouse_end_to_end import Warehouse, name_of, wait_until_held
 from tests.helpers import data_generation as data
 from tests.helpers import stopping
 from tests.helpers.faults import Hold, fault_proxy
 from tests.helpers.killing import stored, wait_for
 from tests.helpers.running import read_rows
+from tests.helpers.warehouses import Warehouse, name_of, wait_until_held
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +29,6 @@ def photos(tmp_path_factory) -> Path:
     data.write_images(directory, IMAGES, height=60, width=80)
     (directory / "broken.jpg").write_bytes(b"no image")
     return directory
-
-
-@pytest.fixture
-def warehouse(cloud, request) -> Warehouse:
-    return Warehouse(cloud, name_of(request))
 
 
 def report(output: Path) -> dict:

@@ -18,9 +18,8 @@ pytest.importorskip("openvino")
 SAMPLES = sorted(Path(options.SAMPLES).parent.iterdir())
 
 
-@pytest.mark.parametrize(
-    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in onnx_models.LIGHT[:-1]), onnx_models.LIGHT[-1]]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", onnx_models.LIGHT)
 def test_a_known_topology(tmp_path, name):
     file = onnx_models.write_light(name, tmp_path / "m.onnx")
     run = run_pipeline(tmp_path / "out", "--model", file)

@@ -14,6 +14,8 @@ from tests.helpers import browser, run_facts, tiny_module
 from tests.helpers import data_generation as data
 from tests.helpers.running import run_pipeline
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).parents[2] / "pipeline" / "samples" / "images"
 PHOTOGRAPHS = ("astronaut.jpg", "cat.jpg", "coffee.jpg", "rocket.jpg", "retina.avif")
 

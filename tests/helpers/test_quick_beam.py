@@ -1,6 +1,7 @@
 """tests.helpers.quick_beam: pipelines and options are those that Beam makes."""
 
 import inspect
+import os
 
 import apache_beam as beam
 import pytest
@@ -8,6 +9,8 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.transforms import core, userstate
 
 from tests.helpers import quick_beam
+
+pytestmark = pytest.mark.skipif(quick_beam.PLAIN in os.environ, reason="Beam is to stay as it is")
 
 
 class _Plain(beam.DoFn):
@@ -22,6 +25,12 @@ class _Other(_Plain):
 
 def test_it_is_installed():
     assert core.get_function_args_defaults.__module__ == quick_beam.__name__
+
+
+def test_beam_stays_as_it_is_if_the_variable_says_so(plain_beam, monkeypatch):
+    monkeypatch.setattr(core, "get_function_args_defaults", inspect.signature)
+    quick_beam.install()
+    assert core.get_function_args_defaults is inspect.signature
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,18 @@ class PlainModule(tf.Module):
         return tf.reduce_mean(images, [1, 2])
 
 
+class ScaledModule(tf.Module):
+    """float32 (n, height, width, 3) → float32 (n, 3), the mean of the pixels times a number."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = tf.Variable([scale] * 3)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def __call__(self, images):
+        return self.scale * tf.reduce_mean(images, axis=[1, 2])
+
+
 def write(directory: Path, seed: int = 0) -> Path:
     """Writes a TinyModule as a Reusable SavedModel; its variables are kernel, mean, variance."""
     module = TinyModule(seed)

@@ -13,9 +13,10 @@ import urllib.request
 from pathlib import Path
 
 from tests.conftest import Cloud
-from tests.end_to_end.test_warehouse_end_to_end import Warehouse, check_equal
+from tests.end_to_end.test_warehouse_end_to_end import check_equal
 from tests.helpers import data_generation as data
 from tests.helpers import fork_server, stopping
+from tests.helpers.warehouses import Warehouse
 from tests.torture.outcome import Outcome, check
 
 

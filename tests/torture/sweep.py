@@ -20,10 +20,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from tests.conftest import Cloud
-from tests.end_to_end.test_warehouse_end_to_end import Warehouse, check_equal
+from tests.end_to_end.test_warehouse_end_to_end import check_equal
 from tests.helpers.faults import fault_proxy
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.running import read_rows
+from tests.helpers.warehouses import Warehouse
 from tests.torture.outcome import Outcome, check
 
 # How the proxy names each fault → how the table in the docs does.

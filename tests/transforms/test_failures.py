@@ -16,7 +16,7 @@ from transforms.failures import GatherFailures, WriteFailures, of_json, to_json
 from transforms.output.parts import Label
 
 
-def test_lines(tmp_path):
+def test_each_failure_is_a_line_of_json(tmp_path):
     failed = [Failure(b"/%d.jpg" % i, "decode", "CorruptImage", 'with "quotes"\nand lines', False) for i in range(3)]
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         _ = pipeline | beam.Create(failed) | WriteFailures(str(tmp_path), "run")

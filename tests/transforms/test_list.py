@@ -56,6 +56,7 @@ def test_names_that_are_not_utf_8(tmp_path):
     listed([tmp_path / "*"], "images", [name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patterns", [["**"], ["**", "*"], ["**.jpg", "*.jpg"]], ids=repr)
 def test_what_cannot_be_listed_is_a_failure_under_its_path(patterns):
     """Whoever deletes what is not listed has to know where the listing could not look."""
@@ -78,6 +79,7 @@ def test_what_cannot_be_listed_is_a_failure_under_its_path(patterns):
             )
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_counted(tmp_path):
     for name in ("a.jpg", "b.JPG", "._a.jpg", "a.txt", "b.txt", "sub/c.png", "sub/.DS_Store"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

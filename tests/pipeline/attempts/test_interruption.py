@@ -152,6 +152,7 @@ def test_the_command_to_go_on_names_the_run():
     assert shlex.split(line) == ["python", "run_pipeline.py", *argv, "--run_id", "20261121T010203Z-0123"]
 
 
+@pytest.mark.slow
 def test_a_process_ends_within_seconds_whatever_hangs(monkeypatch):
     """Docker kills ten seconds after SIGTERM, and the thread that hangs keeps no interpreter alive."""
     assert 1 <= interruption._PATIENCE_SECONDS <= 5

@@ -79,7 +79,7 @@ def test_any_other_error_is_a_bug_and_is_raised():
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interruption(capfd, number, code):
+def test_an_interruption_leaves_nothing_half_done(capfd, number, code):
     def work(_):
         signal.raise_signal(number)
 

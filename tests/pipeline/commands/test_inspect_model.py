@@ -16,7 +16,7 @@ from tests.helpers import onnx_models
 GOLDEN = Path(__file__).parents[2] / "golden" / "tf1_hub"
 
 
-def test_a_tf1_module(capsys):
+def test_a_tf1_module_is_described_and_measured(capsys):
     assert inspect_model.main([str(GOLDEN / "feature_vector_1"), "--json", "--batch_size", "4"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["format"], facts["dimension"], facts["image_size"], facts["called"]) == (
@@ -38,7 +38,7 @@ def test_the_bundled_model_for_people(capsys):
     assert re.findall(r"^(?:parameters|image size|dimension) +(\S+)$", text, re.M) == ["224x224", "1,280", "4,694,024"]
 
 
-def test_an_onnx_model(tmp_path, capsys):
+def test_an_onnx_model_is_described_with_its_files(tmp_path, capsys):
     file = onnx_models.write(tmp_path / "m.onnx", outputs=(("n", 5), ("n", "t", 5)), external="w.bin")
     flags = ["--image_size", "8x9", "--batch_size", "2", "--model_output", "vectors", "--json"]
     assert inspect_model.main([str(file), *flags]) == 0

@@ -40,7 +40,7 @@ def test_the_last_runs_alone(output, capfd):
     assert [row["run"] for row in _rows(output, capfd, "--last", "1")] == ["a"]
 
 
-def test_a_table(output, capfd):
+def test_runs_are_shown_in_a_table(output, capfd):
     assert runs.main(["--output", str(output)]) == 0
     head, first, second = capfd.readouterr().out.splitlines()
     assert head.split() == ["run", "listed", "new", "failed", "images/s", "seconds", "model", "shift", "overlap"]

@@ -15,7 +15,7 @@ from transforms.models.preprocessing import Choices
 from transforms.storage.context import DEFAULT_STORAGE
 
 
-def test_defaults():
+def test_flags_that_are_left_out_have_defaults():
     config, others = options.parse([])
     assert others == []
     assert config.inputs == (options.SAMPLES,)
@@ -34,7 +34,7 @@ def test_defaults():
     assert not (config.reprocess or config.retry_failed or config.prune or config.make_latest)
 
 
-def test_everything_given(tmp_path):
+def test_each_flag_reaches_its_field(tmp_path):
     argv = (
         f"--input {tmp_path}/*.jpg --input gs://b/** --input_format tar --output gs://b/out/ --run_id nightly-1 "
         "--include_hidden "

@@ -29,7 +29,7 @@ def test_a_report_of_an_earlier_version_tells_the_resize_mode_by_the_digest():
     assert again.digest == cropped.digest and again.preprocessing == Preprocessing(resize_mode="crop")
 
 
-def test_another_model_now():
+def test_a_model_that_has_changed_since_is_refused():
     facts = _facts(resolve("efficientnet_lite0"))
     with pytest.raises(ValueError, match="'efficientnet_lite0' is another model now"):
         recorded_model.find(facts, "0" * 64)

@@ -30,11 +30,13 @@ def test_what_is_asked_is_measured_here(model):
     assert dataclasses.replace(found, precision="float32", precision_cosine=1.0, digest=model.digest) == model
 
 
+@pytest.mark.slow
 @bfloat16_here
 def test_auto_keeps_float32_where_vectors_would_suffer(model):
     assert precision.resolved(config("--precision=auto"), True) == model
 
 
+@pytest.mark.slow
 @bfloat16_here
 @pytest.mark.parametrize(("least_speed_up", "chosen"), [(0.0, "bfloat16"), (1e9, "float32")])
 def test_auto_takes_what_is_faster_and_near_enough(model, monkeypatch, least_speed_up, chosen):
@@ -133,6 +135,7 @@ def test_workers_elsewhere_get_what_is_asked_unmeasured(model):
         precision.resolved(config("--precision=auto"), False)
 
 
+@pytest.mark.slow
 @bfloat16_here
 def test_vectors_in_bfloat16_are_those_that_were_measured(model):
     found = precision.resolved(config("--precision=bfloat16"), True)

@@ -45,6 +45,7 @@ def saved(tmp_path_factory):
     return directory, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.keras", "exported"])
 def test_pixels_in_another_range_are_noticed_and_the_right_ones_give_keras_own_vectors(saved, name):
     directory, model = saved
@@ -102,6 +103,7 @@ def test_a_bundled_model_is_not_measured(model):
     assert similarity.finding(model) is None and similarity.warning(model, None) is None
 
 
+@pytest.mark.slow
 def test_the_run_says_so_before_it_starts_and_the_report_has_the_spread(saved, tmp_path, capfd):
     command = [f"--model={saved[0]}/m.keras", f"--input={options.SAMPLES}", f"--output={tmp_path}/out"]
     for number, flags in enumerate(([], ["--pixel_range", "0..255"])):
@@ -115,6 +117,7 @@ def test_the_run_says_so_before_it_starts_and_the_report_has_the_spread(saved, t
         assert ("vectors of different photographs hardly differ" in said.out) == is_wrong
 
 
+@pytest.mark.slow
 def test_real_weights_in_a_keras_model_that_expects_bytes(model, tmp_path):
     """The bundled network in Keras: warned of by default, and the bundled model's vectors with the right range."""
     keras_models.bundled().save(tmp_path / "m.keras")

@@ -212,7 +212,7 @@ def test_files_that_were_left_out(model):
     assert run_report.RunReport.from_json(json.dumps(older)).left_out == {}
 
 
-def test_nothing_done(model):
+def test_a_run_without_images_has_a_verdict_and_no_rates(model):
     report = compose(model, counted=dict.fromkeys(COUNTED, 0), failures={}, times=[])
     assert report.verdict.startswith("nothing to embed: no image was listed; ")
     assert (report.failure_rate, report.images_per_second) == (0.0, 0.0)

@@ -77,6 +77,7 @@ def test_few_hashes_above_the_smallest_pass():
     assert {hashed for hashed in hashes if smallest.has(hashed)} == set(sorted(hashes)[:100])
 
 
+@pytest.mark.slow
 def test_a_bundle_encodes_the_pictures_that_are_in_the_sample_at_its_end(monkeypatch):
     encoded = []
     monkeypatch.setattr(thumbnail, "encoded", lambda pixels: encoded.append(pixels) or b"jpeg")

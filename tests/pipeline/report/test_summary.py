@@ -11,7 +11,7 @@ from tests.helpers.reporting import COUNTED, compose, configured
 from transforms.elements import one_line
 
 
-def test_nothing_new(model):
+def test_a_run_that_skipped_everything_says_where_the_vectors_are(model):
     counted = dict.fromkeys(COUNTED, 0) | {"listed": 9, "skipped": 9}
     text = summary(compose(model, counted=counted, failures={}), configured())
     assert text.startswith("9 images listed = 0 embedded + 0 failed + 9 skipped\n")

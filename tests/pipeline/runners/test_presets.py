@@ -17,7 +17,7 @@ from pipeline.runners.presets import Shape
         ("a2-highgpu-2g", Shape(24, 170)),
     ],
 )
-def test_machines(machine_type, expected):
+def test_the_shape_of_a_machine_is_read_from_its_name(machine_type, expected):
     assert presets.shape(machine_type) == expected
 
 

@@ -54,7 +54,7 @@ def test_without_a_total_there_is_no_time_left():
     assert shown.line() == "64 images, 16.0 images/s, 0 failed"
 
 
-def test_durations():
+def test_durations_have_two_units():
     assert [progress._duration(s) for s in (0, 59.4, 61, 3599.6, 7325)] == [
         "0 s",
         "59 s",

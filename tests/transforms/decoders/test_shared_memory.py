@@ -19,7 +19,7 @@ def both():
     return both
 
 
-def test_pixels(both):
+def test_pixels_written_by_a_decoder_are_seen_by_the_worker(both):
     worker, decoder = both
     assert worker.pixels.shape == (2, 3, 4, 5, 3) and worker.pixels.dtype == np.uint8
     decoder.pixels[1, 2] = 7

@@ -28,7 +28,7 @@ def expand(packed):
 
 
 @pytest.mark.parametrize("compress", COMPRESS.values(), ids=COMPRESS)
-def test_expands(compress):
+def test_what_was_compressed_is_expanded(compress):
     packed = compress(CONTENT)
     assert expand(packed) == CONTENT
     reader = compressed.expanded(io.BytesIO(packed))
@@ -52,7 +52,7 @@ def test_what_is_plain_is_not_expanded():
 
 
 @pytest.mark.parametrize("name", ["gzip", "zlib", "bzip2", "xz"])
-def test_truncated(name):
+def test_a_truncated_stream_is_broken(name):
     packed = COMPRESS[name](CONTENT)
     for cut in (len(packed) - 1, len(packed) // 2, 17):
         with pytest.raises(BrokenStream, match="truncated"):

@@ -88,7 +88,7 @@ def test_alpha_counts_unless_it_is_zero_everywhere(bits, masks, opaque):
     assert decoding.decode(said, (1, 2)).pixels.tolist() == [[list(WHITE), list(RED)]]
 
 
-def test_top_down():
+def test_rows_of_a_negative_height_are_read_from_the_top():
     encoded = bytearray(bmp([[0xF800], [0x7E0]], 16, (0xF800, 0x7E0, 0x1F)))
     encoded[22:26] = struct.pack("<i", -2)
     assert decoding.decode(bytes(encoded), (2, 1)).pixels[:, 0].tolist() == [list(GREEN), list(RED)]

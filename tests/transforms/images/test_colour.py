@@ -100,6 +100,6 @@ def test_a_table_of_srgb_may_round_differently():
     assert colour.profile(sampled_srgb(0.97)) is not None  # by -3 to 1
 
 
-def test_lab():
+def test_white_in_lab_is_white():
     lab = Image.new("LAB", (2, 2), (255, 128, 128))  # white
     assert min(colour.from_lab(lab).getpixel((0, 0))) >= 253

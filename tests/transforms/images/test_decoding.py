@@ -62,7 +62,7 @@ QUARTERS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
         ("AVIF", "avif", {"quality": 95}),
     ],
 )
-def test_formats(image_format, name, options):
+def test_each_format_gives_its_name_size_and_pixels(image_format, name, options):
     result = decoding.decode(data.encoded(data.quadrants(), image_format, **options), (30, 40))
     assert (result.format, result.height, result.width) == (name, 60, 80)
     assert result.pixels.shape == (30, 40, 3) and result.pixels.dtype == np.uint8
@@ -76,7 +76,7 @@ def test_phones_jpegs_with_more_pictures_behind_them():
     assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 40  # subsampled chroma
 
 
-def test_heic():
+def test_heic_gives_its_name_size_and_pixels():
     pytest.importorskip("pillow_heif", reason="HEIC is an extra")
     result = decoding.decode(data.encoded(data.quadrants(), "HEIF", quality=95), (30, 40))
     assert (result.format, result.height, result.width) == ("heic", 60, 80)
@@ -90,7 +90,7 @@ def test_exact_pixels_where_nothing_is_to_do():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_orientation(orientation, image_format):
+def test_the_orientation_in_exif_turns_the_pixels(orientation, image_format):
     result = decoding.decode(turned(data.quadrants(), orientation, image_format), SIZE)
     assert (result.width, result.height) == ((60, 80) if orientation >= 5 else (80, 60))
     assert np.abs(np.subtract(corners(result.pixels), QUARTERS)).max() <= 40  # subsampled chroma
@@ -121,7 +121,7 @@ def test_broken_exif_is_no_reason_to_lose_the_picture():
     assert decoded(encoded).shape == (60, 80, 3)
 
 
-def test_greyscale():
+def test_grey_has_three_equal_channels():
     grey = data.photograph(1).convert("L")
     assert np.array_equal(decoded(data.encoded(grey, "PNG"), (96, 128)), np.asarray(grey.convert("RGB")))
 
@@ -145,16 +145,16 @@ def test_floating_point_is_refused_by_name():
         decoded(data.encoded(Image.new("F", (8, 8), 0.5), "TIFF"))
 
 
-def test_bilevel():
+def test_a_white_bilevel_image_is_white():
     assert set(decoded(data.encoded(Image.new("1", (80, 60), 1), "PNG")).ravel()) == {255}
 
 
-def test_cmyk():
+def test_cmyk_keeps_its_colours():
     cmyk = data.encoded(data.quadrants().convert("CMYK"), quality=95, subsampling=0)
     assert np.abs(np.subtract(corners(decoded(cmyk)), QUARTERS)).max() <= 12
 
 
-def test_lab():
+def test_lab_keeps_its_colours():
     lab = ImageCms.profileToProfile(
         data.quadrants(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )

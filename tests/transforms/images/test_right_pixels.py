@@ -190,7 +190,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_failures(name):
+def test_each_broken_file_has_its_error(name):
     encoded, error = FAILURES[name]
     with pytest.raises(decoding.ImageError) as raised:
         decoding.decode(encoded, (16, 16))

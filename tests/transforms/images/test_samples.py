@@ -21,7 +21,7 @@ from transforms.images.image_errors import CorruptImage, UnsupportedColour
         *(("RGBX", "RGB"), ("CMYK", "CMYK"), ("YCbCr", "RGB"), ("LAB", "RGB"), ("I", "L"), ("I;16", "L")),
     ],
 )
-def test_modes(mode, plain):
+def test_each_mode_of_pillow_becomes_a_plain_one(mode, plain):
     assert samples.plain(Image.new(mode, (2, 2))).mode == plain
 
 

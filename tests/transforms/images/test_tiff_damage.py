@@ -55,7 +55,7 @@ def test_a_broken_strip_is_noticed(across, down, compression, rows_per_strip):
 
 
 @pytest.mark.parametrize(("planar", "is_tiled"), itertools.product((False, True), (False, True)))
-def test_planes_and_tiles(planar, is_tiled):
+def test_damage_in_planes_and_tiles_is_found(planar, is_tiled):
     samples = np.tile(np.array(BROWN, np.uint64), (40, 40, 1))
     encoded = generated.write_tiff(
         samples, 8, 6, "<", planar, "deflate", is_tiled, rows_per_strip=7, more=[(530, 3, shorts(1, 1))]

@@ -106,7 +106,7 @@ def test_other_files_are_unknown(encoded):
 
 
 @pytest.mark.parametrize("brand", ["avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx"])
-def test_brands(brand):
+def test_a_broken_file_is_named_by_its_brand(brand):
     """The brand of a file is its first, or one of those that it is compatible with."""
     name = "AVIF" if brand.startswith("av") else "HEIC"
     for brands in (brand, f"mif1\0\0\0\0mif1{brand}"):

@@ -24,7 +24,7 @@ from transforms.lists.uri_lists import LocalPathInRemoteList, NoUriColumn, keys_
     ],
     ids=["header", "header with space and case", "no header", "relative", "short row"],
 )
-def test_csv(lines, expected):
+def test_the_uris_of_a_csv_are_those_of_its_column(lines, expected):
     assert list(uris_in(lines, "gs://lists/all.csv")) == expected
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import onnx_models
+from tests.helpers import onnx_models, tiny_module
 from transforms.models import checked_copy, handles
 from transforms.models.engines import cache, converted, loading, opening
 from transforms.models.preprocessing import Choices
@@ -45,17 +45,8 @@ def spec_of(location, **changes):
     return ModelSpec("m", "tf2", str(location), "", (), 3, SIZE, "d" * 64, **changes)
 
 
-class _Scaled(tf.Module):
-    def __init__(self, scale):
-        self.scale = tf.Variable([scale] * 3)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
-    def __call__(self, images):
-        return self.scale * tf.reduce_mean(images, axis=[1, 2])
-
-
 def saved_model(directory, scale):
-    tf.saved_model.save(_Scaled(scale), str(directory / "m"))
+    tf.saved_model.save(tiny_module.ScaledModule(scale), str(directory / "m"))
     return directory / "m"
 
 

@@ -5,14 +5,14 @@ import pytest
 from transforms.models import class_names
 
 
-def test_imagenet(tmp_path):
+def test_1001_outputs_have_the_names_of_imagenet(tmp_path):
     names = class_names.names(tmp_path, True, 1001)
     assert len(names) == 1001
     # TF-Slim's order: background, then ILSVRC 2012.
     assert [names[i] for i in (0, 1, 286, 968)] == ["background", "tench", "Egyptian cat", "espresso"]
 
 
-def test_its_own(tmp_path):
+def test_a_model_with_labels_has_its_own_names(tmp_path):
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     assert class_names.names(tmp_path, False, 2) == ("cat", "dog")
     with pytest.raises(ValueError, match="has 2 names for a model of 3 outputs"):
@@ -28,7 +28,7 @@ def test_names_without_end(tmp_path):
         class_names.names(tmp_path, True, 3)
 
 
-def test_unknown(tmp_path):
+def test_classes_without_names_are_numbered(tmp_path):
     assert class_names.names(tmp_path, True, 3) == ("0", "1", "2")
     assert class_names.names(tmp_path, False, 1001) == ()
 

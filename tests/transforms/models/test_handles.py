@@ -115,7 +115,7 @@ def test_a_url_that_gives_nothing_says_how_to_stage(hub_server, what):
         handles.local_path(f"{url}/google/other/1")
 
 
-def test_a_directory(tmp_path):
+def test_a_directory_is_its_own_local_path(tmp_path):
     assert handles.local_path(str(MODULE)) == MODULE
 
 
@@ -175,7 +175,7 @@ def test_a_cache_that_others_may_write_to_is_not_trusted(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("inner", [".", "module"])
-def test_an_archive(tmp_path, inner):
+def test_an_archive_is_unpacked_once(tmp_path, inner):
     with tarfile.open(tmp_path / "m.tar.gz", "w:gz") as tar:
         tar.add(MODULE, inner)
     found = handles.local_path(str(tmp_path / "m.tar.gz"))
@@ -239,6 +239,7 @@ def test_an_archive_that_is_too_large_or_none(tmp_path, monkeypatch):
         handles.local_path(str(tmp_path / "n.tar.gz"))
 
 
+@pytest.mark.slow
 def test_a_kaggle_handle_from_its_cache(tmp_path):
     handle = "google/inception-v2/tensorFlow1/feature-vector/1"
     directory = tmp_path / "kaggle" / "models" / handle
@@ -247,6 +248,7 @@ def test_a_kaggle_handle_from_its_cache(tmp_path):
     assert is_the_module(handles.local_path(handle))
 
 
+@pytest.mark.slow
 def test_a_kaggle_handle_without_a_network_says_how_to_stage(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(ValueError, match=r"cannot be fetched .*`python -m pipeline stage-model google/m/tensor"):
@@ -260,7 +262,7 @@ def test_what_is_nothing():
         handles.local_path("resnet")
 
 
-def test_a_bucket(tmp_path):
+def test_models_in_a_bucket_are_copied_here(tmp_path):
     """In a process of its own: the client reads its environment when it is made."""
     (tmp_path / "server").mkdir()
     (tmp_path / "m.tar.gz").write_bytes(packed())

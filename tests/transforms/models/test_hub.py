@@ -23,6 +23,7 @@ def embed(directory, images, signature=None, tags=None):
     return function(tf.constant(images)).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_tf1_modules_give_the_originals_numbers(name):
     with np.load(GOLDEN / f"{name}.npz") as golden:

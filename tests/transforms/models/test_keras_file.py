@@ -26,6 +26,7 @@ def named(file, name, *layers):
     return keras_file.read(written(file, {"config": {"name": name, "layers": list(layers)}}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["tf", ""])
 def test_a_model_of_keras_applications_gets_what_it_was_trained_on(tmp_path, mode):
     keras.utils.set_random_seed(0)
@@ -66,6 +67,7 @@ def test_models_that_preprocess_pixels_themselves(tmp_path, name, kind):
     assert named(tmp_path / "m.keras", "mine", {}, layer).known() == NO_CHOICES  # it is warned of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", ["ConvNeXtTiny", "EfficientNetV2B0", "MobileNetV3Small"])
 @pytest.mark.parametrize("is_inside", [True, False])
 def test_networks_of_keras_applications_that_preprocess_pixels_themselves(tmp_path, build, is_inside):

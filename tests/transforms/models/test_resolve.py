@@ -70,7 +70,7 @@ def test_a_fixed_size_of_the_signature_that_is_called_by_default(tmp_path):
         resolve(str(tmp_path), Choices((9, 9)))
 
 
-def test_digests():
+def test_whatever_changes_vectors_changes_the_digest():
     free = str(GOLDEN / "feature_vector_3")
     specs = [
         resolve(free),

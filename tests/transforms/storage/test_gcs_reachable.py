@@ -32,7 +32,7 @@ def refused(monkeypatch, url):
 
 
 @pytest.mark.slow  # the first tries are repeated for seconds
-def test_a_closed_port(monkeypatch):
+def test_a_closed_port_is_named_in_seconds(monkeypatch):
     port = free_port()
     message, seconds = refused(monkeypatch, f"http://127.0.0.1:{port}")
     assert message == (

@@ -58,6 +58,7 @@ def test_rows_without_an_index_if_there_are_few(destination, tmp_path, capfd):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
 def test_an_index_with_its_recall(destination, tmp_path, capfd, metric):
     write_run(tmp_path, "r", range(MIN_INDEXED))
@@ -72,6 +73,7 @@ def test_an_index_with_its_recall(destination, tmp_path, capfd, metric):
     assert (index.num_rows_indexed, index.field_names) == (MIN_INDEXED + 100, ["embedding"])
 
 
+@pytest.mark.slow
 def test_each_metric_has_an_index_of_its_own(destination, tmp_path, capfd):
     write_run(tmp_path, "r", range(MIN_INDEXED))
     for metric in ("cosine", "ip", "l2"):
@@ -131,6 +133,7 @@ def test_a_dataset_of_another_dimension_is_refused(destination, tmp_path, capfd)
     assert "its column 'embedding' is" in line and "[3]: expected" in line and f"[{DIMENSION}]; choose" in line
 
 
+@pytest.mark.slow
 def test_a_killed_export_goes_on(destination, tmp_path, capfd):
     write_run(tmp_path, "r", range(MANY))
 
@@ -191,6 +194,7 @@ def test_rows_that_another_export_has_written_meanwhile_are_indexed(destination)
     assert "built in" in first.finish(True, print)[0]
 
 
+@pytest.mark.slow
 def test_two_commands_at_once(destination, tmp_path):
     write_run(tmp_path, "r", range(6_000))
     flags = ("--destination", destination)

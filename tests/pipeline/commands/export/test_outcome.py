@@ -10,7 +10,7 @@ def lines(vectors, counts, measured=None, named=()):
     return summary("the table t", MODEL, Done(vectors, counts, "none", measured, named, 1.26)).splitlines()
 
 
-def test_a_summary():
+def test_a_summary_counts_what_was_sent():
     counts = NOTHING._replace(new=1_000, replaced=2, gone=3)
     assert lines(1_005, counts, (100, 0.9876)) == [
         "1,005 vectors in the runs → the table t: 1,000 new, 2 replaced, 3 deleted, 1.3 s",
@@ -25,7 +25,7 @@ def test_an_index_that_finds_nothing_has_a_recall_too():
     assert lines(1_005, NOTHING, (100, 0.0))[-1].startswith("  recall    0.000 at 10")
 
 
-def test_a_plan():
+def test_a_plan_counts_what_would_be_sent():
     assert plan(NOTHING._replace(new=1_000, replaced=2, gone=3), "the table t") == (
         "1,005 vectors in the runs; to the table t would be sent 1,000 new and 2 replaced, and 3 would be deleted; "
         "nothing was changed"

@@ -253,6 +253,7 @@ def test_a_directory_that_another_model_makes_meanwhile(destination):
         other.prepare(sends=True, deletes=True)
 
 
+@pytest.mark.slow
 def test_a_killed_export_goes_on(destination, tmp_path):
     write_run(tmp_path, "r", range(MANY))
     with started(tmp_path, "vertex", "--destination", destination) as process:

@@ -13,7 +13,7 @@ from pipeline.commands.finetune import options
 IMAGES = ["--train", "x", "--model", "m", "--output", "o"]
 
 
-def test_defaults():
+def test_flags_that_are_left_out_have_their_defaults():
     config = options.parse(["--train", "p/*/*.jpg", "--model", "m", "--output", "o"])
     assert dataclasses.asdict(config) == {
         "train": (str(Path.cwd() / "p/*/*.jpg"),),

@@ -56,7 +56,7 @@ def answer(*flags, gpus=1, image_bytes=1000):
     return Answer(options, Job(REQUEST, pipeline()), STAGES, model, plain, gpu, quote)
 
 
-def test_the_whole_text():
+def test_the_text_has_the_job_its_stages_and_its_price():
     assert (
         answer("--max_num_workers=5", "--number_of_worker_harness_threads=8").as_text()
         == """\

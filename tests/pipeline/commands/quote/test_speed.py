@@ -45,6 +45,7 @@ def test_decoding_is_measured_and_the_speed_of_a_gpu_taken_as_given(tmp_path, mi
     assert "measured here on 3 images" in measurement.decoded
 
 
+@pytest.mark.slow
 def test_large_images_take_longer(tmp_path, microsecond_a_pixel):
     for name, size in (("small", 100), ("large", 2000)):
         (tmp_path / name).mkdir()

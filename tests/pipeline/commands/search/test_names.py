@@ -32,7 +32,7 @@ def test_the_names_of_different_keys_differ():
     assert len(set(map(keys.name, HOSTILE))) == len(HOSTILE)
 
 
-def test_the_last_part():
+def test_the_last_part_of_a_key_is_escaped():
     assert names.last_part(b"gs://bucket/photos/caf\xe9\n.jpg") == r"caf\xe9\n.jpg"
     assert names.last_part(b"gs://bucket/photos/") == "photos"
 

@@ -22,6 +22,8 @@ from tests.helpers import browser, outputs
 from tests.helpers import data_generation as data
 from tests.helpers.running import run_pipeline
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 5
 
 

@@ -37,6 +37,7 @@ def _search(capfd, *flags):
     return code, captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_an_image_finds_itself_and_then_its_larger_copy(run, photos, capfd):
     code, out, _ = _search(capfd, "--embeddings", run, "--image", photos / "00003.jpg", "--top", "2")
     assert code == 0
@@ -46,6 +47,7 @@ def test_an_image_finds_itself_and_then_its_larger_copy(run, photos, capfd):
     assert second.endswith(f"  {photos / 'a <b>&larger.png'}") and float(second.split()[0]) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_relative", [False, True])
 def test_a_key_finds_the_others(run, photos, capfd, monkeypatch, is_relative):
     monkeypatch.chdir(photos.parent)
@@ -58,6 +60,7 @@ def test_a_key_finds_the_others(run, photos, capfd, monkeypatch, is_relative):
     assert [each["cosine"] for each in neighbours] == sorted((each["cosine"] for each in neighbours), reverse=True)
 
 
+@pytest.mark.slow
 def test_html_has_the_pictures_and_escapes_names(run, photos, capfd):
     code, out, _ = _search(capfd, "--embeddings", run, "--key", photos / "00003.jpg", "--format", "html")
     assert code == 0
@@ -79,6 +82,7 @@ def test_a_shard_chooses_no_file_to_show(photos, capfd, tmp_path):
     assert "data:image/jpeg" in _search(capfd, *flags)[1]
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_shown_keeps_its_name(run, photos, capfd, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -142,6 +146,7 @@ def test_the_page_names_an_image_as_the_table_does(hostile, capfd):
         assert r"<h1>Neighbours of /photos/caf\xe9.jpg</h1>" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
@@ -159,6 +164,7 @@ def test_what_is_refused_in_one_line(run, capfd, flags, error):
     assert (code, out, err.count("\n")) == (2, "", 1) and error in err
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_refused_in_one_line(run, capfd):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -166,6 +172,7 @@ def test_a_port_in_use_is_refused_in_one_line(run, capfd):
     assert (code, out, err) == (2, "", f"search: --port {port}: Address already in use: expected one that is free\n")
 
 
+@pytest.mark.slow
 def test_a_wrong_model_is_refused_with_the_flag_that_fits(photos, tmp_path, capfd):
     flags = ("--resize_mode", "crop", "--image_size", "96x96", "--normalize")
     assert run_pipeline(tmp_path / "out", "--input", photos, *flags).code == 0
@@ -178,6 +185,7 @@ def test_a_wrong_model_is_refused_with_the_flag_that_fits(photos, tmp_path, capf
     assert code == 0 and out.splitlines()[1] == f"1.0000  {photos / '00003.jpg'}"
 
 
+@pytest.mark.slow
 def test_a_model_that_has_changed_is_refused_with_its_digest(photos, tmp_path, capfd):
     assert run_pipeline(tmp_path / "out", "--input", photos, "--image_size", "96x96").code == 0
     report = next((tmp_path / "out" / "runs").glob("*.json"))
@@ -190,6 +198,7 @@ def test_a_model_that_has_changed_is_refused_with_its_digest(photos, tmp_path, c
     assert err.endswith(f"{content['model']['digest']}: give its place as --model HANDLE\n")
 
 
+@pytest.mark.slow
 def test_vectors_of_two_models_are_refused(photos, tmp_path, capfd):
     for size in ("96x96", "128x128"):
         assert run_pipeline(tmp_path / "out", "--input", photos, "--image_size", size).code == 0

@@ -79,7 +79,7 @@ def test_the_names_of_rows_hide_nothing(tmp_path, start):
     assert row["key"] == r"/photos/a\n\u202egpj.exe" and row["name"] == r"a\n\u202egpj.exe"
 
 
-def test_a_thumbnail(server):
+def test_a_thumbnail_is_a_jpeg(server):
     response, content = _ask(server, "/thumbnail?row=0")
     assert response.headers["Content-Type"] == "image/jpeg" and content[:2] == b"\xff\xd8"
 

@@ -3,7 +3,7 @@
 from pipeline.commands.verify.findings import LIMIT, Findings, counted
 
 
-def test_nothing():
+def test_without_problems_the_text_says_that_nothing_is_wrong():
     findings = Findings()
     with findings.check("1 file"):
         pass

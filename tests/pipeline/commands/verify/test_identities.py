@@ -27,13 +27,13 @@ def test_hashes_that_end_in_zeros():
     assert of(zeros, other).where(of(zeros, other).also_in(of(zeros))) == {zeros}
 
 
-def test_repeated():
+def test_repeated_gives_what_occurs_twice():
     a, b, c = (identity(text) for text in (b"a", b"b", b"c"))
     assert of().repeated() == of(a).repeated() == of(a, b).repeated() == set()
     assert of(c, a, b, a, c, a).repeated() == {a, c}
 
 
-def test_also_in():
+def test_also_in_says_for_each_whether_others_have_it():
     a, b, c = (identity(text) for text in (b"a", b"b", b"c"))
     assert of(a, b, c, a).also_in(of(c), of(a), of()).tolist() == [True, False, True, True]
     assert of().also_in(of(a)).tolist() == [] and of(a).also_in().tolist() == [False]

@@ -50,7 +50,7 @@ def test_rows_without_a_report():
     assert {row.problem for row in rows(content, Expected(schema_file.COLUMNS))} == {""}
 
 
-def test_best_classes():
+def test_best_classes_are_read_again():
     model = ModelFields("c", "d" * 64, 4, ("cat", "dog", "eel", "fox"), top_classes=2)
     content = io.BytesIO()
     part = parquet.ParquetFormat(model).open(content)

@@ -97,7 +97,7 @@ def test_the_message_is_that_of_tensorflow():
 
 
 @pytest.mark.parametrize("record", [b"\xff", b"\x0a\xff", b"\x0a\x05hello"], ids=repr)
-def test_no_example(record):
+def test_what_is_no_example_is_refused(record):
     with pytest.raises(ValueError, match="not a tf.Example"):
         record_file.parse(record, EXPECTED)
 

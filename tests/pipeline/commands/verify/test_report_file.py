@@ -110,7 +110,7 @@ def test_fields_of_another_type(fields, value):
 @pytest.mark.parametrize(
     "content", [b"", b"\xff", b"[]", b"null", b"[" * 100_000, b'{"run_id": 1' + b"0" * 5000 + b"}"]
 )
-def test_no_report(content):
+def test_what_is_no_report_is_refused(content):
     with pytest.raises(report_file.Invalid):
         report_file.parse(content)
 

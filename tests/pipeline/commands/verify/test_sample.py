@@ -89,7 +89,7 @@ def test_the_recorded_vector(model, photo):
     assert outcome(model, drawn) == {}
 
 
-def test_another_vector(model, photo):
+def test_a_vector_that_the_model_does_not_give_is_found(model, photo):
     path, drawn = photo
     other = drawn._replace(vector=drawn.vector + np.arange(len(drawn.vector), dtype=np.float32) / 1000)
     ((kind, (item,)),) = outcome(model, other).items()
@@ -108,7 +108,7 @@ def test_another_fact_of_the_image(model, photo, name, value):
     assert item == "{}: image/{} is {}, and {} in the image".format(path, name, *shown)
 
 
-def test_other_bytes(model, photo):
+def test_an_image_with_other_bytes_is_found_and_not_compared(model, photo):
     path, drawn = photo
     assert outcome(model, drawn._replace(sha256=b"0" * 64)) == {
         "an image of the sample has another SHA-256": [str(path)],
@@ -154,7 +154,7 @@ def test_vectors_of_other_batches_differ_in_their_last_bits_alone(model, monkeyp
     assert findings.total == (40 if is_another else 0)
 
 
-def test_another_model(model, photo):
+def test_a_model_that_cannot_be_found_or_has_changed_proves_nothing(model, photo):
     _, drawn = photo
     kinds = outcome(model, drawn, name="inception_none")
     assert list(kinds) == ["the model of the sample cannot be used", "the sample proves nothing"]

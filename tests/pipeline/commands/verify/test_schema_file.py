@@ -58,7 +58,7 @@ def test_the_schema_before_images_in_shards_were_told():
     ],
     ids=range(12),
 )
-def test_another_schema(content, problem):
+def test_another_schema_is_refused(content, problem):
     with pytest.raises(ValueError, match=problem):
         schema_file.columns(content)
 

@@ -70,7 +70,7 @@ def test_a_report_that_is_not_the_tables(published):
     assert kinds["the number of rows differs from the report's"] == ["run r: 3, expected 4"]
 
 
-def test_other_failures(published):
+def test_failures_that_the_report_does_not_count_are_found(published):
     kinds = problems(published, failures={"decode": {"EmptyImage": 2}})
     assert kinds["the number of failures in the table differs from the report's"] == [
         "run r: 2 CorruptImage of the stage decode, expected 0",

@@ -76,11 +76,12 @@ def test_pictures_of_a_model_that_takes_no_squares_are_whole():
     assert "background-size: contain" in document.html(run_facts.facts(report=wide))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("characters", "dimension"),
     [
         pytest.param("<日", 1280, id="letters"),
-        pytest.param('"', 1 << 16, marks=pytest.mark.slow, id="quotes"),
+        pytest.param('"', 1 << 16, id="quotes"),
         pytest.param("\U0001f600", 1280, id="emoji"),
         pytest.param("\u202e", 1280, id="direction"),
     ],

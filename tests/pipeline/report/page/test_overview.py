@@ -33,7 +33,7 @@ def test_the_counts_add_up():
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8.25, "8.2 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
-def test_durations(seconds, text):
+def test_durations_are_rounded_to_what_people_read(seconds, text):
     assert duration(seconds) == text
 
 

@@ -12,7 +12,7 @@ def test_texts_are_escaped_and_drift_is_marked():
     assert "script-src 'none'" in page and "<script" not in page
 
 
-def test_one_run():
+def test_the_page_of_one_run_is_in_the_singular():
     page = runs_page.html({"run": "run"}, [{"run": "a"}], [])
     assert "<h1>1 run</h1>" in page and "None drifted by more than chance." in page
 

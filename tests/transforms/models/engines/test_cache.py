@@ -55,6 +55,7 @@ def _pixels(spec):
     return np.random.default_rng(0).integers(0, 256, (3, *spec.image_size, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_the_second_run_gives_the_same_without_tensorflow(model, tmp_path):
     first = resolve(str(model))
     np.save(tmp_path / "pixels.npy", _pixels(first))
@@ -78,6 +79,7 @@ def test_what_has_changed_is_found_out_anew(model, tmp_path):
     assert len(list(cache.directory().glob("spec-*"))) == 4
 
 
+@pytest.mark.slow
 def test_a_model_that_is_edited_in_place_gives_its_own_vectors(tmp_path):
     class Scaled(tf.Module):
         def __init__(self, scale):

@@ -40,7 +40,7 @@ def test_why_there_is_none(monkeypatch, built_with_cuda, driver, reason):
 @pytest.mark.parametrize(
     ("details", "name"), [({"device_name": "NVIDIA L4"}, "GPU NVIDIA L4"), ({}, "GPU")], ids=["named", "unnamed"]
 )
-def test_a_gpu(monkeypatch, details, name):
+def test_a_gpu_has_the_name_that_its_details_give(monkeypatch, details, name):
     monkeypatch.setattr(device, "has_gpu", lambda: True)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"a {kind}"])
     monkeypatch.setattr(tf.config.experimental, "get_device_details", {"a GPU": details}.get)

@@ -26,7 +26,7 @@ def test_shapes_and_types(loaded):
         assert vectors.shape == (count, 1280) and vectors.dtype == np.float32
 
 
-def test_another_image_size():
+def test_the_bundled_model_takes_another_image_size():
     model = loading.load(catalog.bundled("efficientnet_lite0", Choices(image_size=(96, 160))))
     assert model(np.zeros((2, 96, 160, 3), np.uint8)).shape == (2, 1280)
 

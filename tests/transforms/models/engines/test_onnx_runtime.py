@@ -29,7 +29,7 @@ def opened(file):
     ],
     ids=["float32", "float16", "uint8"],
 )
-def test_vectors(tmp_path, dtype, scale, tolerance, shape):
+def test_vectors_are_those_of_numpy_in_each_type_and_layout(tmp_path, dtype, scale, tolerance, shape):
     outputs = ((shape[0], onnx_models.DIMENSION, 1, 1),)
     run = opened(onnx_models.write(tmp_path / "m.onnx", dtype=dtype, shape=shape, outputs=outputs))
     vectors = run(PIXELS)
@@ -49,7 +49,7 @@ def test_values_of_another_range_and_order(tmp_path, dtype):
     np.testing.assert_allclose(vectors, onnx_models.vectors(values, 1), rtol=1e-5, atol=1e-4)
 
 
-def test_a_signature(tmp_path):
+def test_the_signature_names_types_and_shapes(tmp_path):
     file = onnx_models.write(tmp_path / "m.onnx", shape=(1, 3, "h", "w"), dtype=onnx_models.FLOAT16, outputs=((1, 5),))
     signature = onnx_runtime.signature(onnx_runtime.open_session(file))
     assert str(signature) == "(images: float16[1, 3, ?, ?]) → vectors: float16[1, 5]"

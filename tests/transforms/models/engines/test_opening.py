@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers import tiny_module
 from transforms.models import keras_file
 from transforms.models.engines import loading, opening
 from transforms.models.preprocessing import TF_HUB, Preprocessing, of_range
@@ -20,17 +21,8 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3), np.uint8)
 MEANS = PIXELS.mean(axis=(1, 2)) / 255
 
 
-class _Scaled(tf.Module):
-    def __init__(self, scale):
-        self.scale = tf.Variable([scale] * 3)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
-    def __call__(self, images):
-        return self.scale * tf.reduce_mean(images, axis=[1, 2])
-
-
 def saved(directory, scale=2.0):
-    tf.saved_model.save(_Scaled(scale), str(directory))
+    tf.saved_model.save(tiny_module.ScaledModule(scale), str(directory))
     return ModelSpec("m", "tf2", str(directory), "", ("serve",), 3, PIXELS.shape[1:3], "")
 
 
@@ -148,6 +140,7 @@ def encoder(name):
     return getattr(keras_hub.models, name)(**small, image_shape=(32, 32, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mean", "std"),
     [

@@ -174,6 +174,7 @@ def check_same_neighbours(vectors, expected):
     np.testing.assert_array_equal(neighbours, own)
 
 
+@pytest.mark.slow
 def test_the_bundled_network_as_onnx(tmp_path, photographs):
     pixels, expected = photographs
     file = onnx_models.write_bundled(tmp_path / "m.onnx")
@@ -185,6 +186,7 @@ def test_the_bundled_network_as_onnx(tmp_path, photographs):
     assert count < parameters < 1.0001 * count  # the network has a few constants more
 
 
+@pytest.mark.slow
 def test_the_bundled_network_as_an_ir(tmp_path, photographs, model):
     pixels, expected = photographs
     openvino.save_model(

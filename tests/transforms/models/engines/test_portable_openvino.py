@@ -41,7 +41,7 @@ def vectors_of(network):
     ],
     ids=["float32", "float16", "uint8"],
 )
-def test_vectors(tmp_path, dtype, scale, tolerance, shape):
+def test_adapted_vectors_are_those_of_numpy_in_each_type_and_layout(tmp_path, dtype, scale, tolerance, shape):
     outputs = ((shape[0], onnx_models.DIMENSION, 1, 1),)
     network = adapted(onnx_models.write(tmp_path / "m.onnx", dtype=dtype, shape=shape, outputs=outputs))
     vectors = vectors_of(network)

@@ -76,6 +76,7 @@ def test_variables_are_exposed(network, features_model):
     assert float(loss()) == pytest.approx(float(network.regularization_loss()), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.997, 0.99, 0.5, 0.0, 1, np.float32(0.75)])
 def test_a_keras_layer_moves_the_averages_by_its_momentum(features_model, momentum):
     layer = hub.KerasLayer(str(features_model), trainable=True, arguments={"batch_norm_momentum": momentum})
@@ -105,6 +106,7 @@ def test_weight_decay_is_added_where_the_layer_trains(network, features_model):
     assert float(sum(frozen.losses)) == 0
 
 
+@pytest.mark.slow
 def test_two_steps_of_training_lower_the_loss(features_model):
     layer = hub.KerasLayer(str(features_model), trainable=True, arguments={"batch_norm_momentum": 0.997})
     model = tf_keras.Sequential([layer, tf_keras.layers.Dense(1, kernel_initializer="ones")])
@@ -147,6 +149,7 @@ def test_an_existing_directory_is_refused(network, tmp_path):
         reusable.write_reusable(network, tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_overwriting_replaces_a_saved_model(network, tmp_path):
     path = reusable.write_reusable(network, tmp_path / "model")
     reusable.write_reusable(network, path, classification=True, overwrite=True)
@@ -177,6 +180,7 @@ def test_overwriting_deletes_nothing_but_saved_models(network, tmp_path, occupy)
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_overwriting_a_link_leaves_what_it_points_to(network, tmp_path):
     target = reusable.write_reusable(network, tmp_path / "target")
     link = tmp_path / "link"
@@ -186,6 +190,7 @@ def test_overwriting_a_link_leaves_what_it_points_to(network, tmp_path):
     assert hub.load(str(target))(IMAGES).shape == (2, 6)
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_leaves_nothing_new(network, tmp_path, monkeypatch):
     path = reusable.write_reusable(network, tmp_path / "model")
 
@@ -201,6 +206,7 @@ def test_a_write_that_fails_leaves_nothing_new(network, tmp_path, monkeypatch):
     assert hub.load(str(path))(IMAGES).shape == (2, 6)
 
 
+@pytest.mark.slow
 def test_a_rename_that_fails_puts_the_old_model_back(network, tmp_path, monkeypatch):
     path = reusable.write_reusable(network, tmp_path / "model")
     rename, failed = Path.rename, []

@@ -55,6 +55,7 @@ def values(module):
     return [variable.numpy() for variable in module.variables]
 
 
+@pytest.mark.slow
 def test_frozen_the_module_stays_as_it_is(module):
     before = values(module)
     model = classifier.image_classifier(module, SIZE, 3, trainable=False)
@@ -66,6 +67,7 @@ def test_frozen_the_module_stays_as_it_is(module):
     assert sum(model.losses) == 0
 
 
+@pytest.mark.slow
 def test_full_all_of_it_is_trained(module):
     before = values(module)
     model = classifier.image_classifier(module, SIZE, 3, trainable=True)
@@ -85,6 +87,7 @@ def test_regularization_is_part_of_the_loss(module):
     assert losses[1] - losses[0] == pytest.approx(decay, rel=1e-4)  # a difference of float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("momentum", "kept"), [(None, 0.99), (0.9, 0.9), (0.5, 0.5), (0.0, 0.0)])
 def test_momentum_moves_the_averages_accordingly(module, momentum, kept):
     kernel, mean, variance = values(module)
@@ -167,6 +170,7 @@ def vectors_that_mislead():
     return model, *batches
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_even_if_training_goes_on():
     model, data, validation = vectors_that_mislead()
     heard = Heard()
@@ -179,6 +183,7 @@ def test_the_best_epoch_is_kept_even_if_training_goes_on():
     assert [each[:2] for each in heard.batches] == [(epoch, batch) for epoch in (1, 2, 3, 4) for batch in (1, 2, 3, 4)]
 
 
+@pytest.mark.slow
 def test_training_ends_when_patience_does():
     model, data, validation = vectors_that_mislead()
     fitted = fit(model, data, validation, epochs=50, patience=2)
