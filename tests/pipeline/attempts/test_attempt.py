@@ -198,6 +198,9 @@ def test_a_claim_that_shows_a_sign_of_life_in_between_goes(config, tmp_path, mon
     assert contested.remove is remove and not path.exists()
 
 
+_AT_WORK = []  # an image that is left here is never done
+
+
 def journals(own, *keys, started_at=None, version="1"):
     """Leaves the journals of an attempt that died, one for each thread, which was at an image or (None) at none."""
     own = dataclasses.replace(own, started_at=started_at or own.started_at)
@@ -207,7 +210,8 @@ def journals(own, *keys, started_at=None, version="1"):
             with left.at(ImageRef(b"one that is done", "1")):
                 pass
         else:
-            left.at(ImageRef(key, version))
+            _AT_WORK.append(left.at(ImageRef(key, version)))
+            _AT_WORK[-1].__enter__()
 
 
 def test_deaths_are_counted_once_an_attempt(config, parts):

@@ -30,7 +30,7 @@ def loaded(encoded: bytes) -> Image.Image:
 @pytest.mark.parametrize(
     "name", sorted({"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", *reader.FORMATS} - {"MPO"})
 )
-def test_formats(name):
+def test_each_format_is_opened_by_its_reader(name):
     encoded = data.encoded(SMALL, name)
     with reader.opened(encoded) as picture:
         image = picture.image
@@ -52,7 +52,7 @@ def test_a_jpeg_with_further_pictures_is_a_jpeg():
         assert picture.image.format == "MPO" and picture.format == "jpeg"
 
 
-def test_another_format():
+def test_another_format_is_not_opened():
     for encoded in (data.encoded(SMALL, "PPM"), b"BM" + bytes(10)):
         with pytest.raises(UnidentifiedImageError), reader.opened(encoded):
             pass

@@ -168,7 +168,7 @@ def test_files_in_directories_of_directories(tmp_path):
 
 
 def test_the_project_of_the_model_pays_for_its_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(handles, "local_path", lambda location, project: tmp_path / location / project)
+    monkeypatch.setattr(handles, "local_path", lambda location, storage: tmp_path / location / storage.billing_project)
     with checked_copy.files(spec_of("m", storage=Storage("ours"))) as path:
         assert path == tmp_path / "m" / "ours"
 
