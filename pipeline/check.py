@@ -102,7 +102,7 @@ def _names_images(ref: ImageRef, config: EmbedConfig) -> bool:
             return next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None) is not None
     except NotAList as error:
         raise ValueError(f"--input {keys.text(ref.key)!r}: {one_line(error)}") from error
-    except (OSError, ValueError, MemoryError, csv.Error):  # as the run takes them, for failures
+    except (OSError, ValueError, MemoryError, csv.Error):  # failures in the run too
         return True
 
 
@@ -123,7 +123,7 @@ def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
 
 
 def _takes_in(pattern: str, path: str) -> bool:
-    """Returns whether a glob matches a path, also by another name that links in either of them give it."""
+    """Returns whether a glob matches a path, also through symbolic links in either of them."""
     if globs.takes_in(pattern, path):
         return True
     if not (locations.is_local(pattern) and locations.is_local(path)):

@@ -1,7 +1,7 @@
 """The label of an attempt at a run: its number and its start, as text in names of parts and in claims.
 
 Numbers tell earlier attempts from later ones, because the clocks of two machines may differ. The claim to a run counts
-them up. Labels of earlier versions are starts without a number, and come before all others.
+the attempts. Labels of earlier versions are starts without a number, and come before all others.
 """
 
 import datetime

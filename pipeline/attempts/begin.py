@@ -64,7 +64,7 @@ def begun(
     attempt = _numbered(attempt, config)
     with claim.held(attempt, config, model, claim_state) as holder:
         attempt = dataclasses.replace(attempt, claim=layout.claim(attempt.place, attempt.run_id))
-        if config.is_named:  # nobody else has a name that was drawn
+        if config.is_named:  # a random name is unique
             attempt.take_over()
         claim.remove_leftovers(attempt, say)
         leftovers.remove(attempt)
@@ -83,7 +83,7 @@ def _of_unfinished_run(
     if config.is_named or not config.resume:
         return config
 
-    def may_go_on(run_id: str) -> bool:  # an unfinished --overwrite of a complete run goes on by --overwrite alone
+    def may_go_on(run_id: str) -> bool:  # only --overwrite continues an --overwrite of a complete run
         return config.overwrite or not complete_run.exists(dataclasses.replace(config, run_id=run_id))
 
     place = attempts.of(config, temp_location).place
@@ -113,7 +113,7 @@ def _numbered(attempt: Attempt, config: EmbedConfig) -> Attempt:
 
 
 def _completed_meanwhile(attempt: Attempt, holder: Holder, config: EmbedConfig, model: ModelSpec) -> CompleteRun | None:
-    """Returns the run if another process has completed it since it was looked at without the claim, and finishes it.
+    """Finishes and returns the run if another process completed it after it was checked without the claim.
 
     Raises:
       ValueError: if this one was to replace the run, and that process has done so; or see `complete_run.find`.

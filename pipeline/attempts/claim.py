@@ -7,8 +7,8 @@ A process on this machine is alive as long as the system knows its id. A process
 it rewrites its claim every few seconds. Another container, and the time before a restart, count as another machine. An
 attempt that was taken for dead may wake up: `attempt.py` says why it can do no harm then.
 
-The claim counts the attempts at a run. No clock tells which of two is the earlier one, or how old a claim is: the time
-of a file is that of the storage, and so is the time that it is compared with.
+The claim counts the attempts at a run. No machine's clock decides which of two attempts is earlier, or how old a claim
+is. The storage sets the time of a file, and also the time that it is compared with.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ class Claim:
       embeds: what the run embeds, with which model, and where it publishes.
       host, process: of the process that launched the attempt; `process` is "" once it has ended without finishing.
       beats: how often the process has rewritten the file.
-      machine: in which `process` means something, see `_machine`; "" in claims of earlier versions.
+      machine: on which `process` is an id, see `_machine`; "" in claims of earlier versions.
     """
 
     run_id: str
@@ -99,11 +99,11 @@ class Holder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Shows no longer that the process lives, and lets the claim be as it is."""
+        """Stops showing that the process lives. The claim stays as it is."""
         self._ended.set()
 
     def end(self) -> None:
-        """The same, and waits for a request under way. The last step of a run that is complete removes the claim."""
+        """Stops, and waits for a request under way. The last step of a run that is complete removes the claim."""
         self.stop()
         self._thread.join(_BEAT_SECONDS)  # a request may hang
 
@@ -275,13 +275,13 @@ def unfinished(
     say: Callable[[str], object],
     may_go_on: Callable[[str], bool] = lambda run_id: True,
 ) -> str | None:
-    """Returns the name of the latest unfinished run that embeds the same as this one, and that no process is at.
+    """Returns the name of the latest unfinished run that embeds the same as this one and has no live process.
 
     Args:
       place: where the claims lie.
       config, model: of this run.
       say: shows a line to the user.
-      may_go_on: whether the run of a name is one to go on with.
+      may_go_on: whether the run of this name may be continued.
     """
     embeds = _embeds(config, model)
     same = [

@@ -74,7 +74,7 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
 
 
 def store(steps: Sequence[Callable[[], object]], seconds: float = _PATIENCE_SECONDS) -> None:
-    """Runs steps that may fail or hang, in order, for at most this long altogether. What is left is not done."""
+    """Runs steps that may fail or hang, in order, for at most this long altogether, and skips the rest."""
 
     def run() -> None:
         for step in steps:

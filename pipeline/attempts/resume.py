@@ -45,7 +45,7 @@ class Resumed(NamedTuple):
 class ReadUnfinished(beam.PTransform):
     """Pipeline → the Known of each whole record that earlier attempts at a run have left, for one model digest.
 
-    Vectors in float16 are unknown to a run in float32, as in the ledger.
+    A run in float32 ignores vectors in float16, as in the ledger.
     """
 
     attempt: Attempt

@@ -71,7 +71,7 @@ def blocks(shards: Sequence[str], digest: str) -> Iterator[StoredVectors]:
 
 
 def files_among(shards: Sequence[str], digest: str, wanted: Collection[bytes]) -> set[bytes]:
-    """Returns those of some keys whose last record says that the image was listed as a file; see `blocks`."""
+    """Returns the wanted keys whose last record says that the image was listed as a file; see `blocks`."""
     found: dict[bytes, bool] = {}
     for block in blocks(shards, digest):
         found.update((key, is_file) for key, is_file in zip(block.keys, block.are_files, strict=True) if key in wanted)

@@ -11,7 +11,7 @@ from transforms.storage import files
 
 _LOG = logging.getLogger(__name__)
 
-# A run is compared with one of this many runs before it. Others are broken, embedded nothing, or used another model.
+# A run is compared with one of this many runs before it. Some are broken, embedded nothing, or used another model.
 MOST_REPORTS = 10
 
 

@@ -6,7 +6,7 @@ from pipeline.report.page.drift import Statistics
 from transforms.output import layout
 from transforms.storage import files
 
-# The statistics of the longest vectors have less than half of it.
+# The statistics of the longest vectors take less than half of it.
 MAX_BYTES = 2**20
 
 

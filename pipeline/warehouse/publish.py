@@ -69,8 +69,8 @@ DELETE FROM `{table}` WHERE run_id IN (SELECT run_id FROM `{run}`);
 INSERT INTO `{table}` ({columns}) SELECT {columns} FROM {rows}
 """
 
-# Fails if the run's row in the table is not the one that this attempt saw. A look before the transaction would not do:
-# the process may be stopped in between, and another attempt may publish the run meanwhile.
+# Fails if the run's row in the table is not the one that this attempt saw. A check before the transaction is not
+# enough: the process may be stopped in between, and another attempt may publish the run meanwhile.
 _CHECK_ROW = """
 SELECT IF(COUNT(*) = 0, 0, ERROR(MAX(existing.run_id)))
 FROM `{table}` AS existing INNER JOIN (SELECT DISTINCT run_id, replaces FROM `{run}`) AS own USING (run_id)
@@ -99,7 +99,7 @@ class Publication:
       make_latest: whether `<table>_latest` shows this run's model after publishing.
       max_pruned: the largest part of the rows that may be deleted, from 0 to 1; see RunReport.pruning.
       began_at: when the attempt began, by BigQuery's clock, so that the order of rows without generations depends on no
-        machine's own. None in a dry run.
+        machine's clock. None in a dry run.
 
     Raises:
       ValueError: if `table` is not the name of a table.
@@ -253,7 +253,7 @@ def _is_of(report: RunReport, row: RunReport | None) -> bool:
 
 
 def _publish_in_place_of(earlier: RunReport | None, publication: Publication, report: RunReport) -> None:
-    """Publishes a run if its row in the table is still the one that was seen, or gives way to another earlier one."""
+    """Publishes a run in place of the row that was seen, or of the row of another earlier attempt."""
     table, staging = publication.table, publication.staging
     while True:
         if earlier and earlier.attempt >= report.attempt > 0:

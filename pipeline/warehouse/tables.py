@@ -221,7 +221,7 @@ def drop(staging: Staging) -> None:
 
 
 def discard(staging: Staging) -> None:
-    """Deletes the staging tables of a run that fails. Its own error counts; what cannot be deleted expires."""
+    """Deletes the staging tables of a run that fails. Errors are ignored, because the tables expire."""
     with contextlib.suppress(exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError, OSError):
         drop(staging)
 

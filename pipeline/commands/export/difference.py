@@ -89,7 +89,7 @@ class NotPruned(NamedTuple):
 
     Attributes:
       maybe_no_file: their records do not say that the image was listed as a file of its own.
-      maybe_unseen: their images may be where nothing could be listed.
+      maybe_unseen: their images may lie where the listing failed.
     """
 
     maybe_no_file: int
@@ -161,7 +161,7 @@ class Difference:
         return (key for (key,) in self._database.execute(_TO_DELETE))
 
     def doubled(self, row_keys: Iterable[str]) -> list[str]:
-        """Returns those of some keys that have several rows in the target. Delete these before one row is sent."""
+        """Returns which of these keys have several rows in the target. Delete them before one row is sent."""
         return [key for key in row_keys if self._database.execute(_IS_DOUBLED, (key,)).fetchone()]
 
     def leave_out(self, row_keys: Sequence[str]) -> None:

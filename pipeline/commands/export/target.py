@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 class TargetRow(NamedTuple):
-    """A row that a target has: its key, and its content as `content` names it. None if the row was deleted."""
+    """A row that a target has: its key, and its `content`; None if the row was deleted."""
 
     key: str
     content: str | None
@@ -78,8 +78,8 @@ class Target(abc.ABC):
 
     Attributes:
       ERRORS: what its client raises if the target fails.
-      IS_LOG: whether `stored` yields a key again for each change of its row. Then the later one counts. Elsewhere a key
-        that comes again has several rows.
+      IS_LOG: whether `stored` yields a key again for each change of its row. Then the last one counts. Otherwise a key
+        that is yielded again has several rows.
     """
 
     ERRORS: ClassVar[tuple[type[Exception], ...]]
@@ -93,7 +93,7 @@ class Target(abc.ABC):
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
 
-        Raises ValueError if this user may not send or delete rows, as will be done.
+        Raises ValueError if this user may not send rows, or delete them, where the export will.
         """
 
     @abc.abstractmethod
@@ -120,7 +120,7 @@ class Target(abc.ABC):
 
 
 def row_key(key: bytes) -> str:
-    r"""Returns a key as text without control characters: neither PostgreSQL nor a list of lines takes all of them.
+    r"""Returns a key as text without control characters, some of which break PostgreSQL or a list of lines.
 
     No two keys have the same text: a key that has an escape such as `\x0a` of its own gets `\x5c` for its backslash.
 
@@ -141,7 +141,7 @@ def key_of_row(text: str) -> bytes:
 
 
 def content(sha256: str, version: str) -> str:
-    """Returns the name of a content. A row with the same key and the same content is not sent again."""
+    """Returns text that identifies a content. A row with the same key and the same content is not sent again."""
     return f"{sha256} {version}"
 
 

@@ -54,7 +54,7 @@ class Stage:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The steps of the graph that the transforms belong to, without steps that move or count for others."""
+        """The steps of the graph that the transforms belong to, without those that only move or count data."""
         parts = [name.split("/") for name in self.transforms]
         steps = dict.fromkeys(part[0] for part in parts if not {"ToAccelerator", "FromAccelerator"} & set(part))
         return tuple(step for step in steps if step != "ComposeReport") or tuple(steps)

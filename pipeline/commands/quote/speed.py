@@ -13,7 +13,7 @@ from transforms.storage import files, locations
 
 # The most images of a sample that are decoded.
 _SAMPLED = 64
-# What an image takes beside its decoder and the model: Python of this project and Beam, which holds Python's lock.
+# The time of an image outside its decoder and the model: Python code of this project and Beam, which holds the GIL.
 # Measured by `python -m benchmarks.lock_time`: docs/performance.md.
 _PYTHON_SECONDS = 0.0002
 # How long the model is called.
@@ -43,7 +43,7 @@ class Speed:
 
     @property
     def before_model(self) -> float:
-        """Of one core, for all that comes before the model."""
+        """Seconds of one core for everything before the model."""
         return round(self.decode + self.python, 6)
 
 

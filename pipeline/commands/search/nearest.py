@@ -31,8 +31,8 @@ def nearest(
     """Returns the nearest images, the nearest first; of equal cosines the least key first.
 
     Args:
-      blocks: returns keys with their cosines, float32 (n,), again and again. It is called once, and again if later
-        vectors took the place of so many candidates that others may be nearer. Minus infinity is no neighbour.
+      blocks: returns keys with their cosines, float32 (n,), block by block. It is called once, and again if later
+        vectors replaced so many candidates that others may be nearer. Minus infinity marks what is no neighbour.
       count: the largest number of neighbours.
     """
     capacity = count + _SPARE

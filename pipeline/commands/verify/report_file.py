@@ -45,7 +45,7 @@ def damage(content: bytes, fields: Mapping[str, Any]) -> Iterator[str]:
         yield "no checksum: expected the field `checksum`, as every run writes it"
     elif stored != checksum(fields):
         yield "the checksum does not match"
-    # The file must have the one form in which a run writes it. So each byte is checked, white space too.
+    # The file must equal what a run writes, byte for byte. So white space is checked too.
     if (json.dumps(fields, indent=2) + "\n").encode() != content:
         yield "not in the form in which a run writes it"
 
