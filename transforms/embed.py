@@ -50,7 +50,7 @@ class Prediction(NamedTuple):
       vectors: float32 (n - len(errors), dimension), of the images without an error, in their order.
       errors: the model's, by the index of the image.
       seconds: of the model, and of the waits before it.
-      core_seconds: for which the call kept a core busy in this thread.
+      core_seconds: CPU time of the call in this thread, in seconds.
     """
 
     infos: tuple[ImageInfo, ...]

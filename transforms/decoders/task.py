@@ -10,7 +10,7 @@ from transforms.images.decode_image import STAGE
 if TYPE_CHECKING:
     from transforms.decoders.dispatcher import Tasks
 
-# An image whose decoding has ended so many processes is a failure. Something else may have ended the first.
+# An image whose decoding has ended this many processes is a failure. Something else may have ended the first.
 _DEATHS_OF_AN_IMAGE = 2
 
 
@@ -25,7 +25,7 @@ class TookTooLong(Exception):
 
 
 def quarantined(key: bytes, deaths: int) -> Failure:
-    """Returns the failure of an image that has killed so many processes of a run, and is not decoded again."""
+    """Returns the failure of an image that has killed `deaths` processes of a run, and is not decoded again."""
     often = "twice" if deaths == _DEATHS_OF_AN_IMAGE else f"{deaths} times"
     error = KilledTheProcess(f"{often}, when a process of this run died, it was decoding this image")
     return Failure.of(key, STAGE, error)

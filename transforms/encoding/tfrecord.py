@@ -14,7 +14,7 @@ _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 
 
-# Bytes of a record too long that are in memory at once.
+# The most bytes of a record too long that are in memory at once.
 _SKIPPED_AT_ONCE = 2**20
 
 

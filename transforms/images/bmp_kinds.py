@@ -90,7 +90,7 @@ class Bmp(BmpImageFile):
         return image
 
     def _restore_palette(self) -> None:
-        """Undoes that Pillow takes a palette of greys for a mode whose pixels have other bits."""
+        """Restores a palette of greys that Pillow has replaced by a mode whose pixels have other bits."""
         assert self.fp is not None  # noqa: S101 - it is being opened
         at = self.fp.tell()
         self.fp.seek(_HEADER)

@@ -1,6 +1,6 @@
-"""Whether pixels of a JPEG are missing or wrong, which libjpeg only warns of and Pillow does not hear.
+"""Finds missing or wrong pixels of a JPEG. libjpeg only warns of them, and Pillow ignores the warnings.
 
-simplejpeg, asked to be strict, stops at libjpeg's first warning and says which it was.
+In strict mode, simplejpeg stops at libjpeg's first warning and says which it was.
 """
 
 import re
@@ -9,8 +9,8 @@ import simplejpeg
 
 from transforms.images import jpeg_header, jpeg_scans, unread
 
-# The warnings of libjpeg (jerror.h) that say that pixels are not those of the picture, and the error that follows one
-# where the data holds what no marker is.
+# The warnings of libjpeg (jerror.h) about wrong pixels, and the error that follows one where the data holds an invalid
+# marker.
 _DAMAGE = re.compile(
     "premature end of data segment|bad Huffman code|Premature end of JPEG file|found marker|bad arithmetic code"
     "|Unsupported marker type"

@@ -62,8 +62,8 @@ class _NotPlain(Exception):
 def parse(encoded: bytes) -> Header | None:
     """Returns the header of a plain JPEG, and None for any other file.
 
-    Not plain are other than three components of 8 bits, a coding other than Huffman's, further pictures behind the
-    first (MPO), an orientation in XMP alone, bytes between the segments, and segments that are broken or contradictory.
+    A JPEG is not plain if it has other than three components of 8 bits, a coding other than Huffman's, further pictures
+    behind the first (MPO), an orientation only in XMP, bytes between the segments, or broken or contradictory segments.
     """
     try:
         return _parse(encoded)

@@ -1,8 +1,8 @@
-"""Reads the chunks of a PNG as libpng does, and leaves to Pillow those that make the picture.
+"""Reads the chunks of a PNG as libpng does, and passes only those that make the picture on to Pillow.
 
-Pillow refuses an image over the checksum of any chunk but the pixels', over 1 MiB of text, and over a chunk too short.
-libpng, and so browsers, ignore a broken ancillary chunk and refuse a broken critical one. Nor does Pillow notice rows
-that are missing although the compressed stream is complete.
+Pillow refuses an image if any chunk but the pixels' has a wrong checksum, if it has over 1 MiB of text, or if a chunk
+is too short. libpng, and so browsers, ignore a broken ancillary chunk and refuse a broken critical one. If rows are
+missing although the compressed stream is complete, Pillow does not notice.
 """
 
 import struct

@@ -86,7 +86,7 @@ class Opened:
             return self._png.icc_profile
         if self.header is not None:
             return self.header.icc_profile
-        if self.image.mode == "LAB":  # its own definition of colours has made it sRGB
+        if self.image.mode == "LAB":  # already converted to sRGB
             return None
         return self.image.info.get("icc_profile")
 
@@ -198,7 +198,7 @@ def _check_jpegs(jpegs: Iterable[bytes]) -> None:
 
 
 def _png(image: Image.Image, png: png_chunks.Picture) -> Image.Image:
-    # Rows that were never written are zero. To count those of each PNG would take a third of its time.
+    # Rows that were never written are zero. Counting the rows of every PNG would take a third of the decoding time.
     if (png.is_interlaced or samples.is_last_row_blank(image)) and not png_chunks.has_all_rows(png):
         raise CorruptImage("the PNG has fewer rows than its header says")
     return samples.plain_png(image, png)

@@ -1,6 +1,6 @@
-"""Opens TIFFs, of which there are more kinds than Pillow knows, and some that it reads wrongly.
+"""Opens TIFFs, also of kinds that Pillow does not know or reads wrongly.
 
-What no baseline reader defines is refused by name: floating point and signed samples have no black and no white, and
+Kinds without a defined reading are refused by name: floating-point and signed samples have no black and no white, and
 the first picture of a camera's raw file is a thumbnail.
 """
 
@@ -70,7 +70,7 @@ _PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 
 
 def add_kinds() -> None:
-    """Makes Pillow open kinds whose samples `Tiff.plain` makes sense of. Its table is the only place for them."""
+    """Makes Pillow open kinds whose samples `Tiff.plain` interprets. They have to be entered in Pillow's own table."""
     unsigned, in_order = (1,), 1
     for prefix, order in ((b"II", ""), (b"MM", "B")):
         kinds: dict[tuple[int, tuple[int, ...], tuple[int, ...]], tuple[str, str]] = {}
@@ -166,9 +166,9 @@ class Tiff(TiffImageFile):
         return self
 
     def check_parts(self) -> None:
-        """Raises CorruptImage if Pillow's own reader would leave pixels out, or take the file's header for some.
+        """Raises CorruptImage if Pillow's own reader would leave pixels out, or take the file's header for pixels.
 
-        It would also write strips that the picture has no place for over the first ones. To be called before `load`.
+        It would also overwrite the first strips with strips that do not fit into the picture. Call it before `load`.
         """
         if self.use_load_libtiff:
             return
@@ -187,13 +187,13 @@ class Tiff(TiffImageFile):
         self.tile = parts
 
     def is_converted(self) -> bool:
-        """Returns whether libtiff makes the colours, and not Pillow from the file's samples."""
+        """Returns whether libtiff computes the colours. Otherwise Pillow does, from the file's samples."""
         return bool(self._photometric == _YCBCR)
 
     def jpegs(self, encoded: bytes) -> Iterator[bytes]:
         """Yields each strip or tile that is compressed as JPEG, with the tables that they share.
 
-        Raises CorruptImage if the file ends before a strip of the old kind of JPEG, over which libtiff says nothing.
+        Raises CorruptImage if the file ends before a strip of the old kind of JPEG, which libtiff does not report.
         """
         if self.tag_v2.get(Tag.Compression) == _OLD_JPEG:
             yield from self._old_jpegs(encoded)
@@ -205,7 +205,7 @@ class Tiff(TiffImageFile):
             yield head + encoded[at + 2 * bool(head) : at + size]
 
     def _old_jpegs(self, encoded: bytes) -> Iterator[bytes]:
-        """Yields the JPEG of a TIFF that has one in whole. Others have parts of it, of which nobody can tell."""
+        """Yields the JPEG of a TIFF that holds it whole. Others hold parts of it, which cannot be checked."""
         for at, size in self._ranges(Tag.JpegIFOffset, Tag.JpegIFByteCount):
             jpeg = encoded[at : at + size]
             if jpeg_header.scan(jpeg) >= 0:
@@ -267,7 +267,7 @@ class Tiff(TiffImageFile):
         return tags
 
     def _check_planes(self) -> None:
-        """Makes Pillow's own reader understand planes. It takes a letter of a raw mode for each, even an extra one."""
+        """Makes Pillow's own reader understand planes. Each needs a letter in the raw mode, even an extra one."""
         if len(self._bits) == 1:
             self._is_in_planes, self.tag_v2[Tag.PlanarConfiguration] = False, 1
         elif self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
@@ -288,7 +288,7 @@ class Tiff(TiffImageFile):
         return f"{colours}, {bits} bits a pixel{planes}{extra}, compression {self.tag_v2.get(Tag.Compression, 1)}"
 
     def _choose_reader(self) -> None:
-        """Leaves to libtiff what Pillow's own reader of uncompressed pixels reads wrongly. libtiff swaps bytes."""
+        """Makes libtiff read what Pillow's own reader of uncompressed pixels reads wrongly. libtiff swaps bytes."""
         raw_mode = ""
         if self._photometric == _YCBCR:
             raw_mode = "RGBX"

@@ -50,7 +50,7 @@ def unopened(encoded: bytes, formats: Iterable[str]) -> ImageError:
 
 
 def unread(encoded: bytes, error: Exception) -> ImageError:
-    """Returns what an error means that Pillow raises over an opened file."""
+    """Returns the meaning of an error that Pillow raises over an opened file."""
     named = _jpeg(encoded) if encoded.startswith(b"\xff\xd8") else None
     if named is None and (str(error).startswith("Unsupported ") or "has not been built in" in str(error)):
         return UnsupportedImage(str(error))

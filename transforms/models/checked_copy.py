@@ -55,7 +55,7 @@ def remove_all() -> None:
 
 
 def memory_key(spec: ModelSpec) -> object:
-    """Returns the key of a model in memory, beside its spec: the state of its files, where the spec has no digest."""
+    """Returns what identifies a model in memory besides its spec: the state of its files, if the spec has no digest."""
     return () if spec.files else handles.files_state(spec.location)
 
 

@@ -66,9 +66,9 @@ def local_path(handle: str, storage: Storage = DEFAULT_STORAGE) -> Path:
 def files_digest(path: Path) -> str:
     """Returns the hex SHA-256 over a model's files: their names below the directory, and their contents.
 
-    It leaves out `assets.extra`, whose notes about a model are no part of it. It leaves out `fingerprint.pb`, because
+    It leaves out `assets.extra`, whose notes are no part of the model. It leaves out `fingerprint.pb`, because
     TensorFlow writes a random number there with every save. It leaves out the files of `preprocessing_files`, because
-    the digest of a ModelSpec has what they tell. A second call reads the contents again only if a file was edited.
+    the digest of a ModelSpec covers their content. A second call reads the contents again only if a file was edited.
     """
     return _files_digest(path.absolute(), files_state(str(path.absolute())))
 

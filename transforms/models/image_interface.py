@@ -84,7 +84,7 @@ def dimension(shape: Sequence[int], images: int, output: str) -> int:
     """Returns the components of a vector in an output of that shape. Axes of size 1 do not count.
 
     Raises:
-      InterfaceError: if the output, of that name, is not one vector for each of so many images.
+      InterfaceError: if the output, of that name, is not one vector for each of `images` images.
     """
     axes = [size for size in shape[1:] if size != 1]
     if len(shape) < 2 or shape[0] != images or len(axes) > 1 or 0 in axes:

@@ -44,7 +44,7 @@ _ENCODERS = {
 
 # The layers by which such networks begin.
 _OF_PREPROCESSING = ("Rescaling", "Normalization")
-# Keras makes an input's type of what it gets, so fractions would all be 0.
+# Keras converts values to the type of the input, so all fractions would be 0.
 _OF_WHOLE_NUMBERS = ("uint8", "uint16", "uint32", "int16", "int32", "int64")
 _WITH_CLASS_TOKEN = ("keras_hub>CLIPVisionEncoder", "keras_hub>DINOV2Backbone")
 
@@ -56,7 +56,7 @@ class KerasFile(NamedTuple):
       name: of the model.
       registered_name: of its class; "" for the classes of Keras itself.
       image_size: the (height, width) that its input is fixed to, in pixels; None where it is free.
-      has_preprocessing: whether the layer behind the input is one that makes 0..255 what the others take.
+      has_preprocessing: whether the layer after the input rescales 0..255 to the values that the other layers take.
       takes_bytes: whether its input has whole numbers.
       has_class_token: whether the first of its tokens stands for the whole image, as KerasHub's own poolers take it.
       packages: those that its classes are registered by, such as `keras_hub`.

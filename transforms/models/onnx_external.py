@@ -1,4 +1,4 @@
-"""External data of ONNX models: the names of the files that hold a model's tensors, where its own file does not.
+"""External data of ONNX models: the names of the files that hold a model's tensors outside its own file.
 
 The fields are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. Only messages that may lead to a tensor
 are entered, and nothing is copied, so a file of 2 GiB takes no memory here.

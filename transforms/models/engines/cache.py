@@ -1,6 +1,6 @@
 """A cache on this machine of specs and converted networks, so that later runs with a model do not load TensorFlow.
 
-An entry holds the spec of a model, or its network in OpenVINO's format, or nothing but the fact that two engines agree.
+An entry holds the spec of a model or its network in OpenVINO's format, or only says that two engines agree.
 Its key includes the digest of the model's files, the versions of the libraries and the digest of this package's code.
 An entry is therefore never out of date. Every entry may be deleted at any time.
 """
@@ -121,7 +121,7 @@ def mark(entry: Path) -> None:
 
 @functools.cache
 def _may_use(directory: Path) -> bool:
-    """Returns whether the cache is this user's alone. A network in it would otherwise be run as somebody else made it.
+    """Returns whether the cache is this user's alone. Otherwise, somebody else could put a network into it.
 
     A run works without the cache, so a cache that cannot be used is no error.
     """
@@ -168,7 +168,7 @@ def _remove(file: Path, error: Exception) -> None:
 
 
 def _files(spec: ModelSpec) -> str:
-    """Returns the digest of a model's files. A spec without it has them read."""
+    """Returns the digest of a model's files. It reads the files only if the spec has no digest."""
     return spec.files or handles.files_digest(handles.local_path(spec.location, spec.storage))
 
 

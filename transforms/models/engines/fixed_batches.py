@@ -17,9 +17,9 @@ Vectors = npt.NDArray[np.float32]
 
 
 class InferenceError(RuntimeError):
-    """An engine raises over the pixels of a call. The message has the class and the first line of the engine's error.
+    """An engine fails on the pixels of a call. The message has the class and the first line of the engine's error.
 
-    It travels between processes that share a model, which not every engine's own error can.
+    It can travel between processes that share a model. The errors of some engines cannot.
     """
 
 
