@@ -3,16 +3,16 @@
 An attempt writes parts, and gives them their final names at its end. If it dies before, the next one takes them over.
 
 An attempt may also be stopped, lose its claim to another, and wake up. It does no harm then, whichever step it wakes
-in, because every change is tied to a look at the claim:
+in, because every change is tied to a check of the claim:
 
-- A part becomes visible, and then the attempt looks. If the claim is lost, it removes the part.
-- A page or a report is written beside its final name. Then the attempt looks, and then it renames the file.
-- A file is removed only if it is still the one that was there before the look.
-- The transaction that publishes rows fails if the run's row is not the one that was there before the look.
+- When a part becomes visible, the attempt checks the claim. If the claim is lost, it removes the part.
+- The attempt writes a page or a report beside its final name. It renames the file only after a check.
+- A file is removed only if it is still the one that was there before the check.
+- The transaction that publishes rows fails if the run's row is not the one that was there before the check.
 
-Whoever takes over a claim calls `take_over` first. It renames all parts, and removes pages and reports that have no
-final names yet. An earlier attempt then has nothing left to name. Only after that does the new attempt check whether
-the run is complete.
+An attempt that takes over a claim calls `take_over` first. It renames all parts, and removes pages and reports that
+have no final names yet. An earlier attempt then has nothing left to name. Only after that does the new attempt check
+whether the run is complete.
 """
 
 import contextlib

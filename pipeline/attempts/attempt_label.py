@@ -24,7 +24,7 @@ def label(number: int, started_at: datetime.datetime) -> str:
 
 
 def of_report(number: int, started_at: str) -> str:
-    """Returns the label of the attempt that wrote a report, from two of its fields; "" if they are none of a report."""
+    """Returns the label of the attempt that wrote a report, from two of its fields; "" if they are not of a report."""
     try:
         return label(number, datetime.datetime.fromisoformat(started_at).astimezone(datetime.UTC))
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""The begin of an attempt at a run: which run it goes on with, its claim, and what earlier attempts have left."""
+"""The start of an attempt at a run: which run it continues, its claim, and what earlier attempts have left."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ class Begun:
     """An attempt that has begun.
 
     Attributes:
-      config: the configuration, with the name of the run that the attempt goes on with.
+      config: the configuration, with the name of the run that the attempt continues.
       attempt: the attempt, which knows what earlier ones have left.
       holder: of the claim to the run.
       publication: the tables to publish to, with their staging tables; None without --output_table.
@@ -79,7 +79,7 @@ def begun(
 def _of_unfinished_run(
     config: EmbedConfig, model: ModelSpec, temp_location: str | None, say: Callable[[str], object]
 ) -> EmbedConfig:
-    """Returns the configuration with the name of an interrupted run to go on with, if the user named none."""
+    """Returns the configuration with the name of an interrupted run to continue, if the user named none."""
     if config.is_named or not config.resume:
         return config
 
@@ -116,7 +116,7 @@ def _completed_meanwhile(attempt: Attempt, holder: Holder, config: EmbedConfig, 
     """Finishes and returns the run if another process completed it after it was checked without the claim.
 
     Raises:
-      ValueError: if this one was to replace the run, and that process has done so; or see `complete_run.find`.
+      ValueError: if this process was to replace the run, and the other one already has; or see `complete_run.find`.
     """
     try:
         complete = complete_run.find(config, model)

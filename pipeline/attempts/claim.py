@@ -108,11 +108,11 @@ class Holder:
         self._thread.join(_BEAT_SECONDS)  # a request may hang
 
     def leave(self) -> None:
-        """Leaves the claim to the next attempt, because this one ends before the run is complete; once at most."""
+        """Leaves the claim to the next attempt, because this one ends early. A second call does nothing."""
         if self._ended.is_set():
             return
         self.end()
-        with contextlib.suppress(Exception):  # the process ends soon, which shows the same
+        with contextlib.suppress(Exception):  # a dead process leaves its claim too
             contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
 
     def withdraw(self) -> None:
@@ -181,8 +181,8 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
 def held(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Iterator[Holder]:
     """Takes the claim to a run as `take` does, and lets go of it when the block ends.
 
-    The block itself ends the claim if the run is complete or a cluster goes on with it, and withdraws it if there is
-    nothing to do. However else the block ends, the claim is left to the next attempt, if the storage answers in time.
+    The block itself ends the claim if the run is complete or continues on a cluster, and withdraws it if there is
+    nothing to do. If the block ends in any other way, the next attempt gets the claim, if the storage answers in time.
     """
     holder = take(attempt, config, model, state)
     try:
@@ -219,7 +219,7 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
 
 
 def clean_up(attempt: Attempt, finished: RunReport) -> bool:
-    """Removes what a complete run has left if it was killed between its report and its last step.
+    """Removes leftovers of a complete run that was killed between its report and its last step.
 
     The claim and the parts of a later attempt stay, such as one with --overwrite.
 
@@ -259,7 +259,7 @@ def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda tex
 
 
 def _remove_abandoned(attempt: Attempt, claim_path: str, present: contested.Content) -> None:
-    """Takes the claim to a run, so that nobody goes on with it meanwhile, and removes its parts and then the claim."""
+    """Takes the claim to a run, so that no other process continues it, and removes its parts and then the claim."""
     run_id = layout.run_id(claim_path)
     own = _own(run_id, attempt, {})
     with contextlib.suppress(contested.Lost):

@@ -60,7 +60,7 @@ def find(config: EmbedConfig, model: ModelSpec) -> CompleteRun | None:
 
 
 def _reports(config: EmbedConfig) -> tuple[RunReport, RunReport | None] | None:
-    """Returns the report that completes the run, in its table or its output, and the one in its output if it is there.
+    """Returns the report that completes the run, from its table if it has one, and the report in its output.
 
     Returns None if the run is not complete.
     """

@@ -90,7 +90,7 @@ class ReadRetryable(Stage):
     A key counts only if its failure says that it was listed as a file. A TFRecord brings keys of its own. If such a key
     is the path of a file on this machine, that file must not be read. Failures of earlier versions do not say it.
 
-    A file of failures that is broken is a failure itself, `BrokenFailures`. What it holds before the break counts.
+    A broken file of failures is a failure itself, `BrokenFailures`. Its lines before the break count.
 
     Attributes:
       table, output, run_id: see ReadLedger.

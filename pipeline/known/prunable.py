@@ -66,7 +66,7 @@ class Unseen:
         return TOO_MANY if self._has_too_many else ", ".join(map(_text, sorted(self._places)[:_MOST_NAMES]))
 
     def hides(self, key: bytes) -> str | None:
-        """Returns the text of the place that hides what is at a key, or None."""
+        """Returns, as text, the place that hides whether there is a file at a key, or None."""
         if self._has_too_many:
             return TOO_MANY
         end = len(key)

@@ -13,7 +13,7 @@ from transforms.elements.records import StageSeconds
 from transforms.embed import BUNDLE
 from transforms.read import STAGE as READ
 
-# With fewer images, what is loaded once takes a large part of the time.
+# With fewer images, loading takes a large part of the time.
 _LEAST_IMAGES = 1000
 
 

@@ -11,7 +11,7 @@ MAX_BYTES = 2**20
 
 
 def read(output: str, run_id: str) -> Statistics | None:
-    """Returns the statistics of a run; None if it has none: no page, no image, or an earlier version that wrote it.
+    """Returns the statistics of a run. None without a page or an image, and for a run of an earlier version.
 
     Raises:
       ValueError: if the file holds something else.

@@ -85,7 +85,7 @@ def _speed(report: RunReport, seconds: float | None) -> str:
 
 
 def _rows_not_pruned(pruning: Mapping[str, Any]) -> Iterator[str]:
-    """Yields why rows stay whose keys are not listed any more."""
+    """Yields the reasons why rows stay although their keys are no longer listed."""
     if pruning.get("hidden"):
         yield (
             f"  kept      {pruning['hidden']} rows whose images may be where nothing could be listed: "

@@ -27,7 +27,7 @@ _LOCK = "lock"
 _NEARER = "workers nearer to the storage"
 _TWICE_THE_CORES = "twice the cores (for about twice the images a second)"
 
-# The longest phase of a run that embedded nothing → what it did then.
+# The longest phase of a run that embedded nothing → what the run did in it.
 _ACTIVITIES = {
     START_UP: "starting",
     LIST: "listing",
@@ -141,7 +141,7 @@ def _seconds_of_threads(run: Measured) -> dict[str, float]:
 
 
 def _limit(run: Measured, seconds: Mapping[str, float], work: float) -> str:
-    """Returns what the threads spent most of their time on, of all that can be a limit."""
+    """Returns the activity on which the threads spent most of their time, among those that can be the limit."""
     # A model that threads wait for longer than it works is always busy, whatever else they do.
     if run.seconds(WAIT) > run.seconds(EMBED):
         return EMBED

@@ -21,7 +21,7 @@ from transforms.output import schema
 
 
 class FailureRateExceeded(RuntimeError):
-    """More images failed than --max_failure_rate allows, or all of them. Everything that was written stays."""
+    """More images failed than --max_failure_rate allows, or all images failed. All written files and rows stay."""
 
 
 @dataclasses.dataclass(eq=False)

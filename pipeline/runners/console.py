@@ -99,7 +99,7 @@ class _Lenient(io.FileIO):
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """Returns the escapes for what an encoding lacks, and where to go on. See `codecs.register_error`."""
+    """Returns escapes for characters that an encoding lacks, and where to continue. See `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(escape, error.object[error.start : error.end])), error.end
@@ -132,12 +132,12 @@ def unwritable(error: OSError) -> str:
 
 
 def say(line: str) -> None:
-    """Writes a line to stderr, before there is a console. If that cannot be written, nobody can be told."""
+    """Writes a line to stderr, before there is a console. An error in writing is ignored."""
     with contextlib.suppress(OSError):
         write_line(sys.stderr, line.removesuffix("\n"))
 
 
 def discard(console: Console) -> None:
-    """Removes the log, when nobody needs it any more."""
+    """Removes the log once it is no longer needed."""
     if console.log:
         os.remove(console.log)  # noqa: PTH107

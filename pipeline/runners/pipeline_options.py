@@ -20,7 +20,7 @@ class _Options(PipelineOptions):
     """Beam's options, with each view made once.
 
     Building a graph asks for a thousand views. Beam parses the flags again for each, in half of the building time.
-    Views share their values, so one that was made earlier shows what was set since.
+    Views share their values, so an earlier view also shows values that are set later.
     """
 
     def __init__(self, flags: Sequence[str]):

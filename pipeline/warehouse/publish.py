@@ -54,7 +54,7 @@ WHEN MATCHED AND IF(
 WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})
 """
 
-# Deletes only the row that this run saw. A row that another run has written since stays.
+# Deletes only the row that this run saw. A row that another run wrote later stays.
 _PRUNE = """
 DELETE FROM `{table}` AS existing
 WHERE EXISTS (
@@ -94,7 +94,7 @@ class Publication:
     Attributes:
       table: PROJECT.DATASET.TABLE.
       staging: the tables that rows are loaded into.
-      temp_location: a gs:// directory of this run alone, for the files that are loaded. It is removed after publishing,
+      temp_location: a gs:// directory only of this run, for the files that are loaded. It is removed after publishing,
         with the files of attempts that died.
       make_latest: whether `<table>_latest` shows this run's model after publishing.
       max_pruned: the largest part of the rows that may be deleted, from 0 to 1; see RunReport.pruning.

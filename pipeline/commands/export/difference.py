@@ -62,9 +62,9 @@ class Counts(NamedTuple):
     Attributes:
       current: in the runs.
       stored: in the target.
-      new: in the runs alone.
+      new: only in the runs.
       replaced: in both, with different contents.
-      gone: in the target alone.
+      gone: only in the target.
       doubled: in both, and in several rows of the target.
     """
 
@@ -157,7 +157,7 @@ class Difference:
         return map(Place._make, self._database.execute(_TO_SEND))
 
     def to_delete(self) -> Iterator[str]:
-        """Yields the keys that are in the target alone."""
+        """Yields the keys that are only in the target."""
         return (key for (key,) in self._database.execute(_TO_DELETE))
 
     def doubled(self, row_keys: Iterable[str]) -> list[str]:
@@ -190,6 +190,6 @@ class Difference:
 
 
 def _generation(version: str) -> int | None:
-    """Returns the generation of an object, or None for the version of a file, which is no number."""
+    """Returns the generation of an object; None for the version of a file, which is not a number."""
     number = int(version) if version.isascii() and version.isdecimal() else None
     return number if number is not None and number <= _BIGGEST_INTEGER else None

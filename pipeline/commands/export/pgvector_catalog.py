@@ -167,7 +167,7 @@ class CatalogTable:
                 )
 
     def _check_key(self) -> None:
-        """Raises ValueError if there is no index by which a row can replace one of the same key."""
+        """Raises ValueError if no unique index lets a row replace another of the same key."""
         index = self._row(
             "SELECT 1 FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
             "WHERE indrelid = %s AND attname = 'key' AND indnkeyatts = 1 AND indisunique AND indimmediate "

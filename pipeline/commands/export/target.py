@@ -1,4 +1,4 @@
-"""What a target of an export takes and answers."""
+"""The interface of an export's target."""
 
 import abc
 import re
@@ -132,7 +132,7 @@ def row_key(key: bytes) -> str:
 
 
 def key_of_row(text: str) -> bytes:
-    r"""Returns the key whose `row_key` a text is.
+    r"""Returns the key from its `row_key`.
 
     >>> key_of_row(r"a\x0ab\xe9")
     b'a\nb\xe9'

@@ -38,7 +38,7 @@ _BATCH = re.compile(r"batches/(\d{5})(\.json|/.+)")
 
 
 class VertexFiles(Target):
-    """A directory of batches. What it has is in its ledger.
+    """A directory of batches. Its ledger lists its rows.
 
     A file of the ledger is written after the file of the batch that it describes. If an export was killed in between,
     the next one removes the file of the batch, ends the batch, and begins a new one. Before that, it reserves the next

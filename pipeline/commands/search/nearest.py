@@ -63,7 +63,7 @@ def cosines(
 
 
 def lengths_of(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Returns the length of each row, float32 (n,). With NaN or infinity in a row it is one of them."""
+    """Returns the length of each row, float32 (n,): NaN or infinity if the row has any."""
     with np.errstate(all="ignore"):
         lengths: npt.NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
         return lengths

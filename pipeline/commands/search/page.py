@@ -29,7 +29,8 @@ def result(
     Args:
       query: key of the image, which may be in the runs or not.
       neighbours: its nearest images.
-      of_files: the keys of those that were listed as files. No other is opened: whoever wrote a shard chose its keys.
+      of_files: the keys of neighbours that were listed as files. Only these are opened, because the author of a shard
+        chooses its keys.
       storage: how buckets are reached.
     """
     pictures = (thumbnails.jpeg(each.key, storage) if each.key in of_files else None for each in neighbours)

@@ -56,7 +56,7 @@ def check(images: Iterable[ListedImage], runs: Sequence[CheckedRun], recorded: R
 
 
 def _name(key: bytes, kinds: Iterable[tuple[Callable[[str, str], None], str, set[bytes]]]) -> None:
-    """Reports a key under the kinds whose set has it, once each."""
+    """Reports a key once under each kind whose set has it."""
     hashed = identity(key)
     for report, kind, hashes in kinds:
         if hashed in hashes:

@@ -37,7 +37,7 @@ _BROKEN = (pa.ArrowException, RuntimeError, ValueError, OSError)
 
 
 class Row(NamedTuple):
-    """A row by its number in the file: the features of its record, or what is wrong with this row or from here on."""
+    """A row: its number in the file, and the features of its record or what is wrong, with this row or from here on."""
 
     number: int
     features: Mapping[str, Feature]

@@ -74,7 +74,7 @@ def other_failures(fields: Mapping[str, Any], stored: Mapping[tuple[str, str], i
 
 
 def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
-    """Yields what cannot be true in the report of this run, whose fields are as `parse` returns them."""
+    """Yields the contradictions in the report of this run. `fields` are as `parse` returns them."""
     counts = fields["counts"]
     if fields["run_id"] != run_id:
         yield f"it is of the run {fields['run_id']!r}"
