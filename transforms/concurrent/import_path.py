@@ -1,4 +1,4 @@
-"""What the processes of a job import, whatever lies in the working directory.
+"""Makes the processes of a job import this project, whatever is in the working directory.
 
 Beam starts its workers by `python -m`, which searches the working directory first. A `pipeline/` or `transforms/` there
 would be imported in place of this project's.

@@ -85,7 +85,7 @@ class Child:
         self._held[slot] = owner
 
     def release(self, slot: int) -> None:
-        """Frees a slot, whose pixels nobody needs any more."""
+        """Frees a slot whose pixels are no longer needed."""
         self._held.pop(slot, None)
 
     def is_silent(self, timeout: float) -> bool:

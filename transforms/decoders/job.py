@@ -11,7 +11,7 @@ from transforms.storage.context import Storage
 ONE_A_CORE = -1
 TIMEOUT_DEFAULT = 60.0
 
-# A message costs some 0.2 ms, so a job has many small images. Several jobs wait in each process, so that it goes on
+# A message costs some 0.2 ms, so a job has many small images. Several jobs wait in each process, so that it works on
 # while the worker is busy.
 _JOB_IMAGES = 64
 _JOB_BYTES = 2 << 20
@@ -59,7 +59,7 @@ class Job:
 
     Attributes:
       slot: the place for the pixels. It also names the job, because a slot has one job at a time.
-      images: to read and decode, or to decode alone.
+      images: to read and decode, or only to decode.
       failed: the failures of images that are not tried again, by their index.
     """
 

@@ -124,7 +124,7 @@ class Pool:
             self._changed.notify_all()
 
     def _wait(self, user: User, is_enough: Callable[[], bool]) -> None:
-        """Waits until a condition holds, and receives what comes meanwhile unless another thread does."""
+        """Waits until a condition holds. Receives results meanwhile, unless another thread does."""
         start = time.perf_counter()
         while True:
             self._dispatcher.check()

@@ -19,7 +19,7 @@ class KilledTheProcess(Exception):
 
 
 class TookTooLong(Exception):
-    """An image whose decoding was stopped after a time that is enough for any image."""
+    """An image whose decoding was stopped after a time that is long enough for any image."""
 
     retryable = True  # a machine that is less busy may be fast enough
 
@@ -36,7 +36,7 @@ class Task:
 
     Attributes:
       owner: a reference to the tasks of the thread that wants the result. It is dead once that thread is gone.
-      images: to read and decode, or to decode alone.
+      images: to read and decode, or only to decode.
       failed: the failures of images that are not tried again, by their index.
     """
 

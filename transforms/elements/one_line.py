@@ -1,4 +1,4 @@
-r"""Errors, texts and names as one line for people, in which everything can be seen.
+r"""Errors, texts and names as one line for people, in which every character is visible.
 
 A character that cannot be seen, or that changes the order of others, is written as an escape: `\n`, `\r` and `\t`;
 `\xNN` for another one of ASCII, and for a byte that is not UTF-8; else `\uNNNN` or `\UNNNNNNNN`. A name consists of

@@ -190,7 +190,7 @@ def identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Id
 
 
 def whole_identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Identity]]:
-    """Yields the same of a file that may be unfinished, up to the first row group that cannot be read.
+    """Yields the same as `identities` for a file that may be unfinished, up to the first unreadable row group.
 
     It reads the vectors too, so that `embeddings` can read each embedding whose identity it yields. A file without its
     footer has none.

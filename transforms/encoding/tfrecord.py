@@ -23,7 +23,7 @@ class BrokenRecord(ValueError):
 
 
 class BrokenFile(ValueError):
-    """A file of which the rest cannot be read as records."""
+    """A file whose rest cannot be read as records."""
 
 
 def frame(record: bytes) -> bytes:

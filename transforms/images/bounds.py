@@ -164,7 +164,7 @@ def bounded_profile(profile: bytes) -> bytes | None:
         entry = 132 + 12 * number
         tag, start, size = struct.unpack_from(">4sII", profile, entry)
         if tag.startswith(_FLOATING_POINT):
-            bounded[entry : entry + 4] = tag.lower()  # a name that nobody looks for
+            bounded[entry : entry + 4] = tag.lower()  # a name that no reader looks for
         elif _points_bytes(profile[start : start + size]) > size:
             return None
     return bytes(bounded)

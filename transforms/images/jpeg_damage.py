@@ -23,9 +23,9 @@ _MAX_ZEROS = 64
 
 
 def damage(encoded: bytes) -> str | None:
-    """Returns what is wrong with the pixels of a JPEG that Pillow decodes, None if nothing is or it cannot be told.
+    """Returns what is wrong with the pixels of a JPEG that Pillow decodes; None if nothing is, or if that is unknown.
 
-    A TIFF may hold kinds of JPEG that libtiff alone reads.
+    A TIFF may hold kinds of JPEG that only libtiff reads.
     """
     if unread.refused(encoded) is not None:
         return None

@@ -83,7 +83,7 @@ def _parse(encoded: bytes) -> Header:
     while True:
         prefix, marker, length = _unpack_segment(encoded, end)
         start, end = end + 4, end + 2 + length
-        if prefix != 0xFF or end > len(encoded):  # a length below 2 leads to itself, which is no marker
+        if prefix != 0xFF or end > len(encoded):  # a length below 2 leads back to itself, not to a marker
             raise _NotPlain
         if marker == _QUANTIZATION:
             numbers = encoded[start:end:_TABLE_BYTES]

@@ -106,7 +106,7 @@ def decoding_bytes(image: Image.Image, box: Box, inner: tuple[int, int]) -> int:
     """Returns an upper estimate of the bytes that it takes to decode an image and to resize it.
 
     Args:
-      image: an image of which the header alone was read, and which is no JPEG.
+      image: an image of which only the header was read; not a JPEG.
       box: (left, top, right, bottom) of the part to use, in pixels of the image.
       inner: the (width, height) to resize that part to.
     """

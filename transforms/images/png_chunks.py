@@ -46,7 +46,7 @@ class Picture(NamedTuple):
       colour_type: one of _SAMPLES.
       is_interlaced: whether the pixels come in the seven passes of Adam7.
       transparent: the samples of the colour that is transparent, if there is one: one of grey, three of RGB.
-      plain: a file of the header, palette, transparency, pixels, EXIF and XMP alone.
+      plain: a file with only the header, palette, transparency, pixels, EXIF and XMP.
       icc_profile: the bytes of the colour profile, None if there is none that can be read.
       pixels: the parts of the compressed pixels.
     """
@@ -233,7 +233,7 @@ def _profile(content: bytes, is_grey: bool) -> bytes | None:
 
 
 def _inflated(compressed: bytes, most: int) -> bytes | None:
-    """Returns the bytes of a zlib stream, None if it is broken, incomplete or has more than so many."""
+    """Returns the bytes of a zlib stream, None if it is broken, incomplete or has more than `most` bytes."""
     stream = zlib.decompressobj()
     try:
         inflated = stream.decompress(compressed, most + 1)

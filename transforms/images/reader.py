@@ -56,7 +56,7 @@ _OPENED = [name for name in FORMATS if name != "MPO"]
 
 
 class Opened:
-    """A file's first picture, of which the header alone was read.
+    """A file's first picture, of which only the header was read.
 
     Attributes:
       image: Pillow's picture. A JPEG may get a draft before it is loaded.
@@ -91,7 +91,7 @@ class Opened:
         return self.image.info.get("icc_profile")
 
     def load(self) -> Image.Image:
-        """Returns the pixels as L, LA, RGB, RGBA or CMYK, none of which Pillow has made up.
+        """Returns the pixels as L, LA, RGB, RGBA or CMYK. None of them is made up by Pillow.
 
         Raises:
           CorruptImage: if pixels are missing or wrong.

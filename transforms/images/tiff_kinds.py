@@ -59,7 +59,7 @@ SEPARATE_PLANES = 2
 _LOW_BIT_FIRST = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 
-# What the raw files of Canon and Phase One have behind the header.
+# The bytes after the header in raw files of Canon and Phase One.
 _RAW_MARKS = (b"CR", b"IIIITwaR", b"MMMMRawT")
 
 _BIG_ENDIAN_BIG = b"MM\0\x2b"
@@ -90,7 +90,7 @@ def is_tiff(encoded: bytes) -> bool:
 
 
 def open_tiff(encoded: bytes) -> "Tiff":
-    """Returns the first picture of a TIFF, of which the header alone was read.
+    """Returns the first picture of a TIFF, of which only the header was read.
 
     Raises:
       UnsupportedImage: if it is a camera's raw file, or of a kind that is not read.
@@ -236,7 +236,7 @@ class Tiff(TiffImageFile):
             raise UnsupportedColour("expected samples without a sign: the range of signed ones is not defined")
 
     def _is_preview(self) -> bool:
-        """Returns whether a directory below this one has more pixels, or one below or behind it those of a sensor."""
+        """Returns whether a directory below this one has more pixels, or one below or after it those of a sensor."""
         assert self.fp is not None  # noqa: S101 - it is being opened
         at, pixels = self.fp.tell(), _pixels(self.tag_v2)
         self.fp.seek(0)

@@ -12,7 +12,7 @@ from transforms.storage import left_out
 # The most characters of a row of a list. Names of objects have up to 1024 bytes, and a row may also have a caption.
 MAX_ROW_CHARACTERS = 2**20
 
-# Rows from whose shape the format of a list is told, and the most characters of them.
+# The number of rows whose shape decides the format of a list, and the most characters of them.
 _FRONT_ROWS = 20
 _FRONT_CHARACTERS = 2**16
 

@@ -36,7 +36,7 @@ _NO_MARK = "\x1f"
 
 _QUOTED_LINE = re.compile(r'\s*".*"\s*', re.S)
 
-# Excel's own first line of a file, which says what separates its cells.
+# A first line that Excel writes, which names the delimiter.
 _SEPARATOR_LINE = re.compile(r'"?sep=.?"?\s*')
 
 

@@ -29,7 +29,7 @@ class Changed(ValueError):
 def files(spec: ModelSpec) -> Iterator[Path]:
     """Yields the directory or file of a model, as `handles.local_path` does: a copy that exists within the block.
 
-    A loader may map its files into memory. They stay there after the block, and nobody can change them.
+    A loader may map its files into memory. They stay there, unchanged, after the block.
 
     Raises:
       Changed: if the files do not have the digest `spec.files`.

@@ -50,8 +50,8 @@ def derive(signature: Signature, output: str | None, *, channels_first: bool) ->
       channels_first: the layout where none of the axes, or more than one, has three channels.
 
     Raises:
-      InterfaceError: if it does not take images alone, has several outputs and none is chosen, or the chosen one cannot
-        be a vector for each image.
+      InterfaceError: if it takes other inputs than images, has several outputs and none is chosen, or the chosen one
+        cannot be a vector for each image.
     """
     ((name, images),) = signature.inputs.items() if len(signature.inputs) == 1 else (("", TensorInfo("", None)),)
     dtypes = " or ".join(_INPUT_DTYPES)

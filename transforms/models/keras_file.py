@@ -30,7 +30,7 @@ _APPLICATIONS = {
     r"|mobilenet(v2)?_\d\.\d\d_(None|\d+)": "tf",
     r"densenet(121|169|201)": "torch",
 }
-# Those whose preprocess_input does nothing, because the network begins with it. It can be left out.
+# The models whose preprocess_input does nothing, because the network begins with it. It can be left out.
 _PREPROCESSING_INSIDE = (
     r"efficientnetb[0-7]|efficientnetv2-(b[0-3]|s|m|l)|MobileNetV3(Small|Large)|convnext_(tiny|small|base|large|xlarge)"
 )

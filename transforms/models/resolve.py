@@ -150,7 +150,7 @@ def _image_size(
     """Returns the requested (height, width), else that of the model, else that of a file beside it.
 
     Raises:
-      ValueError: if none of them has one, or if it does not fit.
+      ValueError: if none of them has a size, or if the size does not fit.
     """
     fixed = "x".join(str(size or "?") for size in facts.fixed)
     if not facts.fits(asked):

@@ -66,7 +66,7 @@ class OpenPart(Protocol):
         """Writes a batch of records, now or later. Raises OSError."""
 
     def finish(self) -> None:
-        """Writes what is left, so that the file is complete. The file stays open. Raises OSError."""
+        """Writes the rest, so that the file is complete. The file stays open. Raises OSError."""
 
 
 class Format(Protocol):
@@ -203,7 +203,7 @@ class PartWriter:
                 self._write()
 
     def close(self) -> None:
-        """Writes what is left, and closes the part. Raises OSError if a record cannot be written."""
+        """Writes the rest, and closes the part. Raises OSError if a record cannot be written."""
         with self._lock:
             self._raise_error()
             self._write()

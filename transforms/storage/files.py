@@ -124,7 +124,7 @@ def _whole(path: str, check: Callable[[], object] | None = None) -> Iterator[Bin
             try:
                 rename(part, path)
             except OSError:
-                check()  # if the part is gone because the check fails by now, its error says more
+                check()  # its error says more, if it failed before and the part is gone
                 raise
         else:
             publish(part, path)
@@ -334,7 +334,7 @@ def remove_in_state(path: str, expected: str) -> None:
 def _put_back(aside: Path, path: str) -> None:
     try:
         Path(path).hardlink_to(aside)
-    except FileExistsError:  # a third file has its place by now
+    except FileExistsError:  # a third file has taken its place
         return
     except OSError:  # a filesystem without hard links
         aside.rename(path)

@@ -42,7 +42,7 @@ def directory() -> Path:
 
 
 def read_spec(request: Sequence[object]) -> ModelSpec | None:
-    """Returns the spec in the cache, None if there is none. All that determines it is in `request`, in JSON's types."""
+    """Returns the spec in the cache, None if there is none. `request` has all that determines it, in JSON's types."""
 
     def parse(facts: dict[str, Any]) -> ModelSpec:
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
@@ -134,7 +134,7 @@ def _may_use(directory: Path) -> bool:
 
 
 def _read_json(file: Path, parse: Callable[[Any], _Value]) -> _Value | None:
-    """Returns what `parse` makes of a file, None if there is none. An entry that cannot be read is removed."""
+    """Returns the parsed content of a file, None if there is none. Removes an entry that cannot be read."""
     if not _may_use(file.parents[1]):
         return None
     try:

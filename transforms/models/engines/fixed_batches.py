@@ -1,6 +1,6 @@
 """Any number of images → calls with one batch shape. An engine compiles for a shape once, then only runs the model.
 
-A call that fails is split until each image that causes it stands alone.
+A call that fails is split until each image that causes the failure is alone in a call.
 """
 
 import threading
@@ -50,7 +50,7 @@ class FixedBatches:
 
     The size is halved for good whenever a batch does not fit into the memory of the device.
 
-    A batch that fails is split in halves until each image that causes it stands alone: at most 2·log₂(batch size)
+    A batch that fails is halved until each image that causes the failure is alone: at most 2·log₂(batch size)
     further calls per such image. One more call, with black images, tells whether the model still works. If it does, the
     error is the image's, and otherwise the model's.
     """

@@ -70,7 +70,7 @@ class _Scope:
         self._arguments = arguments
 
     def constant(self, source: str) -> Any:
-        """Returns the value of an input if it is computed from constants alone, as Keras's Normalization does it.
+        """Returns the value of an input if it is computed only from constants, as in Keras's Normalization.
 
         Returns:
           None for anything else, and if the computation is long.

@@ -141,7 +141,7 @@ class EmbeddingModel:
 
 
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:
-    """Returns the model of a spec, on the GPU where there is one. Its first call takes no longer than the next ones.
+    """Returns the model of a spec, on the GPU if there is one. Its first call takes no longer than later ones.
 
     A second call with the same arguments returns the same object. A call of the device has at most `batch_size` images.
 
