@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import_job() -> None:
-    """Imports Beam and the job, and tells the garbage collector to pass over what the imports have made.
+    """Imports Beam and the job, and excludes the imported objects from garbage collection.
 
     None of it is ever garbage. Scanning these objects again and again takes a tenth of the time of a short run.
     """
@@ -227,7 +227,7 @@ def _conclude(ended: "Ended", config: EmbedConfig, beam_options: "PipelineOption
 
 
 def _submitted(config: EmbedConfig, beam_options: "PipelineOptions") -> str:
-    """Returns what to say of a job that is done without a report of its own."""
+    """Returns the message for a job that is done without a report of its own."""
     from pipeline.attempts import end
     from pipeline.runners import traits
     from transforms.output import layout

@@ -347,7 +347,7 @@ def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object
 def _machine() -> str:
     """Returns the id of the machine's last start and the namespace of its process ids; "" where there are none.
 
-    They tell apart two containers of one image, which may have the same host name.
+    They distinguish two containers of one image, which may have the same host name.
     """
     parts: list[str] = []
     with contextlib.suppress(OSError):
@@ -358,7 +358,7 @@ def _machine() -> str:
 
 
 def _process(process_id: int) -> str:
-    """Returns the id of a process and its start, which tells it from a later one of that id; "" if it is dead."""
+    """Returns the id of a process and its start, because a later process may get the same id; "" if it is dead."""
     try:
         status = Path(f"/proc/{process_id}/stat").read_text()
     except FileNotFoundError:

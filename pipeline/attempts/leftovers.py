@@ -1,8 +1,8 @@
 """Leftovers: hidden files in an output that dead processes were writing beside their final names.
 
 A live process holds the claim to its run while it writes such a file. So a file is left over if its run has no claim,
-or if an earlier attempt wrote it at the run whose claim this process holds. No clock decides this, because the clocks
-of two machines differ.
+or if it was written by an earlier attempt at the run whose claim this process holds. No clock decides this, because the
+clocks of two machines differ.
 """
 
 import logging

@@ -97,7 +97,7 @@ def _add_interface(group: argparse._ActionsContainer) -> None:
 
 
 def choices(args: argparse.Namespace) -> Choices:
-    """Returns the preprocessing that the flags tell.
+    """Returns the preprocessing that the flags state.
 
     Raises:
       ValueError: if they contradict each other.

@@ -16,5 +16,5 @@ def add(group: argparse._ActionsContainer) -> None:
 
 
 def storage(args: argparse.Namespace) -> Storage:
-    """Returns the storage that the flags tell."""
+    """Returns the storage that the flags describe."""
     return Storage(args.billing_project)

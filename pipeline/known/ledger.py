@@ -88,7 +88,7 @@ class ReadRetryable(Stage):
     """Pipeline → StageOutput of ImageRef without version: the images whose latest failure is retryable.
 
     A key counts only if its failure says that it was listed as a file. A TFRecord brings keys of its own. If such a key
-    is the path of a file on this machine, that file must not be read. Failures of earlier versions do not say it.
+    is the path of a file on this machine, that file must not be read. Keys in failures of earlier versions never count.
 
     A broken file of failures is a failure itself, `BrokenFailures`. Its lines before the break count.
 

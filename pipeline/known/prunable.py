@@ -5,8 +5,8 @@ holds:
 
 - its record says that the image was listed as a file of its own, and not in a shard;
 - the listing would have the key if the image existed;
-- the key is no place that could not be listed or described, and is not below one. A broken link is such a place,
-  whatever its name, because it may have led to a directory. So is an existing file that the listing has missed.
+- neither the key nor a directory above it is a place that could not be listed or described. A broken link is such a
+  place, whatever its name, because it may have led to a directory. So is an existing file that the listing has missed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from transforms.storage import globs, left_out, local, locations
 MOST_PLACES = 10_000
 # The most places that a message names.
 _MOST_NAMES = 10
-# In reports and messages, in the place of a name.
+# Replaces the name of a place in reports and messages.
 TOO_MANY = f"more than {MOST_PLACES:,} places"
 
 

@@ -19,7 +19,7 @@ _SHARD = re.compile(r"(?!.*/\.).*/part-\d{5,9}-of-\d{5,9}\.(tfrecord|parquet)")
 def paths(directory: str) -> list[str]:
     """Returns the files of vectors below a directory, local or gs://, those of an earlier run first.
 
-    A run's report tells when it began. Without a report, the time of the file counts.
+    A run's report states when it began. Without a report, the time of the file counts.
 
     Raises:
       ValueError: if there is no file, or the directory cannot be listed.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# Vectors that are more similar hardly tell photographs apart. The similarity of EfficientNet-Lite0 is 0.15.
+# Vectors that are more similar hardly distinguish photographs. The similarity of EfficientNet-Lite0 is 0.15.
 COLLAPSED_COSINE = 0.98
 
 # The least difference between black and white that a network expects, after its own rescaling.

@@ -81,7 +81,7 @@ def of_run(
     cores: int,
     worker_processes: int,
 ) -> InputRate | None:
-    """Returns the input rate of a run; None if it embedded too few images to tell.
+    """Returns the input rate of a run; None if it embedded too few images for that.
 
     Args:
       stages: stage → times.

@@ -27,7 +27,7 @@ from transforms.storage.choice import by_kind
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 
-# Numbers of rows beside `pruned`.
+# Numbers of rows besides `pruned`.
 PRUNING = ("prunable", "hidden", "untold")
 
 # A report has a few KB. Its longest parts are the patterns of the inputs.

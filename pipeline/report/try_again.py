@@ -13,7 +13,7 @@ _TAKE_VALUES = {*_INPUTS, _NAME}
 
 
 def same_again(config: EmbedConfig) -> str:
-    """Returns the command line of a run. Without --overwrite it leaves out the run's name, which would do nothing."""
+    """Returns the command line of a run, without its name unless it overwrites: a taken name would do nothing."""
     argv = config.argv if config.overwrite else command_lines.without(config.argv, {_NAME}, _TAKE_VALUES)
     return command_lines.join([*config.program, *argv])
 

@@ -127,7 +127,7 @@ def write_line(stream: TextIO, text: str) -> None:
 
 
 def unwritable(error: OSError) -> str:
-    """Returns what to say where stdout cannot be written."""
+    """Returns the message for a stdout that cannot be written."""
     return f"stdout cannot be written: {one_line(error)}"
 
 

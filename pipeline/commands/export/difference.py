@@ -138,8 +138,8 @@ class Difference:
 
         Args:
           listed: the keys of all images that a listing has.
-          within: tells whether it covers a key.
-          unseen: tells whether an image may be where it could not look. It is called once `listed` has ended.
+          within: tells whether the listing covers a key.
+          unseen: tells whether an image may be where the listing failed. It is called once `listed` has ended.
         """
         self._add("INSERT OR IGNORE INTO listed VALUES (?)", ((row_key(key),) for key in listed))
         self._database.create_function("within", 1, lambda text: within(key_of_row(text)))

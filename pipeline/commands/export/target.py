@@ -13,7 +13,7 @@ from transforms.elements.image_columns import columns_of
 from transforms.elements.records import ImageInfo
 
 METRICS = ("cosine", "l2", "ip")
-# The columns of a row beside its vector, in a target that has columns.
+# The columns of a row besides its vector, in a target that has columns.
 COLUMNS = ("key", "sha256", "version", "format", "height", "width", "size", "model_digest")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -93,7 +93,7 @@ class Target(abc.ABC):
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
 
-        Raises ValueError if this user may not send rows, or delete them, where the export will.
+        Raises ValueError if the export will send or delete rows and this user may not.
         """
 
     @abc.abstractmethod

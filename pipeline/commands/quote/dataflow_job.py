@@ -1,6 +1,6 @@
 """A job for Dataflow, composed by Beam and not submitted. Only this file depends on private parts of Beam.
 
-It is written for Beam 2.77. A comment on each use tells its purpose, why nothing public serves it, and the points to
+It is written for Beam 2.77. A comment on each use states its purpose, why nothing public serves it, and the points to
 check in a later release. `test_dataflow_job.py` composes jobs without a network, and fails if one of these parts has
 changed.
 """

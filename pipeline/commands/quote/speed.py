@@ -26,7 +26,7 @@ class Speed:
 
     Attributes:
       decode: of one core.
-      python: of one core, beside the decoder and the model; a process does this for one image at a time.
+      python: of one core, outside the decoder and the model; a process does this for one image at a time.
       embed: of one worker if `on_gpu`, else of one core.
       on_gpu: whether embedding leaves the cores to decoding.
       decoded, embedded: the sources of the two numbers, for people.

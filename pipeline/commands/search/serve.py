@@ -191,7 +191,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._send_json(answer)
 
     def _length(self) -> int | None:
-        """Returns the bytes of a request's body; None if it does not tell, or tells nonsense."""
+        """Returns the bytes of a request's body; None if its header is missing or invalid."""
         length = self.headers.get("Content-Length", "")
         return int(length) if length.isdecimal() and len(length) <= _MAX_DIGITS else None
 
