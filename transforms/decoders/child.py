@@ -18,7 +18,7 @@ from transforms.elements.records import EncodedImage, ImageRef
 
 # A process that has jobs and decodes none of their images for so long hangs in reading, or did not start.
 _SILENT_SECONDS = 600.0
-# After an image has used up its time, the process has this much more to say that it runs.
+# After an image has used up its time, the process has this many seconds more to say that it runs.
 _LATE_SECONDS = 5 * BEAT_SECONDS
 
 

@@ -1,4 +1,4 @@
-"""A file that names the image a thread is at. It outlives the process, so it tells which image killed it.
+"""A file that names the image a thread is at. It outlives the process, so it shows which image killed it.
 
 The name of an image is its version, a zero byte and its key: an image that has changed since is another one.
 """

@@ -62,8 +62,8 @@ def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: i
     """Works until the connection is closed. The first message is the worker's `Settings`.
 
     Args:
-      connection, shared, inboxes, turns: descriptors of the connection to the worker, of the shared memory, of files
-        with images that were read, one for each slot, and of a file by which large images take turns.
+      connection, shared, inboxes, turns: descriptors. They are those of the connection to the worker, of the shared
+        memory, of one file of read images per slot, and of a file by which large images take turns.
       parent: the id of the worker's process.
     """
     _end_with(parent)

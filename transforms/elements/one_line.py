@@ -10,7 +10,7 @@ import re
 
 MAX_CHARACTERS = 2000
 
-# Parts of an error of TensorFlow's that name nodes of the graph, and lines that tell where the graph was built.
+# Parts of a TensorFlow error that name nodes of the graph, and lines that say where the graph was built.
 _TENSORFLOW_NODE = re.compile(r"\[\[\{\{.*?\}\}\]\]|\{\{(?:function_)?node .*?\}\}|\[Op:[^\]]*\]")
 _TENSORFLOW_PLACE = re.compile(
     r"Graph execution error:|Detected at node .*|<stack traces unavailable>|\d+ root error\(s\) found\.|"

@@ -129,7 +129,7 @@ class _Expanded(io.RawIOBase):
         return data
 
     def _next_stream(self) -> bytes:
-        """Returns the front of a further stream, behind any zeros that fill up a block; b"" if there is none."""
+        """Returns the front of the next stream, after any zeros that pad a block; b"" if there is none."""
         data = self._decompressor.unused_data
         while not (stripped := data.lstrip(b"\0")):
             data = self._more()

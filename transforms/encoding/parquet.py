@@ -33,7 +33,7 @@ ROW_GROUP_BYTES = 32 * 2**20
 # Our row groups have at most ROW_GROUP_BYTES and one batch more. This limits the memory that a reader of a broken file
 # allocates, if the footer describes the pages correctly.
 _MAX_GROUP_BYTES = 2**28
-# Of one text in the footer of a file, and of one list.
+# The most bytes of a text in the footer of a file, and the most items of a list.
 _MAX_TEXT_BYTES, _MAX_ITEMS = 2**22, 2**16
 
 _VECTOR = "embedding"

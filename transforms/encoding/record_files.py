@@ -22,7 +22,7 @@ def identities(
 
     Args:
       path, file: the name of the file, and the file opened for reading.
-      vector_type: of the reader. One of float32 gets no embeddings in float16.
+      vector_type: of the reader. A reader of float32 gets no embeddings in float16.
       may_break_off: whether the file may be unfinished. It is then read up to its last whole record. A Parquet file
         without its footer has none.
 

@@ -1,7 +1,7 @@
 """Reads tar files by tarfile, from front to end, in bounded memory and time. A broken file raises an error. No Beam.
 
-tarfile takes a header that it cannot read for the end of the file, reads headers of any size into memory, and keeps
-those of all members.
+tarfile mistakes a header that it cannot read for the end of the file, reads headers of any size into memory, and keeps
+the headers of all members.
 """
 
 import struct
@@ -71,7 +71,7 @@ def _content(shard: tarfile.TarFile, source: "_Forward", member: tarfile.TarInfo
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A header that is an error if it is broken. tarfile itself would take it for the end of the file."""
+    """A header that raises an error if it is broken. tarfile itself would mistake it for the end of the file."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Any:

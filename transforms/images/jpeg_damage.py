@@ -18,7 +18,7 @@ _DAMAGE = re.compile(
 _EXTRANEOUS = re.compile("([0-9]+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _END = 0xD9
 
-# The most zero bytes at the end of the data that may be of the picture if further ones are not.
+# The most zero bytes before the unused ones at the end that may belong to the picture.
 _MAX_ZEROS = 64
 
 
@@ -63,7 +63,7 @@ def meaning(encoded: bytes, warning: str) -> str | None:
 
 
 def has_rare_sampling(encoded: bytes) -> bool:
-    """Returns whether simplejpeg does not read a JPEG's sampling, so that nothing tells what libjpeg warns of."""
+    """Returns whether simplejpeg does not read a JPEG's sampling, so that libjpeg's warnings are unknown."""
     try:
         _target(encoded)
     except ValueError as error:

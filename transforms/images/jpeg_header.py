@@ -168,7 +168,7 @@ def _orientation(exif: bytes) -> int:
     (at,) = struct.unpack_from(order + "L", exif, 4)
     (count,) = struct.unpack_from(order + "H", exif, at)
     end = at + 2 + 12 * count
-    if end + 4 > len(exif):  # the position of the next directory is behind the entries
+    if end + 4 > len(exif):  # the position of the next directory follows the entries
         raise _NotPlain
     orientation = bytes_ = 0
     for tag, kind, values, offset in struct.iter_unpack(order + "HHLL", exif[at + 2 : end]):

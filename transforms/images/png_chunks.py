@@ -161,7 +161,7 @@ def _passes(picture: Picture) -> Iterator[tuple[int, int]]:
 def _chunks(encoded: memoryview) -> Iterator[tuple[bytes, memoryview, bool]]:
     """Yields the type of each chunk, the chunk, and whether its checksum is right.
 
-    Ends without an error where the file is broken behind its pixels, which are complete.
+    Ends without an error if the file is broken after its complete pixels.
     """
     at, has_pixels = len(SIGNATURE), False
     for _ in range(_MAX_CHUNKS):

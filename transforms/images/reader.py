@@ -34,7 +34,7 @@ bounds.bound_directories()
 tiff_kinds.add_kinds()
 
 # Pillow's names of the formats that are opened → the name in `image/format`. No other format is opened, whatever the
-# name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures behind it.
+# name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures after it.
 FORMATS = {
     "JPEG": "jpeg",
     "MPO": "jpeg",
@@ -155,7 +155,7 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 
 def _jpeg_header(image: JpegImageFile, encoded: bytes) -> jpeg_header.Header:
     profile = image.info.get("icc_profile")
-    if image.icclist:  # behind the frame, where Pillow does not join the parts
+    if image.icclist:  # after the frame, where Pillow does not join the parts
         profile = jpeg_header.profile_of(image.icclist)
     samplings = [(across, down) for _, across, down, _ in image.layer]
     return jpeg_header.Header(image.size, orientation.read(image), profile, samplings, _is_one_scan(image, encoded))

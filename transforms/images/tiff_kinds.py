@@ -151,7 +151,7 @@ class Tiff(TiffImageFile):
 
     def plain(self) -> Image.Image:
         """Returns the loaded picture with the samples that its tags mean, in a mode of 8 bits or as it is."""
-        if self._photometric == _BLACK_IS_ZERO:  # only there are extra samples beside grey
+        if self._photometric == _BLACK_IS_ZERO:  # only here does grey have extra samples
             if self._bits == (16, 16):
                 high = 1 if self._is_little_endian else 0
                 return self._with_alpha(self.getchannel(high), self.getchannel(2 + high))

@@ -1,4 +1,4 @@
-"""`.keras` files: what their JSON tells of the model, without loading it. No TensorFlow, no Keras."""
+"""`.keras` files: what their JSON says about the model, without loading it. No TensorFlow, no Keras."""
 
 import json
 import re
@@ -50,7 +50,7 @@ _WITH_CLASS_TOKEN = ("keras_hub>CLIPVisionEncoder", "keras_hub>DINOV2Backbone")
 
 
 class KerasFile(NamedTuple):
-    """What a `.keras` file tells.
+    """What a `.keras` file says about its model.
 
     Attributes:
       name: of the model.
@@ -81,7 +81,7 @@ class KerasFile(NamedTuple):
 
 
 def read(file: Path) -> KerasFile:
-    """Returns what a `.keras` file tells.
+    """Returns what a `.keras` file says about its model.
 
     Raises:
       ValueError: if the file is none, or if its only input takes no images.

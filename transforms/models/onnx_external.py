@@ -95,7 +95,7 @@ def _fields(content: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, in
 
 
 def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
-    """Returns the number at a position, and the position behind it."""
+    """Returns the number at a position, and the position after it."""
     number = 0
     for shift in range(0, 70, 7):
         byte = content[at]

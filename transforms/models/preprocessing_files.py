@@ -1,4 +1,4 @@
-"""Files beside a model that tell its preprocessing, as Hugging Face and OpenCLIP write them.
+"""Files beside a model that state its preprocessing, as Hugging Face and OpenCLIP write them.
 
 They are JSON, perhaps of a stranger, and nothing in them is run. A field that this project cannot honour is an error,
 because the vectors would otherwise be silently wrong.
@@ -91,7 +91,7 @@ def text(path: Path) -> str:
 
 
 def choices(path: Path) -> Choices:
-    """Returns the preprocessing that the files beside a model tell; no choice where there is none.
+    """Returns the preprocessing that the files beside a model state; no choice if there are no files.
 
     Raises:
       ValueError: if a field cannot be honoured, or if two files contradict each other.

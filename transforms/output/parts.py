@@ -183,7 +183,7 @@ class PartWriter:
         self._lock = threading.Lock()
         self._batch: list[Any] = []
         self._file: BinaryIO | None = None
-        # Of the open part: its records, how many of them are counted as saved, and two times.
+        # Of the open part: its records, how many of them are counted as saved, and two of its times.
         self._path = ""
         self._records = self._counted = 0
         self._opened = self._synced = 0.0

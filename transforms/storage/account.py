@@ -13,7 +13,7 @@ from transforms.storage import private
 
 
 def complete() -> None:
-    """Sets HOME and USER where nothing tells them, for this process and those that it starts.
+    """Sets HOME and USER if they are unknown, for this process and those that it starts.
 
     HOME is then a directory of this user in the system's temporary directory, which later runs find again. If its name
     is taken by another user, HOME is a new directory.

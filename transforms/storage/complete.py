@@ -25,7 +25,7 @@ def directory(
     """Yields a new local directory beside `path` to fill, and renames it to `path` if the block raises no error.
 
     Args:
-      path: absolute; its parents are made. If it is a link, the link is replaced, and not the directory behind it.
+      path: absolute; its parents are made. If it is a link, the link is replaced, not its target.
       named, overwrite, entries, markers: see `check_entries`.
 
     Raises:

@@ -37,7 +37,7 @@ _CHUNK_BYTES = 16 * 2**20
 
 
 class Metadata(NamedTuple):
-    """What a bucket tells of an object. The checksum is of the bytes as stored, in base64."""
+    """What a bucket says about an object. The checksum is of the bytes as stored, in base64."""
 
     generation: str
     size: int

@@ -74,7 +74,7 @@ class Positions:
         """Returns the positions that a directory has reached, at the front of the glob or below."""
         path = posixpath.join(directory, "")
         reached = {number for number, match in enumerate(self._matchers) if match(path, len(self._literal))}
-        # What matches from a position before `**` also matches from the one behind it.
+        # A path that matches from a position before `**` also matches from the position after it.
         first = max(reached & self._across, default=0)
         return frozenset(number for number in reached if number >= first)
 

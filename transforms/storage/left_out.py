@@ -63,7 +63,7 @@ _FILE_EXTENSIONS = IMAGE_EXTENSIONS | {
     "py",
 }
 
-# What lies beside shards, and beside lists, by its extension.
+# Extensions of files beside shards, and beside lists.
 _NO_SHARDS = (_FILE_EXTENSIONS - {"tar", "tgz", "gz"}) | {"parquet"}
 _NO_LISTS = (_FILE_EXTENSIONS - {"txt", "csv", "tsv", "json", "jsonl", "log", "gz"}) | {"parquet", "tfrecord"}
 
@@ -136,7 +136,7 @@ def extension(path: str) -> str | None:
 
 
 def is_image_extension(name: str) -> bool:
-    """Returns whether an extension is one of images, maybe with a number behind it, as in `photo.jpg2`."""
+    """Returns whether an extension is one of images, perhaps followed by a number, as in `photo.jpg2`."""
     return name.lower() in IMAGE_EXTENSIONS or name.lower().rstrip("0123456789") in IMAGE_EXTENSIONS
 
 

@@ -51,8 +51,8 @@ class FixedBatches:
     The size is halved for good whenever a batch does not fit into the memory of the device.
 
     A batch that fails is halved until each image that causes the failure is alone: at most 2·log₂(batch size)
-    further calls per such image. One more call, with black images, tells whether the model still works. If it does, the
-    error is the image's, and otherwise the model's.
+    further calls per such image. One more call, with black images, shows whether the model still works. If it does,
+    the image is at fault, otherwise the model.
     """
 
     def __init__(self, run: Callable[[Pixels], Vectors], batch_size: int):
