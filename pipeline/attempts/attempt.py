@@ -185,7 +185,7 @@ class Attempt:
         self.remove_parts(after=self.label)
         if self.claim is None:
             return
-        # The process that holds the claim may rewrite it between a look and the removal, to show that it lives.
+        # The process that holds the claim may rewrite it between a check and the removal, to show that it is alive.
         for _ in range(_REMOVALS):
             if (own := self._own_claim(self.claim)) is None:
                 return

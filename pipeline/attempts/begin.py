@@ -54,7 +54,7 @@ def begun(
       say: shows a line to the user.
 
     Raises:
-      ValueError: if another process is at the run or has just completed it, or if a table cannot take its rows.
+      ValueError: if another process works on the run or has just completed it, or if a table cannot take its rows.
       OSError: if the output cannot be read or written.
     """
     config = _of_unfinished_run(config, model, temp_location, say)

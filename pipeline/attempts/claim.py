@@ -1,11 +1,11 @@
 """The claim to a run: a file `runs/<run_id>.unfinished` that one process holds from the start of a run to its end.
 
-It shows which runs are unfinished, what they embed, and whether a process is still at it. A process that dies leaves
-its claim, and the next attempt takes it over. A process that lives keeps it, and a second one is refused.
+It shows which runs are unfinished, what they embed, and whether a process still works on them. A process that dies
+leaves its claim, and the next attempt takes it over. A live process keeps its claim, and a second one is refused.
 
 A process on this machine is alive as long as the system knows its id. A process on another machine is alive as long as
 it rewrites its claim every few seconds. Another container, and the time before a restart, count as another machine. An
-attempt that was taken for dead may wake up: `attempt.py` says why it can do no harm then.
+attempt that seemed dead may wake up: `attempt.py` says why it then does no harm.
 
 The claim counts the attempts at a run. No machine's clock decides which of two attempts is earlier, or how old a claim
 is. The storage sets the time of a file, and also the time that it is compared with.
@@ -84,11 +84,11 @@ class Claim:
 
 
 class Held(ValueError):
-    """Another process is at this run."""
+    """Another process works on this run."""
 
 
 class Holder:
-    """Holds the claim to a run, and shows every few seconds that its process lives."""
+    """Holds the claim to a run, and shows every few seconds that its process is alive."""
 
     def __init__(self, path: str, claim: Claim, state: str):
         self._path = path
@@ -99,7 +99,7 @@ class Holder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops showing that the process lives. The claim stays as it is."""
+        """Stops showing that the process is alive. The claim stays as it is."""
         self._ended.set()
 
     def end(self) -> None:
@@ -207,7 +207,7 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
 
     Args:
       holder, attempt: of the run.
-      finished: its report; None if a cluster is still at it.
+      finished: its report; None if a cluster still works on it.
     """
     holder.end()
     if finished is None or not holder.has_beaten:
@@ -319,7 +319,7 @@ def _lives(claim_path: str, present: contested.Content, say: Callable[[str], obj
 
 
 def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object]) -> set[str]:
-    """Returns the paths of the claims whose processes live. Watches all claims of other machines at the same time."""
+    """Returns the paths of the claims with live processes. Watches all claims of other machines at the same time."""
     living, elsewhere = set(), []
     for claim_path, present in claims.items():
         claim = Claim.of_bytes(present.content)

@@ -25,7 +25,7 @@ from pipeline.commands.export.target import LeftOut, Model, Row, Target, TargetR
 # Fewer rows are searched exactly, which takes milliseconds.
 MIN_INDEXED = 5_000
 
-# One byte for each component, and any dimension. IVF_PQ would have to divide the dimension.
+# One byte for each component, and any dimension. IVF_PQ has to split the dimension into equal parts.
 _INDEX_TYPE = "IVF_SQ"
 _VECTOR = "embedding"
 _METRICS = {"cosine": "cosine", "l2": "l2", "ip": "dot"}
