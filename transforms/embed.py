@@ -111,7 +111,7 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
             device.check_gpu(self._needs_gpu)
 
     def _load(self) -> "EmbeddingModel":
-        account.complete()  # of a worker, before OpenVINO is imported
+        account.complete()  # on a worker too, before OpenVINO is imported
         from transforms.models.engines import loading
 
         return loading.load(self._spec, self._batch_size)

@@ -52,7 +52,7 @@ def local_path(handle: str, storage: Storage = DEFAULT_STORAGE) -> Path:
         path = _fetch(handle, _download_from_url)
     elif locations.is_gcs(handle):
         path = _fetch(handle, functools.partial(_download_from_bucket, storage=storage))
-    elif (path := Path(os.path.expanduser(handle))).exists():  # noqa: PTH111 - of an unknown user, it stays as it is
+    elif (path := Path(os.path.expanduser(handle))).exists():  # noqa: PTH111 - keeps the path of an unknown user
         path = _unpack(path) if path.is_file() and _is_archive(handle) else path
     elif _KAGGLE.fullmatch(handle):
         path = _fetch(handle, _download_from_kaggle)

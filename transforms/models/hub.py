@@ -54,7 +54,7 @@ class Loaded(NamedTuple):
 
     Attributes:
       embed: values of images (n, height, width, 3) → float32 (n, dimension).
-      model: the loaded object. It may have variables, and has to live as long as `embed`.
+      model: the loaded object. It may have variables, and has to stay alive as long as `embed`.
       takes_bytes: whether the values are uint8, not float32.
     """
 
