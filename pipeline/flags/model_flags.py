@@ -12,7 +12,6 @@ _CROP_FRACTION = flag_types.number_that(lambda fraction: 0 < fraction <= 1, "a n
 
 
 def add(group: argparse._ActionsContainer) -> None:
-    """Adds the flags."""
     _add_resizing(group)
     _add_pixel_values(group)
     _add_interface(group)

@@ -6,7 +6,6 @@ from transforms.storage.context import Storage
 
 
 def add(group: argparse._ActionsContainer) -> None:
-    """Adds the flags."""
     group.add_argument(
         "--billing_project",
         metavar="PROJECT",

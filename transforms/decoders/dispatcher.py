@@ -70,7 +70,6 @@ class Dispatcher:
         self.children = [self._start() for _ in range(settings.processes)]
 
     def end(self) -> None:
-        """Ends the processes."""
         for child in self.children:
             child.end()
         self._turns.close()

@@ -100,7 +100,6 @@ class Difference:
     """The rows of runs and of a target. Add those of the runs first, in their order, then the target's."""
 
     def __init__(self) -> None:
-        """Makes the database."""
         # No path stands for a file without a name: https://www.sqlite.org/inmemorydb.html#temp_db
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(_TABLES)
@@ -180,7 +179,6 @@ class Difference:
         return [place for i, place in enumerate(self.current()) if i in chosen]
 
     def close(self) -> None:
-        """Closes the database."""
         self._database.close()
 
     def _add(self, statement: str, rows: Iterable[tuple]) -> None:

@@ -77,7 +77,6 @@ class LanceDataset(Target):
             yield from target_rows(self._flag, zip(*columns, strict=True), self._model)
 
     def prepare(self, sends: bool, deletes: bool) -> None:
-        """Makes an empty dataset, if there is none."""
         if self._dataset is None:
             try:
                 lance.write_dataset(self._schema.empty_table(), self._uri)
@@ -104,7 +103,6 @@ class LanceDataset(Target):
         return []
 
     def delete(self, row_keys: Sequence[str]) -> None:
-        """Deletes the rows of some keys."""
         self._dataset.delete(pc.field("key").isin(list(row_keys)))
 
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:

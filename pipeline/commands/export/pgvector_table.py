@@ -156,7 +156,6 @@ class PgvectorTable(Target):
                 )
 
     def delete(self, row_keys: Sequence[str]) -> None:
-        """Deletes the rows of some keys."""
         with self._transaction() as cursor:
             self._lock(cursor)
             query = sql.SQL("DELETE FROM {} WHERE key = ANY(%s)").format(self._catalog.beside_values)
@@ -211,7 +210,6 @@ class PgvectorTable(Target):
         return answers
 
     def close(self) -> None:
-        """Closes the connection."""
         self._connection.close()
 
     @contextlib.contextmanager

@@ -108,7 +108,6 @@ class VertexFiles(Target):
         self._write("deleted", "".join(f"{key}\n" for key in row_keys), [TargetRow(key, None) for key in row_keys])
 
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
-        """Completes the batch."""
         if self._number < self._first_of_this:
             return "no new batch", False
         self._complete(self._number)

@@ -78,7 +78,6 @@ def read_network(entry: Path) -> "openvino.Model | None":
 
 
 def write_network(entry: Path, network: "openvino.Model") -> None:
-    """Writes a network into an entry."""
     save = openvino_engine.openvino.save_model
     _write_entry(entry, lambda directory: save(network, directory / _NETWORK, compress_to_fp16=False))
 
@@ -105,12 +104,10 @@ def read_finding(entry: Path) -> tuple[float, float | None] | None:
 
 
 def write_finding(entry: Path, numbers: Sequence[float | None]) -> None:
-    """Writes numbers into an entry."""
     _write_json(entry, _FINDING, list(numbers))
 
 
 def has(entry: Path) -> bool:
-    """Returns whether an entry is in the cache."""
     return _may_use(entry.parent) and entry.exists()
 
 

@@ -81,7 +81,6 @@ def open_session(file: Path) -> Any:
 
 
 def signature(session: Any) -> Signature:
-    """Returns the inputs and outputs of a session."""
     return Signature(
         *({port.name: _info(port) for port in ports} for ports in (session.get_inputs(), session.get_outputs()))
     )
