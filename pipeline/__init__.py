@@ -1,1 +1,1 @@
-"""The job: what was asked, how it is put together, where it runs, and what it tells."""
+"""The job: its flags, its graph, where it runs, and what it reports."""

@@ -31,17 +31,17 @@ from transforms.storage.context import DEFAULT_STORAGE, Storage
 # Lists whose headers are looked at.
 _LISTS = 20
 
-# What files of other formats than images are called.
+# Names of files in formats other than images.
 _SUFFIXES = {
     "list": (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".jsonlines", ".json"),
     "tar": (".tar", ".tgz", ".tbz2", ".txz"),
     "tfrecord": (".tfrecord", ".tfrecords"),
 }
 
-# What is packed around these.
+# Suffixes of compressed ones.
 _PACKED = re.compile(r"\.(?:gz|bz2|xz)\Z")
 
-# What holds images and is not read, and what is read in its place.
+# Files that hold images but are not read → what to use instead.
 _NOT_READ = {
     (".zip", ".7z", ".rar"): "unpack it, or pack its files as a tar file for --input_format tar",
     (".parquet", ".xlsx", ".xls", ".ods"): "write its column of URIs as CSV for --input_format list",
@@ -102,7 +102,7 @@ def _names_images(ref: ImageRef, config: EmbedConfig) -> bool:
             return next(uri_lists.keys_in(file, keys.uri(ref.key), config.uri_column), None) is not None
     except NotAList as error:
         raise ValueError(f"--input {keys.text(ref.key)!r}: {one_line(error)}") from error
-    except (OSError, ValueError, MemoryError, csv.Error):  # as the run takes them, for failures
+    except (OSError, ValueError, MemoryError, csv.Error):  # failures in the run too
         return True
 
 
@@ -112,7 +112,7 @@ def _braces(pattern: str) -> Iterator[str]:
 
 
 def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
-    """Yields a hint if no file matches, and directories do that hold some."""
+    """Yields a hint if no file matches, but directories with files do."""
     below = f"{choice.pattern.rstrip('/')}/**"
     if not globs.has_wildcards(choice.pattern) or choice.left_out:
         return
@@ -123,7 +123,7 @@ def _below(choice: Choice, config: EmbedConfig) -> Iterator[str]:
 
 
 def _takes_in(pattern: str, path: str) -> bool:
-    """Returns whether a glob matches a path, also by another name that links in either of them give it."""
+    """Returns whether a glob matches a path, also through symbolic links in either of them."""
     if globs.takes_in(pattern, path):
         return True
     if not (locations.is_local(pattern) and locations.is_local(path)):
@@ -194,7 +194,7 @@ def _check_writable(flag: str, directory: str) -> None:
             with tempfile.TemporaryFile(dir=directory):  # it has no name, so a kill leaves nothing
                 pass
         else:
-            # Of one name, so that the next trial removes what a kill leaves.
+            # Always the same name, so that the next trial removes what a kill leaves.
             trial = posixpath.join(directory, ".trial")
             with files.create(trial):
                 pass

@@ -118,7 +118,7 @@ def build(root: beam.Pipeline, job: Job, runner: RunnerTraits) -> None:
 
 
 def _find_images(root: beam.Pipeline, job: Job, runner: RunnerTraits) -> _Images:
-    """Lists the images, and takes out those that earlier runs, attempts or other images have a vector of."""
+    """Lists the images, and separates those that get their vector from an earlier run, an attempt or another image."""
     config = job.config
     listed = _list(root, config, runner)
     # A table holds what the model gave, so vectors that were stored in float16 are embedded again for it.
@@ -224,7 +224,7 @@ def _decode(
         )
     else:
         decode = DecodeImages(**of_images, journals=attempt.journals)
-    # The hint of the workers of inference keeps reading and decoding in one stage with it.
+    # The hint for the workers of inference keeps reading and decoding in the same stage.
     if runner.accelerator and not config.runs_on.separate_gpu_stage:
         read, decode = (stage.with_resource_hints(accelerator=runner.accelerator) for stage in (read, decode))
     if config.decode_processes and not job.reads_shards:
@@ -278,7 +278,7 @@ def _write(root: beam.Pipeline, images: _Images, results: _Results, job: Job, ru
 
 
 def _write_parts(results: _Results, job: Job) -> dict[str, WriteOutput]:
-    """Writes vectors and failures. Without --output, the vectors serve only to go on if this attempt is interrupted.
+    """Writes vectors and failures. Without --output, the vectors serve only to continue an interrupted run.
 
     Returns:
       The outputs by `lines` for failures, and for vectors by their format.

@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import_job() -> None:
-    """Imports Beam and the job, and tells the garbage collector to pass over what the imports have made.
+    """Imports Beam and the job, and excludes the imported objects from garbage collection.
 
-    None of it is ever garbage. Going through these objects again and again takes a tenth of a short run.
+    None of it is ever garbage. Scanning these objects again and again takes a tenth of the time of a short run.
     """
     if "apache_beam" in sys.modules or not gc.isenabled():
         return
@@ -191,7 +191,7 @@ def _conclude_interrupted(
         embedded = counters.of_process().get(counters.IMAGES_EMBEDDED, 0)
         stored = max(parts.saved(f".{output_format}") for output_format in begun.config.output_formats)
         work = f"{embedded} images embedded, {stored} vectors" if embedded else "all vectors so far are"
-        if not traits.is_local(beam_options):  # they count for themselves
+        if not traits.is_local(beam_options):  # each worker process has its own counters
             work = "what the worker processes have written is"
         text = f"interrupted: {work} stored in {begun.attempt.vectors}; {go_on}"
     else:
@@ -227,7 +227,7 @@ def _conclude(ended: "Ended", config: EmbedConfig, beam_options: "PipelineOption
 
 
 def _submitted(config: EmbedConfig, beam_options: "PipelineOptions") -> str:
-    """Returns what to say of a job that is done without a report of its own."""
+    """Returns the message for a job that is done without a report of its own."""
     from pipeline.attempts import end
     from pipeline.runners import traits
     from transforms.output import layout
@@ -253,7 +253,7 @@ def _show(config: EmbedConfig, beam_args: Sequence[str], beam_options: "Pipeline
 
 
 def _print(text: str, terminal: Console) -> bool:
-    """Prints a result, and returns whether stdout took it. If nobody reads stdout any more, that is no fault."""
+    """Prints a result, and returns whether stdout took it. A closed pipe is no error."""
     try:
         write_line(sys.stdout, text)
     except OSError as error:

@@ -1,8 +1,9 @@
 """Copies: equal bytes are embedded once, in this run or in an earlier one, whatever their names.
 
-A listing has the size of each image, and in Cloud Storage its CRC32C. An image that is alone with these has no copy,
-and is not read here. Large local files of one size are compared by their first and last bytes. Only images that may
-still have a copy are read for their SHA-256. The joins carry names and digests. No bytes of an image cross a shuffle.
+A listing has the size of each image, and in Cloud Storage its CRC32C. An image that shares them with no other has no
+copy and is not read here. Large local files of one size are compared by their first and last bytes. Only images that
+may still have a copy are read for their SHA-256. The joins carry names and digests. No bytes of an image cross a
+shuffle.
 """
 
 import dataclasses
@@ -163,7 +164,7 @@ class _Suspect(beam.DoFn):
         if second is None and not has_known:
             yield first
             return
-        # The records of earlier runs have no ends to compare with.
+        # Records of earlier runs do not hold the ends of the files.
         if has_known or not all(map(_is_large_local_file, _decoded(same_listed["refs"]))):
             for ref in _decoded(same_listed["refs"]):
                 yield beam.pvalue.TaggedOutput(_SUSPECTS, ref)
@@ -221,7 +222,7 @@ def _is_large_local_file(ref: ImageRef) -> bool:
 
 
 def _by_ends(refs: Iterable[ImageRef]) -> Iterator[list[ImageRef]]:
-    """Yields the local files whose first and last bytes are the same, and each file that cannot be read by itself."""
+    """Yields groups of local files with equal first and last bytes. An unreadable file is a group of its own."""
     by_ends: defaultdict[bytes, list[ImageRef]] = defaultdict(list)
     for ref in refs:
         try:

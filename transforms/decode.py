@@ -36,9 +36,9 @@ class DecodeImages(Stage):
       size: (height, width) of the model's input, in pixels.
       resizing: how images are brought to that size; a name of resizing.RESIZE_MODES for the default of that mode.
       max_pixels: the most pixels that an image's header may announce.
-      journals: the first half of the paths of local files that name the images being decoded; None for no such files.
-      quarantine: names, as in `journal`, of images that are not decoded, because they have killed a process more than
-        once, and how often.
+      journals: the prefix of the paths of local files that name the images being decoded; None for no such files.
+      quarantine: images that are not decoded, because they killed a process more than once: the name as in `journal`,
+        and the number of deaths.
       batch_size: images of a block, which the model gets at once. The last block of a bundle may have fewer.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Decoding in processes: `ImageRef`s or `EncodedBlock`s → `DecodedBlock`s, without Python's lock of the worker."""
+"""Decoding in processes: `ImageRef`s or `EncodedBlock`s → `DecodedBlock`s, without the worker's GIL."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping

@@ -50,7 +50,7 @@ class Prediction(NamedTuple):
       vectors: float32 (n - len(errors), dimension), of the images without an error, in their order.
       errors: the model's, by the index of the image.
       seconds: of the model, and of the waits before it.
-      core_seconds: for which the call kept a core busy in this thread.
+      core_seconds: CPU time of the call in this thread, in seconds.
     """
 
     infos: tuple[ImageInfo, ...]
@@ -111,7 +111,7 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
             device.check_gpu(self._needs_gpu)
 
     def _load(self) -> "EmbeddingModel":
-        account.complete()  # of a worker, before OpenVINO is imported
+        account.complete()  # on a worker too, before OpenVINO is imported
         from transforms.models.engines import loading
 
         return loading.load(self._spec, self._batch_size)

@@ -31,9 +31,9 @@ STAGE = "list"
 class ListImages(Stage):
     """Pipeline → StageOutput of ImageRef.
 
-    A pattern that cannot be listed fails the job. A list that cannot be read is a failure, and so is an image that a
-    list names and that does not exist. So is whatever a local pattern matches that is no regular file. A list in a
-    bucket that names a local file is a failure with the error `LocalPathInRemoteList`.
+    A pattern that cannot be listed fails the job. There is a failure for a list that cannot be read, for an image that
+    a list names but that does not exist, and for a match of a local pattern that is no regular file. If a list in a
+    bucket names a local file, that is a failure with the error `LocalPathInRemoteList`.
 
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     listed = pipeline | ListImages(("pipeline/samples/images/*",))
@@ -104,8 +104,8 @@ class ListImages(Stage):
 class DescribeImages(Stage):
     """ImageRef → StageOutput of ImageRef with version, size and checksum.
 
-    A ref that has a version passes unchanged. For any other, the filesystem is asked by one request. An image that does
-    not exist, or may not be seen, is a retryable failure.
+    A ref that has a version passes unchanged. For any other, one request asks the filesystem. An image that does not
+    exist, or may not be seen, is a retryable failure.
 
     >>> from pathlib import Path
     >>> cat = Path("pipeline/samples/images/cat.jpg")

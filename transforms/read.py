@@ -21,8 +21,8 @@ from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 STAGE = read_image.STAGE
 
-# Images that are read by one call from a disk, and blocks of images in shards. A call costs as much time as reading a
-# small file does. A large image is a block of its own.
+# Limits on the images that one call reads from a disk, and on blocks of images in shards. A call takes as much time as
+# reading a small file. A large image is a block of its own.
 _BLOCK_IMAGES = 16
 _BLOCK_BYTES = 1 << 20
 

@@ -1,4 +1,4 @@
-"""Skipping: an image is not even read if it is embedded already and has not changed since.
+"""Skipping: an image that is already embedded and has not changed is not even read.
 
 Either an earlier run has embedded it, or an unfinished attempt at this run.
 """
@@ -27,7 +27,7 @@ class SkipOutput(NamedTuple):
       new: refs of images that are new or have changed.
       skipped: refs of images whose record is current.
       resumed: images with a current record of an unfinished attempt at this run.
-      unlisted: the Known of every key that earlier runs have and that is not listed. Its image need not be gone.
+      unlisted: the Known of every key that earlier runs have and that is not listed. The image may still exist.
     """
 
     new: beam.PCollection[ImageRef]
@@ -39,14 +39,14 @@ class SkipOutput(NamedTuple):
 def is_current(ref: ImageRef, known: Iterable[Known]) -> bool:
     """Returns whether the latest record of this key has the version that was listed.
 
-    An unknown version, "", is never current: two unknown versions may be of different contents.
+    An unknown version, "", is never current, because two unknown versions may have different contents.
     """
     latest = max(known, key=lambda entry: entry.written_at, default=None)
     return latest is not None and ref.version != "" and latest.version == ref.version
 
 
 def first_current(ref: ImageRef, unfinished: Iterable[Known]) -> Known | None:
-    """Returns the first record of this key with the version, and if known the checksum, that was listed; else None."""
+    """Returns the first record of this key with the listed version, and the listed checksum if known; else None."""
     current = [
         entry
         for entry in unfinished
@@ -70,7 +70,7 @@ class SkipKnown(Stage):
     b'b.jpg'
 
     Attributes:
-      reprocess: whether no image is skipped because an earlier run has embedded it.
+      reprocess: whether to embed again the images that an earlier run has embedded.
       in_packs: see JoinByKey.
     """
 

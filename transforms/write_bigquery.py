@@ -1,6 +1,6 @@
 """Writing: `Embedding`s and `Failure`s → rows of BigQuery tables, by load jobs of Avro files.
 
-The tables exist before, and only this run writes to them. A later step publishes their rows.
+The tables exist already, and only this run writes to them. A later step publishes their rows.
 """
 
 import dataclasses

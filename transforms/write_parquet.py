@@ -8,7 +8,7 @@ class WriteParquet(WriteVectors):
     """Embedding, in a tuple of collections → WriteOutput.
 
     Writes `<output>/embeddings/<run_id>/part-….parquet`, and `<output>/schema.pbtxt`. A run that writes TFRecords too
-    needs another `run_id` for them, because each of the two removes what is not its own.
+    needs another `run_id` for them, because each of the two removes files that are not its own.
 
     >>> import pathlib, tempfile
     >>> import apache_beam as beam

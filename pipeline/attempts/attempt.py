@@ -3,16 +3,16 @@
 An attempt writes parts, and gives them their final names at its end. If it dies before, the next one takes them over.
 
 An attempt may also be stopped, lose its claim to another, and wake up. It does no harm then, whichever step it wakes
-in, because every change is tied to a look at the claim:
+in, because every change is tied to a check of the claim:
 
-- A part becomes visible, and then the attempt looks. If the claim is lost, it removes the part.
-- A page or a report is written beside its final name. Then the attempt looks, and then it renames the file.
-- A file is removed only if it is still the one that was there before the look.
-- The transaction that publishes rows fails if the run's row is not the one that was there before the look.
+- When a part becomes visible, the attempt checks the claim. If the claim is lost, it removes the part.
+- The attempt writes a page or a report beside its final name. It renames the file only after a check.
+- A file is removed only if it is still the one that was there before the check.
+- The transaction that publishes rows fails if the run's row is not the one that was there before the check.
 
-Whoever takes over a claim calls `take_over` first. It renames all parts, and removes pages and reports that have no
-final names yet. What an earlier attempt could name is gone then. Only after that, the new attempt looks whether the run
-is complete.
+An attempt that takes over a claim calls `take_over` first. It renames all parts, and removes pages and reports that
+have no final names yet. An earlier attempt then has nothing left to name. Only after that does the new attempt check
+whether the run is complete.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ from transforms.output import layout, shards
 from transforms.output.parts import Label
 from transforms.storage import contested, files, locations
 
-# The outcome of images that an earlier attempt embedded, in the label of the parts that hold them again. Their first
-# record stays where it is until the run is finished, so these parts are not read.
+# The outcome in the label of parts that repeat records of an earlier attempt. The first records stay in place until the
+# run is finished, so these parts are not read.
 RESUMED = "resumed"
 
 _DECODING = "decoding"
@@ -51,11 +51,11 @@ class Attempt:
       place: where its parts and its claim lie: --output, or for a run without one a directory in --temp_location.
       output: --output, if the run has one.
       continues: whether earlier attempts have left parts.
-      quarantine: names, as in `journal`, of images that were being decoded when earlier attempts died, twice or more
-        often, and how often.
+      quarantine: images that were being decoded when earlier attempts died, at least twice: the name as in `journal`,
+        and the number of deaths.
       claim: the path of the claim to the run; None if this attempt holds none.
-      number: counts the attempts at the run from 1; 0 for one without a claim. All its parts and its report say both,
-        the number and the start.
+      number: counts the attempts at the run from 1; 0 without a claim. The parts and the report state the number and
+        the start.
     """
 
     run_id: str
@@ -92,7 +92,7 @@ class Attempt:
 
     @property
     def journals(self) -> str | None:
-        """The first half of the paths of this attempt's journals; None in a bucket, which has no place for them."""
+        """The prefix of the paths of this attempt's journals; None in a bucket, which cannot hold them."""
         if not locations.is_local(self.place):
             return None
         return f"{layout.parts(self.vectors)}/{Label(self.label, _DECODING)}"
@@ -105,14 +105,14 @@ class Attempt:
         return Counter(image for _, image in at_work if image)
 
     def remove_journals(self) -> None:
-        """Removes this attempt's journals: it ends for another reason than an image that kills the process."""
+        """Removes this attempt's journals, because no image has killed its process."""
         if locations.is_local(self.place):
             own = Label(self.label, _DECODING)
             journals = [path for path in shards.unnamed(self.vectors) if Label.of(path) == own]
             files.remove_all(journals, layout.parts(self.vectors))
 
     def remove_repetitions(self) -> None:
-        """Removes the parts in which earlier attempts have written again the vectors of still earlier ones."""
+        """Removes the parts in which earlier attempts repeat the vectors of still earlier ones."""
         files.remove_files([path for label, path in self._of_earlier() if label.outcome == RESUMED])
 
     def newest(self) -> int:
@@ -133,7 +133,7 @@ class Attempt:
             return
         for path in (self._report, *self._page):
             files.remove_pending(path)
-        if not locations.is_gcs(self.output):  # where a copy of a part appears under its final name at once
+        if not locations.is_gcs(self.output):  # in a bucket, a copy appears whole or not at all
             for directory in (self.vectors, layout.failures(self.place, self.run_id)):
                 files.remove_pending(layout.shards(directory))
 
@@ -166,7 +166,7 @@ class Attempt:
             self.check_claim()
             return
         paths = *self._page, self._report
-        states = {path: files.state(path) for path in paths}  # before the look, so of what was there then
+        states = {path: files.state(path) for path in paths}  # before the check: a file written later stays
         label = self._report_label()
         self.check_claim()
         # A bundle may run late, and meet the report of its own attempt or of a later one. That report stays.
@@ -185,7 +185,7 @@ class Attempt:
         self.remove_parts(after=self.label)
         if self.claim is None:
             return
-        # The process that holds the claim may rewrite it between a look and the removal, to show that it lives.
+        # The process that holds the claim may rewrite it between a check and the removal, to show that it is alive.
         for _ in range(_REMOVALS):
             if (own := self._own_claim(self.claim)) is None:
                 return

@@ -1,7 +1,7 @@
 """The label of an attempt at a run: its number and its start, as text in names of parts and in claims.
 
 Numbers tell earlier attempts from later ones, because the clocks of two machines may differ. The claim to a run counts
-them up. Labels of earlier versions are starts without a number, and come before all others.
+the attempts. Labels of earlier versions are starts without a number, and come before all others.
 """
 
 import datetime
@@ -24,7 +24,7 @@ def label(number: int, started_at: datetime.datetime) -> str:
 
 
 def of_report(number: int, started_at: str) -> str:
-    """Returns the label of the attempt that wrote a report, from two of its fields; "" if they are none of a report."""
+    """Returns the label of the attempt that wrote a report, from two of its fields; "" if they are not of a report."""
     try:
         return label(number, datetime.datetime.fromisoformat(started_at).astimezone(datetime.UTC))
     except (ValueError, TypeError):

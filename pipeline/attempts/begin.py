@@ -1,4 +1,4 @@
-"""The begin of an attempt at a run: which run it goes on with, its claim, and what earlier attempts have left."""
+"""The start of an attempt at a run: which run it continues, its claim, and what earlier attempts have left."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ class Begun:
     """An attempt that has begun.
 
     Attributes:
-      config: the configuration, with the name of the run that the attempt goes on with.
+      config: the configuration, with the name of the run that the attempt continues.
       attempt: the attempt, which knows what earlier ones have left.
       holder: of the claim to the run.
       publication: the tables to publish to, with their staging tables; None without --output_table.
@@ -54,7 +54,7 @@ def begun(
       say: shows a line to the user.
 
     Raises:
-      ValueError: if another process is at the run or has just completed it, or if a table cannot take its rows.
+      ValueError: if another process works on the run or has just completed it, or if a table cannot take its rows.
       OSError: if the output cannot be read or written.
     """
     config = _of_unfinished_run(config, model, temp_location, say)
@@ -64,7 +64,7 @@ def begun(
     attempt = _numbered(attempt, config)
     with claim.held(attempt, config, model, claim_state) as holder:
         attempt = dataclasses.replace(attempt, claim=layout.claim(attempt.place, attempt.run_id))
-        if config.is_named:  # nobody else has a name that was drawn
+        if config.is_named:  # a random name is unique
             attempt.take_over()
         claim.remove_leftovers(attempt, say)
         leftovers.remove(attempt)
@@ -79,11 +79,11 @@ def begun(
 def _of_unfinished_run(
     config: EmbedConfig, model: ModelSpec, temp_location: str | None, say: Callable[[str], object]
 ) -> EmbedConfig:
-    """Returns the configuration with the name of an interrupted run to go on with, if the user named none."""
+    """Returns the configuration with the name of an interrupted run to continue, if the user named none."""
     if config.is_named or not config.resume:
         return config
 
-    def may_go_on(run_id: str) -> bool:  # an unfinished --overwrite of a complete run goes on by --overwrite alone
+    def may_go_on(run_id: str) -> bool:  # only --overwrite continues an --overwrite of a complete run
         return config.overwrite or not complete_run.exists(dataclasses.replace(config, run_id=run_id))
 
     place = attempts.of(config, temp_location).place
@@ -113,10 +113,10 @@ def _numbered(attempt: Attempt, config: EmbedConfig) -> Attempt:
 
 
 def _completed_meanwhile(attempt: Attempt, holder: Holder, config: EmbedConfig, model: ModelSpec) -> CompleteRun | None:
-    """Returns the run if another process has completed it since it was looked at without the claim, and finishes it.
+    """Finishes and returns the run if another process completed it after it was checked without the claim.
 
     Raises:
-      ValueError: if this one was to replace the run, and that process has done so; or see `complete_run.find`.
+      ValueError: if this process was to replace the run, and the other one already has; or see `complete_run.find`.
     """
     try:
         complete = complete_run.find(config, model)

@@ -1,14 +1,14 @@
 """The claim to a run: a file `runs/<run_id>.unfinished` that one process holds from the start of a run to its end.
 
-It shows which runs are unfinished, what they embed, and whether a process is still at it. A process that dies leaves
-its claim, and the next attempt takes it over. A process that lives keeps it, and a second one is refused.
+It shows which runs are unfinished, what they embed, and whether a process still works on them. A process that dies
+leaves its claim, and the next attempt takes it over. A live process keeps its claim, and a second one is refused.
 
 A process on this machine is alive as long as the system knows its id. A process on another machine is alive as long as
 it rewrites its claim every few seconds. Another container, and the time before a restart, count as another machine. An
-attempt that was taken for dead may wake up: `attempt.py` says why it can do no harm then.
+attempt that seemed dead may wake up: `attempt.py` says why it then does no harm.
 
-The claim counts the attempts at a run. No clock tells which of two is the earlier one, or how old a claim is: the time
-of a file is that of the storage, and so is the time that it is compared with.
+The claim counts the attempts at a run. No machine's clock decides which of two attempts is earlier, or how old a claim
+is. The storage sets the time of a file, and also the time that it is compared with.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ class Claim:
       embeds: what the run embeds, with which model, and where it publishes.
       host, process: of the process that launched the attempt; `process` is "" once it has ended without finishing.
       beats: how often the process has rewritten the file.
-      machine: in which `process` means something, see `_machine`; "" in claims of earlier versions.
+      machine: on which `process` is an id, see `_machine`; "" in claims of earlier versions.
     """
 
     run_id: str
@@ -84,11 +84,11 @@ class Claim:
 
 
 class Held(ValueError):
-    """Another process is at this run."""
+    """Another process works on this run."""
 
 
 class Holder:
-    """Holds the claim to a run, and shows every few seconds that its process lives."""
+    """Holds the claim to a run, and shows every few seconds that its process is alive."""
 
     def __init__(self, path: str, claim: Claim, state: str):
         self._path = path
@@ -99,20 +99,20 @@ class Holder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Shows no longer that the process lives, and lets the claim be as it is."""
+        """Stops showing that the process is alive. The claim stays as it is."""
         self._ended.set()
 
     def end(self) -> None:
-        """The same, and waits for a request under way. The last step of a run that is complete removes the claim."""
+        """Stops, and waits for a request under way. The last step of a run that is complete removes the claim."""
         self.stop()
         self._thread.join(_BEAT_SECONDS)  # a request may hang
 
     def leave(self) -> None:
-        """Leaves the claim to the next attempt, because this one ends before the run is complete; once at most."""
+        """Leaves the claim to the next attempt, because this one ends early. A second call does nothing."""
         if self._ended.is_set():
             return
         self.end()
-        with contextlib.suppress(Exception):  # the process ends soon, which shows the same
+        with contextlib.suppress(Exception):  # a dead process leaves its claim too
             contested.write(self._path, dataclasses.replace(self._claim, process="").to_bytes(), self._state)
 
     def withdraw(self) -> None:
@@ -181,8 +181,8 @@ def take(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | N
 def held(attempt: Attempt, config: EmbedConfig, model: ModelSpec, state: str | None) -> Iterator[Holder]:
     """Takes the claim to a run as `take` does, and lets go of it when the block ends.
 
-    The block itself ends the claim if the run is complete or a cluster goes on with it, and withdraws it if there is
-    nothing to do. However else the block ends, the claim is left to the next attempt, if the storage answers in time.
+    The block itself ends the claim if the run is complete or continues on a cluster, and withdraws it if there is
+    nothing to do. If the block ends in any other way, the next attempt gets the claim, if the storage answers in time.
     """
     holder = take(attempt, config, model, state)
     try:
@@ -207,7 +207,7 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
 
     Args:
       holder, attempt: of the run.
-      finished: its report; None if a cluster is still at it.
+      finished: its report; None if a cluster still works on it.
     """
     holder.end()
     if finished is None or not holder.has_beaten:
@@ -219,7 +219,7 @@ def end(holder: Holder, attempt: Attempt, finished: RunReport | None) -> None:
 
 
 def clean_up(attempt: Attempt, finished: RunReport) -> bool:
-    """Removes what a complete run has left if it was killed between its report and its last step.
+    """Removes leftovers of a complete run that was killed between its report and its last step.
 
     The claim and the parts of a later attempt stay, such as one with --overwrite.
 
@@ -259,7 +259,7 @@ def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda tex
 
 
 def _remove_abandoned(attempt: Attempt, claim_path: str, present: contested.Content) -> None:
-    """Takes the claim to a run, so that nobody goes on with it meanwhile, and removes its parts and then the claim."""
+    """Takes the claim to a run, so that no other process continues it, and removes its parts and then the claim."""
     run_id = layout.run_id(claim_path)
     own = _own(run_id, attempt, {})
     with contextlib.suppress(contested.Lost):
@@ -275,13 +275,13 @@ def unfinished(
     say: Callable[[str], object],
     may_go_on: Callable[[str], bool] = lambda run_id: True,
 ) -> str | None:
-    """Returns the name of the latest unfinished run that embeds the same as this one, and that no process is at.
+    """Returns the name of the latest unfinished run that embeds the same as this one and has no live process.
 
     Args:
       place: where the claims lie.
       config, model: of this run.
       say: shows a line to the user.
-      may_go_on: whether the run of a name is one to go on with.
+      may_go_on: whether the run of this name may be continued.
     """
     embeds = _embeds(config, model)
     same = [
@@ -319,7 +319,7 @@ def _lives(claim_path: str, present: contested.Content, say: Callable[[str], obj
 
 
 def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object]) -> set[str]:
-    """Returns the paths of the claims whose processes live. Watches all claims of other machines at the same time."""
+    """Returns the paths of the claims with live processes. Watches all claims of other machines at the same time."""
     living, elsewhere = set(), []
     for claim_path, present in claims.items():
         claim = Claim.of_bytes(present.content)
@@ -347,7 +347,7 @@ def _living(claims: Mapping[str, contested.Content], say: Callable[[str], object
 def _machine() -> str:
     """Returns the id of the machine's last start and the namespace of its process ids; "" where there are none.
 
-    They tell apart two containers of one image, which may have the same host name.
+    They distinguish two containers of one image, which may have the same host name.
     """
     parts: list[str] = []
     with contextlib.suppress(OSError):
@@ -358,7 +358,7 @@ def _machine() -> str:
 
 
 def _process(process_id: int) -> str:
-    """Returns the id of a process and its start, which tells it from a later one of that id; "" if it is dead."""
+    """Returns the id of a process and its start, because a later process may get the same id; "" if it is dead."""
     try:
         status = Path(f"/proc/{process_id}/stat").read_text()
     except FileNotFoundError:

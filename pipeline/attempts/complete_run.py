@@ -1,4 +1,4 @@
-"""A run that is complete: whether there is one of a name, and the last steps that it may lack after a kill."""
+"""Complete runs: finds one by its name, and takes the last steps that it lacks if it was killed before them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class CompleteRun(NamedTuple):
 
     Attributes:
       report: the stored one, or if that is missing the one in the table.
-      is_whole: whether the output has its report and its page. What is missing is written under the claim alone.
+      is_whole: whether the output has its report and its page. Missing files are written only under the claim.
       done: what this process did for it, in words.
     """
 
@@ -60,7 +60,7 @@ def find(config: EmbedConfig, model: ModelSpec) -> CompleteRun | None:
 
 
 def _reports(config: EmbedConfig) -> tuple[RunReport, RunReport | None] | None:
-    """Returns the report that completes the run, in its table or its output, and the one in its output if it is there.
+    """Returns the report that completes the run, from its table if it has one, and the report in its output.
 
     Returns None if the run is not complete.
     """
@@ -115,7 +115,7 @@ def finish(config: EmbedConfig, complete: CompleteRun, check_claim: Callable[[],
 
 
 def clean_up(config: EmbedConfig, complete: CompleteRun, temp_location: str | None) -> None:
-    """Removes what a whole run has left that was killed just before its end.
+    """Removes what a whole run left behind when it was killed just before its end.
 
     Args:
       config, complete: of the run.

@@ -12,7 +12,7 @@ from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
 from transforms.output import parts
 
-# After a job that failed, for the storage to say whether it had written its report.
+# How long to wait until the storage says whether a failed job had written its report.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -22,7 +22,7 @@ class Ended(NamedTuple):
     Attributes:
       report: its own; None if the job has not written one, or not yet.
       error: of the job; a KeyboardInterrupt if it was interrupted; None if it is done.
-      has_lost_claim: whether another process has the run meanwhile, or the output was removed.
+      has_lost_claim: whether another process now has the run, or the output was removed.
     """
 
     report: RunReport | None = None
@@ -40,7 +40,7 @@ def done(begun: Begun) -> Ended:
 def failed(begun: Begun, error: BaseException, *, is_on_this_machine: bool) -> Ended:
     """Ends the claim if the job has written its report before it failed; else leaves it to the next attempt.
 
-    If the storage is gone, the job has waited for it long enough. So this takes seconds, and then there is no report.
+    If the storage is gone, the job has already waited for it. This gives up after seconds, and returns no report.
     """
     report, has_lost_claim = None, False
 
@@ -55,7 +55,7 @@ def failed(begun: Begun, error: BaseException, *, is_on_this_machine: bool) -> E
         if report:
             return
         begun.holder.leave()
-        if begun.attempt.is_lost():  # another goes on with the run, so what is open here is taken back
+        if begun.attempt.is_lost():  # another attempt continues the run, so this one withdraws its open parts
             has_lost_claim = True
             parts.take_back_all()
             begun.attempt.remove_journals()

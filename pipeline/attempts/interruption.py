@@ -74,7 +74,7 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
 
 
 def store(steps: Sequence[Callable[[], object]], seconds: float = _PATIENCE_SECONDS) -> None:
-    """Runs steps that may fail or hang, in order, for at most this long altogether. What is left is not done."""
+    """Runs steps that may fail or hang, in order, for at most this long altogether, and skips the rest."""
 
     def run() -> None:
         for step in steps:
@@ -87,7 +87,7 @@ def store(steps: Sequence[Callable[[], object]], seconds: float = _PATIENCE_SECO
 
 
 def command_to_go_on(argv: Sequence[str], run_id: str) -> str:
-    """Returns the command that goes on with a run. With --no_resume it would remove what the run has stored."""
+    """Returns the command that continues a run, without --no_resume, which would remove what the run has stored."""
     argv = list(command_lines.without(argv, {"--no_resume"}))
     named = any(arg.partition("=")[0] == "--run_id" for arg in argv)
     return command_lines.join([*command_lines.program(), *argv, *(() if named else ("--run_id", run_id))])

@@ -1,7 +1,8 @@
 """Leftovers: hidden files in an output that dead processes were writing beside their final names.
 
-A live process has the claim to its run while it writes such a file. So whose run has no claim is dead, and so are the
-earlier attempts at the run whose claim this process holds. No clock decides that, because those of two machines differ.
+A live process holds the claim to its run while it writes such a file. So a file is left over if its run has no claim,
+or if it was written by an earlier attempt at the run whose claim this process holds. No clock decides this, because the
+clocks of two machines differ.
 """
 
 import logging
@@ -14,15 +15,15 @@ from transforms.storage import files
 
 _LOG = logging.getLogger(__name__)
 
-# Earlier versions tried in this way whether they may write, and held no claim yet.
+# Earlier versions wrote such a file to test whether they may write. They held no claim then.
 _TRIAL = re.compile(r"\.{1,2}trial-[0-9a-f]{32}(?:\.[0-9a-f]{32})?")
 
 
 def remove(attempt: Attempt) -> None:
     """Removes the leftovers of dead processes from an output.
 
-    Those of a run that another process may be at stay, and so does the unfinished file of a schema, which may be of any
-    run, while there are other claims. If a file cannot be removed, a warning says so, because it only takes room.
+    Leftovers of a run that another process may hold stay. An unfinished schema file may belong to any run, so it stays
+    while there are other claims. A file that cannot be removed causes a warning, because it only takes room.
 
     Args:
       attempt: at a run, whose claim it holds.

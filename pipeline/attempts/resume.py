@@ -1,4 +1,4 @@
-"""Going on: a run takes over the vectors that its unfinished attempts have stored, and does not embed them again.
+"""Resuming: a run takes over the vectors that its unfinished attempts have stored, and does not embed them again.
 
 An attempt that dies leaves its parts. A TFRecord holds whole records up to the place where it breaks off. A Parquet
 file that was not closed holds none. A record is taken over if the image still has the version that was embedded. This
@@ -45,7 +45,7 @@ class Resumed(NamedTuple):
 class ReadUnfinished(beam.PTransform):
     """Pipeline → the Known of each whole record that earlier attempts at a run have left, for one model digest.
 
-    Vectors in float16 are unknown to a run in float32, as in the ledger.
+    A run in float32 ignores vectors in float16, as in the ledger.
     """
 
     attempt: Attempt
@@ -99,7 +99,7 @@ class ResumedShards(NamedTuple):
 class ResumeShards(Stage):
     """ImageRef of shards → ResumedShards.
 
-    The keys of the images in a shard are known once it is read. So a run that goes on reads each shard a second time.
+    The keys of the images in a shard are known only once it is read. So a resumed run reads each shard twice.
 
     Attributes:
       unfinished: the records of earlier attempts.

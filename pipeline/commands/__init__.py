@@ -1,1 +1,1 @@
-"""The verbs of the command beside the main job, a module or a folder each; `verbs.py` lists them."""
+"""The verbs of the command besides the main job, a module or a folder each; `verbs.py` lists them."""

@@ -37,16 +37,16 @@ def run(
 ) -> int:
     """Runs a command and returns its exit code.
 
-    A ValueError or OSError is the user's to fix: it becomes one line on stderr and exit code 2. A reader that has left
-    before the end of the text is no error. If the text cannot be written, a line on stderr says so, and the exit code
-    is that of the work.
+    A ValueError or OSError is the user's to fix: it becomes one line on stderr and exit code 2. A closed pipe is no
+    error. If the text cannot be written for another reason, a line on stderr says so, and the exit code is that of the
+    work.
 
     Args:
       flags: the parser of the command.
       argv: the arguments; None for those of this process.
       work: takes the parsed flags, and with them `screen`, a stream for its progress. It returns the text to print, or
         that text and the exit code, DONE or FAILED.
-      only_shows: whether the text is all that the command is for. Then it has failed if the text cannot be written.
+      only_shows: whether the command only shows the text. It then fails if the text cannot be written.
     """
     open_streams()
     name = flags.prog.rpartition(" ")[2]

@@ -1,6 +1,6 @@
 """The images that a run of some flags would list now, for the commands that compare images with records.
 
-They are listed and read by the code of a run, because they have to be the same images.
+The code of a run lists and reads them, because they have to be the same images.
 """
 
 import csv
@@ -25,8 +25,8 @@ class ListedImage(NamedTuple):
 
     Attributes:
       key: bytes of its URI.
-      version: None if the listing does not tell, which is so for the images that lists name. b"" for what is no file,
-        or could not be listed or described: a run fails it.
+      version: None if the listing does not tell it, as for images that lists name. b"" if it is no file, or could not
+        be listed or described: it is a failure in a run.
       encoded: its bytes, if it lies in a shard.
     """
 

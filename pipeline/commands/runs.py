@@ -46,7 +46,7 @@ class Row:
       failure_rate: of those listed.
       images_per_second, seconds: as in its report.
       model: the name of its model, and the first eight characters of the digest.
-      shift, overlap: the drift since the latest run before with the same model and enough images in its sample, see
+      shift, overlap: the drift since the latest earlier run with the same model and enough images in its sample, see
         drift.Drift; None if it was not measured.
       drifted: whether that is more than chance.
     """
@@ -110,7 +110,7 @@ def _work(args: argparse.Namespace) -> str:
 
 
 def _reports(output: str, screen: TextIO) -> list["RunReport"]:
-    """Returns the reports of all runs in an output, the earliest first; the screen names files that are none."""
+    """Returns the reports of all runs in an output, the earliest first. The screen names other files."""
     from pipeline.report import run_report
     from transforms.output import layout
     from transforms.storage import files

@@ -73,7 +73,7 @@ def _stage(flags: argparse.Namespace) -> str:
 
 
 def _recorded_size(path: Path) -> tuple[int, int] | None:
-    """Returns the (height, width) in pixels that is recorded beside a model's function, None where there is none."""
+    """Returns the (height, width) in pixels that is recorded beside a model's function; None if there is none."""
     from transforms.models import notes, portable
 
     if portable.find(path):  # a fixed size is part of its network

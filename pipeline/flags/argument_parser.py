@@ -13,7 +13,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
-        # So that `--pixel_range -1..1` and `--pixel_mean -1,0,1` have values, as `-1` would be one.
+        # Makes argparse take `-1..1` and `-1,0,1` for values, as in `--pixel_range -1..1`, and not only `-1`.
         self._negative_number_matcher = re.compile(r"^-[\d.][\d.,-]*$")
 
     def error(self, message: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """Command lines that a person copies.
 
-They have the form in which this process was called, in one line of printable characters, which bash and zsh take apart
-again.
+They call the program as the user did. Each is one line of printable characters, which bash and zsh parse into the same
+arguments.
 """
 
 import shlex
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transforms.elements.one_line import is_seen
 
-# Printable characters that mean something between `$'` and `'`, or to the history of an interactive bash.
+# Printable characters that are special between `$'` and `'`, or in the history of an interactive bash.
 _SPECIAL = frozenset("'\\!")
 
 _INSTALLED = ("embed-images",)
@@ -52,7 +52,7 @@ def join(argv: Iterable[str]) -> str:
 
 
 def without(argv: Iterable[str], names: Collection[str], take_values: Collection[str] = ()) -> Iterator[str]:
-    """Yields the arguments without the flags of these names, which are switches except those in `take_values`.
+    """Yields the arguments without the flags of these names. Those in `take_values` have a value, the others none.
 
     >>> print(join(without(["--input", "a", "--prune", "false", "--run_id=r"], {"--prune", "--run_id"}, {"--run_id"})))
     --input a

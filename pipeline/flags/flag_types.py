@@ -59,7 +59,7 @@ def pattern(text: str) -> str:
     """Returns a pattern that is valid in any working directory. A directory becomes a pattern for all its files.
 
     Raises:
-      ValueError: if it is empty, as a variable of a shell is that is not set. It would mean all files of the machine.
+      ValueError: if it is empty, as an unset shell variable is. It would mean all files of the machine.
     """
     if not text.strip():
         raise ValueError(f"a pattern is {text!r}: expected a directory or a glob; '.' is the working directory")

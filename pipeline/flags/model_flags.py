@@ -12,7 +12,6 @@ _CROP_FRACTION = flag_types.number_that(lambda fraction: 0 < fraction <= 1, "a n
 
 
 def add(group: argparse._ActionsContainer) -> None:
-    """Adds the flags."""
     _add_resizing(group)
     _add_pixel_values(group)
     _add_interface(group)
@@ -97,7 +96,7 @@ def _add_interface(group: argparse._ActionsContainer) -> None:
 
 
 def choices(args: argparse.Namespace) -> Choices:
-    """Returns the preprocessing that the flags tell.
+    """Returns the preprocessing that the flags state.
 
     Raises:
       ValueError: if they contradict each other.

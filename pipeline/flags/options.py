@@ -94,7 +94,7 @@ class EmbedConfig:
 
     @property
     def record_type(self) -> str:
-        """The type of vectors in the records that `schema.pbtxt` describes, which are those of TFRecords."""
+        """The type of vectors in the TFRecords, which `schema.pbtxt` describes."""
         return self.vector_type if "tfrecord" in self.output_formats else VECTOR_TYPES[0]
 
     @property
@@ -164,7 +164,7 @@ def _named_as_in(dataclass: type, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _is_utf8(text: str) -> bool:
-    """Returns whether text has no bytes that are not UTF-8, which Python makes lone surrogates."""
+    """Returns whether all bytes of a text are UTF-8. Python turns other bytes into lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -6,7 +6,6 @@ from transforms.storage.context import Storage
 
 
 def add(group: argparse._ActionsContainer) -> None:
-    """Adds the flags."""
     group.add_argument(
         "--billing_project",
         metavar="PROJECT",
@@ -16,5 +15,5 @@ def add(group: argparse._ActionsContainer) -> None:
 
 
 def storage(args: argparse.Namespace) -> Storage:
-    """Returns the storage that the flags tell."""
+    """Returns the storage that the flags describe."""
     return Storage(args.billing_project)

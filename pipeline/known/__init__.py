@@ -1,1 +1,1 @@
-"""What earlier runs know: which images have vectors, where these lie, and which rows may go."""
+"""What earlier runs know: which images have vectors, where the vectors are, and which rows may be deleted."""

@@ -48,7 +48,7 @@ class ReadLedger(beam.PTransform):
       output: a directory that runs have written to.
       digest: the digest of the model.
       run_id: the name of this run, whose own records are ignored.
-      vector_type: of this run. Vectors in float16 are unknown to one in float32.
+      vector_type: of this run. A run in float32 ignores vectors in float16.
     """
 
     table: str | None
@@ -87,10 +87,10 @@ def may_have_records(table: str | None, output: str | None, run_id: str) -> bool
 class ReadRetryable(Stage):
     """Pipeline → StageOutput of ImageRef without version: the images whose latest failure is retryable.
 
-    Only keys count that the failure says were listed as files. A TFRecord brings keys of its own, and one that is the
-    name of some file of this machine must not have it read. Failures of earlier versions do not say so.
+    A key counts only if its failure says that it was listed as a file. A TFRecord brings keys of its own. If such a key
+    is the path of a file on this machine, that file must not be read. Keys in failures of earlier versions never count.
 
-    A file of failures that is broken is a failure itself, `BrokenFailures`. What it holds before the break counts.
+    A broken file of failures is a failure itself, `BrokenFailures`. Its lines before the break count.
 
     Attributes:
       table, output, run_id: see ReadLedger.
@@ -122,7 +122,7 @@ class ReadRetryable(Stage):
 
 
 class BrokenFailures(ValueError):
-    """A file of failures that is cut off, empty or no such file."""
+    """A file of failures that is cut off, empty or of another kind."""
 
 
 class _ReadFailed(beam.DoFn):
@@ -138,7 +138,7 @@ class _ReadFailed(beam.DoFn):
 
 
 def _vectors(output: str, run_id: str) -> list[tuple[str, float]]:
-    """Returns the files of vectors of other runs, and when each was written. Of a run in two formats, it takes one."""
+    """Returns the files of vectors of other runs, in one format per run, and when each was written."""
     pattern, own = layout.shards(layout.vectors(output, "*")), layout.vectors(output, run_id)
     written = {path: at for path, at in _shards(pattern, own) if path.endswith(layout.VECTOR_SUFFIXES)}
     return [(path, written[path]) for path in one_of_each_run(list(written))]

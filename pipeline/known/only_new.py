@@ -24,7 +24,7 @@ class NewOutput(NamedTuple):
       to_embed: refs of images to read, decode and embed.
       skipped: refs of images whose record is up to date; None if no earlier run may have one.
       known: the Known of every key that earlier runs have; None likewise.
-      unlisted: those of them whose key the listing does not have; None likewise.
+      unlisted: those of `known` whose key is not in the listing; None likewise.
       reused: embeddings of images whose bytes an earlier run embedded.
       copies: images that get the vector of another image in `to_embed`.
       resumed: vectors of unfinished attempts at this run; None if there is no such attempt.

@@ -1,12 +1,12 @@
-"""Which rows may go because their images are gone: one rule, for a table and for the target of an export. No Beam.
+"""Which rows may be deleted because their images are gone: one rule, for a table and an export's target. No Beam.
 
-What was not seen is not gone. A row may go if a listing does not have its key, and all of this holds:
+An image that the listing could not see is not gone. A row may be deleted if its key is not listed, and all of this
+holds:
 
 - its record says that the image was listed as a file of its own, and not in a shard;
 - the listing would have the key if the image existed;
-- no place that could not be listed or described has the key, or is a directory above it. A link that leads to nothing
-  now is such a place, whatever its name, because it may have led to a directory. So is a file that is there, and that
-  the listing has missed.
+- neither the key nor a directory above it is a place that could not be listed or described. A broken link is such a
+  place, whatever its name, because it may have led to a directory. So is an existing file that the listing has missed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from transforms.elements import keys
 from transforms.storage import globs, left_out, local, locations
 
-# Of a listing with more such places, all rows stay.
+# If a listing has more such places, all rows stay.
 MOST_PLACES = 10_000
-# That are named in a message.
+# The most places that a message names.
 _MOST_NAMES = 10
-# In reports and messages, in the place of a name.
+# Replaces the name of a place in reports and messages.
 TOO_MANY = f"more than {MOST_PLACES:,} places"
 
 
@@ -66,7 +66,7 @@ class Unseen:
         return TOO_MANY if self._has_too_many else ", ".join(map(_text, sorted(self._places)[:_MOST_NAMES]))
 
     def hides(self, key: bytes) -> str | None:
-        """Returns the text of the place that hides what is at a key, or None."""
+        """Returns, as text, the place that hides whether there is a file at a key, or None."""
         if self._has_too_many:
             return TOO_MANY
         end = len(key)
@@ -75,7 +75,7 @@ class Unseen:
                 return _text(key[:end])
             end = key.rfind(b"/", 0, end)
         uri = keys.uri(key)
-        # A listing does not name every link to nothing: one whose name is that of another file is none of its images.
+        # A listing does not name every broken link: it passes over one whose name is not that of an image.
         place = local.unseen(uri) if locations.is_local(uri) else None
         return _text(keys.of_uri(place)) if place is not None else None
 

@@ -1,4 +1,4 @@
-"""Pruning a table: of the rows whose keys are not listed any more, those that may go by the rule of `prunable`."""
+"""Pruning a table: finds the rows whose keys are no longer listed and that `prunable` allows to delete."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,9 @@ class Pruned(NamedTuple):
 
     Attributes:
       gone: rows to delete.
-      hidden: of each row that stays because its image may be where the listing could not look, the text of that place.
+      hidden: for each row that stays because its image may be where the listing could not look: that place, as text.
       untold: rows that stay because their record does not say that the image was a file of its own.
-      rows: of the images that the listing covers, those that may be deleted at all.
+      rows: all rows that may be deleted at all, of images that the listing covers.
     """
 
     gone: beam.PCollection[Known]
@@ -33,8 +33,8 @@ class Prune(beam.PTransform):
     """{"known": Known, "unlisted": Known, "failures": Failure} → Pruned.
 
     Attributes:
-      patterns: of the listing. `known` are all rows, `unlisted` those whose key it does not have, and `failures` are
-        its own.
+      patterns: of the listing. `known` are all rows, `unlisted` those whose key is not listed, and `failures` are the
+        listing's.
       include_hidden: whether the listing has hidden files.
     """
 

@@ -44,7 +44,7 @@ def find(
 
 
 def _preprocessings(model: Mapping[str, Any]) -> list[Preprocessing]:
-    """Returns the preprocessing of a report. Earlier versions told the resize mode by the digest alone, and no more."""
+    """Returns the preprocessings that a report may mean. In earlier versions, only the digest shows the resize mode."""
     if facts := model.get("preprocessing"):
         return [Preprocessing.from_facts(facts)]
     return [Preprocessing(resize_mode=mode) for mode in RESIZE_MODES]

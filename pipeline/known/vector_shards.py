@@ -19,7 +19,7 @@ _SHARD = re.compile(r"(?!.*/\.).*/part-\d{5,9}-of-\d{5,9}\.(tfrecord|parquet)")
 def paths(directory: str) -> list[str]:
     """Returns the files of vectors below a directory, local or gs://, those of an earlier run first.
 
-    A run's report tells when it began. Without a report, the time of the file counts.
+    A run's report states when it began. Without a report, the time of the file counts.
 
     Raises:
       ValueError: if there is no file, or the directory cannot be listed.
@@ -71,7 +71,7 @@ def blocks(shards: Sequence[str], digest: str) -> Iterator[StoredVectors]:
 
 
 def files_among(shards: Sequence[str], digest: str, wanted: Collection[bytes]) -> set[bytes]:
-    """Returns those of some keys whose last record says that the image was listed as a file; see `blocks`."""
+    """Returns the wanted keys whose last record says that the image was listed as a file; see `blocks`."""
     found: dict[bytes, bool] = {}
     for block in blocks(shards, digest):
         found.update((key, is_file) for key, is_file in zip(block.keys, block.are_files, strict=True) if key in wanted)

@@ -1,1 +1,1 @@
-"""What is measured of a model before a run: its precision, and whether it seems to get the pixels that it expects."""
+"""Measurements of a model before a run: its precision, and whether it seems to get the pixels that it expects."""

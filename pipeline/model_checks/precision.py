@@ -88,7 +88,7 @@ def _measured(config: EmbedConfig, model: ModelSpec, machine: Machine) -> ModelS
     if not others:
         return model
     pixels = sample_pixels(model)
-    # Float32 is measured before another precision is loaded. In TensorFlow that changes how every model of the process
+    # Float32 is measured first, because in TensorFlow, loading another precision changes how every model of the process
     # computes.
     in_float32 = machine.load(model, config.batch_size)
     expected = in_float32(pixels)

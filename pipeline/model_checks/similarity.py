@@ -1,6 +1,7 @@
 """How similar a model's vectors of different photographs are: whether it gets the pixels that it expects.
 
-A network that gets another range than it was trained on runs, and gives nearly the same vector for every photograph.
+A network that gets pixels in another range than in its training still runs, but gives nearly the same vector for every
+photograph.
 """
 
 import logging
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# Vectors that are more similar hardly tell photographs apart. The similarity of EfficientNet-Lite0 is 0.15.
+# Vectors that are more similar hardly distinguish photographs. The similarity of EfficientNet-Lite0 is 0.15.
 COLLAPSED_COSINE = 0.98
 
-# The least difference between black and white that a network wants, behind the rescaling that it begins with.
+# The least difference between black and white that a network expects, after its own rescaling.
 _LEAST_CONTRAST = 0.05
 
 

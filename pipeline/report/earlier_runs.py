@@ -11,14 +11,14 @@ from transforms.storage import files
 
 _LOG = logging.getLogger(__name__)
 
-# A run is compared with one of this many runs before it. Others are broken, embedded nothing, or used another model.
+# A run is compared with one of this many runs before it. Some are broken, embedded nothing, or used another model.
 MOST_REPORTS = 10
 
 
 def before(output: str, report: RunReport) -> list[RunReport]:
     """Returns the reports of runs that began before this one, the latest first.
 
-    Only the MOST_REPORTS reports whose files changed last are read. What is no report, or cannot be read, is left out.
+    Reads only the MOST_REPORTS reports whose files changed last. Files that are unreadable or no reports are left out.
     """
     own = layout.report(output, report.run_id)
     others = [each for each in files.match(layout.report(output, "*")) if each.path != own]

@@ -1,7 +1,7 @@
 """The input rate of a run: how many images a second its machine could give to a GPU, from the run's own measurements.
 
-Outside the model, each image takes some time of a core. For a part of it the thread holds Python's lock. Only one
-thread of a process holds the lock, so that part bounds the rate of a process however many cores and threads it has.
+Outside the model, each image takes some time of a core. For a part of it, the thread holds the GIL. Only one thread of
+a process holds the GIL at a time, so that part bounds the rate of a process, however many cores and threads it has.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from transforms.elements.records import StageSeconds
 from transforms.embed import BUNDLE
 from transforms.read import STAGE as READ
 
-# With fewer images, what is loaded once takes a large part of the time.
+# With fewer images, loading takes a large part of the time.
 _LEAST_IMAGES = 1000
 
 
@@ -23,10 +23,10 @@ class InputRate:
 
     Attributes:
       core_seconds: of an image.
-      lock_seconds: the part of them in the threads with the model, outside the decoder. It is the least time that the
-        lock is held: threads hold it in nearly all of this time, and for moments in the decoder and the model too.
+      lock_seconds: the part of them in the threads with the model, outside the decoder. It is a lower bound of the time
+        with the GIL: threads hold it nearly all of this time, and for moments in the decoder and the model too.
       cores: of a machine.
-      worker_processes: of a machine; each has a lock of its own.
+      worker_processes: of a machine; each has its own GIL.
     """
 
     core_seconds: float
@@ -41,11 +41,11 @@ class InputRate:
 
     @property
     def of_lock(self) -> float:
-        """The most images that pass through the locks of a machine in a second."""
+        """The most images per second that the GILs of a machine allow."""
         return self.worker_processes / self.lock_seconds
 
     def cores_for(self, images_per_second: float) -> int:
-        """Returns how many cores keep a device of such a speed busy, if the lock lets so many images pass."""
+        """Returns how many cores keep a device of this speed busy, if the GIL allows so many images."""
         return max(1, math.ceil(images_per_second * self.core_seconds))
 
     def text(self) -> str:
@@ -81,7 +81,7 @@ def of_run(
     cores: int,
     worker_processes: int,
 ) -> InputRate | None:
-    """Returns the input rate of a run; None if it embedded too few images to tell.
+    """Returns the input rate of a run; None if it embedded too few images for that.
 
     Args:
       stages: stage → times.

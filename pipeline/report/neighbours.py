@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 NEIGHBOURS = 5
-# Recompressed, resized and slightly cropped copies of an image lie above it with the networks of this package, and
-# different photographs below it. It is no property of a network that one trained on other images must have.
+# With the networks of this package, recompressed, resized and slightly cropped copies of an image lie above it, and
+# different photographs below it. Networks that were trained on other images may differ.
 NEAR_DUPLICATE = 0.93
 
 

@@ -27,7 +27,7 @@ from transforms.storage.choice import by_kind
 
 COUNTS = ("listed", "embedded", "reused", "duplicate", "failed", "skipped")
 
-# Numbers of rows beside `pruned`.
+# Numbers of rows besides `pruned`.
 PRUNING = ("prunable", "hidden", "untold")
 
 # A report has a few KB. Its longest parts are the patterns of the inputs.
@@ -70,7 +70,7 @@ class RunReport:
         writing, and Beam between the stages. Beam's own steps, such as loading rows into BigQuery, are not included.
       timings: stage → `number` of images, files or lists, their `mean_ms` and `longest_ms`, and when the first began
         (`from_s`) and the last ended (`to_s`), in seconds after the start of the command. If images share a call, also
-        `batch_size`, the mean number of images per call, and where it was measured `core_ms`, the mean time of a core.
+        `batch_size`, the mean number of images per call, and where it was measured `core_ms`, the mean CPU time.
       elapsed_seconds: from the start of the command until all files are written. Rows are published, files named and
         the page made after that.
       images_per_second: images that this attempt embedded, over elapsed seconds.
@@ -86,7 +86,7 @@ class RunReport:
       output_formats, vector_type: of the files of embeddings.
       recall: in float16, how many of its neighbours in float32 a vector keeps: `at_10` is the mean share of the ten
         nearest, over the `vectors` of a sample. Empty in float32, and if fewer than 11 images were embedded.
-      page_error: why the run has no page, in the file alone; "" if it has one, or was asked for none.
+      page_error: why the run has no page, only in the file; "" if it has one, or was asked for none.
       speed: images embedded over time: `images[i]` of them in the span of `span_s` seconds that begins
         `from_s + i * span_s` seconds after the start of the command. Empty if the model did not run.
       attempt: number of the attempt that wrote the report, among those at this run. 0 in reports of earlier versions.
@@ -158,7 +158,7 @@ class RunReport:
         return self.counts["failed"] / self.counts["listed"] if self.counts["listed"] else 0.0
 
     def exceeds(self, max_failure_rate: float | None) -> str | None:
-        """Returns a message if more images failed than allowed, else None. If no rate is given, one must not fail."""
+        """Returns a message if more images failed than allowed, else None. Without a rate, all but one may fail."""
         if max_failure_rate is None:
             every_one = (
                 f"{self.counts['failed']} of {self.counts['listed']} images failed: --max_failure_rate 1 allows it"
@@ -178,7 +178,7 @@ def timestamp(moment: datetime.datetime) -> str:
 
 
 def lacks_page(output: str, report: RunReport) -> bool:
-    """Returns whether a file of the page is missing that the report names, or it says why there is no page.
+    """Returns whether the report names a file of the page that is missing, or says why there is no page.
 
     Raises:
       OSError: if the output cannot be listed.

@@ -22,7 +22,7 @@ from transforms.elements import keys
 from transforms.elements.records import DecodedBlock, Embedding, Failure
 from transforms.images import thumbnail
 
-# A thread holds so many elements more than the smallest, at 27 KB a picture.
+# A thread holds this many elements more than the smallest, at 27 KB per picture.
 _SPARE = 64
 _VECTORS, _PICTURES, _FAILURES = "vectors", "pictures", "failures"
 
@@ -69,7 +69,7 @@ class CollectSample(beam.PTransform):
 
 
 def sample(collected: Collected, dimension: int) -> Sample:
-    """Returns the images with a vector; those of which there is a picture have it."""
+    """Returns the images with a vector, with their pictures if there are any."""
     vectors = {key: vector for _, key, vector in collected.get(_VECTORS, ())}
     pictures = {key: (picture, light) for _, key, picture, light in collected.get(_PICTURES, ())}
     light = [pictures[key][1] for key in vectors if key in pictures]
@@ -101,7 +101,7 @@ class Smallest:
         self._hashes: set[int] = set()
 
     def takes(self, hashed: bytes) -> bool:
-        """Returns whether a hash is among the smallest so far. It is then one of them, and may come again."""
+        """Returns whether a hash is among the smallest so far, and keeps it if so. It may come again."""
         number = int.from_bytes(hashed, "big")
         with self._lock:
             if number in self._hashes:
@@ -121,7 +121,7 @@ class Smallest:
 
 
 class _Sampling(beam.DoFn):
-    """Passes on, at the end of a bundle, what has one of the smallest hashes then. Few that had one still do."""
+    """Passes on, at the end of a bundle, the elements whose hashes are still among the smallest. Most are not."""
 
     def __init__(self) -> None:
         self._shared = Shared()

@@ -10,7 +10,7 @@ MAX_SPANS = 120
 
 @dataclasses.dataclass
 class Speed:
-    """Numbers of images by span of time. The spans double as often as it takes for MAX_SPANS to hold the run.
+    """Numbers of images by span of time. The spans double in length until MAX_SPANS of them cover the run.
 
     Attributes:
       span_seconds: length of a span.

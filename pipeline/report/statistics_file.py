@@ -6,12 +6,12 @@ from pipeline.report.page.drift import Statistics
 from transforms.output import layout
 from transforms.storage import files
 
-# The statistics of the longest vectors have less than half of it.
+# The statistics of the longest vectors take less than half of it.
 MAX_BYTES = 2**20
 
 
 def read(output: str, run_id: str) -> Statistics | None:
-    """Returns the statistics of a run; None if it has none: no page, no image, or an earlier version that wrote it.
+    """Returns the statistics of a run. None without a page or an image, and for a run of an earlier version.
 
     Raises:
       ValueError: if the file holds something else.

@@ -19,8 +19,8 @@ def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None
     Args:
       report: of the run.
       config: of the command.
-      seconds: from the start of the command until now. A report counts them until all files are written, and not until
-        they have their names and the rows are published. None for a run that was complete before.
+      seconds: from the start of the command until now. Those of a report end when all files are written, before they
+        get their names and the rows are published. None for a run that was complete before.
     """
     counts = report.counts
     others = "".join(f" + {counts[name]} {name}" for name in ("reused", "duplicate", "skipped") if counts[name])
@@ -85,7 +85,7 @@ def _speed(report: RunReport, seconds: float | None) -> str:
 
 
 def _rows_not_pruned(pruning: Mapping[str, Any]) -> Iterator[str]:
-    """Yields why rows stay whose keys are not listed any more."""
+    """Yields the reasons why rows stay although their keys are no longer listed."""
     if pruning.get("hidden"):
         yield (
             f"  kept      {pruning['hidden']} rows whose images may be where nothing could be listed: "
@@ -106,7 +106,7 @@ def _recall(recall: Mapping[str, float]) -> Iterator[str]:
 
 
 def _literal(text: str) -> str:
-    """Returns a text as a string of Python's, in which everything can be seen."""
+    """Returns a text as a Python string literal in which every character is visible."""
     if '"' not in text and "\\" not in text and is_seen(text):
         return f'"{text}"'
     return "".join(each if is_seen(each) else ascii(each)[1:-1] for each in repr(text))

@@ -13,7 +13,7 @@ _TAKE_VALUES = {*_INPUTS, _NAME}
 
 
 def same_again(config: EmbedConfig) -> str:
-    """Returns the command line of a run, without a name for it that is taken: such a run would do nothing."""
+    """Returns the command line of a run, without its name unless it overwrites: a taken name would do nothing."""
     argv = config.argv if config.overwrite else command_lines.without(config.argv, {_NAME}, _TAKE_VALUES)
     return command_lines.join([*config.program, *argv])
 
@@ -25,7 +25,7 @@ def make_page(config: EmbedConfig) -> str:
 
 
 def retry(config: EmbedConfig, failed: Sequence[FailedImage]) -> str:
-    """Returns the command line that tries the images again that another try may help; "" if there is none."""
+    """Returns the command line that tries images again where that may help; "" if there is none."""
     if not any(image.retryable for image in failed):
         return ""
     names = {_NAME, "--reprocess", "--overwrite"}

@@ -1,4 +1,4 @@
-"""What a listing has left out, in words: the files by kind, and the flag that takes them."""
+"""The files that a listing has left out, in words: by kind, with the flag that includes them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

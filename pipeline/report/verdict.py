@@ -17,17 +17,17 @@ from transforms.read import STAGE as READ
 
 # With less than half a thread at work on average, no stage can be the limit of a run.
 _MIN_BUSY_THREADS = 0.5
-# Python's lock can be the limit once this share of the images passes through it that could pass at most. The share is
-# small, because the measured seconds are the least that the lock is held, and threads that take turns lose time.
+# The GIL can be the limit once a run reaches this share of the rate that the GIL allows. The share is small, because
+# the measured seconds are only a lower bound of the time with the GIL, and threads lose time when they take turns.
 _LOCKED_SHARE = 0.2
-# A larger batch size helps only if the mean batch fills this share of the present one. Else bundles end earlier.
+# A larger batch size helps only if the mean batch fills this share of the present size. Otherwise bundles end earlier.
 _FULL_BATCH_SHARE = 0.9
 
 _LOCK = "lock"
 _NEARER = "workers nearer to the storage"
 _TWICE_THE_CORES = "twice the cores (for about twice the images a second)"
 
-# The longest phase of a run that embedded nothing → what it did then.
+# The longest phase of a run that embedded nothing → what the run did in it.
 _ACTIVITIES = {
     START_UP: "starting",
     LIST: "listing",
@@ -36,7 +36,7 @@ _ACTIVITIES = {
     WORK: "reading",
     FINISH: "finishing",
 }
-# The longest phase of another run → its verdict. The one of WORK is told by stages.
+# The longest phase of any other run → its verdict. The verdict on WORK depends on its stages.
 _OF_PHASES = {
     START_UP: "start-up-bound: {part} went into starting and loading the model; more images in one run would share it",
     LIST: "list-bound: {part} went into listing; a narrower --input, or --input_format list, would help",
@@ -126,12 +126,12 @@ def _of_work(run: Measured, work: float) -> str:
 
 
 def _seconds_of_threads(run: Measured) -> dict[str, float]:
-    """Returns the seconds of the threads by what they did. In _LOCK they ran Python, or waited for its lock."""
+    """Returns the seconds of the threads by what they did. In _LOCK they ran Python, or waited for the GIL."""
     seconds = {EMBED: run.seconds(EMBED) + run.seconds(WAIT), WRITE: run.seconds(WRITE)}
     if run.decodes_in_processes:
         before = {WAIT_DECODE: run.seconds(WAIT_DECODE)}
     else:
-        # A thread in the decoder that keeps no core busy waits for the lock.
+        # A thread in the decoder that keeps no core busy waits for the GIL.
         core_seconds = run.stages[DECODE].core_seconds if DECODE in run.stages else 0.0
         before = {READ: run.seconds(READ), DECODE: core_seconds or run.seconds(DECODE)}
     if BUNDLE in run.stages:
@@ -141,7 +141,7 @@ def _seconds_of_threads(run: Measured) -> dict[str, float]:
 
 
 def _limit(run: Measured, seconds: Mapping[str, float], work: float) -> str:
-    """Returns what the threads spent most of their time on, of all that can be a limit."""
+    """Returns the activity on which the threads spent most of their time, among those that can be the limit."""
     # A model that threads wait for longer than it works is always busy, whatever else they do.
     if run.seconds(WAIT) > run.seconds(EMBED):
         return EMBED
@@ -217,7 +217,7 @@ _OF_STAGES: Mapping[str, Callable[[Measured, float], str]] = {
 
 
 def _faster_files(run: Measured, waiting: float) -> str:
-    """Returns what would bring files in time; `waiting` is the share of their time that threads wait for files."""
+    """Returns what would make files arrive in time; `waiting` is the share of the threads' time spent waiting."""
     if not run.read_concurrency:
         return _any_of([_NEARER])
     enough = min(math.ceil(run.read_concurrency / max(1 - waiting, 1e-9)), in_flight.CONCURRENCY_MAX)

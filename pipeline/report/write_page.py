@@ -39,7 +39,7 @@ _SECONDS_FOR_ALL_PICTURES = 60.0
 class WritePage(beam.PTransform):
     """RunReport → the same with the digests of the page and its statistics, once they are written.
 
-    If the page cannot be made, the report says why: the vectors are worth more than it.
+    If the page cannot be made, the report says why. The run succeeds all the same.
 
     Attributes:
       config: of the run.
@@ -194,7 +194,7 @@ def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) ->
         seen[group] = seen.get(group, 0) + 1
         if seen[group] > MAX_EXAMPLES:
             continue
-        # Of other errors, some have killed the process that decoded the image.
+        # Images with other errors may have killed the process that decoded them.
         if left and group == (DECODE, decoding.CorruptImage.__name__) and config.input_format not in SHARD_FORMATS:
             left -= 1
             image = dataclasses.replace(image, thumbnail=_broken_picture(image.key, config))

@@ -21,7 +21,7 @@ from transforms.output import schema
 
 
 class FailureRateExceeded(RuntimeError):
-    """More images failed than --max_failure_rate allows, or all of them. Everything that was written stays."""
+    """More images failed than --max_failure_rate allows, or all images failed. All written files and rows stay."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -92,7 +92,7 @@ class _Compose(beam.DoFn):
 class WriteReport(beam.PTransform):
     """RunReport → the same, written to `<output>/runs/<run_id>.json` if the run has an output.
 
-    Then the parts go. The job fails at last if more images failed than --max_failure_rate allows.
+    Then the parts are removed. At the end, the job fails if more images failed than --max_failure_rate allows.
     """
 
     config: EmbedConfig

@@ -1,1 +1,1 @@
-"""Where a job runs: presets, Beam's options, and what a person sees meanwhile."""
+"""Where a job runs: presets, Beam's options, and what the user sees while it runs."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TextIO
 
 from transforms.elements.one_line import escape, one_line, printable_lines
 
-# What a line begins with that redraws itself on a terminal.
+# The prefix of a line that redraws itself on a terminal.
 REDRAW = "\r\x1b[K"
 
 
@@ -32,7 +32,7 @@ def open_streams() -> None:
     """Opens the standard streams that the process was started without, as by `2>&-`.
 
     Otherwise the next file that is opened would have the number of such a stream, and get what libraries print there.
-    Writing to the closed stdout stays an error. Of an error on stderr nobody could be told.
+    Writing to the closed stdout stays an error. An error on stderr could not be reported.
     """
     for descriptor, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -47,7 +47,7 @@ def open_streams() -> None:
 
 @contextlib.contextmanager
 def console(verbose: bool) -> Iterator[Console]:
-    """Gives the screen, and redirects all other output to a log until the block ends.
+    """Yields the screen, and redirects all other output to a log until the block ends.
 
     TensorFlow's C++ code writes straight to file descriptor 2, in part before it reads any setting. This function
     therefore redirects the descriptor, and Python's own stream with it. The log stays until `discard` removes it. A
@@ -99,7 +99,7 @@ class _Lenient(io.FileIO):
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """Returns the escapes for what an encoding lacks, and where to go on. See `codecs.register_error`."""
+    """Returns escapes for characters that an encoding lacks, and where to continue. See `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(escape, error.object[error.start : error.end])), error.end
@@ -127,17 +127,17 @@ def write_line(stream: TextIO, text: str) -> None:
 
 
 def unwritable(error: OSError) -> str:
-    """Returns what to say where stdout cannot be written."""
+    """Returns the message for a stdout that cannot be written."""
     return f"stdout cannot be written: {one_line(error)}"
 
 
 def say(line: str) -> None:
-    """Writes a line to stderr, before there is a console. If that cannot be written, nobody can be told."""
+    """Writes a line to stderr, before there is a console. An error in writing is ignored."""
     with contextlib.suppress(OSError):
         write_line(sys.stderr, line.removesuffix("\n"))
 
 
 def discard(console: Console) -> None:
-    """Removes the log, when nobody needs it any more."""
+    """Removes the log once it is no longer needed."""
     if console.log:
         os.remove(console.log)  # noqa: PTH107

@@ -1,4 +1,4 @@
-"""Refuses a job that its runner could not run, as far as its flags and its model tell."""
+"""Refuses a job if its flags and its model show that its runner could not run it."""
 
 import os
 
@@ -27,7 +27,7 @@ _NEEDED = (
 
 
 def check(options: PipelineOptions, config: EmbedConfig) -> None:
-    """Makes sure that Dataflow or a Flink cluster can accept the job, as far as its flags tell.
+    """Makes sure that Dataflow or a Flink cluster can accept the job, as far as its flags show.
 
     Raises:
       ValueError: if it cannot; the message says which flag to add or to change.

@@ -1,4 +1,4 @@
-"""Beam's options: the command line, and under it the defaults of a preset. Flags that are nobody's are refused."""
+"""Beam's options: the command line, and under it the defaults of a preset. Unknown flags are refused."""
 
 import difflib
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -19,8 +19,8 @@ _MANY_PROCESSES = "use_multiple_sdk_containers"
 class _Options(PipelineOptions):
     """Beam's options, with each view made once.
 
-    Building a graph asks for a thousand views, and Beam parses the flags again for each: half the time of building.
-    Views share their values, so one that was made earlier shows what was set since.
+    Building a graph asks for a thousand views. Beam parses the flags again for each, in half of the building time.
+    Views share their values, so an earlier view also shows values that are set later.
     """
 
     def __init__(self, flags: Sequence[str]):

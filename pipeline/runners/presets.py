@@ -29,7 +29,7 @@ PRESETS = ("local", "flink", "dataflow", "dataflow-gpu")
 _TABLE: dict[str, tuple[str | int | None, ...]] = {
     #                                    local              flink              dataflow         dataflow-gpu
     "runner":                           (LOCAL_RUNNER,      "FlinkRunner",     DATAFLOW,        DATAFLOW),
-    # In one process all threads share one model, and decoding and inference release Python's lock. Beam warns about
+    # In one process all threads share one model, and decoding and inference release the GIL. Beam warns about
     # this mode, but runs one bundle per worker at once all the same. "multi_threading" sends each element through gRPC.
     "direct_running_mode":              ("in_memory",       None,              None,            None),
     # Two at least: while one waits for a device, the other one decodes the next batch.
@@ -50,7 +50,7 @@ _TABLE: dict[str, tuple[str | int | None, ...]] = {
     "experiments":                      (None,              None,              None,            ONE_PROCESS),
     "number_of_worker_harness_threads": (None,              None,              None,            VCPUS),
     "batch_size":                       (BATCH_SIZE_DEFAULT, BATCH_SIZE_DEFAULT, BATCH_SIZE_DEFAULT, 64),
-    # Many vCPUs feed a GPU. Threads decode little more than one of them does, because they share Python's lock.
+    # Many vCPUs feed a GPU. Several threads decode little more than one, because they share the GIL.
     "decode_processes":                 (0,                 0,                 0,               CORES),
     "gpu":                              (None,              None,              None,            GPU_DEFAULT),
 }

@@ -1,4 +1,4 @@
-"""What a runner is like, from Beam's options: where its workers are, and what they have."""
+"""The properties of a runner, from Beam's options: where its workers are, and what they have."""
 
 import dataclasses
 
@@ -77,7 +77,7 @@ def accelerator(options: PipelineOptions, runs_on: RunsOn) -> Accelerator | None
 
 
 def gpus(runs_on: RunsOn) -> Accelerator:
-    """Returns the GPUs of a worker of --preset dataflow-gpu, whichever the runner. Raises ValueError likewise."""
+    """Returns the GPUs of a worker of --preset dataflow-gpu on any runner. Raises ValueError as `accelerator`."""
     return presets.accelerator(runs_on.gpu or presets.GPU_DEFAULT, runs_on.gpu_count, runs_on.gpu_machine_type)
 
 

@@ -1,7 +1,7 @@
 """BigQuery: the tables, and publishing a run's rows in them.
 
-The modules are imported at their first use as `warehouse.tables` and so on, because they import BigQuery's client. So a
-job without a table does without the client.
+The modules are imported at their first use, as `warehouse.tables` and so on, because they import BigQuery's client. A
+job without a table does not need it.
 """
 
 import importlib

@@ -54,7 +54,7 @@ WHEN MATCHED AND IF(
 WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})
 """
 
-# Deletes only the row that this run saw. A row that another run has written since stays.
+# Deletes only the row that this run saw. A row that another run wrote later stays.
 _PRUNE = """
 DELETE FROM `{table}` AS existing
 WHERE EXISTS (
@@ -69,8 +69,8 @@ DELETE FROM `{table}` WHERE run_id IN (SELECT run_id FROM `{run}`);
 INSERT INTO `{table}` ({columns}) SELECT {columns} FROM {rows}
 """
 
-# Fails if the run's row in the table is not the one that this attempt saw. A look before the transaction would not do:
-# the process may be stopped in between, and another attempt may publish the run meanwhile.
+# Fails if the run's row in the table is not the one that this attempt saw. A check before the transaction is not
+# enough: the process may be stopped in between, and another attempt may publish the run meanwhile.
 _CHECK_ROW = """
 SELECT IF(COUNT(*) = 0, 0, ERROR(MAX(existing.run_id)))
 FROM `{table}` AS existing INNER JOIN (SELECT DISTINCT run_id, replaces FROM `{run}`) AS own USING (run_id)
@@ -94,12 +94,12 @@ class Publication:
     Attributes:
       table: PROJECT.DATASET.TABLE.
       staging: the tables that rows are loaded into.
-      temp_location: a gs:// directory of this run alone, for the files that are loaded. It is removed after publishing,
+      temp_location: a gs:// directory only of this run, for the files that are loaded. It is removed after publishing,
         with the files of attempts that died.
       make_latest: whether `<table>_latest` shows this run's model after publishing.
       max_pruned: the largest part of the rows that may be deleted, from 0 to 1; see RunReport.pruning.
       began_at: when the attempt began, by BigQuery's clock, so that the order of rows without generations depends on no
-        machine's own. None in a dry run.
+        machine's clock. None in a dry run.
 
     Raises:
       ValueError: if `table` is not the name of a table.
@@ -253,7 +253,7 @@ def _is_of(report: RunReport, row: RunReport | None) -> bool:
 
 
 def _publish_in_place_of(earlier: RunReport | None, publication: Publication, report: RunReport) -> None:
-    """Publishes a run if its row in the table is still the one that was seen, or gives way to another earlier one."""
+    """Publishes a run in place of the row that was seen, or of the row of another earlier attempt."""
     table, staging = publication.table, publication.staging
     while True:
         if earlier and earlier.attempt >= report.attempt > 0:

@@ -115,7 +115,7 @@ def prepare(table: str, digest: str) -> Staging:
       digest: of the run's model, which a new view `<table>_latest` shows.
 
     Raises:
-      ValueError: if a table has other columns than expected, or BigQuery refuses. The message tells how to fix it.
+      ValueError: if a table has other columns than expected, or BigQuery refuses. The message says how to fix it.
     """
     staging = Staging.of(table)
     with explained(table):
@@ -159,7 +159,7 @@ def _make_staging(bq: bigquery.Client, staging: Staging) -> None:
 
 @contextlib.contextmanager
 def explained(table: str) -> Iterator[None]:
-    """Turns the errors of Google's client into a ValueError that tells how to fix them."""
+    """Turns the errors of Google's client into a ValueError that says how to fix them."""
     try:
         yield
     except exceptions.NotFound as error:
@@ -221,7 +221,7 @@ def drop(staging: Staging) -> None:
 
 
 def discard(staging: Staging) -> None:
-    """Deletes the staging tables of a run that fails. Its own error counts; what cannot be deleted expires."""
+    """Deletes the staging tables of a run that fails. Errors are ignored, because the tables expire."""
     with contextlib.suppress(exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError, OSError):
         drop(staging)
 

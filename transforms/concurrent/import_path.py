@@ -1,7 +1,7 @@
-"""What the processes of a job import, whatever lies in the working directory.
+"""Makes the processes of a job import this project, whatever is in the working directory.
 
-Python puts the working directory first for `python -m`, by which Beam starts its workers. A `pipeline/` or
-`transforms/` that lies there would be imported in place of this project's.
+Beam starts its workers by `python -m`, which searches the working directory first. A `pipeline/` or `transforms/` there
+would be imported in place of this project's.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import transforms
 
 
 def variables() -> Mapping[str, str]:
-    """Returns the environment variables by which a started Python finds this project where this process has found it.
+    """Returns environment variables that let a child Python import this project from the same place as this process.
 
     An installed project is found without PYTHONPATH, which would also put all that is installed before Python's own
     modules.

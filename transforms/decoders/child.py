@@ -18,7 +18,7 @@ from transforms.elements.records import EncodedImage, ImageRef
 
 # A process that has jobs and decodes none of their images for so long hangs in reading, or did not start.
 _SILENT_SECONDS = 600.0
-# After an image took all its time, the process has this much more to say that it runs.
+# After an image has used up its time, the process has this many seconds more to say that it runs.
 _LATE_SECONDS = 5 * BEAT_SECONDS
 
 
@@ -32,7 +32,7 @@ class Child:
     """
 
     def __init__(self, settings: Settings, turns: int):
-        """Starts the process. Its large images take turns with those of others by the file of the descriptor `turns`.
+        """Starts the process. Its large images take turns with those of other processes by the descriptor `turns`.
 
         The system ends it when the calling thread ends.
         """
@@ -65,7 +65,7 @@ class Child:
         return [slot for slot in range(SLOTS) if slot not in self.tasks and slot not in self._held]
 
     def send(self, task: Task) -> None:
-        """Gives it a task, for which it has a free slot. Raises OSError if it is dead: then the task is in `tasks`."""
+        """Gives it a task. It must have a free slot. Raises OSError if it is dead; the task is in `tasks` even then."""
         slot = self.free_slots()[0]
         if not self.tasks:
             self._heard = time.monotonic()
@@ -85,11 +85,11 @@ class Child:
         self._held[slot] = owner
 
     def release(self, slot: int) -> None:
-        """Frees a slot, whose pixels nobody needs any more."""
+        """Frees a slot whose pixels are no longer needed."""
         self._held.pop(slot, None)
 
     def is_silent(self, timeout: float) -> bool:
-        """Returns whether a process that has jobs and decodes none of their images was stopped, or hangs in reading."""
+        """Returns whether it has jobs but decodes none of their images: it was stopped, or hangs in reading."""
         is_stopped = self.shared.silent_seconds() > timeout + _LATE_SECONDS
         return is_stopped or time.monotonic() - self._heard > _SILENT_SECONDS
 

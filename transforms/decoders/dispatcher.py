@@ -19,11 +19,11 @@ from transforms.decoders.job import SLOTS, Done, Settings
 from transforms.decoders.shared_memory import AtWork
 from transforms.decoders.task import Task, TookTooLong
 
-# How often whoever waits for results looks for a process that hangs.
+# How often a thread that waits for results looks for a process that hangs.
 LOOK_SECONDS = 0.5
-# The system ends a process with the thread that has started it, so that thread must stay.
+# The system ends a process when the thread that started it ends, so that thread must stay.
 _STARTER = ThreadPoolExecutor(1, thread_name_prefix="start-decoders")
-# So many processes may die one after the other without a result, or an image that is to blame, between them.
+# This many processes may die in a row without a result, or an image to blame, in between.
 _MOST_DEATHS = 5
 
 
@@ -70,7 +70,6 @@ class Dispatcher:
         self.children = [self._start() for _ in range(settings.processes)]
 
     def end(self) -> None:
-        """Ends the processes."""
         for child in self.children:
             child.end()
         self._turns.close()
@@ -88,7 +87,7 @@ class Dispatcher:
     def send(self, task: Task) -> None:
         """Gives a task to the process that has the most free slots, at least one."""
         child = max(self.children, key=lambda child: len(child.free_slots()))
-        with contextlib.suppress(OSError):  # it is dead, which the next one who waits sees
+        with contextlib.suppress(OSError):  # it is dead; the next thread that waits notices
             child.send(task)
 
     def release(self, result: Result) -> None:
@@ -124,7 +123,7 @@ class Dispatcher:
     def _end_what_hangs(self) -> None:
         before, self._looked = self._looked, time.monotonic()
         if self._looked - before > 4 * LOOK_SECONDS:
-            return  # all processes may have been stopped, and this one with them: they go on, and have yet to say so
+            return  # all processes may have been stopped, and this one too. They run again, but have not said so yet
         timeout = self._settings.timeout
         for child in list(self.children):
             at_work = child.shared.at_work()

@@ -7,27 +7,27 @@ from transforms.elements.records import Failure, ImageInfo, ImageRef
 from transforms.images.decode_settings import DecodeSettings
 from transforms.storage.context import Storage
 
-# The number of processes that stands for one for each core of the worker.
+# A number of processes that stands for one per core of the worker.
 ONE_A_CORE = -1
 TIMEOUT_DEFAULT = 60.0
 
-# A message costs some 0.2 ms, so a job has many small images. Several jobs wait in each process, so that it goes on
+# A message costs some 0.2 ms, so a job has many small images. Several jobs wait in each process, so that it works on
 # while the worker is busy.
 _JOB_IMAGES = 64
 _JOB_BYTES = 2 << 20
 SLOTS = 3
-# Messages to a process fit into the buffer of its socket, so that a process that hangs keeps nobody waiting.
+# Messages to a process fit into the buffer of its socket, so that a process that hangs does not block the sender.
 JOB_KEY_BYTES = 16 << 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Of all decoder processes of a worker.
+    """The settings of all decoder processes of a worker.
 
     Attributes:
       processes: how many there are.
       images: what the images are decoded to.
-      read_concurrency: how many files a process has in flight that do not lie on this machine.
+      read_concurrency: how many remote files a process has in flight.
       storage: how buckets are reached.
       timeout: seconds that decoding one image may take.
     """
@@ -59,7 +59,7 @@ class Job:
 
     Attributes:
       slot: the place for the pixels. It also names the job, because a slot has one job at a time.
-      images: to read and decode, or to decode alone.
+      images: to read and decode, or only to decode.
       failed: the failures of images that are not tried again, by their index.
     """
 
@@ -77,7 +77,7 @@ class Done:
       results: of the images.
       read, decode: seconds that each image took to be read and to be decoded. A step that was not taken is None.
       bytes_read: of all images that were read.
-      core_seconds: for which the process kept a core busy since the end of its last job.
+      core_seconds: CPU time of the process since the end of its last job, in seconds.
     """
 
     slot: int

@@ -1,4 +1,4 @@
-"""A file that names the image a thread is at. It outlives the process, so it tells which image killed it.
+"""A file that names the image a thread works on. It outlives the process, so it shows which image killed it.
 
 The name of an image is its version, a zero byte and its key: an image that has changed since is another one.
 """
@@ -35,7 +35,7 @@ def key(image: bytes) -> bytes:
 
 
 class Journal:
-    """Names the image that one thread is at. Use it as `with journal.at(ref):`."""
+    """Names the image that one thread works on. Use it as `with journal.at(ref):`."""
 
     def __init__(self, path: str):
         """Makes the file and its directory. Raises OSError."""
@@ -58,7 +58,7 @@ class Journal:
 
 
 def read(path: str) -> bytes | None:
-    """Returns the name of the image that a thread was at when its process died; None if it was at none."""
+    """Returns the name of the image that a thread was working on when its process died; None if there was none."""
     content = Path(path).read_bytes()
     image = content[2 : 2 + int.from_bytes(content[:2], "little")]
     return image if key(image) else None

@@ -68,8 +68,8 @@ class User:
 class Pool:
     """Lets the threads of a worker share a `Dispatcher`. Each public method takes the lock, and may be called anywhere.
 
-    No thread of its own waits for the processes, because it would wait for Python's lock for each result. Of the
-    threads that wait for a result, one receives those of all.
+    The pool has no thread to wait for the processes, because that thread would wait for the GIL for each result.
+    Instead, one of the threads that wait for a result receives the results of all.
     """
 
     def __init__(self, settings: Settings):
@@ -124,7 +124,7 @@ class Pool:
             self._changed.notify_all()
 
     def _wait(self, user: User, is_enough: Callable[[], bool]) -> None:
-        """Waits until a condition holds, and receives what comes meanwhile unless another thread does."""
+        """Waits until a condition holds. Receives results meanwhile, unless another thread does."""
         start = time.perf_counter()
         while True:
             self._dispatcher.check()

@@ -24,13 +24,14 @@ from transforms.images import memory
 from transforms.images.decode_image import decode_or_failure
 from transforms.storage import locations, read_image
 
-# Address space beyond that at the start. The largest image that may be decoded needs 1.5 GB, in the worst format.
+# The most address space that a process may add after its start. The largest image that may be decoded needs 1.5 GB, in
+# the worst format.
 _MEMORY_BYTES = 4 << 30
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # glibc returns freed memory above a threshold at once, and gets it again for the next image, page by page. That takes
-# as long as decoding. With these thresholds it stays (malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
+# as long as decoding. With these thresholds glibc keeps it (malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
 _THRESHOLDS = {-1: 64 << 20, -3: 32 << 20}
 
 Read = tuple[EncodedImage | Failure, float]
@@ -61,8 +62,8 @@ def main(connection: int, shared: int, inboxes: list[int], turns: int, parent: i
     """Works until the connection is closed. The first message is the worker's `Settings`.
 
     Args:
-      connection, shared, inboxes, turns: descriptors of the connection to the worker, of the shared memory, of files
-        with images that were read, one for each slot, and of a file by which large images take turns.
+      connection, shared, inboxes, turns: descriptors. They are those of the connection to the worker, of the shared
+        memory, of one file of read images per slot, and of a file by which large images take turns.
       parent: the id of the worker's process.
     """
     _end_with(parent)
@@ -104,14 +105,14 @@ def _keep_memory() -> None:
 
 
 def _beat(state: SharedMemory) -> None:
-    """Says all the time that this process runs, also while it reads or waits for its turn, and not if it is stopped."""
+    """Keeps saying that this process runs, also while it reads or waits for its turn. If stopped, it falls silent."""
     while True:
         state.beat()
         time.sleep(BEAT_SECONDS)
 
 
 def _receive(worker: Connection, jobs: "queue.SimpleQueue[tuple[Job, Reads]]", decoder: "_Decoder") -> None:
-    """Takes jobs, and starts to read what comes from elsewhere, while the other thread decodes."""
+    """Takes jobs and starts to read their remote images, while the other thread decodes."""
     try:
         while True:
             job = worker.recv()
@@ -130,7 +131,7 @@ class _Decoder:
         self._readers = ThreadPoolExecutor(settings.read_concurrency, thread_name_prefix="read")
 
     def start(self, job: Job) -> Reads:
-        """Starts to read what does not lie on this machine. None for any other image."""
+        """Starts to read the remote images of a job. Returns None for any other image."""
         return [
             self._readers.submit(self._read, image)
             if index not in job.failed and isinstance(image, ImageRef) and not locations.is_local(keys.uri(image.key))

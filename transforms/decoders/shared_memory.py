@@ -1,6 +1,7 @@
 """Memory that a worker and a decoder process share: the process's state, and places for the pixels of its jobs.
 
-It is an anonymous file, and not /dev/shm, which has 64 MB in a container. It goes with the last process that has it.
+It is an anonymous file, and not in /dev/shm, which has 64 MB in a container. It is freed when the last process that has
+it open ends.
 """
 
 import contextlib

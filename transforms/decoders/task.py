@@ -10,7 +10,7 @@ from transforms.images.decode_image import STAGE
 if TYPE_CHECKING:
     from transforms.decoders.dispatcher import Tasks
 
-# An image whose decoding has ended so many processes is a failure. Something else may have ended the first.
+# An image whose decoding has ended this many processes is a failure. Something else may have ended the first.
 _DEATHS_OF_AN_IMAGE = 2
 
 
@@ -19,13 +19,13 @@ class KilledTheProcess(Exception):
 
 
 class TookTooLong(Exception):
-    """An image whose decoding was stopped after a time that is enough for any image."""
+    """An image whose decoding was stopped after a time that is long enough for any image."""
 
     retryable = True  # a machine that is less busy may be fast enough
 
 
 def quarantined(key: bytes, deaths: int) -> Failure:
-    """Returns the failure of an image that has killed so many processes of a run, and is not decoded again."""
+    """Returns the failure of an image that has killed `deaths` processes of a run, and is not decoded again."""
     often = "twice" if deaths == _DEATHS_OF_AN_IMAGE else f"{deaths} times"
     error = KilledTheProcess(f"{often}, when a process of this run died, it was decoding this image")
     return Failure.of(key, STAGE, error)
@@ -36,7 +36,7 @@ class Task:
 
     Attributes:
       owner: a reference to the tasks of the thread that wants the result. It is dead once that thread is gone.
-      images: to read and decode, or to decode alone.
+      images: to read and decode, or only to decode.
       failed: the failures of images that are not tried again, by their index.
     """
 

@@ -1,1 +1,1 @@
-"""What passes between the stages, how it is encoded, and the names of things. It imports no other folder."""
+"""The elements that pass between the stages, their encoding, and names. It imports no other folder."""

@@ -11,7 +11,7 @@ from transforms.elements.records import DecodedBlock, ImageInfo
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Raises ValueError unless a block can have so many images."""
+    """Raises ValueError unless a block can have `batch_size` images."""
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r}: expected a number of images from 1")
 

@@ -23,7 +23,7 @@ IMAGES_RESUMED = "images_resumed"
 # A distribution with one value per image. RunInference adds the size and latency of batches under names of its own.
 DECODE_MICROSECONDS = "decode_microseconds"
 
-# The counts of this process, for progress alone. While a local run goes on, some runners answer a query for metrics
+# The counts of this process, only for progress. During a local run, some runners answer a query for metrics
 # only between stages, and others not at all.
 _counted: collections.Counter[str] = collections.Counter()
 _lock = threading.Lock()

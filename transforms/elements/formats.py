@@ -1,4 +1,4 @@
-"""The formats of the input, which are single images, lists that name images, and shards of many, and of the output."""
+"""The formats of the input (single images, lists that name images, shards of many images) and of the output."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def check_vector_type(vector_type: str) -> None:
 
 
 def one_of_each_run(paths: Sequence[str]) -> list[str]:
-    """Returns files of vectors without the TFRecords of a run that has Parquet files too: these hold the same vectors.
+    """Returns files of vectors, without the TFRecords of a run that also has Parquet files of the same vectors.
 
     >>> one_of_each_run(["/e/1/a.parquet", "/e/1/a.tfrecord", "/e/2/a.tfrecord"])
     ['/e/1/a.parquet', '/e/2/a.tfrecord']

@@ -6,7 +6,7 @@ Names of files need not be valid UTF-8, so a key is bytes. Two texts represent i
 - the text for columns of a table and for messages, which is valid UTF-8 and writes such a byte as `\xNN`. A key that
   has these four characters of its own would be read as that byte, so the backslash is then written as `\x5c`.
 
-Where a person sees a key, it has its `name`, in which also everything else can be seen.
+People see the `name` of a key, in which every character is visible.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ def of_text(column: str) -> bytes:
 
 
 def name(key: bytes) -> str:
-    r"""Returns a key as one line for people, which stands for it alone; see `one_line.name`.
+    r"""Returns a key as one line for people. No two keys have the same line; see `one_line.name`.
 
     >>> print(name(b"/photos/caf\xe9\n.jpg"))
     /photos/caf\xe9\n.jpg

@@ -1,15 +1,16 @@
-r"""Errors, texts and names as one line for people, in which everything can be seen.
+r"""Errors, texts and names as one line for people, in which every character is visible.
 
 A character that cannot be seen, or that changes the order of others, is written as an escape: `\n`, `\r` and `\t`;
-`\xNN` for another one of ASCII, and for a byte that is not UTF-8; else `\uNNNN` or `\UNNNNNNNN`. In a name, which is
-text from outside alone, a backslash is `\\`. So different names are written differently, and `of_name` reads them.
+`\xNN` for another one of ASCII, and for a byte that is not UTF-8; else `\uNNNN` or `\UNNNNNNNN`. A name consists of
+text from outside only, so its backslashes are written as `\\`. Different names are written differently, and `of_name`
+reads them.
 """
 
 import re
 
 MAX_CHARACTERS = 2000
 
-# Parts of an error of TensorFlow's that name nodes of the graph, and lines that tell where the graph was built.
+# Parts of a TensorFlow error that name nodes of the graph, and lines that say where the graph was built.
 _TENSORFLOW_NODE = re.compile(r"\[\[\{\{.*?\}\}\]\]|\{\{(?:function_)?node .*?\}\}|\[Op:[^\]]*\]")
 _TENSORFLOW_PLACE = re.compile(
     r"Graph execution error:|Detected at node .*|<stack traces unavailable>|\d+ root error\(s\) found\.|"
@@ -69,7 +70,7 @@ def printable_lines(text: str) -> str:
 
 
 def name(text: str) -> str:
-    r"""Returns a name, a path or a URI as one line that stands for it alone.
+    r"""Returns a name, a path or a URI as one line that no other name has.
 
     >>> print(name("a\nb.jpg"), name(r"a\nb.jpg"))
     a\nb.jpg a\\nb.jpg
@@ -78,7 +79,7 @@ def name(text: str) -> str:
 
 
 def of_name(shown: str) -> str:
-    r"""Returns the text of which `name` makes these characters. Other backslashes stay as they are.
+    r"""Returns the text that `name` turns into these characters. Other backslashes stay as they are.
 
     >>> of_name(r"a\nb\xe9.jpg")
     'a\nb\udce9.jpg'

@@ -23,7 +23,7 @@ from transforms.elements.stage import Stage
 
 # A worker holds the records of one bucket at a time. Of a million records, that is some thousands.
 _BUCKETS = 256
-# A bundle collects records of so many bytes before it packs them.
+# A bundle collects this many bytes of records before it packs them.
 _MAX_BYTES = 2 << 20
 # Refs in a pack: few enough for all threads to have some in a small run.
 _REFS = 64

@@ -1,7 +1,7 @@
 """The coders of the records, registered for their types when this module is imported.
 
-Beam's joins pickle records, and the local runner holds what it groups as objects. So what is joined are bytes, a fifth
-of the size: `to_bytes` and `of_bytes`.
+Beam's joins pickle records, and the local runner holds what it groups as objects. So the stages join bytes, which take
+a fifth of the room: see `to_bytes` and `of_bytes`.
 """
 
 import dataclasses

@@ -57,8 +57,8 @@ class Known:
       shard, offset: the file that holds the record, and its place there: the byte at which it begins, or in a Parquet
         file its row; "" and -1 for a row of a table, which is looked up by its key.
       attempt: the unfinished attempt at this run that wrote it; "" for an earlier run.
-      is_file: whether the record says that the image was listed as a file of its own. One in a shard was not, and of
-        records from before `image/shard` nobody knows.
+      is_file: whether the record says that the image was listed as a file of its own. False for an image in a shard,
+        and for records from before `image/shard`, which do not say.
     """
 
     key: bytes
@@ -204,7 +204,7 @@ class StageSeconds:
       calls: number of calls. It is less than `items` if items share a call: each image of a batch has a fraction.
       started, ended: when the first call started and the last one ended, in seconds since 1970. The report counts them
         from the start of the command.
-      core_seconds: seconds for which they kept a core busy; 0.0 where that is not measured.
+      core_seconds: their CPU time in seconds; 0.0 where that is not measured.
     """
 
     stage: str

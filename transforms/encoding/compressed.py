@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol, cast
 
-# Images hardly shrink when they are compressed. A file that expands to more than this many bytes, and than this many
-# times its size, is made to keep a worker busy.
+# Images hardly shrink when they are compressed. A file that expands to more than this many bytes, and to more than this
+# many times its size, was crafted to keep a worker busy.
 FREE_BYTES = 2**30
 MAX_RATIO = 100
 
@@ -38,7 +38,7 @@ class _Decompressor(Protocol):
 
 
 def expanded(file: BinaryIO, is_plain: Callable[[bytes], bool] = lambda head: False) -> BinaryIO:
-    """Returns a reader of what a file expands to: gzip, zlib, bzip2 or xz by its first bytes. Others stay as they are.
+    """Returns a reader of a file, expanded if its first bytes are those of gzip, zlib, bzip2 or xz.
 
     Reading raises BrokenStream where the compressed bytes are broken.
 
@@ -55,7 +55,7 @@ def expanded(file: BinaryIO, is_plain: Callable[[bytes], bool] = lambda head: Fa
 def _decompressor(head: bytes) -> Callable[[], _Decompressor] | None:
     if head.startswith(_GZIP) or _is_zlib(head):
         return _Zlib
-    if head.startswith(b"BZh") and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):  # a block, or the end of none
+    if head.startswith(b"BZh") and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):  # a block, or the end without any block
         return bz2.BZ2Decompressor
     if head.startswith(_XZ):
         return lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
@@ -129,7 +129,7 @@ class _Expanded(io.RawIOBase):
         return data
 
     def _next_stream(self) -> bytes:
-        """Returns the front of a further stream, behind any zeros that fill up a block; b"" if there is none."""
+        """Returns the front of the next stream, after any zeros that pad a block; b"" if there is none."""
         data = self._decompressor.unused_data
         while not (stripped := data.lstrip(b"\0")):
             data = self._more()

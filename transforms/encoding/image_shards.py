@@ -36,9 +36,9 @@ def read(
 
     A record with a valid length but a corrupt body fails alone.
 
-    A tar file is not unpacked to disk. A member of it is an image by its name. If it is a link or a device, or too
-    large, it is a Failure. The second member of a name has its number in the file, counted from 0, at the end of its
-    key.
+    A tar file is not unpacked to disk. The name of a member says whether it is an image. If such a member is a link, a
+    device or too large, it is a Failure. If a name occurs again, the key of that member ends in its number in the file,
+    counted from 0.
 
     Args:
       storage: how buckets are reached.
@@ -61,7 +61,7 @@ def read(
 def read_or_failure(
     storage: Storage, ref: ImageRef, input_format: str, passed_over: PassedOver, include_hidden: bool
 ) -> Iterator[EncodedImage | Failure]:
-    """Yields what `read` does. An error ends it with a failure under the key of the shard."""
+    """Yields what `read` yields. An error ends the shard with a Failure under its key."""
     try:
         yield from read(storage, ref, input_format, passed_over, include_hidden)
     except (OSError, ValueError, MemoryError, tarfile.TarError) as error:

@@ -12,7 +12,7 @@ def narrowed(vectors: npt.NDArray[np.float32], keys: Sequence[bytes]) -> npt.NDA
     """Returns vectors (n, dimension) in float16; `keys` are those of their images.
 
     Raises:
-      ValueError: if float16 does not reach a number; the message has the key of the first such vector.
+      ValueError: if a number is outside the range of float16; the message has the key of the first such vector.
     """
     with np.errstate(over="ignore"):
         narrow = vectors.astype(np.float16)

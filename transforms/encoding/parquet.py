@@ -27,13 +27,13 @@ from transforms.models.spec import ModelFields
 
 SUFFIX = ".parquet"
 
-# A row group is what is read at once, and what is in memory while it is written. Range reads of a bucket like some tens
-# of megabytes.
+# A row group is read at once, and is in memory while it is written. Range reads from a bucket are efficient at some
+# tens of megabytes.
 ROW_GROUP_BYTES = 32 * 2**20
-# A row group of ours has ROW_GROUP_BYTES and one batch more at most. This limits the memory that a reader of a broken
-# file allocates, as far as its end is true about its pages.
+# Our row groups have at most ROW_GROUP_BYTES and one batch more. This limits the memory that a reader of a broken file
+# allocates, if the footer describes the pages correctly.
 _MAX_GROUP_BYTES = 2**28
-# Of one text in the end of a file, and of one list of things.
+# The most bytes of a text in the footer of a file, and the most items of a list.
 _MAX_TEXT_BYTES, _MAX_ITEMS = 2**22, 2**16
 
 _VECTOR = "embedding"
@@ -59,8 +59,8 @@ _RECORD = (*_FACTS, _VECTOR, *_MODEL)
 # Rows that are decoded at once, without and with their vectors.
 _IDENTITIES_PER_BATCH = 4096
 _VECTORS_PER_BATCH = 256
-# A thread of Arrow's frees what was read from a Python file, even after the rows are there. If Python ends then, the
-# thread takes the whole process along: "terminate called without an active exception".
+# One of Arrow's threads frees what was read from a Python file, even after the rows are there. If Python ends then, the
+# thread aborts the process: "terminate called without an active exception".
 _USE_THREADS = False
 
 
@@ -85,9 +85,9 @@ def _list(kind: pa.DataType, size: int = -1) -> pa.DataType:
 
 @dataclasses.dataclass(frozen=True)
 class ParquetFormat:
-    """The format of a part that is a Parquet file. It cannot be read before it is closed, because its end comes last.
+    """The format of a part that is a Parquet file. It is readable only once closed, because its footer comes last.
 
-    Pages have checksums. Their headers and the end of the file have none, so the file is hashed too.
+    Pages have checksums. Their headers and the footer have none, so the file is hashed too.
 
     Attributes:
       model: the fields of the model in each record.
@@ -105,7 +105,7 @@ class ParquetFormat:
 
 
 class ParquetPart:
-    """Embeddings on their way into an open file. In memory is one row group of them."""
+    """Embeddings being written to an open file. It holds one row group in memory."""
 
     def __init__(self, file: BinaryIO, model: ModelFields, vector_type: str):
         self._model = model
@@ -125,7 +125,7 @@ class ParquetPart:
         """Adds embeddings, and writes a row group if they fill one.
 
         Raises:
-          ValueError: if a vector has a number that float16 does not reach.
+          ValueError: if a vector has a number outside the range of float16.
           OSError: if the row group cannot be written.
         """
         batch = _encode(embeddings, self._model, self._schema)
@@ -135,7 +135,7 @@ class ParquetPart:
             self._write()
 
     def finish(self) -> None:
-        """Writes the rest, and the end of the file. Raises OSError."""
+        """Writes the rest, and the footer. Raises OSError."""
         self._write()
         self._try(self._writer.close)
 
@@ -149,7 +149,7 @@ class ParquetPart:
         try:
             write(*arguments)
         except BaseException:
-            self._writer.is_open = False  # or it would write to the file again when it is garbage, and complain
+            self._writer.is_open = False  # or it would write to the file again when it is garbage-collected
             raise
 
 
@@ -190,10 +190,10 @@ def identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Id
 
 
 def whole_identities(file: BinaryIO, vector_type: str = "float32") -> Iterator[list[Identity]]:
-    """Yields the same of a file that may be unfinished, up to the first row group that cannot be read.
+    """Yields the same as `identities` for a file that may be unfinished, up to the first unreadable row group.
 
     It reads the vectors too, so that `embeddings` can read each embedding whose identity it yields. A file without its
-    end has none.
+    footer has none.
     """
     try:
         opened = _opened(file, _RECORD)
@@ -262,7 +262,7 @@ def _opened(file: BinaryIO, names: Sequence[str]) -> pq.ParquetFile:
 
 
 def _present(opened: pq.ParquetFile, names: Sequence[str]) -> list[str]:
-    """Returns the names without the column that files of earlier versions lack, if this one does."""
+    """Returns the names, without the column that files of earlier versions lack if this file lacks it."""
     has_shard = _SHARD in opened.schema_arrow.names
     return [name for name in names if has_shard or name != _SHARD]
 
@@ -274,12 +274,12 @@ def _is_vector(kind: pa.DataType | None) -> bool:
 def _check_sizes(opened: pq.ParquetFile) -> None:
     """Raises ValueError if a row group is larger than those that this module writes.
 
-    It asks for no sizes of columns: where the end of a file contradicts itself, pyarrow 25 would end the process.
+    It does not ask for the sizes of columns, because pyarrow 25 ends the process if a footer contradicts itself.
     """
     row_bytes = 4 * opened.schema_arrow.field(_VECTOR).type.list_size
     for number in range(opened.num_row_groups):
         group = opened.metadata.row_group(number)
-        # Equal numbers take hardly any bytes in a page, and all of them in memory.
+        # Equal numbers take hardly any bytes in a page, but their full size in memory.
         size = max(group.total_byte_size, group.num_rows * row_bytes)
         if size > _MAX_GROUP_BYTES or not 0 <= group.num_rows <= _MAX_GROUP_BYTES:
             raise ValueError(
@@ -304,7 +304,7 @@ def _batches(opened: pq.ParquetFile, names: Sequence[str], rows: int) -> Iterato
 def _explained(what: str) -> Iterator[None]:
     """Turns Arrow's errors over the content of a file into ValueError.
 
-    Some are a RuntimeError, which is what pyarrow makes of errors in C++, and some an OSError without a number.
+    Some are a RuntimeError, into which pyarrow turns errors in C++. Some are an OSError without an errno.
     """
     try:
         yield

@@ -22,9 +22,9 @@ def identities(
 
     Args:
       path, file: the name of the file, and the file opened for reading.
-      vector_type: of the reader. One of float32 gets no embeddings in float16.
-      may_break_off: whether the file may be unfinished. It is then read up to its last whole record, and a Parquet file
-        without its end has none.
+      vector_type: of the reader. A reader of float32 gets no embeddings in float16.
+      may_break_off: whether the file may be unfinished. It is then read up to its last whole record. A Parquet file
+        without its footer has none.
 
     Raises:
       ValueError: if the file is broken, or holds something else.

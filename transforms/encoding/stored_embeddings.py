@@ -12,8 +12,8 @@ from transforms.elements.records import Embedding, ImageInfo, ImageRef
 class Identity(NamedTuple):
     """The fields of a record that identify the image's bytes and the model of the vector.
 
-    `shard` is the key of the shard that held the image, b"" if it was a file of its own, and None in records of earlier
-    versions, which do not tell.
+    `shard` is the key of the shard that held the image. It is b"" if the image was a file of its own, and None in
+    records of earlier versions, which do not state it.
     """
 
     key: bytes

@@ -1,7 +1,7 @@
-"""Tar files by tarfile, from front to end, in bounded memory and time, and without silent ends. No Beam.
+"""Reads tar files by tarfile, from front to end, in bounded memory and time. A broken file raises an error. No Beam.
 
-tarfile takes a header that it cannot read for the end of the file, reads headers of any size into memory, and keeps
-those of all members.
+tarfile mistakes a header that it cannot read for the end of the file, reads headers of any size into memory, and keeps
+the headers of all members.
 """
 
 import struct
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 # The most bytes of the headers of one member: its long name, PAX headers, and map of a sparse file.
 MAX_HEADER_BYTES = 2**20
 
-# Parts of a sparse file. tarfile's search through them takes time with the square of their number.
+# Parts of a sparse file. The time of tarfile's search through them is quadratic in their number.
 _MAX_SPARSE_PARTS = 1000
 
 _CHUNK_BYTES = 2**20
@@ -71,7 +71,7 @@ def _content(shard: tarfile.TarFile, source: "_Forward", member: tarfile.TarInfo
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A header that is an error if it is broken. tarfile itself would take it for the end of the file."""
+    """A header that raises an error if it is broken. tarfile itself would mistake it for the end of the file."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Any:
@@ -82,7 +82,7 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 class _Forward:
-    """A file for tarfile that is read forwards alone, and of which only so many bytes are read into memory.
+    """A file for tarfile that is only read forwards, and at most an allowed number of bytes into memory.
 
     Attributes:
       last_read: what the last call of `read` returned.

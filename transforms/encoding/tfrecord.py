@@ -14,7 +14,7 @@ _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 
 
-# Bytes of a record too long that are in memory at once.
+# The most bytes of a record too long that are in memory at once.
 _SKIPPED_AT_ONCE = 2**20
 
 
@@ -23,7 +23,7 @@ class BrokenRecord(ValueError):
 
 
 class BrokenFile(ValueError):
-    """A file of which the rest cannot be read as records."""
+    """A file whose rest cannot be read as records."""
 
 
 def frame(record: bytes) -> bytes:

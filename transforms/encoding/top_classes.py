@@ -12,7 +12,7 @@ def ranked(
     Args:
       outputs: of a classifier, float32 (n, classes).
       count: classes per image, at most `classes`.
-      are_probabilities: whether the outputs are probabilities, and no logits.
+      are_probabilities: whether the outputs are probabilities, not logits.
 
     Returns:
       Indices, int64 (n, count), and scores, float32 (n, count): probabilities, by softmax if the outputs are logits.

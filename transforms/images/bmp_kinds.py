@@ -33,7 +33,7 @@ _INDICES = {1: "P;1", 4: "P;4", 8: "P"}
 
 
 def open_bmp(encoded: bytes) -> "Bmp":
-    """Returns a BMP, of which the header alone was read.
+    """Returns a BMP, of which only the header was read.
 
     Raises:
       CorruptImage: if the header is broken. UnsupportedImage: if no masks are defined that way.
@@ -75,7 +75,7 @@ class Bmp(BmpImageFile):
         self.tile = [ImageFile._Tile("raw", extents, offset, (raw_mode, stride, direction))]
 
     def plain(self) -> Image.Image:
-        """Returns the loaded picture. If all of it is transparent, nobody has written an alpha channel."""
+        """Returns the loaded picture. It has no alpha channel if all of it would be transparent."""
         image: Image.Image = self
         if self._masks is not None:
             pixels = np.asarray(self)
@@ -90,7 +90,7 @@ class Bmp(BmpImageFile):
         return image
 
     def _restore_palette(self) -> None:
-        """Undoes that Pillow takes a palette of greys for a mode whose pixels have other bits."""
+        """Restores a palette of greys that Pillow has replaced by a mode whose pixels have other bits."""
         assert self.fp is not None  # noqa: S101 - it is being opened
         at = self.fp.tell()
         self.fp.seek(_HEADER)

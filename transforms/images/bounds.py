@@ -33,7 +33,7 @@ _MAX_TILE_PIXELS = 1 << 26
 # Types whose values Pillow leaves as bytes: BYTE, ASCII, UNDEFINED (TIFF 6.0, section 2).
 _BYTES_TYPES = (1, 2, 7)
 
-# The tags that LittleCMS reads of a profile at most, its MAX_TABLE_TAG.
+# The most tags that LittleCMS reads of a profile, its MAX_TABLE_TAG.
 _MAX_PROFILE_TAGS = 100
 
 # The tags of floating-point tables in a colour profile. All profiles that have them have others too (ICC.1, section 8).
@@ -151,10 +151,10 @@ def _check_directory(file: IO[bytes], order: str, is_big: bool) -> None:
 
 
 def bounded_profile(profile: bytes) -> bytes | None:
-    """Returns a colour profile without floating-point tables, which is read in a time and memory that its size allows.
+    """Returns a colour profile without floating-point tables. Its size bounds the time and memory of reading it.
 
-    None if a lookup table claims more points than it has bytes, or there are more tags than LittleCMS reads. It refuses
-    these too, but the table after it has allocated it.
+    None if a lookup table claims more points than it has bytes, or there are more tags than LittleCMS reads. LittleCMS
+    refuses these too, but a table only after it has allocated it.
     """
     bounded = bytearray(profile)
     (count,) = struct.unpack_from(">I", profile.ljust(132, b"\0"), 128)
@@ -164,7 +164,7 @@ def bounded_profile(profile: bytes) -> bytes | None:
         entry = 132 + 12 * number
         tag, start, size = struct.unpack_from(">4sII", profile, entry)
         if tag.startswith(_FLOATING_POINT):
-            bounded[entry : entry + 4] = tag.lower()  # a name that nobody looks for
+            bounded[entry : entry + 4] = tag.lower()  # a name that no reader looks for
         elif _points_bytes(profile[start : start + size]) > size:
             return None
     return bytes(bounded)

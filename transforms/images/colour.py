@@ -19,8 +19,8 @@ _SRGB = ImageCms.createProfile("sRGB")
 _LAB = ImageCms.createProfile("LAB")
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
-# A profile for RGB that changes no colour of a grid by more is taken for sRGB itself. Of 255: tables and formulas of
-# the same curve round differently.
+# A profile for RGB that changes no colour of a grid by more than this, of 255, is taken for sRGB itself. Tables and
+# formulas of the same curve round differently.
 _SAME = 1
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from transforms.images import colour, fast_jpeg, jpeg_header, memory, orientation, png_chunks, reader, unread
 from transforms.images.decode_settings import MAX_PIXELS_DEFAULT, DecodeSettings
-from transforms.images.image_errors import CorruptImage as CorruptImage  # for whoever catches the errors of `decode`
+from transforms.images.image_errors import CorruptImage as CorruptImage  # for callers that catch the errors of `decode`
 from transforms.images.image_errors import EmptyImage, ImageError, OutOfMemory, TooManyPixels
 from transforms.images.image_errors import UnknownFormat as UnknownFormat
 from transforms.images.image_errors import UnsupportedColour as UnsupportedColour
@@ -115,7 +115,7 @@ def _decode(encoded: bytes, settings: DecodeSettings, out: npt.NDArray[np.uint8]
         header = None  # for Pillow to warn of it or to refuse it
     if header is not None and _decode_fast(header, encoded, settings, out, turn):
         return DecodedPixels(out, FORMATS["JPEG"], header.size[1], header.size[0])
-    # Another library in this process may have set it. Pillow would then fill what is missing with grey.
+    # Another library in this process may have set it. Pillow would then fill missing pixels with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     if (png_size := png_chunks.size(encoded)) is not None:
         _check_size(png_size, settings)

@@ -82,7 +82,7 @@ def unresized(
         if (width, height) != stored or found not in stored_colours:
             return None
         reduction = round(width / reduced[0])
-        # strict: without it, what is missing of a truncated file is grey.
+        # strict: without it, the missing pixels of a truncated file are grey.
         pixels = simplejpeg.decode_jpeg(
             encoded, colours, False, False, reduced[1], reduced[0], reduction, buffer=buffer, strict=True
         )

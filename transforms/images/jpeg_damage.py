@@ -1,6 +1,6 @@
-"""Whether pixels of a JPEG are missing or wrong, which libjpeg only warns of and Pillow does not hear.
+"""Finds missing or wrong pixels of a JPEG. libjpeg only warns of them, and Pillow ignores the warnings.
 
-simplejpeg, asked to be strict, stops at libjpeg's first warning and says which it was.
+In strict mode, simplejpeg stops at libjpeg's first warning and says which it was.
 """
 
 import re
@@ -9,8 +9,8 @@ import simplejpeg
 
 from transforms.images import jpeg_header, jpeg_scans, unread
 
-# The warnings of libjpeg (jerror.h) that say that pixels are not those of the picture, and the error that follows one
-# where the data holds what no marker is.
+# The warnings of libjpeg (jerror.h) about wrong pixels, and the error that follows one where the data holds an invalid
+# marker.
 _DAMAGE = re.compile(
     "premature end of data segment|bad Huffman code|Premature end of JPEG file|found marker|bad arithmetic code"
     "|Unsupported marker type"
@@ -18,14 +18,14 @@ _DAMAGE = re.compile(
 _EXTRANEOUS = re.compile("([0-9]+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _END = 0xD9
 
-# The most zero bytes at the end of the data that may be of the picture if further ones are not.
+# The most zero bytes before the unused ones at the end that may belong to the picture.
 _MAX_ZEROS = 64
 
 
 def damage(encoded: bytes) -> str | None:
-    """Returns what is wrong with the pixels of a JPEG that Pillow decodes, None if nothing is or it cannot be told.
+    """Returns what is wrong with the pixels of a JPEG that Pillow decodes; None if nothing is, or if that is unknown.
 
-    A TIFF may hold kinds of JPEG that libtiff alone reads.
+    A TIFF may hold kinds of JPEG that only libtiff reads.
     """
     if unread.refused(encoded) is not None:
         return None
@@ -63,7 +63,7 @@ def meaning(encoded: bytes, warning: str) -> str | None:
 
 
 def has_rare_sampling(encoded: bytes) -> bool:
-    """Returns whether simplejpeg does not read a JPEG's sampling, so that nothing tells what libjpeg warns of."""
+    """Returns whether simplejpeg does not read a JPEG's sampling, so that libjpeg's warnings are unknown."""
     try:
         _target(encoded)
     except ValueError as error:

@@ -62,8 +62,8 @@ class _NotPlain(Exception):
 def parse(encoded: bytes) -> Header | None:
     """Returns the header of a plain JPEG, and None for any other file.
 
-    Not plain are other than three components of 8 bits, a coding other than Huffman's, further pictures behind the
-    first (MPO), an orientation in XMP alone, bytes between the segments, and segments that are broken or contradictory.
+    A JPEG is not plain if it has other than three components of 8 bits, a coding other than Huffman's, further pictures
+    behind the first (MPO), an orientation only in XMP, bytes between the segments, or broken or contradictory segments.
     """
     try:
         return _parse(encoded)
@@ -83,7 +83,7 @@ def _parse(encoded: bytes) -> Header:
     while True:
         prefix, marker, length = _unpack_segment(encoded, end)
         start, end = end + 4, end + 2 + length
-        if prefix != 0xFF or end > len(encoded):  # a length below 2 leads to itself, which is no marker
+        if prefix != 0xFF or end > len(encoded):  # a length below 2 leads back to itself, not to a marker
             raise _NotPlain
         if marker == _QUANTIZATION:
             numbers = encoded[start:end:_TABLE_BYTES]
@@ -168,7 +168,7 @@ def _orientation(exif: bytes) -> int:
     (at,) = struct.unpack_from(order + "L", exif, 4)
     (count,) = struct.unpack_from(order + "H", exif, at)
     end = at + 2 + 12 * count
-    if end + 4 > len(exif):  # the position of the next directory is behind the entries
+    if end + 4 > len(exif):  # the position of the next directory follows the entries
         raise _NotPlain
     orientation = bytes_ = 0
     for tag, kind, values, offset in struct.iter_unpack(order + "HHLL", exif[at + 2 : end]):

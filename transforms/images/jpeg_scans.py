@@ -1,4 +1,4 @@
-"""Whether the scans of a JPEG make up the whole picture. Of a missing one, no decoder says anything.
+"""Tells whether the scans of a JPEG make up the whole picture. No decoder reports a missing scan.
 
 A progressive JPEG sends parts of the coefficients, and coarse ones first. Others may send one component after another.
 """
@@ -10,7 +10,7 @@ _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
 _SCAN, _END = 0xDA, 0xD9
 _STANDALONE = (0x00, 0x01, *range(0xD0, 0xD9), 0xFF)
 
-# What ends the data of a scan: a marker that is no stuffed byte, no restart and no padding.
+# The end of the data of a scan: a marker that is no stuffed byte, no restart and no padding.
 _MARKER = re.compile(b"\xff+[^\x00\xd0-\xd7\xff]")
 
 _COEFFICIENTS = 64
@@ -22,9 +22,9 @@ _NEVER_SENT = 16
 def are_complete(encoded: bytes) -> bool:
     """Returns whether all coefficients of all components are sent in full precision. True if that cannot be told.
 
-    The header of a scan (ITU-T T.81, B.2.3) ends with the first and the last of its coefficients, with the bits that
-    were missing before it, and with those that a later scan adds. A scan that follows on a missing one adds nothing.
-    Where the first scan has everything, nothing behind it is read.
+    The header of a scan (ITU-T T.81, B.2.3) ends with the first and the last of its coefficients, the bits that were
+    missing before it, and the bits that a later scan adds. A scan after a missing one adds nothing. If the first scan
+    has everything, nothing after it is read.
     """
     missing: dict[int, list[int]] = {}
     is_progressive = False

@@ -21,11 +21,11 @@ DECODING_BYTES = 1 << 30
 # milliseconds.
 RETURNED_BYTES = DECODING_BYTES // 16
 
-# Bytes a pixel besides Pillow's own copy of the picture, at their peak. Measured with Pillow 12.3 and pillow_heif 1.8
-# on 4000×4000 pixels; a TIFF may be a single strip, and AVIF and HEIC may have 12 bits a sample.
+# Bytes per pixel besides Pillow's own copy of the picture, at their peak. Measured with Pillow 12.3 and pillow_heif 1.8
+# on 4000×4000 pixels. A TIFF may be a single strip, and AVIF and HEIC may have 12 bits per sample.
 _DECODER = {"WEBP": 13, "AVIF": 12, "HEIF": 12, "TIFF": 5, "BMP": 8}
 
-# Bytes a pixel that decoding.py's conversions take besides: a mode, its converted copy, a copy for the resize.
+# Bytes per pixel that the conversions of decoding.py add: a mode, its converted copy, a copy for the resize.
 _CONVERSION = {"L": 0, "RGB": 0, "CMYK": 0, "1": 1, "LA": 4, "RGBA": 4, "I": 12}
 _OTHER_CONVERSION = 8
 
@@ -37,11 +37,11 @@ _RESULT = 20
 
 
 class Budget:
-    """Bytes that several threads share. Whoever comes first is served first, so that a large request is not starved.
+    """Bytes that several threads share. Requests are served in their order, so that a large one is not starved.
 
     Attributes:
       total: the most bytes that are taken at once. A larger request is served once it is alone.
-      free_of_charge: a request of so many bytes, 1/64 of the total, neither waits nor counts.
+      free_of_charge: a request of at most this many bytes, 1/64 of the total, neither waits nor counts.
     """
 
     def __init__(self, total: int):
@@ -106,7 +106,7 @@ def decoding_bytes(image: Image.Image, box: Box, inner: tuple[int, int]) -> int:
     """Returns an upper estimate of the bytes that it takes to decode an image and to resize it.
 
     Args:
-      image: an image of which the header alone was read, and which is no JPEG.
+      image: an image of which only the header was read; not a JPEG.
       box: (left, top, right, bottom) of the part to use, in pixels of the image.
       inner: the (width, height) to resize that part to.
     """

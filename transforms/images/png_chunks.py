@@ -1,8 +1,8 @@
-"""Reads the chunks of a PNG as libpng does, and leaves to Pillow those that make the picture.
+"""Reads the chunks of a PNG as libpng does, and passes only those that make the picture on to Pillow.
 
-Pillow refuses an image over the checksum of any chunk but the pixels', over 1 MiB of text, and over a chunk too short.
-libpng, and so browsers, ignore a broken ancillary chunk and refuse a broken critical one. Nor does Pillow notice rows
-that are missing although the compressed stream is complete.
+Pillow refuses an image if any chunk but the pixels' has a wrong checksum, if it has over 1 MiB of text, or if a chunk
+is too short. libpng, and so browsers, ignore a broken ancillary chunk and refuse a broken critical one. If rows are
+missing although the compressed stream is complete, Pillow does not notice.
 """
 
 import struct
@@ -46,7 +46,7 @@ class Picture(NamedTuple):
       colour_type: one of _SAMPLES.
       is_interlaced: whether the pixels come in the seven passes of Adam7.
       transparent: the samples of the colour that is transparent, if there is one: one of grey, three of RGB.
-      plain: a file of the header, palette, transparency, pixels, EXIF and XMP alone.
+      plain: a file with only the header, palette, transparency, pixels, EXIF and XMP.
       icc_profile: the bytes of the colour profile, None if there is none that can be read.
       pixels: the parts of the compressed pixels.
     """
@@ -161,7 +161,7 @@ def _passes(picture: Picture) -> Iterator[tuple[int, int]]:
 def _chunks(encoded: memoryview) -> Iterator[tuple[bytes, memoryview, bool]]:
     """Yields the type of each chunk, the chunk, and whether its checksum is right.
 
-    Ends without an error where the file is broken behind its pixels, which are complete.
+    Ends without an error if the file is broken after its complete pixels.
     """
     at, has_pixels = len(SIGNATURE), False
     for _ in range(_MAX_CHUNKS):
@@ -233,7 +233,7 @@ def _profile(content: bytes, is_grey: bool) -> bytes | None:
 
 
 def _inflated(compressed: bytes, most: int) -> bytes | None:
-    """Returns the bytes of a zlib stream, None if it is broken, incomplete or has more than so many."""
+    """Returns the bytes of a zlib stream, None if it is broken, incomplete or has more than `most` bytes."""
     stream = zlib.decompressobj()
     try:
         inflated = stream.decompress(compressed, most + 1)

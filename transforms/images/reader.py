@@ -34,7 +34,7 @@ bounds.bound_directories()
 tiff_kinds.add_kinds()
 
 # Pillow's names of the formats that are opened → the name in `image/format`. No other format is opened, whatever the
-# name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures behind it.
+# name of a file: Pillow would start Ghostscript for an EPS. Phones write MPO, a JPEG with further pictures after it.
 FORMATS = {
     "JPEG": "jpeg",
     "MPO": "jpeg",
@@ -56,7 +56,7 @@ _OPENED = [name for name in FORMATS if name != "MPO"]
 
 
 class Opened:
-    """A file's first picture, of which the header alone was read.
+    """A file's first picture, of which only the header was read.
 
     Attributes:
       image: Pillow's picture. A JPEG may get a draft before it is loaded.
@@ -86,12 +86,12 @@ class Opened:
             return self._png.icc_profile
         if self.header is not None:
             return self.header.icc_profile
-        if self.image.mode == "LAB":  # its own definition of colours has made it sRGB
+        if self.image.mode == "LAB":  # already converted to sRGB
             return None
         return self.image.info.get("icc_profile")
 
     def load(self) -> Image.Image:
-        """Returns the pixels as L, LA, RGB, RGBA or CMYK, none of which Pillow has made up.
+        """Returns the pixels as L, LA, RGB, RGBA or CMYK. None of them is made up by Pillow.
 
         Raises:
           CorruptImage: if pixels are missing or wrong.
@@ -155,7 +155,7 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 
 def _jpeg_header(image: JpegImageFile, encoded: bytes) -> jpeg_header.Header:
     profile = image.info.get("icc_profile")
-    if image.icclist:  # behind the frame, where Pillow does not join the parts
+    if image.icclist:  # after the frame, where Pillow does not join the parts
         profile = jpeg_header.profile_of(image.icclist)
     samplings = [(across, down) for _, across, down, _ in image.layer]
     return jpeg_header.Header(image.size, orientation.read(image), profile, samplings, _is_one_scan(image, encoded))
@@ -198,7 +198,7 @@ def _check_jpegs(jpegs: Iterable[bytes]) -> None:
 
 
 def _png(image: Image.Image, png: png_chunks.Picture) -> Image.Image:
-    # Rows that were never written are zero. To count those of each PNG would take a third of its time.
+    # Rows that were never written are zero. Counting the rows of every PNG would take a third of the decoding time.
     if (png.is_interlaced or samples.is_last_row_blank(image)) and not png_chunks.has_all_rows(png):
         raise CorruptImage("the PNG has fewer rows than its header says")
     return samples.plain_png(image, png)

@@ -140,7 +140,7 @@ class Resizing:
         return least[1] * width // height, least[1]
 
     def _enlarged(self, size: int) -> int:
-        # timm rounds down too. What the division loses of a whole number, as in 224 / (224 / 232), is added first.
+        # timm rounds down too. The rounding error of the division, as in 224 / (224 / 232), is made up for first.
         return math.floor(size / self.crop_fraction + 1e-6)
 
 

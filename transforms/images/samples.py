@@ -50,7 +50,7 @@ def plain_png(image: Image.Image, picture: png_chunks.Picture) -> Image.Image:
 
 
 def on_canvas(image: Image.Image, extents: tuple[int, int, int, int]) -> Image.Image:
-    """Returns a loaded GIF as `plain` does. What its first frame leaves free of the canvas is transparent."""
+    """Returns a loaded GIF as `plain` does. The canvas around its first frame is transparent."""
     pixels = plain(image)
     if extents == (0, 0, *image.size):
         return pixels

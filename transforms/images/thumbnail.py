@@ -52,7 +52,7 @@ def brightness(pixels: npt.NDArray[np.uint8]) -> float:
 def of_broken(encoded: bytes) -> bytes:
     """Returns a thumbnail of as much of a truncated or broken JPEG as can be decoded; b"" if nothing can.
 
-    What is missing is grey. Broken images of other formats have no thumbnail.
+    Missing pixels are grey. Broken images of other formats have no thumbnail.
     """
     if fast_jpeg.simplejpeg is None or unread.refused(encoded) is not None:
         return b""

@@ -1,7 +1,7 @@
-"""Whether the strips and tiles of a YCbCr TIFF can be decoded, of which libtiff's conversion to RGB says nothing.
+"""Tells whether the strips and tiles of a YCbCr TIFF can be decoded. libtiff's conversion to RGB does not say so.
 
-It goes on after an error in a strip, and converts what its memory held. So each strip is decoded once more, as the grey
-picture of its bytes.
+libtiff continues after an error in a strip, and converts whatever is in its memory. So each strip is decoded once more,
+as a grey picture of its bytes.
 """
 
 import io
@@ -15,7 +15,7 @@ from PIL.ExifTags import Base as Tag
 
 from transforms.images.tiff_kinds import SEPARATE_PLANES
 
-# Without compression there is nothing to decode, and JPEGs are looked at by jpeg_damage.
+# Without compression there is nothing to decode, and jpeg_damage checks JPEGs.
 _OTHERS = (1, 6, 7)
 _LONG = 4
 

@@ -1,6 +1,6 @@
-"""Opens TIFFs, of which there are more kinds than Pillow knows, and some that it reads wrongly.
+"""Opens TIFFs, also of kinds that Pillow does not know or reads wrongly.
 
-What no baseline reader defines is refused by name: floating point and signed samples have no black and no white, and
+Kinds without a defined reading are refused by name: floating-point and signed samples have no black and no white, and
 the first picture of a camera's raw file is a thumbnail.
 """
 
@@ -59,7 +59,7 @@ SEPARATE_PLANES = 2
 _LOW_BIT_FIRST = 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 
-# What the raw files of Canon and Phase One have behind the header.
+# The bytes after the header in raw files of Canon and Phase One.
 _RAW_MARKS = (b"CR", b"IIIITwaR", b"MMMMRawT")
 
 _BIG_ENDIAN_BIG = b"MM\0\x2b"
@@ -70,7 +70,7 @@ _PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 
 
 def add_kinds() -> None:
-    """Makes Pillow open kinds whose samples `Tiff.plain` makes sense of. Its table is the only place for them."""
+    """Makes Pillow open kinds whose samples `Tiff.plain` interprets. They have to be entered in Pillow's own table."""
     unsigned, in_order = (1,), 1
     for prefix, order in ((b"II", ""), (b"MM", "B")):
         kinds: dict[tuple[int, tuple[int, ...], tuple[int, ...]], tuple[str, str]] = {}
@@ -90,7 +90,7 @@ def is_tiff(encoded: bytes) -> bool:
 
 
 def open_tiff(encoded: bytes) -> "Tiff":
-    """Returns the first picture of a TIFF, of which the header alone was read.
+    """Returns the first picture of a TIFF, of which only the header was read.
 
     Raises:
       UnsupportedImage: if it is a camera's raw file, or of a kind that is not read.
@@ -151,7 +151,7 @@ class Tiff(TiffImageFile):
 
     def plain(self) -> Image.Image:
         """Returns the loaded picture with the samples that its tags mean, in a mode of 8 bits or as it is."""
-        if self._photometric == _BLACK_IS_ZERO:  # only there are extra samples beside grey
+        if self._photometric == _BLACK_IS_ZERO:  # only here does grey have extra samples
             if self._bits == (16, 16):
                 high = 1 if self._is_little_endian else 0
                 return self._with_alpha(self.getchannel(high), self.getchannel(2 + high))
@@ -166,9 +166,9 @@ class Tiff(TiffImageFile):
         return self
 
     def check_parts(self) -> None:
-        """Raises CorruptImage if Pillow's own reader would leave pixels out, or take the file's header for some.
+        """Raises CorruptImage if Pillow's own reader would leave pixels out, or take the file's header for pixels.
 
-        It would also write strips that the picture has no place for over the first ones. To be called before `load`.
+        It would also overwrite the first strips with strips that do not fit into the picture. Call it before `load`.
         """
         if self.use_load_libtiff:
             return
@@ -187,13 +187,13 @@ class Tiff(TiffImageFile):
         self.tile = parts
 
     def is_converted(self) -> bool:
-        """Returns whether libtiff makes the colours, and not Pillow from the file's samples."""
+        """Returns whether libtiff computes the colours. Otherwise Pillow does, from the file's samples."""
         return bool(self._photometric == _YCBCR)
 
     def jpegs(self, encoded: bytes) -> Iterator[bytes]:
         """Yields each strip or tile that is compressed as JPEG, with the tables that they share.
 
-        Raises CorruptImage if the file ends before a strip of the old kind of JPEG, over which libtiff says nothing.
+        Raises CorruptImage if the file ends before a strip of the old kind of JPEG, which libtiff does not report.
         """
         if self.tag_v2.get(Tag.Compression) == _OLD_JPEG:
             yield from self._old_jpegs(encoded)
@@ -205,7 +205,7 @@ class Tiff(TiffImageFile):
             yield head + encoded[at + 2 * bool(head) : at + size]
 
     def _old_jpegs(self, encoded: bytes) -> Iterator[bytes]:
-        """Yields the JPEG of a TIFF that has one in whole. Others have parts of it, of which nobody can tell."""
+        """Yields the JPEG of a TIFF that holds it whole. Others hold parts of it, which cannot be checked."""
         for at, size in self._ranges(Tag.JpegIFOffset, Tag.JpegIFByteCount):
             jpeg = encoded[at : at + size]
             if jpeg_header.scan(jpeg) >= 0:
@@ -236,7 +236,7 @@ class Tiff(TiffImageFile):
             raise UnsupportedColour("expected samples without a sign: the range of signed ones is not defined")
 
     def _is_preview(self) -> bool:
-        """Returns whether a directory below this one has more pixels, or one below or behind it those of a sensor."""
+        """Returns whether a directory below this one has more pixels, or one below or after it those of a sensor."""
         assert self.fp is not None  # noqa: S101 - it is being opened
         at, pixels = self.fp.tell(), _pixels(self.tag_v2)
         self.fp.seek(0)
@@ -267,7 +267,7 @@ class Tiff(TiffImageFile):
         return tags
 
     def _check_planes(self) -> None:
-        """Makes Pillow's own reader understand planes. It takes a letter of a raw mode for each, even an extra one."""
+        """Makes Pillow's own reader understand planes. Each needs a letter in the raw mode, even an extra one."""
         if len(self._bits) == 1:
             self._is_in_planes, self.tag_v2[Tag.PlanarConfiguration] = False, 1
         elif self._photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
@@ -288,7 +288,7 @@ class Tiff(TiffImageFile):
         return f"{colours}, {bits} bits a pixel{planes}{extra}, compression {self.tag_v2.get(Tag.Compression, 1)}"
 
     def _choose_reader(self) -> None:
-        """Leaves to libtiff what Pillow's own reader of uncompressed pixels reads wrongly. libtiff swaps bytes."""
+        """Makes libtiff read what Pillow's own reader of uncompressed pixels reads wrongly. libtiff swaps bytes."""
         raw_mode = ""
         if self._photometric == _YCBCR:
             raw_mode = "RGBX"

@@ -50,7 +50,7 @@ def unopened(encoded: bytes, formats: Iterable[str]) -> ImageError:
 
 
 def unread(encoded: bytes, error: Exception) -> ImageError:
-    """Returns what an error means that Pillow raises over an opened file."""
+    """Returns the meaning of an error that Pillow raises over an opened file."""
     named = _jpeg(encoded) if encoded.startswith(b"\xff\xd8") else None
     if named is None and (str(error).startswith("Unsupported ") or "has not been built in" in str(error)):
         return UnsupportedImage(str(error))
@@ -103,7 +103,7 @@ def _jpeg(encoded: bytes) -> ImageError | None:
 
 
 def _in_boxes(encoded: bytes) -> ImageError | None:
-    """Names what is in a file of boxes, each a length, a type and content."""
+    """Names the content of a file of boxes, each a length, a type and content."""
     size = int.from_bytes(encoded[:4])
     brands = {encoded[at : at + 4] for at in (8, *range(16, min(size, 256), 4))}
     name = "AVIF" if brands.intersection(_AVIF) else "HEIC" if brands.intersection(_HEIC) else None

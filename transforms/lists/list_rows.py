@@ -1,4 +1,4 @@
-"""The rows of a list of images: lines of text, and cells of a table, in which quotes may be none. No Beam."""
+"""The rows of a list of images: lines of text, or cells of a table, where a quote may be plain text. No Beam."""
 
 import codecs
 import collections
@@ -9,20 +9,20 @@ from typing import Any, BinaryIO, cast
 
 from transforms.storage import left_out
 
-# The most characters of a row of a list. Names of objects have 1024 bytes; a row may have a caption beside.
+# The most characters of a row of a list. Names of objects have up to 1024 bytes, and a row may also have a caption.
 MAX_ROW_CHARACTERS = 2**20
 
-# Rows from whose shape the format of a list is told, and the most characters of them.
+# The number of rows whose shape decides the format of a list, and the most characters of them.
 _FRONT_ROWS = 20
 _FRONT_CHARACTERS = 2**16
 
-# How files begin that people take for lists, or that lie beside lists: archives, as spreadsheets are, Parquet, what
-# zstd packs, and images.
+# The first bytes of files that people take for lists, or that lie beside lists: archives (as spreadsheets are),
+# Parquet, zstd, and images.
 _NO_TEXT = (
     *(b"PK\x03\x04", b"PAR1", b"\x28\xb5\x2f\xfd", b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*"),
 )
 
-# A list is read no more than about so many times, where quotes that are none make parts of it be read again.
+# A quote that is plain text may make parts of a list be read again. This bounds how often, for the whole list.
 _READINGS = 4
 
 
@@ -31,7 +31,7 @@ class NotAList(ValueError):
 
 
 def lines_of(file: BinaryIO) -> Iterator[str]:
-    """Yields the lines of a text file, in UTF-8 unless a byte order mark tells UTF-16, as spreadsheets write it.
+    """Yields the lines of a text file in UTF-8, or with a byte order mark in UTF-16, as spreadsheets write it.
 
     Bytes that are not UTF-8 become lone surrogates. No more of a line is read than a row may have, and one character.
     Lines end with \\r if there is no \\n, as in a CSV file "for Macintosh".
@@ -43,7 +43,7 @@ def lines_of(file: BinaryIO) -> Iterator[str]:
     front = reader.peek(2)
     is_utf16 = front[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and front[:4] != codecs.BOM_UTF32_LE
     first = front.partition(b"\n")[0]
-    # Every other byte is a zero in UTF-16, and three of four in UTF-32. In a name, one is an error of its row.
+    # Every other byte is a zero in UTF-16, and three of four in UTF-32. A single zero in a name is an error of its row.
     if front.startswith(_NO_TEXT) or (not is_utf16 and first.count(b"\0") * 3 > len(first)):
         raise NotAList(
             f"a file that begins with {front[:8]!r}: expected text in UTF-8, or in UTF-16 with a byte order mark, "
@@ -57,7 +57,7 @@ def lines_of(file: BinaryIO) -> Iterator[str]:
 
 
 class Rows:
-    """The lines of a list without its comments. A row of several lines, which a quoted cell makes, is bounded as one.
+    """The lines of a list without its comments. A quoted cell may make a row of several lines, which is bounded as one.
 
     A line is a comment only where a row may begin.
     """
@@ -117,9 +117,9 @@ class Rows:
 def cells(rows: Rows, delimiter: str) -> Iterator[list[str]]:
     """Yields the cells of each row. A quoted cell may have several lines.
 
-    A quote at the front of a cell is text if it is not closed, or not at the cell's end: it would take along all rows
-    up to the next quote. So it is if more than one of its lines is a row with an image, and between tabs if its lines
-    have tabs, because many captions begin with a quote.
+    A quote at the front of a cell is plain text if it is not closed, or not closed at the cell's end. Otherwise the
+    cell would swallow all rows up to the next quote. It is also plain text if more than one of its lines is a row with
+    an image, or, in a table with tabs, if its lines have tabs. Many captions begin with a quote.
     """
     reader = csv.reader(rows, delimiter=delimiter, skipinitialspace=True, strict=True)
     columns = 0
@@ -129,7 +129,7 @@ def cells(rows: Rows, delimiter: str) -> Iterator[list[str]]:
             row = next(reader)
         except StopIteration:
             return
-        except csv.Error:  # said again below if it is another than that of a quote
+        except csv.Error:  # raised again below if a quote is not its cause
             pass
         lines = rows.row_ends()
         if row is None or (columns and len(lines) > 1 and _are_rows(lines, delimiter, columns)):
@@ -140,7 +140,7 @@ def cells(rows: Rows, delimiter: str) -> Iterator[list[str]]:
 
 
 def _are_rows(lines: Sequence[str], delimiter: str, columns: int) -> bool:
-    """Returns whether the lines of a cell in quotes are rows of their own by all signs."""
+    """Returns whether the lines of a cell in quotes look like rows of their own."""
     if delimiter == "\t" and sum(line.count(delimiter) for line in lines) != columns - 1:
         return True
     rows = (line.rstrip("\r\n").split(delimiter) for line in lines)
@@ -148,11 +148,11 @@ def _are_rows(lines: Sequence[str], delimiter: str, columns: int) -> bool:
 
 
 def names_image(cell: str) -> bool:
-    """Returns whether a cell of a list is the name of an image, and no name of a column."""
+    """Returns whether a cell of a list is the name of an image, not of a column."""
     return "://" in cell or left_out.is_image_extension(left_out.extension(cell.strip()) or "")
 
 
 def _alone(line: str, delimiter: str, columns: int) -> list[str]:
-    """Returns the cells of a line in which quotes are not as they should be."""
+    """Returns the cells of a line whose quotes are malformed."""
     ways = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True)), line.rstrip("\r\n").split(delimiter)
     return next((cells for cells in ways if len(cells) == columns), ways[0])

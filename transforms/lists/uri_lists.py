@@ -18,7 +18,7 @@ URI_COLUMNS = (
     *("image", "image_file", "image_name", "img_path", "img", "url", "image_url", "img_url"),
 )
 
-# Nothing is read from there, so a column of such URIs is the last choice.
+# URIs that cannot be read here, so a column of them is the last choice.
 _WEB = ("http://", "https://")
 
 _SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
@@ -31,12 +31,12 @@ _JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
 _NAMES_FILE = re.compile(r"[a-z][-a-z0-9+.]*://.+|.*\S\.[a-z][a-z0-9]{1,4}|\.{0,2}/.+|.*[^/]{2}/[^/]{2}.*", re.I | re.S)
 
 
-# In the place of a mark that separates cells, where there is one column. It is in no text.
+# A delimiter for lists of one column. It occurs in no text.
 _NO_MARK = "\x1f"
 
 _QUOTED_LINE = re.compile(r'\s*".*"\s*', re.S)
 
-# Excel's own first line of a file, which says what separates its cells.
+# A first line that Excel writes, which names the delimiter.
 _SEPARATOR_LINE = re.compile(r'"?sep=.?"?\s*')
 
 
@@ -45,7 +45,7 @@ class NoUriColumn(NotAList):
 
 
 class LocalPathInRemoteList(ValueError):
-    """A row of a list in a bucket that names a file of the worker, which whoever fills the bucket must not read."""
+    """A list in a bucket names a file of the worker. People who write to the bucket must not read that file."""
 
 
 def keys_in(file: BinaryIO, list_uri: str, uri_column: str | None = None) -> Iterator[bytes | ValueError]:
@@ -181,7 +181,7 @@ def _are_files(cells: Iterable[str]) -> bool:
 def _column(names: Sequence[str], uri_column: str | None, rows: Sequence[Sequence[object]] = ()) -> int | None:
     """Returns the number of the column of URIs in a header, however it is spelled; None if there is none.
 
-    Of several, it is the first in which rows name files, because one may have numbers and another URIs.
+    If there are several, it is the first in which rows name files, because one may have numbers and another URIs.
     """
     if not uri_column and any(map(names_image, names)):
         return None  # a row, in which `image` is a label
@@ -192,7 +192,7 @@ def _column(names: Sequence[str], uri_column: str | None, rows: Sequence[Sequenc
 
 
 def _names_files(rows: Sequence[Sequence[object]], number: int) -> bool:
-    """Returns whether a column of rows names files that may be read, and nothing else where it is not empty."""
+    """Returns whether a column of rows names files that may be read, and nothing else except empty cells."""
     cells = [row[number] for row in rows if number < len(row) and row[number]]
     return bool(cells) and all(
         isinstance(cell, str) and _NAMES_FILE.fullmatch(cell) and not cell.lower().startswith(_WEB) for cell in cells
@@ -233,13 +233,13 @@ def _delimiter(front: Sequence[str], suffix: str, uri_column: str | None) -> str
 
 
 def _is_one_column(rows: Sequence[Sequence[str]], uri_column: str | None) -> bool:
-    """Returns whether a header has one name alone, and what would separate cells is a part of some names below it."""
+    """Returns whether a header has a single name, and the delimiter is a part of some names below it."""
     has_one = bool(rows) and len(rows[0]) == 1 and _column(rows[0], uri_column) is not None
     return has_one and len({len(row) for row in rows[1:]}) > 1
 
 
 def _agree(rows: Sequence[Sequence[str]]) -> bool:
-    """Returns whether rows have the same number of cells, several, and the first is that of a file under any header.
+    """Returns whether rows have the same number of cells, more than one, and the first names a file under any header.
 
     Without a header, it may also be a label of a file that comes later.
     """
@@ -255,7 +255,7 @@ def _agree(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _has_labels(rows: Sequence[Sequence[str]]) -> bool:
-    """Returns whether cells before those of files are no parts of their names, as those of `a;b.jpg` are."""
+    """Returns whether the cells before those of files are labels, and not parts of names such as `a;b.jpg`."""
     first, *later = zip(*rows, strict=True)
     files = next(filter(_are_files, later), None)
     if files is None or any(map(_NAMES_FILE.fullmatch, first)):

@@ -15,7 +15,7 @@ from transforms.elements.one_line import one_line
 # A SavedModel has a dozen files.
 MAX_MEMBERS = 10_000
 
-# Before its data, a member has its name and other facts. tarfile reads them into memory, whatever size they state.
+# The name and other facts before the data of a member. tarfile reads them into memory, whatever size they state.
 _MAX_HEADER_BYTES = 2**20
 
 # The configuration of a network in a `.keras` file. That of a thousand layers has 1 MB.
@@ -99,7 +99,7 @@ def _members(archive: BinaryIO, named: str) -> Iterator[tarfile.TarInfo]:
 
 
 class _Headers:
-    """A file of which only the headers of a tar file are read. tarfile seeks over all data."""
+    """A file of which only the tar headers are read. tarfile seeks over all data."""
 
     def __init__(self, file: Any):
         self.read_bytes = 0

@@ -29,7 +29,7 @@ class Changed(ValueError):
 def files(spec: ModelSpec) -> Iterator[Path]:
     """Yields the directory or file of a model, as `handles.local_path` does: a copy that exists within the block.
 
-    A loader may map its files into memory. They stay there after the block, and nobody can change them.
+    A loader may map its files into memory. They stay there, unchanged, after the block.
 
     Raises:
       Changed: if the files do not have the digest `spec.files`.
@@ -55,7 +55,7 @@ def remove_all() -> None:
 
 
 def memory_key(spec: ModelSpec) -> object:
-    """Returns the key of a model in memory, beside its spec: the state of its files, where the spec has no digest."""
+    """Returns what identifies a model in memory besides its spec: the state of its files, if the spec has no digest."""
     return () if spec.files else handles.files_state(spec.location)
 
 

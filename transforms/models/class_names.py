@@ -9,7 +9,7 @@ _IMAGENET = Path(__file__).parent / "imagenet_labels.txt"
 
 
 def names(path: Path, is_classifier: bool, outputs: int) -> tuple[str, ...]:
-    """Returns the names of the classes of a model with so many outputs, () for a model of feature vectors.
+    """Returns the names of the classes of a model with this many outputs, () for a model of feature vectors.
 
     A `labels.txt` in the model's directory decides, with one name per line. Without it, a classifier with 1001 outputs
     gets ImageNet's names: in TF-Hub's modules, the first of its outputs is the background. Any other classifier gets

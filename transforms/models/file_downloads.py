@@ -1,4 +1,4 @@
-"""Models that are files at URLs, with the files beside them. tensorflow-hub downloads archives, and no single files."""
+"""Models that are files at URLs, with the files beside them. tensorflow-hub downloads only archives."""
 
 import functools
 import urllib.parse

@@ -1,8 +1,8 @@
 """Refuses a SavedModel whose graph may do more than compute.
 
 Each operation that loading or calling the model may run has to be in `allowed_ops`. Every SavedModel also holds its
-saver, which writes files. So this module follows the graph from everything that TensorFlow may run, and the saver is
-not part of that:
+saver, which writes files. So this module follows the graph from everything that TensorFlow may run, which does not
+include the saver:
 
 - TensorFlow runs the functions of a TF2 SavedModel's object graph, and functions that those call. It never imports the
   graph around them, which holds the saver.
@@ -39,7 +39,7 @@ def check(meta_graphs: Collection[Any]) -> None:
     refused: set[str] = set()
     for graph in meta_graphs:
         library = {function.signature.name: function for function in graph.graph_def.library.function}
-        # The condition of TensorFlow's loader. In any other case it takes the way of TF1.
+        # The condition of TensorFlow's loader. In any other case it loads as for TF1.
         if len(meta_graphs) == 1 and graph.HasField("object_graph_def"):
             refused |= _refused_in_functions(_functions_of_objects(graph), library)
         else:
@@ -104,7 +104,7 @@ def _called(node: Any) -> Iterator[str]:
 def _refused_in_nodes(graph: Any, library: Mapping[str, Any]) -> set[str]:
     """Returns the operations that are not allowed in the nodes of a TF1 graph that may run.
 
-    It goes the other way: from the nodes with such operations to all nodes after them. None of these may be named.
+    It searches backwards: from the nodes with such operations to all nodes after them. None of these may be named.
     """
     nodes = {node.name: node for node in graph.graph_def.node}
     filename = _node_name(graph.saver_def.filename_tensor_name)

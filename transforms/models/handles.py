@@ -52,7 +52,7 @@ def local_path(handle: str, storage: Storage = DEFAULT_STORAGE) -> Path:
         path = _fetch(handle, _download_from_url)
     elif locations.is_gcs(handle):
         path = _fetch(handle, functools.partial(_download_from_bucket, storage=storage))
-    elif (path := Path(os.path.expanduser(handle))).exists():  # noqa: PTH111 - of an unknown user, it stays as it is
+    elif (path := Path(os.path.expanduser(handle))).exists():  # noqa: PTH111 - keeps the path of an unknown user
         path = _unpack(path) if path.is_file() and _is_archive(handle) else path
     elif _KAGGLE.fullmatch(handle):
         path = _fetch(handle, _download_from_kaggle)
@@ -66,9 +66,9 @@ def local_path(handle: str, storage: Storage = DEFAULT_STORAGE) -> Path:
 def files_digest(path: Path) -> str:
     """Returns the hex SHA-256 over a model's files: their names below the directory, and their contents.
 
-    It leaves out `assets.extra`, whose notes about a model are no part of it. It leaves out `fingerprint.pb`, because
+    It leaves out `assets.extra`, whose notes are no part of the model. It leaves out `fingerprint.pb`, because
     TensorFlow writes a random number there with every save. It leaves out the files of `preprocessing_files`, because
-    the digest of a ModelSpec has what they tell. A second call reads the contents again only if a file was edited.
+    the digest of a ModelSpec covers their content. A second call reads the contents again only if a file was edited.
     """
     return _files_digest(path.absolute(), files_state(str(path.absolute())))
 

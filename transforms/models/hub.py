@@ -54,8 +54,8 @@ class Loaded(NamedTuple):
 
     Attributes:
       embed: values of images (n, height, width, 3) → float32 (n, dimension).
-      model: the loaded object. It may have variables, and has to live as long as `embed`.
-      takes_bytes: whether the values are uint8 and no float32.
+      model: the loaded object. It may have variables, and has to stay alive as long as `embed`.
+      takes_bytes: whether the values are uint8, not float32.
     """
 
     embed: Embed
@@ -111,7 +111,7 @@ def _contents(proto: Any, model_format: str) -> SavedModel:
 def choose(model: SavedModel, signature: str | None, tags: tuple[str, ...] | None) -> tuple[str, tuple[str, ...]]:
     """Returns the name of the signature to call, and the tags of its variant.
 
-    Both are what the user wants, or None for the default. By default, the variant is the one for inference. The
+    Both arguments are the user's choices, or None for the default. The default variant is the one for inference. The
     signature is `default` in TF1. In TF2 it is "" (`__call__`) where there is one, else `serving_default`.
 
     Raises:
@@ -159,7 +159,7 @@ def load(directory: Path, signature: str, tags: tuple[str, ...], location: str =
     """Loads the function of a SavedModel that `choose` found. Messages name `location`, or else the directory.
 
     Raises:
-      ValueError: if the files are broken, or if that function does not map images alone to vectors. The message then
+      ValueError: if the files are broken, or if that function does not map only images to vectors. The message then
         shows its inputs and outputs.
     """
     contents = read(directory)

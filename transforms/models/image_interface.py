@@ -50,8 +50,8 @@ def derive(signature: Signature, output: str | None, *, channels_first: bool) ->
       channels_first: the layout where none of the axes, or more than one, has three channels.
 
     Raises:
-      InterfaceError: if it does not take images alone, has several outputs and none is chosen, or the chosen one cannot
-        be a vector for each image.
+      InterfaceError: if it takes other inputs than images, has several outputs and none is chosen, or the chosen one
+        cannot be a vector for each image.
     """
     ((name, images),) = signature.inputs.items() if len(signature.inputs) == 1 else (("", TensorInfo("", None)),)
     dtypes = " or ".join(_INPUT_DTYPES)
@@ -84,7 +84,7 @@ def dimension(shape: Sequence[int], images: int, output: str) -> int:
     """Returns the components of a vector in an output of that shape. Axes of size 1 do not count.
 
     Raises:
-      InterfaceError: if the output, of that name, is not one vector for each of so many images.
+      InterfaceError: if the output, of that name, is not one vector for each of `images` images.
     """
     axes = [size for size in shape[1:] if size != 1]
     if len(shape) < 2 or shape[0] != images or len(axes) > 1 or 0 in axes:

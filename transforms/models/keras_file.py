@@ -1,4 +1,4 @@
-"""`.keras` files: what their JSON tells of the model, without loading it. No TensorFlow, no Keras."""
+"""`.keras` files: what their JSON says about the model, without loading it. No TensorFlow, no Keras."""
 
 import json
 import re
@@ -30,7 +30,7 @@ _APPLICATIONS = {
     r"|mobilenet(v2)?_\d\.\d\d_(None|\d+)": "tf",
     r"densenet(121|169|201)": "torch",
 }
-# Those whose preprocess_input does nothing, because the network begins with it. It can be left out.
+# The models whose preprocess_input does nothing, because the network begins with it. It can be left out.
 _PREPROCESSING_INSIDE = (
     r"efficientnetb[0-7]|efficientnetv2-(b[0-3]|s|m|l)|MobileNetV3(Small|Large)|convnext_(tiny|small|base|large|xlarge)"
 )
@@ -44,19 +44,19 @@ _ENCODERS = {
 
 # The layers by which such networks begin.
 _OF_PREPROCESSING = ("Rescaling", "Normalization")
-# Keras makes an input's type of what it gets, so fractions would all be 0.
+# Keras converts values to the type of the input, so all fractions would be 0.
 _OF_WHOLE_NUMBERS = ("uint8", "uint16", "uint32", "int16", "int32", "int64")
 _WITH_CLASS_TOKEN = ("keras_hub>CLIPVisionEncoder", "keras_hub>DINOV2Backbone")
 
 
 class KerasFile(NamedTuple):
-    """What a `.keras` file tells.
+    """What a `.keras` file says about its model.
 
     Attributes:
       name: of the model.
       registered_name: of its class; "" for the classes of Keras itself.
       image_size: the (height, width) that its input is fixed to, in pixels; None where it is free.
-      has_preprocessing: whether the layer behind the input is one that makes 0..255 what the others take.
+      has_preprocessing: whether the layer after the input rescales 0..255 to the values that the other layers take.
       takes_bytes: whether its input has whole numbers.
       has_class_token: whether the first of its tokens stands for the whole image, as KerasHub's own poolers take it.
       packages: those that its classes are registered by, such as `keras_hub`.
@@ -81,7 +81,7 @@ class KerasFile(NamedTuple):
 
 
 def read(file: Path) -> KerasFile:
-    """Returns what a `.keras` file tells.
+    """Returns what a `.keras` file says about its model.
 
     Raises:
       ValueError: if the file is none, or if its only input takes no images.

@@ -1,4 +1,4 @@
-"""What the files of a model tell before it is loaded, for every model format."""
+"""What the files of a model state before it is loaded, for every model format."""
 
 import dataclasses
 from pathlib import Path
@@ -41,14 +41,14 @@ DEFAULT_FUNCTION = Function()
 
 
 class ModelFacts(NamedTuple):
-    """What a model's own files tell, before it is loaded.
+    """What a model's own files state, before it is loaded.
 
     Attributes:
       format, signature, tags, output: see ModelSpec.
       fixed: the (height, width) of the images that it takes, in pixels; None for any.
-      own_size: the image size that a TF1 module states, although it takes others, or that of the model's note.
-      usual_size: the image size where nothing else tells one: that of `serving_default`, where another function is
-        called, or the catalog's.
+      own_size: the image size that a TF1 module states, although it takes others, or the size in the model's note.
+      usual_size: the image size if nothing else states one: that of `serving_default` if another function is called, or
+        the catalog's.
       takes_bytes: whether it takes pixels as uint8.
       is_classifier: whether its outputs are known to be classes.
       known: the preprocessing of models of its name.

@@ -1,4 +1,4 @@
-"""External data of ONNX models: the names of the files that hold a model's tensors, where its own file does not.
+"""External data of ONNX models: the names of the files that hold a model's tensors outside its own file.
 
 The fields are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. Only messages that may lead to a tensor
 are entered, and nothing is copied, so a file of 2 GiB takes no memory here.
@@ -95,7 +95,7 @@ def _fields(content: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, in
 
 
 def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
-    """Returns the number at a position, and the position behind it."""
+    """Returns the number at a position, and the position after it."""
     number = 0
     for shift in range(0, 70, 7):
         byte = content[at]

@@ -21,7 +21,7 @@ ENTRIES = MAIN_FILES | {"model.bin", "model.onnx_data", "model.onnx.data", _LABE
 # protobuf and flatbuffers take no larger messages. An IR has its weights in another file than its .xml.
 _MAX_BYTES = {"onnx": 2**31, "openvino": 2**28, "tflite": 2**31}
 
-# ONNX Runtime and OpenVINO take the offset of such a tensor for an address in the memory of the process.
+# ONNX Runtime and OpenVINO use the offset of such a tensor as an address in the memory of the process.
 _MEMORY_ADDRESS = "_ORT_MEM_ADDR_"
 
 

@@ -71,7 +71,7 @@ class Preprocessing:
         return first, second, third
 
     def values(self) -> tuple[Triple, Triple, str]:
-        """Returns what decides on the values of given pixels: `scale`, `offset` and `channels`."""
+        """Returns what determines the values of given pixels: `scale`, `offset` and `channels`."""
         return self.scale, self.offset, self.channels
 
     @property
@@ -101,10 +101,10 @@ class Preprocessing:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "Preprocessing":
-        """Returns the preprocessing that `dataclasses.asdict` made these facts of, perhaps by way of JSON.
+        """Returns the preprocessing from which `dataclasses.asdict` made these facts, perhaps by way of JSON.
 
         Raises:
-          ValueError, TypeError, KeyError: if they are others.
+          ValueError, TypeError, KeyError: if they are not such facts.
         """
         tuples = {name: tuple(map(float, facts[name])) for name in ("mean", "std")}
         return cls(**{**facts, **tuples})

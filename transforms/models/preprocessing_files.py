@@ -1,7 +1,7 @@
-"""Files beside a model that tell its preprocessing, as Hugging Face and OpenCLIP write them.
+"""Files beside a model that state its preprocessing, as Hugging Face and OpenCLIP write them.
 
 They are JSON, perhaps of a stranger, and nothing in them is run. A field that this project cannot honour is an error,
-because vectors of other pixels would be wrong without a word.
+because the vectors would otherwise be silently wrong.
 """
 
 import json
@@ -55,7 +55,7 @@ _HONOURED = {
     "size",
 }
 # The processors of transformers that do no more than their fields say. Others resize by rules of their own. The field
-# `size` may be a number alone. The first group takes it for the shorter side, the second group for both sides.
+# `size` may be a single number. The first group takes it for the shorter side, the second group for both sides.
 _SHORTER_SIDE = ("Bit", "CLIP", "ChineseCLIP", "ConvNext", "MobileNetV1", "MobileNetV2", "MobileViT", "ViTHybrid")
 _BOTH_SIDES = ("Beit", "Blip", "DINOv3ViT", "Deit", "DeiT", "EfficientFormer", "Pvt", "Siglip", "ViT")
 _PROCESSORS = (*_SHORTER_SIDE, *_BOTH_SIDES)
@@ -80,7 +80,7 @@ _OPEN_CLIP_MODES = {"shortest": "crop", "squash": "stretch", "longest": "pad"}
 
 
 def find(path: Path) -> dict[str, Path]:
-    """Returns name → file of those beside a model, which is a file or a directory."""
+    """Returns name → file of the preprocessing files beside a model, which is a file or a directory."""
     directory = path if path.is_dir() else path.parent
     return {name: directory / name for name in NAMES if (directory / name).is_file()}
 
@@ -91,7 +91,7 @@ def text(path: Path) -> str:
 
 
 def choices(path: Path) -> Choices:
-    """Returns the preprocessing that the files beside a model tell; no choice where there is none.
+    """Returns the preprocessing that the files beside a model state; no choice if there are no files.
 
     Raises:
       ValueError: if a field cannot be honoured, or if two files contradict each other.

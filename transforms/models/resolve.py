@@ -1,4 +1,4 @@
-"""Resolves a `--model`: handle → files → facts → `ModelSpec`. It is tried at launch, before any worker starts."""
+"""Resolves a `--model`: handle → files → facts → `ModelSpec`. The launch tries the model before any worker starts."""
 
 import dataclasses
 from pathlib import Path
@@ -22,8 +22,8 @@ def resolve(
 ) -> ModelSpec:
     """Returns the spec of a model.
 
-    Its preprocessing is that of the first of these that tells it: the arguments, a file beside the model, the table of
-    names in `keras_file`, TF-Hub's convention.
+    The first of these that states a preprocessing decides: the arguments, a file beside the model, the table of names
+    in `keras_file`, TF-Hub's convention.
 
     A bundled model is not loaded. Any other model is downloaded and loaded, which shows whether it works. The result is
     cached on this machine, so that the next call does not load the model.
@@ -105,7 +105,7 @@ def _tried(files: _Files, facts: ModelFacts, choices: Choices, normalize: bool) 
     of_digest = preprocessing
     if facts.takes_bytes:
         preprocessing = _as_bytes(files.handle, preprocessing)
-        # As of a model that takes TF-Hub's range: an earlier version had no other.
+        # The digest of a model in TF-Hub's range, because an earlier version had no other range.
         of_digest = dataclasses.replace(preprocessing, mean=TF_HUB.mean, std=TF_HUB.std)
     size = _image_size(files.handle, facts, asked=choices.image_size, beside=beside.image_size)
     untried = ModelSpec(
@@ -147,10 +147,10 @@ def _as_bytes(name: str, preprocessing: Preprocessing) -> Preprocessing:
 def _image_size(
     name: str, facts: ModelFacts, asked: tuple[int, int] | None, beside: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Returns the (height, width) that is asked for, else that of the model, else that of a file beside it.
+    """Returns the requested (height, width), else that of the model, else that of a file beside it.
 
     Raises:
-      ValueError: if none of them has one, or if it does not fit.
+      ValueError: if none of them has a size, or if the size does not fit.
     """
     fixed = "x".join(str(size or "?") for size in facts.fixed)
     if not facts.fits(asked):

@@ -124,8 +124,8 @@ def digest(
 
     Args:
       files: hex digest of the model's files.
-      signature, tags, image_size, preprocessing, output, normalize: as in ModelSpec. What TF-Hub's convention says, and
-        what an earlier version did not know, leaves the digest as it was.
+      signature, tags, image_size, preprocessing, output, normalize: as in ModelSpec. Values of TF-Hub's convention, and
+        defaults of fields that an earlier version did not have, do not change the digest.
     """
     use = {
         "files": files,

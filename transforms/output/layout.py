@@ -1,4 +1,4 @@
-"""Every path below an output, once.
+"""All paths below an output, each defined once.
 
     <output>/schema.pbtxt
     <output>/embeddings/<run_id>/part-SSSSS-of-NNNNN.tfrecord, .parquet
@@ -21,9 +21,9 @@ SCHEMA = "schema.pbtxt"
 VECTOR_SUFFIXES = tuple(f".{output_format}" for output_format in OUTPUT_FORMATS)
 FAILURE_SUFFIX = ".jsonl"
 
-# No name of a run can make two of these files one: each of them has one dot in its suffix.
+# No two runs share one of these files, whatever their names: each suffix has exactly one dot.
 _REPORT, _PAGE, _STATISTICS, _CLAIM = ".json", ".html", ".statistics", ".unfinished"
-# What `files.write` fills beside its final name. The first group is the name of the run.
+# The name of a file that `files.write` fills beside its final name. The first group is the name of the run.
 _BEING_WRITTEN = re.compile(r"\.(.+)\.(?:json|html|statistics)\.[0-9a-f]{32}", re.DOTALL)
 
 
@@ -48,7 +48,7 @@ def shards(directory: str, suffix: str = "") -> str:
 
 
 def shard(directory: str, number: int, total: int, suffix: str) -> str:
-    """Returns the final name of a file: the one with a number from 0, of all with this suffix."""
+    """Returns the final name of a file; `number` counts the `total` files with this suffix from 0."""
     return f"{directory}/part-{number:05d}-of-{total:05d}{suffix}"
 
 
@@ -58,7 +58,7 @@ def parts(directory: str) -> str:
 
 
 def runs(output: str) -> str:
-    """Returns the directory of what there is once for each run."""
+    """Returns the directory of the files that each run has once."""
     return _below(output, "runs")
 
 
@@ -77,7 +77,7 @@ def statistics(output: str, run_id: str) -> str:
     return f"{runs(output)}/{run_id}{_STATISTICS}"
 
 
-# The files of a page, in the order of writing: a run that has the last one has all that it needs.
+# The files of a page, in the order of writing: if the last one exists, so do the others.
 OF_PAGE: tuple[PathOf, ...] = statistics, page
 
 

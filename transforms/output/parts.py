@@ -1,15 +1,15 @@
 """Parts: files that records are appended to, and that outlive the process that writes them.
 
-What a killed process leaves depends on the place and the format:
+The place and the format decide what a killed process leaves:
 
 - Framed records on a local disk are good up to the last whole record. A background thread flushes each open part twice
   a second, and syncs it to the disk every ten seconds.
-- An object in a bucket exists once it is closed, and some formats, such as Parquet, cannot be read before. So only
+- An object in a bucket exists only once it is closed. Some formats, such as Parquet, can be read only then. So only
   closed parts are left. The thread closes a part that is `max_seconds` old, and the next record opens another.
 
-A process may be stopped for so long that another takes its place. A writer learns that from its `check`, which raises
-an error then. The writer calls it when a part has become visible, and every few seconds. If it fails, the writer
-removes its part.
+A process may be stopped for so long that another takes its place. A writer then learns that from its `check`, which
+raises an error. The writer calls it when a part has become visible, and every few seconds. If the check fails, the
+writer removes its part.
 """
 
 import collections
@@ -35,7 +35,7 @@ _SYNC_SECONDS = 10.0
 _BATCH = 64
 _SEPARATOR = "-"
 
-# A check may cost a request, so that the threads of a process share one.
+# A check may cost a request, so the threads of a process share one.
 _CHECK_SECONDS = 5.0
 
 Encode = Callable[[Sequence[Any]], Sequence[bytes]]
@@ -60,13 +60,13 @@ class Label(NamedTuple):
 
 
 class OpenPart(Protocol):
-    """Records on their way into an open file."""
+    """Records being written to an open file."""
 
     def append(self, records: Sequence[Any]) -> None:
         """Writes a batch of records, now or later. Raises OSError."""
 
     def finish(self) -> None:
-        """Writes what is left, so that the file is complete. The file stays open. Raises OSError."""
+        """Writes the rest, so that the file is complete. The file stays open. Raises OSError."""
 
 
 class Format(Protocol):
@@ -169,8 +169,8 @@ class PartWriter:
           label: the first half of each part's name.
           part_format: of the files.
           max_bytes: a part is closed at this size.
-          max_seconds: a part that cannot be read before it is closed is closed at this age.
-          check: tells whether this process may still write; None if nobody else would.
+          max_seconds: a part that is readable only once closed is closed at this age.
+          check: tells whether this process may still write; None if no other process can take over.
         """
         self._prefix = f"{directory}/{label or ''}"
         self._format = part_format
@@ -183,7 +183,7 @@ class PartWriter:
         self._lock = threading.Lock()
         self._batch: list[Any] = []
         self._file: BinaryIO | None = None
-        # Of the open part: its records, those of them that are counted as saved, and two times of it.
+        # Of the open part: its records, how many of them are counted as saved, and two of its times.
         self._path = ""
         self._records = self._counted = 0
         self._opened = self._synced = 0.0
@@ -203,7 +203,7 @@ class PartWriter:
                 self._write()
 
     def close(self) -> None:
-        """Writes what is left, and closes the part. Raises OSError if a record cannot be written."""
+        """Writes the rest, and closes the part. Raises OSError if a record cannot be written."""
         with self._lock:
             self._raise_error()
             self._write()
@@ -222,7 +222,7 @@ class PartWriter:
         """Makes the records so far outlive this process.
 
         Args:
-          close: whether a part that cannot be read before it is closed is closed, whatever its age.
+          close: whether to close a part that is readable only once closed, whatever its age.
         """
         with self._lock:
             if self._error:
@@ -280,12 +280,12 @@ class PartWriter:
             try:
                 self._file, self._records, self._counted = files.create(self._path), 0, 0
             except OSError:
-                self._look()  # which says more, if another process has removed the directory
+                self._look()  # if another process has removed the directory, this error says more
                 raise
             self._written = _Written(self._file, self._format.is_hashed)
             self._part = self._format.open(cast(BinaryIO, self._written))
             self._opened = self._synced = time.monotonic()
-            if not self._is_gcs:  # where an object is visible once it is closed
+            if not self._is_gcs:  # in a bucket, an object is visible once it is closed
                 self._look()
         self._part.append(self._batch)
         self._records += len(self._batch)
@@ -311,7 +311,7 @@ class PartWriter:
         self._seconds += time.perf_counter() - start
 
     def _look(self, *, is_certain: bool = True) -> None:
-        """Calls the check, and takes the part back if another process writes now. May let other errors pass."""
+        """Calls the check, and removes the part if another process writes now. May ignore other errors."""
         if self._check is None:
             return
         try:
@@ -337,7 +337,7 @@ class PartWriter:
 _writers: "weakref.WeakSet[PartWriter]" = weakref.WeakSet()
 _watching = threading.Lock()
 _thread: threading.Thread | None = None
-# When a thread of this process has called a check, in seconds of the monotonic clock.
+# When a thread of this process last called a check, in seconds of the monotonic clock.
 _checked = -math.inf
 # Records of this process that outlive it, by the suffix of their files.
 _saved: collections.Counter[str] = collections.Counter()
@@ -350,13 +350,13 @@ def reset() -> None:
 
 
 def saved(suffix: str) -> int:
-    """Returns how many records in files of a suffix this process has written since `reset` that outlive it."""
+    """Returns how many records this process has saved since `reset` in files of this suffix."""
     with _watching:
         return _saved[suffix]
 
 
 def _is_check_due() -> bool:
-    """Returns whether no thread of this process has called a check for some seconds. Then this one has to."""
+    """Returns whether no thread of this process has called a check for some seconds. If so, the caller has to."""
     global _checked
     now = time.monotonic()
     if now - _checked < _CHECK_SECONDS:
@@ -380,7 +380,7 @@ def save_all() -> None:
 
 
 def take_back_all() -> None:
-    """Removes the parts that this process is at, because another process writes now. It writes none from here on."""
+    """Removes the open parts of this process, because another process writes now. It writes no more parts."""
     with _watching:
         writers = list(_writers)
     for writer in writers:
@@ -391,7 +391,7 @@ def _watch(writer: PartWriter) -> None:
     global _thread
     with _watching:
         _writers.add(writer)
-        if _thread is None or not _thread.is_alive():  # a forked process has no threads of its parent
+        if _thread is None or not _thread.is_alive():  # a forked process lacks its parent's threads
             _thread = threading.Thread(target=_save_regularly, name="save-parts", daemon=True)
             _thread.start()
 

@@ -1,4 +1,4 @@
-"""The file `schema.pbtxt`: what TFRecords of an output hold, for TensorFlow Data Validation and for later runs."""
+"""The file `schema.pbtxt`: the schema of an output's TFRecords, for TensorFlow Data Validation and for later runs."""
 
 import contextlib
 
@@ -14,7 +14,7 @@ def content(model: ModelFields, vector_type: str = "float32") -> bytes:
 
 
 def write(output: str, model: ModelFields, vector_type: str = "float32") -> None:
-    """Writes the file. Of several that write the first one at once, one wins.
+    """Writes the file. If several processes write the first one at once, one wins.
 
     Raises:
       ValueError: see `check`.
@@ -32,7 +32,7 @@ def write(output: str, model: ModelFields, vector_type: str = "float32") -> None
 
 
 def check(output: str, stored: bytes, model: ModelFields, vector_type: str = "float32") -> None:
-    """Raises ValueError if a schema that is stored in an output describes other records than those of a run."""
+    """Raises ValueError if the schema stored in an output describes other records than those of a run."""
     shapes, own = examples.shapes(stored.decode()), examples.shapes(examples.schema_text(model, vector_type))
     if shapes != own:
         raise ValueError(

@@ -60,7 +60,7 @@ class WriteParts(Stage):
       part_format: of the files.
       labels: the label of each collection's parts; () for parts without labels.
       max_bytes: a part is closed at this size.
-      max_seconds: a part that cannot be read before it is closed is closed at this age.
+      max_seconds: a part that is readable only once closed is closed at this age.
       check: see PartWriter.
 
     Raises:
@@ -178,8 +178,8 @@ def name_parts(parts: Sequence[Shard], directory: str, check: Callable[[], objec
     Args:
       parts: complete ones.
       directory: of the final names.
-      check: called before other files are removed. If it raises an error, they stay. If another file takes the place of
-        one after that, it stays.
+      check: called before other files are removed. If it raises an error, they stay. A file that replaces one of them
+        after the check stays too.
 
     Raises:
       OSError: if a part cannot be named.
@@ -229,7 +229,7 @@ def unnamed(directory: str, limit: int | None = None) -> list[str]:
 
 
 def rename_parts(paths: Sequence[str]) -> None:
-    """Gives parts with labels new names under the same label: who knows only the old ones can name none of them."""
+    """Gives parts with labels new names under the same label, so that a process with the old names cannot name them."""
 
     def rename(path: str) -> None:
         try:

@@ -17,7 +17,7 @@ from transforms.output.shards import MAX_SHARD_SECONDS, WriteParts, WriteShards,
 
 @dataclasses.dataclass(eq=False)
 class WriteVectors(Stage):
-    """Embedding, in a tuple of collections → WriteOutput. The class of each format says what its files are.
+    """Embedding, in a tuple of collections → WriteOutput. Each format has a subclass.
 
     Attributes:
       output: a directory, local or in cloud storage.

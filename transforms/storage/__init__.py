@@ -1,7 +1,7 @@
 """Storage: local files, other filesystems through Beam, and Cloud Storage through its own client.
 
-The modules that import this client, and the one that imports Beam, are imported at their first use as `storage.gcs` and
-so on. So a job on local files does without the client, and a decoder process without Beam.
+The modules that import this client, and the one that imports Beam, are imported at their first use, as `storage.gcs`
+and so on. So a job on local files does not import the client, and a decoder process does not import Beam.
 """
 
 import importlib

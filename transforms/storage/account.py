@@ -1,4 +1,4 @@
-"""The account of this process: a home and a name, also for a user id that the system's list of users lacks.
+"""The account of this process: a home and a name, also for a user id that is not in the system's list of users.
 
 Containers start processes under such ids. Libraries ask for the home when they are imported, and then raise errors of
 their own: OpenVINO, Beam for the name of a Dataflow job, the clients of model hubs.
@@ -13,10 +13,10 @@ from transforms.storage import private
 
 
 def complete() -> None:
-    """Sets HOME and USER where nothing tells them, for this process and those that it starts.
+    """Sets HOME and USER if they are unknown, for this process and those that it starts.
 
-    HOME is then a directory of this user in the system's temporary directory, which later runs find again. If another
-    user has taken its name, it is a new one.
+    HOME is then a directory of this user in the system's temporary directory, which later runs find again. If its name
+    is taken by another user, HOME is a new directory.
     """
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.home() raises an error
         os.environ["HOME"] = str(_home())

@@ -1,11 +1,11 @@
-"""Which of the files that a listing sees it takes, and counts of those that it leaves out. No Beam."""
+"""Decides which of the files that a listing sees are taken, and counts those that are left out. No Beam."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from transforms.storage import globs, left_out
 
-# Kinds of names that are counted one by one; the names of any further kind are counted as one.
+# The most kinds of names that are counted separately. All further kinds share one count.
 MAX_KINDS = 50
 FURTHER = "…"
 
@@ -15,7 +15,7 @@ _Verdict = Callable[[str], tuple[str, str] | None]
 
 
 class Choice:
-    """What the listing of one pattern takes. A file that the listings of several patterns see is counted by one.
+    """What the listing of one pattern takes. A file that several listings see is counted by one of them.
 
     Attributes:
       pattern: the pattern.
@@ -39,7 +39,7 @@ class Choice:
         self._earlier, self._later = verdicts[:number], verdicts[number + 1 :]
 
     def takes(self, path: str) -> bool:
-        """Returns whether a file is listed, and counts it if it is one that its name leaves out."""
+        """Returns whether a file is listed, and counts it if it is left out for its name."""
         verdict = self._own(path)
         if verdict == _TAKEN:
             return True
@@ -63,7 +63,7 @@ class Choice:
 
 
 def count(left_out: Counter[tuple[str, str]], verdict: tuple[str, str]) -> None:
-    """Adds a file to counts of those that are left out, which are of MAX_KINDS at most and of further ones together."""
+    """Adds a file to the counts of files that are left out: at most MAX_KINDS kinds, and all further kinds together."""
     if len(left_out) >= MAX_KINDS and verdict not in left_out:
         verdict = (verdict[0], FURTHER)
     left_out[verdict] += 1
@@ -78,7 +78,7 @@ def by_kind(counted: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]
 
 
 def _verdict(pattern: str, include_hidden: bool, input_format: str) -> _Verdict:
-    """Returns a function: path → _TAKEN, why it is left out, or None if it is no business of the pattern."""
+    """Returns a function: path → _TAKEN, why it is left out, or None if the pattern does not concern it."""
     matches = globs.matcher(pattern)
     why = left_out.rule(pattern, include_hidden=include_hidden, input_format=input_format)
     beside_pattern = left_out.beside(pattern) if input_format == "images" else None

@@ -25,7 +25,7 @@ def directory(
     """Yields a new local directory beside `path` to fill, and renames it to `path` if the block raises no error.
 
     Args:
-      path: absolute; its parents are made. If it is a link, the link is replaced, and not the directory behind it.
+      path: absolute; its parents are made. If it is a link, the link is replaced, not its target.
       named, overwrite, entries, markers: see `check_entries`.
 
     Raises:
@@ -72,8 +72,8 @@ def check_entries(
       named: its name for the user, as in `--output '/out'`, for the message.
       overwrite: whether the user asked for it to be replaced.
       entries: names of all entries that the caller may write into it.
-      markers: the entries of which one is written last. A directory without any is unfinished, and is replaced without
-        `overwrite`. If there are none, every directory is finished.
+      markers: one of these entries is written last. A directory without any of them is unfinished, and is replaced
+        without `overwrite`. If `markers` is empty, every directory counts as finished.
     """
     if not overwrite and (not markers or not set(markers).isdisjoint(present)):
         raise Occupied(f"{named} exists: give another, or --overwrite to replace it")

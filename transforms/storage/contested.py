@@ -1,4 +1,4 @@
-"""A small file that several processes may want to write. Each writes it only in the state that it has seen.
+"""A small file that several processes may want to write. Each writes it only if it is still in the state last seen.
 
 Cloud Storage checks the state itself, by `if_generation_match`. On a local disk a lock on the directory guards the
 check. Other filesystems have neither, so there two processes that write in the same instant may both believe that they
@@ -82,7 +82,7 @@ def write(path: str, content: bytes, state: str | None) -> str:
 def create(path: str, content: bytes) -> None:
     """Writes a file whole that must not exist, as `write` does.
 
-    On a local disk with hard links it holds no lock, so that a process that is stopped meanwhile keeps nobody waiting.
+    On a local disk with hard links it holds no lock, so that a process that is stopped meanwhile blocks no other.
     Raises Lost if the file exists, and OSError as `write`.
     """
     if locations.is_local(path) and _linked(path, content):
@@ -91,7 +91,7 @@ def create(path: str, content: bytes) -> None:
 
 
 def _linked(path: str, content: bytes) -> bool:
-    """Returns whether a new local file has its content; False if there can be no hard link."""
+    """Returns whether a new local file was written by a hard link; False if the filesystem has none."""
     part = files.beside(path)
     try:
         with files.create(part) as file:
@@ -117,10 +117,11 @@ def remove(path: str, state: str) -> None:
 
 
 def remove_unfinished(path: str) -> None:
-    """Removes what processes have left that were killed while they wrote this local file, or one of its suffix beside.
+    """Removes what killed processes left while they wrote this local file, or another of its suffix beside it.
 
-    Whoever writes such a file holds the lock of the directory. So whatever is unfinished under that lock stays so.
-    Without locks nothing is removed, and in Cloud Storage there is nothing. Raises OSError if the filesystem refuses.
+    A process that writes such a file holds the lock of the directory. So a file that is unfinished while this process
+    holds the lock is left over. Without locks nothing is removed, and in Cloud Storage there is nothing to remove.
+    Raises OSError if the filesystem refuses.
     """
     if not locations.is_local(path):
         return
@@ -140,7 +141,7 @@ def _write_object(path: str, content: bytes, state: str | None) -> str:
     try:
         return stores.gcs.write(path, content, if_generation_match=int(state or 0))
     except stores.gcs.PreconditionFailed as error:
-        # The reply to a first request may have been lost, and the second one meets the result of the first.
+        # If the reply to the first request was lost, the second request meets the result of the first.
         present = read(path)
         if present is not None and present.content == content:
             return present.state
@@ -148,7 +149,7 @@ def _write_object(path: str, content: bytes, state: str | None) -> str:
 
 
 def _local_state(status: os.stat_result, content: bytes) -> str:
-    """Returns the state of a local file. A file that follows another at once may have its inode and its time."""
+    """Returns the state of a local file. A file that replaces another at once may have the same inode and time."""
     return f"{status.st_ino}-{status.st_mtime_ns}-{hashlib.sha256(content).hexdigest()}"
 
 
@@ -175,7 +176,7 @@ def _locked(path: str) -> Iterator[bool]:
 
 
 def _lock(descriptor: int, directory: Path) -> None:
-    """Takes the lock of a directory, which others hold for milliseconds, unless they are stopped while they do."""
+    """Takes the lock of a directory. Other processes hold it for milliseconds, or longer if they are stopped."""
     end = time.monotonic() + _LOCK_SECONDS
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Errors of storage: whatever a client of a store raises leaves this package as one error of this project. No Beam.
+"""Errors of storage: turns the errors of all stores' clients into one error of this project. No Beam.
 
-Each store's client has errors of its own, of several families that have no base in common. All that come out of a
-request are a StorageError, which is an OSError. So whoever reads or writes files catches OSError, wherever they lie.
+Each store's client has its own errors, in several families without a common base. Each error of a request becomes a
+StorageError, which is an OSError. So code that reads or writes files catches OSError, wherever the files lie.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from transforms.elements.one_line import one_line
 # Bytes that a reader takes from a client's file at once.
 _BUFFER_BYTES = 2**18
 
-# These mean the same for any file, and stay as they are: the errors of the operating system, and values refused.
+# These mean the same for any file, and stay as they are: errors of the operating system, and refused values.
 _PLAIN = (OSError, ValueError, MemoryError)
 
 
@@ -39,7 +39,7 @@ _BY_STATUS = {401: Forbidden, 403: Forbidden, 404: NotFound, 412: PreconditionFa
 
 @contextlib.contextmanager
 def of_clients(path: str) -> Iterator[None]:
-    """Raises what a client raises in the block, or in the function that it decorates, as an error of this project.
+    """Turns a client's errors in the block, or in the decorated function, into errors of this project.
 
     Args:
       path: of the file or directory that is asked for, for the message.
@@ -124,7 +124,7 @@ def _of(path: str, error: Exception) -> Exception:
 
 
 def _text(cause: object, error: Exception) -> str:
-    """Returns the message of an error. Where an upload is refused, the client's own shows a tuple."""
+    """Returns the message of an error. If an upload is refused, the client's own message is a tuple."""
     response = getattr(cause, "response", None)
     if isinstance(cause, Exception) and len(cause.args) > 1 and getattr(response, "reason", None):
         return f"{_status(cause)} {response.reason}"  # type: ignore[union-attr]

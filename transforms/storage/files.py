@@ -1,6 +1,6 @@
 """Files, local or in cloud storage, through Beam's filesystems: globs, versions, whole files, publishing by rename.
 
-What cannot be read or written is an OSError, wherever it lies: see `errors`.
+A file that cannot be read or written raises an OSError, wherever it lies: see `errors`.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ def metadata(path: str) -> FileMetadata:
         try:
             return FileSystems.get_filesystem(path).metadata(path)
         except BeamIOError as error:
-            if error.exception_details is None:  # so some of Beam's filesystems say that there is no such path
+            if error.exception_details is None:  # some of Beam's filesystems report a missing path so
                 raise FileNotFoundError(str(error)) from error
             raise
 
@@ -82,7 +82,7 @@ def described(path: str) -> tuple[str, int]:
 
 
 def version(metadata: FileMetadata) -> str:
-    """Returns size (bytes) and mtime (s), which tell two contents of one file apart without reading them."""
+    """Returns size (bytes) and mtime (s), which change when the content of a file does."""
     return local.version(metadata.size_in_bytes, metadata.last_updated_in_seconds)
 
 
@@ -124,7 +124,7 @@ def _whole(path: str, check: Callable[[], object] | None = None) -> Iterator[Bin
             try:
                 rename(part, path)
             except OSError:
-                check()  # which says more, if the part is gone because it has failed by now
+                check()  # its error says more, if it failed before and the part is gone
                 raise
         else:
             publish(part, path)
@@ -152,10 +152,10 @@ def rename(part: str, path: str) -> None:
 
 
 def remove_pending(pattern: str) -> None:
-    """Removes what lies beside files and has not got their names yet, so that it never gets them.
+    """Removes pending content: files that lie beside their final names and would still get them.
 
     Args:
-      pattern: a path of such files, with wildcards in the name alone.
+      pattern: of the final paths, with wildcards only in the name.
     """
     directory, name = posixpath.split(pattern)
     beside = [file.path for file in match(f"{directory}/.{name}.*")]
@@ -163,7 +163,7 @@ def remove_pending(pattern: str) -> None:
 
 
 def is_unfinished(name: str, suffix: str) -> bool:
-    """Returns whether a name is that of a file beside one with this suffix, which `write` or `copy` has to fill."""
+    """Returns whether a name is that of a file that `write` or `copy` fills beside a final name with this suffix."""
     return re.fullmatch(rf"\..*{re.escape(suffix)}\.[0-9a-f]{{32}}", name, re.DOTALL) is not None
 
 
@@ -190,7 +190,7 @@ def open_stored(path: str) -> BinaryIO:
 
     Raises:
       OSError: if it cannot be opened.
-      NotARegularFile: if something else is in its place. A pipe or a device would be read without end.
+      NotARegularFile: if something else is in its place. Reading a pipe or a device might never end.
       ValueError: see `check_location`.
     """
     if locations.is_local(path):
@@ -207,7 +207,7 @@ def publish(part: str, path: str) -> None:
     """
     with _repeatable(part, path):
         if locations.is_local(path):
-            Path(part).replace(path)  # Beam would hide that a file is gone in another error
+            Path(part).replace(path)  # Beam's error would not say that the file is gone
         else:
             FileSystems.rename([part], [path])
 
@@ -226,7 +226,7 @@ def name(part: str, path: str) -> None:
 
 @contextlib.contextmanager
 def _repeatable(part: str, path: str) -> Iterator[None]:
-    """Lets a step pass that an earlier try has done: the part is gone, and the file has its name."""
+    """Ignores the error of a step that an earlier try has done: the part is gone, and the file has its name."""
     try:
         with errors.of_clients(path):
             yield
@@ -256,7 +256,7 @@ def _link(part: str, path: str) -> None:
 def remove(directory: str) -> None:
     """Deletes a directory, or all objects under a prefix in a store without directories, if there are any.
 
-    If the filesystem refuses, a warning says so, because nothing rests on what only takes room.
+    If the filesystem refuses, this only warns, because leftover files just take room.
     """
     try:
         _delete(directory if locations.is_local(directory) else f"{directory}/", directory)
@@ -289,13 +289,13 @@ def remove_file(path: str) -> None:
 
 
 def remove_files(paths: Sequence[str]) -> None:
-    """Deletes files, those of them that exist."""
+    """Deletes those of the files that exist."""
     for path in paths:
         remove_file(path)
 
 
 def state(path: str) -> str | None:
-    """Returns what tells a file from any other that takes its place later; None if there is none. Raises OSError."""
+    """Returns a text that changes when another file takes this one's place; None without a file. Raises OSError."""
     try:
         if locations.is_gcs(path):
             return stores.gcs.describe(DEFAULT_STORAGE, path).generation
@@ -314,8 +314,8 @@ def _local_state(path: str) -> str:
 def remove_in_state(path: str, expected: str) -> None:
     """Deletes a file if it is in this state. Another in its place stays. Raises OSError if the filesystem refuses.
 
-    A local file is moved aside first, because nothing else tells which file a removal hits. Filesystems of other clouds
-    have only a look before.
+    A local file is moved aside first, because only then is it certain which file is removed. On filesystems of other
+    clouds, the state is only checked before the removal.
     """
     if locations.is_gcs(path):
         stores.gcs.remove(path, expected)
@@ -334,7 +334,7 @@ def remove_in_state(path: str, expected: str) -> None:
 def _put_back(aside: Path, path: str) -> None:
     try:
         Path(path).hardlink_to(aside)
-    except FileExistsError:  # a third file has its place by now
+    except FileExistsError:  # a third file has taken its place
         return
     except OSError:  # a filesystem without hard links
         aside.rename(path)
@@ -347,7 +347,7 @@ def _delete(pattern: str, path: str) -> None:
     try:
         with errors.of_clients(path):
             FileSystems.delete([pattern])
-    except (FileNotFoundError, PermissionError) as error:  # who may not look at a bucket is forbidden what is not there
+    except (FileNotFoundError, PermissionError) as error:  # who may not list gets this for a missing file
         if _exists(path):
             raise errors.Forbidden(f"{path} cannot be deleted: {one_line(error)}") from error
 

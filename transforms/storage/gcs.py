@@ -37,7 +37,7 @@ _CHUNK_BYTES = 16 * 2**20
 
 
 class Metadata(NamedTuple):
-    """What a bucket tells of an object. The checksum is of the bytes as stored, in base64."""
+    """What a bucket says about an object. The checksum is of the bytes as stored, in base64."""
 
     generation: str
     size: int
@@ -118,7 +118,7 @@ class _Limited(io.BytesIO):
 
 @contextlib.contextmanager
 def open_stored(storage: Storage, path: str, generation: str) -> Iterator[BinaryIO]:
-    """Yields an object to be read from front to end, as stored. That it is gone is raised when the block reads it."""
+    """Yields an object to be read from front to end, as stored. If it is gone, the first read raises the error."""
     blob = _blob(storage, path, generation)
     stream = blob.open("rb", chunk_size=_CHUNK_BYTES, raw_download=True, timeout=TIMEOUT, retry=RETRY)
     with _existing(path, generation), errors.reader(stream, path) as file:
@@ -150,7 +150,7 @@ def copy(source: str, path: str) -> None:
 
 
 def remove(path: str, generation: str | None) -> None:
-    """Removes an object if it has this generation, or any if None is given; another one stays."""
+    """Removes an object if it has this generation, or any generation if None is given."""
     expected = int(generation) if generation else None
     with contextlib.suppress(NotFound, PreconditionFailed), errors.of_clients(path):
         _blob(DEFAULT_STORAGE, path).delete(if_generation_match=expected, timeout=TIMEOUT, retry=RETRY)
@@ -176,7 +176,7 @@ def client() -> Client:
 
 def _blob(storage: Storage, path: str, generation: str | None = None) -> Blob:
     name = split(path)[1]
-    if name in ("", ".", ".."):  # Cloud Storage has no such names, and a URL that ends in one means another resource
+    if name in ("", ".", ".."):  # no object has such a name, and a URL that ends in one means another resource
         raise ValueError(f"{path!r}: expected gs://BUCKET/NAME of an object")
     return bucket(storage, path).blob(name, generation=int(generation) if generation else None)
 

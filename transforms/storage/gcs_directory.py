@@ -18,7 +18,7 @@ _CHUNK_BYTES = 16 * 2**20
 
 
 def below(storage: Storage, path: str) -> list[Blob]:
-    """Returns the object at a path and all objects below it, without those that consoles make for directories."""
+    """Returns the object at a path and all objects below it, except those that consoles make for directories."""
     prefix = _prefix(path)
     blobs = gcs.blobs(gcs.bucket(storage, path), prefix, "items(name,generation,size),nextPageToken")
     return [

@@ -19,7 +19,7 @@ RANGES = 64
 
 PAGE_SIZE = 1000  # the most objects that Cloud Storage returns per request
 
-# How the names of empty objects end that stand for directories.
+# The suffixes of empty objects that stand for directories.
 _DIRECTORY = ("/", "_$folder$")
 
 _NAMES = "items(name),nextPageToken"
@@ -62,7 +62,7 @@ def ranges(storage: Storage, pattern: str) -> list[Range]:
 def match(storage: Storage, choice: Choice, name_range: tuple[str, str] | None = None) -> Iterator[ImageRef]:
     """Yields the objects that a choice takes, page by page: all of them, or those in one of `ranges`.
 
-    The empty objects that consoles make for directories, whose names end in a slash, are left out, and so are Hadoop's.
+    It leaves out the empty objects that consoles make for directories, whose names end in a slash, and Hadoop's.
     """
     pattern = choice.pattern
     bucket = gcs.bucket(storage, pattern)
@@ -80,8 +80,8 @@ def match(storage: Storage, choice: Choice, name_range: tuple[str, str] | None =
 def check_brackets(storage: Storage, pattern: str) -> None:
     """Raises ValueError if brackets are wildcards in a pattern, although a directory of exactly this name exists.
 
-    The message has the pattern that means it. Each worker, and each later run that looks for its own images, would have
-    to ask for it again.
+    The message has the pattern that means the directory. Otherwise each worker, and each later run that looks for its
+    own images, would have to ask again whether the directory exists.
     """
     bucket, (*directories, last) = gcs.bucket(storage, pattern), gcs.split(pattern)[1].split("/")
     for number, directory in enumerate(directories):
@@ -123,7 +123,7 @@ def _is_object(storage: Storage, pattern: str) -> bool:
         return False
     try:
         gcs.describe(storage, pattern)
-    except (FileNotFoundError, PermissionError):  # who may list may not always read
+    except (FileNotFoundError, PermissionError):  # the right to list does not include the right to read
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Whether Cloud Storage answers at all: one request with little patience, for the launch of a job. No Beam."""
+"""Checks at the launch of a job that Cloud Storage answers at all, by one request with a short time limit. No Beam."""
 
 import concurrent.futures
 import os
@@ -11,8 +11,8 @@ from requests import exceptions
 from transforms.storage import gcs
 from transforms.storage.context import Storage
 
-# Seconds until the server has to have answered. A hostname may have a dozen addresses, each with a time-out of its own,
-# and asking for a name or a token takes time too. Therefore this limits all of it together.
+# Seconds within which the server has to answer. A hostname may have a dozen addresses, each with its own time-out, and
+# asking for a name or a token takes time too. Therefore this limits all of it together.
 PATIENCE = 12
 
 _TIMEOUT = (5, 5)  # of one try
@@ -28,7 +28,7 @@ class Unreachable(OSError):
 def check(storage: Storage, path: str) -> None:
     """Raises Unreachable, after PATIENCE seconds at most, if there is no answer for a path's bucket.
 
-    An answer that refuses is an answer. A path without a bucket is a ValueError.
+    A refusal is an answer too. A path without a bucket is a ValueError.
     """
     bucket = gcs.bucket(storage, path)
     answer: concurrent.futures.Future[None] = concurrent.futures.Future()

@@ -4,8 +4,8 @@
 - `**` crosses directories. As a whole name it stands for any number of them: in `a/**/b` also for none.
 - A pattern in a bucket without wildcards also matches all that lies below it: a bucket has no directories to ask.
 
-A match takes time with the square of the length of a path at most. What stands between two wildcards is matched as
-early as possible and in no second place, because the wildcard behind it matches whatever is left.
+The time of a match is at most quadratic in the length of the path. Text between two wildcards is matched at the first
+possible place only, because the wildcard after it matches whatever is left.
 """
 
 import os
@@ -39,7 +39,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def may_hold(pattern: str) -> Callable[[str], bool]:
-    """Returns a function that tells whether a local glob may match files below a directory, one below its front."""
+    """Returns a function that tells whether a local glob may match files below a directory below the glob's front."""
     literal = literal_prefix(pattern)
     head, *across = _ACROSS.split(pattern.removeprefix(literal), maxsplit=1)
     *directories, last = _names(head)
@@ -56,7 +56,7 @@ def may_hold(pattern: str) -> Callable[[str], bool]:
 
 
 class Positions:
-    """How far the path of a directory gets into a local glob. What it matches below depends on that alone."""
+    """How far the path of a directory gets into a local glob. Only that decides what the glob matches below it."""
 
     def __init__(self, pattern: str):
         self._literal = literal_prefix(pattern)
@@ -74,7 +74,7 @@ class Positions:
         """Returns the positions that a directory has reached, at the front of the glob or below."""
         path = posixpath.join(directory, "")
         reached = {number for number, match in enumerate(self._matchers) if match(path, len(self._literal))}
-        # What matches from a position before `**` also matches from the one behind it.
+        # A path that matches from a position before `**` also matches from the position after it.
         first = max(reached & self._across, default=0)
         return frozenset(number for number in reached if number >= first)
 
@@ -129,7 +129,7 @@ def _translated(pattern: str) -> str:
 
 
 def _text(text: str, is_last: bool) -> str:
-    """Returns the regular expression of a part of a glob without `**`; another wildcard follows if it is not last."""
+    """Returns the regular expression of a part of a glob without `**`; a wildcard follows it unless it is last."""
     *directories, last = _names(text)
     names = [_name(symbols, is_whole=True) for symbols in directories]
     return "/".join([*names, _name(last, is_whole=is_last)])

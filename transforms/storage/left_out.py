@@ -1,6 +1,6 @@
-"""Files that a listing leaves out by their names: hidden ones, and files beside the images that are none. No Beam.
+"""Files that a listing leaves out by their names: hidden files, and other files beside the images. No Beam.
 
-Nothing is asked of the files themselves, so a command can tell whether an image of some name would be listed.
+Only the names count, so a command can tell whether an image of some name would be listed.
 """
 
 import re
@@ -11,7 +11,7 @@ from transforms.storage import globs
 # Why a file is left out. BESIDE: the pattern names an extension, and this file looks like an image of another one.
 HIDDEN, OTHER, BESIDE = "hidden", "other", "beside"
 
-# What systems put beside images, in lower case. Thumbnails would be embedded as images.
+# Names that systems put beside images, in lower case. Thumbnails would be embedded as images.
 _SYSTEM = frozenset(
     {
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information"),
@@ -35,7 +35,7 @@ IMAGE_EXTENSIONS = frozenset(
         *("pef", "3fr", "iiq", "erf", "kdc", "dcr", "mrw", "x3f", "gpr", "mef", "mos", "fff"),
     }
 )
-# An extension is short and has a letter. What comes after the dot in `IMG.20240101` or `portrait.original` is none.
+# An extension is short and has a letter. The text after the dot in `IMG.20240101` or `portrait.original` is none.
 _EXTENSION = re.compile(r"(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,5}")
 _LONG_EXTENSIONS = frozenset(
     {"parquet", "tfrecord", "tfrecords", "geojson", "jsonlines", "sqlite", "properties", "markdown", "torrent"}
@@ -63,7 +63,7 @@ _FILE_EXTENSIONS = IMAGE_EXTENSIONS | {
     "py",
 }
 
-# What lies beside shards, and beside lists, by its extension.
+# Extensions of files beside shards, and beside lists.
 _NO_SHARDS = (_FILE_EXTENSIONS - {"tar", "tgz", "gz"}) | {"parquet"}
 _NO_LISTS = (_FILE_EXTENSIONS - {"txt", "csv", "tsv", "json", "jsonl", "log", "gz"}) | {"parquet", "tfrecord"}
 
@@ -73,13 +73,13 @@ Rule = Callable[[str], tuple[str, str] | None]
 def rule(pattern: str, *, include_hidden: bool = False, input_format: str = "images") -> Rule:
     """Returns a function: path that the pattern matches → HIDDEN or OTHER, and the kind of name; None: it is listed.
 
-    What a pattern names is listed: `photos/.cache/**`, `**/.thumbs/*.jpg`, `**.txt`, `**README`, and any file by its
-    own name.
+    Files that a pattern names are listed: `photos/.cache/**`, `**/.thumbs/*.jpg`, `**.txt`, `**README`, and any file by
+    its own name.
 
     Args:
-      pattern: the glob; whatever the front of it names without wildcards is no reason.
+      pattern: the glob. Names in its front without wildcards are never a reason.
       include_hidden: whether hidden files are listed like others.
-      input_format: what a pattern means that names no extension: images, lists or shards.
+      input_format: what a pattern without an extension means: images, lists or shards.
     """
     directories = globs.literal_directories(pattern)
     if globs.is_object_or_directory(pattern):
@@ -136,7 +136,7 @@ def extension(path: str) -> str | None:
 
 
 def is_image_extension(name: str) -> bool:
-    """Returns whether an extension is one of images, maybe with a number behind it, as in `photo.jpg2`."""
+    """Returns whether an extension is one of images, perhaps followed by a number, as in `photo.jpg2`."""
     return name.lower() in IMAGE_EXTENSIONS or name.lower().rstrip("0123456789") in IMAGE_EXTENSIONS
 
 

@@ -1,4 +1,4 @@
-"""Files of this machine, and what may be in the place of one. No Beam."""
+"""Files of this machine, and things that are no regular files. No Beam."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ class NotARegularFile(OSError, ValueError):
 
 
 def version(size: int, modified: float) -> str:
-    """Returns size (bytes) and mtime (s), which tell two contents of one file apart without reading them."""
+    """Returns size (bytes) and mtime (s), which change when the content of a file does."""
     return f"{size}-{modified:.6f}"
 
 
@@ -31,7 +31,7 @@ def described(path: str) -> tuple[str, int]:
 
 def open_regular(path: str) -> BinaryIO:
     """Opens a file for reading. Raises OSError if it cannot be opened, and NotARegularFile if it is something else."""
-    status(path)  # opening is not tried, because some devices do something when they are opened
+    status(path)  # checked before opening, because opening some devices has effects
     # If a pipe takes the file's place now, O_NONBLOCK opens it without waiting for a writer.
     file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))  # noqa: SIM115
     try:
@@ -68,10 +68,10 @@ def status(path: str) -> os.stat_result:
 
 
 def unseen(path: str) -> str | None:
-    """Returns the place on a path that hides whether there is a file: a link to nothing, or what may not be looked at.
+    """Returns the place on a path that hides whether there is a file: a broken link, or one without permission.
 
-    It may be the file itself, on a path without links: network filesystems leave out files of a listing now and then.
-    Returns None if the lowest place that is there is anything else: then nothing is hidden.
+    It may be the file itself, on a path without links: network filesystems omit files from a listing now and then.
+    Returns None if the lowest existing place is anything else, because then nothing is hidden.
     """
     if os.path.isfile(path) and os.path.realpath(path) == path:  # noqa: PTH113
         return path
@@ -90,7 +90,7 @@ def unseen(path: str) -> str | None:
 
 
 def check_listable(directory: str) -> None:
-    """Raises OSError if a directory cannot be listed, or may not be entered, without which its files cannot be read."""
+    """Raises OSError if a directory cannot be listed, or cannot be entered to read its files."""
     os.stat(os.path.join(directory, "."))  # noqa: PTH116, PTH118
     os.scandir(directory).close()
 

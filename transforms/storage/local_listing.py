@@ -1,4 +1,4 @@
-"""Listing this machine's files: a pattern → everything that it matches, also what is no file and cannot be read."""
+"""Listing this machine's files: a pattern → everything that it matches, even if it is no file or cannot be read."""
 
 import heapq
 import os
@@ -18,8 +18,8 @@ def match(choice: Choice) -> Iterator[ImageRef]:
     listed once: under the path without links below the front of the pattern if it matches that, else by the first link
     that leads to them.
 
-    A ref has no version if it cannot be read as a file: pipes, sockets, devices, links to them or to nothing, and each
-    directory that may hold matches and cannot be listed. `local.described` raises the reason.
+    A ref has no version if it cannot be read as a file: pipes, sockets, devices, links to them, broken links, and each
+    directory that may hold matches but cannot be listed. `local.described` raises the reason.
     """
     if _is_name(choice.pattern):
         return _described(choice.pattern)
@@ -27,7 +27,7 @@ def match(choice: Choice) -> Iterator[ImageRef]:
 
 
 def is_there(pattern: str) -> bool:
-    """Returns whether there is a file or directory to begin at; raises OSError if that cannot be seen."""
+    """Returns whether the file or directory at which a listing begins exists; raises OSError if that is unknown."""
     try:
         if _is_name(pattern):
             os.lstat(pattern)
@@ -62,7 +62,7 @@ def _no_file(path: str) -> ImageRef:
 
 
 class _Walk:
-    """The files in and below the directories that may hold matches: those with links in their paths come last.
+    """The files in and below the directories that may hold matches. Files with links in their paths come last.
 
     A link is followed if the pattern may match something behind it that it does not match on an earlier path there. So
     loops end.
@@ -84,7 +84,7 @@ class _Walk:
             yield from self._tree(heapq.heappop(self._links), is_link=True)
 
     def _tree(self, top: str, is_link: bool) -> Iterator[ImageRef]:
-        """Yields the files below a directory, without those behind links. Behind a link there may be a known one."""
+        """Yields the files below a directory, without those behind links. A link may lead to a known directory."""
         waiting = [top]
         while waiting:
             directory = waiting.pop()
@@ -100,7 +100,7 @@ class _Walk:
                     for entry in entries:
                         yield from self._entry(entry, posixpath.join(directory, entry.name), earlier)
             except OSError as error:
-                # What was deleted meanwhile is no loss, unless it is where the listing begins.
+                # A directory that was deleted meanwhile is ignored, unless the listing begins there.
                 is_gone = isinstance(error, FileNotFoundError) and not os.path.lexists(directory)
                 if not is_gone or directory == self._root:
                     yield _no_file(directory)
@@ -125,7 +125,7 @@ class _Walk:
                     self._directories.append(path)
         elif is_broken and self._holds(path) and not left_out.is_file_name(path):
             if not self._choice.hides(path):
-                yield _no_file(path)  # what leads nowhere now may have led to a directory
+                yield _no_file(path)  # a broken link may have led to a directory
         elif any(self._matches(posixpath.join(other, entry.name)) for other in earlier):
             pass  # it is listed under that path
         elif self._choice.takes(path):

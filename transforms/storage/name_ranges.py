@@ -1,6 +1,6 @@
-"""Sorted names that can only be probed → ranges of about equal size. No Beam, no storage.
+"""Divides sorted names, which can only be probed, into ranges of about equal size. No Beam, no storage.
 
-A listing can begin at any name, but tells neither the number of names nor the middle one. Each probe finds the first
+A listing can begin at any name, but shows neither the number of names nor the middle one. Each probe finds the first
 name at or after a string. That is enough to walk the tree of the names' characters: the characters that all names of a
 range share are skipped, and where the names differ, each character begins a range of its own. These ranges are assumed
 to be equally large. Ranges that are still too large a part of the whole are divided further, all of them at once.

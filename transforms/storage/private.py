@@ -1,4 +1,4 @@
-"""Directories of caches, which nobody but this user may write to: a model in a cache is loaded without another look."""
+"""Directories of caches, to which only this user may write: a model in a cache is loaded without another check."""
 
 import os
 import stat

@@ -18,8 +18,8 @@ MAX_ENCODED_BYTES = 256 * 2**20
 
 
 _GZIP = b"\x1f\x8b\x08"
-# What gzip has packed may unpack to this many bytes, or to so many times its size: images hardly shrink, and whoever
-# reads several at once makes room for their sizes.
+# A gzip file may unpack to this many bytes, or to this many times its size. Images hardly shrink, and a reader of
+# several files reserves memory by their stored sizes.
 _FREE_BYTES = 16 * 2**20
 _MAX_RATIO = 100
 
@@ -33,10 +33,10 @@ class BrokenGzip(ValueError):
 
 
 def read(storage: Storage, ref: ImageRef) -> EncodedImage:
-    """Reads one file. If the ref has no version, the filesystem is asked for it first.
+    """Reads one file. If the ref has no version, it asks the filesystem for one first.
 
-    A file that gzip has packed is unpacked: `gsutil cp -Z` stores images so, with `Content-Encoding: gzip`. Version,
-    size and checksum are those of the stored bytes.
+    It unpacks gzip files: `gsutil cp -Z` stores images so, with `Content-Encoding: gzip`. Version, size and checksum
+    are those of the stored bytes.
 
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.

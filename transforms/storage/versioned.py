@@ -1,4 +1,4 @@
-"""Reading the listed version of a file on any filesystem: an `ImageRef` is described, read or opened."""
+"""Describes, reads or opens the listed version of a file, an `ImageRef`, on any filesystem."""
 
 import base64
 import dataclasses
@@ -43,7 +43,7 @@ def read(storage: Storage, ref: ImageRef, max_bytes: int) -> tuple[bytes, str]:
     Args:
       storage: see `Storage`.
       ref: of the file.
-      max_bytes: if the size is unknown, this many are read at most, and one more.
+      max_bytes: if the size is unknown, at most this many bytes and one more are read.
 
     Raises:
       ChangedSinceListed: if they no longer exist.
@@ -148,7 +148,7 @@ def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:
 
 
 def _gone(ref: ImageRef, error: Exception) -> Exception:
-    """Returns the error for a file that is not there, or no file any more. What never was one stays as it is."""
+    """Returns the error for a file that is gone, or is no longer a file; if it never was one, the error as it is."""
     is_no_file = isinstance(error, local.NotARegularFile)
     if is_no_file and not ref.version:
         return error

@@ -37,7 +37,7 @@ class Runs:
 
 
 def read(args: argparse.Namespace, difference: Difference) -> Runs:
-    """Adds the rows of --embeddings to a difference, but for those that --prune removes.
+    """Adds the rows of --embeddings to a difference, except those that --prune removes.
 
     Raises:
       ValueError: if there are no vectors, or those of several models without --model_digest, or a pattern of --prune

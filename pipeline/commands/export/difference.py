@@ -62,9 +62,9 @@ class Counts(NamedTuple):
     Attributes:
       current: in the runs.
       stored: in the target.
-      new: in the runs alone.
+      new: only in the runs.
       replaced: in both, with different contents.
-      gone: in the target alone.
+      gone: only in the target.
       doubled: in both, and in several rows of the target.
     """
 
@@ -89,7 +89,7 @@ class NotPruned(NamedTuple):
 
     Attributes:
       maybe_no_file: their records do not say that the image was listed as a file of its own.
-      maybe_unseen: their images may be where nothing could be listed.
+      maybe_unseen: their images may lie where the listing failed.
     """
 
     maybe_no_file: int
@@ -100,7 +100,6 @@ class Difference:
     """The rows of runs and of a target. Add those of the runs first, in their order, then the target's."""
 
     def __init__(self) -> None:
-        """Makes the database."""
         # No path stands for a file without a name: https://www.sqlite.org/inmemorydb.html#temp_db
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(_TABLES)
@@ -138,8 +137,8 @@ class Difference:
 
         Args:
           listed: the keys of all images that a listing has.
-          within: tells whether it covers a key.
-          unseen: tells whether an image may be where it could not look. It is called once `listed` has ended.
+          within: tells whether the listing covers a key.
+          unseen: tells whether an image may be where the listing failed. It is called once `listed` has ended.
         """
         self._add("INSERT OR IGNORE INTO listed VALUES (?)", ((row_key(key),) for key in listed))
         self._database.create_function("within", 1, lambda text: within(key_of_row(text)))
@@ -157,11 +156,11 @@ class Difference:
         return map(Place._make, self._database.execute(_TO_SEND))
 
     def to_delete(self) -> Iterator[str]:
-        """Yields the keys that are in the target alone."""
+        """Yields the keys that are only in the target."""
         return (key for (key,) in self._database.execute(_TO_DELETE))
 
     def doubled(self, row_keys: Iterable[str]) -> list[str]:
-        """Returns those of some keys that have several rows in the target. Delete these before one row is sent."""
+        """Returns which of these keys have several rows in the target. Delete them before one row is sent."""
         return [key for key in row_keys if self._database.execute(_IS_DOUBLED, (key,)).fetchone()]
 
     def leave_out(self, row_keys: Sequence[str]) -> None:
@@ -180,7 +179,6 @@ class Difference:
         return [place for i, place in enumerate(self.current()) if i in chosen]
 
     def close(self) -> None:
-        """Closes the database."""
         self._database.close()
 
     def _add(self, statement: str, rows: Iterable[tuple]) -> None:
@@ -190,6 +188,6 @@ class Difference:
 
 
 def _generation(version: str) -> int | None:
-    """Returns the generation of an object, or None for the version of a file, which is no number."""
+    """Returns the generation of an object; None for the version of a file, which is not a number."""
     number = int(version) if version.isascii() and version.isdecimal() else None
     return number if number is not None and number <= _BIGGEST_INTEGER else None

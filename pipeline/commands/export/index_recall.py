@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 NEIGHBOURS = 10
-# Scores of equal vectors differ by rounding, as matrices of other sizes are multiplied in another order.
+# Scores of equal vectors differ by rounding, because the order of multiplication depends on the size of the matrix.
 _TOLERANCE = 1e-5
 
 Matrix = npt.NDArray[np.float32]

@@ -1,7 +1,7 @@
 """A Lance dataset and its vector index, through pylance. Each block of rows is a version of its own.
 
-Several processes may write to one dataset. Lance commits what goes together, and does the rest again on top of the
-other's version. It compares inserted keys only where the schema names the key, as that of an export does:
+Several processes may write to one dataset. Lance commits changes that do not conflict, and repeats the others on top of
+the other writer's version. It compares inserted keys only if the schema names the key, as that of an export does:
 https://lance.org/guide/read_and_write/#merge-insert
 """
 
@@ -25,7 +25,7 @@ from pipeline.commands.export.target import LeftOut, Model, Row, Target, TargetR
 # Fewer rows are searched exactly, which takes milliseconds.
 MIN_INDEXED = 5_000
 
-# One byte for each component, and no rule for the dimension, which IVF_PQ has to divide.
+# One byte for each component, and any dimension. IVF_PQ has to split the dimension into equal parts.
 _INDEX_TYPE = "IVF_SQ"
 _VECTOR = "embedding"
 _METRICS = {"cosine": "cosine", "l2": "l2", "ip": "dot"}
@@ -51,7 +51,7 @@ class LanceDataset(Target):
     IS_LOG: ClassVar[bool] = False
 
     def __init__(self, uri: str, metric: str, model: Model):
-        """Opens the dataset, if there is one, at a local path or what else Lance reads, as gs://."""
+        """Opens the dataset, if there is one, at a local path or another URI that Lance reads, such as gs://."""
         self._uri, self._metric, self._model = uri, _METRICS[metric], model
         self._flag = f"--destination {uri!r}"
         self._dataset: Any = _opened(uri)
@@ -77,7 +77,6 @@ class LanceDataset(Target):
             yield from target_rows(self._flag, zip(*columns, strict=True), self._model)
 
     def prepare(self, sends: bool, deletes: bool) -> None:
-        """Makes an empty dataset, if there is none."""
         if self._dataset is None:
             try:
                 lance.write_dataset(self._schema.empty_table(), self._uri)
@@ -104,7 +103,6 @@ class LanceDataset(Target):
         return []
 
     def delete(self, row_keys: Sequence[str]) -> None:
-        """Deletes the rows of some keys."""
         self._dataset.delete(pc.field("key").isin(list(row_keys)))
 
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:

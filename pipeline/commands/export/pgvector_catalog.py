@@ -20,7 +20,7 @@ class CatalogTable:
     Attributes:
       flag: the flag that named it, for messages.
       identifier: its name for queries without parameters, quoted.
-      beside_values: its name for queries with parameters, in which psycopg takes `%` for the start of a placeholder.
+      beside_values: its name for queries with parameters, where `%` would start a placeholder of psycopg.
     """
 
     def __init__(self, connection: psycopg.Connection, table: str):
@@ -100,7 +100,7 @@ class CatalogTable:
         return name
 
     def lock_id(self) -> int:
-        """Returns the number of the advisory lock that exports into the table share, by whichever name they have it."""
+        """Returns the number of the advisory lock that exports into the table share, whatever name they use for it."""
         (number,) = self._row("SELECT hashtextextended('image embeddings ' || %s::text, 0)", self._oid()) or (0,)
         return int(number)
 
@@ -167,7 +167,7 @@ class CatalogTable:
                 )
 
     def _check_key(self) -> None:
-        """Raises ValueError if there is no index by which a row can replace one of the same key."""
+        """Raises ValueError if no unique index lets a row replace another of the same key."""
         index = self._row(
             "SELECT 1 FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
             "WHERE indrelid = %s AND attname = 'key' AND indnkeyatts = 1 AND indisunique AND indimmediate "

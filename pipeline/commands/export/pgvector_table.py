@@ -37,8 +37,8 @@ _ROWS_AT_ONCE = 10_000
 _MADE_MEANWHILE = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject)
 # The errors for a row that the server can never take, such as one whose key is too long for an index.
 _UNFIT = (psycopg.errors.ProgramLimitExceeded, psycopg.DataError)
-# Limits that administrators set for people and web servers, until the end of the transaction. An index may take hours.
-# What a user has set for this command alone, as in PGOPTIONS, stays.
+# Lifts, for one transaction, limits that administrators set for people and web servers. An index may take hours.
+# Settings of the user for this command alone, as in PGOPTIONS, stay.
 _NO_LIMITS = """
 SELECT set_config(name, '0', true) FROM pg_settings WHERE source != 'client' AND name IN
 ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
@@ -84,7 +84,7 @@ class PgvectorTable(Target):
         self._types = {**_COLUMNS, _VECTOR: f"{vector_type}({model.dimension})"}
 
     def stored(self) -> Iterator[TargetRow]:
-        """Yields the rows of the table, after a check that it can take those of an export, or that it can be made."""
+        """Yields the rows of the table. Checks first that the table can take an export's rows, or can be made."""
         if not self._catalog.exists():
             self._catalog.check_absent()
             return
@@ -156,7 +156,6 @@ class PgvectorTable(Target):
                 )
 
     def delete(self, row_keys: Sequence[str]) -> None:
-        """Deletes the rows of some keys."""
         with self._transaction() as cursor:
             self._lock(cursor)
             query = sql.SQL("DELETE FROM {} WHERE key = ANY(%s)").format(self._catalog.beside_values)
@@ -165,7 +164,7 @@ class PgvectorTable(Target):
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
         """Builds the HNSW index for the metric, if there is none. PostgreSQL keeps it up to date from then on.
 
-        The server goes on with an index if its client is killed. The next export then waits for that one.
+        The server continues to build an index if its client is killed. The next export then waits for that index.
         """
         if self._catalog.has_index(_VECTOR, self._opclass):
             return f"HNSW ({self._opclass}), there already", changed
@@ -191,7 +190,7 @@ class PgvectorTable(Target):
             )
         if any(code == psycopg.errors.DuplicateTable.sqlstate for code, _ in self._notices):
             return f"HNSW ({self._opclass}), built by another export meanwhile", True
-        # pgvector says so when it goes on in a slower way: https://github.com/pgvector/pgvector#index-build-time
+        # pgvector says when it continues more slowly: https://github.com/pgvector/pgvector#index-build-time
         too_little = any("maintenance_work_mem" in message for _, message in self._notices)
         remedy = "; more maintenance_work_mem makes that faster" if too_little else ""
         return f"HNSW ({self._opclass}), built in {time.monotonic() - began:.1f} s{remedy}", True
@@ -211,7 +210,6 @@ class PgvectorTable(Target):
         return answers
 
     def close(self) -> None:
-        """Closes the connection."""
         self._connection.close()
 
     @contextlib.contextmanager
@@ -223,7 +221,7 @@ class PgvectorTable(Target):
     def _lock(self, cursor: psycopg.Cursor) -> None:
         """Lets two exports into one table take turns, block by block. Otherwise their rows could block each other.
 
-        Another one may have made the table meanwhile, or filled it. All its rows are of one model, so one tells.
+        Another one may have made the table meanwhile, or filled it. All its rows are of one model, so one row suffices.
         """
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [self._lock_id])
         one = cursor.execute(sql.SQL("SELECT model_digest FROM {} LIMIT 1").format(self._table)).fetchone()
@@ -232,7 +230,7 @@ class PgvectorTable(Target):
 
     @functools.cached_property
     def _lock_id(self) -> int:
-        """The number of the lock that exports into the same table share, by whichever name they have it."""
+        """The number of the lock that exports into the same table share, whatever name they use for it."""
         return self._catalog.lock_id()
 
     def _too_large(self, row: Row) -> LeftOut | None:
@@ -275,7 +273,7 @@ def _connected(dsn: str | None) -> psycopg.Connection:
             "--dsn: expected a connection string such as 'host=localhost dbname=images', or postgresql://HOST/DATABASE"
         ) from None
     try:
-        # A pool such as PgBouncer may give each transaction to another server process, which knows no such statement.
+        # A pool such as PgBouncer may send each transaction to another server process, which lacks prepared statements.
         return psycopg.connect(
             dsn or "", autocommit=True, prepare_threshold=None, application_name="image-embeddings-export"
         )

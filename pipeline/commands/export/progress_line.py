@@ -1,4 +1,4 @@
-"""The progress of an export: a line that redraws itself on a terminal, and a line each half minute elsewhere."""
+"""The progress of an export: on a terminal a line that redraws itself, elsewhere a new line every 30 s."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""The command that sends the vectors of runs to a vector search, those that it does not have yet.
+"""The command that sends those vectors of runs to a vector search that it does not have yet.
 
 Flags → files of the runs → difference to the target → blocks of rows → index → recall. Nothing is remembered outside
-the target: each start compares the runs with what the target has. So a killed export goes on where it was.
+the target: each start compares the runs with what the target has. So a killed export continues where it was.
 """
 
 import argparse

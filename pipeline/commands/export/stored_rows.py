@@ -27,7 +27,7 @@ def rows(shards: Sequence[str], places: Iterable[Place], model: Model) -> Iterat
     """Yields the rows at some places, given in the order of the files, and ascending in each of them.
 
     Raises:
-      ValueError: if a record cannot be read any more, or its vector is another than expected.
+      ValueError: if a record can no longer be read, or its vector is not the expected one.
     """
     for number, of_file in itertools.groupby(places, lambda place: place.file):
         path = shards[number]

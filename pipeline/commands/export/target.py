@@ -1,4 +1,4 @@
-"""What a target of an export takes and answers."""
+"""The interface of an export's target."""
 
 import abc
 import re
@@ -13,7 +13,7 @@ from transforms.elements.image_columns import columns_of
 from transforms.elements.records import ImageInfo
 
 METRICS = ("cosine", "l2", "ip")
-# The columns of a row beside its vector, in a target that has columns.
+# The columns of a row besides its vector, in a target that has columns.
 COLUMNS = ("key", "sha256", "version", "format", "height", "width", "size", "model_digest")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 class TargetRow(NamedTuple):
-    """A row that a target has: its key, and its content as `content` names it. None if the row was deleted."""
+    """A row that a target has: its key, and its `content`; None if the row was deleted."""
 
     key: str
     content: str | None
@@ -78,8 +78,8 @@ class Target(abc.ABC):
 
     Attributes:
       ERRORS: what its client raises if the target fails.
-      IS_LOG: whether `stored` yields a key again for each change of its row. Then the later one counts. Elsewhere a key
-        that comes again has several rows.
+      IS_LOG: whether `stored` yields a key again for each change of its row. Then the last one counts. Otherwise a key
+        that is yielded again has several rows.
     """
 
     ERRORS: ClassVar[tuple[type[Exception], ...]]
@@ -93,7 +93,7 @@ class Target(abc.ABC):
     def prepare(self, sends: bool, deletes: bool) -> None:
         """Makes the table or directory if there is none, and checks what can be checked before rows are changed.
 
-        Raises ValueError if this user may not send or delete rows, as will be done.
+        Raises ValueError if the export will send or delete rows and this user may not.
         """
 
     @abc.abstractmethod
@@ -120,7 +120,7 @@ class Target(abc.ABC):
 
 
 def row_key(key: bytes) -> str:
-    r"""Returns a key as text without control characters: neither PostgreSQL nor a list of lines takes all of them.
+    r"""Returns a key as text without control characters, some of which break PostgreSQL or a list of lines.
 
     No two keys have the same text: a key that has an escape such as `\x0a` of its own gets `\x5c` for its backslash.
 
@@ -132,7 +132,7 @@ def row_key(key: bytes) -> str:
 
 
 def key_of_row(text: str) -> bytes:
-    r"""Returns the key whose `row_key` a text is.
+    r"""Returns the key from its `row_key`.
 
     >>> key_of_row(r"a\x0ab\xe9")
     b'a\nb\xe9'
@@ -141,7 +141,7 @@ def key_of_row(text: str) -> bytes:
 
 
 def content(sha256: str, version: str) -> str:
-    """Returns the name of a content. A row with the same key and the same content is not sent again."""
+    """Returns text that identifies a content. A row with the same key and the same content is not sent again."""
     return f"{sha256} {version}"
 
 

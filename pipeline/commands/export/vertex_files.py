@@ -9,8 +9,8 @@
 The format and its limits: https://cloud.google.com/vertex-ai/docs/vector-search/setup/format-structure. A batch has
 each id once. It has only data files and the directory `delete`, so the ledger lies elsewhere.
 
-An entry of the ledger is written only if there is none of its name. So of several exports into one directory one goes
-on, and the others fail.
+An entry of the ledger is written only if its name is free. So one of several exports into a directory continues, and
+the others fail.
 """
 
 import contextlib
@@ -38,11 +38,11 @@ _BATCH = re.compile(r"batches/(\d{5})(\.json|/.+)")
 
 
 class VertexFiles(Target):
-    """A directory of batches. What it has is in its ledger.
+    """A directory of batches. Its ledger lists its rows.
 
-    A file of the ledger is written after the file of the batch that it is about. If an export was killed in between,
-    the next one removes that file, ends its batch, and begins a new one. Before that it takes the place of the next
-    entry in the ledger by empty files. So an export that was only stopped fails there when it wakes.
+    A file of the ledger is written after the file of the batch that it describes. If an export was killed in between,
+    the next one removes the file of the batch, ends the batch, and begins a new one. Before that, it reserves the next
+    entry of the ledger with empty files. So an export that was only stopped fails there when it wakes.
     """
 
     ERRORS: ClassVar[tuple[type[Exception], ...]] = (OSError,)
@@ -108,7 +108,6 @@ class VertexFiles(Target):
         self._write("deleted", "".join(f"{key}\n" for key in row_keys), [TargetRow(key, None) for key in row_keys])
 
     def finish(self, changed: bool, say: Callable[[str], None]) -> tuple[str, bool]:
-        """Completes the batch."""
         if self._number < self._first_of_this:
             return "no new batch", False
         self._complete(self._number)
@@ -144,7 +143,7 @@ class VertexFiles(Target):
         self._files_of_batch += 1
 
     def _take_entry(self, batch: str) -> int:
-        """Takes the place of the next entry in the ledger of a batch, and returns the number of the one after it."""
+        """Reserves the next entry in the ledger of a batch, and returns the number of the entry after it."""
         while True:
             entries = [entry for name in self._names() if (entry := _LEDGER.fullmatch(name)) and entry[1] == batch]
             number = max((int(entry[3]) for entry in entries), default=-1) + 1

@@ -25,7 +25,7 @@ class LabelledVectors(NamedTuple):
       vectors: all vectors in the directory, those without a label included.
       labels: key → label, for keys that have both a label and a vector of finite numbers.
       bad: key → the reason why its vector is left out, for keys with a label.
-      unlabelled: number of keys with a vector and without a label.
+      unlabelled: number of keys with a vector but without a label.
       without_vector: number of labels without a vector.
     """
 

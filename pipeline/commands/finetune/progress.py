@@ -14,7 +14,7 @@ class TrainingProgress:
     """A `classifier.Watch` that shows the progress of a training."""
 
     def __init__(self, screen: TextIO, *, epochs: int, batches: int, clock: Callable[[], float] = time.monotonic):
-        """Shows that the first epoch starts. Bad images may make an epoch shorter than so many batches."""
+        """Shows that the first epoch starts. Bad images may make an epoch shorter than `batches`."""
         self._screen = screen
         self._epochs = epochs
         self._batches = batches

@@ -54,7 +54,6 @@ class FinetuneReport:
     seconds: Mapping[str, float]
 
     def to_json(self) -> str:
-        """Returns the contents of `report.json`."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 

@@ -184,7 +184,7 @@ def _on_both_kinds(
 
 
 def _on_all_cores(core_seconds: float, workers: Workers) -> tuple[float, str]:
-    """Returns the seconds of a worker, all of whose cores share work of `core_seconds`, and their calculation."""
+    """Returns the seconds that all cores of a worker take for work of `core_seconds`, and the calculation."""
     cores = workers.shape.vcpus
     return core_seconds / cores, f"{core_seconds:.6f} s / {cores} vCPUs"
 

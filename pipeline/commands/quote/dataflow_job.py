@@ -1,6 +1,6 @@
 """A job for Dataflow, composed by Beam and not submitted. Only this file depends on private parts of Beam.
 
-It is written for Beam 2.77. A comment on each use tells its purpose, why nothing public serves it, and the points to
+It is written for Beam 2.77. A comment on each use states its purpose, why nothing public serves it, and the points to
 check in a later release. `test_dataflow_job.py` composes jobs without a network, and fails if one of these parts has
 changed.
 """
@@ -54,7 +54,7 @@ class Stage:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The steps of the graph that the transforms belong to, without steps that move or count for others."""
+        """The steps of the graph that the transforms belong to, without those that only move or count data."""
         parts = [name.split("/") for name in self.transforms]
         steps = dict.fromkeys(part[0] for part in parts if not {"ToAccelerator", "FromAccelerator"} & set(part))
         return tuple(step for step in steps if step != "ComposeReport") or tuple(steps)

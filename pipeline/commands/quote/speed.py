@@ -13,7 +13,7 @@ from transforms.storage import files, locations
 
 # The most images of a sample that are decoded.
 _SAMPLED = 64
-# What an image takes beside its decoder and the model: Python of this project and Beam, which holds Python's lock.
+# The time of an image outside its decoder and the model: Python code of this project and Beam, which holds the GIL.
 # Measured by `python -m benchmarks.lock_time`: docs/performance.md.
 _PYTHON_SECONDS = 0.0002
 # How long the model is called.
@@ -26,7 +26,7 @@ class Speed:
 
     Attributes:
       decode: of one core.
-      python: of one core, beside the decoder and the model; a process does this for one image at a time.
+      python: of one core, outside the decoder and the model; a process does this for one image at a time.
       embed: of one worker if `on_gpu`, else of one core.
       on_gpu: whether embedding leaves the cores to decoding.
       decoded, embedded: the sources of the two numbers, for people.
@@ -43,7 +43,7 @@ class Speed:
 
     @property
     def before_model(self) -> float:
-        """Of one core, for all that comes before the model."""
+        """Seconds of one core for everything before the model."""
         return round(self.decode + self.python, 6)
 
 

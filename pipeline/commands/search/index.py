@@ -18,12 +18,12 @@ _ROWS_PER_BLOCK = 4096
 class Index:
     """Vectors of images, each once. Thread-safe.
 
-    They lie in temporary files without names, which end with the process. Memory holds 22 bytes an image, and of the
-    files what the system has no other use for. Two keys with the same 64 bits of BLAKE2 would count as one.
+    They lie in temporary files without names, which end with the process. Memory holds 22 bytes per image, and as much
+    of the files as the page cache keeps. Two keys with the same 64 bits of BLAKE2 would count as one.
     """
 
     def __init__(self, shards: Sequence[str]):
-        """Reads the vectors of files, as `vector_shards.paths` returns them. Of a key, the last vector counts.
+        """Reads the vectors of files, as `vector_shards.paths` returns them. The last vector of a key counts.
 
         Raises:
           ValueError: if a file cannot be read, or has vectors of another model than the last one.

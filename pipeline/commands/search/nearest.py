@@ -31,8 +31,8 @@ def nearest(
     """Returns the nearest images, the nearest first; of equal cosines the least key first.
 
     Args:
-      blocks: returns keys with their cosines, float32 (n,), again and again. It is called once, and again if later
-        vectors took the place of so many candidates that others may be nearer. Minus infinity is no neighbour.
+      blocks: returns keys with their cosines, float32 (n,), block by block. It is called once, and again if later
+        vectors replaced so many candidates that others may be nearer. Minus infinity marks what is no neighbour.
       count: the largest number of neighbours.
     """
     capacity = count + _SPARE
@@ -63,7 +63,7 @@ def cosines(
 
 
 def lengths_of(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Returns the length of each row, float32 (n,). With NaN or infinity in a row it is one of them."""
+    """Returns the length of each row, float32 (n,): NaN or infinity if the row has any."""
     with np.errstate(all="ignore"):
         lengths: npt.NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
         return lengths

@@ -1,4 +1,4 @@
-"""The pages of a search as HTML: one with a result, which needs nothing else, and one that searches.
+"""The pages of a search as HTML: a self-contained one with a result, and one that searches.
 
 All text is escaped. A Content-Security-Policy allows a page its own style and script, known by their SHA-256, and
 pictures in it.
@@ -29,7 +29,8 @@ def result(
     Args:
       query: key of the image, which may be in the runs or not.
       neighbours: its nearest images.
-      of_files: the keys of those that were listed as files. No other is opened: whoever wrote a shard chose its keys.
+      of_files: the keys of neighbours that were listed as files. Only these are opened, because the author of a shard
+        chooses its keys.
       storage: how buckets are reached.
     """
     pictures = (thumbnails.jpeg(each.key, storage) if each.key in of_files else None for each in neighbours)
@@ -41,7 +42,7 @@ def result(
 
 
 def searching(images: int) -> str:
-    """Returns the page that searches among so many images. Its server sends `POLICY` with it."""
+    """Returns the page that searches among this many images. Its server sends `POLICY` with it."""
     body = f"""<h1 id="title" tabindex="-1">Images of the runs</h1>
 <p id="message" role="status">{images:,} images</p>
 <div class="drop" id="drop">

@@ -18,7 +18,7 @@ from transforms.elements import keys
 from transforms.storage import complete
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 
-# TSV is the only format of vectors that the plugin always knows: it takes a binary file that decodes as text for TSV.
+# The plugin reliably recognizes vectors only as TSV: it takes a binary file that decodes as text for TSV.
 _VECTORS, _METADATA, _SPRITE, _CONFIG = "vectors.tsv", "metadata.tsv", "sprite.jpg", "projector_config.pbtxt"
 MAX_IMAGES = 5000
 # 71 pictures of 64 pixels on a side are 4544.

@@ -41,7 +41,7 @@ class Embedder:
 def embedder(
     shards: Sequence[str], digest: str, handle: str | None = None, storage: Storage = DEFAULT_STORAGE
 ) -> Embedder:
-    """Returns the model of vectors, which the report of their last run tells.
+    """Returns the model of vectors, as named in the report of their last run.
 
     Args:
       shards, digest: as for `vector_shards.blocks`.

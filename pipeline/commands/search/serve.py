@@ -1,9 +1,9 @@
 """A page on this machine that searches: it takes an image, and shows its neighbours.
 
-It listens on 127.0.0.1. A page of another site that the browser shows meanwhile gets no answer: requests for another
-host, from another origin or from another site are refused. It serves pictures of rows of the index, and no paths.
+It listens on 127.0.0.1. Pages of other sites in the browser get no answer: the server refuses requests for another
+host, from another origin or from another site. It serves pictures by their row in the index, never by path.
 
-Of many requests at once, some are answered and the others wait. A browser that sends nothing loses its place.
+It answers a limited number of requests at once, and the others wait. A browser that sends nothing loses its place.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _HOST = "127.0.0.1"
 _MAX_IMAGE_BYTES = 64 * 2**20
 _MAX_DIGITS = 18  # of a number in a request
 _NEIGHBOURS = 60
-# Requests that are received and answered at once, each in a thread. So many others wait for one of these places.
+# Requests that are received and answered at once, each in a thread. As many others wait for one of these places.
 PLACES = 64
 _WAITING = 128
 # Seconds without a byte from a browser, and for a whole request to arrive.
@@ -112,7 +112,7 @@ class Server(http.server.ThreadingHTTPServer):
                     request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Prints the error of a request, unless its browser has gone: the page asks no further for what is outdated."""
+        """Prints the error of a request, unless its browser has gone: the page drops requests that are outdated."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -191,7 +191,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._send_json(answer)
 
     def _length(self) -> int | None:
-        """Returns the bytes of a request's body; None if it does not tell, or tells nonsense."""
+        """Returns the bytes of a request's body; None if its header is missing or invalid."""
         length = self.headers.get("Content-Length", "")
         return int(length) if length.isdecimal() and len(length) <= _MAX_DIGITS else None
 
@@ -224,7 +224,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         self._send_json({"error": reason}, status)
-        # A browser sends the whole request before it reads the answer, which a connection that is closed before loses.
+        # A browser reads the answer only after it has sent the whole request. An earlier close would lose the answer.
         left = 0 if self._is_read else min(self._length() or 0, _MAX_IMAGE_BYTES)
         while left > 0 and (chunk := self.rfile.read1(min(left, _CHUNK_BYTES))):
             left -= len(chunk)

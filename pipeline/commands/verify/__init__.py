@@ -1,8 +1,8 @@
-"""The command that reads an output again and proves it.
+"""The command that reads an output again and checks it.
 
-It shares on purpose: how images are listed, and how bytes are fetched from storage. Input and output have to be the
-same files as a run's. With `--sample`, it also shares how images are decoded and embedded, because that is compared.
+It shares code with a run on purpose where images are listed and bytes are fetched from storage, because input and
+output have to be the same files. With `--sample`, it also shares decoding and embedding, whose results it compares.
 
-It never shares: how vectors, failures and reports are encoded and framed, how digests are computed, and what files are
-called. An error of the writer there would be the reader's error too.
+It never shares how vectors, failures and reports are encoded and framed, how digests are computed, and how files are
+named. A shared error there would go unnoticed.
 """

@@ -18,7 +18,7 @@ def add(contents: ContentVectors, record: Record) -> None:
 
 
 def check(runs: Sequence[RunFiles], contents: ContentVectors, findings: Findings) -> None:
-    """Compares vectors of equal bytes that are not equal: a shard's images are embedded anew in each batch.
+    """Checks that equal bytes have nearly equal vectors: images in shards are embedded anew, in other batches.
 
     `contents` are those of all records of the runs.
     """

@@ -18,7 +18,7 @@ class FailedImage(NamedTuple):
 
 
 def failures(file: BinaryIO, run_id: str) -> Iterator[tuple[int, FailedImage | ValueError]]:
-    """Yields for each line of a file its number from 1, and the failure of this run in it or what is wrong with it."""
+    """Yields for each line of a file its number from 1, and its failure of this run or what is wrong with the line."""
     number = 0
     while line := file.readline(_MAX_LINE_BYTES):
         number += 1

@@ -1,4 +1,4 @@
-"""The names of the files in an output, written down a second time. The writer has its own."""
+"""The names of the files in an output, defined a second time, independently of the writer."""
 
 import re
 from collections.abc import Collection, Iterable

@@ -10,7 +10,7 @@ SIZE = 16
 
 
 def identity(*parts: bytes) -> bytes:
-    """Returns the hash of a tuple of texts. Among 10¹² of them, two are equal by chance with a probability of 10⁻¹⁵."""
+    """Returns the hash of a tuple of texts. Among 10¹² hashes, two are equal by chance with a probability of 10⁻¹⁵."""
     hashed = hashlib.blake2b(digest_size=SIZE)
     for part in parts:
         hashed.update(struct.pack("<Q", len(part)))

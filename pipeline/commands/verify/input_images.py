@@ -1,4 +1,4 @@
-"""The images of --input: whether each of them has its place, which is a record or a failure."""
+"""Checks that each image of --input has a record or a failure."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -26,8 +26,8 @@ class Recorded:
 def check(images: Iterable[ListedImage], runs: Sequence[CheckedRun], recorded: Recorded, findings: Findings) -> None:
     """Checks that each image that is listed has a record or a failure.
 
-    `images` are iterable twice, and of the runs the latest is the last. An image of which any run of the output has
-    recorded this version was skipped by later runs.
+    `images` can be iterated twice, and the latest run is the last. If any run of the output has recorded this version
+    of an image, later runs have skipped it.
     """
     with findings.check("input: images listed now") as outcome:
         listed, as_listed = Identities(), Identities()
@@ -56,7 +56,7 @@ def check(images: Iterable[ListedImage], runs: Sequence[CheckedRun], recorded: R
 
 
 def _name(key: bytes, kinds: Iterable[tuple[Callable[[str, str], None], str, set[bytes]]]) -> None:
-    """Reports a key under the kinds whose set has it, once each."""
+    """Reports a key once under each kind whose set has it."""
     hashed = identity(key)
     for report, kind, hashes in kinds:
         if hashed in hashes:

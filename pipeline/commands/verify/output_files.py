@@ -1,4 +1,4 @@
-"""The files of an output, local or in cloud storage. Whoever can write there may have put anything there."""
+"""The files of an output, local or in cloud storage. They are not trusted: others may write there too."""
 
 import bisect
 import hashlib

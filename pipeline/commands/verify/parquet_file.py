@@ -31,13 +31,13 @@ _KINDS = {BYTES: pa.string(), INT: pa.int64(), FLOAT: pa.float32()}
 _FLOATS = {"float32": pa.float32(), "float16": pa.float16()}
 # Bounds the memory: a row group may be as large as its file.
 _ROWS_AT_ONCE = 256
-# What a broken file raises: an error of Arrow's, a RuntimeError that pyarrow makes of other errors in C++, a ValueError
-# of Python for a value, or an OSError where the file cannot be read.
+# The errors of a broken file: one of Arrow's, a RuntimeError into which pyarrow turns other C++ errors, a ValueError of
+# Python for a value, or an OSError if the file cannot be read.
 _BROKEN = (pa.ArrowException, RuntimeError, ValueError, OSError)
 
 
 class Row(NamedTuple):
-    """A row by its number in the file: the features of its record, or what is wrong with this row or from here on."""
+    """A row: its number in the file, and the features of its record or what is wrong, with this row or from here on."""
 
     number: int
     features: Mapping[str, Feature]

@@ -173,7 +173,7 @@ class Record(NamedTuple):
 
 
 class ImageFacts(NamedTuple):
-    """What a record says of the bytes and the pixels of an image, beside their SHA-256; `crc32c` is in base64."""
+    """What a record says of the bytes and pixels of an image, besides the SHA-256; `crc32c` is in base64."""
 
     format: bytes
     height: int

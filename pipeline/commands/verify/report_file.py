@@ -45,7 +45,7 @@ def damage(content: bytes, fields: Mapping[str, Any]) -> Iterator[str]:
         yield "no checksum: expected the field `checksum`, as every run writes it"
     elif stored != checksum(fields):
         yield "the checksum does not match"
-    # The file must have the one form in which a run writes it. So each byte is checked, white space too.
+    # The file must equal what a run writes, byte for byte. So white space is checked too.
     if (json.dumps(fields, indent=2) + "\n").encode() != content:
         yield "not in the form in which a run writes it"
 
@@ -74,7 +74,7 @@ def other_failures(fields: Mapping[str, Any], stored: Mapping[tuple[str, str], i
 
 
 def contradictions(fields: Mapping[str, Any], run_id: str) -> Iterator[str]:
-    """Yields what cannot be true in the report of this run, whose fields are as `parse` returns them."""
+    """Yields the contradictions in the report of this run. `fields` are as `parse` returns them."""
     counts = fields["counts"]
     if fields["run_id"] != run_id:
         yield f"it is of the run {fields['run_id']!r}"

@@ -185,7 +185,7 @@ def _check_failures(files: RunFiles, keys: Identities, findings: Findings) -> Id
         for difference in report_file.other_failures(files.report, by_error) if files.report else ():
             item = f"failures/{files.run_id}/: {difference}"
             findings.problem("the number of failures differs from the report's", item)
-        failed = (failure.key for failure in _failures(files, Findings()))  # what is wrong with them is known by now
+        failed = (failure.key for failure in _failures(files, Findings()))  # their problems were already reported
         _name_keys("a key has several failures in one run", failed_keys.repeated(), failed, files, findings)
         both = keys.where(keys.also_in(failed_keys))
         _name_keys("a key has a record and a failure in one run", both, _recorded(files), files, findings)

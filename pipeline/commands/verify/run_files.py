@@ -54,7 +54,7 @@ class RunFiles:
 
     @property
     def model_digest(self) -> bytes:
-        """The digest of the run's model; b"" if the report does not tell."""
+        """The digest of the run's model; b"" if the report does not state it."""
         return self.report["model"]["digest"].encode() if self.report else b""
 
     def records(self) -> Iterator[Record]:

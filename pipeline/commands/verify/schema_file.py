@@ -21,7 +21,7 @@ MAX_BYTES = 2**20
 _SHARD_FEATURE = re.compile(rb'feature \{\n  name: "' + SHARD.encode() + rb'"\n(?:  .*\n)*\}\n')
 _TYPES = {schema_pb2.FeatureType.BYTES: BYTES, schema_pb2.FeatureType.FLOAT: FLOAT, schema_pb2.FeatureType.INT: INT}
 
-# The features of a record where no schema tells their number.
+# The features of a record if no schema states their number.
 COLUMNS: Columns = {
     **{name: (kind, 1) for name, kind in SCALARS.items()},
     SHARD: (BYTES, 1),

@@ -19,7 +19,7 @@ def stacked_bar(parts: Sequence[Part], label: str) -> str:
 
     Args:
       parts: from left to right; those of value 0 are left out.
-      label: what the bar says, for those who do not see it.
+      label: the content of the bar as text, for screen readers.
     """
     total = sum(part.value for part in parts)
     rectangles, start = [], 0.0

@@ -25,7 +25,7 @@ _OF_MODEL = (
 
 @dataclasses.dataclass(frozen=True)
 class Concern:
-    """A warning: what it is about, and what is the matter. Plain text, not yet escaped."""
+    """A warning: its subject and its text. Plain text, not yet escaped."""
 
     title: str
     text: str

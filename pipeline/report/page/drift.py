@@ -25,7 +25,7 @@ _LEAST_IMAGES = 8
 # same neighbours, at least with this overlap, then the mean moved because of the other images alone.
 _SAME_IMAGES = 0.9
 _SAME_NEIGHBOURS = 0.95
-# The same of the brightness, of 255. Photographs differ by about this standard deviation among each other.
+# The same for the brightness, out of 255. The brightness of photographs has about this standard deviation.
 _LEAST_CHANGE_OF_LIGHT = 10.0
 _BRIGHTNESS_SPREAD = 45.0
 _MAX_DIMENSION = 1 << 16

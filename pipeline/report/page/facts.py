@@ -1,4 +1,4 @@
-"""What the page of a run is made from: plain values, with no Beam and no files behind them."""
+"""The content of a run's page as plain values. No Beam, no files."""
 
 import contextlib
 import dataclasses

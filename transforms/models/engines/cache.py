@@ -1,6 +1,6 @@
 """A cache on this machine of specs and converted networks, so that later runs with a model do not load TensorFlow.
 
-An entry holds the spec of a model, or its network in OpenVINO's format, or nothing but the fact that two engines agree.
+An entry holds the spec of a model or its network in OpenVINO's format, or only says that two engines agree.
 Its key includes the digest of the model's files, the versions of the libraries and the digest of this package's code.
 An entry is therefore never out of date. Every entry may be deleted at any time.
 """
@@ -42,7 +42,7 @@ def directory() -> Path:
 
 
 def read_spec(request: Sequence[object]) -> ModelSpec | None:
-    """Returns the spec in the cache, None if there is none. All that determines it is in `request`, in JSON's types."""
+    """Returns the spec in the cache, None if there is none. `request` has all that determines it, in JSON's types."""
 
     def parse(facts: dict[str, Any]) -> ModelSpec:
         lists = {name: tuple(facts[name]) for name in ("tags", "image_size", "classes")}
@@ -78,7 +78,6 @@ def read_network(entry: Path) -> "openvino.Model | None":
 
 
 def write_network(entry: Path, network: "openvino.Model") -> None:
-    """Writes a network into an entry."""
     save = openvino_engine.openvino.save_model
     _write_entry(entry, lambda directory: save(network, directory / _NETWORK, compress_to_fp16=False))
 
@@ -105,12 +104,10 @@ def read_finding(entry: Path) -> tuple[float, float | None] | None:
 
 
 def write_finding(entry: Path, numbers: Sequence[float | None]) -> None:
-    """Writes numbers into an entry."""
     _write_json(entry, _FINDING, list(numbers))
 
 
 def has(entry: Path) -> bool:
-    """Returns whether an entry is in the cache."""
     return _may_use(entry.parent) and entry.exists()
 
 
@@ -121,7 +118,7 @@ def mark(entry: Path) -> None:
 
 @functools.cache
 def _may_use(directory: Path) -> bool:
-    """Returns whether the cache is this user's alone. A network in it would otherwise be run as somebody else made it.
+    """Returns whether the cache is this user's alone. Otherwise, somebody else could put a network into it.
 
     A run works without the cache, so a cache that cannot be used is no error.
     """
@@ -134,7 +131,7 @@ def _may_use(directory: Path) -> bool:
 
 
 def _read_json(file: Path, parse: Callable[[Any], _Value]) -> _Value | None:
-    """Returns what `parse` makes of a file, None if there is none. An entry that cannot be read is removed."""
+    """Returns the parsed content of a file, None if there is none. Removes an entry that cannot be read."""
     if not _may_use(file.parents[1]):
         return None
     try:
@@ -168,7 +165,7 @@ def _remove(file: Path, error: Exception) -> None:
 
 
 def _files(spec: ModelSpec) -> str:
-    """Returns the digest of a model's files. A spec without it has them read."""
+    """Returns the digest of a model's files. It reads the files only if the spec has no digest."""
     return spec.files or handles.files_digest(handles.local_path(spec.location, spec.storage))
 
 

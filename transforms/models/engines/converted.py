@@ -38,7 +38,7 @@ def _network(spec: ModelSpec, files_state: object) -> "openvino_engine.openvino.
     try:
         converted = openvino_engine.read(frozen.graph(opened.function))
         _check_agrees(converted, opened, spec.image_size)
-    except (MemoryError, OSError):  # the machine's fault, and not the model's
+    except (MemoryError, OSError):  # the machine's fault, not the model's
         raise
     except Exception as error:  # both libraries raise errors of any class for a graph
         raise NotConvertible(one_line(error)) from error

@@ -1,6 +1,6 @@
 """Any number of images → calls with one batch shape. An engine compiles for a shape once, then only runs the model.
 
-A call that fails is split until each image that causes it stands alone.
+A call that fails is split until each image that causes the failure is alone in a call.
 """
 
 import threading
@@ -17,9 +17,9 @@ Vectors = npt.NDArray[np.float32]
 
 
 class InferenceError(RuntimeError):
-    """An engine raises over the pixels of a call. The message has the class and the first line of the engine's error.
+    """An engine fails on the pixels of a call. The message has the class and the first line of the engine's error.
 
-    It travels between processes that share a model, which not every engine's own error can.
+    It can travel between processes that share a model. The errors of some engines cannot.
     """
 
 
@@ -50,9 +50,9 @@ class FixedBatches:
 
     The size is halved for good whenever a batch does not fit into the memory of the device.
 
-    A batch that fails is split in halves until each image that causes it stands alone: at most 2·log₂(batch size)
-    further calls per such image. One more call, with black images, tells whether the model still works. If it does, the
-    error is the image's, and otherwise the model's.
+    A batch that fails is halved until each image that causes the failure is alone: at most 2·log₂(batch size)
+    further calls per such image. One more call, with black images, shows whether the model still works. If it does,
+    the image is at fault, otherwise the model.
     """
 
     def __init__(self, run: Callable[[Pixels], Vectors], batch_size: int):

@@ -15,14 +15,14 @@ _OF_CONSTANTS: Mapping[str, Callable[..., Any]] = {
     "Maximum": np.maximum,
 }
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-# The start of a graph has a few operations, those of its functions included. A malicious graph may have a circle.
+# The start of a graph has a few operations, those of its functions included. A malicious graph may have a cycle.
 _MOST_OPERATIONS = 40
 
 
 def factors(function: Any) -> list[float]:
     """Returns the constants by which a concrete function multiplies its only input, one after the other.
 
-    The list ends where anything else is done with the values. Of a constant for each channel, it has the largest.
+    The list ends where anything else is done with the values. If a constant differs by channel, the largest counts.
 
     Args:
       function: a concrete function of TensorFlow with one input, and perhaps with captured variables.
@@ -70,10 +70,10 @@ class _Scope:
         self._arguments = arguments
 
     def constant(self, source: str) -> Any:
-        """Returns the value of an input if it is computed from constants alone, as Keras's Normalization does it.
+        """Returns the value of an input if it is computed only from constants, as in Keras's Normalization.
 
         Returns:
-          None for anything else, and where the computation is long.
+          None for anything else, and if the computation is long.
         """
         return self._constant(source, _MOST_OPERATIONS)
 

@@ -22,8 +22,8 @@ _interrupted: list[threading.Thread] = []
 def call(work: Callable[[], _Result]) -> _Result:
     """Returns what `work` returns, or raises its error. In the main thread, another thread does the work.
 
-    A signal's error in the main thread ends the wait. It also ends the work, as soon as the work runs Python. Other
-    work goes on as long as the process, which then has to end by `os._exit`: see `is_running`.
+    A signal's error in the main thread ends the wait. It also ends the work, as soon as the work runs Python. Work in
+    C++ continues as long as the process, which then has to end by `os._exit`: see `is_running`.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -40,7 +40,7 @@ def call(work: Callable[[], _Result]) -> _Result:
         thread.start()
         while not outcome.done():  # a signal that another thread gets does not end the wait of this one
             concurrent.futures.wait([outcome], _SECONDS_BETWEEN_SIGNALS)
-        thread.join()  # Python ends a thread that is still at its last steps by an abort if the process ends
+        thread.join()  # if the process ends while the thread takes its last steps, Python aborts
         return outcome.result()
     finally:
         if not outcome.done():
@@ -50,12 +50,12 @@ def call(work: Callable[[], _Result]) -> _Result:
 
 
 def _interrupt(thread: threading.Thread) -> None:
-    """Raises an error in a thread, where it is between Python's instructions, and waits for its end for a moment."""
+    """Raises an error in a thread, between two Python instructions, and waits a moment for the thread to end."""
     if thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
         thread.join(_PATIENCE_SECONDS)
 
 
 def is_running() -> bool:
-    """Returns whether work goes on that was interrupted."""
+    """Returns whether interrupted work is still running."""
     return any(thread.is_alive() for thread in _interrupted)

@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 # Embeds images, uint8 (n, height, width, 3), for any n.
 Embed = Callable[[Pixels], BatchResult]
 
-# After so many failures and no vector, the model may be at fault, and not the images.
+# After this many failures and no vector, the model may be at fault, not the images.
 _SUSPECT_FAILURES = 32
 
 
@@ -123,7 +123,7 @@ class EmbeddingModel:
             self._free.put(embed)
 
     def _is_suspect(self, embedded: int, failed: int) -> bool:
-        """Counts the images of a call, and returns whether the model may be what fails, and not the images."""
+        """Counts the images of a call, and returns whether the model may be at fault, not the images."""
         with self._counting:
             self._embedded += embedded
             self._failed += failed
@@ -141,7 +141,7 @@ class EmbeddingModel:
 
 
 def load(spec: ModelSpec, batch_size: int = BATCH_SIZE_DEFAULT) -> EmbeddingModel:
-    """Returns the model of a spec, on the GPU where there is one. Its first call takes no longer than the next ones.
+    """Returns the model of a spec, on the GPU if there is one. Its first call takes no longer than later ones.
 
     A second call with the same arguments returns the same object. A call of the device has at most `batch_size` images.
 
@@ -196,7 +196,7 @@ def _openvino_model(spec: ModelSpec, precision: str, batch_size: int) -> Embeddi
 
 
 def _finished(run: openvino_engine.Run, spec: ModelSpec) -> openvino_engine.Run:
-    """Returns the function of an engine with what comes behind the network."""
+    """Returns the function of an engine with the steps after the network."""
     return unit_vectors.normalized(run) if spec.normalize else run
 
 

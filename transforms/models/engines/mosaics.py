@@ -1,4 +1,4 @@
-"""Pictures to try a model on, where no photograph is at hand."""
+"""Pictures to try a model on where there are no photographs."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Runs ONNX models with ONNX Runtime: on a GPU where the package has one, and on CPUs what OpenVINO cannot run.
+"""Runs ONNX models with ONNX Runtime: on a GPU if the package supports it, and on CPUs if OpenVINO cannot run them.
 
 The package is optional. It is imported only where it runs a model, or checks OpenVINO's vectors.
 """
@@ -81,7 +81,6 @@ def open_session(file: Path) -> Any:
 
 
 def signature(session: Any) -> Signature:
-    """Returns the inputs and outputs of a session."""
     return Signature(
         *({port.name: _info(port) for port in ports} for ports in (session.get_inputs(), session.get_outputs()))
     )

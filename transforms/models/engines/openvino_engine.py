@@ -131,7 +131,7 @@ def compile_network(
         # A tensor is a view of an array, which must be contiguous, writable, and referred to until the end.
         pixels = np.require(pixels, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"])
         try:
-            # `infer([pixels])` takes 50 µs longer, in which it looks for the input and makes a dict of the output.
+            # `infer([pixels])` takes 50 µs longer, because it looks up the input and makes a dict of the output.
             request.set_input_tensor(openvino.Tensor(pixels, shared_memory=True))
             request.infer()
         except RuntimeError as error:

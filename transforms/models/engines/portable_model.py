@@ -56,7 +56,7 @@ class Description(NamedTuple):
 
     Attributes:
       signature: its inputs and outputs.
-      channels_first: the layout of images where the signature does not tell.
+      channels_first: the layout of images if the signature does not state it.
       parameters: the number of scalars in its weights; None where OpenVINO does not read it.
     """
 

@@ -67,7 +67,7 @@ def adapted(
 ) -> "openvino.Model":
     """Returns the network as uint8 (n, height, width, 3) → float32 (n, dimension). `network` does not change.
 
-    If the network takes bytes, only the order of the channels is used of the preprocessing.
+    If the network takes bytes, only the order of the channels in the preprocessing is used.
 
     Raises:
       NotRunnable: if OpenVINO does not take the network for that size.
@@ -107,7 +107,7 @@ def adapted(
 
 
 def parameters(network: "openvino.Model") -> int:
-    """Returns the number of scalars in the weights of a network, which are all constants that are no shapes."""
+    """Returns the number of scalars in the weights of a network: all its constants except shapes."""
     constants = (node.output(0) for node in network.get_ops() if node.get_type_name() == "Constant")
     return sum(
         int(np.prod(list(constant.get_shape())))

@@ -17,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 # The GPU copies one batch while it computes another.
 _GPU_CALLS_AT_ONCE = 2
 
-# What errors of other classes than ResourceExhaustedError say if a GPU has too little memory: for the copy of a batch
+# Messages of errors other than ResourceExhaustedError if a GPU has too little memory: for the copy of a batch
 # (https://github.com/tensorflow/tensorflow/issues/7025), and for cuDNN (…/issues/45068, …/issues/60713).
 _OUT_OF_MEMORY = ("Dst tensor is not initialized", "No algorithm worked", "CUDNN_STATUS_ALLOC_FAILED")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def images_per_second(model: "EmbeddingModel", batch: Pixels, seconds: float) -> float:
-    """Returns the images per second of a model, measured for at least so many seconds.
+    """Returns the images per second of a model, measured for at least `seconds`.
 
     Every call has the same batch, uint8 (n, height, width, 3). Each caller makes one call before the measurement.
     """

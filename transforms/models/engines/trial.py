@@ -77,7 +77,7 @@ def rescaling(spec: ModelSpec) -> float | None:
     if spec.format not in portable.FORMATS.values():
         from transforms.models.engines import graph_start, opening
 
-        # The first factor is of the preprocessing in front of the network.
+        # The first factor belongs to the preprocessing in front of the network.
         _, *own = [*graph_start.factors(opening.open_model(spec).function), None][:2]
         return own[0] if own else None
     from transforms.models.engines import portable_openvino

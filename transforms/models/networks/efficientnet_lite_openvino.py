@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 for OpenVINO. It does without TensorFlow, whose import takes longer than the rest of a start.
+"""EfficientNet-Lite0 for OpenVINO, without TensorFlow, whose import takes longer than the rest of a start.
 
 It is the network of `efficientnet_lite.py` with the batch norm folded into the convolutions.
 """
@@ -53,7 +53,7 @@ def _biased(x: openvino.Node, bias: np.ndarray, activation: bool) -> openvino.No
 
 
 def _constant(values: np.ndarray) -> openvino.Node:
-    """Returns the node of an array. OpenVINO would make a list of its numbers first, for each array that is no node."""
+    """Returns the node of an array. If OpenVINO made the node itself, it would first make a list of the numbers."""
     return openvino.op.Constant(np.ascontiguousarray(values))
 
 

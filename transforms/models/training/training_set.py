@@ -81,14 +81,14 @@ def read_labels(lines: Iterable[str], csv_uri: str) -> dict[bytes, str]:
 
 
 def _absolute(uri: str, csv_uri: str) -> str:
-    """Returns a URI of the CSV as an absolute one, without `..` where it is a path. A bucket takes `..` for a name."""
+    """Returns a URI of the CSV as an absolute one, without `..` if it is a path. In a bucket, `..` is a name."""
     if locations.is_local(uri):
         uri = posixpath.join(posixpath.dirname(csv_uri), uri)
     return posixpath.normpath(uri) if locations.is_local(uri) else uri
 
 
 def is_validation(key: bytes, fraction: float) -> bool:
-    """Returns whether an image is for validation. Over all images, the share of those is about `fraction`.
+    """Returns whether an image is for validation. About a `fraction` of all images is.
 
     The result depends only on the key and the fraction. The split is therefore the same in every run, and images that
     are added later do not change it. A larger fraction only adds images to validation.
