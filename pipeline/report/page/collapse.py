@@ -13,7 +13,7 @@ _CONSTANT_SHARE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class Variety:
     """How different the vectors of a sample are.
 
     Attributes:
@@ -39,7 +39,7 @@ class Spread:
         return self.images >= LEAST_IMAGES and self.constant > _CONSTANT_SHARE * self.dimension
 
 
-def spread(vectors: npt.NDArray[np.float32], similar: npt.NDArray[np.float32]) -> Spread:
+def variety(vectors: npt.NDArray[np.float32], similar: npt.NDArray[np.float32]) -> Variety:
     """Returns how different the vectors are.
 
     Args:
@@ -50,4 +50,4 @@ def spread(vectors: npt.NDArray[np.float32], similar: npt.NDArray[np.float32]) -
     pairs = similar[np.triu_indices(count, 1)]
     median = float(np.median(pairs)) if pairs.size else 0.0
     constant = int((np.ptp(vectors, axis=0) == 0).sum()) if count else 0
-    return Spread(count, median, constant, dimension)
+    return Variety(count, median, constant, dimension)

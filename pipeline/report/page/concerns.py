@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.model_checks.similarity import COLLAPSED_COSINE
-from pipeline.report.page.collapse import Spread
+from pipeline.report.page.collapse import Variety
 from pipeline.report.page.drift import Drift
 from pipeline.report.page.facts import RunFacts, value_text
 
@@ -31,15 +31,15 @@ class Concern:
     text: str
 
 
-def concerns(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[Concern]:
+def concerns(facts: RunFacts, variety: Variety, drift: Drift | None) -> list[Concern]:
     """Returns the warnings of a run, the worst first.
 
     Args:
       facts: of the run.
-      spread: of its sample.
+      variety: of its sample.
       drift: against facts.compared_run; None if the two cannot be compared.
     """
-    warnings = _of_vectors(spread)
+    warnings = _of_vectors(variety)
     if facts.previous:
         warnings += _of_failures(facts.report, facts.previous)
         warnings += _of_model(facts.report["model"], facts.previous["model"], facts.previous["run_id"])
@@ -48,12 +48,12 @@ def concerns(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[Conce
     return warnings
 
 
-def checked(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[str]:
+def checked(facts: RunFacts, variety: Variety, drift: Drift | None) -> list[str]:
     """Returns the checks that were possible and what they measured, one sentence each; for a run without warnings."""
     sentences = []
-    if spread.images > 1:
+    if variety.images > 1:
         sentences.append(
-            f"Vectors differ: the median cosine of two of {spread.images} images is {spread.median_cosine:.2f}."
+            f"Vectors differ: the median cosine of two of {variety.images} images is {variety.median_cosine:.2f}."
         )
     if facts.previous:
         sentences.append(f"The model and its preprocessing are those of the run {facts.previous['run_id']}.")
@@ -72,17 +72,17 @@ def checked(facts: RunFacts, spread: Spread, drift: Drift | None) -> list[str]:
     return sentences
 
 
-def _of_vectors(spread: Spread) -> list[Concern]:
-    if spread.is_collapsed:
+def _of_vectors(variety: Variety) -> list[Concern]:
+    if variety.is_collapsed:
         text = (
-            f"Half of all pairs among {spread.images} images have a cosine above {spread.median_cosine:.3f} (more than "
+            f"Half of all pairs among {variety.images} images have a cosine above {variety.median_cosine:.3f} (more than "
             f"{COLLAPSED_COSINE} is a warning). Such vectors tell images hardly apart. The usual cause is wrong "
             "preprocessing, such as pixels in another range than the model expects, or a model without its weights."
         )
         return [Concern("Collapsed vectors", text)]
-    if spread.is_mostly_constant:
+    if variety.is_mostly_constant:
         text = (
-            f"{spread.constant:,} of {spread.dimension:,} components have the same value in all {spread.images} images "
+            f"{variety.constant:,} of {variety.dimension:,} components have the same value in all {variety.images} images "
             "of the sample. The usual causes are wrong preprocessing and a wrong output of the model."
         )
         return [Concern("Constant vectors", text)]

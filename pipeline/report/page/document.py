@@ -9,7 +9,7 @@ from importlib import resources
 
 from pipeline.report.neighbours import near_duplicates
 from pipeline.report.page import escape, overview, pictures, times
-from pipeline.report.page.collapse import spread
+from pipeline.report.page.collapse import variety
 from pipeline.report.page.concerns import checked, concerns
 from pipeline.report.page.facts import RunFacts
 from pipeline.report.page.failed_images import failed_images
@@ -36,7 +36,7 @@ def html(facts: RunFacts) -> str:
     Everything but the thumbnails of the sample is bounded, and they get what that leaves.
     """
     report, sample = facts.report, facts.sample
-    findings = facts, spread(sample.vectors, sample.cosines), facts.drift
+    findings = facts, variety(sample.vectors, sample.cosines), facts.drift
     sections = [overview.warnings(concerns(*findings), checked(*findings)), failed_images(facts)]
     if len(sample):
         counts = report["counts"]

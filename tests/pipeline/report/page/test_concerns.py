@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from pipeline.report.page.collapse import Spread
+from pipeline.report.page.collapse import Variety
 from pipeline.report.page.concerns import checked, concerns
 from pipeline.report.page.drift import Drift
 from tests.helpers import run_facts
 
-USUAL = Spread(24, 0.1, 0, 32)
+USUAL = Variety(24, 0.1, 0, 32)
 
 
 def _titles(facts, spread=USUAL, drift=None):
@@ -28,7 +28,7 @@ def test_a_usual_run_has_none():
 
 @pytest.mark.parametrize(
     ("spread", "title"),
-    [(Spread(24, 0.99, 0, 32), "Collapsed vectors"), (Spread(24, 0.1, 20, 32), "Constant vectors")],
+    [(Variety(24, 0.99, 0, 32), "Collapsed vectors"), (Variety(24, 0.1, 20, 32), "Constant vectors")],
     ids=["collapsed", "constant"],
 )
 def test_vectors_that_say_nothing(spread, title):
