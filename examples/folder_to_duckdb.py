@@ -3,7 +3,7 @@
 Here, in a clone, after `make demo`:
 
     .venv/bin/python -m pip install duckdb
-    .venv/bin/python examples/folder_to_duckdb.py --input pipeline/samples/images --output output --like cat.jpg
+    .venv/bin/python examples/folder_to_duckdb.py --input pipeline/samples/images --output photos-parquet --like cat.jpg
 
 It prints the summary of the run, and then:
 

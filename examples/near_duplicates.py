@@ -2,7 +2,7 @@
 
 Here, in a clone, after `make demo`:
 
-    .venv/bin/python examples/near_duplicates.py --input pipeline/samples/images --output output --threshold 0.8
+    .venv/bin/python examples/near_duplicates.py --input pipeline/samples/images --output photos-vectors --threshold 0.8
 
 It prints the summary of the run, and then each group, with the cosine of each image to the first of its group:
 

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         open_streams()
         near = difflib.get_close_matches(name, VERBS, n=1)
         meant = f"did you mean {near[0]}?" if near else f"expected a flag, or one of {', '.join(VERBS)}"
-        say(f"{command_lines.program()[-1]}: {argv[0]!r} is no verb: {meant}")
+        say(f"{command_lines.name()}: {argv[0]!r} is no verb: {meant}")
         return _WRONG
     verb = VERBS[name]
     rest = argv[1:] if argv and not argv[0].startswith("-") else argv

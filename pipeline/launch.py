@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(config, argv, beam_args, terminal)
         except KeyboardInterrupt as error:
             interruption.ignore_further()
-            terminal.screen.write(f"\n{_name()}: interrupted before any work started\n")
+            terminal.screen.write(f"\n{command_lines.name()}: interrupted before any work started\n")
             terminal.screen.flush()
             return interruption.leave(interruption.exit_code(error))
 
@@ -196,7 +196,7 @@ def _conclude_interrupted(
         text = f"interrupted: {work} stored in {begun.attempt.vectors}; {go_on}"
     else:
         text = f"interrupted: a job on a cluster goes on; if it does not, {go_on}"
-    terminal.screen.write(f"\n{_name()}: {text}\n")
+    terminal.screen.write(f"\n{command_lines.name()}: {text}\n")
     terminal.screen.flush()
     return interruption.leave(interruption.exit_code(interrupted))
 
@@ -213,7 +213,7 @@ def _conclude(ended: "Ended", config: EmbedConfig, beam_options: "PipelineOption
         # A lost claim says so itself.
         is_told = not ended.has_lost_claim or isinstance(error, contested.Lost)
         reason = "" if is_told else "the run was taken over or its output was removed: "
-        terminal.screen.write(f"{_name()}: the job failed: {reason}{one_line(error)}{log}\n")
+        terminal.screen.write(f"{command_lines.name()}: the job failed: {reason}{one_line(error)}{log}\n")
         return FAILED
     if report:
         seconds = max(0.0, (datetime.datetime.now(datetime.UTC) - config.started_at).total_seconds())
@@ -222,7 +222,7 @@ def _conclude(ended: "Ended", config: EmbedConfig, beam_options: "PipelineOption
         _print(_submitted(config, beam_options), terminal)
     discard(terminal)
     if excess:
-        terminal.screen.write(f"{_name()}: {excess}\n")
+        terminal.screen.write(f"{command_lines.name()}: {excess}\n")
     return FAILED if excess else DONE
 
 
@@ -257,16 +257,11 @@ def _print(text: str, terminal: Console) -> bool:
     try:
         write_line(sys.stdout, text)
     except OSError as error:
-        terminal.screen.write(f"{_name()}: {unwritable(error)}\n")
+        terminal.screen.write(f"{command_lines.name()}: {unwritable(error)}\n")
         return False
     return True
 
 
 def _refuse(error: Exception, write: Callable[[str], object]) -> int:
-    write(f"{_name()}: {command_lines.as_called(one_line(error))}\n")
+    write(f"{command_lines.name()}: {command_lines.advice_as_called(one_line(error))}\n")
     return WRONG
-
-
-def _name() -> str:
-    """Returns the name of the program in its messages."""
-    return command_lines.program()[-1]

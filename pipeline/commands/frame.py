@@ -63,7 +63,7 @@ def run(
             message, code = result if isinstance(result, tuple) else (result, DONE)
         except (ValueError, OSError) as error:
             traceback.print_exc()
-            message, code = command_lines.as_called(one_line(error)), WRONG
+            message, code = command_lines.advice_as_called(one_line(error)), WRONG
         except KeyboardInterrupt as error:
             message, code = "interrupted: nothing half-done is left", interruption.exit_code(error)
             interruption.ignore_further()

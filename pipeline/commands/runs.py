@@ -105,7 +105,7 @@ def _work(args: argparse.Namespace) -> str:
 
     output = flag_types.absolute(args.output)
     reports = _reports(output, args.screen)
-    rows = _rows(output, reports[-args.last - earlier_runs.MOST_REPORTS :])[-args.last :]
+    rows = _rows(output, reports[-args.last - earlier_runs.MOST_REPORTS :], args.screen)[-args.last :]
     return _FORMATS[args.format](rows)
 
 
@@ -133,14 +133,14 @@ def _reports(output: str, screen: TextIO) -> list["RunReport"]:
     return sorted(reports, key=lambda report: (report.started_at, report.run_id))
 
 
-def _rows(output: str, reports: Sequence["RunReport"]) -> list[Row]:
+def _rows(output: str, reports: Sequence["RunReport"], screen: TextIO) -> list[Row]:
     """Returns the rows of runs, each with its drift since an earlier one among them."""
     from pipeline.report.page import drift
 
     rows = []
     latest: dict[str, Statistics] = {}  # digest of a model → of its latest run
     for report in reports:
-        row, now = _row(report), _statistics(output, report.run_id)
+        row, now = _row(report), _statistics(output, report.run_id, screen)
         before = latest.get(now.digest) if now else None
         if before and now and (moved := drift.between(before, now)):
             row = dataclasses.replace(row, shift=moved.shift, overlap=moved.overlap, drifted=moved.is_significant)
@@ -165,13 +165,14 @@ def _row(report: "RunReport") -> Row:
     )
 
 
-def _statistics(output: str, run_id: str) -> "Statistics | None":
-    """Returns the statistics of a run; None if it has none that can be read."""
+def _statistics(output: str, run_id: str, screen: TextIO) -> "Statistics | None":
+    """Returns the statistics of a run; None if it has none that can be read. The screen names a broken file."""
     from pipeline.report import statistics_file
 
     try:
         return statistics_file.read(output, run_id)
-    except (ValueError, OSError):
+    except (ValueError, OSError) as error:
+        screen.write(f"runs: no drift of {name(run_id)}, whose statistics cannot be used: {one_line(error)}\n")
         return None
 
 

@@ -4,7 +4,9 @@ They call the program as the user did. Each is one line of printable characters,
 arguments.
 """
 
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -14,25 +16,41 @@ from transforms.elements.one_line import is_seen
 # Printable characters that are special between `$'` and `'`, or in the history of an interactive bash.
 _SPECIAL = frozenset("'\\!")
 
-_INSTALLED = ("embed-images",)
-_MODULE = ("python", "-m", "pipeline")
-_SCRIPT = ("python", "run_pipeline.py")
+_INSTALLED = "embed-images"
+_MODULE = "python -m pipeline"
+_SCRIPT = "python run_pipeline.py"
 
 
 def program() -> tuple[str, ...]:
     """Returns the words by which a person called this process; those of `run_pipeline.py` if it is another program."""
-    called = Path(sys.argv[0])
-    if called.stem == _INSTALLED[0]:
-        return _INSTALLED
-    return _MODULE if called.parts[-2:] == ("pipeline", "__main__.py") else _SCRIPT
+    return _called() or tuple(_SCRIPT.split())
+
+
+def name() -> str:
+    """Returns the name of the program in its messages: `embed-images`, `run_pipeline.py` or `pipeline`."""
+    return Path(program()[-1]).name
 
 
 def as_called(text: str) -> str:
-    """Returns a text about `python run_pipeline.py` and `python -m pipeline VERB` in the form of `program`."""
-    called = " ".join(program())
-    if program() != _SCRIPT:
-        text = text.replace(" ".join(_SCRIPT), called)
-    return text.replace(" ".join(_MODULE), called) if program() == _INSTALLED else text
+    """Returns a text about `python run_pipeline.py` and `python -m pipeline` in the form of the call."""
+    if called := _called():
+        text = text.replace(_SCRIPT, join(called)).replace(_MODULE, join(called))
+    return text
+
+
+def advice_as_called(error: str) -> str:
+    """Returns an error that may advise a verb between backticks, in the form of the call. Other parts are a user's."""
+    return error.replace(f"`{_MODULE} ", f"`{join(_called() or _MODULE.split())} ")
+
+
+def _called() -> tuple[str, ...] | None:
+    words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    last = words[-1] if words else ""
+    if Path(last).name == _INSTALLED:  # the system runs it as an argument of its Python
+        found = shutil.which(_INSTALLED)
+        return (_INSTALLED if found and os.path.realpath(found) == os.path.realpath(last) else last,)
+    is_this = words[-2:] == ["-m", "pipeline"] or Path(last).name == "run_pipeline.py"
+    return tuple(words) if is_this else None
 
 
 def join(argv: Iterable[str]) -> str:

@@ -54,10 +54,10 @@ an input is wrong, and no work has started; 130 interrupted by SIGINT, 143 by SI
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `run_pipeline.py`, which leaves Beam's flags to Beam."""
-    program = command_lines.program()
+    program = command_lines.join(command_lines.program())
     parser = Parser(
-        prog=program[-1],
-        usage=f"{' '.join(program)} [VERB] [--input PATTERN]... [--output DIR] [flags] [Beam's own flags]",
+        prog=command_lines.name(),
+        usage=f"{program} [VERB] [--input PATTERN]... [--output DIR] [flags] [Beam's own flags]",
         description=f"{_DESCRIPTION}\n\nverbs, each with its own --help:\n{verbs.described()}",
         epilog=command_lines.as_called(_EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -61,6 +61,7 @@ def with_page(
     config: EmbedConfig,
     collected: sampling.Collected | None,
     check: Callable[[], object] | None = None,
+    present: bytes | None = None,
 ) -> RunReport:
     """Writes the statistics and the page of a run with an --output, each complete or not at all.
 
@@ -71,6 +72,7 @@ def with_page(
       config: of the run.
       collected: what CollectSample returned; None to take it from the files of the run, which have their names.
       check: see `files.write`.
+      present: a page that stays as it is; None to write one.
 
     Returns:
       The report with the digests of both, or with the reason why it cannot be made or written.
@@ -85,11 +87,12 @@ def with_page(
         if collected is None:
             collected, seconds = stored_sample.collected(output, report), _SECONDS_FOR_ALL_PICTURES
         facts = run_facts(config, report, collected, seconds)
-        page = document.html(facts).encode()
+        page = document.html(facts).encode() if present is None else present
         statistics = facts.statistics.to_json().encode() if facts.statistics else b""
         statistics_file.write(output, report.run_id, statistics, check)
         written[layout.statistics] = statistics
-        files.write(layout.page(output, report.run_id), page, check)
+        if present is None:
+            files.write(layout.page(output, report.run_id), page, check)
         written[layout.page] = page
     except contested.Lost:
         raise
@@ -104,7 +107,8 @@ def with_page_of_last_attempt(
 ) -> RunReport:
     """Returns the report with the digests of the page, for a run that was killed between its page and its report.
 
-    If a file is missing, the page is made from the files of the run, and from its images as they are now.
+    A file that is missing is made from the files of the run, and from its images as they are now. A page that is there
+    stays, because it may show images that are gone.
 
     Args:
       config, report: of the run.
@@ -117,7 +121,7 @@ def with_page_of_last_attempt(
     paths = {of: of(str(config.output), report.run_id) for of in layout.OF_PAGE}
     stored = {of: files.read(path) for of, path in paths.items() if files.match(path)}
     if any(of not in stored for of in layout.OF_PAGE if of is layout.page or of("", report.run_id) in report.files):
-        return with_page(report, config, None, check)
+        return with_page(report, config, None, check, stored.get(layout.page))
     return _with_digests(report, stored)
 
 

@@ -210,6 +210,7 @@ def _serve(connection: socket.socket) -> int:
                     os.dup2(descriptor, target)
                     os.close(descriptor)
                 sys.argv = ["run_pipeline.py", *flags]
+                sys.orig_argv = ["python", *sys.argv]
                 run_command()
             os.write(replies, b"%d\n" % pid)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -120,15 +120,17 @@ def test_each_verb_answers_in_such_a_directory(elsewhere, tmp_path_factory):
     for verb in VERBS:
         done = _run(elsewhere, script, verb, "--help")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("usage: embed-images ")
+        assert done.stdout.startswith(f"usage: {script} ")  # it is not on the PATH
         assert "run_pipeline.py" not in done.stdout and "python -m pipeline" not in done.stdout, verb
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["python run_pipeline.py", "python -m pipeline"])
+@pytest.mark.parametrize("form", [["run_pipeline.py"], ["-m", "pipeline"]], ids=" ".join)
 def test_the_help_lists_the_verbs_in_the_form_of_the_call(form):
-    words = [sys.executable, *form.split()[1:]]
-    done = _run(ROOT, *words, "--help")
-    assert done.returncode == 0 and done.stdout.startswith(f"usage: {form} ")
+    called = " ".join([sys.executable, *form])
+    done = _run(ROOT, *called.split(), "--help")
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: {called} ")
     for verb in VERBS:
         assert re.search(rf"^  {verb} +[a-z]", done.stdout, re.M), verb
+    of_a_verb = _run(ROOT, *called.split(), "search", "--help").stdout
+    assert of_a_verb.startswith(f"usage: {called} search ") and f"\n  {called} search --embeddings" in of_a_verb

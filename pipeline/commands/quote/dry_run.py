@@ -36,7 +36,9 @@ def run(config: EmbedConfig, options: PipelineOptions, dry: DryRun) -> str:
       ValueError: if the job cannot work.
     """
     if not traits.is_dataflow(options):
-        raise ValueError("--dry_run shows a job for Dataflow: give --preset dataflow or --preset dataflow-gpu")
+        raise ValueError(
+            "--dry_run, or the verb quote, shows a job for Dataflow: give --preset dataflow or --preset dataflow-gpu"
+        )
     model = _model(config)
     job_checks.check_location(options, model)
     job_checks.check(options, config)

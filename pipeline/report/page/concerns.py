@@ -75,15 +75,15 @@ def checked(facts: RunFacts, variety: Variety, drift: Drift | None) -> list[str]
 def _of_vectors(variety: Variety) -> list[Concern]:
     if variety.is_collapsed:
         text = (
-            f"Half of all pairs among {variety.images} images have a cosine above {variety.median_cosine:.3f} (more than "
-            f"{COLLAPSED_COSINE} is a warning). Such vectors tell images hardly apart. The usual cause is wrong "
-            "preprocessing, such as pixels in another range than the model expects, or a model without its weights."
+            f"Half of all pairs among {variety.images} images have a cosine above {variety.median_cosine:.3f} "
+            f"(more than {COLLAPSED_COSINE} is a warning). Such vectors tell images hardly apart. The usual cause is "
+            "wrong preprocessing, such as pixels in another range than the model expects, or a model without its weights."
         )
         return [Concern("Collapsed vectors", text)]
     if variety.is_mostly_constant:
         text = (
-            f"{variety.constant:,} of {variety.dimension:,} components have the same value in all {variety.images} images "
-            "of the sample. The usual causes are wrong preprocessing and a wrong output of the model."
+            f"{variety.constant:,} of {variety.dimension:,} components have the same value in all {variety.images} "
+            "images of the sample. The usual causes are wrong preprocessing and a wrong output of the model."
         )
         return [Concern("Constant vectors", text)]
     return []

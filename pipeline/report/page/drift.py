@@ -89,6 +89,7 @@ class Statistics:
         numbers = [statistics.spread, *([] if brightness is None else [brightness])]
         is_finite = bool(np.isfinite(numbers).all() and np.isfinite(mean).all())
         in_range = not nearest.size or (nearest.min() >= 0 and nearest.max() < len(keys))
+        in_range = in_range and statistics.spread >= 0 and 0 <= (brightness or 0) <= 255
         if not is_finite or not in_range or len(keys) > MAX_SAMPLE or not 0 < mean.size <= _MAX_DIMENSION:
             raise ValueError("expected the statistics of a sample: a value is impossible")
         return statistics

@@ -58,7 +58,7 @@ def test_a_released_checkpoint_becomes_a_model(released, tmp_path):
         "parameters": "10,173,112",
         "ignored": "variables: classifier 2, global step 1",
         "output": str(tmp_path / "model"),
-        "next": f"python -m pipeline --input '*.jpg' --output out --model {tmp_path}/model",
+        "next": f"{sys.executable} -m pipeline --input '*.jpg' --output out --model {tmp_path}/model",
     }
     assert (tmp_path / "model" / "saved_model.pb").exists()
 

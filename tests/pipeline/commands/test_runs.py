@@ -50,7 +50,10 @@ def test_runs_are_shown_in_a_table(output, capfd):
 def test_statistics_that_are_none_count_as_none(output, capfd):
     for content in (b"\xff<html>", b"{}"):
         (output / "runs" / "a.statistics").write_bytes(content)
-        assert [row["shift"] for row in _rows(output, capfd)] == [None, None]
+        assert runs.main(["--output", str(output), "--format", "json"]) == 0
+        shown = capfd.readouterr()
+        assert [row["shift"] for row in json.loads(shown.out)] == [None, None]
+        assert shown.err.startswith("runs: no drift of a, whose statistics cannot be used: expected the statistics")
 
 
 def _write_statistics(output, run_id, sample, digest="d" * 64):

@@ -4,9 +4,11 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 
+from pipeline.flags import command_lines
 from pipeline.flags.command_lines import join
 
 HARD = [
@@ -28,6 +30,46 @@ HARD = [
     "\ue000\U0010ffff",
     "\ud800",
 ]
+
+
+@pytest.mark.parametrize(
+    ("orig_argv", "argv", "program", "name"),
+    [
+        (["python", "run_pipeline.py", "-x"], ["run_pipeline.py", "-x"], "python run_pipeline.py", "run_pipeline.py"),
+        ([".venv/bin/python", "-P", "/a b/run_pipeline.py"], ["/a b/run_pipeline.py"], None, "run_pipeline.py"),
+        (
+            ["py", "-m", "pipeline", "search", "y"],
+            ["/c/pipeline/__main__.py", "search", "y"],
+            "py -m pipeline",
+            "pipeline",
+        ),
+        (["/v/bin/python", "/v/embed-images", "-x"], ["/v/embed-images", "-x"], "/v/embed-images", "embed-images"),
+        (["python", "-m", "pytest"], ["/v/pytest/__main__.py"], "python run_pipeline.py", "run_pipeline.py"),
+        (["python", "-c", "…"], ["-c", "a", "b", "c", "d"], "python run_pipeline.py", "run_pipeline.py"),
+    ],
+    ids=["script", "script elsewhere", "module", "installed", "another program", "changed arguments"],
+)
+def test_a_command_line_begins_as_the_program_was_called(monkeypatch, orig_argv, argv, program, name):
+    monkeypatch.setattr(sys, "orig_argv", orig_argv)
+    monkeypatch.setattr(sys, "argv", argv)
+    assert join(command_lines.program()) == (program or ".venv/bin/python -P '/a b/run_pipeline.py'")
+    assert command_lines.name() == name
+
+
+def test_what_is_on_the_path_is_called_by_its_name(monkeypatch, tmp_path):
+    script = tmp_path / "embed-images"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "orig_argv", ["python", str(script), "a"])
+    monkeypatch.setattr(sys, "argv", [str(script), "a"])
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert command_lines.program() == ("embed-images",)
+    assert (
+        command_lines.as_called("python run_pipeline.py, python -m pipeline search")
+        == "embed-images, embed-images search"
+    )
+    advice = "`python -m pipeline stage-model m DIR` copies 'python run_pipeline.py' and 'python -m pipeline'"
+    assert command_lines.advice_as_called(advice) == advice.replace("`python -m pipeline", "`embed-images")
 
 
 def test_words_are_printable_and_plain_where_they_can_be():

@@ -89,6 +89,18 @@ def test_a_run_that_was_killed_between_its_statistics_and_its_page_gets_both(run
         assert not run_report.lacks_page(config.output, complete)
 
 
+def test_statistics_that_are_gone_leave_the_page_as_it_is(run, model, tmp_path, monkeypatch):
+    config, report = run
+    collected = _collected(tmp_path / "in", dimension=model.dimension)
+    complete = write_page.with_page(report, config, collected)
+    page = tmp_path / "runs" / "r.html"
+    (tmp_path / "runs" / "r.statistics").unlink()
+    before = page.stat()
+    monkeypatch.setattr(write_page.stored_sample, "collected", lambda output, report: collected)
+    assert write_page.with_page_of_last_attempt(config, complete) == complete
+    assert (page.stat().st_ino, page.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_a_run_of_an_earlier_version_keeps_its_page_without_statistics(run, tmp_path):
     config, report = run
     (tmp_path / "runs").mkdir()

@@ -1,4 +1,4 @@
-"""runners.job_server: which runners have one to ask, and whose an argument is; test_runners.py asks a real one."""
+"""runners.job_server: which runners have one to ask, and whose an argument is. test_pipeline_options.py asks one."""
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions

@@ -151,6 +151,9 @@ def test_statistics_of_any_digest_are_one_line():
         {"spread": "wide"},
         {"spread": 1e999},
         {"brightness": []},
+        {"brightness": 1e308},
+        {"brightness": -1},
+        {"spread": -1},
     ],
     ids=str,
 )
