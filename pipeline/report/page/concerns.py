@@ -77,7 +77,8 @@ def _of_vectors(variety: Variety) -> list[Concern]:
         text = (
             f"Half of all pairs among {variety.images} images have a cosine above {variety.median_cosine:.3f} "
             f"(more than {COLLAPSED_COSINE} is a warning). Such vectors tell images hardly apart. The usual cause is "
-            "wrong preprocessing, such as pixels in another range than the model expects, or a model without its weights."
+            "wrong preprocessing, such as pixels in another range than the model expects, or a model without its "
+            "weights."
         )
         return [Concern("Collapsed vectors", text)]
     if variety.is_mostly_constant:
