@@ -64,7 +64,7 @@ BREAKS = {
 @pytest.mark.parametrize("broken", BREAKS.values(), ids=BREAKS)
 def test_a_finding_is_shown_with_the_command_that_reproduces_it(broken):
     before = (
-        "import os\nfrom transforms import journal\n"
+        "import os\nfrom transforms.decoders import journal\n"
         f"journal.read = lambda path: {broken} if open(path, 'rb').read(1) >= b'p' else None"
     )
     done = fuzz("--seconds", "60", "--target", "names", before=before)
