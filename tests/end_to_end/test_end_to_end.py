@@ -447,7 +447,7 @@ def test_an_interruption_ends_at_once_and_leaves_nothing_under_a_final_name(tmp_
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (130, "")
-    assert re.fullmatch(r"\nrun_pipeline\.py: interrupted: .*; to go on: python run_pipeline\.py .*\n", stderr), stderr
+    assert re.fullmatch(r"\nrun_pipeline\.py: interrupted: .*; to go on: \S+ run_pipeline\.py .*\n", stderr), stderr
     assert not list(tmp_path.glob("out/embeddings/*/part-*")) and not list(tmp_path.glob("out/runs/*.json"))
 
 
