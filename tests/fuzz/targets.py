@@ -129,9 +129,10 @@ def _decode(image_format: str, content: bytes) -> None:
     finally:
         fast_jpeg.simplejpeg = usual
     first, last = results[0], results[-1]
-    # simplejpeg is not on all platforms. With it and without it the same images fail, and the others look the same.
+    # simplejpeg is not on all platforms. With it and without it the same images fail, and the others look the same. A
+    # broken profile may turn a difference of one into one of 255.
     assert (first is None) == (last is None)
-    if first is not None and last is not None:
+    if first is not None and last is not None and b"ICC_PROFILE" not in encoded:
         assert np.abs(first.astype(int) - last).mean() < _MAX_DIFFERENCE
 
 
