@@ -53,16 +53,21 @@ def resolved(config: EmbedConfig, is_local: bool, machine: Machine | None = None
     Raises:
       ValueError: if the model is not available, or if this machine embeds and cannot compute in its precision.
     """
-    model = resolve(
+    model = in_float32(config)
+    if config.precision == model.precision:
+        return model
+    return _measured(config, model, machine or this_machine(model.format)) if is_local else unmeasured(config, model)
+
+
+def in_float32(config: EmbedConfig) -> ModelSpec:
+    """Returns the model that the flags describe, in float32. Raises ValueError if it is not available."""
+    return resolve(
         config.model,
         config.preprocessing,
         Function(config.model_signature, config.model_tags, config.model_output),
         storage=config.storage,
         normalize=config.normalize,
     )
-    if config.precision == model.precision:
-        return model
-    return _measured(config, model, machine or this_machine(model.format)) if is_local else unmeasured(config, model)
 
 
 def unmeasured(config: EmbedConfig, model: ModelSpec) -> ModelSpec:

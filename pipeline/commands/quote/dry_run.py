@@ -21,8 +21,6 @@ from pipeline.runners import job_checks, presets, traits
 from pipeline.warehouse.publish import Publication
 from pipeline.warehouse.tables import Staging
 from transforms.models import catalog
-from transforms.models.model_facts import Function
-from transforms.models.resolve import resolve
 from transforms.models.spec import ModelSpec
 from transforms.storage import locations
 
@@ -93,12 +91,7 @@ def _model(config: EmbedConfig) -> ModelSpec:
 def _in_float32(config: EmbedConfig) -> ModelSpec:
     """Returns the model. If it is not on this machine, its description comes from the command line alone."""
     if config.model in catalog.BUNDLED:
-        return resolve(
-            config.model,
-            config.preprocessing,
-            Function(config.model_signature, config.model_tags, config.model_output),
-            normalize=config.normalize,
-        )
+        return precision.in_float32(config)
     size = config.preprocessing.image_size
     if locations.is_gcs(config.model) and not size:
         raise ValueError(
