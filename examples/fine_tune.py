@@ -5,7 +5,7 @@ Here, in a clone, after `make demo`. Without --train it cuts 60 squares out of e
 
     .venv/bin/python examples/fine_tune.py --output tuned --learning_rate 0.01
 
-It prints the summaries of the training and of the run, and then the classes of the images of each folder. In part:
+It prints two summaries, and then the classes of each folder's images. The numbers vary from run to run. In part:
 
     accuracy    1.000 on the images for validation; chance is 0.393
     60 images of cat are cat
