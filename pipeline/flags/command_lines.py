@@ -47,8 +47,8 @@ def _called() -> tuple[str, ...] | None:
     words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
     last = words[-1] if words else ""
     if Path(last).name == _INSTALLED:  # the system runs it as an argument of its Python
-        found = shutil.which(_INSTALLED)
-        return (_INSTALLED if found and os.path.realpath(found) == os.path.realpath(last) else last,)
+        on_path = shutil.which(_INSTALLED)
+        return (_INSTALLED if on_path and os.path.realpath(on_path) == os.path.realpath(last) else last,)
     is_this = words[-2:] == ["-m", "pipeline"] or Path(last).name == "run_pipeline.py"
     return tuple(words) if is_this else None
 

@@ -33,13 +33,13 @@ def settings(argv: Sequence[str], config: EmbedConfig, options: PipelineOptions)
 
 def _beam_settings(argv: Sequence[str], runs_on: RunsOn, options: PipelineOptions) -> Iterator[Setting]:
     """Yields Beam's options that the preset or the command line sets."""
-    given = pipeline_options.on_command_line(argv)
-    from_preset = pipeline_options.of_preset(runs_on, given)
+    user_flags = pipeline_options.on_command_line(argv)
+    from_preset = pipeline_options.of_preset(runs_on, user_flags)
     preset = f"preset {runs_on.preset}"
     effective = options.get_all_options()
     names = [name for name in presets.settings(runs_on.preset) if name not in presets.OWN]
-    for name in dict.fromkeys([*names, *given]):
-        origins = [*([preset] if name in from_preset else []), *(["flag"] if name in given else [])]
+    for name in dict.fromkeys([*names, *user_flags]):
+        origins = [*([preset] if name in from_preset else []), *(["flag"] if name in user_flags else [])]
         source = " and ".join(origins) or "left out because of --sdk_container_image"
         value = effective.get(name)
         yield Setting(name, ",".join(map(str, value)) if isinstance(value, list) else str(value), source)
