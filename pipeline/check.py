@@ -16,7 +16,6 @@ from pathlib import Path
 from pipeline.flags import command_lines
 from pipeline.flags.options import EmbedConfig
 from pipeline.report import unlisted
-from transforms import storage as stores
 from transforms.elements import keys
 from transforms.elements.one_line import one_line
 from transforms.elements.records import ImageRef
@@ -24,7 +23,17 @@ from transforms.lists import uri_lists
 from transforms.lists.list_rows import NotAList
 from transforms.models.spec import ModelSpec
 from transforms.output import layout, schema
-from transforms.storage import files, globs, listing, local_listing, locations, versioned
+from transforms.storage import (
+    files,
+    globs,
+    listing,
+    local_listing,
+    locations,
+    object_listing,
+    reachable,
+    stores,
+    versioned,
+)
 from transforms.storage.choice import Choice, by_kind
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 
@@ -60,7 +69,7 @@ def check_inputs(config: EmbedConfig) -> None:
         _check_format(pattern, config.input_format)
         choice = Choice([pattern], include_hidden=config.include_hidden, input_format=config.input_format)
         try:
-            _check_reachable(config.storage, pattern)
+            reachable.check(config.storage, pattern)
             matches = _matches(config.storage, choice, _LISTS if config.input_format == "list" else 1)
         except (OSError, ValueError) as error:
             raise ValueError(f"--input {pattern!r} cannot be listed: {one_line(error)}") from error
@@ -140,17 +149,11 @@ def _takes_in(pattern: str, path: str) -> bool:
 
 def _matches(storage: Storage, choice: Choice, limit: int) -> list[ImageRef]:
     """Returns the first matches of a choice."""
-    if locations.is_gcs(choice.pattern):
-        stores.gcs_listing.check_brackets(storage, choice.pattern)
+    if stores.is_bucket(choice.pattern):
+        object_listing.check_brackets(storage, choice.pattern)
     elif locations.is_local(choice.pattern) and not local_listing.is_there(choice.pattern):
         return []
     return list(itertools.islice(listing.refs(storage, choice), limit))
-
-
-def _check_reachable(storage: Storage, path: str) -> None:
-    """Raises an error if the server does not answer within seconds. Later requests are patient, as workers' are."""
-    if locations.is_gcs(path):
-        stores.gcs_reachable.check(storage, path)
 
 
 def check_output(config: EmbedConfig, model: ModelSpec) -> None:
@@ -187,7 +190,7 @@ def check_temp_location(config: EmbedConfig, temp_location: str | None) -> None:
 def _check_writable(flag: str, directory: str) -> None:
     missing: list[Path] = []
     try:
-        _check_reachable(DEFAULT_STORAGE, directory)
+        reachable.check(DEFAULT_STORAGE, directory)
         if locations.is_local(directory):
             missing = [path for path in (Path(directory), *Path(directory).parents) if not path.exists()]
             Path(directory).mkdir(parents=True, exist_ok=True)

@@ -119,7 +119,7 @@ def _forget_clients() -> None:
     from apache_beam.internal.gcp.auth import _Credentials
 
     from pipeline.warehouse import tables
-    from transforms.storage import gcs
+    from transforms.storage.stores import gcs
 
     _Credentials._credentials_init = False
     gcs.client.cache_clear()

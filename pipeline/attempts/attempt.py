@@ -30,7 +30,7 @@ from pipeline.report.run_report import RunReport
 from transforms.decoders import journal
 from transforms.output import layout, shards
 from transforms.output.parts import Label
-from transforms.storage import contested, files, locations
+from transforms.storage import contested, files, locations, stores
 
 # The outcome in the label of parts that repeat records of an earlier attempt. The first records stay in place until the
 # run is finished, so these parts are not read.
@@ -133,7 +133,7 @@ class Attempt:
             return
         for path in (self._report, *self._page):
             files.remove_pending(path)
-        if not locations.is_gcs(self.output):  # in a bucket, a copy appears whole or not at all
+        if not stores.is_bucket(self.output):  # in a bucket, a copy appears whole or not at all
             for directory in (self.vectors, layout.failures(self.place, self.run_id)):
                 files.remove_pending(layout.shards(directory))
 

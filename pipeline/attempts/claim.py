@@ -246,11 +246,11 @@ def remove_leftovers(attempt: Attempt, say: Callable[[str], object] = lambda tex
     own = layout.claim(attempt.place, attempt.run_id)
     try:
         contested.remove_unfinished(own)
-        old = files.metadata(own).last_updated_in_seconds - _ABANDONED_SECONDS
+        old = files.described(own).changed - _ABANDONED_SECONDS
         silent = {
             metadata.path: present
             for metadata in files.match(layout.claim(attempt.place, "*"))
-            if metadata.last_updated_in_seconds < old and (present := contested.read(metadata.path))
+            if metadata.changed < old and (present := contested.read(metadata.path))
         }
         for claim_path in silent.keys() - _living(silent, say):
             _remove_abandoned(attempt, claim_path, silent[claim_path])

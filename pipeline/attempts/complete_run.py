@@ -9,10 +9,9 @@ from pipeline.attempts import claim
 from pipeline.flags.options import EmbedConfig
 from pipeline.report import run_report
 from pipeline.report.run_report import RunReport
-from transforms import storage as stores
 from transforms.models.spec import ModelSpec
 from transforms.output import layout, shards
-from transforms.storage import contested, locations
+from transforms.storage import contested, reachable
 
 
 class CompleteRun(NamedTuple):
@@ -67,8 +66,7 @@ def _reports(config: EmbedConfig) -> tuple[RunReport, RunReport | None] | None:
     output = config.output or ""
     if not config.output_table:
         try:
-            if locations.is_gcs(output):
-                stores.gcs_reachable.check(config.storage, output)
+            reachable.check(config.storage, output)
         except OSError as error:
             raise ValueError(f"--output {output!r} cannot be read: {error}") from error
         stored = run_report.read(output, config.run_id)

@@ -13,7 +13,7 @@ from pipeline.flags import storage_flags
 from pipeline.flags.argument_parser import Parser
 from transforms.elements.one_line import name
 from transforms.models import catalog
-from transforms.storage import complete, locations
+from transforms.storage import complete, locations, object_directory, stores
 from transforms.storage.context import Storage
 
 _EXAMPLES = """\
@@ -46,9 +46,11 @@ def _stage(flags: argparse.Namespace) -> str:
     if flags.handle in catalog.BUNDLED:
         raise ValueError(f"model={flags.handle!r} is in the package, so every worker has it: nothing to stage")
     destination = flags.destination.rstrip("/")
-    if not locations.is_gcs(destination):
+    if not stores.is_bucket(destination):
         if not locations.is_local(destination):
-            raise ValueError(f"destination={destination!r}: expected a local directory, or gs://BUCKET/NAME")
+            raise ValueError(
+                f"destination={destination!r}: expected a directory, local or in a bucket (gs://, s3://, az://)"
+            )
         destination = os.path.abspath(destination)  # noqa: PTH100 - replaces a link, not its target
     from transforms.models import handles, notes, preprocessing_files
 
@@ -66,7 +68,7 @@ def _stage(flags: argparse.Namespace) -> str:
     if _note(destination, contents, storage_flags.storage(flags)) == note:
         outcome = "it is there already"
     else:
-        copy = _to_bucket if locations.is_gcs(destination) else _to_directory
+        copy = _to_bucket if stores.is_bucket(destination) else _to_directory
         copy({**contents, notes.FILE.as_posix(): note}, destination, flags)
         outcome = f"{len(contents)} files copied"
     return f"{name(handle)}\n  → {name(flags.destination)} ({outcome})\n  digest of its files: {digest}"
@@ -109,16 +111,15 @@ def _note(destination: str, contents: Mapping[str, Path | bytes], storage: Stora
     from transforms.models import handles, notes, portable
 
     marker = next(name for name in (handles.SAVED_MODEL, *portable.MAIN_FILES) if name in contents)
-    if not locations.is_gcs(destination):
+    if locations.is_local(destination):
         directory = Path(destination)
         is_complete = (directory / marker).is_file() and (directory / notes.FILE).is_file()
         return (directory / notes.FILE).read_bytes() if is_complete else None
-    from transforms.storage import gcs
-
+    store = stores.of(destination)
     try:
-        gcs.describe(storage, f"{destination}/{marker}")
-        note = gcs.describe(storage, f"{destination}/{notes.FILE.as_posix()}")
-        return gcs.read(storage, f"{destination}/{notes.FILE.as_posix()}", note.generation)
+        store.described(storage, f"{destination}/{marker}")
+        note = store.described(storage, f"{destination}/{notes.FILE.as_posix()}")
+        return store.read(storage, note.path, note.version)
     except FileNotFoundError:
         return None
 
@@ -135,9 +136,7 @@ def _to_directory(contents: Mapping[str, Path | bytes], destination: str, flags:
 
 
 def _to_bucket(contents: Mapping[str, Path | bytes], destination: str, flags: argparse.Namespace) -> None:
-    from transforms.storage import gcs_directory
-
-    gcs_directory.upload(storage_flags.storage(flags), contents, destination, **_policy(contents, flags))
+    object_directory.upload(storage_flags.storage(flags), contents, destination, **_policy(contents, flags))
 
 
 def _policy(contents: Mapping[str, Path | bytes], flags: argparse.Namespace) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def _vectors(output: str, run_id: str) -> list[tuple[str, float]]:
 def _shards(pattern: str, own: str) -> Iterator[tuple[str, float]]:
     for metadata in files.match(pattern):
         if not metadata.path.startswith(f"{own}/"):
-            yield metadata.path, metadata.last_updated_in_seconds
+            yield metadata.path, metadata.changed
 
 
 def _known_records(shard: tuple[str, float], digest: str, vector_type: str) -> Iterator[Known]:

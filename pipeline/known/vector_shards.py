@@ -29,7 +29,7 @@ def paths(directory: str) -> list[str]:
     except (OSError, ValueError) as error:
         raise ValueError(f"--embeddings {directory!r} cannot be listed: {one_line(error)}") from error
     changed = {
-        metadata.path: metadata.last_updated_in_seconds
+        metadata.path: metadata.changed
         for metadata in listed
         if _SHARD.fullmatch(metadata.path.removeprefix(directory))
     }

@@ -22,7 +22,7 @@ def before(output: str, report: RunReport) -> list[RunReport]:
     """
     own = layout.report(output, report.run_id)
     others = [each for each in files.match(layout.report(output, "*")) if each.path != own]
-    others.sort(key=lambda each: each.last_updated_in_seconds, reverse=True)
+    others.sort(key=lambda each: each.changed, reverse=True)
     reports = (_read(output, layout.run_id(each.path)) for each in others[:MOST_REPORTS])
     earlier = [each for each in reports if each and each.started_at < report.started_at]
     return sorted(earlier, key=lambda each: each.started_at, reverse=True)

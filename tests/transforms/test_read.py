@@ -21,8 +21,9 @@ from transforms.concurrent import in_flight
 from transforms.elements.records import EncodedBlock, EncodedImage, ImageRef
 from transforms.encoding import compressed, tfrecord
 from transforms.read import ReadImages
-from transforms.storage import files, gcs, read_image, versioned
+from transforms.storage import files, read_image, versioned
 from transforms.storage.context import DEFAULT_STORAGE, Storage
+from transforms.storage.stores import gcs
 from transforms.storage.versioned import ChangedSinceListed
 
 
@@ -346,7 +347,7 @@ def upload(name, content, **properties):
         setattr(blob, field, value)
     blob.upload_from_string(content)
     path = f"gs://photos/{name}"
-    return ImageRef(path.encode(), *gcs.describe(DEFAULT_STORAGE, path))
+    return ImageRef(path.encode(), *gcs.described(DEFAULT_STORAGE, path))
 
 
 def test_objects_are_read_by_one_request_each_and_many_at_once(server):

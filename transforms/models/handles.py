@@ -8,15 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from transforms.elements.one_line import one_line
 from transforms.models import archives, catalog, portable, preprocessing_files
-from transforms.storage import complete, locations, private
+from transforms.storage import complete, locations, object_directory, private, stores
 from transforms.storage.context import DEFAULT_STORAGE, Storage
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Blob
+from transforms.storage.stores.store import Stored
 
 # The limit for the size of an untrusted model, packed and unpacked. The largest image models are a few GB.
 MAX_MODEL_BYTES = 16 * 2**30
@@ -39,7 +36,7 @@ def local_path(handle: str, storage: Storage = DEFAULT_STORAGE) -> Path:
     Args:
       handle: one of these.
         - A directory or `.tar.gz` of a SavedModel or a portable model, a `.keras` file, or the main file of a portable
-          model, each local or `gs://`. The other files of a portable model come along.
+          model, each local or in a bucket. The other files of a portable model come along.
         - A URL of tfhub.dev or kaggle.com, of an archive, or of the file of a portable model. It is downloaded into
           TFHUB_CACHE_DIR.
         - A short Kaggle handle. kagglehub downloads it into KAGGLEHUB_CACHE.
@@ -50,7 +47,7 @@ def local_path(handle: str, storage: Storage = DEFAULT_STORAGE) -> Path:
     """
     if handle.startswith(("http://", "https://")):
         path = _fetch(handle, _download_from_url)
-    elif locations.is_gcs(handle):
+    elif stores.is_bucket(handle):
         path = _fetch(handle, functools.partial(_download_from_bucket, storage=storage))
     elif (path := Path(os.path.expanduser(handle))).exists():  # noqa: PTH111 - keeps the path of an unknown user
         path = _unpack(path) if path.is_file() and _is_archive(handle) else path
@@ -176,17 +173,15 @@ def _download_from_kaggle(handle: str) -> Path:
 
 
 def _download_from_bucket(handle: str, storage: Storage) -> Path:
-    """Copies a directory, archive or file from Cloud Storage. It copies again only when an object of it changes."""
-    from transforms.storage import gcs, gcs_directory  # Google's client
-
-    blobs = gcs_directory.below(storage, handle)
-    if not blobs:
+    """Copies a directory, archive or file from a bucket. It copies again only when an object of it changes."""
+    objects = object_directory.below(storage, handle)
+    if not objects:
         raise FileNotFoundError("there is no such object and no object below it")
-    target = _bucket_target(handle, blobs)
-    complete.fill_once(target, functools.partial(gcs_directory.download, blobs, handle))
-    if [blob.name for blob in blobs] != [gcs.split(handle)[1].rstrip("/")]:  # a directory, not a single object
+    target = _bucket_target(handle, objects)
+    complete.fill_once(target, functools.partial(object_directory.download, storage, objects, handle))
+    if [found.path for found in objects] != [handle.rstrip("/")]:  # a directory, not a single object
         return target
-    file = target / Path(blobs[0].name).name
+    file = target / Path(objects[0].path).name
     if portable.is_portable(file.name) or file.suffix == ".keras":
         return _download_companions(handle, file, storage)
     return _unpack(file) if _is_archive(handle) else file
@@ -197,36 +192,33 @@ def _download_companions(handle: str, main: Path, storage: Storage) -> Path:
 
     `handle` is the URI of the main file, and `main` a copy of it, which is not downloaded again.
     """
-    from transforms.storage import gcs_directory
-
     names = portable.companions(main) if portable.is_portable(main.name) else []
-    blobs = {}
+    objects = {}
     for name in dict.fromkeys((*names, *preprocessing_files.NAMES)):
         uri = f"{handle.rpartition('/')[0]}/{name}"
-        own = [blob for blob in gcs_directory.below(storage, uri) if f"/{blob.name}".endswith(f"/{name}")]
+        own = [found for found in object_directory.below(storage, uri) if found.path == uri]
         if len(own) == 1:
-            blobs[name] = own[0]
+            objects[name] = own[0]
         elif name in names:
             raise FileNotFoundError(f"there is no object {uri!r}")
-    if not blobs:
+    if not objects:
         return main
 
     def fill(directory: Path) -> None:
         shutil.copyfile(main, directory / main.name)
-        for name, blob in blobs.items():
-            uri = f"{handle.rpartition('/')[0]}/{name}"
-            gcs_directory.download([blob], uri, (directory / name).parent)
+        for name, found in objects.items():
+            object_directory.download(storage, [found], found.path, (directory / name).parent)
 
-    target = _bucket_target(f"{handle} {main.parent.name}", list(blobs.values()))
+    target = _bucket_target(f"{handle} {main.parent.name}", list(objects.values()))
     complete.fill_once(target, fill)
     return target / main.name
 
 
-def _bucket_target(handle: str, blobs: Sequence["Blob"]) -> Path:
-    """Returns the directory of the cache for objects in their generations. Raises ValueError if they are too large."""
-    if sum(blob.size for blob in blobs) > MAX_MODEL_BYTES:
+def _bucket_target(handle: str, objects: Sequence[Stored]) -> Path:
+    """Returns the directory of the cache for objects in their versions. Raises ValueError if they are too large."""
+    if sum(found.size for found in objects) > MAX_MODEL_BYTES:
         raise ValueError(f"it has more than {MAX_MODEL_BYTES} bytes")
-    state = "\n".join(f"{blob.name} {blob.generation} {blob.size}" for blob in blobs)
+    state = "\n".join(f"{found.path} {found.version} {found.size}" for found in objects)
     return _cache() / hashlib.sha256(f"{handle}\n{state}".encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from transforms.models import catalog, model_facts, preprocessing_files
 from transforms.models.model_facts import DEFAULT_FUNCTION, Function, ModelFacts
 from transforms.models.preprocessing import AS_BYTES, NO_CHOICES, RANGES, TF_HUB, Choices, Preprocessing
 from transforms.models.spec import ModelSpec, digest
-from transforms.storage import locations
+from transforms.storage import stores
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
@@ -83,13 +83,13 @@ def _files(handle: str, storage: Storage) -> _Files:
 
     source = catalog.HUB[handle].handle if handle in catalog.HUB else handle
     path = handles.local_path(source, storage)
-    is_gcs = locations.is_gcs(source)
+    is_remote = stores.is_bucket(source)
     is_model = path.is_file() or (path / handles.SAVED_MODEL).is_file() or portable.find(path) is not None
     return _Files(
         handle=handle,
         path=path,
-        location=source if is_gcs else str(path.absolute()),
-        storage=storage if is_gcs else DEFAULT_STORAGE,
+        location=source if is_remote else str(path.absolute()),
+        storage=storage if is_remote else DEFAULT_STORAGE,
         digest=handles.files_digest(path) if is_model else "",
         beside=notes.read_text(path) + preprocessing_files.text(path),
     )

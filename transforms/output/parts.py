@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from transforms.elements.records import Shard
-from transforms.storage import contested, files, locations
+from transforms.storage import contested, files, locations, stores
 
 # Twice a second, so that a kill costs less than a second of records even if a flush takes a while.
 _FLUSH_SECONDS = 0.5
@@ -178,7 +178,7 @@ class PartWriter:
         self._max_seconds = max_seconds
         self._check = check
         self._is_local = locations.is_local(directory)
-        self._is_gcs = locations.is_gcs(directory)
+        self._is_bucket = stores.is_bucket(directory)
         self._has_tail = self._is_local and part_format.has_tail
         self._lock = threading.Lock()
         self._batch: list[Any] = []
@@ -285,7 +285,7 @@ class PartWriter:
             self._written = _Written(self._file, self._format.is_hashed)
             self._part = self._format.open(cast(BinaryIO, self._written))
             self._opened = self._synced = time.monotonic()
-            if not self._is_gcs:  # in a bucket, an object is visible once it is closed
+            if not self._is_bucket:  # in a bucket, an object is visible once it is closed
                 self._look()
         self._part.append(self._batch)
         self._records += len(self._batch)

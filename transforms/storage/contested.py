@@ -1,8 +1,8 @@
 """A small file that several processes may want to write. Each writes it only if it is still in the state last seen.
 
-Cloud Storage checks the state itself, by `if_generation_match`. On a local disk a lock on the directory guards the
-check. Other filesystems have neither, so there two processes that write in the same instant may both believe that they
-have won.
+A bucket's server checks the state itself: a generation or an ETag. On a local disk a lock on the directory guards the
+check. Filesystems that only Beam knows have neither, so there two processes that write in the same instant may both
+believe that they have won.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from transforms import storage as stores
-from transforms.storage import files, locations
+from transforms.storage import files, locations, stores
 from transforms.storage.context import DEFAULT_STORAGE
+from transforms.storage.errors import PreconditionFailed
 
 _LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.005
@@ -36,24 +36,23 @@ class Lost(OSError):
 
 def read(path: str) -> Content | None:
     """Returns a file's content and state, or None if there is no such file. Raises OSError."""
-    if locations.is_gcs(path):
+    if not locations.is_local(path):
         return _read_object(path)
-    if locations.is_local(path):
-        with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
-            content = file.read()
-            return Content(content, _local_state(os.fstat(file.fileno()), content))  # even if it is replaced meanwhile
-        return None
-    return Content(files.read(path), files.version(files.metadata(path))) if files.match(path) else None
+    with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
+        content = file.read()
+        return Content(content, _local_state(os.fstat(file.fileno()), content))  # even if it is replaced meanwhile
+    return None
 
 
 def _read_object(path: str) -> Content | None:
+    store = stores.of(path)
     while True:
         try:
-            state = stores.gcs.describe(DEFAULT_STORAGE, path).generation
+            state = store.described(DEFAULT_STORAGE, path).version
         except FileNotFoundError:
             return None
         with contextlib.suppress(FileNotFoundError):  # another has written it between the two requests
-            return Content(stores.gcs.read(DEFAULT_STORAGE, path, state), state)
+            return Content(store.read(DEFAULT_STORAGE, path, state), state)
 
 
 def write(path: str, content: bytes, state: str | None) -> str:
@@ -68,7 +67,7 @@ def write(path: str, content: bytes, state: str | None) -> str:
       Lost: if the file is in another state.
       OSError: if it cannot be written, or a process has held the lock for too long.
     """
-    if locations.is_gcs(path):
+    if not locations.is_local(path):
         return _write_object(path, content, state)
     with _locked(path):
         _check(path, state)
@@ -108,8 +107,8 @@ def _linked(path: str, content: bytes) -> bool:
 
 def remove(path: str, state: str) -> None:
     """Removes a file. Raises Lost if it is in another state, and OSError if it cannot be removed."""
-    if locations.is_gcs(path):
-        stores.gcs.remove(path, state)
+    if not locations.is_local(path):
+        stores.of(path).remove(DEFAULT_STORAGE, path, state)
         return
     with _locked(path):
         _check(path, state)
@@ -120,7 +119,7 @@ def remove_unfinished(path: str) -> None:
     """Removes what killed processes left while they wrote this local file, or another of its suffix beside it.
 
     A process that writes such a file holds the lock of the directory. So a file that is unfinished while this process
-    holds the lock is left over. Without locks nothing is removed, and in Cloud Storage there is nothing to remove.
+    holds the lock is left over. Without locks nothing is removed, and in a bucket there is nothing to remove.
     Raises OSError if the filesystem refuses.
     """
     if not locations.is_local(path):
@@ -139,8 +138,8 @@ def _check(path: str, state: str | None) -> None:
 
 def _write_object(path: str, content: bytes, state: str | None) -> str:
     try:
-        return stores.gcs.write(path, content, if_generation_match=int(state or 0))
-    except stores.gcs.PreconditionFailed as error:
+        return stores.of(path).write(DEFAULT_STORAGE, path, content, state)
+    except PreconditionFailed as error:
         # If the reply to the first request was lost, the second request meets the result of the first.
         present = read(path)
         if present is not None and present.content == content:
@@ -156,9 +155,6 @@ def _local_state(status: os.stat_result, content: bytes) -> str:
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[bool]:
     """Holds the lock of a local file's directory, where the filesystem has locks, and yields whether it does."""
-    if not locations.is_local(path):
-        yield False
-        return
     directory = Path(path).parent
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY)

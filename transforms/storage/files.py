@@ -1,10 +1,11 @@
-"""Files, local or in cloud storage, through Beam's filesystems: globs, versions, whole files, publishing by rename.
+"""Files, local or in buckets: globs, versions, whole files, publishing by rename.
 
-A file that cannot be read or written raises an OSError, wherever it lies: see `errors`.
+A file that cannot be read or written raises an OSError, wherever it lies: see `errors`. Requests are made with the
+default settings of `Storage`.
 """
 
 import contextlib
-import importlib.util
+import itertools
 import logging
 import os
 import posixpath
@@ -16,74 +17,47 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
-from apache_beam.io.filesystems import FileSystems
-
-from transforms import storage as stores
 from transforms.elements.one_line import one_line
-from transforms.storage import errors, globs, local, locations
+from transforms.storage import errors, globs, local, locations, object_listing, stores
 from transforms.storage.context import DEFAULT_STORAGE
+from transforms.storage.stores.store import Stored
 
-# Removing an object is two requests of some 50 ms.
+# Removing an object is a request of some 50 ms.
 _AT_ONCE = 32
 
-# Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
-_CLIENTS = {"s3": "boto3", "hdfs": "hdfs", "azfs": "azure"}
 
-
-def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
+def match(pattern: str, limit: int | None = None) -> list[Stored]:
     """Returns the files that a glob matches, at most `limit`; see `globs`.
 
     Raises OSError if they cannot be listed, and ValueError as `check_location`.
     """
-    check_location(pattern)
-    wider = re.sub(r"\*\*+/", "**", pattern)  # to Beam `**/` is one directory at least
-    with errors.of_clients(pattern):
-        (result,) = FileSystems.match([wider], [limit if wider == pattern else None])
-        matching: list[FileMetadata] = result.metadata_list
-    if wider != pattern:
-        matches = globs.matcher(pattern)
-        matching = [found for found in matching if matches(found.path)][:limit]
-    return matching
+    if stores.is_bucket(pattern) and not globs.has_wildcards(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            return [stores.of(pattern).described(DEFAULT_STORAGE, pattern.replace("[[]", "["))]
+        return []
+    if stores.is_bucket(pattern):
+        listed = object_listing.objects(DEFAULT_STORAGE, pattern)
+    else:
+        from transforms.storage.stores import beam_filesystem  # which matches local globs too
+
+        check_location(pattern)
+        listed = beam_filesystem.listed(DEFAULT_STORAGE, pattern, limit=None if "**" in pattern else limit)
+    matches = globs.matcher(pattern)
+    return list(itertools.islice((found for found in listed if matches(found.path)), limit))
 
 
 def check_location(path: str) -> None:
-    """Raises ValueError for a URI of a filesystem that Beam does not know, or whose client is not installed."""
-    if locations.is_local(path) or locations.is_gcs(path):
-        return
-    scheme = path.partition("://")[0]
-    known = {filesystem.scheme() for filesystem in FileSystem.get_all_subclasses()}
-    client = _CLIENTS.get(scheme)
-    if scheme not in known or (client and not importlib.util.find_spec(client)):
-        needed = f"; {scheme}:// needs the package {client}" if client else ""
-        hint = ", without file://" if scheme == "file" else ""
-        raise ValueError(f"{path!r}: expected gs://BUCKET/NAME or a local path{hint}{needed}")
+    """Raises ValueError for a URI of an unknown scheme, or if the client of its store is not installed."""
+    if not locations.is_local(path):
+        stores.of(path)
 
 
-def metadata(path: str) -> FileMetadata:
-    """Returns path, size and time of the last change of one file; raises as `open_stored`."""
+def described(path: str) -> Stored:
+    """Returns what is known about one file; raises as `open_stored`."""
     if locations.is_local(path):
         status = local.status(path)
-        return FileMetadata(path, status.st_size, status.st_mtime)
-    check_location(path)
-    with errors.of_clients(path):
-        try:
-            return FileSystems.get_filesystem(path).metadata(path)
-        except BeamIOError as error:
-            if error.exception_details is None:  # some of Beam's filesystems report a missing path so
-                raise FileNotFoundError(str(error)) from error
-            raise
-
-
-def described(path: str) -> tuple[str, int]:
-    """Returns the version and the size of one file. Raises OSError."""
-    of_file = metadata(path)
-    return version(of_file), of_file.size_in_bytes
-
-
-def version(metadata: FileMetadata) -> str:
-    """Returns size (bytes) and mtime (s), which change when the content of a file does."""
-    return local.version(metadata.size_in_bytes, metadata.last_updated_in_seconds)
+        return Stored(path, local.version(status.st_size, status.st_mtime), status.st_size, changed=status.st_mtime)
+    return stores.of(path).described(DEFAULT_STORAGE, path)
 
 
 def read(path: str) -> bytes:
@@ -141,14 +115,12 @@ def beside(path: str) -> str:
 
 def rename(part: str, path: str) -> None:
     """Renames a file. Raises OSError if it is gone, even if `path` exists."""
-    if locations.is_gcs(path):
-        stores.gcs.copy(part, path)
-        stores.gcs.remove(part, None)
-    elif locations.is_local(path):
+    if locations.is_local(path):
         Path(part).replace(path)
     else:
-        with errors.of_clients(path):
-            FileSystems.rename([part], [path])
+        store = stores.of(path)
+        store.copy(DEFAULT_STORAGE, part, path)
+        store.remove(DEFAULT_STORAGE, part)
 
 
 def remove_pending(pattern: str) -> None:
@@ -179,10 +151,10 @@ def hidden(directory: str) -> list[str]:
 
 def create(path: str) -> BinaryIO:
     """Opens a file for writing, without compression whatever its name. Raises OSError; ValueError: `check_location`."""
-    check_location(path)
-    with errors.of_clients(path):
-        file: BinaryIO = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    return file if locations.is_local(path) else errors.writer(file, path)
+    if not locations.is_local(path):
+        return stores.of(path).create(DEFAULT_STORAGE, path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return Path(path).open("wb")
 
 
 def open_stored(path: str) -> BinaryIO:
@@ -195,9 +167,8 @@ def open_stored(path: str) -> BinaryIO:
     """
     if locations.is_local(path):
         return local.open_regular(path)
-    check_location(path)
-    with errors.of_clients(path):
-        return errors.reader(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED), path)
+    store = stores.of(path)
+    return store.opened(DEFAULT_STORAGE, path, store.described(DEFAULT_STORAGE, path).version)
 
 
 def publish(part: str, path: str) -> None:
@@ -206,10 +177,7 @@ def publish(part: str, path: str) -> None:
     Raises OSError.
     """
     with _repeatable(part, path):
-        if locations.is_local(path):
-            Path(part).replace(path)  # Beam's error would not say that the file is gone
-        else:
-            FileSystems.rename([part], [path])
+        rename(part, path)
 
 
 def name(part: str, path: str) -> None:
@@ -221,23 +189,27 @@ def name(part: str, path: str) -> None:
         if locations.is_local(path):
             _link(part, path)
         else:
-            FileSystems.copy([part], [path])
+            stores.of(path).copy(DEFAULT_STORAGE, part, path)
 
 
 @contextlib.contextmanager
 def _repeatable(part: str, path: str) -> Iterator[None]:
     """Ignores the error of a step that an earlier try has done: the part is gone, and the file has its name."""
     try:
-        with errors.of_clients(path):
-            yield
+        yield
     except FileNotFoundError:
         if _exists(part) or not _exists(path):
             raise
 
 
 def _exists(path: str) -> bool:
-    with errors.of_clients(path):
-        return bool(FileSystems.exists(path))
+    if locations.is_local(path):
+        return os.path.lexists(path)
+    try:
+        stores.of(path).described(DEFAULT_STORAGE, path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _link(part: str, path: str) -> None:
@@ -259,7 +231,10 @@ def remove(directory: str) -> None:
     If the filesystem refuses, this only warns, because leftover files just take room.
     """
     try:
-        _delete(directory if locations.is_local(directory) else f"{directory}/", directory)
+        if locations.is_local(directory):
+            _delete_local(directory)
+        else:
+            _remove_at_once([found.path for found in stores.of(directory).listed(DEFAULT_STORAGE, f"{directory}/")])
     except OSError as error:
         _warn(directory, error)
 
@@ -274,8 +249,7 @@ def remove_all(paths: Sequence[str], directory: str) -> None:
     Unlike `remove`, it leaves a file that another process puts there meanwhile.
     """
     try:
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            list(threads.map(remove_file, paths))
+        _remove_at_once(paths)
         if locations.is_local(directory):
             with contextlib.suppress(OSError):  # not empty, or not there
                 Path(directory).rmdir()
@@ -283,9 +257,21 @@ def remove_all(paths: Sequence[str], directory: str) -> None:
         _warn(directory, error)
 
 
+def _remove_at_once(paths: Sequence[str]) -> None:
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(remove_file, paths))
+
+
 def remove_file(path: str) -> None:
     """Deletes a file if it exists. Raises OSError if the filesystem refuses."""
-    _delete(path, path)
+    if locations.is_local(path):
+        _delete_local(path)
+        return
+    try:
+        stores.of(path).remove(DEFAULT_STORAGE, path)
+    except PermissionError as error:  # who may not list gets this for a missing file
+        if _exists(path):
+            raise errors.Forbidden(f"{path} cannot be deleted: {one_line(error)}") from error
 
 
 def remove_files(paths: Sequence[str]) -> None:
@@ -297,11 +283,7 @@ def remove_files(paths: Sequence[str]) -> None:
 def state(path: str) -> str | None:
     """Returns a text that changes when another file takes this one's place; None without a file. Raises OSError."""
     try:
-        if locations.is_gcs(path):
-            return stores.gcs.describe(DEFAULT_STORAGE, path).generation
-        if locations.is_local(path):
-            return _local_state(path)
-        return version(metadata(path)) if match(path) else None
+        return _local_state(path) if locations.is_local(path) else described(path).version
     except FileNotFoundError:
         return None
 
@@ -314,14 +296,10 @@ def _local_state(path: str) -> str:
 def remove_in_state(path: str, expected: str) -> None:
     """Deletes a file if it is in this state. Another in its place stays. Raises OSError if the filesystem refuses.
 
-    A local file is moved aside first, because only then is it certain which file is removed. On filesystems of other
-    clouds, the state is only checked before the removal.
+    A local file is moved aside first, because only then is it certain which file is removed.
     """
-    if locations.is_gcs(path):
-        stores.gcs.remove(path, expected)
-    elif not locations.is_local(path):
-        if state(path) == expected:
-            remove_file(path)
+    if not locations.is_local(path):
+        stores.of(path).remove(DEFAULT_STORAGE, path, expected)
     else:
         aside = Path(beside(path))
         with contextlib.suppress(FileNotFoundError):
@@ -338,18 +316,6 @@ def _put_back(aside: Path, path: str) -> None:
         return
     except OSError:  # a filesystem without hard links
         aside.rename(path)
-
-
-def _delete(pattern: str, path: str) -> None:
-    if locations.is_local(path):
-        _delete_local(path)  # Beam would take brackets in the path for wildcards
-        return
-    try:
-        with errors.of_clients(path):
-            FileSystems.delete([pattern])
-    except (FileNotFoundError, PermissionError) as error:  # who may not list gets this for a missing file
-        if _exists(path):
-            raise errors.Forbidden(f"{path} cannot be deleted: {one_line(error)}") from error
 
 
 def _delete_local(path: str) -> None:

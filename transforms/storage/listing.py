@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from transforms import storage as stores
-from transforms.elements import keys
 from transforms.elements.records import ImageRef
-from transforms.storage import files, globs, local_listing, locations
+from transforms.storage import files, globs, local_listing, locations, object_listing, stores, versioned
 from transforms.storage.choice import Choice
 from transforms.storage.context import Storage
 
@@ -13,9 +11,9 @@ from transforms.storage.context import Storage
 def ranges(storage: Storage, pattern: str) -> Sequence[tuple[str, str]]:
     """Returns ranges that cover a pattern: the first name, and the name before which to stop; "" for no limit.
 
-    Only Cloud Storage can list a part of the names. Elsewhere there is one range. Raises as `refs`.
+    Only buckets can list a part of the names. Elsewhere there is one range. Raises as `refs`.
     """
-    return stores.gcs_listing.ranges(storage, pattern) if locations.is_gcs(pattern) else [("", "")]
+    return object_listing.ranges(storage, pattern) if stores.is_bucket(pattern) else [("", "")]
 
 
 def refs(storage: Storage, choice: Choice, name_range: tuple[str, str] | None = None) -> Iterator[ImageRef]:
@@ -29,8 +27,8 @@ def refs(storage: Storage, choice: Choice, name_range: tuple[str, str] | None = 
     Raises:
       OSError, ValueError: if the pattern cannot be listed.
     """
-    if locations.is_gcs(choice.pattern):
-        return stores.gcs_listing.match(storage, choice, name_range)
+    if stores.is_bucket(choice.pattern):
+        return object_listing.match(storage, choice, name_range)
     return local_listing.match(choice) if locations.is_local(choice.pattern) else _elsewhere(choice)
 
 
@@ -39,6 +37,6 @@ def _elsewhere(choice: Choice) -> Iterator[ImageRef]:
     listed = files.match(pattern)
     if not listed and globs.is_object_or_directory(pattern):
         listed = files.match(f"{pattern.rstrip('/')}/**")
-    for metadata in listed:
-        if choice.takes(metadata.path):
-            yield ImageRef(keys.of_uri(metadata.path), files.version(metadata), metadata.size_in_bytes)
+    for found in listed:
+        if choice.takes(found.path):
+            yield versioned.ref_of(found)

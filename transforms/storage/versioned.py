@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 import google_crc32c
 
-from transforms import storage as stores
 from transforms.elements import keys
 from transforms.elements.records import ImageRef
-from transforms.storage import local, locations
+from transforms.storage import local, locations, stores
 from transforms.storage.context import Storage
+from transforms.storage.stores.store import Stored
 
 
 class ChangedSinceListed(OSError):
@@ -30,11 +30,16 @@ def described(storage: Storage, ref: ImageRef) -> ImageRef:
     if ref.version:
         return ref
     path = keys.uri(ref.key)
-    if locations.is_gcs(path):
-        stored = stores.gcs.describe(storage, path)
-        return dataclasses.replace(ref, version=stored.generation, size=stored.size, crc32c=stored.crc32c)
-    version, size = _described(path)
-    return dataclasses.replace(ref, version=version, size=size)
+    if locations.is_local(path):
+        version, size = local.described(path)
+        return dataclasses.replace(ref, version=version, size=size)
+    stored = stores.of(path).described(storage, path)
+    return dataclasses.replace(ref, version=stored.version, size=stored.size, crc32c=stored.crc32c)
+
+
+def ref_of(stored: Stored) -> ImageRef:
+    """Returns the ref of a file that a store has listed."""
+    return ImageRef(keys.of_uri(stored.path), stored.version, stored.size, stored.crc32c)
 
 
 def read(storage: Storage, ref: ImageRef, max_bytes: int) -> tuple[bytes, str]:
@@ -53,11 +58,11 @@ def read(storage: Storage, ref: ImageRef, max_bytes: int) -> tuple[bytes, str]:
     # A file may have more bytes than its listed size: it grows, or its size means nothing, as in /proc.
     limit = (ref.size if ref.size >= 0 else max_bytes) + 1
     try:
-        if locations.is_gcs(path):
-            content = stores.gcs.read(storage, path, ref.version, limit)
-        else:
-            with _open_stored(path) as file:
+        if locations.is_local(path):
+            with local.open_regular(path) as file:
                 content = file.read(limit) or b""
+        else:
+            content = stores.of(path).read(storage, path, ref.version, limit)
     except (FileNotFoundError, local.NotARegularFile) as error:
         raise _gone(ref, error) from error
     checksum = crc32c(content)
@@ -87,13 +92,13 @@ def opened(storage: Storage, ref: ImageRef) -> Iterator[BinaryIO]:
     path = keys.uri(ref.key)
     try:
         file: BinaryIO | AbstractContextManager[BinaryIO]
-        if locations.is_gcs(path):
-            file = stores.gcs.open_stored(storage, path, ref.version)
-        else:
+        if locations.is_local(path):
             _check_version(ref)
-            file = _open_stored(path)
-            if ref.size >= 0 and locations.is_local(path):
+            file = local.open_regular(path)
+            if ref.size >= 0:
                 file = io.BufferedReader(_Front(file, ref.size))
+        else:
+            file = stores.of(path).opened(storage, path, ref.version)
         with file as content:
             yield content
     except (FileNotFoundError, local.NotARegularFile) as error:
@@ -131,15 +136,6 @@ def _check_version(ref: ImageRef) -> None:
         except (FileNotFoundError, local.NotARegularFile) as error:
             raise _gone(ref, error) from error
         _check(ref, "version", ref.version, version)
-
-
-def _described(path: str) -> tuple[str, int]:
-    """Returns the version and the size of a file that is not in Cloud Storage."""
-    return local.described(path) if locations.is_local(path) else stores.files.described(path)
-
-
-def _open_stored(path: str) -> BinaryIO:
-    return local.open_regular(path) if locations.is_local(path) else stores.files.open_stored(path)
 
 
 def _check(ref: ImageRef, name: str, expected: object, actual: object) -> None:

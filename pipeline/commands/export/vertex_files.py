@@ -187,7 +187,7 @@ class VertexFiles(Target):
     def _names(self) -> dict[str, int]:
         """Returns the names of all files in the directory, and their sizes in bytes."""
         prefix = f"{self._directory}/"
-        return {metadata.path.removeprefix(prefix): metadata.size_in_bytes for metadata in files.match(f"{prefix}**")}
+        return {metadata.path.removeprefix(prefix): metadata.size for metadata in files.match(f"{prefix}**")}
 
 
 def _stored(path: str, line: bytes) -> TargetRow:

@@ -22,7 +22,7 @@ from pipeline.warehouse.publish import Publication
 from pipeline.warehouse.tables import Staging
 from transforms.models import catalog
 from transforms.models.spec import ModelSpec
-from transforms.storage import locations
+from transforms.storage import stores
 
 _IMAGES = 1_000_000
 
@@ -93,9 +93,9 @@ def _in_float32(config: EmbedConfig) -> ModelSpec:
     if config.model in catalog.BUNDLED:
         return precision.in_float32(config)
     size = config.preprocessing.image_size
-    if locations.is_gcs(config.model) and not size:
+    if stores.is_bucket(config.model) and not size:
         raise ValueError(
-            f"--model {config.model!r} is in Cloud Storage, which a dry run does not read: give --image_size HxW too"
+            f"--model {config.model!r} is in a bucket, which a dry run does not read: give --image_size HxW too"
         )
     tags = config.model_tags or ()
     signature, output = config.model_signature or "", config.model_output or ""

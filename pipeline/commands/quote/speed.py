@@ -9,7 +9,7 @@ from transforms.concurrent.cores import usable_cores
 from transforms.images import decoding
 from transforms.images.resizing import Resizing
 from transforms.models.spec import ModelSpec
-from transforms.storage import files, locations
+from transforms.storage import files, stores
 
 # The most images of a sample that are decoded.
 _SAMPLED = 64
@@ -102,7 +102,7 @@ def _embedding_on_a_core(model: ModelSpec, pixels: Sequence[Any], batch_size: in
 
     from transforms.models.engines import loading, throughput
 
-    if locations.is_gcs(model.location):
+    if stores.is_bucket(model.location):
         raise ValueError(
             f"--model {model.name!r} would have to be fetched to be measured: give --images_per_second RATE"
         )

@@ -9,7 +9,7 @@ from pipeline.attempts import claim
 from pipeline.commands.frame import FAILED, WRONG
 from pipeline.warehouse import tables
 from tests.helpers.running import Left
-from transforms.storage import gcs
+from transforms.storage.stores import gcs
 
 
 def test_a_job_that_fails_leaves_its_claim_to_the_next(start, instead, photos, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from pipeline.commands.listed_images import ListedImages
 from tests.helpers import cloud_storage
 from tests.helpers import data_generation as data
-from transforms.storage import gcs
+from transforms.storage.stores import gcs
 
 
 def keys(path, input_format="images"):

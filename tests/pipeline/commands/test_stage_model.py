@@ -16,8 +16,8 @@ from transforms.models import handles, notes
 from transforms.models.engines import opening
 from transforms.models.preprocessing import Choices
 from transforms.models.resolve import resolve
-from transforms.storage import gcs
 from transforms.storage.context import Storage
+from transforms.storage.stores import gcs
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,8 @@ from pipeline.report.run_report import RunReport
 from pipeline.warehouse import publish, tables
 from pipeline.warehouse.publish import GateRefused, Publication
 from tests.helpers.collecting import collect
-from transforms.storage import contested, files, gcs
+from transforms.storage import contested, files
+from transforms.storage.stores import gcs
 
 DIGEST = "ab" * 32
 T0 = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -18,7 +18,8 @@ from google.cloud import storage
 from tests.helpers import descriptors
 from tests.helpers.faults import Faults, fault_proxy
 from tests.helpers.running import ROOT
-from transforms.storage import contested, gcs
+from transforms.storage import contested
+from transforms.storage.stores import gcs
 
 pytestmark = pytest.mark.slow
 

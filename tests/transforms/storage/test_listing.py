@@ -4,9 +4,10 @@ import pytest
 
 from transforms.elements import keys
 from transforms.elements.records import ImageRef
-from transforms.storage import files, gcs, gcs_listing, listing, local
+from transforms.storage import files, listing, local, object_listing
 from transforms.storage.choice import Choice
 from transforms.storage.context import DEFAULT_STORAGE
+from transforms.storage.stores import gcs
 
 
 def test_files_of_this_machine(tmp_path):
@@ -20,8 +21,8 @@ def test_files_of_this_machine(tmp_path):
 
 
 def test_objects_come_in_ranges(paging, monkeypatch):
-    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 5)
-    monkeypatch.setattr(gcs_listing, "RANGES", 4)
+    monkeypatch.setattr(gcs, "PAGE_SIZE", 5)
+    monkeypatch.setattr(object_listing, "RANGES", 4)
     names = [f"{letter}{number}" for letter in "abcdef" for number in range(3)]
     for name in names:
         gcs.client().bucket("photos").blob(f"in/{name}.jpg").upload_from_string(b"x")

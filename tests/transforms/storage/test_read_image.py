@@ -7,8 +7,9 @@ import tarfile
 import pytest
 
 from transforms.elements.records import EncodedImage, ImageRef
-from transforms.storage import files, gcs, read_image, versioned
+from transforms.storage import files, read_image, versioned
 from transforms.storage.context import DEFAULT_STORAGE, Storage
+from transforms.storage.stores import gcs
 
 
 def ref(path):
@@ -68,7 +69,7 @@ def test_an_object_that_was_packed_is_unpacked(paging):
     blob = gcs.client().bucket("photos").blob("a.jpg")
     blob.content_encoding = "gzip"
     blob.upload_from_string(packed)
-    stored = gcs.describe(DEFAULT_STORAGE, "gs://photos/a.jpg")
+    stored = gcs.described(DEFAULT_STORAGE, "gs://photos/a.jpg")
     read = read_image.read(
         DEFAULT_STORAGE, ImageRef(b"gs://photos/a.jpg", stored.generation, stored.size, stored.crc32c)
     )

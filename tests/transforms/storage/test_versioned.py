@@ -7,8 +7,9 @@ import pytest
 
 from tests.helpers import descriptors
 from transforms.elements.records import ImageRef
-from transforms.storage import gcs, versioned
+from transforms.storage import versioned
 from transforms.storage.context import DEFAULT_STORAGE, Storage
+from transforms.storage.stores import gcs
 from transforms.storage.versioned import ChangedSinceListed
 
 

@@ -13,7 +13,8 @@ from transforms.elements.records import Embedding, ImageInfo, ImageRef
 from transforms.encoding import examples
 from transforms.encoding.parquet import ParquetFormat
 from transforms.models.spec import ModelFields
-from transforms.storage import gcs, read_image
+from transforms.storage import read_image
+from transforms.storage.stores import gcs
 
 
 def write_files(root, *names):

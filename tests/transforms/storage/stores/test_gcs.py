@@ -1,8 +1,9 @@
-"""transforms.storage.gcs: one request an object, of one generation, billed to whom was named."""
+"""transforms.storage.stores.gcs: one request an object, of one generation, billed to whom was named."""
 
 import gzip
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import google.auth
@@ -12,19 +13,20 @@ from google.auth.exceptions import DefaultCredentialsError
 
 from tests.helpers.cloud_storage import clients_of
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
-from transforms.storage import gcs, versioned
+from transforms.storage import http_get, versioned
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 from transforms.storage.errors import Forbidden, StorageError
+from transforms.storage.stores import gcs
 
 
 def upload(name, content):
     blob = gcs.client().bucket("photos").blob(name)
     blob.upload_from_string(content)
-    return gcs.describe(DEFAULT_STORAGE, f"gs://photos/{name}")
+    return gcs.described(DEFAULT_STORAGE, f"gs://photos/{name}")
 
 
 def open_and_read(path, generation):
-    with gcs.open_stored(DEFAULT_STORAGE, path, generation) as file:
+    with gcs.opened(DEFAULT_STORAGE, path, generation) as file:
         return file.read()
 
 
@@ -32,22 +34,21 @@ def test_one_request_to_describe_and_one_to_read(server):
     content = bytes(range(256)) * 1000
     upload("a b/ü?#.jpg", content)
     server.requests.clear()
-    found = gcs.describe(DEFAULT_STORAGE, "gs://photos/a b/ü?#.jpg")
-    assert (
-        found == gcs.Metadata(found.generation, len(content), versioned.crc32c(content)) and int(found.generation) > 0
-    )
+    found = gcs.described(DEFAULT_STORAGE, "gs://photos/a b/ü?#.jpg")
+    assert found[:4] == ("gs://photos/a b/ü?#.jpg", found.version, len(content), versioned.crc32c(content))
+    assert int(found.version) > 0 and abs(found.changed - time.time()) < 3600
     assert len(server.requests) == 1
-    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a b/ü?#.jpg", found.generation) == content
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a b/ü?#.jpg", found.version) == content
     assert [method for method, _ in server.requests] == ["GET", "GET"]
-    assert server.queries()[-1]["generation"] == [found.generation]
+    assert server.queries()[-1]["generation"] == [found.version]
 
 
 def test_each_request_is_billed(server):
     stored = upload("a.jpg", b"content")
     server.requests.clear()
-    gcs.describe(Storage("payer"), "gs://photos/a.jpg")
-    gcs.read(Storage("payer"), "gs://photos/a.jpg", stored.generation)
-    with gcs.open_stored(Storage("payer"), "gs://photos/a.jpg", stored.generation) as file:
+    gcs.described(Storage("payer"), "gs://photos/a.jpg")
+    gcs.read(Storage("payer"), "gs://photos/a.jpg", stored.version)
+    with gcs.opened(Storage("payer"), "gs://photos/a.jpg", stored.version) as file:
         assert file.read(3) + file.read(100) == b"content"
     assert len(server.requests) >= 3
     assert all(query["userProject"] == ["payer"] for query in server.queries())
@@ -55,13 +56,13 @@ def test_each_request_is_billed(server):
 
 def test_no_more_than_the_limit_is_read(server):
     stored = upload("a.jpg", bytes(10**6))
-    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.generation, 10**6 + 1) == bytes(10**6)
-    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.generation, 1000) == bytes(1000)
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.version, 10**6 + 1) == bytes(10**6)
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.version, 1000) == bytes(1000)
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])
 def test_a_name_that_no_object_has_makes_no_request(server, name):
-    for call in (gcs.describe, lambda storage, path: gcs.read(storage, path, "7")):
+    for call in (gcs.described, lambda storage, path: gcs.read(storage, path, "7")):
         with pytest.raises(ValueError, match="expected gs://BUCKET/NAME of an object"):
             call(DEFAULT_STORAGE, f"gs://photos/{name}")
     assert server.requests == []
@@ -69,8 +70,8 @@ def test_a_name_that_no_object_has_makes_no_request(server, name):
 
 def test_nothing_there(server):
     with pytest.raises(FileNotFoundError, match="gs://photos/a.jpg: no such object$"):
-        gcs.describe(DEFAULT_STORAGE, "gs://photos/a.jpg")
-    with pytest.raises(FileNotFoundError, match="no such object of generation 7"):
+        gcs.described(DEFAULT_STORAGE, "gs://photos/a.jpg")
+    with pytest.raises(FileNotFoundError, match="no such object of version 7"):
         gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", "7")
     assert len(server.requests) == 2
 
@@ -126,27 +127,27 @@ def packing_server(monkeypatch):
 
 
 def test_a_packed_object_is_read_as_stored(packing_server):
-    stored = gcs.describe(DEFAULT_STORAGE, "gs://photos/a.svgz")
-    assert stored == gcs.Metadata("7", len(PACKED), versioned.crc32c(PACKED))
-    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.svgz", stored.generation) == PACKED
-    with gcs.open_stored(DEFAULT_STORAGE, "gs://photos/a.svgz", stored.generation) as file:
+    stored = gcs.described(DEFAULT_STORAGE, "gs://photos/a.svgz")
+    assert stored[1:4] == ("7", len(PACKED), versioned.crc32c(PACKED))
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.svgz", stored.version) == PACKED
+    with gcs.opened(DEFAULT_STORAGE, "gs://photos/a.svgz", stored.version) as file:
         assert file.read(10) + file.read() == PACKED
 
 
 def test_only_the_listed_generation_is_read(paging):
     first = upload("a.jpg", b"one")
     second = upload("a.jpg", b"one")
-    assert first.crc32c == second.crc32c and first.generation != second.generation
-    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", second.generation) == b"one"
-    with pytest.raises(FileNotFoundError, match=f"generation {first.generation}"):
-        gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", first.generation)
-    assert open_and_read("gs://photos/a.jpg", second.generation) == b"one"
-    with pytest.raises(FileNotFoundError, match=f"generation {first.generation}"):
-        open_and_read("gs://photos/a.jpg", first.generation)
+    assert first.crc32c == second.crc32c and first.version != second.version
+    assert gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", second.version) == b"one"
+    with pytest.raises(FileNotFoundError, match=f"version {first.version}"):
+        gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", first.version)
+    assert open_and_read("gs://photos/a.jpg", second.version) == b"one"
+    with pytest.raises(FileNotFoundError, match=f"version {first.version}"):
+        open_and_read("gs://photos/a.jpg", first.version)
 
 
 REQUESTS = {
-    "describe": lambda path, generation: gcs.describe(DEFAULT_STORAGE, path),
+    "describe": lambda path, generation: gcs.described(DEFAULT_STORAGE, path),
     "read": lambda path, generation: gcs.read(DEFAULT_STORAGE, path, generation),
     "open": open_and_read,
 }
@@ -157,7 +158,7 @@ def test_what_a_new_try_may_mend_is_tried_again(server, request_of):
     stored = upload("a.jpg", b"content")
     answers = [503, 429, 408]
     server.answer = lambda url: answers.pop() if answers else None
-    assert request_of("gs://photos/a.jpg", stored.generation) in (b"content", stored)
+    assert request_of("gs://photos/a.jpg", stored.version) in (b"content", stored)
     assert not answers
 
 
@@ -165,35 +166,32 @@ def test_what_a_new_try_may_mend_is_tried_again(server, request_of):
 def test_a_reply_that_never_comes_is_given_up(server, monkeypatch, request_of):
     stored = upload("a.jpg", b"content")
     server.requests.clear()
-    monkeypatch.setattr(gcs, "TIMEOUT", (0.3, 0.3))
-    monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_timeout(2))
-    server.delay = 1
-    with pytest.raises(StorageError, match="Timeout of 2.0s exceeded"):
-        request_of("gs://photos/a.jpg", stored.generation)
+    monkeypatch.setattr(http_get, "TIMEOUT", (0.3, 0.3))
+    for module in (gcs, http_get):
+        monkeypatch.setattr(module, "RETRY", module.RETRY.with_timeout(3))
+    server.delay = 2.5
+    with pytest.raises(StorageError, match="Timeout of 3.0s exceeded"):
+        request_of("gs://photos/a.jpg", stored.version)
     assert len(server.requests) >= 2
 
 
 def test_what_is_forbidden_is_not_tried_again(server):
     server.answer = lambda url: 403
     with pytest.raises(Forbidden):
-        gcs.describe(DEFAULT_STORAGE, "gs://photos/a.jpg")
+        gcs.described(DEFAULT_STORAGE, "gs://photos/a.jpg")
     assert len(server.requests) == 1
 
 
 def test_the_time_for_an_object_is_bounded():
     # A connection that hangs costs half a minute, and all tries together little more than two minutes.
-    assert gcs.TIMEOUT == (10, 30) and gcs.RETRY.timeout == 120 and gcs.RETRY._maximum <= 16
-
-
-@pytest.mark.parametrize("path", ["gs://", "gs:///a", "gs://b*/a", "gs://b?/a", "gs://b[1]/a"])
-def test_paths_without_a_bucket(path):
-    with pytest.raises(ValueError, match="expected gs://BUCKET/NAME"):
-        gcs.split(path)
+    assert http_get.TIMEOUT == (10, 30)
+    for retry in (gcs.RETRY, http_get.RETRY):
+        assert retry.timeout == 120 and retry._maximum <= 16
 
 
 def test_a_bucket_is_no_object(server):
     with pytest.raises(ValueError, match="'gs://photos': expected gs://BUCKET/NAME of an object"):
-        gcs.describe(DEFAULT_STORAGE, "gs://photos")
+        gcs.described(DEFAULT_STORAGE, "gs://photos")
 
 
 @pytest.fixture
@@ -220,11 +218,9 @@ def test_as_many_connections_are_kept_as_requests_may_be_in_flight(monkeypatch, 
 
 def test_an_object_is_copied(paging):
     stored = upload("a b.jpg", b"content")
-    gcs.copy("gs://photos/a b.jpg", "gs://photos/c/ü.jpg")
-    copied = gcs.describe(DEFAULT_STORAGE, "gs://photos/c/ü.jpg")
-    assert (
-        copied[1:] == stored[1:] and gcs.read(DEFAULT_STORAGE, "gs://photos/c/ü.jpg", copied.generation) == b"content"
-    )
-    gcs.remove("gs://photos/a b.jpg", None)
+    gcs.copy(DEFAULT_STORAGE, "gs://photos/a b.jpg", "gs://photos/c/ü.jpg")
+    copied = gcs.described(DEFAULT_STORAGE, "gs://photos/c/ü.jpg")
+    assert copied[2:4] == stored[2:4] and gcs.read(DEFAULT_STORAGE, "gs://photos/c/ü.jpg", copied.version) == b"content"
+    gcs.remove(DEFAULT_STORAGE, "gs://photos/a b.jpg")
     with pytest.raises(FileNotFoundError, match=r"gs://photos/a b.jpg: no such object"):
-        gcs.copy("gs://photos/a b.jpg", "gs://photos/b.jpg")
+        gcs.copy(DEFAULT_STORAGE, "gs://photos/a b.jpg", "gs://photos/b.jpg")

@@ -1,4 +1,4 @@
-"""transforms.storage.gcs_listing: what a pattern matches, each object in one range."""
+"""transforms.storage.object_listing: what a pattern matches, each object in one range."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from transforms.elements import keys
-from transforms.storage import gcs, gcs_listing, globs, versioned
+from transforms.storage import globs, object_listing, versioned
 from transforms.storage.choice import Choice
 from transforms.storage.context import DEFAULT_STORAGE, Storage
+from transforms.storage.stores import gcs
 
 
 def upload(names, content=b"x"):
@@ -19,7 +20,7 @@ def upload(names, content=b"x"):
 
 def listed(pattern, ranges, storage=DEFAULT_STORAGE):
     choice = Choice([pattern])
-    return [found for one in ranges for found in gcs_listing.match(storage, choice, one)]
+    return [found for one in ranges for found in object_listing.match(storage, choice, one)]
 
 
 def paths(refs):
@@ -27,20 +28,20 @@ def paths(refs):
 
 
 def matches(pattern, **flags):
-    return paths(gcs_listing.match(DEFAULT_STORAGE, Choice([pattern], **flags)))
+    return paths(object_listing.match(DEFAULT_STORAGE, Choice([pattern], **flags)))
 
 
 def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
     names = [f"in/{day:03}/{i:02}.jpg" for day in range(40) for i in range(20)] + ["in/é.jpg", "in/日.jpg", "out.jpg"]
     upload(names)
-    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 25)
+    monkeypatch.setattr(gcs, "PAGE_SIZE", 25)
     paging.requests.clear()
     pattern = "gs://photos/in/**.jpg"
-    ranges = gcs_listing.ranges(Storage("payer"), pattern)
+    ranges = object_listing.ranges(Storage("payer"), pattern)
     probes = len(paging.requests)
     found = listed(pattern, ranges, Storage("payer"))
     assert sorted(paths(found)) == sorted(f"gs://photos/{name}" for name in names[:-1])
-    assert 30 < len(ranges) <= gcs_listing.RANGES
+    assert 30 < len(ranges) <= object_listing.RANGES
     sizes = [len(listed(pattern, [one])) for one in ranges]
     assert max(sizes) <= 4 * sum(sizes) / len(sizes)
     assert probes < 400
@@ -56,7 +57,7 @@ def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
 def test_one_page_is_one_range(server):
     upload(["in/a.jpg", "in/b.jpg"])
     server.requests.clear()
-    assert gcs_listing.ranges(DEFAULT_STORAGE, "gs://photos/in/*") == [("", "")]
+    assert object_listing.ranges(DEFAULT_STORAGE, "gs://photos/in/*") == [("", "")]
     assert len(server.requests) == 1
 
 
@@ -95,7 +96,7 @@ def test_patterns_match_as_on_this_machine(paging, pattern):
     pattern = f"gs://photos/{pattern}"
     expected = {f"gs://photos/{name}" for name in NAMES if globs.takes_in(pattern, f"gs://photos/{name}")}
     assert sorted(matches(pattern)) == sorted(expected)
-    assert sorted(paths(listed(pattern, gcs_listing.ranges(DEFAULT_STORAGE, pattern)))) == sorted(expected)
+    assert sorted(paths(listed(pattern, object_listing.ranges(DEFAULT_STORAGE, pattern)))) == sorted(expected)
     assert matches(pattern) or pattern.endswith("none")
 
 
@@ -103,10 +104,10 @@ def test_the_name_of_a_directory(paging, monkeypatch):
     """It is asked for by requests that pass over the names beside it, and divided as any other."""
     beside = [f"ds-{number:03}.jpg" for number in range(60)]
     upload(["ds", *(f"ds/{number:03}.jpg" for number in range(60)), *beside, "ds0", "ds0/x.jpg"])
-    monkeypatch.setattr(gcs_listing, "PAGE_SIZE", 10)
-    monkeypatch.setattr(gcs_listing, "RANGES", 4)
+    monkeypatch.setattr(gcs, "PAGE_SIZE", 10)
+    monkeypatch.setattr(object_listing, "RANGES", 4)
     paging.requests.clear()
-    ranges = gcs_listing.ranges(DEFAULT_STORAGE, "gs://photos/ds")
+    ranges = object_listing.ranges(DEFAULT_STORAGE, "gs://photos/ds")
     found = paths(listed("gs://photos/ds", ranges))
     assert sorted(found) == ["gs://photos/ds", *(f"gs://photos/ds/{number:03}.jpg" for number in range(60))]
     assert len(ranges) > 3
@@ -120,12 +121,12 @@ def test_what_is_left_out_is_counted_without_a_request(paging):
     upload(["p/c/"], b"")
     paging.requests.clear()
     choice = Choice(["gs://photos/p/**.jpg"])
-    assert paths(gcs_listing.match(DEFAULT_STORAGE, choice)) == ["gs://photos/p/a.jpg"]
+    assert paths(object_listing.match(DEFAULT_STORAGE, choice)) == ["gs://photos/p/a.jpg"]
     beside = {("beside", ".JPG"): 1, ("beside", ".png"): 1}
     assert choice.left_out == {("hidden", "._*"): 1, ("hidden", "@eaDir/"): 1} | beside
     assert len(paging.requests) == 1
     choice = Choice(["gs://photos/p"])
-    assert len(list(gcs_listing.match(DEFAULT_STORAGE, choice))) == 3
+    assert len(list(object_listing.match(DEFAULT_STORAGE, choice))) == 3
     assert choice.left_out == {("hidden", "._*"): 1, ("hidden", "@eaDir/"): 1, ("other", ".txt"): 1}
     assert len(matches("gs://photos/p", include_hidden=True)) == 5
 
@@ -142,15 +143,15 @@ def test_what_consoles_make_for_directories_is_no_image(paging):
 
 def test_no_such_bucket(server):
     with pytest.raises(Exception, match="404"):
-        gcs_listing.ranges(DEFAULT_STORAGE, "gs://nowhere/*")
+        object_listing.ranges(DEFAULT_STORAGE, "gs://nowhere/*")
 
 
 def test_a_name_with_brackets_is_a_name_where_it_exists(server):
     upload(["a[1].jpg", "a1.jpg", "b1.jpg"])
-    assert paths(listed("gs://photos/a[1].jpg", gcs_listing.ranges(DEFAULT_STORAGE, "gs://photos/a[1].jpg"))) == [
+    assert paths(listed("gs://photos/a[1].jpg", object_listing.ranges(DEFAULT_STORAGE, "gs://photos/a[1].jpg"))) == [
         "gs://photos/a[1].jpg"
     ]
-    assert paths(listed("gs://photos/b[1].jpg", gcs_listing.ranges(DEFAULT_STORAGE, "gs://photos/b[1].jpg"))) == [
+    assert paths(listed("gs://photos/b[1].jpg", object_listing.ranges(DEFAULT_STORAGE, "gs://photos/b[1].jpg"))) == [
         "gs://photos/b1.jpg"
     ]
     assert matches("gs://photos/a[1].jpg") == ["gs://photos/a[1].jpg"]
@@ -160,15 +161,15 @@ def test_a_directory_with_brackets_is_refused_with_the_pattern_that_means_it(ser
     upload(["dir[1]/b[2]/a.jpg", "dir1/b2/c.jpg", "e1/d.jpg"])
     meant = "gs://photos/dir[[]1]/b[2]/**"
     with pytest.raises(ValueError, match=r"a directory 'dir\[1\]/': expected '" + re.escape(meant)):
-        gcs_listing.check_brackets(DEFAULT_STORAGE, "gs://photos/dir[1]/b[2]/**")
+        object_listing.check_brackets(DEFAULT_STORAGE, "gs://photos/dir[1]/b[2]/**")
     with pytest.raises(ValueError, match=r"a directory 'dir\[1\]/b\[2\]/'") as raised:
-        gcs_listing.check_brackets(DEFAULT_STORAGE, meant)
+        object_listing.check_brackets(DEFAULT_STORAGE, meant)
     meant = "gs://photos/dir[[]1]/b[[]2]/**"
     assert repr(meant) in str(raised.value)
     server.requests.clear()
-    gcs_listing.check_brackets(DEFAULT_STORAGE, meant)
+    object_listing.check_brackets(DEFAULT_STORAGE, meant)
     assert matches(meant) == ["gs://photos/dir[1]/b[2]/a.jpg"]
     assert globs.takes_in(meant, "gs://photos/dir[1]/b[2]/a.jpg")
     assert all(query["prefix"] == ["dir[1]/b[2]/"] for query in server.queries())
     for pattern in ("gs://photos/e[1]/*", "gs://photos/**/dir[1]/*", "gs://photos/e1/d.jpg", "gs://photos/e[12].jpg"):
-        gcs_listing.check_brackets(DEFAULT_STORAGE, pattern)
+        object_listing.check_brackets(DEFAULT_STORAGE, pattern)

@@ -1,4 +1,4 @@
-"""Listing Cloud Storage: a pattern → ranges of names that many workers list at once.
+"""Listing a bucket: a pattern → ranges of names that many workers list at once. No Beam.
 
 A pattern without a bucket is a ValueError, and a request that fails a StorageError.
 """
@@ -8,21 +8,20 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from transforms.elements import keys
 from transforms.elements.records import ImageRef
-from transforms.storage import gcs, globs, locations, name_ranges
+from transforms.storage import globs, name_ranges, stores, versioned
 from transforms.storage.choice import Choice
 from transforms.storage.context import Storage
+from transforms.storage.stores.store import Stored, in_range, split
 
 # Ranges of names per pattern. With a million names, each has about 16 pages.
 RANGES = 64
 
-PAGE_SIZE = 1000  # the most objects that Cloud Storage returns per request
+# So many names are listed one after the other. Dividing more names needs hundreds of requests.
+STRAIGHT = 10_000
 
 # The suffixes of empty objects that stand for directories.
 _DIRECTORY = ("/", "_$folder$")
-
-_NAMES = "items(name),nextPageToken"
 
 # Probes in flight while names are divided into ranges.
 _PROBES = 16
@@ -36,45 +35,45 @@ class Range(NamedTuple):
 
 
 def ranges(storage: Storage, pattern: str) -> list[Range]:
-    """Returns ranges of about equal size that cover a pattern; a single one if all its objects fit on a page.
+    """Returns ranges of about equal size that cover a pattern; a single one if STRAIGHT names hold all its objects.
 
     A pattern with brackets that is the name of an object means this object.
     """
-    bucket = gcs.bucket(storage, pattern)
     if _is_object(storage, pattern):
-        return [_alone(gcs.split(pattern)[1])]
+        return [_alone(split(pattern)[1])]
+    store, front = stores.of(pattern), _front(pattern)
     *of_object, whole = _whole(pattern)
-    prefix = whole.start or _prefix(pattern)
 
     def first_at_or_after(name: str) -> str | None:
-        blobs = gcs.blobs(bucket, prefix, _NAMES, start=name, max_results=1)
-        return next((blob.name for blob in blobs), None)
+        found = next(store.listed(storage, front, start=max(name, whole.start), end=whole.end, limit=1), None)
+        return split(found.path)[1] if found else None
 
-    listing = gcs.blobs(bucket, prefix, _NAMES, page_size=PAGE_SIZE)
-    next(listing.pages, None)
     points = []
-    if listing.next_page_token:
+    names = store.listed(storage, front, start=whole.start, end=whole.end, limit=STRAIGHT + 1)
+    if sum(1 for _ in names) > STRAIGHT:
         with ThreadPoolExecutor(_PROBES) as pool:
             points = name_ranges.split(first_at_or_after, RANGES, each=pool.map)
     return [*of_object, *(Range(*ends) for ends in itertools.pairwise([whole.start, *points, whole.end]))]
 
 
 def match(storage: Storage, choice: Choice, name_range: tuple[str, str] | None = None) -> Iterator[ImageRef]:
-    """Yields the objects that a choice takes, page by page: all of them, or those in one of `ranges`.
+    """Yields the objects that a choice takes: all of them, or those in one of `ranges`."""
+    for found in objects(storage, choice.pattern, name_range):
+        if choice.takes(found.path):
+            yield versioned.ref_of(found)
+
+
+def objects(storage: Storage, pattern: str, name_range: tuple[str, str] | None = None) -> Iterator[Stored]:
+    """Yields the objects among which those are that a pattern matches: all of them, or those in one of `ranges`.
 
     It leaves out the empty objects that consoles make for directories, whose names end in a slash, and Hadoop's.
     """
-    pattern = choice.pattern
-    bucket = gcs.bucket(storage, pattern)
-    fields = "items(name,generation,size,crc32c),nextPageToken"
     parts: Sequence[tuple[str, str]] = [name_range] if name_range else _parts(storage, pattern)
     for start, end in parts:
-        for blob in gcs.blobs(bucket, _prefix(pattern), fields, start=start, end=end, page_size=PAGE_SIZE):
-            path = f"{locations.GCS_SCHEME}{bucket.name}/{blob.name}"
-            # A server without support for ranges returns all names.
-            in_range = start <= blob.name and (not end or blob.name < end)
-            if in_range and not (blob.name.endswith(_DIRECTORY) and not blob.size) and choice.takes(path):
-                yield ImageRef(keys.of_uri(path), *gcs.metadata(blob))
+        for found in stores.of(pattern).listed(storage, _front(pattern), start=start, end=end):
+            name = split(found.path)[1]
+            if in_range(name, start, end) and not (name.endswith(_DIRECTORY) and not found.size):
+                yield found
 
 
 def check_brackets(storage: Storage, pattern: str) -> None:
@@ -83,28 +82,28 @@ def check_brackets(storage: Storage, pattern: str) -> None:
     The message has the pattern that means the directory. Otherwise each worker, and each later run that looks for its
     own images, would have to ask again whether the directory exists.
     """
-    bucket, (*directories, last) = gcs.bucket(storage, pattern), gcs.split(pattern)[1].split("/")
+    bucket, (*directories, last) = pattern[: -len(split(pattern)[1])], split(pattern)[1].split("/")
     for number, directory in enumerate(directories):
         if "*" in directory or "?" in directory:
             return
         if "[" in directory.replace("[[]", ""):
             prefix = "/".join([*directories[:number], directory, ""]).replace("[[]", "[")
-            if next(iter(gcs.blobs(bucket, prefix, _NAMES, max_results=1)), None) is None:
+            if next(stores.of(pattern).listed(storage, bucket + prefix, limit=1), None) is None:
                 return
             directories[number] = directory.replace("[", "[[]")
-            meant = f"{locations.GCS_SCHEME}{bucket.name}/{'/'.join([*directories, last])}"
+            meant = f"{bucket}{'/'.join([*directories, last])}"
             raise ValueError(
                 f"brackets are wildcards here, and there is a directory {prefix!r}: expected {meant!r}, which means it"
             )
 
 
 def _parts(storage: Storage, pattern: str) -> list[Range]:
-    return [_alone(gcs.split(pattern)[1])] if _is_object(storage, pattern) else _whole(pattern)
+    return [_alone(split(pattern)[1])] if _is_object(storage, pattern) else _whole(pattern)
 
 
 def _whole(pattern: str) -> list[Range]:
     """Returns the range of all names that may match; for the name of an object or directory, one for each."""
-    name = _prefix(pattern)
+    name = split(_front(pattern))[1]
     if not name or not globs.is_object_or_directory(pattern):
         return [Range("", "")]
     directory = name.rstrip("/")
@@ -118,16 +117,18 @@ def _alone(name: str) -> Range:
 
 def _is_object(storage: Storage, pattern: str) -> bool:
     """Returns whether a pattern with brackets is the name of an object. With other wildcards it would match itself."""
-    name = gcs.split(pattern)[1]
+    name = split(pattern)[1]
     if "[" not in name or "*" in name or "?" in name:
         return False
     try:
-        gcs.describe(storage, pattern)
+        stores.of(pattern).described(storage, pattern)
     except (FileNotFoundError, PermissionError):  # the right to list does not include the right to read
         return False
     return True
 
 
-def _prefix(pattern: str) -> str:
-    """Returns the prefix of all names that match. `[[]` matches a bracket."""
-    return globs.literal_front(gcs.split(pattern)[1]).replace("[[]", "[")
+def _front(pattern: str) -> str:
+    """Returns the front of the URIs of all objects that match. `[[]` matches a bracket."""
+    bucket, name = split(pattern)
+    scheme = pattern.partition("://")[0]
+    return f"{scheme}://{bucket}/" + globs.literal_front(name).replace("[[]", "[")

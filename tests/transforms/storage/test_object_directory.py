@@ -1,10 +1,11 @@
-"""transforms.storage.gcs_directory: a directory in a bucket is whole, or has no marker."""
+"""transforms.storage.object_directory: a directory in a bucket is whole, or has no marker."""
 
 import pytest
 
-from transforms.storage import complete, gcs, gcs_directory
+from transforms.storage import complete, object_directory
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 from transforms.storage.errors import Forbidden, StorageError
+from transforms.storage.stores import gcs
 
 ENTRIES = ("marker", "deep", "note")
 
@@ -20,23 +21,23 @@ def names():
 
 def upload(contents, overwrite=False, path="gs://photos/m"):
     policy = {"markers": {"marker"}, "named": f"destination={path!r}", "overwrite": overwrite, "entries": ENTRIES}
-    gcs_directory.upload(Storage("payer"), contents, path, **policy)
+    object_directory.upload(Storage("payer"), contents, path, **policy)
 
 
 def test_what_lies_below_and_no_sibling(paging):
     put(["m/a", "m/deep/b", "m2/c", "mm", "n"])
     put(["m/", "m/deep/"], b"")
     for path in ("gs://photos/m", "gs://photos/m/"):
-        assert [blob.name for blob in gcs_directory.below(DEFAULT_STORAGE, path)] == ["m/a", "m/deep/b"]
-    assert [blob.name for blob in gcs_directory.below(DEFAULT_STORAGE, "gs://photos/n")] == ["n"]
-    assert [blob.name for blob in gcs_directory.below(DEFAULT_STORAGE, "gs://photos/none")] == []
-    assert len(gcs_directory.below(DEFAULT_STORAGE, "gs://photos")) == 5
+        assert [blob.name for blob in object_directory.below(DEFAULT_STORAGE, path)] == ["m/a", "m/deep/b"]
+    assert [blob.name for blob in object_directory.below(DEFAULT_STORAGE, "gs://photos/n")] == ["n"]
+    assert [blob.name for blob in object_directory.below(DEFAULT_STORAGE, "gs://photos/none")] == []
+    assert len(object_directory.below(DEFAULT_STORAGE, "gs://photos")) == 5
 
 
 def test_a_copy_here_and_each_request_billed(server, tmp_path):
     put(["m/a", "m/deep/b"], b"content")
     server.requests.clear()
-    gcs_directory.download(gcs_directory.below(Storage("payer"), "gs://photos/m"), "gs://photos/m", tmp_path)
+    object_directory.download(object_directory.below(Storage("payer"), "gs://photos/m"), "gs://photos/m", tmp_path)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "deep" / "b").read_bytes() == b"content"
     assert len(server.requests) == 3
     assert all(query["userProject"] == ["payer"] for query in server.queries())
@@ -44,34 +45,34 @@ def test_a_copy_here_and_each_request_billed(server, tmp_path):
 
 def test_only_the_listed_generations_are_copied(paging, tmp_path):
     put(["m/a"], b"old")
-    blobs = gcs_directory.below(DEFAULT_STORAGE, "gs://photos/m")
+    blobs = object_directory.below(DEFAULT_STORAGE, "gs://photos/m")
     put(["m/a"], b"new")
     with pytest.raises(Exception, match="404"):
-        gcs_directory.download(blobs, "gs://photos/m", tmp_path)
+        object_directory.download(blobs, "gs://photos/m", tmp_path)
 
 
 def test_a_request_that_fails_is_sent_again(server, tmp_path):
     put(["m/a"], b"content")
     answers = [503, 429]
     server.answer = lambda url: answers.pop() if answers else None
-    gcs_directory.download(gcs_directory.below(DEFAULT_STORAGE, "gs://photos/m"), "gs://photos/m", tmp_path)
+    object_directory.download(object_directory.below(DEFAULT_STORAGE, "gs://photos/m"), "gs://photos/m", tmp_path)
     assert (tmp_path / "a").read_bytes() == b"content" and not answers
 
 
 @pytest.mark.parametrize("work", ["below", "download", "upload"])
 def test_a_reply_that_never_comes_is_given_up(server, tmp_path, monkeypatch, work):
     put(["m/a"])
-    blobs = gcs_directory.below(DEFAULT_STORAGE, "gs://photos/m")
+    blobs = object_directory.below(DEFAULT_STORAGE, "gs://photos/m")
     monkeypatch.setattr(gcs, "TIMEOUT", (0.3, 0.3))
     monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_timeout(1))
     if work == "upload":
-        monkeypatch.setattr(gcs_directory, "below", lambda storage, path: [])
+        monkeypatch.setattr(object_directory, "below", lambda storage, path: [])
     server.delay = 1
     with pytest.raises(StorageError, match="Timeout of 1.0s exceeded"):
         if work == "below":
-            gcs_directory.below(DEFAULT_STORAGE, "gs://photos/m")
+            object_directory.below(DEFAULT_STORAGE, "gs://photos/m")
         elif work == "download":
-            gcs_directory.download(blobs, "gs://photos/m", tmp_path)
+            object_directory.download(blobs, "gs://photos/m", tmp_path)
         else:
             upload({"marker": b"1"})
 
@@ -79,7 +80,7 @@ def test_a_reply_that_never_comes_is_given_up(server, tmp_path, monkeypatch, wor
 def test_a_name_that_leads_out_is_refused(tmp_path):
     blob = gcs.Blob("m/../../evil", gcs.Bucket(None, "photos"))
     with pytest.raises(ValueError, match="leads out of its directory: 'm/../../evil'"):
-        gcs_directory.download([blob], "gs://photos/m", tmp_path)
+        object_directory.download([blob], "gs://photos/m", tmp_path)
 
 
 def test_the_marker_is_written_last(server, tmp_path):
@@ -131,5 +132,5 @@ def test_an_object_that_is_gone_is_removed(server):
     bucket = gcs.client().bucket("photos")
     put(["m/a"])
     for _ in range(2):
-        gcs_directory._delete(bucket, "m/a")
+        object_directory._delete(bucket, "m/a")
     assert names() == []

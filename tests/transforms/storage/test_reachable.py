@@ -1,4 +1,4 @@
-"""transforms.storage.gcs_reachable: a server that does not answer is told from one that refuses, and soon."""
+"""transforms.storage.reachable: a server that does not answer is told from one that refuses, and soon."""
 
 import socket
 import time
@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.cloud_storage import clients_of
 from tests.helpers.emulators import free_port
-from transforms.storage import gcs_reachable
+from transforms.storage import reachable
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 
 
@@ -25,9 +25,9 @@ def refused(monkeypatch, url):
     start = time.monotonic()
     with (
         clients_of(monkeypatch, url),
-        pytest.raises(gcs_reachable.Unreachable) as error,
+        pytest.raises(reachable.Unreachable) as error,
     ):
-        gcs_reachable.check(DEFAULT_STORAGE, "gs://photos/*")
+        reachable.check(DEFAULT_STORAGE, "gs://photos/*")
     return str(error.value), time.monotonic() - start
 
 
@@ -38,14 +38,14 @@ def test_a_closed_port_is_named_in_seconds(monkeypatch):
     assert message == (
         f"no connection to 127.0.0.1:{port} (Connection refused): check the network or STORAGE_EMULATOR_HOST"
     )
-    assert seconds < gcs_reachable.PATIENCE + 2
+    assert seconds < reachable.PATIENCE + 2
 
 
 @pytest.mark.slow
 def test_a_server_that_never_answers(monkeypatch, silent):
     message, seconds = refused(monkeypatch, f"http://127.0.0.1:{silent}")
     assert message.startswith(f"no connection to 127.0.0.1:{silent} (") and "no answer" in message
-    assert seconds < gcs_reachable.PATIENCE + 2
+    assert seconds < reachable.PATIENCE + 2
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_a_name_that_nobody_knows(monkeypatch):
 
 
 def test_all_of_it_is_limited(monkeypatch, silent):
-    monkeypatch.setattr(gcs_reachable, "PATIENCE", 0.2)
+    monkeypatch.setattr(reachable, "PATIENCE", 0.2)
     message, seconds = refused(monkeypatch, f"http://127.0.0.1:{silent}")
     assert "no answer within 0.2 s" in message and seconds < 3
 
@@ -63,10 +63,10 @@ def test_all_of_it_is_limited(monkeypatch, silent):
 @pytest.mark.parametrize("status", [200, 401, 403, 404])
 def test_an_answer_that_refuses_is_an_answer(server, status):
     server.answer = lambda url: None if status == 200 else status
-    gcs_reachable.check(Storage("payer"), "gs://photos/*")
+    reachable.check(Storage("payer"), "gs://photos/*")
     assert len(server.requests) == 1 and server.queries()[0]["userProject"] == ["payer"]
 
 
 def test_a_path_without_a_bucket():
     with pytest.raises(ValueError, match="expected gs://BUCKET/NAME"):
-        gcs_reachable.check(DEFAULT_STORAGE, "gs://")
+        reachable.check(DEFAULT_STORAGE, "gs://")

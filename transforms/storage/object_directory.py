@@ -1,0 +1,86 @@
+"""Directories in a bucket: all objects below a path, copied to this machine or from it.
+
+A path without a bucket is a ValueError, and a request that fails a StorageError.
+"""
+
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from transforms.storage import complete, stores, versioned
+from transforms.storage.context import Storage
+from transforms.storage.stores.store import Stored, split
+
+
+def below(storage: Storage, path: str) -> list[Stored]:
+    """Returns the object at a path and all objects below it, except those that consoles make for directories."""
+    scheme, (bucket, name) = path.partition("://")[0], split(path.rstrip("/") if split(path)[1] else path)
+    top = f"{scheme}://{bucket}/{name}"
+    return [
+        found
+        for found in stores.of(path).listed(storage, top)
+        if (found.path == top or not name or found.path.startswith(f"{top}/")) and not found.path.endswith("/")
+    ]
+
+
+def download(storage: Storage, objects: Sequence[Stored], path: str, directory: Path) -> None:
+    """Copies objects that `below` returned for `path` into a local directory, each in the version that was listed.
+
+    Raises:
+      ValueError: if a name leads out of the directory.
+      ChangedSinceListed: if an object has changed.
+    """
+    prefix = path.rstrip("/")
+    for found in objects:
+        relative = found.path[len(prefix) :].lstrip("/") or found.path.rpartition("/")[2]
+        file = (directory / relative).resolve()
+        if not file.is_relative_to(directory.resolve()):
+            raise ValueError(f"the name of an object leads out of its directory: {found.path!r}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as copy, versioned.opened(storage, versioned.ref_of(found)) as content:
+            shutil.copyfileobj(content, copy, 2**20)
+
+
+def upload(
+    storage: Storage,
+    contents: Mapping[str, Path | bytes],
+    path: str,
+    *,
+    markers: Collection[str],
+    named: str,
+    overwrite: bool,
+    entries: Collection[str],
+) -> None:
+    """Copies files to a path, the marker last. A directory without a marker counts as unfinished.
+
+    The marker of an existing directory is deleted first. Its objects that the new directory lacks are deleted before
+    the new marker is written.
+
+    Args:
+      storage: see `Storage`.
+      contents: name below the path → a local file, or bytes.
+      path: of the directory in a bucket.
+      markers: names, one of which is in `contents`.
+      named, overwrite, entries: see complete.check_entries.
+
+    Raises:
+      complete.Occupied: if an existing directory may not be replaced.
+    """
+    store, top = stores.of(path), path.rstrip("/")
+    present = {found.path[len(top) :].lstrip("/"): found.path for found in below(storage, path)}
+    if present:
+        tops = {name.partition("/")[0] for name in present}
+        complete.check_entries(tops, named=named, overwrite=overwrite, entries=entries, markers=markers)
+    for marker in present.keys() & markers:
+        store.remove(storage, present.pop(marker))
+    for name in sorted(contents, key=lambda name: (name in markers, name)):
+        if name in markers:
+            for stale in present.keys() - contents.keys():
+                store.remove(storage, present[stale])
+        content = contents[name]
+        with store.create(storage, f"{top}/{name}") as file:
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file, 2**20)
+            else:
+                file.write(content)

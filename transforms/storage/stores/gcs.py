@@ -1,0 +1,216 @@
+"""Cloud Storage, by google-cloud-storage: one client per process, one request per object. No Beam.
+
+Bytes are read by `http_get`, because the client needs a millisecond of a core for each object.
+"""
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+from urllib.parse import quote, urlsplit
+
+import requests.adapters
+from google.api_core.page_iterator import HTTPIterator
+from google.auth.exceptions import DefaultCredentialsError
+from google.auth.transport.requests import Request as TokenRequest
+from google.cloud.storage import Blob, Bucket, Client
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests import exceptions
+
+from transforms.concurrent.in_flight import CONCURRENCY_MAX
+from transforms.storage import errors, http_get
+from transforms.storage.context import Storage
+from transforms.storage.errors import NotFound, PreconditionFailed
+from transforms.storage.stores.store import NoConnection, Stored, gone, in_range, object_of, split, written_whole
+
+# The client retries 408, 429, 5xx, resets and time-outs, with the delays and for the time of `http_get.RETRY`.
+RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=16, multiplier=2).with_timeout(120)
+
+PAGE_SIZE = 1000  # the most objects that Cloud Storage returns per request
+
+# Bytes of a large object per request. A request that fails is sent again as a whole.
+_UPLOAD_BYTES = 16 * 2**20
+
+ENDPOINT_VARIABLE = "STORAGE_EMULATOR_HOST"
+
+_NO_CONNECTION = (exceptions.ConnectionError, exceptions.Timeout, ConnectionError, TimeoutError)
+
+_FIELDS = "items(name,generation,size,crc32c,updated),nextPageToken"
+
+
+def listed(
+    storage: Storage, path: str, *, start: str = "", end: str = "", limit: int | None = None
+) -> Iterator[Stored]:
+    """See `Store`. The version is the generation."""
+    bucket, prefix = _bucket(storage, path), split(path)[1]
+    names = {"prefix": prefix or None, "start_offset": start or None, "end_offset": end or None}
+    found: HTTPIterator = client().list_blobs(
+        bucket, fields=_FIELDS, page_size=PAGE_SIZE, max_results=limit, timeout=http_get.TIMEOUT, retry=RETRY, **names
+    )
+    found.api_request = errors.of_clients(path)(found.api_request)
+    return (_stored(blob) for blob in found if in_range(blob.name, start, end))
+
+
+def described(storage: Storage, path: str) -> Stored:
+    """See `Store`."""
+    blob = _blob(storage, path)
+    with _existing(path), errors.of_clients(path):
+        blob.reload(timeout=http_get.TIMEOUT, retry=RETRY)
+    return _stored(blob)
+
+
+def read(storage: Storage, path: str, version: str, limit: int = sys.maxsize) -> bytes:
+    """See `Store`. What is packed by gzip stays so."""
+    return _get(storage, path, version, {}, limit).content
+
+
+def opened(storage: Storage, path: str, version: str) -> BinaryIO:
+    """See `Store`."""
+    return http_get.in_parts(lambda headers: _get(storage, path, version, headers, sys.maxsize), path)
+
+
+def _get(storage: Storage, path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
+    bucket, name = object_of(path)
+    parameters = f"alt=media&generation={int(version)}" if version else "alt=media"
+    if storage.billing_project:
+        parameters += f"&userProject={quote(storage.billing_project, safe='')}"
+    url = f"{_host()}/download/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?{parameters}"
+    with _existing(path, version), errors.of_clients(path):
+        try:
+            return http_get.get(_authorized(url, headers), limit)
+        except http_get.Refused as error:
+            if error.status_code != 401:
+                raise
+            with _refreshing:  # the token was revoked before its time
+                client()._credentials.refresh(TokenRequest())
+            return http_get.get(_authorized(url, headers), limit)
+
+
+def _authorized(url: str, headers: Mapping[str, str]) -> http_get.Request:
+    # Who accepts gzip gets an object that was stored with `Content-Encoding: gzip` as it is:
+    # https://cloud.google.com/storage/docs/transcoding
+    of_request = {"Accept-Encoding": "gzip", **headers}
+    client()._credentials.before_request(TokenRequest(), "GET", url, of_request)
+    return http_get.Request(url, of_request)
+
+
+_refreshing = threading.Lock()
+
+
+def create(storage: Storage, path: str) -> BinaryIO:
+    """See `Store`."""
+    blob = _blob(storage, path)
+    blob.chunk_size = _UPLOAD_BYTES
+
+    def upload(file: BinaryIO) -> None:
+        with errors.of_clients(path):
+            blob.upload_from_file(file, timeout=http_get.TIMEOUT, retry=RETRY)
+
+    return written_whole(upload)
+
+
+def write(storage: Storage, path: str, content: bytes, version: str | None) -> str:
+    """See `Store`."""
+    blob = _blob(storage, path)
+    with errors.of_clients(path):
+        expected = int(version or 0)
+        blob.upload_from_string(content, if_generation_match=expected, timeout=http_get.TIMEOUT, retry=RETRY)
+    return str(blob.generation)
+
+
+def copy(storage: Storage, source: str, path: str) -> None:
+    """See `Store`."""
+    original, into = _blob(storage, source), _blob(storage, path)
+    with _existing(source), errors.of_clients(source):
+        original.bucket.copy_blob(original, into.bucket, into.name, timeout=http_get.TIMEOUT, retry=RETRY)
+
+
+def remove(storage: Storage, path: str, version: str | None = None) -> None:
+    """See `Store`."""
+    expected = int(version) if version else None
+    with contextlib.suppress(NotFound, PreconditionFailed), errors.of_clients(path):
+        _blob(storage, path).delete(if_generation_match=expected, timeout=http_get.TIMEOUT, retry=RETRY)
+
+
+def ask(storage: Storage, path: str) -> None:
+    """See `Store`."""
+    found = client().list_blobs(
+        _bucket(storage, path), fields="items(name)", max_results=1, timeout=(5, 5), retry=RETRY.with_timeout(6)
+    )
+    try:
+        next(iter(found), None)
+    except Exception as error:
+        causes = list(_causes(error))
+        if any(isinstance(cause, _NO_CONNECTION) for cause in causes):
+            raise NoConnection(*_what_failed(causes)) from error
+        raise
+
+
+def endpoint() -> str:
+    """See `Store`."""
+    return os.environ.get(ENDPOINT_VARIABLE) or "storage.googleapis.com"
+
+
+def _what_failed(causes: list[BaseException]) -> tuple[str, str]:
+    """Returns the server and the reason, from the errors of requests and of the operating system."""
+    urls = [cause.request.url for cause in causes if isinstance(cause, exceptions.RequestException) and cause.request]
+    by_system = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    host = urlsplit(str(urls[0])).netloc if urls else endpoint()
+    return host, by_system[-1] if by_system else "no answer in time"
+
+
+def _causes(cause: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error, and the errors behind it. Google's RetryError has the last one in `cause`."""
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        behind = getattr(cause, "cause", None)
+        cause = behind if isinstance(behind, BaseException) else cause.__cause__ or cause.__context__
+
+
+@functools.cache
+def client() -> Client:
+    """Returns the client that all threads of this process share. Without credentials it reads public buckets only."""
+    # Otherwise the client requests the metadata of each bucket once, for traces. That needs a further permission, and
+    # is not billed to the billing project.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    with errors.of_clients("credentials"):
+        try:
+            process_client = Client(project=None)  # no request here is for a project
+        except DefaultCredentialsError:
+            process_client = Client.create_anonymous_client()
+    # By default a session keeps 10 connections, and closes any further one after each request.
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONCURRENCY_MAX)
+    for scheme in ("https://", "http://"):
+        process_client._http.mount(scheme, adapter)
+    return process_client
+
+
+def _host() -> str:
+    return client()._connection.API_BASE_URL.rstrip("/")
+
+
+def _bucket(storage: Storage, path: str) -> Bucket:
+    return client().bucket(split(path)[0], user_project=storage.billing_project)
+
+
+def _blob(storage: Storage, path: str) -> Blob:
+    return _bucket(storage, path).blob(object_of(path)[1])
+
+
+def _stored(blob: Blob) -> Stored:
+    changed = blob.updated.timestamp() if blob.updated else 0.0
+    path = f"gs://{blob.bucket.name}/{blob.name}"
+    return Stored(path, str(blob.generation), blob.size or 0, blob.crc32c or "", changed)
+
+
+@contextlib.contextmanager
+def _existing(path: str, version: str | None = None) -> Iterator[None]:
+    try:
+        yield
+    except NotFound as error:
+        raise gone(path, version, error) from error
