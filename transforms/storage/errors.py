@@ -6,10 +6,12 @@ StorageError, which is an OSError. So code that reads or writes files catches OS
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO, TypeVar, cast
 
 from transforms.elements.one_line import one_line
+
+ItemT = TypeVar("ItemT")
 
 # Bytes that a reader takes from a client's file at once.
 _BUFFER_BYTES = 2**18
@@ -34,7 +36,14 @@ class PreconditionFailed(StorageError):
     """The object is not in the state that the request asks for."""
 
 
-_BY_STATUS = {401: Forbidden, 403: Forbidden, 404: NotFound, 412: PreconditionFailed}
+# S3 answers 409 where two conditional writes meet, and Azure where an object exists that must not.
+_BY_STATUS = {
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    409: PreconditionFailed,
+    412: PreconditionFailed,
+}
 
 
 @contextlib.contextmanager
@@ -54,6 +63,18 @@ def of_clients(path: str) -> Iterator[None]:
         if raised is error:
             raise
         raise raised from error
+
+
+def each(items: Iterable[ItemT], path: str) -> Iterator[ItemT]:
+    """Yields the items of a client's iterator, whose errors become errors of this project."""
+    iterator = iter(items)
+    while True:
+        with of_clients(path):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
 
 
 def reader(file: BinaryIO, path: str) -> BinaryIO:
@@ -141,6 +162,8 @@ def _wrapped(error: Exception) -> object:
 def _status(cause: object) -> int:
     """Returns the HTTP status of an error of a client; 0 if it has none. Google's RetryError has it in its `cause`."""
     cause = getattr(cause, "cause", None) or cause
+    if isinstance(response := getattr(cause, "response", None), dict):  # of boto3
+        return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     places = cause, getattr(cause, "response", None)
     for status in (cause, *(getattr(place, name, None) for place in places for name in ("code", "status_code"))):
         if isinstance(status, int):

@@ -27,6 +27,7 @@ _BUFFER_BYTES = 2**18
 # Bytes per request, for an object that is read from front to end.
 _PART_BYTES = 16 * 2**20
 
+_OUT_OF_RANGE = 416
 _TRY_AGAIN = {408, 429, 500, 502, 503, 504}
 _MAX_REASON = 200  # characters of a server's error message
 
@@ -77,7 +78,7 @@ def get(request: Request, limit: int = sys.maxsize) -> Reply:
     """Returns the reply to a request, which is sent again if that may help. Its content ends at `limit` bytes.
 
     Raises:
-      Refused: if the status is not 200 or 206.
+      Refused: if the status is not 200 or 206, or 416 where the object has no such range.
       google.api_core.exceptions.RetryError: if there is no such reply in the time of RETRY.
     """
     return RETRY(_get)(request, limit)
@@ -107,7 +108,7 @@ def _get(request: Request, limit: int) -> Reply:
     reply = Reply(handle.getinfo(pycurl.RESPONSE_CODE), _headers(lines), bytes(content))
     if reply.status in _TRY_AGAIN:
         raise Unfinished(str(Refused(reply)))
-    if reply.status not in (200, 206):
+    if reply.status not in (200, 206, _OUT_OF_RANGE):
         raise Refused(reply)
     return reply
 
@@ -195,11 +196,8 @@ class _Parts(io.RawIOBase):
 
     def _next(self) -> None:
         headers = {"Range": f"bytes={self._end}-{self._end + _PART_BYTES - 1}"}
-        try:
-            reply = self._read_part(headers)
-        except Refused as error:
-            if error.status_code != 416 or self._end:
-                raise
+        reply = self._read_part(headers)
+        if reply.status == _OUT_OF_RANGE and not self._end:
             self._size = 0  # an empty object has no bytes to ask for
             return
         total = reply.headers.get("content-range", "").rpartition("/")[2]

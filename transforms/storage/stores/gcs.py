@@ -24,7 +24,16 @@ from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage import errors, http_get
 from transforms.storage.context import Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
-from transforms.storage.stores.store import NoConnection, Stored, gone, in_range, object_of, split, written_whole
+from transforms.storage.stores.store import (
+    NoConnection,
+    Stored,
+    causes,
+    gone,
+    in_range,
+    object_of,
+    split,
+    written_whole,
+)
 
 # The client retries 408, 429, 5xx, resets and time-outs, with the delays and for the time of `http_get.RETRY`.
 RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=16, multiplier=2).with_timeout(120)
@@ -143,33 +152,16 @@ def ask(storage: Storage, path: str) -> None:
     try:
         next(iter(found), None)
     except Exception as error:
-        causes = list(_causes(error))
-        if any(isinstance(cause, _NO_CONNECTION) for cause in causes):
-            raise NoConnection(*_what_failed(causes)) from error
+        behind = list(causes(error))
+        if any(isinstance(cause, _NO_CONNECTION) for cause in behind):
+            urls = [request.url for cause in behind if (request := getattr(cause, "request", None))]
+            raise NoConnection.of(error, urlsplit(str(urls[0])).netloc if urls else endpoint()) from error
         raise
 
 
 def endpoint() -> str:
     """See `Store`."""
     return os.environ.get(ENDPOINT_VARIABLE) or "storage.googleapis.com"
-
-
-def _what_failed(causes: list[BaseException]) -> tuple[str, str]:
-    """Returns the server and the reason, from the errors of requests and of the operating system."""
-    urls = [cause.request.url for cause in causes if isinstance(cause, exceptions.RequestException) and cause.request]
-    by_system = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    host = urlsplit(str(urls[0])).netloc if urls else endpoint()
-    return host, by_system[-1] if by_system else "no answer in time"
-
-
-def _causes(cause: BaseException | None) -> Iterator[BaseException]:
-    """Yields an error, and the errors behind it. Google's RetryError has the last one in `cause`."""
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        behind = getattr(cause, "cause", None)
-        cause = behind if isinstance(behind, BaseException) else cause.__cause__ or cause.__context__
 
 
 @functools.cache

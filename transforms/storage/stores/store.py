@@ -42,6 +42,12 @@ class NoConnection(Exception):
         super().__init__(host, reason)
         self.host, self.reason = host, reason
 
+    @classmethod
+    def of(cls, error: Exception, host: str) -> "NoConnection":
+        """Returns the error with the reason that the operating system gave, if it gave one."""
+        reasons = [cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror]
+        return cls(host, reasons[-1] if reasons else "no answer in time")
+
 
 class Store(Protocol):
     """A kind of bucket. The modules of this folder have these functions."""
@@ -155,6 +161,16 @@ class _Whole(io.RawIOBase):
     def _abandon(self) -> None:
         self._file.close()
         super().close()
+
+
+def causes(cause: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error, and the errors behind it. Google's RetryError has the last one in `cause`."""
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        behind = getattr(cause, "cause", None)
+        cause = behind if isinstance(behind, BaseException) else cause.__cause__ or cause.__context__
 
 
 def gone(path: str, version: str | None, error: Exception) -> FileNotFoundError:
