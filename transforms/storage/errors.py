@@ -59,7 +59,7 @@ def of_clients(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raised = _of(path, error)
+        raised = of(path, error)
         if raised is error:
             raise
         raise raised from error
@@ -135,7 +135,8 @@ class _Writer(_File):
         return len(content)
 
 
-def _of(path: str, error: Exception) -> Exception:
+def of(path: str, error: Exception) -> Exception:
+    """Returns a client's error as one of this project; errors that stay as they are, see `of_clients`."""
     cause = _wrapped(error)
     is_plain = isinstance(cause, _PLAIN) and type(cause).__module__ == "builtins"
     if isinstance(cause, Exception) and (is_plain or isinstance(cause, StorageError)):

@@ -47,11 +47,16 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The reply to a request; `headers` has lower-case names."""
+    """The reply to a request."""
 
     status: int
-    headers: Mapping[str, str]
+    lines: Sequence[bytes]  # of the header
     content: bytes
+
+    def header(self, name: str) -> str:
+        """Returns the value of the first header of this lower-case name, or "" without one."""
+        pairs = (line.decode("latin-1").partition(":") for line in self.lines)
+        return next((value.strip() for key, _, value in pairs if key.lower() == name), "")
 
 
 class Refused(Exception):
@@ -81,11 +86,21 @@ def get(request: Request, limit: int = sys.maxsize) -> Reply:
       Refused: if the status is not 200 or 206, or 416 where the object has no such range.
       google.api_core.exceptions.RetryError: if there is no such reply in the time of RETRY.
     """
-    return RETRY(_get)(request, limit)
+    try:
+        return _get(request, limit)
+    except Unfinished as error:
+        first = [error]
+
+    def again() -> Reply:
+        if first:
+            raise first.pop()  # so that the first delay and the limit of time count from here
+        return _get(request, limit)
+
+    return RETRY(again)()
 
 
 def _get(request: Request, limit: int) -> Reply:
-    handle = _handle()
+    handle = _handle(request.options)
     content = bytearray()
     lines: list[bytes] = []
 
@@ -93,8 +108,6 @@ def _get(request: Request, limit: int) -> Reply:
         content.extend(data[: limit - len(content)])
         return len(data) if len(content) < limit else -1
 
-    for option, value in request.options.items():
-        handle.setopt(option, value)
     handle.setopt(pycurl.URL, request.url)
     handle.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in request.headers.items()])
     handle.setopt(pycurl.WRITEFUNCTION, take)
@@ -105,7 +118,7 @@ def _get(request: Request, limit: int) -> Reply:
         is_enough = error.args[0] == pycurl.E_WRITE_ERROR and len(content) == limit
         if not is_enough:
             raise Unfinished(f"{_host(request.url)}: {error.args[1]}") from error
-    reply = Reply(handle.getinfo(pycurl.RESPONSE_CODE), _headers(lines), bytes(content))
+    reply = Reply(handle.getinfo(pycurl.RESPONSE_CODE), lines, bytes(content))
     if reply.status in _TRY_AGAIN:
         raise Unfinished(str(Refused(reply)))
     if reply.status not in (200, 206, _OUT_OF_RANGE):
@@ -113,27 +126,26 @@ def _get(request: Request, limit: int) -> Reply:
     return reply
 
 
-def _headers(lines: Sequence[bytes]) -> dict[str, str]:
-    pairs = (line.decode("latin-1").partition(":") for line in lines)
-    return {name.lower(): value.strip() for name, colon, value in pairs if colon}
-
-
-def _handle() -> pycurl.Curl:
-    handle = getattr(_of_thread, "handle", None)
-    if handle is None:
-        handle = _of_thread.handle = pycurl.Curl()
-    else:
+def _handle(options: Mapping[int, Any]) -> pycurl.Curl:
+    """Returns the handle of this thread. Setting an option takes time, so it is done only if they change."""
+    of_thread, wanted = _of_thread.__dict__, {**_options(TIMEOUT), **options}
+    if "handle" not in of_thread:
+        of_thread["handle"] = pycurl.Curl()
+    handle: pycurl.Curl = of_thread["handle"]
+    if of_thread.get("options") != wanted:
         handle.reset()  # connections stay
-    for option, value in _options().items():
-        handle.setopt(option, value)
+        for option, value in wanted.items():
+            handle.setopt(option, value)
+        of_thread["options"] = wanted
     return handle
 
 
 _of_thread = threading.local()
 
 
-def _options() -> dict[int, Any]:
-    connect, silence = TIMEOUT
+@functools.lru_cache(maxsize=1)
+def _options(timeout: tuple[float, float]) -> dict[int, Any]:
+    connect, silence = timeout
     return {
         pycurl.NOSIGNAL: 1,
         pycurl.PATH_AS_IS: 1,  # names may have parts such as `..`
@@ -200,7 +212,7 @@ class _Parts(io.RawIOBase):
         if reply.status == _OUT_OF_RANGE and not self._end:
             self._size = 0  # an empty object has no bytes to ask for
             return
-        total = reply.headers.get("content-range", "").rpartition("/")[2]
+        total = reply.header("content-range").rpartition("/")[2]
         if reply.status == 200 and not self._end:  # a server without ranges sends the whole
             total = str(len(reply.content))
         if not total.isdigit() or (not reply.content and self._end != int(total)):

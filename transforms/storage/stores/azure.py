@@ -29,7 +29,16 @@ from azure.storage.blob import (
 from transforms.storage import errors, http_get
 from transforms.storage.context import Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
-from transforms.storage.stores.store import NoConnection, Stored, gone, in_range, object_of, split, written_whole
+from transforms.storage.stores.store import (
+    NoConnection,
+    Stored,
+    gone,
+    in_range,
+    object_of,
+    of_read,
+    split,
+    written_whole,
+)
 
 ENDPOINT_VARIABLE = "AZURE_STORAGE_CONNECTION_STRING"
 
@@ -85,18 +94,23 @@ def opened(storage: Storage, path: str, version: str) -> BinaryIO:
 
 
 def _get(path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
+    of_version = {"If-Match": f'"{version}"'} if version else {}
+    try:
+        return http_get.get(_request(path, {**headers, **of_version}), limit)
+    except Exception as error:
+        raise of_read(path, version, error) from error
+
+
+def _request(path: str, headers: dict[str, str]) -> http_get.Request:
     container, name = object_of(path)
-    of_request = {"x-ms-version": _API_VERSION, **headers}
-    if version:
-        of_request["If-Match"] = f'"{version}"'
-    with _existing(path, version), errors.of_clients(path):
-        address, _, signature = _address().partition("?")
-        if hasattr(client().credential, "get_token"):
-            of_request["Authorization"] = f"Bearer {_token()}"
-        elif hasattr(client().credential, "account_key"):
-            signature = _signature(int(time.time() // (_SIGNED_SECONDS / 2)))
-        url = f"{address.rstrip('/')}/{quote(container)}/{quote(name, safe='/~')}"
-        return http_get.get(http_get.Request(f"{url}?{signature}" if signature else url, of_request), limit)
+    headers["x-ms-version"] = _API_VERSION
+    address, _, signature = _address().partition("?")
+    if hasattr(client().credential, "get_token"):
+        headers["Authorization"] = f"Bearer {_token()}"
+    elif hasattr(client().credential, "account_key"):
+        signature = _signature(int(time.time() // (_SIGNED_SECONDS / 2)))
+    url = f"{address.rstrip('/')}/{quote(container)}/{quote(name, safe='/~')}"
+    return http_get.Request(f"{url}?{signature}" if signature else url, headers)
 
 
 def create(storage: Storage, path: str) -> BinaryIO:
@@ -221,8 +235,8 @@ def _version(etag: str) -> str:
 
 
 @contextlib.contextmanager
-def _existing(path: str, version: str | None = None) -> Iterator[None]:
+def _existing(path: str) -> Iterator[None]:
     try:
         yield
     except (NotFound, PreconditionFailed) as error:
-        raise gone(path, version, error) from error
+        raise gone(path) from error

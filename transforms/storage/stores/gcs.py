@@ -8,7 +8,8 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
 from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
@@ -31,6 +32,7 @@ from transforms.storage.stores.store import (
     gone,
     in_range,
     object_of,
+    of_read,
     split,
     written_whole,
 )
@@ -81,29 +83,38 @@ def opened(storage: Storage, path: str, version: str) -> BinaryIO:
     return http_get.in_parts(lambda headers: _get(storage, path, version, headers, sys.maxsize), path)
 
 
-def _get(storage: Storage, path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
+def _get(storage: Storage, path: str, version: str, headers: dict[str, str], limit: int) -> http_get.Reply:
     bucket, name = object_of(path)
     parameters = f"alt=media&generation={int(version)}" if version else "alt=media"
     if storage.billing_project:
         parameters += f"&userProject={quote(storage.billing_project, safe='')}"
     url = f"{_host()}/download/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?{parameters}"
-    with _existing(path, version), errors.of_clients(path):
+    try:
         try:
-            return http_get.get(_authorized(url, headers), limit)
+            return http_get.get(http_get.Request(url, _authorized() | headers), limit)
         except http_get.Refused as error:
             if error.status_code != 401:
                 raise
             with _refreshing:  # the token was revoked before its time
                 client()._credentials.refresh(TokenRequest())
-            return http_get.get(_authorized(url, headers), limit)
+                _headers.cache_clear()
+            return http_get.get(http_get.Request(url, _authorized() | headers), limit)
+    except Exception as error:
+        raise of_read(path, version, error) from error
 
 
-def _authorized(url: str, headers: Mapping[str, str]) -> http_get.Request:
+def _authorized() -> dict[str, str]:
+    """Returns the headers of a request. The credentials are asked for them once a minute, which renews their token."""
+    return _headers(client(), int(time.monotonic()) // 60)
+
+
+@functools.lru_cache(maxsize=1)
+def _headers(of: Client, minute: int) -> dict[str, str]:
     # Who accepts gzip gets an object that was stored with `Content-Encoding: gzip` as it is:
     # https://cloud.google.com/storage/docs/transcoding
-    of_request = {"Accept-Encoding": "gzip", **headers}
-    client()._credentials.before_request(TokenRequest(), "GET", url, of_request)
-    return http_get.Request(url, of_request)
+    headers = {"Accept-Encoding": "gzip"}
+    of._credentials.before_request(TokenRequest(), "GET", _host(), headers)
+    return headers
 
 
 _refreshing = threading.Lock()
@@ -201,8 +212,8 @@ def _stored(blob: Blob) -> Stored:
 
 
 @contextlib.contextmanager
-def _existing(path: str, version: str | None = None) -> Iterator[None]:
+def _existing(path: str) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        raise gone(path, version, error) from error
+        raise gone(path) from error

@@ -23,7 +23,16 @@ from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage import errors, http_get
 from transforms.storage.context import Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
-from transforms.storage.stores.store import NoConnection, Stored, gone, in_range, object_of, split, written_whole
+from transforms.storage.stores.store import (
+    NoConnection,
+    Stored,
+    gone,
+    in_range,
+    object_of,
+    of_read,
+    split,
+    written_whole,
+)
 
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 
@@ -86,24 +95,29 @@ def opened(storage: Storage, path: str, version: str) -> BinaryIO:
 
 
 def _get(path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
+    of_version = {"If-Match": f'"{version}"'} if version else {}
+    try:
+        return http_get.get(_request(path, {**headers, **of_version}), limit)
+    except Exception as error:
+        raise of_read(path, version, error) from error
+
+
+def _request(path: str, headers: dict[str, str]) -> http_get.Request:
     bucket, name = object_of(path)
-    of_request = {**headers, "If-Match": f'"{version}"'} if version else {**headers}
-    with _existing(path, version), errors.of_clients(path):
-        if _DOTS.search(name):
-            url = client().generate_presigned_url("get_object", {"Bucket": bucket, "Key": name})
-            return http_get.get(http_get.Request(url, of_request), limit)
-        place, options = _place(bucket), {}
-        if credentials := _credentials():
-            key = credentials.get_frozen_credentials()
-            options = {
-                pycurl.AWS_SIGV4: f"aws:amz:{place.region}:s3",
-                pycurl.USERNAME: key.access_key,
-                pycurl.PASSWORD: key.secret_key,
-                pycurl.PATH_AS_IS: 0,  # which libcurl requires
-            }
-            if key.token:
-                of_request["X-Amz-Security-Token"] = key.token
-        return http_get.get(http_get.Request(f"{place.url}/{quote(name, safe='/~')}", of_request, options), limit)
+    if _DOTS.search(name):
+        return http_get.Request(client().generate_presigned_url("get_object", {"Bucket": bucket, "Key": name}), headers)
+    place, options = _place(bucket), {}
+    if credentials := _credentials():
+        key = credentials.get_frozen_credentials()
+        options = {
+            pycurl.AWS_SIGV4: f"aws:amz:{place.region}:s3",
+            pycurl.USERNAME: key.access_key,
+            pycurl.PASSWORD: key.secret_key,
+            pycurl.PATH_AS_IS: 0,  # which libcurl requires
+        }
+        if key.token:
+            headers["X-Amz-Security-Token"] = key.token
+    return http_get.Request(f"{place.url}/{quote(name, safe='/~')}", headers, options)
 
 
 class _Place(NamedTuple):
@@ -227,8 +241,8 @@ def _version(reply: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _existing(path: str, version: str | None = None) -> Iterator[None]:
+def _existing(path: str) -> Iterator[None]:
     try:
         yield
     except (NotFound, PreconditionFailed) as error:
-        raise gone(path, version, error) from error
+        raise gone(path) from error

@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
+from transforms.storage import errors
 from transforms.storage.context import Storage
-from transforms.storage.errors import NotFound
+from transforms.storage.errors import NotFound, PreconditionFailed
 
 # An object that is being written is in memory up to so many bytes, and then in a temporary file.
 _IN_MEMORY_BYTES = 2**20
@@ -173,9 +174,13 @@ def causes(cause: BaseException | None) -> Iterator[BaseException]:
         cause = behind if isinstance(behind, BaseException) else cause.__cause__ or cause.__context__
 
 
-def gone(path: str, version: str | None, error: Exception) -> FileNotFoundError:
+def gone(path: str, version: str | None = None) -> FileNotFoundError:
     """Returns the error for an object that is not there, or not in this version."""
     of_version = f" of version {version}" if version else ""
-    raised = NotFound(f"{path}: no such object{of_version}")
-    raised.__cause__ = error
-    return raised
+    return NotFound(f"{path}: no such object{of_version}")
+
+
+def of_read(path: str, version: str, error: Exception) -> Exception:
+    """Returns an error of reading an object as one of this project. A context manager would take longer."""
+    error = errors.of(path, error)
+    return gone(path, version) if isinstance(error, (NotFound, PreconditionFailed)) else error
