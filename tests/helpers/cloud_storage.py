@@ -74,12 +74,13 @@ class Proxy:
                 for name, value in headers:
                     if name.lower() not in ("transfer-encoding", "content-length", "connection", "server", "date"):
                         self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
+                length = dict(headers).get("Content-Length") if self.command == "HEAD" else None
+                self.send_header("Content-Length", length or str(len(content)))
                 self.end_headers()
                 with contextlib.suppress(OSError):  # the client has given up
                     self.wfile.write(content)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 pass

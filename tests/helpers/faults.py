@@ -50,6 +50,7 @@ class Faults:
       reset: the connection is reset, and the target never sees the request.
       lost_reply: the target does what was asked, then the connection is reset before a byte of the reply.
       hang: nothing for a while, then the connection is closed, and the target never sees the request.
+      truncated: the target does what was asked, and the connection is reset after half of the reply's body.
     """
 
     unavailable: float = 0.0
@@ -57,6 +58,7 @@ class Faults:
     reset: float = 0.0
     lost_reply: float = 0.0
     hang: float = 0.0
+    truncated: float = 0.0
 
     def __post_init__(self):
         rates = dataclasses.astuple(self)
@@ -189,6 +191,7 @@ def fault_proxy(
     hold: Hold | None = None,
     decisions: Any = None,
     preconditions: bool = False,
+    keep_host: bool = False,
 ) -> Iterator[Proxy]:
     """Runs a proxy in front of `target_url`, on a free port of 127.0.0.1, until the block ends.
 
@@ -201,12 +204,13 @@ def fault_proxy(
       decisions: an object that decides in the place of `Decisions`.
       preconditions: whether uploads and deletes with `ifGenerationMatch` meet 412 unless the object is of that
         generation. Cloud Storage does so, and the emulator does not look at it.
+      keep_host: whether the target sees the `Host` of the proxy. Clients of S3 sign it.
     """
     target = urllib.parse.urlsplit(target_url)
     if target.scheme != "http" or not target.port or target.path.strip("/"):
         raise ValueError(f"{target_url=!r}: expected 'http://HOST:PORT'")
     decisions = decisions or Decisions(seed, rates or Faults(), in_a_row, paths)
-    server = _Server(target.netloc, decisions, hang_seconds, latency, hold, preconditions)
+    server = _Server(target.netloc, decisions, hang_seconds, latency, hold, preconditions, keep_host)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="fault-proxy")
     thread.start()
     try:
@@ -231,6 +235,7 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         latency: float,
         hold: Hold | None,
         preconditions: bool,
+        keep_host: bool,
     ):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.proxy = Proxy(f"http://127.0.0.1:{self.server_port}")
@@ -240,6 +245,7 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.latency = latency
         self.hold = hold
         self.preconditions = preconditions
+        self.keep_host = keep_host
         self.changing = threading.Lock()
         self.lost: dict[str | None, tuple[int, list[tuple[str, str]], bytes]] = {}
         self.closing = threading.Event()
@@ -293,7 +299,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.closing.wait(self.server.hang_seconds)
             self.close_connection = True
         else:
-            self._forward_if_met(fault == "lost_reply")
+            self._forward_if_met(fault)
 
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _exchange  # noqa: N815
 
@@ -329,7 +335,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self.connection.detach())
 
-    def _forward_if_met(self, lose_reply: bool) -> None:
+    def _forward_if_met(self, fault: str | None) -> None:
         """Forwards a request, unless it is a repetition or names a generation that its object does not have."""
         if lost := self.server.lost.get(self._recognized()):
             self._reply_to_repetition(*lost)
@@ -337,7 +343,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         expected = dict(urllib.parse.parse_qsl(url.query)).get("ifGenerationMatch")
         if not self.server.preconditions or expected is None or self.command not in ("POST", "DELETE"):
-            self._forward(lose_reply)
+            self._forward(fault)
             return
         path = url.path.removeprefix("/upload")
         if self.command == "POST":  # the name is in the metadata, the first of two parts
@@ -345,7 +351,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             path += "/" + urllib.parse.quote(name.decode(), safe="")
         with self.server.changing:  # until the change is made
             if self._generation(path) == expected:
-                self._forward(lose_reply)
+                self._forward(fault)
             else:
                 self._refuse("unmet")
 
@@ -374,7 +380,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             reply = target.getresponse()
             return str(json.loads(reply.read())["generation"]) if reply.status == 200 else "0"
 
-    def _forward(self, lose_reply: bool) -> None:
+    def _forward(self, fault: str | None) -> None:
         target = http.client.HTTPConnection(self.server.target, timeout=600)
         with contextlib.closing(target):
             try:
@@ -383,19 +389,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._note(502)
                 self._reply_whole(502, [("Content-Type", "text/plain")], f"the target is gone: {error!r}".encode())
                 return
-            if lose_reply:
+            if fault == "lost_reply":
                 body = reply.read()
                 if reply.status < 400 and (request := self._recognized()):
                     self.server.lost[request] = reply.status, _end_to_end(reply.headers), body
                 self._note("lost_reply")
                 self._reset()
             else:
-                self._note(reply.status)
-                self._reply(reply)
+                self._note(fault or reply.status)
+                self._reply(reply, fault == "truncated")
 
     def _asked(self, target: http.client.HTTPConnection) -> http.client.HTTPResponse:
         target.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        target.putheader("Host", self.server.target)
+        target.putheader("Host", self.headers["Host"] if self.server.keep_host else self.server.target)
         for name, value in _end_to_end(self.headers):
             target.putheader(name, value)
         if self._chunked:
@@ -430,13 +436,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             left -= len(block)
             yield block
 
-    def _reply(self, reply: http.client.HTTPResponse) -> None:
+    def _reply(self, reply: http.client.HTTPResponse, truncated: bool) -> None:
         here, there = self.server.proxy.url, f"http://{self.server.target}"
         headers = [
             (name, value.replace(there, here) if name.lower() == "location" else value)
             for name, value in _end_to_end(reply.headers)
         ]
-        if self.command != "HEAD" and self._has_links(reply):
+        if truncated:
+            if body := reply.read():
+                self._reply_head(reply.status, [*_without_length(headers), ("Content-Length", str(len(body)))])
+                self.wfile.write(body[: len(body) // 2])
+            self._reset()
+        elif self.command != "HEAD" and self._has_links(reply):
             body = reply.read().replace(there.encode(), here.encode())
             self._reply_whole(reply.status, headers, body)
         elif reply.length is None:  # which it is not where there is no body
@@ -457,8 +468,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return says and "Content-Encoding" not in reply.headers and "alt=media" not in self.path
 
     def _reply_whole(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
-        self._reply_head(status, [*headers, ("Content-Length", str(len(body)))])
+        self._reply_head(status, [*_without_length(headers), ("Content-Length", str(len(body)))])
         if self.command != "HEAD":
             self.wfile.write(body)
 
@@ -472,3 +482,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def _end_to_end(headers: email.message.Message) -> list[tuple[str, str]]:
     """The headers that are passed on; the others are of one connection alone, RFC 9110 section 7.6.1."""
     return [(name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP]
+
+
+def _without_length(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in headers if name.lower() != "content-length"]
