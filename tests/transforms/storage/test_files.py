@@ -160,7 +160,7 @@ def test_all_files_of_a_directory_go_and_one_that_comes_meanwhile_stays(tmp_path
     files.remove_all([], str(parts))
 
 
-LOCATIONS = "expected gs://BUCKET/NAME or a local path"
+LOCATIONS = "expected gs://BUCKET/NAME, s3://BUCKET/NAME, az://CONTAINER/NAME or a local path"
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,9 @@ LOCATIONS = "expected gs://BUCKET/NAME or a local path"
         ("ftp://host/a.jpg", LOCATIONS),
         ("GS://bucket/a.jpg", LOCATIONS),
         ("1://a", LOCATIONS),
-        ("s3://bucket/a.jpg", f"{LOCATIONS}; s3:// needs the package boto3"),
-        ("azfs://account/container/a.jpg", f"{LOCATIONS}; azfs:// needs the package azure"),
+        ("hdfs://host/a.jpg", f"{LOCATIONS}; hdfs:// needs the package hdfs"),
+        ("s3://bucket/a.jpg", "s3:// needs pip install 'beam-image-embeddings[s3]'"),
+        ("az://container/a.jpg", "az:// needs pip install 'beam-image-embeddings[azure]'"),
     ],
 )
 def test_a_location_that_cannot_be_reached_is_told_with_those_that_can(path, message, monkeypatch):
@@ -181,14 +182,14 @@ def test_a_location_that_cannot_be_reached_is_told_with_those_that_can(path, mes
     def write(path):
         files.write(path, b"")
 
-    for call in (files.match, files.metadata, files.described, files.read, files.create, write):
+    for call in (files.match, files.described, files.read, files.create, write):
         with pytest.raises(ValueError, match=f"^{re.escape(f'{path!r}: {message}')}$"):
             call(path)
 
 
 def test_a_filesystem_of_beam_with_its_client_may_be_tried(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    for path in ("s3://bucket/a.jpg", "gs://bucket/a.jpg", "/a.jpg", "a.jpg"):
+    for path in ("hdfs://host/a.jpg", "gs://bucket/a.jpg", "/a.jpg", "a.jpg"):
         files.check_location(path)
 
 
@@ -267,7 +268,7 @@ def within(seconds, call):
         ("loop", "links in a loop"),
     ],
 )
-@pytest.mark.parametrize("call", [files.metadata, files.read, files.open_stored], ids=lambda call: call.__name__)
+@pytest.mark.parametrize("call", [files.described, files.read, files.open_stored], ids=lambda call: call.__name__)
 def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, name, kind, call):
     monkeypatch.chdir(tmp_path)  # a socket's path is short
     os.mkfifo("pipe")
@@ -283,7 +284,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, name, kind
 
 def test_a_link_to_nothing_says_so(tmp_path):
     (tmp_path / "link").symlink_to("nothing")
-    for call in (files.metadata, files.read):
+    for call in (files.described, files.read):
         with pytest.raises(FileNotFoundError, match="a link to a file that does not exist: '.*/link'"):
             call(str(tmp_path / "link"))
 
@@ -389,7 +390,7 @@ def test_a_filesystem_that_gives_no_reason_has_no_such_file(monkeypatch):
 
     monkeypatch.setattr(FileSystems, "get_filesystem", lambda path: Silent())
     with pytest.raises(FileNotFoundError, match="no such path"):
-        files.metadata("gs://b/a.jpg")
+        files.described("gs://b/a.jpg")
 
 
 def test_in_a_bucket_a_directory_is_a_prefix_with_a_slash(monkeypatch):
