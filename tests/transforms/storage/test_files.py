@@ -8,11 +8,11 @@ import socket
 import threading
 
 import pytest
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 from google.cloud import storage
 
 from transforms.storage import contested, files, local
+from transforms.storage.errors import Forbidden
+from transforms.storage.stores import gcs
 
 
 def test_write_replaces_a_file_and_leaves_nothing_else(tmp_path):
@@ -172,6 +172,7 @@ LOCATIONS = "expected gs://BUCKET/NAME, s3://BUCKET/NAME, az://CONTAINER/NAME or
         ("GS://bucket/a.jpg", LOCATIONS),
         ("1://a", LOCATIONS),
         ("hdfs://host/a.jpg", f"{LOCATIONS}; hdfs:// needs the package hdfs"),
+        ("azfs://account/container/a.jpg", f"{LOCATIONS}; azfs:// needs the package azure"),
         ("s3://bucket/a.jpg", "s3:// needs pip install 'beam-image-embeddings[s3]'"),
         ("az://container/a.jpg", "az:// needs pip install 'beam-image-embeddings[azure]'"),
     ],
@@ -219,16 +220,26 @@ def test_a_refused_deletion_of_a_file_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "remove", refuse)
     with pytest.raises(PermissionError):
         files.remove_file(str(tmp_path / "file"))
-    monkeypatch.setattr(FileSystems, "delete", lambda paths: _fail(paths, 403))
-    monkeypatch.setattr(FileSystems, "exists", lambda path: True)
-    with pytest.raises(OSError, match="gs://b/file cannot be deleted: .*403"):
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_refused_deletion_of_an_object_is_an_error_if_it_is_there(monkeypatch, is_there):
+    """Who may not list is refused for an object that is not there too."""
+
+    def forbid(storage, path):
+        raise Forbidden(f"{path}: 403")
+
+    def describe(storage, path):
+        if not is_there:
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr(gcs, "remove", forbid)
+    monkeypatch.setattr(gcs, "described", describe)
+    if is_there:
+        with pytest.raises(Forbidden, match="gs://b/file cannot be deleted: .*403"):
+            files.remove_file("gs://b/file")
+    else:
         files.remove_file("gs://b/file")
-    monkeypatch.setattr(FileSystems, "exists", lambda path: False)
-    files.remove_file("gs://b/file")
-
-
-def _fail(paths, status):
-    raise BeamIOError("Delete operation failed", dict.fromkeys(paths, status))
 
 
 def test_a_refused_deletion_of_a_directory_is_said(tmp_path, monkeypatch, caplog):
@@ -383,22 +394,28 @@ def test_names_of_unfinished_files():
     assert not files.is_unfinished(f".r-json.{'0' * 32}", ".json")
 
 
-def test_a_filesystem_that_gives_no_reason_has_no_such_file(monkeypatch):
-    class Silent:
-        def metadata(self, path):
-            raise BeamIOError("no such path")
+def test_in_a_bucket_a_directory_is_a_prefix_with_a_slash(paging):
+    for name in ("run", "run/a", "run/deep/b", "run2", "runs/c"):
+        files.write(f"gs://photos/{name}", b"x")
 
-    monkeypatch.setattr(FileSystems, "get_filesystem", lambda path: Silent())
-    with pytest.raises(FileNotFoundError, match="no such path"):
-        files.described("gs://b/a.jpg")
+    def left():
+        return [found.path for found in files.match("gs://photos/**")]
+
+    files.remove("gs://photos/run")
+    assert left() == ["gs://photos/run", "gs://photos/run2", "gs://photos/runs/c"]
+    files.remove_file("gs://photos/run")
+    assert left() == ["gs://photos/run2", "gs://photos/runs/c"]
+    files.remove("gs://photos/nothing")
+    files.remove_file("gs://photos/nothing")
 
 
-def test_in_a_bucket_a_directory_is_a_prefix_with_a_slash(monkeypatch):
-    deleted = []
-    monkeypatch.setattr(FileSystems, "delete", deleted.extend)
-    files.remove("gs://b/run")
-    files.remove_file("gs://b/run")
-    assert deleted == ["gs://b/run/", "gs://b/run"]
+def test_an_object_whose_name_has_wildcards_is_itself(paging):
+    """A path that is read or removed is no pattern."""
+    for name in ("out [1]/a*.txt", "out 1/ab.txt"):
+        files.write(f"gs://photos/{name}", b"x")
+    assert files.read("gs://photos/out [1]/a*.txt") == b"x"
+    files.remove("gs://photos/out [1]")
+    assert [found.path for found in files.match("gs://photos/**")] == ["gs://photos/out 1/ab.txt"]
 
 
 def test_a_refused_deletion_of_some_files_is_said(tmp_path, monkeypatch, caplog):
