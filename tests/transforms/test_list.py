@@ -15,6 +15,7 @@ from tests.helpers.unprivileged import open_directory, unprivileged
 from transforms.elements import counters
 from transforms.elements.records import ImageRef
 from transforms.list import DescribeImages, ListImages
+from transforms.storage import object_listing, versioned
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 from transforms.storage.stores import gcs
 
@@ -121,7 +122,7 @@ def test_a_list_that_was_packed(paging):
     blob.content_encoding = "gzip"  # as `gsutil cp -Z` stores it
     blob.upload_from_string(gzip.compress(b"url,n\na,1\n"))
     outputs, _ = collect(lambda pipeline: pipeline | ListImages(("gs://photos/l.csv",), "list"))
-    assert outputs["main"] == [ImageRef(b"gs://photos/a", *stored["a"])]
+    assert outputs["main"] == [stored["a"]]
 
 
 def test_version_changes_with_the_content(tmp_path):
@@ -130,12 +131,12 @@ def test_version_changes_with_the_content(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"1")
     os.utime(path, (1, 1))
-    versions = {files.version(files.metadata(str(path)))}
+    versions = {files.described(str(path)).version}
     os.utime(path, (2, 2))
-    versions.add(files.version(files.metadata(str(path))))
+    versions.add(files.described(str(path)).version)
     path.write_bytes(b"22")
     os.utime(path, (2, 2))
-    versions.add(files.version(files.metadata(str(path))))
+    versions.add(files.described(str(path)).version)
     assert versions == {"1-1.000000", "1-2.000000", "2-2.000000"}
 
 
@@ -214,7 +215,7 @@ def test_names_in_a_list_in_a_bucket_stay_names_of_objects(paging):
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | ListImages(("gs://photos/l",), "list")
         names = ("lists/../a", "lists/.", "lists/~/b")
-        expected = [ImageRef(f"gs://photos/{name}".encode(), *stored[name]) for name in names]
+        expected = [stored[name] for name in names]
         failed = outputs.failures | beam.Map(lambda f: (f.key, f.error))
         assert_that(outputs.main, equal_to(expected), label="refs")
         assert_that(failed, equal_to([(b"gs://photos/..", "ValueError")]), label="failed")
@@ -225,7 +226,7 @@ def test_a_local_list_names_objects_too(server, tmp_path):
     (tmp_path / "l.txt").write_text("gs://photos/a\n")
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         refs = (pipeline | ListImages((str(tmp_path / "l.txt"),), "list")).main
-        assert_that(refs, equal_to([ImageRef(b"gs://photos/a", *stored["a"])]))
+        assert_that(refs, equal_to([stored["a"]]))
 
 
 def described(refs, expected, failures=(), **options):
@@ -248,19 +249,18 @@ def test_refs_of_a_list_are_described(tmp_path):
 def upload(**contents):
     for name, content in contents.items():
         gcs.client().bucket("photos").blob(name).upload_from_string(content)
-    return {name: gcs.described(DEFAULT_STORAGE, f"gs://photos/{name}") for name in contents}
+    """Uploads objects, and returns the refs that a listing gives: by name."""
+    return {name: versioned.ref_of(gcs.described(DEFAULT_STORAGE, f"gs://photos/{name}")) for name in contents}
 
 
 def test_a_bucket_is_listed_with_version_size_and_checksum(paging, monkeypatch):
     stored = upload(**{f"in{i:03}": b"x" * i for i in range(200)})
     monkeypatch.setattr(gcs, "PAGE_SIZE", 7)
+    monkeypatch.setattr(object_listing, "STRAIGHT", 7)
     paging.requests.clear()
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         refs = (pipeline | ListImages(("gs://photos/*", "gs://photos/in0*"), "images", Storage("payer"))).main
-        expected = [
-            ImageRef(f"gs://photos/{name}".encode(), s.generation, s.size, s.crc32c) for name, s in stored.items()
-        ]
-        assert_that(refs, equal_to(expected))
+        assert_that(refs, equal_to(list(stored.values())))
     assert all(query["userProject"] == ["payer"] for query in paging.queries())
     assert len({tuple(query.get("startOffset", "")) for query in paging.queries() if "endOffset" in query}) > 10
 
@@ -271,7 +271,7 @@ def test_images_in_a_bucket_that_a_list_names(server):
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | ListImages(("gs://photos/l",), "list", Storage("payer"))
         failed = outputs.failures | beam.Map(lambda f: (f.key, f.stage, f.error, f.retryable))
-        assert_that(outputs.main, equal_to([ImageRef(b"gs://photos/a", *stored["a"])]), label="refs")
+        assert_that(outputs.main, equal_to([stored["a"]]), label="refs")
         assert_that(failed, equal_to([(b"gs://photos/gone", "list", "FileNotFoundError", True)]), label="failures")
     assert len(server.queries("/o/a")) == len(server.queries("/o/gone")) == 1
     assert all(query["userProject"] == ["payer"] for query in server.queries())
@@ -300,6 +300,5 @@ def test_a_ref_with_a_version_is_not_asked_for(server):
 def test_many_are_asked_for_at_once(server):
     stored = upload(**{f"n{i}": b"%d" % i for i in range(40)})
     server.delay, server.largest_at_once = 0.05, 0
-    refs = {name: ImageRef(f"gs://photos/{name}".encode(), *s) for name, s in stored.items()}
-    described([ImageRef(ref.key, "", -1) for ref in refs.values()], list(refs.values()), read_concurrency=8)
+    described([ImageRef(ref.key, "", -1) for ref in stored.values()], list(stored.values()), read_concurrency=8)
     assert 4 <= server.largest_at_once <= 8

@@ -28,8 +28,7 @@ from transforms.storage.versioned import ChangedSinceListed
 
 
 def ref(path):
-    metadata = files.metadata(str(path))
-    return ImageRef(os.fsencode(path), files.version(metadata), metadata.size_in_bytes)
+    return versioned.ref_of(files.described(str(path)))
 
 
 def pairs(block):
@@ -347,7 +346,7 @@ def upload(name, content, **properties):
         setattr(blob, field, value)
     blob.upload_from_string(content)
     path = f"gs://photos/{name}"
-    return ImageRef(path.encode(), *gcs.described(DEFAULT_STORAGE, path))
+    return versioned.ref_of(gcs.described(DEFAULT_STORAGE, path))
 
 
 def test_objects_are_read_by_one_request_each_and_many_at_once(server):

@@ -118,6 +118,8 @@ def _get(request: Request, limit: int) -> Reply:
         is_enough = error.args[0] == pycurl.E_WRITE_ERROR and len(content) == limit
         if not is_enough:
             raise Unfinished(f"{_host(request.url)}: {error.args[1]}") from error
+    if b"\r\n" not in lines:  # libcurl takes a head that breaks off for a whole one
+        raise Unfinished(f"{_host(request.url)}: the reply ended within its headers")
     reply = Reply(handle.getinfo(pycurl.RESPONSE_CODE), lines, bytes(content))
     if reply.status in _TRY_AGAIN:
         raise Unfinished(str(Refused(reply)))

@@ -5,6 +5,7 @@ import threading
 
 from transforms.storage import stores
 from transforms.storage.context import Storage
+from transforms.storage.stores.store import split
 
 # Seconds within which the server has to answer. A hostname may have a dozen addresses, each with its own time-out, and
 # asking for a name or a token takes time too. Therefore this limits all of it together.
@@ -22,6 +23,7 @@ def check(storage: Storage, path: str) -> None:
     """
     if not stores.is_bucket(path):
         return
+    split(path)
     store = stores.of(path)
     answer: concurrent.futures.Future[None] = concurrent.futures.Future()
 
@@ -39,8 +41,6 @@ def check(storage: Storage, path: str) -> None:
         raise Unreachable(_message(store.endpoint(), f"no answer within {PATIENCE} s", path)) from error
     if isinstance(refused, stores.NoConnection):
         raise Unreachable(_message(refused.host, refused.reason, path)) from refused
-    if isinstance(refused, ValueError):
-        raise refused
 
 
 def _message(host: str, reason: str, path: str) -> str:

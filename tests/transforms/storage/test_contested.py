@@ -19,6 +19,7 @@ from tests.helpers import descriptors
 from tests.helpers.faults import Faults, fault_proxy
 from tests.helpers.running import ROOT
 from transforms.storage import contested
+from transforms.storage.context import DEFAULT_STORAGE
 from transforms.storage.stores import gcs
 
 pytestmark = pytest.mark.slow
@@ -282,7 +283,7 @@ def test_an_object_that_is_replaced_between_two_requests_is_not_taken_for_gone(p
     def after_a_beat(storage, name, generation):
         if generation == state:
             contested.write(path, b"second", state)
-            gcs.remove(path, state)  # the emulator keeps no generation but the last
+            gcs.remove(DEFAULT_STORAGE, path, state)  # the emulator keeps no generation but the last
             raise FileNotFoundError(name)
         return read(storage, name, generation)
 

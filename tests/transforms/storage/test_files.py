@@ -8,11 +8,11 @@ import socket
 import threading
 
 import pytest
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 from google.cloud import storage
 
 from transforms.storage import contested, files, local
+from transforms.storage.errors import Forbidden
+from transforms.storage.stores import gcs
 
 
 def test_write_replaces_a_file_and_leaves_nothing_else(tmp_path):
@@ -160,7 +160,7 @@ def test_all_files_of_a_directory_go_and_one_that_comes_meanwhile_stays(tmp_path
     files.remove_all([], str(parts))
 
 
-LOCATIONS = "expected gs://BUCKET/NAME or a local path"
+LOCATIONS = "expected gs://BUCKET/NAME, s3://BUCKET/NAME, az://CONTAINER/NAME or a local path"
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,10 @@ LOCATIONS = "expected gs://BUCKET/NAME or a local path"
         ("ftp://host/a.jpg", LOCATIONS),
         ("GS://bucket/a.jpg", LOCATIONS),
         ("1://a", LOCATIONS),
-        ("s3://bucket/a.jpg", f"{LOCATIONS}; s3:// needs the package boto3"),
+        ("hdfs://host/a.jpg", f"{LOCATIONS}; hdfs:// needs the package hdfs"),
         ("azfs://account/container/a.jpg", f"{LOCATIONS}; azfs:// needs the package azure"),
+        ("s3://bucket/a.jpg", "s3:// needs pip install 'beam-image-embeddings[s3]'"),
+        ("az://container/a.jpg", "az:// needs pip install 'beam-image-embeddings[azure]'"),
     ],
 )
 def test_a_location_that_cannot_be_reached_is_told_with_those_that_can(path, message, monkeypatch):
@@ -181,14 +183,14 @@ def test_a_location_that_cannot_be_reached_is_told_with_those_that_can(path, mes
     def write(path):
         files.write(path, b"")
 
-    for call in (files.match, files.metadata, files.described, files.read, files.create, write):
+    for call in (files.match, files.described, files.read, files.create, write):
         with pytest.raises(ValueError, match=f"^{re.escape(f'{path!r}: {message}')}$"):
             call(path)
 
 
 def test_a_filesystem_of_beam_with_its_client_may_be_tried(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    for path in ("s3://bucket/a.jpg", "gs://bucket/a.jpg", "/a.jpg", "a.jpg"):
+    for path in ("hdfs://host/a.jpg", "gs://bucket/a.jpg", "/a.jpg", "a.jpg"):
         files.check_location(path)
 
 
@@ -218,16 +220,26 @@ def test_a_refused_deletion_of_a_file_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "remove", refuse)
     with pytest.raises(PermissionError):
         files.remove_file(str(tmp_path / "file"))
-    monkeypatch.setattr(FileSystems, "delete", lambda paths: _fail(paths, 403))
-    monkeypatch.setattr(FileSystems, "exists", lambda path: True)
-    with pytest.raises(OSError, match="gs://b/file cannot be deleted: .*403"):
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_refused_deletion_of_an_object_is_an_error_if_it_is_there(monkeypatch, is_there):
+    """Who may not list is refused for an object that is not there too."""
+
+    def forbid(storage, path):
+        raise Forbidden(f"{path}: 403")
+
+    def describe(storage, path):
+        if not is_there:
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr(gcs, "remove", forbid)
+    monkeypatch.setattr(gcs, "described", describe)
+    if is_there:
+        with pytest.raises(Forbidden, match="gs://b/file cannot be deleted: .*403"):
+            files.remove_file("gs://b/file")
+    else:
         files.remove_file("gs://b/file")
-    monkeypatch.setattr(FileSystems, "exists", lambda path: False)
-    files.remove_file("gs://b/file")
-
-
-def _fail(paths, status):
-    raise BeamIOError("Delete operation failed", dict.fromkeys(paths, status))
 
 
 def test_a_refused_deletion_of_a_directory_is_said(tmp_path, monkeypatch, caplog):
@@ -267,7 +279,7 @@ def within(seconds, call):
         ("loop", "links in a loop"),
     ],
 )
-@pytest.mark.parametrize("call", [files.metadata, files.read, files.open_stored], ids=lambda call: call.__name__)
+@pytest.mark.parametrize("call", [files.described, files.read, files.open_stored], ids=lambda call: call.__name__)
 def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, name, kind, call):
     monkeypatch.chdir(tmp_path)  # a socket's path is short
     os.mkfifo("pipe")
@@ -283,7 +295,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, name, kind
 
 def test_a_link_to_nothing_says_so(tmp_path):
     (tmp_path / "link").symlink_to("nothing")
-    for call in (files.metadata, files.read):
+    for call in (files.described, files.read):
         with pytest.raises(FileNotFoundError, match="a link to a file that does not exist: '.*/link'"):
             call(str(tmp_path / "link"))
 
@@ -382,22 +394,28 @@ def test_names_of_unfinished_files():
     assert not files.is_unfinished(f".r-json.{'0' * 32}", ".json")
 
 
-def test_a_filesystem_that_gives_no_reason_has_no_such_file(monkeypatch):
-    class Silent:
-        def metadata(self, path):
-            raise BeamIOError("no such path")
+def test_in_a_bucket_a_directory_is_a_prefix_with_a_slash(paging):
+    for name in ("run", "run/a", "run/deep/b", "run2", "runs/c"):
+        files.write(f"gs://photos/{name}", b"x")
 
-    monkeypatch.setattr(FileSystems, "get_filesystem", lambda path: Silent())
-    with pytest.raises(FileNotFoundError, match="no such path"):
-        files.metadata("gs://b/a.jpg")
+    def left():
+        return [found.path for found in files.match("gs://photos/**")]
+
+    files.remove("gs://photos/run")
+    assert left() == ["gs://photos/run", "gs://photos/run2", "gs://photos/runs/c"]
+    files.remove_file("gs://photos/run")
+    assert left() == ["gs://photos/run2", "gs://photos/runs/c"]
+    files.remove("gs://photos/nothing")
+    files.remove_file("gs://photos/nothing")
 
 
-def test_in_a_bucket_a_directory_is_a_prefix_with_a_slash(monkeypatch):
-    deleted = []
-    monkeypatch.setattr(FileSystems, "delete", deleted.extend)
-    files.remove("gs://b/run")
-    files.remove_file("gs://b/run")
-    assert deleted == ["gs://b/run/", "gs://b/run"]
+def test_an_object_whose_name_has_wildcards_is_itself(paging):
+    """A path that is read or removed is no pattern."""
+    for name in ("out [1]/a*.txt", "out 1/ab.txt"):
+        files.write(f"gs://photos/{name}", b"x")
+    assert files.read("gs://photos/out [1]/a*.txt") == b"x"
+    files.remove("gs://photos/out [1]")
+    assert [found.path for found in files.match("gs://photos/**")] == ["gs://photos/out 1/ab.txt"]
 
 
 def test_a_refused_deletion_of_some_files_is_said(tmp_path, monkeypatch, caplog):

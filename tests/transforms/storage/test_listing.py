@@ -8,6 +8,7 @@ from transforms.storage import files, listing, local, object_listing
 from transforms.storage.choice import Choice
 from transforms.storage.context import DEFAULT_STORAGE
 from transforms.storage.stores import gcs
+from transforms.storage.stores.store import Stored
 
 
 def test_files_of_this_machine(tmp_path):
@@ -22,6 +23,7 @@ def test_files_of_this_machine(tmp_path):
 
 def test_objects_come_in_ranges(paging, monkeypatch):
     monkeypatch.setattr(gcs, "PAGE_SIZE", 5)
+    monkeypatch.setattr(object_listing, "STRAIGHT", 5)
     monkeypatch.setattr(object_listing, "RANGES", 4)
     names = [f"{letter}{number}" for letter in "abcdef" for number in range(3)]
     for name in names:
@@ -37,8 +39,8 @@ def test_objects_come_in_ranges(paging, monkeypatch):
 @pytest.mark.parametrize("pattern", ["other://b/photos/**", "other://b/photos/", "other://b/photos"])
 def test_files_of_another_store_are_listed_through_beam(monkeypatch, pattern):
     """A name is first taken for that of a file, then for that of a directory."""
-    metadata = files.FileMetadata("other://b/photos/a.jpg", 3, 1.5)
-    monkeypatch.setattr(files, "match", lambda asked: [metadata] if asked == "other://b/photos/**" else [])
+    stored = Stored("other://b/photos/a.jpg", "3-1.500000", 3)
+    monkeypatch.setattr(files, "match", lambda asked: [stored] if asked == "other://b/photos/**" else [])
     assert listing.ranges(DEFAULT_STORAGE, pattern) == [("", "")]
     (ref,) = listing.refs(DEFAULT_STORAGE, Choice([pattern]))
     assert ref == ImageRef(b"other://b/photos/a.jpg", "3-1.500000", 3)

@@ -49,11 +49,11 @@ def test_files_as_beam_lists_them(tmp_path):
         "no*",
         "gone.jpg",
     ):
-        by_beam = {file.path: file.size_in_bytes for file in files.match(f"{tmp_path}/{pattern}")}
+        by_beam = {file.path: file.size for file in files.match(f"{tmp_path}/{pattern}")}
         assert listed(f"{tmp_path}/{pattern}") == by_beam, pattern
         matches = local_listing.match(choice(f"{tmp_path}/{pattern}"))
         versions = {ref.version for ref in matches if ref.version}
-        assert versions == {files.version(file) for file in files.match(f"{tmp_path}/{pattern}")}
+        assert versions == {file.version for file in files.match(f"{tmp_path}/{pattern}")}
 
 
 def test_more_than_beam_lists(tmp_path):

@@ -35,6 +35,7 @@ def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
     names = [f"in/{day:03}/{i:02}.jpg" for day in range(40) for i in range(20)] + ["in/é.jpg", "in/日.jpg", "out.jpg"]
     upload(names)
     monkeypatch.setattr(gcs, "PAGE_SIZE", 25)
+    monkeypatch.setattr(object_listing, "STRAIGHT", 100)
     paging.requests.clear()
     pattern = "gs://photos/in/**.jpg"
     ranges = object_listing.ranges(Storage("payer"), pattern)
@@ -52,6 +53,21 @@ def test_pages_become_ranges_that_hold_each_object_once(paging, monkeypatch):
     assert len(billed) >= probes + len(names) // 25
     assert all(query["prefix"] == ["in/"] and int(query["maxResults"][0]) <= 25 for query in queries[:probes])
     assert all("generation" in query["fields"][0] for query in queries[probes:] if "fields" in query)
+
+
+@pytest.mark.parametrize(("names", "requests"), [(60, 6), (100, 10), (101, None)])
+def test_ten_pages_are_listed_straight_and_more_are_divided(paging, monkeypatch, names, requests):
+    """A hundredth of the real numbers: 6,000 names are 6 pages of 1,000."""
+    upload([f"in/{number:03}.jpg" for number in range(names)])
+    monkeypatch.setattr(gcs, "PAGE_SIZE", 10)
+    monkeypatch.setattr(object_listing, "STRAIGHT", object_listing.STRAIGHT // 100)
+    paging.requests.clear()
+    ranges = object_listing.ranges(DEFAULT_STORAGE, "gs://photos/in/*")
+    if requests:
+        assert ranges == [("", "")] and requests <= len(paging.requests) <= requests + 1
+    else:
+        assert len(ranges) > 30
+    assert len(listed("gs://photos/in/*", ranges)) == names
 
 
 def test_one_page_is_one_range(server):
@@ -106,6 +122,7 @@ def test_the_name_of_a_directory(paging, monkeypatch):
     upload(["ds", *(f"ds/{number:03}.jpg" for number in range(60)), *beside, "ds0", "ds0/x.jpg"])
     monkeypatch.setattr(gcs, "PAGE_SIZE", 10)
     monkeypatch.setattr(object_listing, "RANGES", 4)
+    monkeypatch.setattr(object_listing, "STRAIGHT", 10)
     paging.requests.clear()
     ranges = object_listing.ranges(DEFAULT_STORAGE, "gs://photos/ds")
     found = paths(listed("gs://photos/ds", ranges))

@@ -1,7 +1,6 @@
 """transforms.storage.read_image: one file as an image as stored, or the reason why not."""
 
 import gzip
-import os
 import tarfile
 
 import pytest
@@ -13,8 +12,7 @@ from transforms.storage.stores import gcs
 
 
 def ref(path):
-    metadata = files.metadata(str(path))
-    return ImageRef(os.fsencode(path), files.version(metadata), metadata.size_in_bytes)
+    return versioned.ref_of(files.described(str(path)))
 
 
 def test_an_unlisted_version_is_looked_up(tmp_path):
@@ -70,11 +68,9 @@ def test_an_object_that_was_packed_is_unpacked(paging):
     blob.content_encoding = "gzip"
     blob.upload_from_string(packed)
     stored = gcs.described(DEFAULT_STORAGE, "gs://photos/a.jpg")
-    read = read_image.read(
-        DEFAULT_STORAGE, ImageRef(b"gs://photos/a.jpg", stored.generation, stored.size, stored.crc32c)
-    )
+    read = read_image.read(DEFAULT_STORAGE, versioned.ref_of(stored))
     assert read.encoded == b"image" * 100
-    facts = stored.generation, len(packed), versioned.crc32c(packed)
+    facts = stored.version, len(packed), versioned.crc32c(packed)
     assert read.ref == ImageRef(b"gs://photos/a.jpg", *facts)
 
 

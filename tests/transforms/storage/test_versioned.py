@@ -49,7 +49,7 @@ def test_an_unlisted_object_is_described_first(server):
 def test_an_object_is_read_in_its_listed_generation_and_at_the_cost_of_the_payer(monkeypatch):
     asked = []
     monkeypatch.setattr(gcs, "read", lambda *args: asked.append(args) or b"one")
-    monkeypatch.setattr(gcs, "open_stored", lambda *args: asked.append(args) or io.BytesIO(b"one"))
+    monkeypatch.setattr(gcs, "opened", lambda *args: asked.append(args) or io.BytesIO(b"one"))
     ref = ImageRef(b"gs://photos/a.jpg", "7", 3)
     storage, path = Storage("payer"), "gs://photos/a.jpg"
     assert versioned.read(storage, ref, 100)[0] == b"one"

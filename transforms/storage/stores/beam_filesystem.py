@@ -19,7 +19,7 @@ from transforms.storage.errors import PreconditionFailed
 from transforms.storage.stores.store import Stored
 
 # Scheme of a filesystem that Beam knows → the package of its client, which Beam's own extras install.
-_CLIENTS = {"hdfs": "hdfs"}
+_CLIENTS = {"hdfs": "hdfs", "azfs": "azure"}
 
 
 def check_scheme(path: str) -> None:

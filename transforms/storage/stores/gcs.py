@@ -127,7 +127,8 @@ def create(storage: Storage, path: str) -> BinaryIO:
 
     def upload(file: BinaryIO) -> None:
         with errors.of_clients(path):
-            blob.upload_from_file(file, timeout=http_get.TIMEOUT, retry=RETRY)
+            size = file.seek(0, os.SEEK_END)  # known and small, it is one request
+            blob.upload_from_file(file, rewind=True, size=size, timeout=http_get.TIMEOUT, retry=RETRY)
 
     return written_whole(upload)
 

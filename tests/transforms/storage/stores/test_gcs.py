@@ -216,6 +216,14 @@ def test_as_many_connections_are_kept_as_requests_may_be_in_flight(monkeypatch, 
         assert gcs.client()._http.get_adapter(url)._pool_maxsize == CONCURRENCY_MAX
 
 
+def test_an_object_that_is_gone_is_removed(server):
+    """If the reply to a request is lost, the next one does not find the object."""
+    upload("a.jpg", b"content")
+    for _ in range(2):
+        gcs.remove(DEFAULT_STORAGE, "gs://photos/a.jpg")
+    assert list(gcs.listed(DEFAULT_STORAGE, "gs://photos/")) == []
+
+
 def test_an_object_is_copied(paging):
     stored = upload("a b.jpg", b"content")
     gcs.copy(DEFAULT_STORAGE, "gs://photos/a b.jpg", "gs://photos/c/ü.jpg")
