@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from transforms.storage.context import Storage
-from transforms.storage.errors import NotFound
 
 # An object that is being written is in memory up to so many bytes, and then in a temporary file.
 _IN_MEMORY_BYTES = 2**20
@@ -160,6 +159,6 @@ class _Whole(io.RawIOBase):
 def gone(path: str, version: str | None, error: Exception) -> FileNotFoundError:
     """Returns the error for an object that is not there, or not in this version."""
     of_version = f" of version {version}" if version else ""
-    raised = NotFound(f"{path}: no such object{of_version}")
+    raised = FileNotFoundError(f"{path}: no such object{of_version}")
     raised.__cause__ = error
     return raised
