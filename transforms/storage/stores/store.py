@@ -177,7 +177,7 @@ def causes(cause: BaseException | None) -> Iterator[BaseException]:
 def gone(path: str, version: str | None = None) -> FileNotFoundError:
     """Returns the error for an object that is not there, or not in this version."""
     of_version = f" of version {version}" if version else ""
-    return NotFound(f"{path}: no such object{of_version}")
+    return FileNotFoundError(f"{path}: no such object{of_version}")
 
 
 def of_read(path: str, version: str, error: Exception) -> Exception:

@@ -128,5 +128,5 @@ def test_a_large_file_is_not_held_in_memory():
 def test_an_object_that_is_gone_is_named_with_its_version(version, text):
     cause = KeyError("404")
     error = store.gone("gs://b/a", version, cause)
-    assert isinstance(error, FileNotFoundError) and str(error).startswith("gs://b/a: no such object")
+    assert type(error) is FileNotFoundError and str(error).startswith("gs://b/a: no such object")
     assert str(error).endswith(text) and error.__cause__ is cause
