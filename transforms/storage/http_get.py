@@ -86,63 +86,74 @@ def get(request: Request, limit: int = sys.maxsize) -> Reply:
       Refused: if the status is not 200 or 206, or 416 where the object has no such range.
       google.api_core.exceptions.RetryError: if there is no such reply in the time of RETRY.
     """
-    try:
-        return _get(request, limit)
-    except Unfinished as error:
-        first = [error]
-
-    def again() -> Reply:
-        if first:
-            raise first.pop()  # so that the first delay and the limit of time count from here
-        return _get(request, limit)
-
-    return RETRY(again)()
+    return RETRY(_get)(request, limit)
 
 
 def _get(request: Request, limit: int) -> Reply:
-    handle = _handle(request.options)
-    content = bytearray()
-    lines: list[bytes] = []
-
-    def take(data: bytes) -> int:
-        content.extend(data[: limit - len(content)])
-        return len(data) if len(content) < limit else -1
-
-    handle.setopt(pycurl.URL, request.url)
-    handle.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in request.headers.items()])
-    handle.setopt(pycurl.WRITEFUNCTION, take)
-    handle.setopt(pycurl.HEADERFUNCTION, lines.append)
+    if not hasattr(_of_thread, "handle"):
+        _of_thread.handle = Handle()
+    handle: Handle = _of_thread.handle
+    handle.prepare(request, limit)
     try:
-        handle.perform()
+        handle.curl.perform()
     except pycurl.error as error:
-        is_enough = error.args[0] == pycurl.E_WRITE_ERROR and len(content) == limit
-        if not is_enough:
-            raise Unfinished(f"{_host(request.url)}: {error.args[1]}") from error
-    if b"\r\n" not in lines:  # libcurl takes a head that breaks off for a whole one
-        raise Unfinished(f"{_host(request.url)}: the reply ended within its headers")
-    reply = Reply(handle.getinfo(pycurl.RESPONSE_CODE), lines, bytes(content))
-    if reply.status in _TRY_AGAIN:
-        raise Unfinished(str(Refused(reply)))
-    if reply.status not in (200, 206, _OUT_OF_RANGE):
-        raise Refused(reply)
-    return reply
-
-
-def _handle(options: Mapping[int, Any]) -> pycurl.Curl:
-    """Returns the handle of this thread. Setting an option takes time, so it is done only if they change."""
-    of_thread, wanted = _of_thread.__dict__, {**_options(TIMEOUT), **options}
-    if "handle" not in of_thread:
-        of_thread["handle"] = pycurl.Curl()
-    handle: pycurl.Curl = of_thread["handle"]
-    if of_thread.get("options") != wanted:
-        handle.reset()  # connections stay
-        for option, value in wanted.items():
-            handle.setopt(option, value)
-        of_thread["options"] = wanted
-    return handle
+        return handle.reply(*error.args)
+    return handle.reply()
 
 
 _of_thread = threading.local()
+
+
+class Handle:
+    """A handle of libcurl, for one request after the other.
+
+    Attributes:
+      curl: the handle.
+    """
+
+    def __init__(self) -> None:
+        self.curl = pycurl.Curl()
+        self._options: dict[int, Any] = {}
+
+    def prepare(self, request: Request, limit: int) -> None:
+        """Sets the handle up for a request. Setting an option takes time, so it is done only if they change."""
+        options = {**_options(TIMEOUT), **request.options}
+        if self._options != options:
+            self.curl.reset()  # connections stay
+            for option, value in options.items():
+                self.curl.setopt(option, value)
+            self._options = options
+        self._url = request.url
+        self._limit = limit
+        self._content = content = bytearray()
+        self._lines: list[bytes] = []
+
+        def take(data: bytes) -> int:
+            content.extend(data[: limit - len(content)])
+            return len(data) if len(content) < limit else -1
+
+        self.curl.setopt(pycurl.URL, request.url)
+        self.curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in request.headers.items()])
+        self.curl.setopt(pycurl.WRITEFUNCTION, take)
+        self.curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)
+
+    def reply(self, error: int = 0, message: str = "") -> Reply:
+        """Returns the reply to the request, once it has ended; raises Unfinished, or as `get`.
+
+        Args:
+          error, message: libcurl's code of an error, and its text.
+        """
+        is_enough = error == pycurl.E_WRITE_ERROR and len(self._content) == self._limit
+        if error and not is_enough:
+            raise Unfinished(f"{_host(self._url)}: {message}")
+        if b"\r\n" not in self._lines:  # libcurl takes a head that breaks off for a whole one
+            raise Unfinished(f"{_host(self._url)}: the reply ended within its headers")
+        reply = Reply(self.curl.getinfo(pycurl.RESPONSE_CODE), self._lines, bytes(self._content))
+        if reply.status in _TRY_AGAIN:
+            raise Unfinished(str(Refused(reply)))
+        if reply.status not in (200, 206, _OUT_OF_RANGE):
+            raise Refused(reply)
+        return reply
 
 
 @functools.lru_cache(maxsize=1)
