@@ -167,7 +167,7 @@ class _ReadPart(Protocol):
 
 
 def in_parts(read_part: _ReadPart, path: str) -> BinaryIO:
-    """Returns an object to be read from front to end, by one request for each 16 MiB.
+    """Returns an object to be read, by one request for each 16 MiB. A seek costs one more.
 
     Args:
       read_part: returns the reply to a request with the headers that it is given.
@@ -187,8 +187,27 @@ class _Parts(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._end - len(self._part)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_CUR:
+            offset += self.tell()
+        elif whence == io.SEEK_END:
+            if self._size is None:
+                self._next()
+            offset += self._size or 0
+        if self.tell() <= offset <= self._end:
+            self._part = self._part[offset - self.tell() :]
+        else:
+            self._part, self._end = memoryview(b""), offset
+        return offset
+
     def readinto(self, buffer: Any) -> int:
-        if not self._part and self._end != self._size:
+        if not self._part and (self._size is None or self._end < self._size):
             self._next()
         taken = self._part[: len(buffer)]
         buffer[: len(taken)] = taken
@@ -200,9 +219,10 @@ class _Parts(io.RawIOBase):
         try:
             reply = self._read_part(headers)
         except Refused as error:
-            if error.status_code != 416 or self._end:
+            if error.status_code != 416 or self._size is not None:
                 raise
-            self._size = 0  # an empty object has no bytes to ask for
+            if not self._end:
+                self._size = 0  # an empty object has no bytes to ask for
             return
         total = reply.headers.get("content-range", "").rpartition("/")[2]
         if reply.status == 200 and not self._end:  # a server without ranges sends the whole
