@@ -191,7 +191,7 @@ class _ReadPart(Protocol):
 
 
 def in_parts(read_part: _ReadPart, path: str) -> BinaryIO:
-    """Returns an object to be read from front to end, by one request for each 16 MiB.
+    """Returns an object to be read, by one request for each 16 MiB. A seek costs one more.
 
     Args:
       read_part: returns the reply to a request with the headers that it is given.
@@ -211,8 +211,27 @@ class _Parts(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._end - len(self._part)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_CUR:
+            offset += self.tell()
+        elif whence == io.SEEK_END:
+            if self._size is None:
+                self._next()
+            offset += self._size or 0
+        if self.tell() <= offset <= self._end:
+            self._part = self._part[offset - self.tell() :]
+        else:
+            self._part, self._end = memoryview(b""), offset
+        return offset
+
     def readinto(self, buffer: Any) -> int:
-        if not self._part and self._end != self._size:
+        if not self._part and (self._size is None or self._end < self._size):
             self._next()
         taken = self._part[: len(buffer)]
         buffer[: len(taken)] = taken
@@ -222,13 +241,15 @@ class _Parts(io.RawIOBase):
     def _next(self) -> None:
         headers = {"Range": f"bytes={self._end}-{self._end + _PART_BYTES - 1}"}
         reply = self._read_part(headers)
-        if reply.status == _OUT_OF_RANGE and not self._end:
-            self._size = 0  # an empty object has no bytes to ask for
+        if reply.status == _OUT_OF_RANGE and self._size is None:
+            if not self._end:
+                self._size = 0  # an empty object has no bytes to ask for
             return
         total = reply.header("content-range").rpartition("/")[2]
         if reply.status == 200 and not self._end:  # a server without ranges sends the whole
             total = str(len(reply.content))
-        if not total.isdigit() or (not reply.content and self._end != int(total)):
+        is_part = reply.status != _OUT_OF_RANGE and total.isdigit()
+        if not is_part or (not reply.content and self._end != int(total)):
             raise errors.StorageError(f"{self._path}: expected a part of the object from byte {self._end} on")
         self._part, self._size = memoryview(reply.content), int(total)
         self._end += len(reply.content)

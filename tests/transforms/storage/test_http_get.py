@@ -1,6 +1,7 @@
 """transforms.storage.http_get: bytes arrive whole or not at all, and no more of them than asked for."""
 
 import contextlib
+import io
 import itertools
 import socket
 import socketserver
@@ -351,3 +352,16 @@ def test_a_part_that_breaks_off_is_sent_again(server, monkeypatch):
     with opened(server) as file:
         assert file.read() == bytes(range(30))
     assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("size", [0, 35])
+def test_an_object_is_read_from_any_byte_on(server, monkeypatch, size):
+    """As records of earlier attempts and the end of Parquet files are."""
+    monkeypatch.setattr(http_get, "_PART_BYTES", 10)
+    content = bytes(range(size))
+    server.script = ranged(content)
+    for offset, whence in [(0, 0), (3, 0), (10, 0), (25, 0), (35, 0), (99, 0), (0, 2), (-min(8, size), 2)]:
+        with opened(server) as file, io.BytesIO(content) as plain:
+            assert file.seek(offset, whence) == plain.seek(offset, whence) == file.tell()
+            assert file.read(4) == plain.read(4) and file.read() == plain.read()
+            assert file.seek(1) == 1 and file.read() == content[1:]
