@@ -29,7 +29,8 @@ REQUIREMENTS = [
 EXTRAS = {
     "heic": ["pillow-heif>=1.1"],
     # ONNX models that OpenVINO cannot run, and the check of those that it can. On GPUs: onnxruntime-gpu in its place.
-    "onnx": ["onnxruntime>=1.20"],
+    # onnx makes the graph in front of a network.
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
     # The layers of KerasHub's encoders, as in a .keras file of CLIP's vision tower.
     "keras-hub": ["keras-hub>=0.32"],
     # Targets of pipeline.commands.export. Vertex AI takes files, which need no client.
@@ -45,7 +46,7 @@ EXTRAS = {
         # Another decoder, for comparison: libvips, and its wheel.
         "pyvips>=3",
         "pyvips-binary>=8.17",
-        "onnx>=1.17",  # writes models
+        "onnx>=1.17",
         "onnxruntime>=1.20",
         "keras-hub>=0.32",
         "pytest>=8",
