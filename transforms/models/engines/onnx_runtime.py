@@ -21,8 +21,8 @@ from transforms.models.tensors import Signature, TensorInfo
 
 EXTRA = "pip install 'beam-image-embeddings[onnx]'"
 
-_GPU, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_DEVICES = {_GPU: "cuda", _CPU: "cpu"}
+GPU, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_DEVICES = {GPU: "cuda", CPU: "cpu"}
 _DTYPES = {"float": "float32", "double": "float64"}
 
 
@@ -38,7 +38,7 @@ def has_gpu() -> bool:
         return False
     import onnxruntime
 
-    return _GPU in onnxruntime.get_available_providers()
+    return GPU in onnxruntime.get_available_providers()
 
 
 def check_gpu(model_format: str) -> None:
@@ -76,13 +76,13 @@ def _open(model: str | bytes, *, optimized: bool) -> Any:
     options.log_severity_level = 3  # errors, which are raised too
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    providers = _providers()
+    names = providers()
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
+        session = onnxruntime.InferenceSession(model, options, providers=names)
     except Exception as error:  # the class differs with the reason
         named = repr(model) if isinstance(model, str) else "the graph in front of the network"
         raise ValueError(f"ONNX Runtime does not take {named}: {one_line(error)}") from error
-    if providers[0] not in session.get_providers():  # it would only log that, and run on the CPU
+    if names[0] not in session.get_providers():  # it would only log that, and run on the CPU
         raise ValueError(
             f"onnxruntime-gpu {onnxruntime.__version__} cannot use the GPU: expected the CUDA and cuDNN that it was "
             "built for; the image of this project's Dockerfile has them"
@@ -90,8 +90,9 @@ def _open(model: str | bytes, *, optimized: bool) -> Any:
     return session
 
 
-def _providers() -> list[str]:
-    return [_GPU, _CPU] if has_gpu() else [_CPU]
+def providers() -> list[str]:
+    """Returns the execution providers of a session, the preferred one first."""
+    return [GPU, CPU] if has_gpu() else [CPU]
 
 
 def signature(session: Any) -> Signature:
