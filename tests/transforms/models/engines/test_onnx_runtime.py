@@ -237,9 +237,10 @@ def test_threads_that_call_it_at_once_get_their_own_vectors(tmp_path):
         np.testing.assert_allclose(actual, onnx_models.vectors(batch), atol=1e-6)
 
 
-def test_pixels_need_not_be_contiguous(tmp_path):
+def test_pixels_may_be_a_view_that_is_not_contiguous_or_not_writable(tmp_path):
     run = opened(onnx_models.write(tmp_path / "m.onnx"))
     np.testing.assert_array_equal(run(PIXELS[:, ::-1]), run(PIXELS[:, ::-1].copy()))
+    np.testing.assert_array_equal(run(np.frombuffer(PIXELS.tobytes(), np.uint8).reshape(PIXELS.shape)), run(PIXELS))
 
 
 @pytest.mark.parametrize(
