@@ -2,7 +2,8 @@
 
 It calls networks in ONNX Runtime on one thread of the CPU with uint8 images of 224×224. NumPy makes float32 planes, as
 the peers do. `engines.onnx_values` makes the same values behind the bytes. Both are called in turn, and the table has
-medians: milliseconds of processor time, and of time, for an image. It says nothing of a GPU, but what is copied to one.
+medians: milliseconds of processor time, and of time, for an image. Of a GPU it says what is copied to one, and by NumPy
+alone what the cores need no longer do for one.
 """
 
 import argparse
@@ -45,20 +46,21 @@ def in_turn(calls: Sequence[Callable[[], object]], images: int, rounds: int) -> 
     return [Times(*(1000 / images * statistics.median(of) for of in zip(*each[1:], strict=True))) for each in taken]
 
 
-def measured(file: Path, preprocessing: Preprocessing, images: int, rounds: int) -> tuple[Times, Times, float]:
-    """Returns the times of NumPy's values and of bytes for a network, and the largest difference of their vectors."""
+def measured(file: Path, preprocessing: Preprocessing, images: int, rounds: int) -> tuple[list[Times], float]:
+    """Returns the times of NumPy alone and of a network with NumPy and with bytes, and how far its vectors differ."""
     session = onnx_runtime.open_session(file)
     interface = derive(onnx_runtime.signature(session), None, channels_first=True)
     name, pixels = session.get_inputs()[0].name, mosaics.mosaics(images, _IMAGE_SIZE)
     run = onnx_runtime.compiled(session, interface, preprocessing)
 
+    def values() -> np.ndarray:
+        return onnx_models.values(pixels, interface.dtype, interface.channels_first, preprocessing)
+
     def with_numpy() -> np.ndarray:
-        values = onnx_models.values(pixels, interface.dtype, interface.channels_first, preprocessing)
-        return session.run([interface.output], {name: values})[0].reshape(images, -1)
+        return session.run([interface.output], {name: values()})[0].reshape(images, -1)
 
     difference = float(np.abs(run(pixels) - with_numpy()).max())
-    numpy_times, bytes_times = in_turn([with_numpy, lambda: run(pixels)], images, rounds)
-    return numpy_times, bytes_times, difference
+    return in_turn([values, with_numpy, lambda: run(pixels)], images, rounds), difference
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,16 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts, of_image = machine.description(), 3 * _IMAGE_SIZE[0] * _IMAGE_SIZE[1]
     print(f"- {facts['cpu']}, {facts['cores']} cores; load average at the start {facts['load_average']:.1f}")
     print(f"- bytes for a GPU to copy, an image: {of_image * 4:,} as float32, {of_image:,} as uint8\n")
-    columns = "values", "batch", "processor, ms: NumPy", "bytes", "time, ms: NumPy", "bytes", "largest difference"
-    print(f"| network | {' | '.join(columns)} |\n|{'---|' * 8}")
+    ways = "NumPy alone", "with NumPy", "with bytes"
+    columns = "values", "batch", *(f"{way}, ms of {time}" for time in Times._fields for way in ways), "difference"
+    print(f"| network | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
     with TemporaryDirectory() as directory:
         for network, write in _NETWORKS.items():
             file = write(Path(directory, f"{network}.onnx"))
             for values, preprocessing in _PREPROCESSING.items():
                 for images in args.batch_sizes:
-                    numpy_times, bytes_times, difference = measured(file, preprocessing, images, args.rounds)
-                    each = (numpy_times.processor, bytes_times.processor, numpy_times.clock, bytes_times.clock)
-                    cells = (network, values, str(images), *(f"{ms:.2f}" for ms in each), f"{difference:.0e}")
+                    times, difference = measured(file, preprocessing, images, args.rounds)
+                    milliseconds = [f"{ms:.2f}" for of_ways in zip(*times, strict=True) for ms in of_ways]
+                    cells = (network, values, str(images), *milliseconds, f"{difference:.0e}")
                     print(f"| {' | '.join(cells)} |", flush=True)
     return 0
 
