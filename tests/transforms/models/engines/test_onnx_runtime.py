@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from tests.helpers import onnx_models
@@ -235,6 +236,27 @@ def test_threads_that_call_it_at_once_get_their_own_vectors(tmp_path):
         vectors = list(threads.map(run, batches))
     for batch, actual in zip(batches, vectors, strict=True):
         np.testing.assert_allclose(actual, onnx_models.vectors(batch), atol=1e-6)
+
+
+def test_a_gpu_gets_bytes_and_keeps_the_values(tmp_path, monkeypatch):
+    """No GPU here: what is bound, and to which device."""
+    calls = []
+    session = onnx_runtime.open_session(onnx_models.write(tmp_path / "m.onnx"))
+    on_gpu = SimpleNamespace(
+        bind_cpu_input=lambda name, pixels: calls.append((name, pixels.dtype, pixels.shape)),
+        bind_output=lambda name, device_type: calls.append((name, device_type)),
+        get_outputs=lambda: [onnxruntime.OrtValue.ortvalue_from_numpy(np.ones((4, 3, 6, 5), np.float32))],
+    )
+    values = SimpleNamespace(
+        get_providers=lambda: [onnx_runtime.GPU, onnx_runtime.CPU],
+        io_binding=lambda: on_gpu,
+        run_with_iobinding=lambda binding: calls.append(binding),
+    )
+    monkeypatch.setattr(onnx_runtime, "_open", lambda model, optimized: values)
+    interface = derive(onnx_runtime.signature(session), None, channels_first=True)
+    vectors = onnx_runtime.compiled(session, interface)(PIXELS)
+    assert calls == [("pixels", np.uint8, PIXELS.shape), ("values", "cuda"), on_gpu]
+    np.testing.assert_allclose(vectors, [onnx_models.kernel().sum(axis=1)] * 4, rtol=1e-6)
 
 
 def test_pixels_may_be_a_view_that_is_not_contiguous_or_not_writable(tmp_path):
