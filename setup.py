@@ -35,7 +35,8 @@ EXTRAS = {
     "s3": ["boto3>=1.40"],
     "azure": ["azure-storage-blob>=12.27", "azure-identity>=1.20"],
     # ONNX models that OpenVINO cannot run, and the check of those that it can. On GPUs: onnxruntime-gpu in its place.
-    "onnx": ["onnxruntime>=1.20"],
+    # onnx makes the graph in front of a network.
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
     # The layers of KerasHub's encoders, as in a .keras file of CLIP's vision tower.
     "keras-hub": ["keras-hub>=0.32"],
     # Targets of pipeline.commands.export. Vertex AI takes files, which need no client.
@@ -54,7 +55,7 @@ EXTRAS = {
         "boto3>=1.40",
         "azure-storage-blob>=12.27",
         "azure-identity>=1.20",
-        "onnx>=1.17",  # writes models
+        "onnx>=1.17",
         "onnxruntime>=1.20",
         "keras-hub>=0.32",
         "pytest>=8",

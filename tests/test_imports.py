@@ -156,8 +156,9 @@ def test_no_other_module_brings_tensorflow_along():
             ["apache_beam", "tensorflow"],
         ),
         (["pipeline.graph", "pipeline.commands.finetune.inputs", *sorted(STAGES)], ["tensorflow"]),
+        (["transforms.models.engines.portable_model"], ["onnx", "onnxruntime", "tensorflow"]),
     ],
-    ids=["options", "without Beam", "graph"],
+    ids=["options", "without Beam", "graph", "portable models"],
 )
 def test_what_an_import_brings_along(modules, absent):
     code = f"import sys, {', '.join(modules)}; print([name for name in {absent!r} if name in sys.modules])"

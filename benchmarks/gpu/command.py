@@ -1,10 +1,11 @@
 """Measures a GPU in under ten minutes: `python -m benchmarks.gpu`, or `make bench-gpu`.
 
 It compares the vectors of the job on the GPU with those of the CPU, the images a second of the whole job and of the
-model alone with tf.data's, and decoder threads with decoder processes, each in float32 and in float16. Beside each job
-it samples how busy the GPU is, and it halves a batch that does not fit into memory. `benchmarks/README.md` defines each
-number. Each part runs in a process of its own, so that the next one has all memory of the GPU. Parts for which no time
-is left are skipped, and named. Without a GPU that TensorFlow sees, the exit code is 2.
+model alone with tf.data's, and decoder threads with decoder processes, each in float32 and in float16. ONNX Runtime
+runs the same network as ONNX, in float32. Beside each job it samples how busy the GPU is, and it halves a batch that
+does not fit into memory. `benchmarks/README.md` defines each number. Each part runs in a process of its own, so that
+the next one has all memory of the GPU. Parts for which no time is left are skipped, and named. Without a GPU that
+TensorFlow sees, the exit code is 2.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from benchmarks import machine, models, photographs
 from benchmarks.gpu import contenders, devices, inputs, measuring, table
 from benchmarks.gpu.contenders import PRECISIONS
 from benchmarks.gpu.measuring import MODEL, Bench
-from benchmarks.gpu.model_alone import OURS, SAVED_MODEL
+from benchmarks.gpu.model_alone import ONNX, OURS, SAVED_MODEL
 from pipeline.runners import presets
 
 _MINUTES = 9.5
@@ -121,8 +122,9 @@ def _parts(bench: Bench, count: int) -> list[Part]:
         for job in contenders.whole_jobs(bench.devices)
     ]
     halve = functools.partial(measuring.out_of_memory, bench, min(2 * contenders.TOO_LARGE_BATCH, count))
+    onnx = [_model_alone(bench, ONNX, "float32")] if bench.devices.runs_onnx else []
     peers = [_model_alone(bench, SAVED_MODEL, precision) for precision in PRECISIONS]
-    return [*jobs[:5], Part("out_of_memory", "out-of-memory", halve), *jobs[5:], *peers]
+    return [*jobs[:5], *onnx, Part("out_of_memory", "out-of-memory", halve), *jobs[5:], *peers]
 
 
 def _model_alone(bench: Bench, engine: str, precision: str) -> Part:

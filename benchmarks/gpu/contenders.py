@@ -22,11 +22,13 @@ class OnGpu:
       contender: the contender.
       precision: `float32` or `float16`.
       all_devices: whether it has all GPUs, and not the first one alone.
+      is_onnx: whether it has the network as ONNX.
     """
 
     contender: Contender
     precision: str
     all_devices: bool = False
+    is_onnx: bool = False
 
     @property
     def name(self) -> str:
@@ -41,6 +43,7 @@ def whole_jobs(devices: Devices) -> list[OnGpu]:
         _peer("float32"),
         _ours(devices, "processes", "float16"),
         _peer("float16"),
+        *([_ours(devices, "processes", "float32", is_onnx=True)] if devices.runs_onnx else []),
         _ours(devices, "threads", "float32"),
         _ours(devices, "threads", "float16"),
     ]
@@ -49,12 +52,12 @@ def whole_jobs(devices: Devices) -> list[OnGpu]:
     return jobs
 
 
-def _ours(devices: Devices, mode: str, precision: str, all_devices: bool = False) -> OnGpu:
+def _ours(devices: Devices, mode: str, precision: str, all_devices: bool = False, is_onnx: bool = False) -> OnGpu:
     flags = ("--decode_processes", MODES[mode], "--precision", precision)
-    name = f"ours-{mode}{f'-{len(devices.names)}-gpus' if all_devices else ''}"
+    name = f"ours-{mode}{f'-{len(devices.names)}-gpus' if all_devices else ''}{'-onnx' if is_onnx else ''}"
     in_place = devices.flags(all_devices)
     contender = Contender(name, OURS, f"run_pipeline.py {' '.join(flags)}", "gpu.ours", (*in_place, *flags))
-    return OnGpu(contender, precision, all_devices)
+    return OnGpu(contender, precision, all_devices, is_onnx)
 
 
 def _peer(precision: str) -> OnGpu:

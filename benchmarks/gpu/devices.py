@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.models import ROOT
+from transforms.models.engines import onnx_runtime
 
 GPU, CPU = "GPU", "CPU"
 CPU_IN_PLACE = "CPU in place of a GPU"
@@ -35,6 +36,7 @@ class Devices:
       tensorflow: TensorFlow's version.
       tensor_float_32: whether TensorFlow multiplies float32 in TensorFloat-32, which GPUs from Ampere on have.
       driver: names, driver versions and memory by `nvidia-smi`; empty without it.
+      runs_onnx: whether ONNX Runtime runs models on a device of the kind.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Devices:
     tensorflow: str
     tensor_float_32: bool
     driver: tuple[str, ...]
+    runs_onnx: bool
 
     def variables(self, all_devices: bool = False) -> dict[str, str]:
         """Returns the environment variables of a process that has the first GPU alone, or all of them."""
@@ -76,7 +79,7 @@ def seen(kind: str) -> Devices:
         raise NoGpu(f"TensorFlow does not start: {reason}")
     facts = json.loads(lines[-1])
     if kind == CPU:
-        return Devices(CPU, (CPU_IN_PLACE,) * 2, (), facts["tensorflow"], False, ())
+        return Devices(CPU, (CPU_IN_PLACE,) * 2, (), facts["tensorflow"], False, (), onnx_runtime.is_installed())
     if not facts["names"]:
         raise NoGpu(_reason(facts["tensorflow"], facts["built_with_cuda"], _smi("name")))
     return Devices(
@@ -86,6 +89,7 @@ def seen(kind: str) -> Devices:
         facts["tensorflow"],
         facts["tensor_float_32"],
         tuple(_smi("name,driver_version,memory.total") or ()),
+        onnx_runtime.has_gpu(),
     )
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from benchmarks import ours
 from benchmarks.gpu.devices import CPU_IN_PLACE
-from transforms.models.engines import device
+from transforms.models.engines import device, onnx_runtime
 
 # Of EfficientNet-Lite0's largest activation, float32 (112, 112, 96).
 _MIB_PER_IMAGE = 4.6
 
 
 def use_cpus(number: int) -> None:
-    """Makes this process take so many logical CPU devices of TensorFlow for GPUs."""
+    """Makes this process take so many logical CPU devices of TensorFlow for GPUs, and the CPU for ONNX Runtime's."""
 
     @functools.cache
     def has_gpu() -> bool:
@@ -32,6 +32,7 @@ def use_cpus(number: int) -> None:
         return [f"/device:CPU:{index}" for index in range(number)]
 
     device.has_gpu, device.gpus, device.name = has_gpu, gpus, lambda: CPU_IN_PLACE
+    onnx_runtime.has_gpu, onnx_runtime.providers = lambda: True, lambda: [onnx_runtime.CPU]
 
 
 def limit_memory(mib: int) -> None:

@@ -23,6 +23,7 @@ from benchmarks.gpu import contenders as gpu_contenders
 from benchmarks.gpu import inputs, utilization
 from benchmarks.gpu.contenders import OnGpu
 from benchmarks.gpu.devices import Devices, without_gpu
+from benchmarks.gpu.model_alone import ONNX, OURS
 from benchmarks.gpu.ours import HALVINGS
 from benchmarks.models import ROOT, Model
 from benchmarks.peers import contract
@@ -100,8 +101,8 @@ class Bench:
     ) -> tuple[rounds.Run, Path]:
         """Runs a contender over the photographs of a directory, and returns its measurements and its output."""
         output = Path(tempfile.mkdtemp(dir=self.scratch, prefix=f"{contender.name}-")) / "output"
-        saved_model = models.make(self.model, self.cache)
-        command = contender.command(directory, saved_model, model or self.model, output, self.cache)
+        model = model or self.model
+        command = contender.command(directory, models.make(model, self.cache), model, output, self.cache)
         variables = {**contenders.cache_variables(self.cache / "models-cache"), **variables}
         timeout = max(1.0, self.seconds_left)
         run = rounds.run(command, variables, output, count, contender.writes_vectors, self.reference, timeout)
@@ -131,7 +132,7 @@ def decoding(bench: Bench) -> dict[str, Any]:
 def model_alone(bench: Bench, engine: str, precision: str) -> dict[str, Any]:
     """Measures the model alone: see `benchmarks.gpu.model_alone`."""
     model = bench.model
-    handle = model.handle if engine == "ours" else models.make(model, bench.cache)
+    handle = model.handle if engine == OURS else models.make(models.ONNX if engine == ONNX else model, bench.cache)
     flags = ("--engine", engine, "--image_size", *model.image_size, "--batch_size", model.batch_size)
     command = [sys.executable, "-m", "benchmarks.gpu.model_alone", handle, *flags, "--precision", precision]
     command += ["--seconds", bench.seconds / 2, *bench.devices.flags()]
@@ -158,12 +159,14 @@ def whole_job(bench: Bench, job: OnGpu, count: int) -> dict[str, Any]:
     devices = bench.devices
     bus_ids = devices.bus_ids if job.all_devices else devices.bus_ids[:1]
     with utilization.sampled(bus_ids) as samples:
-        run, output = bench.run(job.contender, bench.first(count), count, devices.variables(job.all_devices))
+        model = dataclasses.replace(models.ONNX, batch_size=bench.model.batch_size) if job.is_onnx else None
+        run, output = bench.run(job.contender, bench.first(count), count, devices.variables(job.all_devices), model)
     facts: dict[str, Any] = {
         "name": job.contender.name,
         "kind": job.contender.kind,
         "what": job.contender.description,
         "precision": job.precision,
+        "is_onnx": job.is_onnx,
         "use": None,
     }
     if not run.error:

@@ -1,8 +1,8 @@
 """The model alone on the GPU, on one batch again and again: `python -m benchmarks.gpu.model_alone MODEL …`.
 
 It prints the images a second in JSON. `ours` is the model as `run_pipeline.py` loads it, which gets pixels as bytes
-from the machine's memory. `saved_model` is the SavedModel's signature, as the peers call it, on float32 that lies in
-the GPU's memory.
+from the machine's memory. `onnx` is the same for the network as ONNX. `saved_model` is the SavedModel's signature, as
+the peers call it, on float32 that lies in the GPU's memory.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from transforms.models.engines import device, loading, mosaics, throughput
 from transforms.models.resolve import resolve
 from transforms.models.spec import in_precision
 
-OURS, SAVED_MODEL = "ours", "saved_model"
+OURS, ONNX, SAVED_MODEL = "ours", "onnx", "saved_model"
 _WARM_UP_SECONDS = 1.0
 
 
@@ -44,16 +44,17 @@ def images_per_second(
     """Returns the images a second of a model, after a second that does not count.
 
     Args:
-      engine: OURS or SAVED_MODEL.
+      engine: OURS, ONNX or SAVED_MODEL.
       model: what `run_pipeline.py --model` takes; the directory of a SavedModel for SAVED_MODEL.
       image_size: (height, width) in pixels.
       batch_size: images per call.
       precision: `float32` or `float16`.
       seconds: the shortest duration of the measurement.
     """
-    device.has_gpu()  # how the GPU's memory grows has to be set before its first use
+    if engine != ONNX:
+        device.has_gpu()  # how the GPU's memory grows has to be set before TensorFlow's first use
     pixels: Any = mosaics.mosaics(batch_size, tuple(image_size))
-    if engine == OURS:
+    if engine in (OURS, ONNX):
         spec = resolve(model)
         if precision != spec.precision:
             spec = in_precision(spec, precision, None)
@@ -70,7 +71,7 @@ def images_per_second(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--engine", choices=[OURS, SAVED_MODEL], required=True)
+    parser.add_argument("--engine", choices=[OURS, ONNX, SAVED_MODEL], required=True)
     parser.add_argument("--image_size", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--precision", choices=["float32", "float16"], required=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.gpu.contenders import PEER_NAME
-from benchmarks.gpu.model_alone import OURS
+from benchmarks.gpu.model_alone import ONNX, OURS
 
 PARTS = ("cpu", "decode", "models_alone", "whole_jobs", "out_of_memory")
 _JOBS = (
@@ -23,7 +23,11 @@ _JOBS = (
     "GPU memory, MiB",
 )
 _NONE = "–"
-_ALONE = {OURS: "`run_pipeline.py`, bytes from the machine's memory", "saved_model": "SavedModel, float32 on the GPU"}
+_ALONE = {
+    OURS: "`run_pipeline.py`, bytes from the machine's memory",
+    ONNX: "the same with the network as ONNX, in ONNX Runtime",
+    "saved_model": "SavedModel, float32 on the GPU",
+}
 
 
 def text(results: dict[str, Any]) -> str:
@@ -83,7 +87,7 @@ def _job(job: dict[str, Any], jobs: dict[tuple, dict[str, Any]], alone: dict[tup
         precision,
         _rate(own),
         _ratio(own, peer),
-        _ratio(own, alone.get((OURS, precision))),
+        _ratio(own, alone.get((ONNX if job["is_onnx"] else OURS, precision))),
         _rate(job["whole_job"]),
         _number(job["first_batch"], 1),
         _number(job.get("least_cosine"), 5),
@@ -108,6 +112,8 @@ def _end(results: dict[str, Any]) -> Iterator[str]:
         yield "- A CPU took the place of GPUs, and out-of-memory was simulated: these numbers say nothing of a GPU."
     if any(job["use"] is None for job in results["whole_jobs"] if not job["error"]):
         yield "- How busy the GPU was is missing: `nvidia-smi` is not installed, or the GPU does not count it (MIG)."
+    if not results["devices"]["runs_onnx"]:
+        yield "- ONNX is missing: it needs the packages onnxruntime-gpu and onnx."
     if results["skipped"]:
         yield f"- Skipped, because the time was over: {', '.join(results['skipped'])}."
     for part in parts(results):

@@ -13,9 +13,15 @@ from benchmarks.gpu.devices import CPU, CPU_IN_PLACE, GPU, Devices
 from benchmarks.models import ROOT
 
 IMAGES, BATCH = 32, 8
-TWO_CPUS = Devices(CPU, (CPU_IN_PLACE,) * 2, (), "2", False, ())
-JOBS = ["ours-processes-float32", "ours-threads-float16", "tf-data-float16", "ours-processes-2-gpus-float32"]
-ALONE = ["model-ours-float16", "model-saved-model-float32"]
+TWO_CPUS = Devices(CPU, (CPU_IN_PLACE,) * 2, (), "2", False, (), True)
+JOBS = [
+    "ours-processes-float32",
+    "ours-threads-float16",
+    "tf-data-float16",
+    "ours-processes-2-gpus-float32",
+    "ours-processes-onnx-float32",
+]
+ALONE = ["model-ours-float16", "model-saved-model-float32", "model-onnx-float32"]
 ALL = [
     "cpu",
     "decode",
@@ -26,6 +32,8 @@ ALL = [
         for precision in ("float32", "float16")
     ),
     "ours-processes-2-gpus-float32",
+    "ours-processes-onnx-float32",
+    "model-onnx-float32",
 ]
 
 
@@ -157,7 +165,7 @@ def test_a_batch_that_fits_is_no_out_of_memory(bench, monkeypatch):
 
 
 def test_a_process_gets_the_first_gpu_of_those_that_are_visible(monkeypatch):
-    gpus = Devices(GPU, ("NVIDIA L4",) * 2, ("0000:00:04.0", "0000:00:05.0"), "2", True, ())
+    gpus = Devices(GPU, ("NVIDIA L4",) * 2, ("0000:00:04.0", "0000:00:05.0"), "2", True, (), False)
     assert gpus.variables() == {"CUDA_VISIBLE_DEVICES": "0"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     assert gpus.variables() == {"CUDA_VISIBLE_DEVICES": "3"}
@@ -166,7 +174,7 @@ def test_a_process_gets_the_first_gpu_of_those_that_are_visible(monkeypatch):
 
 @pytest.mark.parametrize("names", [("NVIDIA L4",), ("NVIDIA L4",) * 2], ids=["one GPU", "two GPUs"])
 def test_all_gpus_are_used_where_there_are_several(names):
-    jobs = contenders.whole_jobs(Devices(GPU, names, (), "2", True, ()))
+    jobs = contenders.whole_jobs(Devices(GPU, names, (), "2", True, (), True))
     assert [job.contender.name for job in jobs if job.all_devices] == ["ours-processes-2-gpus"][: len(names) - 1]
     assert len({job.name for job in jobs}) == len(jobs)
 
@@ -194,10 +202,10 @@ def test_photographs_have_different_bytes(tmp_path):
 def test_ratios_are_to_the_same_precision():
     def job(name, precision, rate):
         facts = {"name": name, "precision": precision, "steady_state": rate, "whole_job": 1.0, "first_batch": 1.0}
-        return facts | {"use": None, "error": None}
+        return facts | {"is_onnx": name.endswith("onnx"), "use": None, "error": None}
 
-    def alone(precision, rate):
-        return {"name": "model-ours", "engine": "ours", "precision": precision, "images_per_second": rate} | no_error
+    def alone(precision, rate, engine="ours"):
+        return {"name": "a model", "engine": engine, "precision": precision, "images_per_second": rate} | no_error
 
     no_error = {"error": None}
     results = {
@@ -212,11 +220,20 @@ def test_ratios_are_to_the_same_precision():
         "photograph_size": (640, 480),
         "cpu": [],
         "decode": [],
-        "models_alone": [alone("float32", 400.0), alone("float16", 800.0)],
-        "whole_jobs": [job("ours", "float32", 200.0), job("tf-data", "float32", 100.0), job("ours", "float16", 400.0)],
+        "models_alone": [alone("float32", 400.0), alone("float16", 800.0), alone("float32", 500.0, "onnx")],
+        "whole_jobs": [
+            job("ours", "float32", 200.0),
+            job("tf-data", "float32", 100.0),
+            job("ours", "float16", 400.0),
+            job("ours-onnx", "float32", 400.0),
+        ],
         "out_of_memory": [],
         "skipped": [],
     }
     lines = table.text(results).splitlines()
-    cells = [[cell.strip() for cell in line.split("|")[1:7]] for line in lines if line.startswith("| ours |")]
-    assert [cell[1:5] for cell in cells] == [["float32", "200.0", "2.00", "0.50"], ["float16", "400.0", "–", "0.50"]]
+    cells = [[cell.strip() for cell in line.split("|")[1:7]] for line in lines if line.startswith("| ours")]
+    assert [cell[1:5] for cell in cells] == [
+        ["float32", "200.0", "2.00", "0.50"],
+        ["float16", "400.0", "–", "0.50"],
+        ["float32", "400.0", "4.00", "0.80"],
+    ]

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from transforms.models import catalog
 from transforms.models.networks.efficientnet_lite_openvino import _folded
 from transforms.models.networks.efficientnet_lite_stages import blocks
+from transforms.models.preprocessing import Preprocessing
 
 FLOAT, FLOAT16, UINT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
 _DTYPES = {FLOAT: np.float32, FLOAT16: np.float16}
@@ -19,6 +20,8 @@ LIGHT = ("resnet50", "inception_v1", "inception_v2", "densenet121", "shufflenet"
 _LIGHT = Path(onnx.backend.test.__file__).parent / "data" / "light"
 
 DIMENSION = 5
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
 
 
 def write(
@@ -87,6 +90,17 @@ def kernel() -> np.ndarray:
 def vectors(pixels: np.ndarray, scale: float = 1 / 255) -> np.ndarray:
     """Returns the vectors of the model of `write`, for uint8 (n, height, width, 3)."""
     return (pixels.mean(axis=(1, 2)) * scale) @ kernel().T
+
+
+def values(pixels: np.ndarray, dtype: str, channels_first: bool, preprocessing: Preprocessing) -> np.ndarray:
+    """Returns the values that a network takes for uint8 (n, height, width, 3), computed by NumPy in float32."""
+    values = pixels[..., ::-1] if preprocessing.channels == "bgr" else pixels
+    if dtype != "uint8":
+        if preprocessing.pixel_range == "0..1":
+            values = values / np.float32(255)
+        else:
+            values = values * np.float32(preprocessing.scale) + np.float32(preprocessing.offset)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if channels_first else values, dtype)
 
 
 def save(graph: onnx.GraphProto, file: Path, external: str | None = None) -> None:

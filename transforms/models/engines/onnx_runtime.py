@@ -1,6 +1,6 @@
 """Runs ONNX models with ONNX Runtime: on a GPU if the package supports it, and on CPUs if OpenVINO cannot run them.
 
-The package is optional. It is imported only where it runs a model, or checks OpenVINO's vectors.
+The package is optional, as is `onnx`. They are imported only where they run a model, or check OpenVINO's vectors.
 """
 
 import functools
@@ -21,13 +21,14 @@ from transforms.models.tensors import Signature, TensorInfo
 
 EXTRA = "pip install 'beam-image-embeddings[onnx]'"
 
-_GPU, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+GPU, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_DEVICES = {GPU: "cuda", CPU: "cpu"}
 _DTYPES = {"float": "float32", "double": "float64"}
 
 
 def is_installed() -> bool:
-    """Returns whether ONNX Runtime is installed, without importing it."""
-    return importlib.util.find_spec("onnxruntime") is not None
+    """Returns whether ONNX Runtime and `onnx` are installed, without importing them."""
+    return all(importlib.util.find_spec(package) for package in ("onnxruntime", "onnx"))
 
 
 @functools.cache
@@ -37,7 +38,7 @@ def has_gpu() -> bool:
         return False
     import onnxruntime
 
-    return _GPU in onnxruntime.get_available_providers()
+    return GPU in onnxruntime.get_available_providers()
 
 
 def check_gpu(model_format: str) -> None:
@@ -50,8 +51,8 @@ def check_gpu(model_format: str) -> None:
         raise RuntimeError(f"a GPU was asked for, and {model_format} models run on CPUs only: give a model in ONNX")
     if not has_gpu():
         raise RuntimeError(
-            "a GPU was asked for, and ONNX models need ONNX Runtime for it: install onnxruntime-gpu, in place of "
-            "onnxruntime, in the image of the workers"
+            "a GPU was asked for, and ONNX models need ONNX Runtime for it: install onnx, and onnxruntime-gpu in place "
+            "of onnxruntime, in the image of the workers"
         )
 
 
@@ -61,6 +62,11 @@ def open_session(file: Path) -> Any:
     Raises:
       ValueError: if ONNX Runtime does not take the model, or the GPU.
     """
+    return _open(str(file), optimized=True)
+
+
+def _open(model: str | bytes, *, optimized: bool) -> Any:
+    """Returns the session of an ONNX file or a serialized model. See `open_session`."""
     import onnxruntime
 
     if has_gpu():
@@ -68,16 +74,25 @@ def open_session(file: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors, which are raised too
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    names = providers()
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=[_GPU, _CPU] if has_gpu() else [_CPU])
+        session = onnxruntime.InferenceSession(model, options, providers=names)
     except Exception as error:  # the class differs with the reason
-        raise ValueError(f"ONNX Runtime does not take {str(file)!r}: {one_line(error)}") from error
-    if has_gpu() and _GPU not in session.get_providers():  # it would only log that, and run on the CPU
+        named = repr(model) if isinstance(model, str) else "the graph in front of the network"
+        raise ValueError(f"ONNX Runtime does not take {named}: {one_line(error)}") from error
+    if names[0] not in session.get_providers():  # it would only log that, and run on the CPU
         raise ValueError(
             f"onnxruntime-gpu {onnxruntime.__version__} cannot use the GPU: expected the CUDA and cuDNN that it was "
             "built for; the image of this project's Dockerfile has them"
         )
     return session
+
+
+def providers() -> list[str]:
+    """Returns the execution providers of a session, the preferred one first."""
+    return [GPU, CPU] if has_gpu() else [CPU]
 
 
 def signature(session: Any) -> Signature:
@@ -92,33 +107,32 @@ def compiled(session: Any, interface: ImageInterface, preprocessing: Preprocessi
     The function raises InferenceError for ONNX Runtime's errors, and InterfaceError if the output is not one vector for
     each image.
     """
+    from transforms.models.engines import onnx_values
+
     name = session.get_inputs()[0].name
+    values = _open(onnx_values.graph(interface, preprocessing), optimized=False)
+    device_type = _DEVICES[values.get_providers()[0]]
 
     def run(pixels: Pixels) -> Vectors:
         try:
-            (output,) = session.run([interface.output], {name: _values(pixels, interface, preprocessing)})
+            # Pixels go to the device as bytes. The values stay there: the call waits until they are complete.
+            binding = values.io_binding()
+            binding.bind_cpu_input(onnx_values.PIXELS, np.ascontiguousarray(pixels))
+            binding.bind_output(onnx_values.VALUES, device_type)
+            values.run_with_iobinding(binding)
+            (output,) = session.run_with_ort_values([interface.output], {name: binding.get_outputs()[0]})
+            vectors = output.numpy()
         except Exception as error:  # its classes have no base of their own
             is_memory = isinstance(error, MemoryError) or "Failed to allocate memory" in str(error)
             kind = OutOfDeviceMemory if is_memory else InferenceError
             raise kind(f"{type(error).__name__}: {one_line(error)}") from error
-        columns = dimension(output.shape, len(pixels), interface.output)
-        return np.asarray(output, np.float32).reshape(len(pixels), columns)
+        columns = dimension(vectors.shape, len(pixels), interface.output)
+        return np.asarray(vectors, np.float32).reshape(len(pixels), columns)
 
     return run
 
 
-def _values(pixels: Pixels, interface: ImageInterface, preprocessing: Preprocessing) -> Any:
-    values: Any = pixels[..., ::-1] if preprocessing.channels == "bgr" else pixels
-    if interface.dtype != "uint8":
-        if preprocessing.pixel_range == "0..1":
-            values = values / np.float32(255)
-        else:
-            values = values * np.array(preprocessing.scale, np.float32) + np.array(preprocessing.offset, np.float32)
-        values = values.astype(interface.dtype)
-    return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if interface.channels_first else values)
-
-
 def _info(port: Any) -> TensorInfo:
-    name = port.type.removeprefix("tensor(").removesuffix(")")
+    name = port.type.removeprefix("tensor(").removesuffix(")") if port.type.startswith("tensor(") else port.type
     shape: Sequence[Any] = port.shape
     return TensorInfo(_DTYPES.get(name, name), tuple(size if isinstance(size, int) else None for size in shape))

@@ -104,7 +104,9 @@ def _compiled(model: PortableModel, spec: ModelSpec, precision: str, batch_size:
     if model.format == "onnx" and onnx_runtime.has_gpu():
         return _in_onnx_runtime(onnx_runtime.open_session(model.main), interface, spec, batch_size)
     if device.has_driver():
-        _LOG.warning("the model runs on the CPU: a GPU needs a model in ONNX, and the package onnxruntime-gpu")
+        _LOG.warning(
+            "the model runs on the CPU: a GPU needs a model in ONNX, and the packages onnxruntime-gpu and onnx"
+        )
     try:
         if isinstance(network, portable_openvino.NotRunnable):
             raise network
