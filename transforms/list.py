@@ -6,7 +6,7 @@ In shard formats a ref names a file that holds many images; otherwise it names o
 import csv
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -209,7 +209,8 @@ class _Describe(DoInFlight):
     def size(self, ref: ImageRef) -> int:
         return 0
 
-    def outputs(self, described: ImageRef | Failure) -> Iterator[Any]:
+    def outputs(self, results: Sequence[ImageRef | Failure]) -> Iterator[Any]:
+        (described,) = results
         yield beam.pvalue.TaggedOutput(FAILURES, described) if isinstance(described, Failure) else described
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ class ReadImages(Stage):
 
 
 class _ReadFile(DoInFlight):
-    """One call reads several files from a disk, or one file from elsewhere."""
+    """One call reads several files from a disk, or one object. The images of several calls go on together."""
 
     def __init__(self, storage: Storage, read_concurrency: int):
         super().__init__(STAGE, read_concurrency)
@@ -101,8 +102,7 @@ class _ReadFile(DoInFlight):
         self._refs.append(ref)
         self._bytes += self._size(ref)
         self._at = timestamp, window
-        is_full = len(self._refs) == _BLOCK_IMAGES or self._bytes >= _BLOCK_BYTES
-        if is_full or not locations.is_local(keys.uri(ref.key)):
+        if len(self._refs) == _BLOCK_IMAGES or self._bytes >= _BLOCK_BYTES:
             yield from self._start()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -114,7 +114,11 @@ class _ReadFile(DoInFlight):
         refs, self._refs, self._bytes = self._refs, [], 0
         return super().process(refs, *self._at)
 
-    def call(self, refs: Sequence[ImageRef]) -> list[EncodedImage | Failure]:
+    def parts(self, refs: Sequence[ImageRef]) -> Sequence[Sequence[ImageRef]]:
+        are_local = all(locations.is_local(keys.uri(ref.key)) for ref in refs)
+        return [refs] if are_local else [[ref] for ref in refs]
+
+    def call(self, refs: Sequence[ImageRef]) -> list[Any]:
         return [read_image.read_or_failure(self._storage, ref) for ref in refs]
 
     def size(self, refs: Sequence[ImageRef]) -> int:
@@ -123,11 +127,11 @@ class _ReadFile(DoInFlight):
     def _size(self, ref: ImageRef) -> int:
         return ref.size if ref.size >= 0 else read_image.MAX_ENCODED_BYTES
 
-    def items(self, images: Sequence[EncodedImage | Failure]) -> int:
-        return len(images)
+    def items(self, results: Sequence[Sequence[Any]]) -> int:
+        return sum(map(len, results))
 
-    def outputs(self, images: Sequence[EncodedImage | Failure]) -> Iterator[Any]:
-        return _outputs(images)
+    def outputs(self, results: Sequence[Sequence[Any]]) -> Iterator[Any]:
+        return _outputs(list(itertools.chain(*results)))
 
 
 class _ReadShard(beam.DoFn):
@@ -203,8 +207,8 @@ class _DigestFile(_ReadFile):
     def call(self, refs: Sequence[ImageRef]) -> list[Any]:
         return [_digest(image) for image in super().call(refs)]
 
-    def outputs(self, digests: Sequence[Any]) -> Iterator[Any]:
-        for digest in digests:
+    def outputs(self, results: Sequence[Sequence[Any]]) -> Iterator[Any]:
+        for digest in itertools.chain(*results):
             yield beam.pvalue.TaggedOutput(FAILURES, digest) if isinstance(digest, Failure) else digest
 
 

@@ -1,8 +1,10 @@
 """A DoFn that has many elements in flight at once, each of which waits for a server."""
 
 import abc
+import collections
+import functools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -14,7 +16,7 @@ from transforms.elements.stage import SECONDS
 
 
 class DoInFlight(beam.DoFn, abc.ABC):
-    """Runs `call` for each element in another thread, and outputs the results in the order of the elements.
+    """Runs `call` for the parts of each element in other threads, and outputs the results in the order of the elements.
 
     It also outputs StageSeconds under SECONDS: how long the bundle's thread waited while other threads did the work,
     and for how long these kept a core busy.
@@ -24,30 +26,40 @@ class DoInFlight(beam.DoFn, abc.ABC):
         self._stage = stage
         self._concurrency = concurrency
 
+    def parts(self, element: Any) -> Sequence[Any]:
+        """Returns the parts of an element, each for a call of its own."""
+        return [element]
+
     @abc.abstractmethod
-    def call(self, element: Any) -> Any:
-        """Returns the result of an element. Runs in any thread. An error that it raises fails the bundle."""
+    def call(self, part: Any) -> Any:
+        """Returns the result of a part. Runs in any thread. An error that it raises fails the bundle."""
 
     @abc.abstractmethod
     def size(self, element: Any) -> int:
-        """Returns the size of an element's result in bytes."""
+        """Returns the size of an element's results in bytes."""
 
     @abc.abstractmethod
-    def outputs(self, result: Any) -> Iterable[Any]:
-        """Yields the outputs for a result, tagged unless they are the main output. Runs in the bundle's thread."""
+    def outputs(self, results: Sequence[Any]) -> Iterable[Any]:
+        """Yields the outputs for an element, tagged unless they are the main output. Runs in the bundle's thread.
 
-    def items(self, result: Any) -> int:
-        """Returns the number of items in a result, for the StageSeconds."""
+        Args:
+          results: of its parts.
+        """
+
+    def items(self, results: Sequence[Any]) -> int:
+        """Returns the number of items in the results of an element, for the StageSeconds."""
         return 1
 
     def setup(self) -> None:
-        self._in_flight: InFlight[tuple[Any, Any, float]] = InFlight(self._concurrency)
+        self._in_flight: InFlight[tuple[Any, float]] = InFlight(self._concurrency)
+        self._stamps: collections.deque[tuple[Any, Any]] = collections.deque()
 
     def start_bundle(self) -> None:
-        self._in_flight.forget()  # the calls of an earlier bundle that failed
+        self.teardown()  # the calls of an earlier bundle that failed
 
     def teardown(self) -> None:
         self._in_flight.forget()
+        self._stamps.clear()
 
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
@@ -55,13 +67,14 @@ class DoInFlight(beam.DoFn, abc.ABC):
         size = self.size(element)
         while not self._in_flight.has_room(size):
             yield from self._next()
-        self._in_flight.start(lambda: ((timestamp, window), *self._timed(element)), size)
+        self._stamps.append((timestamp, window))
+        self._in_flight.start([functools.partial(self._timed, part) for part in self.parts(element)], size)
         while self._in_flight.next_is_done():
             yield from self._next()
 
-    def _timed(self, element: Any) -> tuple[Any, float]:
+    def _timed(self, part: Any) -> tuple[Any, float]:
         start = time.thread_time()
-        return self.call(element), time.thread_time() - start
+        return self.call(part), time.thread_time() - start
 
     def finish_bundle(self) -> Iterator[Any]:
         while self._in_flight:
@@ -69,11 +82,12 @@ class DoInFlight(beam.DoFn, abc.ABC):
 
     def _next(self) -> Iterator[Any]:
         start = time.perf_counter()
-        (timestamp, window), result, core_seconds = self._in_flight.take()
+        (timestamp, window), timed = self._stamps.popleft(), self._in_flight.take()
+        results, core_seconds = [result for result, _ in timed], sum(seconds for _, seconds in timed)
         # Measured before the first yield, because the next stage runs inside it.
         seconds = time.perf_counter() - start
-        waited = StageSeconds.of(self._stage, seconds, items=self.items(result), core_seconds=core_seconds)
-        for output in (beam.pvalue.TaggedOutput(SECONDS, waited), *self.outputs(result)):
+        waited = StageSeconds.of(self._stage, seconds, items=self.items(results), core_seconds=core_seconds)
+        for output in (beam.pvalue.TaggedOutput(SECONDS, waited), *self.outputs(results)):
             is_tagged = isinstance(output, beam.pvalue.TaggedOutput)
             value = WindowedValue(output.value if is_tagged else output, timestamp, (window,))
             yield beam.pvalue.TaggedOutput(output.tag, value) if is_tagged else value

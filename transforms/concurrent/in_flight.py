@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -24,37 +24,47 @@ def check_concurrency(concurrency: int) -> None:
 
 
 class InFlight(Generic[ResultT]):
-    """The calls that one thread has in flight. All such calls of the process share `concurrency` threads."""
+    """The groups of calls that one thread has in flight. All calls of the process share `concurrency` threads."""
 
     def __init__(self, concurrency: int):
         self._concurrency = concurrency
-        self._calls: collections.deque[tuple[Future[ResultT], int]] = collections.deque()
+        self._groups: collections.deque[tuple[list[Future[ResultT]], int]] = collections.deque()
+        self._calls = self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self._groups)
 
     def has_room(self, size: int) -> bool:
-        """Returns whether a call whose result has `size` bytes may start. A single call always may."""
-        waiting_bytes = sum(size for _, size in self._calls)
-        return not self._calls or (len(self._calls) < self._concurrency and waiting_bytes + size <= MAX_WAITING_BYTES)
+        """Returns whether a group whose results have `size` bytes may start. A single group always may."""
+        has_room = self._calls < self._concurrency and self._bytes + size <= MAX_WAITING_BYTES
+        return not self._groups or has_room
 
-    def start(self, call: Callable[[], ResultT], size: int) -> None:
-        """Starts a call whose result has `size` bytes."""
-        self._calls.append((_threads(self._concurrency).submit(call), size))
+    def start(self, calls: Sequence[Callable[[], ResultT]], size: int) -> None:
+        """Starts a group of calls whose results have `size` bytes."""
+        threads = _threads(self._concurrency)
+        self._groups.append(([threads.submit(call) for call in calls], size))
+        self._calls += len(calls)
+        self._bytes += size
 
     def next_is_done(self) -> bool:
-        """Returns whether there is a call and `take` would return at once."""
-        return bool(self._calls) and self._calls[0][0].done()
+        """Returns whether there is a group and `take` would return at once."""
+        return bool(self._groups) and all(call.done() for call in reversed(self._groups[0][0]))
 
-    def take(self) -> ResultT:
-        """Waits for the oldest call, and returns its result or raises its error."""
-        future, _ = self._calls.popleft()
-        return future.result()
+    def take(self) -> list[ResultT]:
+        """Waits for the oldest group, and returns its results or raises an error of it."""
+        return [call.result() for call in self._pop()]
 
     def forget(self) -> None:
-        """Drops all calls, and cancels those that have not begun."""
-        while self._calls:
-            self._calls.popleft()[0].cancel()
+        """Drops all groups, and cancels the calls that have not begun."""
+        while self._groups:
+            for call in self._pop():
+                call.cancel()
+
+    def _pop(self) -> list[Future[ResultT]]:
+        calls, size = self._groups.popleft()
+        self._calls -= len(calls)
+        self._bytes -= size
+        return calls
 
 
 @functools.cache

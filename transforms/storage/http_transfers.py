@@ -5,7 +5,8 @@ They are tried once. Who needs more patience calls `http_get.get`.
 
 import collections
 import functools
-import selectors
+import math
+import select
 import socket
 import threading
 import time
@@ -17,9 +18,9 @@ import pycurl
 from transforms.storage.http_get import Handle, Reply, Request
 
 _MASKS = {
-    pycurl.POLL_IN: selectors.EVENT_READ,
-    pycurl.POLL_OUT: selectors.EVENT_WRITE,
-    pycurl.POLL_INOUT: selectors.EVENT_READ | selectors.EVENT_WRITE,
+    pycurl.POLL_IN: select.POLLIN,
+    pycurl.POLL_OUT: select.POLLOUT,
+    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
 }
 
 
@@ -45,10 +46,10 @@ class _Transfers:
         self._idle = [Handle() for _ in range(concurrency)]
         self._active: dict[pycurl.Curl, tuple[Handle, Future[Reply]]] = {}
         self._deadline: float | None = None  # of libcurl's timer, in seconds of the monotonic clock
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.poll()
         self._wake, self._woken = socket.socketpair()
-        self._is_awake = threading.Event()
-        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._is_awake = False
+        self._poll.register(self._woken, select.POLLIN)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, concurrency)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
@@ -58,22 +59,22 @@ class _Transfers:
     def start(self, request: Request, limit: int) -> Future[Reply]:
         future: Future[Reply] = Future()
         self._waiting.append((request, limit, future))
-        if not self._is_awake.is_set():
-            self._is_awake.set()
+        if not self._is_awake:  # two threads may both wake it, which costs nothing
+            self._is_awake = True
             self._wake.send(b"1")
         return future
 
     def _run(self) -> None:
         while True:
             self._begin()
-            for key, events in self._selector.select(self._timeout()):
-                if key.fileobj is self._woken:
-                    self._is_awake.clear()
+            for descriptor, events in self._poll.poll(self._timeout()):
+                if descriptor == self._woken.fileno():
+                    self._is_awake = False
                     self._woken.recv(64)
                 else:
-                    is_readable, is_writable = events & selectors.EVENT_READ, events & selectors.EVENT_WRITE
-                    mask = (pycurl.CSELECT_IN if is_readable else 0) | (pycurl.CSELECT_OUT if is_writable else 0)
-                    self._multi.socket_action(key.fd, mask)
+                    mask = pycurl.CSELECT_IN if events & ~select.POLLOUT else 0  # errors too
+                    mask |= pycurl.CSELECT_OUT if events & select.POLLOUT else 0
+                    self._multi.socket_action(descriptor, mask)
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._deadline = None
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
@@ -114,16 +115,15 @@ class _Transfers:
             future.set_result(reply)
         self._idle.append(handle)
 
-    def _timeout(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+    def _timeout(self) -> int | None:
+        """Returns milliseconds, rounded up."""
+        return None if self._deadline is None else max(0, math.ceil(1000 * (self._deadline - time.monotonic())))
 
     def _set_timer(self, milliseconds: int) -> None:
         self._deadline = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
     def _watch(self, event: int, descriptor: int, multi: Any, data: Any) -> None:
         if event == pycurl.POLL_REMOVE:
-            self._selector.unregister(descriptor)
-        elif descriptor in self._selector.get_map():
-            self._selector.modify(descriptor, _MASKS[event])
+            self._poll.unregister(descriptor)
         else:
-            self._selector.register(descriptor, _MASKS[event])
+            self._poll.register(descriptor, _MASKS[event])

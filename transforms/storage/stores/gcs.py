@@ -4,13 +4,14 @@ Bytes are read by `http_get`, because the client needs a millisecond of a core f
 """
 
 import contextlib
+import datetime
 import functools
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 import requests.adapters
@@ -56,13 +57,19 @@ def listed(
     storage: Storage, path: str, *, start: str = "", end: str = "", limit: int | None = None
 ) -> Iterator[Stored]:
     """See `Store`. The version is the generation."""
-    bucket, prefix = _bucket(storage, path), split(path)[1]
-    names = {"prefix": prefix or None, "start_offset": start or None, "end_offset": end or None}
-    found: HTTPIterator = client().list_blobs(
-        bucket, fields=_FIELDS, page_size=PAGE_SIZE, max_results=limit, timeout=http_get.TIMEOUT, retry=RETRY, **names
+    bucket, prefix = split(path)
+    parameters = {"prefix": prefix, "startOffset": start, "endOffset": end, "userProject": storage.billing_project}
+    request = functools.partial(client()._connection.api_request, timeout=http_get.TIMEOUT, retry=RETRY)
+    found = HTTPIterator(  # as the client lists, but without an object of its own for each of the bucket's
+        client(),
+        errors.of_clients(path)(request),
+        f"/b/{quote(bucket, safe='')}/o",
+        item_to_value=lambda _, item: _stored(bucket, item),
+        extra_params={name: value for name, value in parameters.items() if value} | {"fields": _FIELDS},
+        page_size=PAGE_SIZE,
+        max_results=limit,
     )
-    found.api_request = errors.of_clients(path)(found.api_request)
-    return (_stored(blob) for blob in found if in_range(blob.name, start, end))
+    return (stored for stored in found if in_range(split(stored.path)[1], start, end)) if start or end else iter(found)
 
 
 def described(storage: Storage, path: str) -> Stored:
@@ -70,7 +77,7 @@ def described(storage: Storage, path: str) -> Stored:
     blob = _blob(storage, path)
     with _existing(path), errors.of_clients(path):
         blob.reload(timeout=http_get.TIMEOUT, retry=RETRY)
-    return _stored(blob)
+    return _stored(blob.bucket.name, {**blob._properties, "name": blob.name})
 
 
 def read(storage: Storage, path: str, version: str, limit: int = sys.maxsize) -> bytes:
@@ -206,10 +213,11 @@ def _blob(storage: Storage, path: str) -> Blob:
     return _bucket(storage, path).blob(object_of(path)[1])
 
 
-def _stored(blob: Blob) -> Stored:
-    changed = blob.updated.timestamp() if blob.updated else 0.0
-    path = f"gs://{blob.bucket.name}/{blob.name}"
-    return Stored(path, str(blob.generation), blob.size or 0, blob.crc32c or "", changed)
+def _stored(bucket: str, item: Mapping[str, Any]) -> Stored:
+    """Returns an object from its description in the JSON API."""
+    changed = datetime.datetime.fromisoformat(item["updated"]).timestamp() if "updated" in item else 0.0
+    path = f"gs://{bucket}/{item['name']}"
+    return Stored(path, str(item["generation"]), int(item.get("size", 0)), item.get("crc32c", ""), changed)
 
 
 @contextlib.contextmanager
