@@ -2,7 +2,6 @@
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -24,7 +23,7 @@ def check_concurrency(concurrency: int) -> None:
 
 
 class InFlight(Generic[ResultT]):
-    """The groups of calls that one thread has in flight. All calls of the process share `concurrency` threads."""
+    """The groups of calls that one thread has in flight, up to about `concurrency` calls."""
 
     def __init__(self, concurrency: int):
         self._concurrency = concurrency
@@ -39,10 +38,9 @@ class InFlight(Generic[ResultT]):
         has_room = self._calls < self._concurrency and self._bytes + size <= MAX_WAITING_BYTES
         return not self._groups or has_room
 
-    def start(self, calls: Sequence[Callable[[], ResultT]], size: int) -> None:
-        """Starts a group of calls whose results have `size` bytes."""
-        threads = _threads(self._concurrency)
-        self._groups.append(([threads.submit(call) for call in calls], size))
+    def add(self, calls: list[Future[ResultT]], size: int) -> None:
+        """Adds a group of calls that have been started, and whose results have `size` bytes."""
+        self._groups.append((calls, size))
         self._calls += len(calls)
         self._bytes += size
 
@@ -68,5 +66,6 @@ class InFlight(Generic[ResultT]):
 
 
 @functools.cache
-def _threads(concurrency: int) -> ThreadPoolExecutor:
+def threads(concurrency: int) -> ThreadPoolExecutor:
+    """Returns the threads that all calls of this process share."""
     return ThreadPoolExecutor(concurrency, thread_name_prefix="in-flight")
