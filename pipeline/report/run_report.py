@@ -37,7 +37,7 @@ MAX_REPORT_BYTES = 16 * 2**20
 _READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
-    "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
+    "feed": {"images_per_second": float, "core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
     "recall": {"at_10": float, "vectors": int},
     "pruning": dict.fromkeys(PRUNING, int),
     "speed": {"from_s": float, "span_s": float, "images": list[int]},

@@ -18,7 +18,7 @@ from transforms.read import STAGE as READ
 # With less than half a thread at work on average, no stage can be the limit of a run.
 _MIN_BUSY_THREADS = 0.5
 # The GIL can be the limit once a run reaches this share of the rate that the GIL allows. The share is small, because
-# the measured seconds are only a lower bound of the time with the GIL, and threads lose time when they take turns.
+# threads lose time when they take turns.
 _LOCKED_SHARE = 0.2
 # A larger batch size helps only if the mean batch fills this share of the present size. Otherwise bundles end earlier.
 _FULL_BATCH_SHARE = 0.9

@@ -140,7 +140,9 @@ def _speed_lines(quote: Quote) -> list[str]:
 def _feed_line(speed: Speed, workers: Workers) -> str:
     """Returns how fast a device a worker could feed, and how much of the worker its own GPU needs."""
     vcpus = workers.shape.vcpus
-    feed = InputRate(speed.before_model, speed.python, vcpus, 1 if workers.accelerator else vcpus)
+    feed = InputRate.of(
+        speed.before_model, speed.python, vcpus, *((1, speed.decode) if workers.accelerator else (vcpus,))
+    )
     line = f"  feed     a worker with {vcpus} vCPUs could feed {feed.text()}"
     if not speed.on_gpu:
         return line
