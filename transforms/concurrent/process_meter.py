@@ -9,6 +9,7 @@ import ctypes
 import functools
 import os
 import resource
+import sys
 import threading
 import time
 import weakref
@@ -22,6 +23,7 @@ _PERIOD_SECONDS = 0.01
 _MODEL = "model"
 _PR_SET_NAME, _PR_GET_NAME, _NAME_BYTES = 15, 16, 16  # prctl(2)
 _TASKS = Path("/proc/self/task")
+_IS_LINUX = sys.platform == "linux"  # elsewhere the model counts too, and the lock does not
 _TICKS = os.sysconf("SC_CLK_TCK")  # in a second
 
 
@@ -56,7 +58,7 @@ class ProcessMeter:
             if not self._users:
                 self._last = self._clocks()
             self._users.add(user)
-            if self._sampler is None:
+            if self._sampler is None and _IS_LINUX:
                 self._sampler = threading.Thread(target=self._sample, name="process-meter", daemon=True)
                 self._sampler.start()
             self._is_needed.set()
@@ -134,7 +136,7 @@ def _blocked() -> int:
 
 def _threads() -> Iterator[tuple[int, str, int]]:
     """Yields the ID, the name and the ticks of a core of each thread of this process, native ones too."""
-    for task in _TASKS.iterdir():
+    for task in _TASKS.iterdir() if _IS_LINUX else ():
         with contextlib.suppress(OSError):  # it has ended
             beginning, _, end = (task / "stat").read_text().rpartition(")")  # proc_pid_stat(5): ID (NAME) STATE …
             yield int(task.name), beginning.partition("(")[2], sum(map(int, end.split()[11:13]))
@@ -147,9 +149,11 @@ def _libc() -> ctypes.CDLL:
 
 def _thread_name() -> bytes:
     name = ctypes.create_string_buffer(_NAME_BYTES)
-    _libc().prctl(_PR_GET_NAME, name)
+    if _IS_LINUX:
+        _libc().prctl(_PR_GET_NAME, name)
     return name.value
 
 
 def _name_thread(name: bytes) -> None:
-    _libc().prctl(_PR_SET_NAME, name)
+    if _IS_LINUX:
+        _libc().prctl(_PR_SET_NAME, name)

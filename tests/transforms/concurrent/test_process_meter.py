@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from transforms.concurrent import process_meter
 from transforms.concurrent.process_meter import ProcessMeter
 
 CONTENT = bytes(4 << 20)  # its digest is computed without the lock
@@ -173,3 +174,23 @@ def test_the_thread_that_looks_takes_little(meter):
     meter.begin(user)
     time.sleep(1)
     assert meter.end(user).core < 0.05
+
+
+def test_without_linux_it_measures_what_it_can(meter, monkeypatch):
+    monkeypatch.setattr(process_meter, "_IS_LINUX", False)
+    user = User()
+    meter.begin(user)
+    with meter.model_call():
+        digests()
+    digests()
+    assert meter.end(user) == pytest.approx((WORK, 0.0), **CLOSE)
+
+
+def test_a_thread_has_its_name_back_after_a_call(meter):
+    def names():
+        return {name for thread, name, _ in process_meter._threads() if thread == threading.get_native_id()}
+
+    before = names()
+    with meter.model_call():
+        assert names() == {"model"}
+    assert names() == before
