@@ -92,6 +92,7 @@ def of_run(
     decodes_elsewhere: bool,
     cores: int,
     worker_processes: int,
+    decoder_processes: int | None = None,
 ) -> InputRate | None:
     """Returns the input rate of a run; None if it embedded too few images for that.
 
@@ -100,6 +101,7 @@ def of_run(
       decodes_in_processes: whether decoder processes decode, and not the threads that call the model.
       decodes_elsewhere: whether other machines decode.
       cores, worker_processes: of a machine that embeds.
+      decoder_processes: likewise, each of which takes a core at most; None if there are enough of them.
     """
     bundle = stages.get(BUNDLE)
     if bundle is None or bundle.items < _LEAST_IMAGES or bundle.core_seconds <= 0:
@@ -111,7 +113,10 @@ def of_run(
     lock = max(min(bundle.lock_seconds, process - in_process), 1e-9)
     of_image = (seconds / bundle.items for seconds in (process + in_decoders, lock, in_decoders))
     core, lock, in_decoders = of_image
-    return InputRate.of(core, lock, cores, worker_processes, in_decoders)
+    rate = InputRate.of(core, lock, cores, worker_processes, in_decoders)
+    if not in_decoders or not decoder_processes:
+        return rate
+    return dataclasses.replace(rate, images_per_second=min(rate.images_per_second, decoder_processes / in_decoders))
 
 
 def _ms(seconds: float) -> str:

@@ -17,6 +17,7 @@ from pipeline.report.tally import Tally
 from pipeline.report.verdict import Measured, verdict
 from pipeline.runners import presets
 from transforms.concurrent.cores import usable_cores
+from transforms.decoders.job import ONE_A_CORE
 from transforms.elements.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 from transforms.elements.one_line import one_line
 from transforms.elements.records import Shard, StageSeconds
@@ -275,6 +276,8 @@ def compose(
     embedded_now = counts["embedded"] - sum(n for (_, outcome), n in tally.origins.items() if outcome == "embedded")
     stages = _by_stage(tally.times, config.started_at.timestamp())
     device = ", ".join(sorted({device for _, device in tally.times if device}))
+    worker_processes = _cores(config) if has_many_processes else 1
+    decoders = _cores(config) if config.decode_processes == ONE_A_CORE else config.decode_processes
     measured = Measured(
         counts,
         stages,
@@ -286,7 +289,8 @@ def compose(
         precision=config.precision,
         decodes_in_processes=bool(config.decode_processes),
         decodes_elsewhere=config.runs_on.separate_gpu_stage,
-        worker_processes=_cores(config) if has_many_processes else 1,
+        worker_processes=worker_processes,
+        decoder_processes=decoders * worker_processes,
     )
     return RunReport(
         run_id=config.run_id,

@@ -60,7 +60,7 @@ class Measured:
       batch_size: the most images that a call of the model may have.
       read_concurrency: files that a process may have in flight; None for shards, which are streamed.
       precision: the value of the flag.
-      decodes_in_processes, decodes_elsewhere, worker_processes: see input_rate.of_run.
+      decodes_in_processes, decodes_elsewhere, worker_processes, decoder_processes: see input_rate.of_run.
     """
 
     counts: Mapping[str, int]
@@ -74,6 +74,7 @@ class Measured:
     decodes_in_processes: bool = False
     decodes_elsewhere: bool = False
     worker_processes: int = 1
+    decoder_processes: int | None = None
 
     @property
     def input_rate(self) -> InputRate | None:
@@ -83,6 +84,7 @@ class Measured:
             decodes_elsewhere=self.decodes_elsewhere,
             cores=self.cores,
             worker_processes=self.worker_processes,
+            decoder_processes=self.decoder_processes,
         )
 
     @property

@@ -17,13 +17,14 @@ def stages(process, decoder, lock=2.0):
     }
 
 
-def of(times, *, in_processes=False, elsewhere=False, cores=8, worker_processes=1):
+def of(times, *, in_processes=False, elsewhere=False, cores=8, worker_processes=1, decoders=None):
     return input_rate.of_run(
         times,
         decodes_in_processes=in_processes,
         decodes_elsewhere=elsewhere,
         cores=cores,
         worker_processes=worker_processes,
+        decoder_processes=decoders,
     )
 
 
@@ -45,6 +46,14 @@ def test_the_time_of_the_decoder_in_the_process_is_without_the_lock():
     """Where cores are scarce, a thread that holds the lock waits for one."""
     assert of(stages(process=10.0, decoder=8.5, lock=6.0)).lock_seconds == pytest.approx(0.00015)
     assert of(stages(process=1.0, decoder=8.5, lock=6.0), in_processes=True).lock_seconds == pytest.approx(0.0001)
+
+
+@pytest.mark.parametrize(("decoders", "images_per_second"), [(1, 714.3), (3, 2142.9), (50, 4705.9), (None, 4705.9)])
+def test_a_decoder_process_takes_a_core_at_most(decoders, images_per_second):
+    """An image takes 1.4 ms of it."""
+    measured = of(stages(process=3.0, decoder=14.0), in_processes=True, decoders=decoders)
+    assert measured.images_per_second == pytest.approx(images_per_second, rel=1e-4)
+    assert of(stages(process=3.0, decoder=2.0), decoders=1).images_per_second > 3000  # threads
 
 
 def test_threads_that_read_count_once():
