@@ -36,7 +36,7 @@ REGEXES = {
     "billing_project": r"[a-z][a-z0-9.:-]+",
 }
 # Flags that answer a question at a terminal and start no job.
-LEFT_OUT = ("explain", "dry_run", "images", "image_bytes", "images_per_second", "sample", "prices")
+LEFT_OUT = ("explain", "dry_run", "images", "image_bytes", "images_per_second", "sample", "prices", "bucket_location")
 # The choices of a flag that have a meaning on Dataflow.
 CHOICES = {"preset": ("dataflow", "dataflow-gpu")}
 # Flags of Beam that are parameters, in addition to the fields of a launch's `environment`.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.concurrent.process_meter import METER
 from transforms.elements import counters
 from transforms.elements.blocks import Blocks, check_batch_size
 from transforms.elements.formats import VECTOR_TYPES
@@ -50,14 +51,12 @@ class Prediction(NamedTuple):
       vectors: float32 (n - len(errors), dimension), of the images without an error, in their order.
       errors: the model's, by the index of the image.
       seconds: of the model, and of the waits before it.
-      core_seconds: CPU time of the call in this thread, in seconds.
     """
 
     infos: tuple[ImageInfo, ...]
     vectors: npt.NDArray[np.float32]
     errors: dict[int, InferenceError]
     seconds: tuple[StageSeconds, ...]
-    core_seconds: float = 0.0
 
 
 def call_seconds(call: "ModelCall", images: int, seconds: float) -> tuple[StageSeconds, ...]:
@@ -112,9 +111,10 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
 
     def _load(self) -> "EmbeddingModel":
         account.complete()  # on a worker too, before OpenVINO is imported
-        from transforms.models.engines import loading
+        with METER.loading():
+            from transforms.models.engines import loading
 
-        return loading.load(self._spec, self._batch_size)
+            return loading.load(self._spec, self._batch_size)
 
     def should_skip_batching(self) -> bool:
         return True
@@ -125,18 +125,18 @@ class EmbeddingModelHandler(ModelHandler[DecodedBlock, Prediction, LazyModel]):
         model: LazyModel,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[Prediction]:
-        start, start_of_core = time.perf_counter(), time.thread_time()
-        call = model.timed(batch.pixels)
+        start = time.perf_counter()
+        with METER.model_call():
+            call = model.timed(batch.pixels)
         # Measured here, so that it includes the transport to and from a model that several processes share.
         seconds = time.perf_counter() - start - call.waited - call.loading
-        core_seconds = time.thread_time() - start_of_core
         expected = (len(batch) - len(call.errors), self._spec.dimension)
         if call.vectors.shape != expected:
             raise ValueError(
                 f"model {self._spec.name!r} gave vectors of shape {call.vectors.shape}: expected {expected}"
             )
         times = call_seconds(call, len(batch), seconds)
-        return [Prediction(batch.infos, call.vectors, call.errors, times, core_seconds)]
+        return [Prediction(batch.infos, call.vectors, call.errors, times)]
 
     def share_model_across_processes(self) -> bool:
         return self._shared
@@ -251,13 +251,13 @@ class _Check(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._images = 0
-        self._start, self._start_of_core = time.perf_counter(), time.thread_time()
+        self._start = time.perf_counter()
+        METER.begin(self)
 
     def process(
         self, prediction: Prediction, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterable[Embedding]:
         self._images += len(prediction.infos)
-        self._start_of_core += prediction.core_seconds
         self._at = timestamp, window
         for seconds in prediction.seconds:
             yield beam.pvalue.TaggedOutput(SECONDS, seconds)
@@ -281,13 +281,16 @@ class _Check(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[Any]:
         if not self._images:
+            METER.forget(self)
             return
+        spent = METER.end(self)
         bundle = StageSeconds.of(
             BUNDLE,
             time.perf_counter() - self._start,
             items=self._images,
             calls=1,
-            core_seconds=time.thread_time() - self._start_of_core,
+            core_seconds=spent.core,
+            lock_seconds=spent.lock,
         )
         timestamp, window = self._at
         yield beam.pvalue.TaggedOutput(SECONDS, WindowedValue(bundle, timestamp, (window,)))

@@ -45,6 +45,7 @@ class DryRun:
     images_per_second: float | None = None
     sample: str | None = None
     prices: str | None = None
+    bucket_location: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

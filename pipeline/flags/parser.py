@@ -377,6 +377,11 @@ def _add_dry_run(group: argparse._ActionsContainer) -> None:
         metavar="FILE",
         help="with --dry_run, a price table (default: pipeline/commands/quote/prices.toml)",
     )
+    group.add_argument(
+        "--bucket_location",
+        metavar="LOCATION",
+        help="with --dry_run, where the bucket of --input is, as in us-central1 or EU: a dry run does not ask",
+    )
 
 
 def add_batch_size(group: argparse._ActionsContainer) -> None:

@@ -1,7 +1,7 @@
 """The input rate of a run: how many images a second its machine could give to a GPU, from the run's own measurements.
 
-Outside the model, each image takes some time of a core. For a part of it, the thread holds the GIL. Only one thread of
-a process holds the GIL at a time, so that part bounds the rate of a process, however many cores and threads it has.
+Outside the model, each image takes some time of a core, and for some time a thread of the process holds the GIL. Only
+one thread of a process holds it at a time, so that bounds the rate of a process, however many cores and threads it has.
 """
 
 import dataclasses
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from transforms.decode import STAGE as DECODE
 from transforms.elements.records import StageSeconds
 from transforms.embed import BUNDLE
-from transforms.read import STAGE as READ
 
 # With fewer images, loading takes a large part of the time.
 _LEAST_IMAGES = 1000
@@ -22,22 +21,35 @@ class InputRate:
     """What an image takes outside the model, and the machine that gives it.
 
     Attributes:
+      images_per_second: the images that the machine could give to its devices in a second.
       core_seconds: of an image.
-      lock_seconds: the part of them in the threads with the model, outside the decoder. It is a lower bound of the time
-        with the GIL: threads hold it nearly all of this time, and for moments in the decoder and the model too.
-      cores: of a machine.
-      worker_processes: of a machine; each has its own GIL.
+      lock_seconds: for which a thread of the process with the model holds the GIL, for an image.
+      cores: of the machine.
+      worker_processes: of the machine; each has its own GIL.
     """
 
+    images_per_second: float
     core_seconds: float
     lock_seconds: float
     cores: int
     worker_processes: int
 
-    @property
-    def images_per_second(self) -> float:
-        """The most images that a machine could give to its devices in a second."""
-        return min(self.cores / self.core_seconds, self.of_lock)
+    @classmethod
+    def of(
+        cls, core_seconds: float, lock_seconds: float, cores: int, worker_processes: int, in_decoders: float = 0.0
+    ) -> "InputRate":
+        """Returns the rate by Amdahl's law: in a worker process, nothing else goes on while a thread holds the GIL.
+
+        Measured, it is nearer to the truth than the rate at which the GIL is always held, because threads wait for each
+        other: `python -m benchmarks.feeds`.
+
+        Args:
+          core_seconds, lock_seconds, cores, worker_processes: see the attributes.
+          in_decoders: the part of `core_seconds` in decoder processes, which go on meanwhile.
+        """
+        others = max(core_seconds - in_decoders - lock_seconds, 0.0) / max(cores / worker_processes, 1.0)
+        rate = min(cores / core_seconds, worker_processes / (lock_seconds + others))
+        return cls(rate, core_seconds, lock_seconds, cores, worker_processes)
 
     @property
     def of_lock(self) -> float:
@@ -51,8 +63,8 @@ class InputRate:
     def text(self) -> str:
         """Returns the rate for people."""
         return (
-            f"a device of {self.images_per_second:,.0f} images/s at most: an image takes {_ms(self.core_seconds)} of a "
-            f"core and at least {_ms(self.lock_seconds)} of Python's lock; {self.core_seconds * 1000:.1f} cores for "
+            f"a device of {self.images_per_second:,.0f} images/s: an image takes {_ms(self.core_seconds)} of a "
+            f"core and {_ms(self.lock_seconds)} of Python's lock; {self.core_seconds * 1000:.1f} cores for "
             "each 1,000 images/s"
         )
 
@@ -69,8 +81,8 @@ class InputRate:
     @classmethod
     def of_facts(cls, facts: Mapping[str, float]) -> "InputRate":
         """Returns the rate that `facts` states."""
-        core_ms, lock_ms = max(facts["core_ms"], 1e-4), max(facts["lock_ms"], 1e-4)
-        return cls(core_ms / 1e3, lock_ms / 1e3, int(facts["cores"]), int(facts["worker_processes"]))
+        core, lock = (max(facts[name], 1e-4) / 1e3 for name in ("core_ms", "lock_ms"))
+        return cls(facts["images_per_second"], core, lock, int(facts["cores"]), int(facts["worker_processes"]))
 
 
 def of_run(
@@ -80,6 +92,7 @@ def of_run(
     decodes_elsewhere: bool,
     cores: int,
     worker_processes: int,
+    decoder_processes: int | None = None,
 ) -> InputRate | None:
     """Returns the input rate of a run; None if it embedded too few images for that.
 
@@ -88,19 +101,22 @@ def of_run(
       decodes_in_processes: whether decoder processes decode, and not the threads that call the model.
       decodes_elsewhere: whether other machines decode.
       cores, worker_processes: of a machine that embeds.
+      decoder_processes: likewise, each of which takes a core at most; None if there are enough of them.
     """
     bundle = stages.get(BUNDLE)
     if bundle is None or bundle.items < _LEAST_IMAGES or bundle.core_seconds <= 0:
         return None
-    threads = bundle.core_seconds
-    read, decoder = (stages[stage].core_seconds if stage in stages else 0.0 for stage in (READ, DECODE))
-    if decodes_elsewhere:
-        core, lock = threads, threads
-    elif decodes_in_processes:
-        core, lock = threads + read + decoder, threads
-    else:
-        core, lock = threads + read, threads - decoder  # files are read in threads of their own
-    return InputRate(core / bundle.items, max(lock, 1e-9) / bundle.items, cores, worker_processes)
+    process = bundle.core_seconds  # with the threads that read, whoever started them
+    decoder = 0.0 if decodes_elsewhere or DECODE not in stages else stages[DECODE].core_seconds
+    in_process, in_decoders = (0.0, decoder) if decodes_in_processes else (decoder, 0.0)
+    # Where cores are scarce, `lock_seconds` is as much as it could be: the decoder's time too, which takes no lock.
+    lock = max(min(bundle.lock_seconds, process - in_process), 1e-9)
+    of_image = (seconds / bundle.items for seconds in (process + in_decoders, lock, in_decoders))
+    core, lock, in_decoders = of_image
+    rate = InputRate.of(core, lock, cores, worker_processes, in_decoders)
+    if not in_decoders or not decoder_processes:
+        return rate
+    return dataclasses.replace(rate, images_per_second=min(rate.images_per_second, decoder_processes / in_decoders))
 
 
 def _ms(seconds: float) -> str:

@@ -17,6 +17,7 @@ from pipeline.report.tally import Tally
 from pipeline.report.verdict import Measured, verdict
 from pipeline.runners import presets
 from transforms.concurrent.cores import usable_cores
+from transforms.decoders.job import ONE_A_CORE
 from transforms.elements.formats import OUTPUT_FORMATS, SHARD_FORMATS, VECTOR_TYPES
 from transforms.elements.one_line import one_line
 from transforms.elements.records import Shard, StageSeconds
@@ -37,7 +38,7 @@ MAX_REPORT_BYTES = 16 * 2**20
 _READ_AGAIN: dict[str, dict[str, Any]] = {
     "counts": dict.fromkeys(COUNTS, int),
     "model": {"name": str, "digest": str, "dimension": int, "image_size": tuple[int, int]},
-    "feed": {"core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
+    "feed": {"images_per_second": float, "core_ms": float, "lock_ms": float, "cores": int, "worker_processes": int},
     "recall": {"at_10": float, "vectors": int},
     "pruning": dict.fromkeys(PRUNING, int),
     "speed": {"from_s": float, "span_s": float, "images": list[int]},
@@ -275,6 +276,8 @@ def compose(
     embedded_now = counts["embedded"] - sum(n for (_, outcome), n in tally.origins.items() if outcome == "embedded")
     stages = _by_stage(tally.times, config.started_at.timestamp())
     device = ", ".join(sorted({device for _, device in tally.times if device}))
+    worker_processes = _cores(config) if has_many_processes else 1
+    decoders = _cores(config) if config.decode_processes == ONE_A_CORE else config.decode_processes
     measured = Measured(
         counts,
         stages,
@@ -286,7 +289,8 @@ def compose(
         precision=config.precision,
         decodes_in_processes=bool(config.decode_processes),
         decodes_elsewhere=config.runs_on.separate_gpu_stage,
-        worker_processes=_cores(config) if has_many_processes else 1,
+        worker_processes=worker_processes,
+        decoder_processes=decoders * worker_processes,
     )
     return RunReport(
         run_id=config.run_id,

@@ -18,7 +18,7 @@ from transforms.read import STAGE as READ
 # With less than half a thread at work on average, no stage can be the limit of a run.
 _MIN_BUSY_THREADS = 0.5
 # The GIL can be the limit once a run reaches this share of the rate that the GIL allows. The share is small, because
-# the measured seconds are only a lower bound of the time with the GIL, and threads lose time when they take turns.
+# threads lose time when they take turns.
 _LOCKED_SHARE = 0.2
 # A larger batch size helps only if the mean batch fills this share of the present size. Otherwise bundles end earlier.
 _FULL_BATCH_SHARE = 0.9
@@ -60,7 +60,7 @@ class Measured:
       batch_size: the most images that a call of the model may have.
       read_concurrency: files that a process may have in flight; None for shards, which are streamed.
       precision: the value of the flag.
-      decodes_in_processes, decodes_elsewhere, worker_processes: see input_rate.of_run.
+      decodes_in_processes, decodes_elsewhere, worker_processes, decoder_processes: see input_rate.of_run.
     """
 
     counts: Mapping[str, int]
@@ -74,6 +74,7 @@ class Measured:
     decodes_in_processes: bool = False
     decodes_elsewhere: bool = False
     worker_processes: int = 1
+    decoder_processes: int | None = None
 
     @property
     def input_rate(self) -> InputRate | None:
@@ -83,6 +84,7 @@ class Measured:
             decodes_elsewhere=self.decodes_elsewhere,
             cores=self.cores,
             worker_processes=self.worker_processes,
+            decoder_processes=self.decoder_processes,
         )
 
     @property

@@ -16,6 +16,7 @@ from apache_beam.utils.multi_process_shared import MultiProcessShared
 
 from tests.helpers import data_generation as data
 from transforms import embed
+from transforms.concurrent import process_meter
 from transforms.elements import counters
 from transforms.elements.records import DecodedBlock, Embedding, Failure, ImageInfo, ImageRef
 from transforms.elements.stage import StageOutput, with_stage_outputs
@@ -118,15 +119,16 @@ def _work(_):
         pass
 
 
-def test_a_bundle_counts_what_its_thread_does_outside_the_model():
+def test_a_bundle_counts_what_its_process_does_outside_the_model():
     """Work of 0.2 s before the model, and a model that works for 0.5 s in the same thread."""
     images = info(b"a"), info(b"b")
 
     def predict(_):
-        start = time.thread_time()
-        while time.thread_time() < start + 0.5:
-            pass
-        return Prediction(images, np.ones((2, 4), np.float32), {}, (), time.thread_time() - start)
+        with process_meter.METER.model_call():
+            until = time.thread_time() + 0.5
+            while time.thread_time() < until:
+                pass
+        return Prediction(images, np.ones((2, 4), np.float32), {}, ())
 
     with TestPipeline(runner=FnApiRunner()) as pipeline:
         predictions = pipeline | beam.Create([None]) | beam.Map(_work) | beam.Map(predict)

@@ -1,1 +1,1 @@
-"""Threads and processes: how many cores there are, calls in flight at once, and what a started process imports."""
+"""Threads and processes: cores, calls in flight at once, what a process spends, and what a started process imports."""

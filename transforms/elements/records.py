@@ -205,6 +205,7 @@ class StageSeconds:
       started, ended: when the first call started and the last one ended, in seconds since 1970. The report counts them
         from the start of the command.
       core_seconds: their CPU time in seconds; 0.0 where that is not measured.
+      lock_seconds: for which any thread of the process held the GIL; 0.0 where that is not measured.
     """
 
     stage: str
@@ -216,6 +217,7 @@ class StageSeconds:
     started: float
     ended: float
     core_seconds: float = 0.0
+    lock_seconds: float = 0.0
 
     @classmethod
     def of(
@@ -228,12 +230,13 @@ class StageSeconds:
         longest: float | None = None,
         device: str = "",
         core_seconds: float = 0.0,
+        lock_seconds: float = 0.0,
         ended: float | None = None,
     ) -> "StageSeconds":
         """Returns the time of items that ended just now, or at `ended` in seconds since 1970.
 
         Args:
-          stage, seconds, items, device, core_seconds: see the attributes.
+          stage, seconds, items, device, core_seconds, lock_seconds: see the attributes.
           calls: by default one for each item. Items of one call last as long as the whole call.
           longest: by default all items took the same time.
           ended: when the last call ended.
@@ -242,7 +245,7 @@ class StageSeconds:
         ended = time.time() if ended is None else ended
         started = ended - seconds / min(calls, 1.0)
         longest = seconds / items if longest is None else longest
-        return cls(stage, device, items, seconds, longest, calls, started, ended, core_seconds)
+        return cls(stage, device, items, seconds, longest, calls, started, ended, core_seconds, lock_seconds)
 
     def merge(self, other: "StageSeconds") -> "StageSeconds":
         """Returns the sum of two times of one stage."""
@@ -256,6 +259,7 @@ class StageSeconds:
             started=min(self.started, other.started),
             ended=max(self.ended, other.ended),
             core_seconds=self.core_seconds + other.core_seconds,
+            lock_seconds=self.lock_seconds + other.lock_seconds,
         )
 
     def since(self, start: float) -> "StageSeconds":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from pipeline.commands.quote.bill import Bill, Item, Prices, Workers, in_full
+from pipeline.commands.quote.bucket import Bucket
 from pipeline.commands.quote.dataflow_job import Job, Stage
 from pipeline.commands.quote.speed import Speed
 from pipeline.report.input_rate import InputRate
@@ -27,6 +28,7 @@ class Quote:
       speed, prices: from which the bills are calculated.
       bills: one for each way to run the job.
       chosen: the name of this job's bill.
+      bucket: what reading from a bucket costs; None if the images are in none.
     """
 
     images: int
@@ -35,6 +37,7 @@ class Quote:
     prices: Prices
     bills: list[Bill]
     chosen: str
+    bucket: Bucket | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Answer:
         max_workers = self.options.view_as(WorkerOptions).max_num_workers
         quote = [*_speed_lines(self.quote), _feed_line(self.quote.speed, self.gpu or self.plain)]
         quote += _bill_lines(self.quote, max_workers)
+        quote += ["", *self.quote.bucket.lines()] if self.quote.bucket else []
         sections = (f"{name:<12}{value}" for name, value in self._job_rows()), self._stage_lines(), quote
         return "\n\n".join("\n".join(lines) for lines in sections)
 
@@ -140,7 +144,9 @@ def _speed_lines(quote: Quote) -> list[str]:
 def _feed_line(speed: Speed, workers: Workers) -> str:
     """Returns how fast a device a worker could feed, and how much of the worker its own GPU needs."""
     vcpus = workers.shape.vcpus
-    feed = InputRate(speed.before_model, speed.python, vcpus, 1 if workers.accelerator else vcpus)
+    feed = InputRate.of(
+        speed.before_model, speed.python, vcpus, *((1, speed.decode) if workers.accelerator else (vcpus,))
+    )
     line = f"  feed     a worker with {vcpus} vCPUs could feed {feed.text()}"
     if not speed.on_gpu:
         return line

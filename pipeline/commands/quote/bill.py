@@ -1,11 +1,13 @@
 """The cost of a job on Dataflow: images × seconds per image → worker-hours → dollars, with each step shown.
 
-It does not include startup, driver installation, idle workers, retries, and requests to Cloud Storage and BigQuery.
+It does not include startup, driver installation, idle workers, retries, and requests to BigQuery.
 """
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.commands.quote.speed import Speed
 from pipeline.runners.presets import Accelerator, Shape
@@ -24,6 +26,7 @@ class Prices:
       vcpu, memory_gb, disk_gb: per hour of a vCPU, a GB of memory and a GB of disk of a batch worker.
       shuffle_gb: per GB that is shuffled.
       gpu: name of a GPU → price per hour.
+      buckets: store → its prices, with their source and date: see bucket.py. Those that are missing are unknown.
     """
 
     source: str
@@ -34,6 +37,7 @@ class Prices:
     disk_gb: float
     shuffle_gb: float
     gpu: dict[str, float]
+    buckets: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 def read_prices(path: str | None) -> Prices:
@@ -58,12 +62,18 @@ def read_prices(path: str | None) -> Prices:
             disk_gb=float(worker["disk_gb"]),
             shuffle_gb=float(table["shuffle"]["gb"]),
             gpu={name: float(price) for name, price in table["gpu"].items()},
+            buckets={store: _of_store(prices) for store, prices in table.get("bucket", {}).items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"--prices {str(file)!r}: expected the entries of pipeline/commands/quote/prices.toml, "
             f"missing or wrong: {error}"
         ) from error
+
+
+def _of_store(prices: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {name: str(prices[name]) for name in ("source", "date")}
+    return texts | {name: float(price) for name, price in prices.items() if name not in texts}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterator
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from pipeline import graph
 from pipeline.attempts import attempt as attempts
-from pipeline.commands.quote import bill, dataflow_job
+from pipeline.commands.quote import bill, bucket, dataflow_job
 from pipeline.commands.quote import speed as speeds
 from pipeline.commands.quote.answer import Answer, Quote
 from pipeline.commands.quote.bill import Workers
@@ -41,7 +41,7 @@ def run(config: EmbedConfig, options: PipelineOptions, dry: DryRun) -> str:
     job_checks.check_location(options, model)
     job_checks.check(options, config)
     plain, gpu = _workers(config, options)
-    quote = _quote(config, dry, model, plain, gpu)
+    quote = _quote(config, options, dry, model, plain, gpu)
     with _stdout_to_stderr():
         job = job_request(config, options, model)
     answer = Answer(options, job, dataflow_job.fused_stages(job.pipeline), model, plain, gpu, quote)
@@ -60,7 +60,14 @@ def job_request(config: EmbedConfig, options: PipelineOptions, model: ModelSpec)
     return dataflow_job.compose(options, build)
 
 
-def _quote(config: EmbedConfig, dry: DryRun, model: ModelSpec, plain: Workers, gpu: Workers | None) -> Quote:
+def _quote(
+    config: EmbedConfig,
+    options: PipelineOptions,
+    dry: DryRun,
+    model: ModelSpec,
+    plain: Workers,
+    gpu: Workers | None,
+) -> Quote:
     prices = bill.read_prices(dry.prices)
     speed = speeds.measure(
         model,
@@ -74,14 +81,24 @@ def _quote(config: EmbedConfig, dry: DryRun, model: ModelSpec, plain: Workers, g
     shuffled_bytes = height * width * 3 + model.dimension * 4
     images = dry.images or _IMAGES
     on_gpu = bill.SEPARATE if config.runs_on.separate_gpu_stage else bill.FUSED
-    return Quote(
+    chosen = on_gpu if gpu else bill.PLAIN
+    bills = bill.bills(images, speed, prices, plain, gpu, shuffled_bytes)
+    (of_job,) = (each for each in bills if each.name == chosen)
+    image_bytes = dry.image_bytes or speed.sample_bytes
+    # The slowest of several kinds of workers sets the pace.
+    hours = max(item.amount for item in of_job.items if item.unit == "h")
+    of_bucket = bucket.of(
+        config.inputs,
+        config.input_format,
         images=images,
-        image_bytes=dry.image_bytes or speed.sample_bytes,
-        speed=speed,
-        prices=prices,
-        bills=bill.bills(images, speed, prices, plain, gpu, shuffled_bytes),
-        chosen=on_gpu if gpu else bill.PLAIN,
+        image_bytes=image_bytes,
+        seconds=max(hours, 0.001) * 3600,
+        workers=options.view_as(WorkerOptions).max_num_workers,
+        region=options.view_as(GoogleCloudOptions).region or "",
+        location=dry.bucket_location,
+        prices=prices.buckets,
     )
+    return Quote(images, image_bytes, speed, prices, bills, chosen, of_bucket)
 
 
 def _model(config: EmbedConfig) -> ModelSpec:

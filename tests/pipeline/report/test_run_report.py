@@ -240,7 +240,10 @@ def test_a_report_is_read_again_without_the_fields_of_a_newer_version(model):
         ({"elapsed_seconds": "long"}, "expected: elapsed_seconds$"),
         ({"failures": {"decode": 3}}, "expected: failures$"),
         ({"feed": {"core_ms": 1.0, "lock_ms": "1"}}, "expected: feed$"),
-        ({"feed": {"core_ms": 1.0}}, r"expected: feed\.lock_ms, feed\.cores, feed\.worker_processes$"),
+        (
+            {"feed": {"images_per_second": 1.0, "core_ms": 1.0}},
+            r"expected: feed\.lock_ms, feed\.cores, feed\.worker_processes$",
+        ),
         ({"model": {}}, r"expected: model\.name, model\.digest, model\.dimension, model\.image_size$"),
     ],
 )
@@ -282,7 +285,16 @@ def test_the_feed_of_a_machine_with_many_processes(model):
     config = configured()
     start = config.started_at.timestamp()
     bundle = StageSeconds(
-        "bundle", "", 10_000, 9.0, longest=1.0, calls=2.0, started=start, ended=start + 3, core_seconds=4
+        "bundle",
+        "",
+        10_000,
+        9.0,
+        longest=1.0,
+        calls=2.0,
+        started=start,
+        ended=start + 3,
+        core_seconds=4,
+        lock_seconds=3,
     )
     tally = Tally(Counter(COUNTED), Counter(FAILURES))
     tally.add_time(bundle)
@@ -318,7 +330,16 @@ def test_the_feed_of_a_run_whose_processes_decode(model):
     start = configured().started_at.timestamp()
     times = [
         StageSeconds(
-            stage, "", 10_000, 9.0, longest=1.0, calls=2.0, started=start, ended=start + 3, core_seconds=seconds
+            stage,
+            "",
+            10_000,
+            9.0,
+            longest=1.0,
+            calls=2.0,
+            started=start,
+            ended=start + 3,
+            core_seconds=seconds,
+            lock_seconds=seconds,
         )
         for stage, seconds in (("bundle", 5.0), ("decode", 4.0))
     ]

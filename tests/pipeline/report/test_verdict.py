@@ -36,7 +36,8 @@ def fed(threads, decoder, seconds, **changes):
     """A run of two threads for 100 s, of whose time they and the decoder kept cores busy for so many seconds."""
     measured = run(seconds | {"bundle": 200.0, "decode": seconds.get("decode", 0.0)}, **changes)
     for stage, core_seconds in (("bundle", threads), ("decode", decoder)):
-        measured.stages[stage] = dataclasses.replace(measured.stages[stage], core_seconds=core_seconds)
+        of_stage = {"core_seconds": core_seconds, "lock_seconds": core_seconds}
+        measured.stages[stage] = dataclasses.replace(measured.stages[stage], **of_stage)
     return measured
 
 

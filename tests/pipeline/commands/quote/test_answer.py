@@ -7,6 +7,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 
+from pipeline.commands.quote import bucket
 from pipeline.commands.quote.answer import Answer, Quote
 from pipeline.commands.quote.bill import Bill, Item, Prices, Workers
 from pipeline.commands.quote.dataflow_job import Job, Stage
@@ -79,8 +80,8 @@ quote for 9,000,000 images of 1,000 bytes: 9.0 GB to read
   decode   0.008000 s an image and core, measured somewhere
   python   0.000200 s an image and core, and no two at once in a process: see docs/performance.md
   embed    0.004000 s an image and worker: as given
-  feed     a worker with 8 vCPUs could feed a device of 976 images/s at most: an image takes 8.20 ms of a core and \
-at least 0.20 ms of Python's lock; 8.2 cores for each 1,000 images/s; 3 for 250 images/s
+  feed     a worker with 8 vCPUs could feed a device of 976 images/s: an image takes 8.20 ms of a core and \
+0.20 ms of Python's lock; 8.2 cores for each 1,000 images/s; 3 for 250 images/s
   prices   US dollars, us-central1, 2026-01-01: a source
   without  starting workers and installing drivers, retries, requests to storage; discounts of any kind
 
@@ -116,13 +117,37 @@ def test_lines_that_depend(arguments, line):
     assert line in answer(**arguments).as_text().splitlines()
 
 
+def test_the_bucket_of_the_images_is_in_both_forms():
+    of_bucket = bucket.of(
+        ["gs://b"],
+        "images",
+        images=9_000_000,
+        image_bytes=1000,
+        seconds=36_000.0,
+        workers=5,
+        region="r",
+        location="r",
+        prices={},
+    )
+    shown = answer()
+    shown = dataclasses.replace(shown, quote=dataclasses.replace(shown.quote, bucket=of_bucket))
+    assert shown.as_text().endswith("\n\n" + "\n".join(of_bucket.lines()))
+    said = json.loads(shown.as_json())["quote"]["bucket"]
+    assert (said["store"], said["requests"]["gets"], said["in_tars"]["gets"], said["gigabytes"]) == (
+        "gs",
+        9_000_000,
+        18,
+        0,
+    )
+
+
 def test_json_has_what_the_text_is_made_of():
     parsed = json.loads(answer().as_json())
     assert list(parsed) == ["job_request", "stages", "workers", "model", "quote"]
     assert parsed["job_request"] == REQUEST
     assert parsed["stages"][0] == {"transforms": ["EmbedImages/X"], "accelerator": "hint"}
     assert [workers["machine_type"] for workers in parsed["workers"]] == ["n1-standard-4", "g2-standard-8"]
-    assert list(parsed["quote"]) == ["images", "image_bytes", "speed", "prices", "options"]
+    assert list(parsed["quote"]) == ["images", "image_bytes", "speed", "prices", "bucket", "options"]
     assert list(parsed["quote"]["options"][1]["items"][0]) == [
         "what",
         "amount",

@@ -83,6 +83,16 @@ def test_a_table_of_ones_own(tmp_path):
     assert bill.read_prices(str(own)).vcpu == 0.01
 
 
+def test_a_table_without_buckets_and_one_without_the_source_of_a_price(tmp_path):
+    own, table = tmp_path / "prices.toml", bill.PRICES.read_text()
+    own.write_text(table.partition("[bucket.gs]")[0])
+    assert bill.read_prices(str(own)).buckets == {}
+    for wrong in ("[bucket.gs]\nmillion_gets = 1", "[bucket]\ngs = 1"):
+        own.write_text(table.partition("[bucket.gs]")[0] + wrong)
+        with pytest.raises(ValueError, match="missing or wrong: "):
+            bill.read_prices(str(own))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [(None, "cannot be read"), ("= 3", "cannot be read"), ("source = ''\ndate = 1", "missing or wrong: 'worker'")],
