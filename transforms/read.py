@@ -6,8 +6,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import apache_beam as beam
 
@@ -20,9 +19,6 @@ from transforms.elements.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageO
 from transforms.encoding import image_shards
 from transforms.storage import locations, read_image
 from transforms.storage.context import DEFAULT_STORAGE, Storage
-
-if TYPE_CHECKING:
-    from transforms.storage import http_get
 
 STAGE = read_image.STAGE
 
@@ -122,35 +118,8 @@ class _ReadFile(DoInFlight):
         are_local = all(locations.is_local(keys.uri(ref.key)) for ref in refs)
         return [refs] if are_local else [[ref] for ref in refs]
 
-    def begin(self, refs: Sequence[ImageRef]) -> Future[tuple[list[Any], float]]:
-        """Reads an object without a thread of its own. If its request fails, a thread takes over, and is patient."""
-        (ref, *others) = refs
-        try:
-            request = None if others else read_image.request(self._storage, ref)
-        except (OSError, ValueError):
-            request = None  # the thread reports the error
-        if request is None:
-            return super().begin(refs)
-        made, limit = request
-        image: Future[tuple[list[Any], float]] = Future()
-
-        def done(reply: "http_get.Reply | Exception") -> None:
-            if isinstance(reply, Exception):
-                in_flight.threads(self._concurrency).submit(lambda: image.set_result(self._timed(refs)))
-            else:
-                image.set_result(([self.result(read_image.of_reply(ref, reply, limit))], 0.0))
-
-        from transforms.storage import http_transfers  # libcurl
-
-        http_transfers.start(made, limit, self._concurrency, done)
-        return image
-
     def call(self, refs: Sequence[ImageRef]) -> list[Any]:
-        return [self.result(read_image.read_or_failure(self._storage, ref)) for ref in refs]
-
-    def result(self, image: EncodedImage | Failure) -> Any:
-        """Returns what is output for an image. Runs in any thread."""
-        return image
+        return [read_image.read_or_failure(self._storage, ref) for ref in refs]
 
     def size(self, refs: Sequence[ImageRef]) -> int:
         return sum(map(self._size, refs))
@@ -235,31 +204,8 @@ class DigestImages(Stage):
 
 
 class _DigestFile(_ReadFile):
-    def begin(self, refs: Sequence[ImageRef]) -> Future[tuple[list[Any], float]]:
-        """Reads an object without a thread of its own. If its request fails, a thread takes over, and is patient."""
-        (ref, *others) = refs
-        try:
-            request = None if others else read_image.request(self._storage, ref)
-        except (OSError, ValueError):
-            request = None  # the thread reports the error
-        if request is None:
-            return super().begin(refs)
-        made, limit = request
-        image: Future[tuple[list[Any], float]] = Future()
-
-        def done(reply: "http_get.Reply | Exception") -> None:
-            if isinstance(reply, Exception):
-                in_flight.threads(self._concurrency).submit(lambda: image.set_result(self._timed(refs)))
-            else:
-                image.set_result(([self.result(read_image.of_reply(ref, reply, limit))], 0.0))
-
-        from transforms.storage import http_transfers  # libcurl
-
-        http_transfers.start(made, limit, self._concurrency, done)
-        return image
-
-    def result(self, image: EncodedImage | Failure) -> tuple[str, ImageRef] | Failure:
-        return _digest(image)
+    def call(self, refs: Sequence[ImageRef]) -> list[Any]:
+        return [_digest(image) for image in super().call(refs)]
 
     def outputs(self, results: Sequence[Sequence[Any]]) -> Iterator[Any]:
         for digest in itertools.chain(*results):

@@ -2,15 +2,14 @@
 
 import abc
 import collections
+import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.concurrent import in_flight
 from transforms.concurrent.in_flight import InFlight
 from transforms.elements.records import StageSeconds
 from transforms.elements.stage import SECONDS
@@ -34,10 +33,6 @@ class DoInFlight(beam.DoFn, abc.ABC):
     @abc.abstractmethod
     def call(self, part: Any) -> Any:
         """Returns the result of a part. Runs in any thread. An error that it raises fails the bundle."""
-
-    def begin(self, part: Any) -> Future[tuple[Any, float]]:
-        """Starts a call. Its result comes with the seconds for which it kept a core busy."""
-        return in_flight.threads(self._concurrency).submit(self._timed, part)
 
     @abc.abstractmethod
     def size(self, element: Any) -> int:
@@ -73,7 +68,7 @@ class DoInFlight(beam.DoFn, abc.ABC):
         while not self._in_flight.has_room(size):
             yield from self._next()
         self._stamps.append((timestamp, window))
-        self._in_flight.add([self.begin(part) for part in self.parts(element)], size)
+        self._in_flight.start([functools.partial(self._timed, part) for part in self.parts(element)], size)
         while self._in_flight.next_is_done():
             yield from self._next()
 

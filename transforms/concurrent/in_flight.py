@@ -2,6 +2,7 @@
 
 import collections
 import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -23,7 +24,7 @@ def check_concurrency(concurrency: int) -> None:
 
 
 class InFlight(Generic[ResultT]):
-    """The groups of calls that one thread has in flight, up to about `concurrency` calls."""
+    """The groups of calls that one thread has in flight. All calls of the process share `concurrency` threads."""
 
     def __init__(self, concurrency: int):
         self._concurrency = concurrency
@@ -38,9 +39,10 @@ class InFlight(Generic[ResultT]):
         has_room = self._calls < self._concurrency and self._bytes + size <= MAX_WAITING_BYTES
         return not self._groups or has_room
 
-    def add(self, calls: list[Future[ResultT]], size: int) -> None:
-        """Adds a group of calls that have been started, and whose results have `size` bytes."""
-        self._groups.append((calls, size))
+    def start(self, calls: Sequence[Callable[[], ResultT]], size: int) -> None:
+        """Starts a group of calls whose results have `size` bytes."""
+        threads = _threads(self._concurrency)
+        self._groups.append(([threads.submit(call) for call in calls], size))
         self._calls += len(calls)
         self._bytes += size
 
@@ -66,6 +68,5 @@ class InFlight(Generic[ResultT]):
 
 
 @functools.cache
-def threads(concurrency: int) -> ThreadPoolExecutor:
-    """Returns the threads that all calls of this process share."""
+def _threads(concurrency: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(concurrency, thread_name_prefix="in-flight")

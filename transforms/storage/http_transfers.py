@@ -10,8 +10,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from concurrent.futures import Future
+from typing import Any
 
 import pycurl
 
@@ -23,25 +23,16 @@ _MASKS = {
     pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
 }
 
-Done = Callable[[Reply | Exception], object]
 
-
-def start(request: Request, limit: int, concurrency: int, done: Done) -> None:
-    """Sends a request.
+def start(request: Request, limit: int, concurrency: int) -> Future[Reply]:
+    """Sends a request, and returns its reply to come. The reply has the errors of `Handle.reply`.
 
     Args:
       request: see `Request`.
       limit: bytes at which the content ends.
       concurrency: requests that this process has in flight at most. Further ones wait.
-      done: called with the reply, or with an error of `Handle.reply`, in a thread that must not wait. It raises none.
     """
-    _transfers(concurrency).start(_Transfer(request, limit, done))
-
-
-class _Transfer(NamedTuple):
-    request: Request
-    limit: int
-    done: Done
+    return _transfers(concurrency).start(request, limit)
 
 
 @functools.cache
@@ -51,9 +42,9 @@ def _transfers(concurrency: int) -> "_Transfers":
 
 class _Transfers:
     def __init__(self, concurrency: int):
-        self._waiting: collections.deque[_Transfer] = collections.deque()
+        self._waiting: collections.deque[tuple[Request, int, Future[Reply]]] = collections.deque()
         self._idle = [Handle() for _ in range(concurrency)]
-        self._active: dict[pycurl.Curl, tuple[Handle, Done]] = {}
+        self._active: dict[pycurl.Curl, tuple[Handle, Future[Reply]]] = {}
         self._deadline: float | None = None  # of libcurl's timer, in seconds of the monotonic clock
         self._poll = select.poll()
         self._wake, self._woken = socket.socketpair()
@@ -65,19 +56,21 @@ class _Transfers:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         threading.Thread(target=self._run, name="transfers", daemon=True).start()
 
-    def start(self, transfer: _Transfer) -> None:
-        self._waiting.append(transfer)
+    def start(self, request: Request, limit: int) -> Future[Reply]:
+        future: Future[Reply] = Future()
+        self._waiting.append((request, limit, future))
         if not self._is_awake:  # two threads may both wake it, which costs nothing
             self._is_awake = True
             self._wake.send(b"1")
+        return future
 
     def _run(self) -> None:
         while True:
             self._begin()
             for descriptor, events in self._poll.poll(self._timeout()):
                 if descriptor == self._woken.fileno():
+                    self._is_awake = False
                     self._woken.recv(64)
-                    self._is_awake = False  # before `_begin`, so that it sees what was appended until now
                 else:
                     mask = pycurl.CSELECT_IN if events & ~select.POLLOUT else 0  # errors too
                     mask |= pycurl.CSELECT_OUT if events & select.POLLOUT else 0
@@ -89,16 +82,18 @@ class _Transfers:
 
     def _begin(self) -> None:
         while self._idle and self._waiting:
-            request, limit, done = self._waiting.popleft()
+            request, limit, future = self._waiting.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
             handle = self._idle.pop()
             try:
                 handle.prepare(request, limit)
                 self._multi.add_handle(handle.curl)
-            except Exception as error:  # noqa: BLE001 - who waits for the reply gets it
+            except Exception as error:  # noqa: BLE001 - who waits for the reply raises it
                 self._idle.append(handle)
-                done(error)
+                future.set_exception(error)
             else:
-                self._active[handle.curl] = handle, done
+                self._active[handle.curl] = handle, future
 
     def _end(self) -> None:
         left = 1
@@ -111,13 +106,14 @@ class _Transfers:
 
     def _end_one(self, curl: pycurl.Curl, *error: Any) -> None:
         self._multi.remove_handle(curl)
-        handle, done = self._active.pop(curl)
+        handle, future = self._active.pop(curl)
         try:
-            outcome: Reply | Exception = handle.reply(*error)
+            reply = handle.reply(*error)
         except Exception as failure:  # noqa: BLE001
-            outcome = failure
+            future.set_exception(failure)
+        else:
+            future.set_result(reply)
         self._idle.append(handle)
-        done(outcome)
 
     def _timeout(self) -> int | None:
         """Returns milliseconds, rounded up."""

@@ -4,15 +4,11 @@ import dataclasses
 import gzip
 import io
 import zlib
-from typing import TYPE_CHECKING
 
 from transforms.elements import keys
 from transforms.elements.records import EncodedImage, Failure, ImageRef
-from transforms.storage import locations, stores, versioned
+from transforms.storage import versioned
 from transforms.storage.context import Storage
-
-if TYPE_CHECKING:
-    from transforms.storage.http_get import Reply, Request
 
 STAGE = "read"
 
@@ -48,31 +44,7 @@ def read(storage: Storage, ref: ImageRef) -> EncodedImage:
     """
     ref = versioned.described(storage, ref)
     check_size(ref.size)
-    return _image(ref, *versioned.read(storage, ref, MAX_ENCODED_BYTES))
-
-
-def request(storage: Storage, ref: ImageRef) -> "tuple[Request, int] | None":
-    """Returns the request for an object that was listed, and the most bytes to read; None for any other file.
-
-    Raises ValueError if the object is too large, or its path invalid.
-    """
-    path = keys.uri(ref.key)
-    if not ref.version or ref.size < 0 or locations.is_local(path):
-        return None
-    check_size(ref.size)
-    made = stores.of(path).request(storage, path, ref.version)
-    return (made, versioned.limit_of(ref, MAX_ENCODED_BYTES)) if made else None
-
-
-def of_reply(ref: ImageRef, reply: "Reply", limit: int) -> EncodedImage | Failure:
-    """Returns the image in the reply to such a request."""
-    try:
-        return _image(ref, reply.content, versioned.checked(ref, reply.content, limit))
-    except (OSError, ValueError, MemoryError) as error:
-        return failure(ref, error)
-
-
-def _image(ref: ImageRef, stored: bytes, crc32c: str) -> EncodedImage:
+    stored, crc32c = versioned.read(storage, ref, MAX_ENCODED_BYTES)
     encoded = _unpacked(stored) if stored.startswith(_GZIP) else stored
     return EncodedImage(dataclasses.replace(ref, size=len(stored), crc32c=crc32c), encoded)
 

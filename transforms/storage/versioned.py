@@ -54,7 +54,9 @@ def read(storage: Storage, ref: ImageRef, max_bytes: int) -> tuple[bytes, str]:
       ChangedSinceListed: if they no longer exist.
       OSError: if they cannot be read.
     """
-    path, limit = keys.uri(ref.key), limit_of(ref, max_bytes)
+    path = keys.uri(ref.key)
+    # A file may have more bytes than its listed size: it grows, or its size means nothing, as in /proc.
+    limit = (ref.size if ref.size >= 0 else max_bytes) + 1
     try:
         if locations.is_local(path):
             with local.open_regular(path) as file:
@@ -63,26 +65,13 @@ def read(storage: Storage, ref: ImageRef, max_bytes: int) -> tuple[bytes, str]:
             content = stores.of(path).read(storage, path, ref.version, limit)
     except (FileNotFoundError, local.NotARegularFile) as error:
         raise _gone(ref, error) from error
-    return content, checked(ref, content, limit)
-
-
-def limit_of(ref: ImageRef, max_bytes: int) -> int:
-    """Returns how many bytes to ask for, one more than there should be.
-
-    A file may have more bytes than its listed size: it grows, or its size means nothing, as in /proc.
-    """
-    return (ref.size if ref.size >= 0 else max_bytes) + 1
-
-
-def checked(ref: ImageRef, content: bytes, limit: int) -> str:
-    """Returns the checksum of the bytes that were read; raises ChangedSinceListed if they are not those listed."""
     checksum = crc32c(content)
     if ref.size >= 0:
         _check(ref, "size", ref.size, len(content) if len(content) < limit else "more")
     if ref.crc32c:
         _check(ref, "crc32c", ref.crc32c, checksum)
     _check_version(ref)
-    return checksum
+    return content, checksum
 
 
 def crc32c(content: bytes) -> str:

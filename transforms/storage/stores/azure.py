@@ -85,25 +85,25 @@ def described(storage: Storage, path: str) -> Stored:
 
 def read(storage: Storage, path: str, version: str, limit: int = sys.maxsize) -> bytes:
     """See `Store`."""
-    return _get(storage, path, version, {}, limit).content
+    return _get(path, version, {}, limit).content
 
 
 def opened(storage: Storage, path: str, version: str) -> BinaryIO:
     """See `Store`."""
-    return http_get.in_parts(lambda headers: _get(storage, path, version, headers, sys.maxsize), path)
+    return http_get.in_parts(lambda headers: _get(path, version, headers, sys.maxsize), path)
 
 
-def _get(storage: Storage, path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
+def _get(path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
+    of_version = {"If-Match": f'"{version}"'} if version else {}
     try:
-        return http_get.get(request(storage, path, version, headers), limit)
+        return http_get.get(_request(path, {**headers, **of_version}), limit)
     except Exception as error:
         raise of_read(path, version, error) from error
 
 
-def request(storage: Storage, path: str, version: str, headers: Mapping[str, str] = {}) -> http_get.Request:
-    """See `Store`."""
+def _request(path: str, headers: dict[str, str]) -> http_get.Request:
     container, name = object_of(path)
-    headers = {**headers, "x-ms-version": _API_VERSION, **({"If-Match": f'"{version}"'} if version else {})}
+    headers["x-ms-version"] = _API_VERSION
     address, _, signature = _address().partition("?")
     if hasattr(client().credential, "get_token"):
         headers["Authorization"] = f"Bearer {_token()}"

@@ -61,10 +61,6 @@ def read(storage: Storage, path: str, version: str, limit: int = sys.maxsize) ->
         return file.read(-1 if limit == sys.maxsize else limit)
 
 
-def request(storage: Storage, path: str, version: str) -> None:
-    """See `Store`."""
-
-
 def opened(storage: Storage, path: str, version: str) -> BinaryIO:
     """See `Store`."""
     with errors.of_clients(path):

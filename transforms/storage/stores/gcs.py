@@ -90,29 +90,29 @@ def opened(storage: Storage, path: str, version: str) -> BinaryIO:
     return http_get.in_parts(lambda headers: _get(storage, path, version, headers, sys.maxsize), path)
 
 
-def _get(storage: Storage, path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
+def _get(storage: Storage, path: str, version: str, headers: dict[str, str], limit: int) -> http_get.Reply:
+    bucket, name = object_of(path)
+    parameters = f"alt=media&generation={int(version)}" if version else "alt=media"
+    if storage.billing_project:
+        parameters += f"&userProject={quote(storage.billing_project, safe='')}"
+    url = f"{_host()}/download/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?{parameters}"
     try:
         try:
-            return http_get.get(request(storage, path, version, headers), limit)
+            return http_get.get(http_get.Request(url, _authorized() | headers), limit)
         except http_get.Refused as error:
             if error.status_code != 401:
                 raise
             with _refreshing:  # the token was revoked before its time
                 client()._credentials.refresh(TokenRequest())
                 _headers.cache_clear()
-            return http_get.get(request(storage, path, version, headers), limit)
+            return http_get.get(http_get.Request(url, _authorized() | headers), limit)
     except Exception as error:
         raise of_read(path, version, error) from error
 
 
-def request(storage: Storage, path: str, version: str, headers: Mapping[str, str] = {}) -> http_get.Request:
-    """See `Store`. The credentials are asked once a minute for the headers, which renews their token."""
-    bucket, name = object_of(path)
-    parameters = f"alt=media&generation={int(version)}" if version else "alt=media"
-    if storage.billing_project:
-        parameters += f"&userProject={quote(storage.billing_project, safe='')}"
-    url = f"{_host()}/download/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?{parameters}"
-    return http_get.Request(url, {**_headers(client(), int(time.monotonic()) // 60), **headers})
+def _authorized() -> dict[str, str]:
+    """Returns the headers of a request. The credentials are asked for them once a minute, which renews their token."""
+    return _headers(client(), int(time.monotonic()) // 60)
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,14 +8,11 @@ import io
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from transforms.storage import errors
 from transforms.storage.context import Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
-
-if TYPE_CHECKING:
-    from transforms.storage.http_get import Request
 
 # An object that is being written is in memory up to so many bytes, and then in a temporary file.
 _IN_MEMORY_BYTES = 2**20
@@ -73,9 +70,6 @@ class Store(Protocol):
 
     def read(self, storage: Storage, path: str, version: str, limit: int = sys.maxsize) -> bytes:
         """Returns the bytes of an object in this version, as stored, at most the first `limit`, by one request."""
-
-    def request(self, storage: Storage, path: str, version: str) -> "Request | None":
-        """Returns the request that `read` sends; None if a single GET cannot read an object."""
 
     def opened(self, storage: Storage, path: str, version: str) -> BinaryIO:
         """Opens an object in this version to be read from front to end. If it is gone, the first read says so."""
