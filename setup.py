@@ -23,6 +23,12 @@ REQUIREMENTS = [
     "cykooz.resizer>=4.0.1,<5; platform_machine != 'aarch64'",
     "openvino>=2026.4,<2027",
     "google-cloud-storage>=3.17,<4",
+    # Images at URLs, by libcurl, which tells the address of each connection before it makes it. The wheels hold it. The
+    # others parse URLs and know which certificates to trust. Google's client brings them too.
+    "pycurl>=7.46,<8",
+    "urllib3>=2,<3",
+    "idna>=3.7",
+    "certifi",
     # tensorflow-hub 0.16.1 imports pkg_resources, which setuptools 82 removed.
     "setuptools<82",
 ]

@@ -25,6 +25,8 @@ STAGE = read_image.STAGE
 # reading a small file. A large image is a block of its own.
 _BLOCK_IMAGES = 16
 _BLOCK_BYTES = 1 << 20
+# The size of an image at a URL, until it is read. The bound on what waits lets CONCURRENCY_MAX of them be in flight.
+_URL_BYTES = 1 << 18
 
 
 @dataclasses.dataclass(eq=False)
@@ -48,7 +50,8 @@ class ReadImages(Stage):
     Attributes:
       input_format: one of INPUT_FORMATS.
       read_concurrency: how many files a worker process has in flight. Shards are streamed, one per thread of the
-        runner. Files whose refs lack a size are read one after the other. `DescribeImages` adds sizes.
+        runner. Files whose refs lack a size are read one after the other, except at URLs.
+        `DescribeImages` adds sizes.
       storage: how buckets are reached.
       include_hidden: whether hidden members of tar files are images too, such as `._1.jpg`. Otherwise they are counted
         in the output `left_out`.
@@ -121,7 +124,9 @@ class _ReadFile(DoInFlight):
         return sum(map(self._size, refs))
 
     def _size(self, ref: ImageRef) -> int:
-        return ref.size if ref.size >= 0 else read_image.MAX_ENCODED_BYTES
+        if ref.size >= 0:
+            return ref.size
+        return _URL_BYTES if locations.is_http(keys.uri(ref.key)) else read_image.MAX_ENCODED_BYTES
 
     def items(self, images: Sequence[EncodedImage | Failure]) -> int:
         return len(images)

@@ -18,8 +18,11 @@ URI_COLUMNS = (
     *("image", "image_file", "image_name", "img_path", "img", "url", "image_url", "img_url"),
 )
 
-# URIs that cannot be read here, so a column of them is the last choice.
+# A column of URLs is the last choice: what a bucket or this machine has is read faster, and stays.
 _WEB = ("http://", "https://")
+
+# The part of a URL between its scheme and its path has a user, maybe with a password.
+_WITH_USER = re.compile(r"https?://[^/?#]*@", re.I)
 
 _SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
 
@@ -48,6 +51,10 @@ class LocalPathInRemoteList(ValueError):
     """A list in a bucket names a file of the worker. People who write to the bucket must not read that file."""
 
 
+class CredentialsInUrl(ValueError):
+    """A URL with a user or a password. Keys are written into records and reports, so it cannot become one."""
+
+
 def keys_in(file: BinaryIO, list_uri: str, uri_column: str | None = None) -> Iterator[bytes | ValueError]:
     """Yields the key of each image that a list names, or what is wrong with its row. See `uris_in`."""
     for uri in uris_in(lines_of(compressed.expanded(file)), list_uri, uri_column):
@@ -60,6 +67,8 @@ def keys_in(file: BinaryIO, list_uri: str, uri_column: str | None = None) -> Ite
 def _key(uri: str, list_uri: str) -> bytes:
     if not uri:
         raise ValueError("expected a URI in this row")
+    if _WITH_USER.match(uri):
+        raise CredentialsInUrl("a URL with a user or password in this row: expected https://HOST/PATH")
     scheme = _SCHEME.match(uri)
     if not (locations.is_local(list_uri) or (scheme and scheme[1].lower() != "file")):
         raise LocalPathInRemoteList(

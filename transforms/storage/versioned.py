@@ -23,6 +23,8 @@ class ChangedSinceListed(OSError):
 def described(storage: Storage, ref: ImageRef) -> ImageRef:
     """Returns a ref with version, size and, if the filesystem keeps one, checksum. A ref with a version is unchanged.
 
+    Of a URL there is the version alone, if there is one.
+
     Raises:
       OSError: if there is no such file, or the request fails.
       ValueError: if the path is invalid.
@@ -33,6 +35,8 @@ def described(storage: Storage, ref: ImageRef) -> ImageRef:
     if locations.is_gcs(path):
         stored = stores.gcs.describe(storage, path)
         return dataclasses.replace(ref, version=stored.generation, size=stored.size, crc32c=stored.crc32c)
+    if locations.is_http(path):
+        return dataclasses.replace(ref, version=stores.https.describe(storage, path))
     version, size = _described(path)
     return dataclasses.replace(ref, version=version, size=size)
 
