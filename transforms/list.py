@@ -218,6 +218,9 @@ class _Describe(DoInFlight):
     def size(self, ref: ImageRef) -> int:
         return 0
 
+    def group(self, ref: ImageRef) -> str:
+        return locations.host(keys.uri(ref.key)) if self._describe_urls else ""
+
     def outputs(self, described: ImageRef | Failure) -> Iterator[Any]:
         yield beam.pvalue.TaggedOutput(FAILURES, described) if isinstance(described, Failure) else described
 

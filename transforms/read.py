@@ -99,13 +99,14 @@ class _ReadFile(DoInFlight):
     def process(
         self, ref: ImageRef, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[Any]:
-        if self._refs and window != self._at[1]:
+        is_local = locations.is_local(keys.uri(ref.key))
+        if self._refs and (window != self._at[1] or not is_local):
             yield from self._start()
         self._refs.append(ref)
         self._bytes += self._size(ref)
         self._at = timestamp, window
         is_full = len(self._refs) == _BLOCK_IMAGES or self._bytes >= _BLOCK_BYTES
-        if is_full or not locations.is_local(keys.uri(ref.key)):
+        if is_full or not is_local:
             yield from self._start()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -122,6 +123,9 @@ class _ReadFile(DoInFlight):
 
     def size(self, refs: Sequence[ImageRef]) -> int:
         return sum(map(self._size, refs))
+
+    def group(self, refs: Sequence[ImageRef]) -> str:
+        return locations.host(keys.uri(refs[0].key))
 
     def _size(self, ref: ImageRef) -> int:
         if ref.size >= 0:

@@ -16,6 +16,8 @@ from transforms.elements.stage import SECONDS
 class DoInFlight(beam.DoFn, abc.ABC):
     """Runs `call` for each element in another thread, and outputs the results in the order of the elements.
 
+    Results of elements that have a group come as they are done, see InFlight.
+
     It also outputs StageSeconds under SECONDS: how long the bundle's thread waited while other threads did the work,
     and for how long these kept a core busy.
     """
@@ -36,6 +38,10 @@ class DoInFlight(beam.DoFn, abc.ABC):
     def outputs(self, result: Any) -> Iterable[Any]:
         """Yields the outputs for a result, tagged unless they are the main output. Runs in the bundle's thread."""
 
+    def group(self, element: Any) -> str:
+        """Returns the group of an element's call; "" for none."""
+        return ""
+
     def items(self, result: Any) -> int:
         """Returns the number of items in a result, for the StageSeconds."""
         return 1
@@ -52,10 +58,10 @@ class DoInFlight(beam.DoFn, abc.ABC):
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[Any]:
-        size = self.size(element)
-        while not self._in_flight.has_room(size):
+        size, group = self.size(element), self.group(element)
+        while not self._in_flight.has_room(size, group):
             yield from self._next()
-        self._in_flight.start(lambda: ((timestamp, window), *self._timed(element)), size)
+        self._in_flight.start(lambda: ((timestamp, window), *self._timed(element)), size, group)
         while self._in_flight.next_is_done():
             yield from self._next()
 

@@ -340,7 +340,7 @@ def test_a_host_that_hangs_keeps_no_other_waiting_and_is_soon_left_alone(web):
         assert time.monotonic() - start < 0.5
         errors = [call.result()[:2] for call in silent]
     assert set(errors) == {("TookTooLong", True), ("SilentHost", True)}
-    assert len(web.asked("/hangs")) == web_hosts.PER_HOST
+    assert web_hosts.PER_HOST <= len(web.asked("/hangs")) <= web_hosts.PER_HOST + 2
     start = time.monotonic()
     assert failed(web.url("/hangs", "localhost"))[0] == "SilentHost" and time.monotonic() - start < 0.1
 
