@@ -46,15 +46,16 @@ class InFlight(Generic[ResultT]):
 
     def _forget_groups(self) -> None:
         self._waiting: dict[str, collections.deque[tuple[Callable[[], ResultT], int]]] = {}
+        self._number_waiting = 0
         self._of_groups: dict[Future[ResultT], tuple[int, str]] = {}
         self._done: queue.SimpleQueue[Future[ResultT]] = queue.SimpleQueue()
 
     def __len__(self) -> int:
-        return len(self._calls) + len(self._of_groups) + sum(map(len, self._waiting.values()))
+        return len(self._calls) + len(self._of_groups) + self._number_waiting
 
     def has_room(self, size: int, group: str = "") -> bool:
         """Returns whether a call whose result has `size` bytes may start, or wait with its group. A single call may."""
-        return sum(map(len, self._waiting.values())) < _MOST_WAITING if group else self._may_run(size)
+        return self._number_waiting < _MOST_WAITING if group else self._may_run(size)
 
     def _may_run(self, size: int) -> bool:
         sizes = [size for _, size in self._calls] + [size for size, _ in self._of_groups.values()]
@@ -66,13 +67,18 @@ class InFlight(Generic[ResultT]):
             self._calls.append((_threads(self._concurrency).submit(call), size))
             return
         self._waiting.setdefault(group, collections.deque()).append((call, size))
+        self._number_waiting += 1
         self._start_waiting()
 
     def _start_waiting(self) -> None:
         for group in list(self._waiting):
             calls = self._waiting[group]
-            while calls and self._may_run(calls[0][1]) and self._groups.enter(group):
+            while calls and self._groups.enter(group):
+                if not self._may_run(calls[0][1]):
+                    self._groups.leave(group)
+                    return
                 call, size = calls.popleft()
+                self._number_waiting -= 1
                 future = _threads(self._concurrency).submit(self._groups.leave_after, group, call)
                 self._of_groups[future] = size, group
                 future.add_done_callback(self._done.put)

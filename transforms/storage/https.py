@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import certifi
-import pycurl
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from transforms.storage.context import Storage
 from transforms.storage.errors import StorageError
+from transforms.storage.libcurl import pycurl
 from transforms.storage.public_addresses import is_public
 from transforms.storage.web_hosts import Hosts
 

@@ -109,6 +109,20 @@ def test_a_group_has_half_of_the_threads_whoever_starts_its_calls():
     assert most == 3
 
 
+def test_many_groups_cost_little():
+    calls, start = InFlight(64), time.thread_time()
+    taken = 0
+    for i in range(5000):
+        while not calls.has_room(0, f"{i}"):
+            calls.take()
+            taken += 1
+        calls.start(lambda: None, 0, f"{i}")
+    while calls:
+        calls.take()
+        taken += 1
+    assert taken == 5000 and time.thread_time() - start < 5  # a millisecond a call, of which it takes a few percent
+
+
 def test_calls_with_and_without_a_group():
     calls, gate = InFlight(4), threading.Event()
     calls.start(lambda: gate.wait(10) and 1, 0)
