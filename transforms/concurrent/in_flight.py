@@ -19,6 +19,9 @@ CONCURRENCY_MAX = 256
 # The most bytes of results that wait to be taken. A single result may be larger.
 MAX_WAITING_BYTES = 64 * 2**20
 
+# Calls of one group that run at once.
+PER_GROUP = 8
+
 # The most calls of groups that wait without a thread. A thread looks so often whether one may start, and, if it has
 # other calls too, whether the oldest of them is done.
 _MOST_WAITING = 1024
@@ -34,8 +37,9 @@ def check_concurrency(concurrency: int) -> None:
 class InFlight(Generic[ResultT]):
     """The calls that one thread has in flight. All such calls of the process share `concurrency` threads.
 
-    A call may belong to a group, such as those that ask one host. Half of the threads serve one group at most, further
-    calls of it wait without a thread, and results come as they are done. So a slow group holds up no other.
+    A call may belong to a group, such as those that ask one host. PER_GROUP threads serve one group at most, or
+    half of all. Further calls of it wait without a thread, and results come as they are done. So no other group waits
+    for a slow one.
     """
 
     def __init__(self, concurrency: int):
@@ -143,7 +147,7 @@ class _Groups:
 
 @functools.cache
 def _groups(concurrency: int) -> _Groups:
-    return _Groups(max(1, concurrency // 2))
+    return _Groups(max(1, min(PER_GROUP, concurrency // 2)))
 
 
 @functools.cache

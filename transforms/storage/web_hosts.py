@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from transforms.concurrent.in_flight import PER_GROUP
 from transforms.storage.errors import StorageError
 
 HandleT = TypeVar("HandleT")
 
-# Requests that one process has in flight at one host.
-PER_HOST = 8
+# Requests that one process has in flight at one host. A redirect may lead more of them to a host than its own calls.
+PER_HOST = PER_GROUP
 # After this many requests in a row without an answer, further ones fail at once. One request tries it again after this
 # many seconds, then after twice as many, and so on.
 _SILENT = 3
