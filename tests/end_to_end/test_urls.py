@@ -1,13 +1,16 @@
 """The command on lists of URLs: each image once or one record of why not, in bounded time, whatever servers do."""
 
 import csv
+import functools
 import json
 import time
+from collections import Counter
 
 import pytest
 
 from tests.helpers import data_generation as data
 from tests.helpers import web_server
+from tests.helpers.killing import FLAGS, kill
 from tests.helpers.running import run_pipeline
 from tests.helpers.web_server import forever, hangs, head, image, in_turn, redirect, sends, status
 
@@ -123,3 +126,33 @@ def test_decoder_processes_read_urls_too(tmp_path, web):
     run = run_pipeline(tmp_path / "out", "--input", write_list(tmp_path / "list.txt", urls), *flags)
     assert run.counts == {"listed": 20, "embedded": 20}, run.stderr
     assert len(web.requests) == 20
+
+
+def test_a_killed_run_goes_on_without_reading_what_is_stored(tmp_path, web):
+    def slowly(connection, encoded, tag):
+        time.sleep(0.3)
+        return image(encoded, ETag=tag)(connection)
+
+    for i in range(160):
+        web.answers[f"/{i}.jpg"] = functools.partial(slowly, encoded=data.jpeg(i % 7), tag=f'"{i}"')
+    listed = write_list(tmp_path / "list.txt", map(web.url, web.answers))
+    flags = "--input", listed, *LIST, "--run_id", "r", *FLAGS
+    stored = set(kill(tmp_path / "out", *flags, at=20))
+    web.requests.clear()
+    run = run_pipeline(tmp_path / "out", *flags)
+    assert run.code == 0, run.stderr
+    assert run.counts == {"listed": 160, "embedded": 160} and len(run.rows) == 160
+    assert f"{len(stored)} vectors from earlier attempts" in run.stdout
+    assert all(row["image/size"] > 0 and row["image/version"] for row in run.rows)
+    methods = Counter(request.method for request in web.requests)
+    assert methods["HEAD"] == 160 and methods["GET"] <= 160 - len(stored) + 6  # some are read for pictures of the page
+
+
+def test_each_run_reads_images_without_a_version(tmp_path, web):
+    web.answers["/a.jpg"] = image(JPEG)
+    flags = "--input", write_list(tmp_path / "list.txt", [web.url("/a.jpg")]), *LIST
+    for run_id in ("1", "2"):
+        assert run_pipeline(tmp_path / "out", *flags, "--run_id", run_id).code == 0
+        counts = json.loads((tmp_path / f"out/runs/{run_id}.json").read_text())["counts"]
+        assert (counts["embedded"], counts["skipped"]) == (1, 0)
+    assert web.asked("/a.jpg") == ["GET", "HEAD", "GET"]
