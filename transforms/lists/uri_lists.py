@@ -18,9 +18,6 @@ URI_COLUMNS = (
     *("image", "image_file", "image_name", "img_path", "img", "url", "image_url", "img_url"),
 )
 
-# A column of URLs is the last choice: what a bucket or this machine has is read faster, and stays.
-_WEB = ("http://", "https://")
-
 # The part of a URL between its scheme and its path has a user, maybe with a password.
 _WITH_USER = re.compile(r"https?://[^/?#]*@", re.I)
 
@@ -190,22 +187,31 @@ def _are_files(cells: Iterable[str]) -> bool:
 def _column(names: Sequence[str], uri_column: str | None, rows: Sequence[Sequence[object]] = ()) -> int | None:
     """Returns the number of the column of URIs in a header, however it is spelled; None if there is none.
 
-    If there are several, it is the first in which rows name files, because one may have numbers and another URIs.
+    If there are several, it is the first in which rows name files, because one may have numbers and another URIs. What
+    a bucket or this machine has comes before URLs of the web.
     """
     if not uri_column and any(map(names_image, names)):
         return None  # a row, in which `image` is a label
     normal = [_normal(name) for name in names]
     wanted = map(_normal, (uri_column,) if uri_column else URI_COLUMNS)
     columns = [normal.index(name) for name in wanted if name in normal]
-    return next((number for number in columns if _names_files(rows, number)), next(iter(columns), None))
+    of_files = [number for number in columns if _names_files(rows, number)]
+    elsewhere = [number for number in of_files if not any(map(_is_url, _cells(rows, number)))]
+    return next(iter([*elsewhere, *of_files, *columns]), None)
 
 
 def _names_files(rows: Sequence[Sequence[object]], number: int) -> bool:
-    """Returns whether a column of rows names files that may be read, and nothing else except empty cells."""
-    cells = [row[number] for row in rows if number < len(row) and row[number]]
-    return bool(cells) and all(
-        isinstance(cell, str) and _NAMES_FILE.fullmatch(cell) and not cell.lower().startswith(_WEB) for cell in cells
-    )
+    """Returns whether a column of rows names files, and nothing else except empty cells."""
+    cells = _cells(rows, number)
+    return bool(cells) and all(isinstance(cell, str) and _NAMES_FILE.fullmatch(cell) for cell in cells)
+
+
+def _cells(rows: Sequence[Sequence[object]], number: int) -> list[object]:
+    return [row[number] for row in rows if number < len(row) and row[number]]
+
+
+def _is_url(cell: object) -> bool:
+    return isinstance(cell, str) and locations.is_http(cell)
 
 
 def _normal(name: str) -> str:

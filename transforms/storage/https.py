@@ -334,10 +334,13 @@ def _hosts(allow_private: bool) -> Hosts[_Exchange]:
 def _once(target: _Target, request: _Request) -> _Response:
     hosts = _hosts(request.allow_private)
     with hosts.turn(target.host, request.end) as exchange:
+        start = time.monotonic()
         try:
             response = exchange.perform(target, request)
-        except (TookTooLong, UnknownHost):
-            hosts.unanswered(target.host)
+        except (TookTooLong, UnknownHost) as error:
+            # A request that was in a hurry tells nothing about the host.
+            if isinstance(error, UnknownHost) or time.monotonic() - start > 0.9 * min(_CONNECT_SECONDS, _SLOW_SECONDS):
+                hosts.unanswered(target.host)
             raise
     hosts.answered(target.host)
     return response
@@ -345,7 +348,7 @@ def _once(target: _Target, request: _Request) -> _Response:
 
 def _error(code: int, text: str, target: _Target, refused: str) -> StorageError:
     """Returns the error for one of libcurl's, in its own words."""
-    if refused:
+    if refused and code == pycurl.E_COULDNT_CONNECT:
         return PrivateAddress(
             f"{target.host} is at {refused}, which is no public address; --allow_private_hosts takes such hosts"
         )

@@ -363,3 +363,9 @@ def test_what_a_bucket_has_is_read_before_urls():
     lines = ["url,file_name\n", "https://h/1.jpg,a.jpg\n"]
     assert list(uris_in(lines, "gs://b/l.csv")) == ["gs://b/a.jpg"]
     assert list(uris_in(lines, "gs://b/l.csv", "url")) == ["https://h/1.jpg"]
+
+
+def test_urls_are_read_before_what_names_no_file():
+    assert list(uris_in(["key,URL,TEXT\n", "000001,https://h/1,a cat\n"], "l.csv")) == ["https://h/1"]
+    assert list(uris_in(['{"key": "7", "url": "http://h/1.jpg"}\n'], "l.jsonl")) == ["http://h/1.jpg"]
+    assert list(uris_in(["image\turl\n", "3\thttps://h/a?b=c\n"], "l.tsv")) == ["https://h/a?b=c"]

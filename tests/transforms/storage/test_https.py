@@ -345,6 +345,13 @@ def test_a_host_that_hangs_keeps_no_other_waiting_and_is_soon_left_alone(web):
     assert failed(web.url("/hangs", "localhost"))[0] == "SilentHost" and time.monotonic() - start < 0.1
 
 
+def test_a_request_in_a_hurry_says_nothing_about_its_host(web):
+    web.answers |= {"/hangs": hangs(web), "/a.jpg": image(JPEG)}
+    for _ in range(4):
+        assert failed(web.url("/hangs"), Storage(allow_private_hosts=True, url_seconds=0.1))[0] == "TookTooLong"
+    assert https.read(HERE, web.url("/a.jpg"), LIMIT).stored == JPEG
+
+
 def test_a_host_has_few_connections(web):
     def slowly(connection):
         time.sleep(0.02)
