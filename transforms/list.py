@@ -20,7 +20,7 @@ from transforms.elements.record_coders import of_bytes, to_bytes
 from transforms.elements.records import Failure, ImageRef, LeftOut, StageSeconds
 from transforms.elements.stage import FAILURES, LEFT_OUT, SECONDS, Stage, StageOutput, with_stage_outputs
 from transforms.lists import uri_lists
-from transforms.storage import listing, versioned
+from transforms.storage import listing, locations, versioned
 from transforms.storage.choice import Choice
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 
@@ -48,6 +48,7 @@ class ListImages(Stage):
       in_packs: see JoinByKey.
       include_hidden: whether hidden files are listed like others.
       uri_column: the column of URIs in lists; None for one of `uri_lists.URI_COLUMNS`.
+      describe_urls: see DescribeImages.
 
     Raises:
       ValueError: if an attribute is invalid.
@@ -60,6 +61,7 @@ class ListImages(Stage):
     in_packs: bool = False
     include_hidden: bool = False
     uri_column: str | None = None
+    describe_urls: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.patterns, str) or not self.patterns:
@@ -90,7 +92,8 @@ class ListImages(Stage):
         if self.input_format not in SHARD_FORMATS:
             refs |= "Count" >> beam.Map(_counted).with_output_types(ImageRef)
         if is_list:
-            steps.append(refs | "Describe" >> DescribeImages(self.storage, self.read_concurrency))
+            describe = DescribeImages(self.storage, self.read_concurrency, describe_urls=self.describe_urls)
+            steps.append(refs | "Describe" >> describe)
             refs = steps[-1].main
         return StageOutput(
             refs,
@@ -118,6 +121,8 @@ class DescribeImages(Stage):
       storage: how buckets are reached.
       read_concurrency: how many requests a worker process has in flight.
       may_still_come: whether a missing image is a retryable failure.
+      describe_urls: whether one request asks for the version of each URL too. Otherwise URLs pass unchanged, and
+        ReadImages finds out. Only SkipKnown needs the version earlier.
 
     Raises:
       ValueError: if `read_concurrency` is out of range.
@@ -126,12 +131,13 @@ class DescribeImages(Stage):
     storage: Storage = DEFAULT_STORAGE
     read_concurrency: int = in_flight.CONCURRENCY_DEFAULT
     may_still_come: bool = True
+    describe_urls: bool = True
 
     def __post_init__(self) -> None:
         in_flight.check_concurrency(self.read_concurrency)
 
     def expand(self, refs: beam.PCollection[ImageRef]) -> StageOutput[ImageRef]:
-        describe = _Describe(self.storage, self.read_concurrency, self.may_still_come)
+        describe = _Describe(self.storage, self.read_concurrency, self.may_still_come, self.describe_urls)
         return StageOutput.of(refs | "Describe" >> with_stage_outputs(describe, ImageRef))
 
 
@@ -194,12 +200,15 @@ class _ReadList(beam.DoFn):
 
 
 class _Describe(DoInFlight):
-    def __init__(self, storage: Storage, read_concurrency: int, may_still_come: bool):
+    def __init__(self, storage: Storage, read_concurrency: int, may_still_come: bool, describe_urls: bool):
         super().__init__(STAGE, read_concurrency)
         self._storage = storage
         self._may_still_come = may_still_come
+        self._describe_urls = describe_urls
 
     def call(self, ref: ImageRef) -> ImageRef | Failure:
+        if not self._describe_urls and locations.is_http(keys.uri(ref.key)):
+            return ref
         try:
             return versioned.described(self._storage, ref)
         except (OSError, ValueError) as error:
@@ -208,6 +217,9 @@ class _Describe(DoInFlight):
 
     def size(self, ref: ImageRef) -> int:
         return 0
+
+    def group(self, ref: ImageRef) -> str:
+        return locations.host(keys.uri(ref.key)) if self._describe_urls else ""
 
     def outputs(self, results: Sequence[ImageRef | Failure]) -> Iterator[Any]:
         (described,) = results

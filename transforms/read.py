@@ -26,6 +26,8 @@ STAGE = read_image.STAGE
 # reading a small file. A large image is a block of its own.
 _BLOCK_IMAGES = 16
 _BLOCK_BYTES = 1 << 20
+# The size of an image at a URL, until it is read. The bound on what waits lets CONCURRENCY_MAX of them be in flight.
+_URL_BYTES = 1 << 18
 
 
 @dataclasses.dataclass(eq=False)
@@ -49,7 +51,8 @@ class ReadImages(Stage):
     Attributes:
       input_format: one of INPUT_FORMATS.
       read_concurrency: how many files a worker process has in flight. Shards are streamed, one per thread of the
-        runner. Files whose refs lack a size are read one after the other. `DescribeImages` adds sizes.
+        runner. Files whose refs lack a size are read one after the other, except at URLs.
+        `DescribeImages` adds sizes.
       storage: how buckets are reached.
       include_hidden: whether hidden members of tar files are images too, such as `._1.jpg`. Otherwise they are counted
         in the output `left_out`.
@@ -97,12 +100,14 @@ class _ReadFile(DoInFlight):
     def process(
         self, ref: ImageRef, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[Any]:
-        if self._refs and window != self._at[1]:
+        is_url = locations.is_http(keys.uri(ref.key))
+        if self._refs and (window != self._at[1] or is_url):
             yield from self._start()
         self._refs.append(ref)
         self._bytes += self._size(ref)
         self._at = timestamp, window
-        if len(self._refs) == _BLOCK_IMAGES or self._bytes >= _BLOCK_BYTES:
+        is_full = len(self._refs) == _BLOCK_IMAGES or self._bytes >= _BLOCK_BYTES
+        if is_full or is_url:
             yield from self._start()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -124,8 +129,13 @@ class _ReadFile(DoInFlight):
     def size(self, refs: Sequence[ImageRef]) -> int:
         return sum(map(self._size, refs))
 
+    def group(self, refs: Sequence[ImageRef]) -> str:
+        return locations.host(keys.uri(refs[0].key))
+
     def _size(self, ref: ImageRef) -> int:
-        return ref.size if ref.size >= 0 else read_image.MAX_ENCODED_BYTES
+        if ref.size >= 0:
+            return ref.size
+        return _URL_BYTES if locations.is_http(keys.uri(ref.key)) else read_image.MAX_ENCODED_BYTES
 
     def items(self, results: Sequence[Sequence[Any]]) -> int:
         return sum(map(len, results))

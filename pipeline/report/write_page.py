@@ -31,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 # takes no longer than this share of the run.
 _SHARE_FOR_PICTURES = 0.01
 _LEAST_SECONDS_FOR_PICTURES = 0.1
+# A broken image at a URL is left out if the server takes longer.
+_SECONDS_FOR_BROKEN_PICTURE = 1.0
 # A page that is made later has none of the run's own pictures.
 _SECONDS_FOR_ALL_PICTURES = 60.0
 
@@ -175,12 +177,13 @@ def _with_pictures(sample: Sample, config: EmbedConfig, report: RunReport, secon
     pictures = list(sample.thumbnails)
     height, width = report.model["image_size"]
     resizing = Preprocessing.from_facts(report.model["preprocessing"]).resizing
+    storage = dataclasses.replace(config.storage, url_seconds=seconds)
     end = time.monotonic() + seconds
     for row in missing:
         if time.monotonic() > end:
             break
         try:
-            encoded = read_image.read(config.storage, ImageRef(sample.keys[row])).encoded
+            encoded = read_image.read(storage, ImageRef(sample.keys[row])).encoded
             decoded = decoding.decode(encoded, (height, width), resizing, config.max_pixels)
             pictures[row] = thumbnail.of_pixels(decoded.pixels)
         except (OSError, ValueError, MemoryError) as error:
@@ -208,7 +211,8 @@ def _with_broken_pictures(failed: Sequence[FailedImage], config: EmbedConfig) ->
 
 def _broken_picture(key: bytes, config: EmbedConfig) -> bytes:
     try:
-        return thumbnail.of_broken(read_image.read(config.storage, ImageRef(key)).encoded)
+        storage = dataclasses.replace(config.storage, url_seconds=_SECONDS_FOR_BROKEN_PICTURE)
+        return thumbnail.of_broken(read_image.read(storage, ImageRef(key)).encoded)
     except (OSError, ValueError, MemoryError) as error:
         _LOG.info("no picture of %r: %s", key, error)
         return b""

@@ -1,7 +1,6 @@
 """A DoFn that has many elements in flight at once, each of which waits for a server."""
 
 import abc
-import collections
 import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,8 @@ from transforms.elements.stage import SECONDS
 
 class DoInFlight(beam.DoFn, abc.ABC):
     """Runs `call` for the parts of each element in other threads, and outputs the results in the order of the elements.
+
+    Results of elements that have a group come as they are done, see InFlight.
 
     It also outputs StageSeconds under SECONDS: how long the bundle's thread waited while other threads did the work,
     and for how long these kept a core busy.
@@ -46,35 +47,37 @@ class DoInFlight(beam.DoFn, abc.ABC):
           results: of its parts.
         """
 
+    def group(self, element: Any) -> str:
+        """Returns the group of an element, which then has a single part; "" for none."""
+        return ""
+
     def items(self, results: Sequence[Any]) -> int:
         """Returns the number of items in the results of an element, for the StageSeconds."""
         return 1
 
     def setup(self) -> None:
-        self._in_flight: InFlight[tuple[Any, float]] = InFlight(self._concurrency)
-        self._stamps: collections.deque[tuple[Any, Any]] = collections.deque()
+        self._in_flight: InFlight[tuple[tuple[Any, Any], Any, float]] = InFlight(self._concurrency)
 
     def start_bundle(self) -> None:
-        self.teardown()  # the calls of an earlier bundle that failed
+        self._in_flight.forget()  # the calls of an earlier bundle that failed
 
     def teardown(self) -> None:
         self._in_flight.forget()
-        self._stamps.clear()
 
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[Any]:
-        size = self.size(element)
-        while not self._in_flight.has_room(size):
+        size, group = self.size(element), self.group(element)
+        while not self._in_flight.has_room(size, group):
             yield from self._next()
-        self._stamps.append((timestamp, window))
-        self._in_flight.start([functools.partial(self._timed, part) for part in self.parts(element)], size)
+        timed = functools.partial(self._timed, (timestamp, window))
+        self._in_flight.start([functools.partial(timed, part) for part in self.parts(element)], size, group)
         while self._in_flight.next_is_done():
             yield from self._next()
 
-    def _timed(self, part: Any) -> tuple[Any, float]:
+    def _timed(self, at: tuple[Any, Any], part: Any) -> tuple[tuple[Any, Any], Any, float]:
         start = time.thread_time()
-        return self.call(part), time.thread_time() - start
+        return at, self.call(part), time.thread_time() - start
 
     def finish_bundle(self) -> Iterator[Any]:
         while self._in_flight:
@@ -82,11 +85,11 @@ class DoInFlight(beam.DoFn, abc.ABC):
 
     def _next(self) -> Iterator[Any]:
         start = time.perf_counter()
-        (timestamp, window), timed = self._stamps.popleft(), self._in_flight.take()
-        results, core_seconds = [result for result, _ in timed], sum(seconds for _, seconds in timed)
+        places, results, seconds_of_parts = zip(*self._in_flight.take(), strict=True)
+        timestamp, window = places[0]
         # Measured before the first yield, because the next stage runs inside it.
         seconds = time.perf_counter() - start
-        waited = StageSeconds.of(self._stage, seconds, items=self.items(results), core_seconds=core_seconds)
+        waited = StageSeconds.of(self._stage, seconds, items=self.items(results), core_seconds=sum(seconds_of_parts))
         for output in (beam.pvalue.TaggedOutput(SECONDS, waited), *self.outputs(results)):
             is_tagged = isinstance(output, beam.pvalue.TaggedOutput)
             value = WindowedValue(output.value if is_tagged else output, timestamp, (window,))

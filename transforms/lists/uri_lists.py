@@ -18,8 +18,8 @@ URI_COLUMNS = (
     *("image", "image_file", "image_name", "img_path", "img", "url", "image_url", "img_url"),
 )
 
-# URIs that cannot be read here, so a column of them is the last choice.
-_WEB = ("http://", "https://")
+# The part of a URL between its scheme and its path has a user, maybe with a password.
+_WITH_USER = re.compile(r"https?://[^/?#]*@", re.I)
 
 _SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
 
@@ -48,6 +48,10 @@ class LocalPathInRemoteList(ValueError):
     """A list in a bucket names a file of the worker. People who write to the bucket must not read that file."""
 
 
+class CredentialsInUrl(ValueError):
+    """A URL with a user or a password. Keys are written into records and reports, so it cannot become one."""
+
+
 def keys_in(file: BinaryIO, list_uri: str, uri_column: str | None = None) -> Iterator[bytes | ValueError]:
     """Yields the key of each image that a list names, or what is wrong with its row. See `uris_in`."""
     for uri in uris_in(lines_of(compressed.expanded(file)), list_uri, uri_column):
@@ -60,6 +64,8 @@ def keys_in(file: BinaryIO, list_uri: str, uri_column: str | None = None) -> Ite
 def _key(uri: str, list_uri: str) -> bytes:
     if not uri:
         raise ValueError("expected a URI in this row")
+    if _WITH_USER.match(uri):
+        raise CredentialsInUrl("a URL with a user or password in this row: expected https://HOST/PATH")
     scheme = _SCHEME.match(uri)
     if not (locations.is_local(list_uri) or (scheme and scheme[1].lower() != "file")):
         raise LocalPathInRemoteList(
@@ -181,22 +187,31 @@ def _are_files(cells: Iterable[str]) -> bool:
 def _column(names: Sequence[str], uri_column: str | None, rows: Sequence[Sequence[object]] = ()) -> int | None:
     """Returns the number of the column of URIs in a header, however it is spelled; None if there is none.
 
-    If there are several, it is the first in which rows name files, because one may have numbers and another URIs.
+    If there are several, it is the first in which rows name files, because one may have numbers and another URIs. What
+    a bucket or this machine has comes before URLs of the web.
     """
     if not uri_column and any(map(names_image, names)):
         return None  # a row, in which `image` is a label
     normal = [_normal(name) for name in names]
     wanted = map(_normal, (uri_column,) if uri_column else URI_COLUMNS)
     columns = [normal.index(name) for name in wanted if name in normal]
-    return next((number for number in columns if _names_files(rows, number)), next(iter(columns), None))
+    of_files = [number for number in columns if _names_files(rows, number)]
+    elsewhere = [number for number in of_files if not any(map(_is_url, _cells(rows, number)))]
+    return next(iter([*elsewhere, *of_files, *columns]), None)
 
 
 def _names_files(rows: Sequence[Sequence[object]], number: int) -> bool:
-    """Returns whether a column of rows names files that may be read, and nothing else except empty cells."""
-    cells = [row[number] for row in rows if number < len(row) and row[number]]
-    return bool(cells) and all(
-        isinstance(cell, str) and _NAMES_FILE.fullmatch(cell) and not cell.lower().startswith(_WEB) for cell in cells
-    )
+    """Returns whether a column of rows names files, and nothing else except empty cells."""
+    cells = _cells(rows, number)
+    return bool(cells) and all(isinstance(cell, str) and _NAMES_FILE.fullmatch(cell) for cell in cells)
+
+
+def _cells(rows: Sequence[Sequence[object]], number: int) -> list[object]:
+    return [row[number] for row in rows if number < len(row) and row[number]]
+
+
+def _is_url(cell: object) -> bool:
+    return isinstance(cell, str) and locations.is_http(cell)
 
 
 def _normal(name: str) -> str:

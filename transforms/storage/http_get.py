@@ -5,17 +5,15 @@ Each thread has a handle of its own, with the connections that it keeps. libcurl
 
 import functools
 import io
-import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-import certifi
-import pycurl
 from google.api_core.retry import Retry, if_exception_type
 
 from transforms.storage import errors
+from transforms.storage.libcurl import certificates, pycurl
 
 # Seconds to connect, and to wait for the next bytes. Google's default is 60 s, with which two lost replies would take
 # all the time for retries.
@@ -164,17 +162,11 @@ def _options(timeout: tuple[float, float]) -> dict[int, Any]:
         pycurl.PATH_AS_IS: 1,  # names may have parts such as `..`
         pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
         pycurl.BUFFERSIZE: _BUFFER_BYTES,
-        pycurl.CAINFO: _certificates(),
+        pycurl.CAINFO: certificates(),
         pycurl.CONNECTTIMEOUT_MS: int(connect * 1000),
         pycurl.LOW_SPEED_LIMIT: 1,  # byte a second
         pycurl.LOW_SPEED_TIME: max(1, int(silence)),
     }
-
-
-@functools.cache
-def _certificates() -> str:
-    """Returns the file of trusted certificates, found as `requests` does."""
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
 
 
 def _host(url: str) -> str:

@@ -7,7 +7,7 @@ import zlib
 
 from transforms.elements import keys
 from transforms.elements.records import EncodedImage, Failure, ImageRef
-from transforms.storage import versioned
+from transforms.storage import locations, versioned
 from transforms.storage.context import Storage
 
 STAGE = "read"
@@ -38,13 +38,21 @@ def read(storage: Storage, ref: ImageRef) -> EncodedImage:
     It unpacks gzip files: `gsutil cp -Z` stores images so, with `Content-Encoding: gzip`. Version, size and checksum
     are those of the stored bytes.
 
+    A URL is read as it is now, and its version is that of the bytes.
+
     Raises:
       OSError: if the file cannot be read, or has changed since it was listed.
       ValueError: if it is too large, packed or unpacked, or cannot be unpacked.
     """
-    ref = versioned.described(storage, ref)
-    check_size(ref.size)
-    stored, crc32c = versioned.read(storage, ref, MAX_ENCODED_BYTES)
+    if locations.is_http(path := keys.uri(ref.key)):
+        from transforms.storage import https  # libcurl
+
+        stored, version = https.read(storage, path, MAX_ENCODED_BYTES)
+        ref, crc32c = dataclasses.replace(ref, version=version), versioned.crc32c(stored)
+    else:
+        ref = versioned.described(storage, ref)
+        check_size(ref.size)
+        stored, crc32c = versioned.read(storage, ref, MAX_ENCODED_BYTES)
     encoded = _unpacked(stored) if stored.startswith(_GZIP) else stored
     return EncodedImage(dataclasses.replace(ref, size=len(stored), crc32c=crc32c), encoded)
 

@@ -23,6 +23,8 @@ class ChangedSinceListed(OSError):
 def described(storage: Storage, ref: ImageRef) -> ImageRef:
     """Returns a ref with version, size and, if the filesystem keeps one, checksum. A ref with a version is unchanged.
 
+    Of a URL there is the version alone, if there is one.
+
     Raises:
       OSError: if there is no such file, or the request fails.
       ValueError: if the path is invalid.
@@ -30,6 +32,10 @@ def described(storage: Storage, ref: ImageRef) -> ImageRef:
     if ref.version:
         return ref
     path = keys.uri(ref.key)
+    if locations.is_http(path):
+        from transforms.storage import https  # libcurl
+
+        return dataclasses.replace(ref, version=https.describe(storage, path))
     if locations.is_local(path):
         version, size = local.described(path)
         return dataclasses.replace(ref, version=version, size=size)

@@ -108,7 +108,7 @@ def _decoded(
     for key, version, encoded, crc32c in read:
         record = records[key]
         if hashlib.sha256(encoded).hexdigest().encode() != record.sha256:
-            if version != record.version:
+            if version != record.version or not version:
                 findings.note("an image of the sample has changed since the run", keys.name(key))
             else:
                 findings.problem("an image of the sample has another SHA-256", keys.name(key))

@@ -44,7 +44,7 @@ def test_each_flag_reaches_its_field(tmp_path):
         "--max_failure_rate 0.25 --max_pruned 0.75 --verbose "
         "--model_signature image_feature_vector --model_tags train --model_output pooled "
         "--top_classes 3 --output_table my-project:images.all --make_latest --reprocess --read_concurrency 64 "
-        "--billing_project payer --no_resume --checkpoint_seconds 7.5 --decode_processes cores "
+        "--billing_project payer --allow_private_hosts --no_resume --checkpoint_seconds 7.5 --decode_processes cores "
         "--decode_timeout 5 --output_format parquet,tfrecord --no_html --runner=FlinkRunner "
         "--parallelism 4"
     ).split()
@@ -90,7 +90,7 @@ def test_each_flag_reaches_its_field(tmp_path):
         "read_concurrency": 64,
         "decode_processes": ONE_A_CORE,
         "decode_timeout": 5.0,
-        "storage": {"billing_project": "payer"},
+        "storage": {"billing_project": "payer", "allow_private_hosts": True, "url_seconds": 120.0},
         "verbose": True,
         "output_formats": ("tfrecord", "parquet"),
         "vector_type": "float32",

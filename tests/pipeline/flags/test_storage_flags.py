@@ -11,3 +11,4 @@ def test_the_storage_of_a_command_line():
     storage_flags.add(parser)
     assert storage_flags.storage(parser.parse_args([])) == DEFAULT_STORAGE
     assert storage_flags.storage(parser.parse_args(["--billing_project", "payer"])) == Storage("payer")
+    assert storage_flags.storage(parser.parse_args(["--allow_private_hosts"])) == Storage(allow_private_hosts=True)

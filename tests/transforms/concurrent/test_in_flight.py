@@ -72,6 +72,82 @@ def test_forgotten_calls_are_not_made():
     assert made == []
 
 
+def test_a_slow_group_holds_up_no_other():
+    calls, ends = InFlight(4), threading.Event()
+    for i in range(20):
+        assert calls.has_room(0, "slow")
+        calls.start(lambda i=i: ends.wait(10) and -i, 0, "slow")
+    for i in range(100):
+        assert calls.has_room(0, "quick")
+        calls.start(lambda i=i: i, 0, "quick")
+    start = time.monotonic()
+    assert sorted(calls.take() for _ in range(100)) == list(range(100))
+    assert time.monotonic() - start < 5 and not calls.next_is_done() and len(calls) == 20
+    ends.set()
+    assert sorted(-calls.take() for _ in range(20)) == list(range(20)) and len(calls) == 0
+
+
+def test_a_group_has_half_of_the_threads_whoever_starts_its_calls():
+    running, most, lock = 0, 0, threading.Lock()
+
+    def call():
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+
+    some = [InFlight(6) for _ in range(3)]
+    for calls in some:
+        for _ in range(5):
+            calls.start(call, 0, "one")
+    for calls in some:
+        while calls:
+            calls.take()
+    assert most == 3
+
+
+def test_many_groups_cost_little():
+    calls, start = InFlight(64), time.thread_time()
+    taken = 0
+    for i in range(5000):
+        while not calls.has_room(0, f"{i}"):
+            calls.take()
+            taken += 1
+        calls.start(lambda: None, 0, f"{i}")
+    while calls:
+        calls.take()
+        taken += 1
+    assert taken == 5000 and time.thread_time() - start < 5  # a millisecond a call, of which it takes a few percent
+
+
+def test_calls_with_and_without_a_group():
+    calls, gate = InFlight(4), threading.Event()
+    calls.start(lambda: gate.wait(10) and 1, 0)
+    calls.start(lambda: 2, 0)
+    calls.start(lambda: 3, 0, "group")
+    assert calls.take() == 3
+    gate.set()
+    assert [calls.take(), calls.take()] == [1, 2]
+
+
+def test_calls_of_a_group_are_bounded_in_number_and_bytes():
+    calls, gate = InFlight(8), threading.Event()
+    for _ in range(in_flight._MOST_WAITING + 2):
+        assert calls.has_room(0, "one")
+        calls.start(gate.wait, in_flight.MAX_WAITING_BYTES // 2, "one")
+    assert not calls.has_room(0, "one") and len(calls._of_groups) == 2
+    calls.forget()
+    gate.set()
+    assert len(calls) == 0
+    calls.start(lambda: 1 // 0, 0, "one")
+    with pytest.raises(ZeroDivisionError):
+        calls.take()
+    assert not calls._groups._running
+
+
 @pytest.mark.parametrize("concurrency", [0, 257])
 def test_what_is_possible(concurrency):
     with pytest.raises(ValueError, match=f"read_concurrency={concurrency}: expected from 1 to 256 requests in flight"):

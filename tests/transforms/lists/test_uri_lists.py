@@ -10,7 +10,7 @@ import tracemalloc
 import pytest
 
 from transforms.lists.list_rows import NotAList, lines_of
-from transforms.lists.uri_lists import LocalPathInRemoteList, NoUriColumn, keys_in, uris_in
+from transforms.lists.uri_lists import CredentialsInUrl, LocalPathInRemoteList, NoUriColumn, keys_in, uris_in
 
 
 @pytest.mark.parametrize(
@@ -343,3 +343,29 @@ def test_keys_and_what_is_wrong_with_rows():
 
 def test_packed_lists():
     assert read(gzip.compress(b"a.jpg\nb.jpg\n")) == [b"gs://b/a.jpg", b"gs://b/b.jpg"]
+
+
+@pytest.mark.parametrize("list_uri", ["/lists/a.txt", "gs://lists/a.txt"])
+def test_urls_are_keys_as_they_are_listed(list_uri):
+    urls = ["HTTPS://Example.com/a%20b c.jpg?x=1#y", "http://h:80/../caf\u00e9.jpg", "https://h/a@b.jpg?c@d"]
+    assert list(keys_in(io.BytesIO("\n".join(urls).encode()), list_uri)) == [url.encode() for url in urls]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@h/a.jpg", "HTTP://me@h", "http://me:secret\\@h/", "http://@h/a.jpg"]
+)
+def test_a_url_with_credentials_becomes_no_key(url):
+    (error,) = keys_in(io.BytesIO(url.encode()), "gs://lists/a.txt")
+    assert isinstance(error, CredentialsInUrl) and "secret" not in str(error)
+
+
+def test_what_a_bucket_has_is_read_before_urls():
+    lines = ["url,file_name\n", "https://h/1.jpg,a.jpg\n"]
+    assert list(uris_in(lines, "gs://b/l.csv")) == ["gs://b/a.jpg"]
+    assert list(uris_in(lines, "gs://b/l.csv", "url")) == ["https://h/1.jpg"]
+
+
+def test_urls_are_read_before_what_names_no_file():
+    assert list(uris_in(["key,URL,TEXT\n", "000001,https://h/1,a cat\n"], "l.csv")) == ["https://h/1"]
+    assert list(uris_in(['{"key": "7", "url": "http://h/1.jpg"}\n'], "l.jsonl")) == ["http://h/1.jpg"]
+    assert list(uris_in(["image\turl\n", "3\thttps://h/a?b=c\n"], "l.tsv")) == ["https://h/a?b=c"]
