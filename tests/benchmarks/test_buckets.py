@@ -37,7 +37,7 @@ def test_promises_count_servers_apart_only_where_they_share_the_cores(monkeypatc
         ("ours-processes", "gs http", 2): [Run(1, steady_state=500, core_ms=2, server_ms=2)],
     }
     assert list(buckets._promises(runs)) == [
-        "gs http, one core: 0.60 of local files",
+        "gs http, one core: 0.60 of local files, 0.50 by processor time",
         "gs http, decoder processes on two cores: 2.00 times one core",
     ]
 
