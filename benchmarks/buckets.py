@@ -19,6 +19,7 @@ from benchmarks.bucket_servers import Source
 from benchmarks.contenders import OURS, PEER, Contender
 from benchmarks.models import Model
 from benchmarks.table import aligned
+from tests.helpers import object_servers
 from transforms.concurrent.cores import usable_cores
 
 MODELS = {
@@ -136,9 +137,11 @@ def _forget(paths: Iterable[Path]) -> None:
 def _circumstances() -> str:
     found = machine.description()
     core = bucket_servers.server_core()
+    without_s3 = "" if object_servers.versitygw_program() else "; no versitygw, so nothing is read from S3"
     return (
         f"{found['cpu']}, {found['cores']} cores; load average at the start {found['load_average']:.1f}; servers on "
-        f"core {core}; commit {machine.commit()}, {datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')}"
+        f"core {core}; commit {machine.commit()}, "
+        f"{datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')}{without_s3}"
     )
 
 
