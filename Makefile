@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo flink-demo check test lint format bench bench-gpu memory clean
+.PHONY: demo flink-demo check test lint format bench bench-buckets bench-gpu memory clean
 
 demo: $(VENV)/demo
 	$(BIN)/python run_pipeline.py
@@ -60,6 +60,10 @@ format: $(VENV)/test
 
 bench: $(VENV)/demo
 	$(BIN)/python -m benchmarks.suite $(BENCH)
+
+# Reads from servers of Cloud Storage and S3 on this machine, beside local files: benchmarks/README.md.
+bench-buckets: $(VENV)/test
+	$(BIN)/python -m benchmarks.buckets $(BENCH)
 
 # Measures a GPU in under ten minutes, where TensorFlow sees one: benchmarks/README.md. Without one it says what it needs.
 bench-gpu: $(VENV)/demo

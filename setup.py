@@ -74,6 +74,7 @@ EXTRAS = {
         "moto[server]==5.2.5",
         "azure-storage-blob>=12.24,<13",
         "cryptography>=43",  # certificates
+        "obstore>=0.12,<0.13",  # another client, for comparison
         "build>=1.2",
         # pyproject.toml builds with it. A virtual environment may come with an older version.
         "setuptools>=77",

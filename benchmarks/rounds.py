@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import measures, output_vectors
+from benchmarks import measures, output_vectors, processor_time
 from benchmarks.models import ROOT
 from benchmarks.peers import contract
 
@@ -34,6 +34,8 @@ class Run:
       steady_state: see measures.steady_state.
       second_half: the steady state of the second half of the batches.
       first_batch: seconds from the start of the process to the end of its first batch.
+      core_ms: milliseconds of a core an image in the steady state, of all its processes.
+      server_ms: the same of the servers that it reads from.
       cosine: the median and the least cosine to the vectors of the reference, over the images.
       error: the reason why the run does not count, with all rates None; None if it counts.
     """
@@ -43,6 +45,8 @@ class Run:
     steady_state: float | None = None
     second_half: float | None = None
     first_batch: float | None = None
+    core_ms: float | None = None
+    server_ms: float | None = None
     cosine: tuple[float, float] | None = None
     error: str | None = None
 
@@ -55,6 +59,7 @@ def run(
     writes_vectors: bool,
     reference: Vectors,
     timeout: float = _TIMEOUT,
+    servers: processor_time.Processes | None = None,
 ) -> Run:
     """Runs a contender, and returns its measurements.
 
@@ -66,13 +71,19 @@ def run(
       writes_vectors: whether the contender does the whole job.
       reference: the vectors to compare with; if it is empty, this run's vectors become the reference.
       timeout: seconds after which the contender is killed.
+      servers: those that it reads from.
     """
     output.mkdir(parents=True)
     log = output.with_suffix(".log")
     began = time.time()
-    with log.open("wb") as file:
+    processes = processor_time.Processes()
+    with (
+        log.open("wb") as file,
+        processes.sampled() as samples,
+        (servers or processor_time.Processes()).sampled() as server_samples,
+    ):
         try:
-            environment = os.environ | _NO_TELEMETRY | environment_variables
+            environment = os.environ | _NO_TELEMETRY | processes.variables | environment_variables
             code = subprocess.run(
                 command, cwd=ROOT, env=environment, stdout=file, stderr=file, timeout=timeout
             ).returncode
@@ -95,6 +106,11 @@ def run(
     result.steady_state = measures.steady_state(batches)
     result.second_half = measures.steady_state(batches[len(batches) // 2 :])
     result.first_batch = batches[0].ended - began
+    if result.steady_state:
+        window = batches[0].ended, batches[-1].ended
+        of_window = result.steady_state * (window[1] - window[0])
+        result.core_ms = 1000 * samples.between(*window) / of_window
+        result.server_ms = 1000 * server_samples.between(*window) / of_window if servers else None
     return result
 
 

@@ -1,9 +1,9 @@
 """The contract of contenders: their arguments and their output. It needs only numpy, so it runs in any environment.
 
-The arguments are a directory of JPEGs, a SavedModel, an output directory, the image size, the batch size, and the
-dimension of a vector. A contender writes two things into the output directory: the vectors, in a format that
-`benchmarks/output_vectors.py` reads, and `batches.jsonl`, which has the begin, the end and the number of images of each
-call of the model.
+The arguments are a directory of JPEGs or the URI of a bucket, a SavedModel, an output directory, the image size, the
+batch size, and the dimension of a vector. A contender writes two things into the output directory: the vectors, in a
+format that `benchmarks/output_vectors.py` reads, and `batches.jsonl`, which has the begin, the end and the number of
+images of each call of the model.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def arguments(**flags: object) -> argparse.Namespace:
       **flags: further flags with their defaults; a flag has its default's type.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("photographs", type=Path)
+    parser.add_argument("photographs", type=lambda value: value if "://" in value else Path(value))
     parser.add_argument("model")
     parser.add_argument("output", type=Path)
     parser.add_argument("--image_size", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
