@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transforms.elements.one_line import one_line
 from transforms.models import archives, catalog, portable, preprocessing_files
-from transforms.storage import complete, locations, object_directory, private, stores
+from transforms.storage import complete, locations, private, stores
 from transforms.storage.context import DEFAULT_STORAGE, Storage
 from transforms.storage.stores.store import Stored
 
@@ -174,6 +174,8 @@ def _download_from_kaggle(handle: str) -> Path:
 
 def _download_from_bucket(handle: str, storage: Storage) -> Path:
     """Copies a directory, archive or file from a bucket. It copies again only when an object of it changes."""
+    from transforms.storage import object_directory  # NumPy
+
     objects = object_directory.below(storage, handle)
     if not objects:
         raise FileNotFoundError("there is no such object and no object below it")
@@ -192,6 +194,8 @@ def _download_companions(handle: str, main: Path, storage: Storage) -> Path:
 
     `handle` is the URI of the main file, and `main` a copy of it, which is not downloaded again.
     """
+    from transforms.storage import object_directory
+
     names = portable.companions(main) if portable.is_portable(main.name) else []
     objects = {}
     for name in dict.fromkeys((*names, *preprocessing_files.NAMES)):

@@ -28,7 +28,8 @@ class Double(DoInFlight):
     def size(self, element):
         return 0
 
-    def outputs(self, result):
+    def outputs(self, results):
+        (result,) = results
         yield beam.pvalue.TaggedOutput(EVEN, result) if result % 4 == 0 else result
 
 

@@ -12,30 +12,37 @@ from transforms.concurrent.in_flight import InFlight
 def test_results_in_the_order_of_the_calls():
     calls = InFlight(4)
     for i in range(4):
-        calls.start(lambda i=i: (time.sleep(0.05 * (4 - i)), i)[1], 0)
+        calls.start([lambda i=i: (time.sleep(0.05 * (4 - i)), i)[1]], 0)
     assert not calls.next_is_done()
-    assert [calls.take() for _ in range(4)] == [0, 1, 2, 3] and len(calls) == 0
+    assert [calls.take() for _ in range(4)] == [[0], [1], [2], [3]] and len(calls) == 0
 
 
 def test_an_error_is_raised_where_its_result_is_taken():
     calls = InFlight(2)
-    calls.start(lambda: 1 // 0, 0)
-    calls.start(lambda: 5, 0)
+    calls.start([lambda: 1 // 0], 0)
+    calls.start([lambda: 5], 0)
     with pytest.raises(ZeroDivisionError):
         calls.take()
-    assert calls.take() == 5
+    assert calls.take() == [5]
 
 
 def test_room():
     calls, half = InFlight(3), in_flight.MAX_WAITING_BYTES // 2
     assert calls.has_room(10 * half)  # one by itself, whatever its size
-    calls.start(lambda: None, half)
+    calls.start([lambda: None], half)
     assert calls.has_room(half) and not calls.has_room(half + 1)
-    calls.start(lambda: None, 0)
-    calls.start(lambda: None, 0)
+    calls.start([lambda: None], 0)
+    calls.start([lambda: None], 0)
     assert not calls.has_room(0)
     calls.take()
     assert calls.has_room(2 * half)
+
+
+def test_the_calls_of_an_element_go_on_together_and_count_each():
+    calls, together = InFlight(3), threading.Barrier(3)
+    calls.start([lambda i=i: (together.wait(10), i)[1] for i in range(3)], 0)
+    assert not calls.has_room(0)
+    assert calls.take() == [0, 1, 2] and calls.has_room(0) and len(calls) == 0
 
 
 def test_all_threads_of_the_process_share_the_threads():
@@ -53,7 +60,7 @@ def test_all_threads_of_the_process_share_the_threads():
     some = [InFlight(3) for _ in range(4)]
     for calls in some:
         for _ in range(3):
-            calls.start(call, 0)
+            calls.start([call], 0)
     for calls in some:
         while calls:
             calls.take()
@@ -62,12 +69,12 @@ def test_all_threads_of_the_process_share_the_threads():
 
 def test_forgotten_calls_are_not_made():
     calls, made, gate = InFlight(1), [], threading.Event()
-    calls.start(gate.wait, 0)
-    calls.start(lambda: made.append(1), 0)
+    calls.start([gate.wait], 0)
+    calls.start([lambda: made.append(1)], 0)
     calls.forget()
     gate.set()
     assert len(calls) == 0
-    calls.start(lambda: None, 0)
+    calls.start([lambda: None], 0)
     calls.take()  # the only thread is past the forgotten call
     assert made == []
 
@@ -76,15 +83,15 @@ def test_a_slow_group_holds_up_no_other():
     calls, ends = InFlight(4), threading.Event()
     for i in range(20):
         assert calls.has_room(0, "slow")
-        calls.start(lambda i=i: ends.wait(10) and -i, 0, "slow")
+        calls.start([lambda i=i: ends.wait(10) and -i], 0, "slow")
     for i in range(100):
         assert calls.has_room(0, "quick")
-        calls.start(lambda i=i: i, 0, "quick")
+        calls.start([lambda i=i: i], 0, "quick")
     start = time.monotonic()
-    assert sorted(calls.take() for _ in range(100)) == list(range(100))
+    assert sorted(calls.take() for _ in range(100)) == [[i] for i in range(100)]
     assert time.monotonic() - start < 5 and not calls.next_is_done() and len(calls) == 20
     ends.set()
-    assert sorted(-calls.take() for _ in range(20)) == list(range(20)) and len(calls) == 0
+    assert sorted(-calls.take()[0] for _ in range(20)) == list(range(20)) and len(calls) == 0
 
 
 def test_a_group_has_half_of_the_threads_whoever_starts_its_calls():
@@ -102,7 +109,7 @@ def test_a_group_has_half_of_the_threads_whoever_starts_its_calls():
     some = [InFlight(6) for _ in range(3)]
     for calls in some:
         for _ in range(5):
-            calls.start(call, 0, "one")
+            calls.start([call], 0, "one")
     for calls in some:
         while calls:
             calls.take()
@@ -116,7 +123,7 @@ def test_many_groups_cost_little():
         while not calls.has_room(0, f"{i}"):
             calls.take()
             taken += 1
-        calls.start(lambda: None, 0, f"{i}")
+        calls.start([lambda: None], 0, f"{i}")
     while calls:
         calls.take()
         taken += 1
@@ -125,24 +132,24 @@ def test_many_groups_cost_little():
 
 def test_calls_with_and_without_a_group():
     calls, gate = InFlight(4), threading.Event()
-    calls.start(lambda: gate.wait(10) and 1, 0)
-    calls.start(lambda: 2, 0)
-    calls.start(lambda: 3, 0, "group")
-    assert calls.take() == 3
+    calls.start([lambda: gate.wait(10) and 1], 0)
+    calls.start([lambda: 2], 0)
+    calls.start([lambda: 3], 0, "group")
+    assert calls.take() == [3]
     gate.set()
-    assert [calls.take(), calls.take()] == [1, 2]
+    assert [calls.take(), calls.take()] == [[1], [2]]
 
 
 def test_calls_of_a_group_are_bounded_in_number_and_bytes():
     calls, gate = InFlight(8), threading.Event()
     for _ in range(in_flight._MOST_WAITING + 2):
         assert calls.has_room(0, "one")
-        calls.start(gate.wait, in_flight.MAX_WAITING_BYTES // 2, "one")
+        calls.start([gate.wait], in_flight.MAX_WAITING_BYTES // 2, "one")
     assert not calls.has_room(0, "one") and len(calls._of_groups) == 2
     calls.forget()
     gate.set()
     assert len(calls) == 0
-    calls.start(lambda: 1 // 0, 0, "one")
+    calls.start([lambda: 1 // 0], 0, "one")
     with pytest.raises(ZeroDivisionError):
         calls.take()
     assert not calls._groups._running
