@@ -72,7 +72,7 @@ class Store(Protocol):
         """Returns the bytes of an object in this version, as stored, at most the first `limit`, by one request."""
 
     def opened(self, storage: Storage, path: str, version: str) -> BinaryIO:
-        """Opens an object in this version to be read from front to end. If it is gone, the first read says so."""
+        """Opens an object in this version for reading; it can be sought. If it is gone, the first read says so."""
 
     def create(self, storage: Storage, path: str) -> BinaryIO:
         """Opens an object to be written from front to end. It appears once the file is closed."""
