@@ -6,6 +6,7 @@ Each thread has a handle of its own, with the connections that it keeps. libcurl
 import functools
 import io
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ _PART_BYTES = 16 * 2**20
 _OUT_OF_RANGE = 416
 _TRY_AGAIN = {408, 429, 500, 502, 503, 504}
 _MAX_REASON = 200  # characters of a server's error message
+_XML_MESSAGE = re.compile(rb"<Code>([^<]*)</Code>\s*<Message>([^<\n]*)")
 
 
 class Request(NamedTuple):
@@ -171,8 +173,10 @@ def _host(url: str) -> str:
 
 
 def _reason(reply: Reply) -> str:
-    """Returns the front of a server's message, in one line."""
-    return " ".join(reply.content[:_MAX_REASON].decode(errors="replace").split())
+    """Returns the front of a server's message, in one line. Of XML only this, because more may name a key."""
+    in_xml = _XML_MESSAGE.search(reply.content)
+    message = b": ".join(in_xml.groups()) if in_xml else reply.content
+    return " ".join(message[:_MAX_REASON].decode(errors="replace").split())
 
 
 class _ReadPart(Protocol):

@@ -160,7 +160,9 @@ def write(storage: Storage, path: str, content: bytes, version: str | None) -> s
     try:
         with errors.of_clients(path):
             return _version(client().put_object(Bucket=bucket, Key=name, Body=content, **condition))
-    except NotFound as error:  # an object that must have a version, and is gone
+    except NotFound as error:
+        if not version:  # there is no such bucket
+            raise
         raise PreconditionFailed(str(error)) from error
 
 

@@ -165,12 +165,12 @@ class _Whole(io.RawIOBase):
 
 
 def causes(cause: BaseException | None) -> Iterator[BaseException]:
-    """Yields an error, and the errors behind it. Google's RetryError has the last one in `cause`."""
+    """Yields an error, and the errors behind it. Google's has the last one in `cause`, Azure's in `inner_exception`."""
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
         yield cause
-        behind = getattr(cause, "cause", None)
+        behind = getattr(cause, "cause", None) or getattr(cause, "inner_exception", None)
         cause = behind if isinstance(behind, BaseException) else cause.__cause__ or cause.__context__
 
 
