@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import certifi
-import pycurl
 from google.api_core.retry import Retry, if_exception_type
 
 from transforms.storage import errors
+from transforms.storage.libcurl import pycurl
 
 # Seconds to connect, and to wait for the next bytes. Google's default is 60 s, with which two lost replies would take
 # all the time for retries.

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import boto3
-import pycurl
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
@@ -23,6 +22,7 @@ from transforms.concurrent.in_flight import CONCURRENCY_MAX
 from transforms.storage import errors, http_get
 from transforms.storage.context import Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
+from transforms.storage.libcurl import pycurl
 from transforms.storage.stores.store import (
     NoConnection,
     Stored,

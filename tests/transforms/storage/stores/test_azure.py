@@ -129,13 +129,4 @@ def test_no_error_and_no_cause_of_it_has_a_signature(part, monkeypatch):
         ):
             with pytest.raises((StorageError, interface.NoConnection)) as error:
                 request()
-            assert "sig" not in shown(error.value)
-
-
-def shown(error):
-    """Returns the texts of an error, and of those that Python shows above it."""
-    text = ""
-    while error is not None:
-        text += f"{error!r} {error}\n"
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return text
+            assert "sig" not in "".join(f"{cause!r} {cause}\n" for cause in interface.causes(error.value))

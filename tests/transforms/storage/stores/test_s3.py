@@ -1,5 +1,6 @@
 """transforms.storage.stores.s3: whose credentials a request has, and where it goes."""
 
+import contextlib
 import json
 import sys
 
@@ -12,6 +13,7 @@ from transforms.storage import http_get
 from transforms.storage.context import DEFAULT_STORAGE
 from transforms.storage.errors import StorageError
 from transforms.storage.stores import s3 as store
+from transforms.storage.stores.store import causes
 
 TOP = "s3://of-s3"
 OF_AWS = {"AWS_ENDPOINT_URL": None, "AWS_ACCESS_KEY_ID": "AKIAKEY", "AWS_SECRET_ACCESS_KEY": "not-told"}
@@ -56,7 +58,9 @@ def test_a_profile_has_the_keys_the_region_and_the_server(s3, content, tmp_path)
         assert read_and_listed() == content
 
 
-def test_without_credentials_public_objects_are_read(content, tmp_path, monkeypatch, s3):
+def test_without_credentials_public_objects_are_read(content, tmp_path, s3):
+    with contextlib.suppress(ClientError):  # versitygw has no such list
+        store.client().put_object_acl(Bucket="of-s3", Key="a b.jpg", ACL="public-read")
     nothing = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"), "AWS_CONFIG_FILE": str(tmp_path / "none")}
     with (
         cloud_storage.proxy(s3["AWS_ENDPOINT_URL"]) as between,
@@ -65,9 +69,9 @@ def test_without_credentials_public_objects_are_read(content, tmp_path, monkeypa
         ),
     ):
         try:
-            assert read_and_listed() == content  # moto asks nobody for credentials
+            assert read_and_listed() == content
         except PermissionError as error:
-            assert str(error).startswith(f"{TOP}/a: ")
+            assert str(error).startswith(f"{TOP}/a")
         assert not any(
             "Authorization" in headers or "X-Amz" in url
             for (_, url), headers in zip(between.requests, between.headers, strict=True)
@@ -121,9 +125,7 @@ def test_a_presigned_url_is_in_no_message(name):
             patch.setattr(http_get, "RETRY", http_get.RETRY.with_timeout(0.1))
             with pytest.raises((StorageError, ValueError)) as error:
                 store.read(DEFAULT_STORAGE, f"s3://photos/{name}", "")
-        cause, seen = error.value, ""
-        while cause is not None:
-            seen, cause = f"{seen} {cause!r} {cause}", cause.__cause__
+        seen = "".join(f"{cause!r} {cause}\n" for cause in causes(error.value))
         assert "AKIAKEY" not in seen and "Signature" not in seen and "not-told" not in seen
 
 
