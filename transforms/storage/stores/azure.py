@@ -166,7 +166,8 @@ def ask(storage: Storage, path: str) -> None:
     """See `Store`."""
     container = client().get_container_client(split(path)[0])
     try:
-        next(iter(container.list_blobs(results_per_page=1, retry_total=0, connection_timeout=5, read_timeout=5)), None)
+        # A reset must not end a job before its start.
+        next(iter(container.list_blobs(results_per_page=1, retry_total=1, connection_timeout=4, read_timeout=4)), None)
     except (ServiceRequestError, ServiceResponseError) as error:
         raise NoConnection.of(error, endpoint()) from error
     except HttpResponseError:
