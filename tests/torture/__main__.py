@@ -48,7 +48,8 @@ def _tortures(scratch: Path, quick: bool) -> Iterator[tuple[str, Callable[[], li
     def of_history() -> list[Outcome]:
         with _cloud(directory("history")) as cloud:
             rounds = 2 if quick else 6
-            return [history.run(cloud, rounds), history.seeing(cloud, directory("seeing"), rounds)]
+            of_cloud = [history.run(cloud, rounds), history.seeing(cloud, directory("seeing"), rounds)]
+        return [*of_cloud, history.run_on_s3(directory("history_s3"), rounds)]
 
     def of_sweep() -> list[Outcome]:
         with _cloud(directory("sweep")) as cloud, sweep.prepared(cloud) as prepared:

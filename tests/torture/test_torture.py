@@ -15,6 +15,10 @@ def test_a_random_history_ends_in_the_expected_table(cloud):
     assert history.run(cloud, rounds=2, seed=1).tried == 4
 
 
+def test_a_random_history_on_s3_is_whole_at_the_end(tmp_path):
+    assert history.run_on_s3(tmp_path, rounds=2, seed=1).tried == 4
+
+
 def test_nothing_that_was_not_seen_is_pruned(cloud, tmp_path):
     assert history.seeing(cloud, tmp_path, rounds=2, seed=1).tried == 5
 
