@@ -132,7 +132,7 @@ launch:
 
 # Keeps the pinned versions that setup.py allows. Remove the file first to update all versions.
 lock: $(VENV)/test
-	$(BIN)/uv pip compile --quiet setup.py deploy/requirements.in --extra heic --python-version 3.11 \
-	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header \
+	$(BIN)/uv pip compile --quiet setup.py deploy/requirements.in --extra heic --extra s3 --extra azure \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header \
 	  --output-file deploy/requirements.lock
 	$(BIN)/python -m deploy.flex_template > deploy/flex_template.json

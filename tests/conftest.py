@@ -28,7 +28,7 @@ _SHARED = "BEAM_IMAGE_EMBEDDINGS_TESTS"
 # What takes seconds to make, and so makes slow tests: servers, environments, distributions, large models.
 _SLOW_FIXTURES = {
     *("cloud", "postgres", "server", "paging", "storage_url", "bigquery_url", "bigquery_runs"),
-    *("s3", "azure"),
+    *("s3", "s3_bucket", "azure"),
     *("airflow", "cluster", "dist", "inception_v2", "inception_resnet_v2"),
 }
 
@@ -108,6 +108,17 @@ def s3(request, tmp_path_factory) -> Iterator[dict[str, str]]:
         pytest.skip("no versitygw: put it on the PATH or its path into the variable VERSITYGW (CONTRIBUTING.md)")
     with getattr(object_servers, request.param)(tmp_path_factory.mktemp("s3")) as found:
         yield found
+
+
+@pytest.fixture
+def s3_bucket(tmp_path_factory) -> Iterator[str]:
+    """An empty bucket on a server of its own, at which the clients of this process point."""
+    with (
+        object_servers.s3_server(tmp_path_factory.mktemp("s3")) as environment,
+        object_servers.clients_of(environment),
+    ):
+        object_servers.make_bucket("s3://photos")
+        yield "s3://photos"
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = frame.parser("runs", "Shows the runs in an output side by side, the earliest first.", _EXAMPLES)
-    parser.add_argument("--output", metavar="DIR", help="the directory that runs wrote to, local or gs://")
+    parser.add_argument("--output", metavar="DIR", help="the directory that runs wrote to, local or in a bucket")
     parser.add_argument(
         "--last", type=flag_types.positive, default=20, metavar="N", help="show the last N runs (default: %(default)s)"
     )

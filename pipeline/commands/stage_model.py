@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = frame.parser("stage-model", "Copies a model to a directory or bucket, complete or not at all.", _EXAMPLES)
     parser.add_argument("handle", help="a model, as --model of a run takes it, except those in the package")
-    parser.add_argument("destination", help="the directory to create, local or gs://")
+    parser.add_argument("destination", help="the directory to create, local or in a bucket")
     parser.add_argument("--overwrite", action="store_true", help="replace another model there (default: refuse)")
     storage_flags.add(parser)
     return parser

@@ -96,9 +96,9 @@ def _add_input(group: argparse._ActionsContainer) -> None:
         "--input",
         action="append",
         metavar="PATTERN",
-        help="images: a directory or a quoted glob (** crosses directories), local or gs://. Repeat the flag for more. "
-        "An image that several patterns match is taken once. A pattern whose last name has no extension takes what "
-        "looks like an image by its name (default: the sample images of the package)",
+        help="images: a directory or a quoted glob (** crosses directories), local, gs://, s3:// or az://. Repeat the "
+        "flag for more. An image that several patterns match is taken once. A pattern whose last name has no extension "
+        "takes what looks like an image by its name (default: the sample images of the package)",
     )
     flag_types.add_switch(
         group,
@@ -130,7 +130,7 @@ def _add_model(group: argparse._ActionsContainer) -> None:
         metavar="HANDLE",
         help=f"one of {', '.join((*catalog.BUNDLED, *catalog.HUB))}; or a URL of tfhub.dev or kaggle.com, a short "
         "Kaggle handle, a SavedModel directory, a .keras file, an ONNX, OpenVINO IR or TFLite file (.onnx, .xml, "
-        ".tflite) or a directory with one, or a .tar.gz of such a directory, local or gs:// "
+        ".tflite) or a directory with one, or a .tar.gz of such a directory, local or in a bucket "
         "(default: %(default)s)",
     )
     model_flags.add(group)
@@ -211,7 +211,7 @@ def _add_output(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--output",
         metavar="DIR",
-        help="directory for embeddings/, failures/, runs/ and schema.pbtxt, local or gs:// "
+        help="directory for embeddings/, failures/, runs/ and schema.pbtxt, local, gs://, s3:// or az:// "
         f"(default: ./{SAMPLES_OUTPUT} for the sample images; your own images need the flag)",
     )
     group.add_argument(

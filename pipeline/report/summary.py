@@ -11,6 +11,7 @@ from pipeline.report.run_report import RunReport
 from transforms.elements import one_line
 from transforms.elements.one_line import is_seen, name, printable
 from transforms.output import layout
+from transforms.storage import stores
 
 
 def summary(report: RunReport, config: EmbedConfig, seconds: float | None = None) -> str:
@@ -113,6 +114,12 @@ def _literal(text: str) -> str:
 
 
 def _tfrecords(vectors: str, dimension: int, vector_type: str) -> str:
+    is_unread = vectors.startswith(stores.WITH_EXTRAS)
+    first = "  # TensorFlow reads no such buckets: copy the files to a disk first\n" if is_unread else ""
+    return first + _reading(vectors, dimension, vector_type)
+
+
+def _reading(vectors: str, dimension: int, vector_type: str) -> str:
     pattern = _literal(layout.shards(vectors.replace("\\", r"\\"), ".tfrecord"))  # in a glob, a backslash is an escape
     if vector_type == "float16":
         return (

@@ -16,7 +16,7 @@ from pipeline.flags.options import EmbedConfig
 from pipeline.runners import traits
 from pipeline.runners.presets import Accelerator
 from transforms.models.spec import ModelSpec
-from transforms.storage import locations
+from transforms.storage import locations, stores
 
 # Options that a job on Dataflow needs, with examples.
 _NEEDED = (
@@ -41,7 +41,8 @@ def check(options: PipelineOptions, config: EmbedConfig) -> None:
         raise ValueError(f"Dataflow needs a project, a region and a directory for its files: give {' '.join(missing)}")
     if not locations.is_gcs(cloud.temp_location):
         raise ValueError(f"--temp_location {cloud.temp_location!r}: expected gs://BUCKET/DIRECTORY, for Dataflow")
-    for flag, path in [*(("input", pattern) for pattern in config.inputs), ("output", config.output)]:
+    paths = [*(("input", pattern) for pattern in config.inputs), ("output", config.output)]
+    for flag, path in paths:
         if path and locations.is_local(path):
             raise ValueError(
                 f"--{flag} {path!r} is on this machine, out of reach of Dataflow's workers: expected gs://…"
@@ -55,7 +56,17 @@ def check(options: PipelineOptions, config: EmbedConfig) -> None:
         )
     if not image and not setup and not options.view_as(SetupOptions).extra_packages:
         raise ValueError("workers need this package: give --setup_file PATH/TO/setup.py or --sdk_container_image IMAGE")
+    for flag, path in paths:
+        _check_client(options, f"--{flag} {path!r}", path)
     _check_hints(options, gpus)
+
+
+def _check_client(options: PipelineOptions, named: str, path: str | None) -> None:
+    if path and path.startswith(stores.WITH_EXTRAS) and not options.view_as(WorkerOptions).sdk_container_image:
+        raise ValueError(
+            f"{named} needs a client that --setup_file does not install on Dataflow's workers: "
+            "give --sdk_container_image IMAGE (docs/buckets.md)"
+        )
 
 
 def _check_flink(options: PipelineOptions) -> None:
@@ -100,7 +111,10 @@ def check_location(options: PipelineOptions, model: ModelSpec) -> None:
     baked = os.environ.get("BAKED_MODEL")  # the Dockerfile sets it in the image, which workers run too
     if baked and model.location == baked and options.view_as(WorkerOptions).sdk_container_image:
         return
-    if traits.is_dataflow(options) and model.location and not locations.is_gcs(model.location):
+    if not traits.is_dataflow(options):
+        return
+    _check_client(options, f"model={model.name!r}", model.location)
+    if model.location and locations.is_local(model.location):
         raise ValueError(
             f"model={model.name!r} is on this machine, where Dataflow's workers cannot read it: run "
             f"`python -m pipeline stage-model {model.name} gs://BUCKET/MODEL`, then --model gs://BUCKET/MODEL"

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -24,10 +25,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class Proxy:
-    """An HTTP proxy in front of a server; `requests` are the (method, URL) that it has seen."""
+    """An HTTP proxy in front of a server; `requests` are the (method, URL) that it has seen, and `headers` theirs."""
 
     def __init__(self, target: str):
         self.requests: list[tuple[str, str]] = []
+        self.headers: list[Message] = []
         self.answer: Answer = lambda url: None
         self.delay = 0.0  # seconds
         self.largest_at_once = 0
@@ -52,6 +54,7 @@ class Proxy:
             def forward(self) -> None:
                 with proxy._lock:
                     proxy.requests.append((self.command, self.path))
+                    proxy.headers.append(self.headers)
                     proxy._at_once += 1
                     proxy.largest_at_once = max(proxy.largest_at_once, proxy._at_once)
                 try:
@@ -74,7 +77,8 @@ class Proxy:
                 for name, value in headers:
                     if name.lower() not in ("transfer-encoding", "content-length", "connection", "server", "date"):
                         self.send_header(name, value)
-                length = dict(headers).get("Content-Length") if self.command == "HEAD" else None
+                lengths = [value for name, value in headers if name.lower() == "content-length"]
+                length = lengths[0] if self.command == "HEAD" and lengths else None
                 self.send_header("Content-Length", length or str(len(content)))
                 self.end_headers()
                 with contextlib.suppress(OSError):  # the client has given up

@@ -13,7 +13,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.emulators import environment, free_port, wait_for
+from transforms.storage import stores
 
 _ROOT = Path(__file__).parents[2]
 
@@ -105,3 +108,39 @@ def _started(command: list, log: Path, port: int, variables: dict[str, str] | No
 def _s3_environment(url: str) -> dict[str, str]:
     region = dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), "us-east-1")
     return {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", **region, **_AWS}
+
+
+@contextlib.contextmanager
+def clients_of(environment: dict[str, str | None]) -> Iterator[None]:
+    """Points the clients of this process at servers, until the block ends.
+
+    Args:
+      environment: name → value of variables; None for one that is not set.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value) if value is not None else patch.delenv(name, raising=False)
+        forget_clients()
+        yield
+    forget_clients()
+
+
+def forget_clients() -> None:
+    """Makes this process look anew for servers and credentials, which each store finds once."""
+    for name in ("gcs", "s3", "azure"):
+        store = sys.modules.get(f"transforms.storage.stores.{name}")
+        for cached in vars(store).values() if store else ():
+            if hasattr(cached, "cache_clear"):
+                cached.cache_clear()
+
+
+def make_bucket(path: str) -> None:
+    """Makes the bucket of a path, such as s3://photos, on the server at which the clients point."""
+    scheme, _, name = path.partition("://")
+    client = stores.of(path).client()
+    if scheme == "s3":
+        client.create_bucket(Bucket=name)
+    elif scheme == "az":
+        client.create_container(name)
+    else:
+        client.create_bucket(name)

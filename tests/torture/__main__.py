@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.helpers.emulators import bigquery_emulator, storage_emulator
-from tests.torture import disks, history, kills, soak, sweep
+from tests.torture import disks, history, kills, soak, sweep, sweep_s3
 from tests.torture.outcome import Outcome
 
 _HEADER = "| fault | made by | tried | what happened |\n|---|---|---|---|"
@@ -48,21 +48,27 @@ def _tortures(scratch: Path, quick: bool) -> Iterator[tuple[str, Callable[[], li
     def of_history() -> list[Outcome]:
         with _cloud(directory("history")) as cloud:
             rounds = 2 if quick else 6
-            return [history.run(cloud, rounds), history.seeing(cloud, directory("seeing"), rounds)]
+            of_cloud = [history.run(cloud, rounds), history.seeing(cloud, directory("seeing"), rounds)]
+        return [*of_cloud, history.run_on_s3(directory("history_s3"), rounds)]
 
     def of_sweep() -> list[Outcome]:
         with _cloud(directory("sweep")) as cloud, sweep.prepared(cloud) as prepared:
             return prepared.run(_QUICK_EVERY if quick else 1)
 
+    def of_sweep_s3() -> list[Outcome]:
+        with sweep_s3.prepared(directory("sweep_s3")) as prepared:
+            return prepared.run(_QUICK_EVERY if quick else 1)
+
     yield "history", of_history
     yield "sweep", of_sweep
+    yield "sweep_s3", of_sweep_s3
     yield "soak", lambda: [soak.run(directory("soak"), 5000 if quick else 50_000)]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="some minutes in place of half an hour")
-    parser.add_argument("--only", metavar="NAME", help="one of kills, disks, history, sweep, soak (default: all)")
+    parser.add_argument("--only", metavar="NAME", help="kills, disks, history, sweep, sweep_s3 or soak (default: all)")
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:

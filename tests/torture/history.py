@@ -5,8 +5,11 @@ Runs overlap, and are killed or stopped, in the one. In the other, a part of the
 
 import contextlib
 import hashlib
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,9 +18,11 @@ from pathlib import Path
 from tests.conftest import Cloud
 from tests.end_to_end.test_warehouse_end_to_end import check_equal
 from tests.helpers import data_generation as data
-from tests.helpers import fork_server, stopping
+from tests.helpers import fork_server, object_servers, stopping
+from tests.helpers.running import ROOT
 from tests.helpers.warehouses import Warehouse
 from tests.torture.outcome import Outcome, check
+from transforms.storage import files
 
 
 def run(cloud: Cloud, rounds: int = 6, at_once: int = 2, seed: int = 0) -> Outcome:
@@ -61,6 +66,62 @@ def run(cloud: Cloud, rounds: int = 6, at_once: int = 2, seed: int = 0) -> Outco
         "`tests.torture.history`",
         runs,
         "one row a key and model, no version goes back, and the table is that of a run from scratch at the end",
+    )
+
+
+def run_on_s3(scratch: Path, rounds: int = 6, seed: int = 0) -> Outcome:
+    """Lets two runs at once overlap on a bucket of S3 that changes, into one output there. Raises Broken."""
+    chance = random.Random(seed)
+    with object_servers.s3_server(scratch) as environment, object_servers.clients_of(environment):
+        object_servers.make_bucket("s3://history")
+        photos, output = "s3://history/photos", "s3://history/out"
+        names = [f"{photos}/{i}.jpg" for i in range(30)]
+        for i, name in enumerate(names):
+            files.write(name, data.jpeg(i, 24, 32))
+        variables = os.environ | environment
+        runs = killed = stopped = 0
+        for number in range(rounds):
+            flags = [[f"--input={photos}/", f"--output={output}", f"--run_id=r{number}-{i}"] for i in range(2)]
+            started = [fork_server.start(of_run, variables) for of_run in flags]
+            for i, name in enumerate(chance.sample(names, 8)):
+                files.write(name, data.jpeg(1000 * (number + 1) + i, 24, 32))
+                time.sleep(chance.uniform(0, 0.3))
+            time.sleep(chance.uniform(0, 4))
+            if number % 2:
+                started[0].send_signal(signal.SIGKILL)
+                killed += 1
+            else:
+                started[0].send_signal(signal.SIGSTOP)
+                code, said = stopping.run("elsewhere", *flags[0], env=variables)
+                started[0].send_signal(signal.SIGCONT)
+                check(code == 0, f"round {number}: the run cannot be taken over: {said}")
+                stopped += 1
+            for process in started:
+                process.communicate()
+            if number % 2:
+                done = fork_server.run(flags[0], variables, 400)
+                check(done.returncode == 0, done.stderr)
+            runs += 2
+        done = fork_server.run([f"--input={photos}/", f"--output={output}", "--run_id=last"], variables, 400)
+        check(done.returncode == 0, done.stderr)
+        left = [each.path for each in files.match(f"{output}/**") if "/." in each.path or "unfinished" in each.path]
+        check(not left, f"left behind: {left}")
+        reports = files.match(f"{output}/runs/*.json")
+        check(len(reports) == runs + 1, f"{len(reports)} reports of {runs + 1} runs")
+        verified = subprocess.run(
+            [sys.executable, "-m", "pipeline", "verify", "--output", output, "--input", f"{photos}/"],
+            cwd=ROOT,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        check(verified.returncode == 0, verified.stdout)
+    return Outcome(
+        f"2 runs at once on a bucket of S3 that changes, {killed} of {runs} killed, {stopped} taken over and woken",
+        "`tests.torture.history`",
+        runs,
+        "one report a run, each image has the record of its present version, and `verify` finds nothing",
     )
 
 

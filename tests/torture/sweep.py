@@ -36,15 +36,13 @@ KINDS = {
     "kill": "SIGKILL of the job, and the same command again",
 }
 _TOGETHER = [kind for kind in KINDS if kind != "kill"] * 2
-_HANG_SECONDS = 2.0
-_RUN = "night"
+HANG_SECONDS = 2.0
+RUN = "night"
 # Retries and polls are requests too, so a run may have some more than the one that was counted.
 _MORE_REQUESTS = 12
-# The nights wait as often as they compute, so two cores have more than two to do.
-_AT_ONCE = 4
 
 
-class _Chosen:
+class Chosen:
     """Decides on faults for several proxies together: requests of chosen numbers meet one, and no others do."""
 
     def __init__(self) -> None:
@@ -75,10 +73,10 @@ class _Chosen:
         return "reset"
 
 
-class _Lane:
+class Lane:
     """Runs one night after the other, through proxies of its own."""
 
-    def __init__(self, chosen: _Chosen, environment: dict[str, str]):
+    def __init__(self, chosen: Chosen, environment: dict[str, str]):
         self.chosen = chosen
         self._server = ForkServer(environment)
 
@@ -99,11 +97,18 @@ class _Lane:
 
 
 class Sweep:
-    """A bucket that has changed since the last night, the table of that night, and what the next night makes of it."""
+    """A bucket that has changed since the last night, the table of that night, and what the next night makes of it.
 
-    def __init__(self, cloud: Cloud, lanes: list[_Lane], name: str):
+    Attributes:
+      requests: of a night without a fault.
+    """
+
+    AT_ONCE = 4  # nights, which wait as often as they compute, so two cores have more than two to do
+    WHERE = "`tests.torture.sweep`: at request N of a nightly run's {requests}"
+
+    def __init__(self, cloud: Cloud, lanes: list[Lane], name: str):
         """Makes the bucket and the table, and runs the night once without a fault. See `prepared`."""
-        self._lanes: queue.Queue[_Lane] = queue.Queue()
+        self._lanes: queue.Queue[Lane] = queue.Queue()
         for lane in lanes:
             self._lanes.put(lane)
         self._name = name
@@ -149,7 +154,7 @@ class Sweep:
         return [
             Outcome(
                 KINDS[kind],
-                f"`tests.torture.sweep`: at request N of a nightly run's {self.requests}",
+                self.WHERE.format(requests=self.requests),
                 tried[kind],
                 "same table, same files",
             )
@@ -173,24 +178,24 @@ class Sweep:
             self._lanes.put(lane)
         return met, None
 
-    def _night(self, lane: _Lane, faults: Mapping[int, str]) -> tuple[Warehouse, list[str]]:
+    def _night(self, lane: Lane, faults: Mapping[int, str]) -> tuple[Warehouse, list[str]]:
         """Runs a night on copies of the tables. Returns these, and the faults that it met."""
         night = self._first.copied(f"{self._name}_{next(self._count)}")
-        flags = night.flags("images", "--prune", f"--run_id={_RUN}", f"--output=gs://{night.temp.name}/out")
+        flags = night.flags("images", "--prune", f"--run_id={RUN}", f"--output=gs://{night.temp.name}/out")
         return night, lane.run(flags, faults)
 
     def _results(self, night: Warehouse) -> tuple[dict, dict]:
         rows = night.rows("images")
         out = night.buckets / night.temp.name / "out"
-        read = read_rows(out, _RUN)
+        read = read_rows(out, RUN)
         records = {row["image/key"].decode(): row["image/sha256"] for row in read}
         check(len(records) == len(read), "a key twice in the files")
         files = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]  # the emulator keeps empty folders
         left = [str(path) for path in files if ".parts" in path.parts or path.suffix == ".unfinished"]
         check(not left, f"left behind: {left}")
-        (failure,) = night.query(f"SELECT key FROM images_failures WHERE run_id = '{_RUN}'")
+        (failure,) = night.query(f"SELECT key FROM images_failures WHERE run_id = '{RUN}'")
         check(failure["key"].endswith("/broken.jpg"), failure)
-        check(len(night.query(f"SELECT run_id FROM images_runs WHERE run_id = '{_RUN}'")) == 1, "rows of the run")
+        check(len(night.query(f"SELECT run_id FROM images_runs WHERE run_id = '{RUN}'")) == 1, "rows of the run")
         return rows, records
 
 
@@ -199,14 +204,14 @@ def prepared(cloud: Cloud, name: str = "sweep") -> Iterator[Sweep]:
     """Yields a sweep, of which some nights run at once, each over proxies of its own in front of the emulators."""
     with contextlib.ExitStack() as stack:
         lanes = []
-        for _ in range(_AT_ONCE):
-            chosen = _Chosen()
+        for _ in range(Sweep.AT_ONCE):
+            chosen = Chosen()
             environment = os.environ | cloud.environment
             for server in ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"):
                 proxy = fault_proxy(
-                    cloud.environment[server], decisions=chosen, hang_seconds=_HANG_SECONDS, preconditions=True
+                    cloud.environment[server], decisions=chosen, hang_seconds=HANG_SECONDS, preconditions=True
                 )
                 environment[server] = stack.enter_context(proxy).url
-            lanes.append(_Lane(chosen, environment))
+            lanes.append(Lane(chosen, environment))
             stack.callback(lanes[-1].close)
         yield Sweep(cloud, lanes, name)

@@ -52,7 +52,7 @@ def _parser() -> Parser:
         "--embeddings",
         metavar="DIR",
         required=True,
-        help="the output of runs, local or gs://, or a directory in it. Of an image in several runs the latest counts",
+        help="the output of runs, also in a bucket, or a directory in it. Of an image in several, the latest counts",
     )
     parser.add_argument("--to", choices=TARGETS, required=True, help="the vector search")
     parser.add_argument(
@@ -75,7 +75,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--destination",
         metavar="DIR",
-        help="lance and vertex: the dataset, or the directory for the files, local or gs://; made if there is none",
+        help="lance and vertex: the dataset, or the directory for the files, also in a bucket; made if there is none",
     )
     parser.add_argument(
         "--metric",

@@ -135,7 +135,7 @@ def _add_data(data: argparse._ArgumentGroup) -> None:
         "--train",
         action="append",
         metavar="PATTERN",
-        help="images, local or gs://: a glob (** crosses directories) or a directory, where the folder of an image is "
+        help="images, also in a bucket: a glob (** crosses directories) or a directory, and the folder of an image is "
         "its class; or a .csv with the columns uri and label; repeatable",
     )
     data.add_argument(

@@ -45,11 +45,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "--embeddings",
         metavar="DIR",
-        help="the directory that runs wrote to, or that of one run below embeddings/, local or gs://. Of an image that "
-        "several runs have, the last vector counts",
+        help="the directory that runs wrote to, or that of one run below embeddings/, also in a bucket. Of an image "
+        "that several runs have, the last vector counts",
     )
     query = parser.add_mutually_exclusive_group()
-    query.add_argument("--image", metavar="FILE", help="search for this image, local or gs://")
+    query.add_argument("--image", metavar="FILE", help="search for this image, local or in a bucket")
     query.add_argument(
         "--key",
         metavar="KEY",

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = frame.parser("verify", "Reads the output of runs again, and lists what is wrong with it.", _EXAMPLES)
-    parser.add_argument("--output", metavar="DIR", help="the directory that runs wrote to, local or gs://")
+    parser.add_argument("--output", metavar="DIR", help="the directory that runs wrote to, local or in a bucket")
     parser.add_argument(
         "--output_table",
         metavar="PROJECT:DATASET.TABLE",

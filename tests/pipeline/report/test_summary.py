@@ -118,3 +118,11 @@ def test_what_was_left_out_is_said_in_a_line_each(model):
     lines = summary(compose(model, "--input=gs://b/p/", "--output=o", left_out=left_out), configured()).splitlines()
     assert "  left out  2 hidden files (._* 2); --include_hidden takes hidden files too" in lines
     assert "  left out  3 other files (.txt 3), no images by name; --input 'gs://b/p/**.txt' takes .txt" in lines
+
+
+@pytest.mark.parametrize(
+    ("top", "is_read"), [("/out", True), ("gs://b/out", True), ("s3://b/out", False), ("az://b/out", False)]
+)
+def test_what_tensorflow_reads_in_place_is_said(model, top, is_read):
+    text = summary(compose(model, f"--output={top}"), configured(f"--output={top}"))
+    assert ("copy the files to a disk first" in text) != is_read and f'"{top}/embeddings/r/part-' in text

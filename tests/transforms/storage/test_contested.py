@@ -25,11 +25,13 @@ from transforms.storage.stores import gcs
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=["local", "gs"])
+@pytest.fixture(params=["local", "gs", "s3"])
 def path(request, tmp_path):
     """A file that does not exist, on a disk or in a bucket whose server enforces preconditions."""
     if request.param == "local":
         return str(tmp_path / "runs" / "r.unfinished")
+    if request.param == "s3":
+        return f"{request.getfixturevalue('s3_bucket')}/runs/r.unfinished"
     cloud = request.getfixturevalue("cloud")
     client = storage.Client()
     bucket = client.lookup_bucket("contested") or client.create_bucket("contested")

@@ -36,11 +36,13 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_path, mo
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a", b"old")]
 
 
-@pytest.fixture(params=["local", pytest.param("gs", marks=pytest.mark.slow)])
+@pytest.fixture(params=["local", *(pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("gs", "s3"))])
 def path(request, tmp_path):
     """The path of a file that is not there, on a disk or in a bucket."""
     if request.param == "local":
         return str(tmp_path / "runs" / "r.json")
+    if request.param == "s3":
+        return f"{request.getfixturevalue('s3_bucket')}/runs/r.json"
     request.getfixturevalue("cloud")
     client = storage.Client()
     bucket = client.lookup_bucket("whole") or client.create_bucket("whole")

@@ -10,13 +10,14 @@ from typing import cast
 
 from transforms.storage.stores.store import NoConnection, Store
 
-__all__ = ["SCHEMES", "NoConnection", "Store", "is_bucket", "of"]
+__all__ = ["SCHEMES", "WITH_EXTRAS", "NoConnection", "Store", "is_bucket", "of"]
 
 # Scheme → module, and for those whose client is an extra of this package: the package to import, and the extra.
 _MODULES = {"gs": "gcs", "s3": "s3", "az": "azure"}
 _EXTRAS = {"s3": ("boto3", "s3"), "az": ("azure.storage.blob", "azure")}
 
 SCHEMES = tuple(f"{scheme}://" for scheme in _MODULES)
+WITH_EXTRAS = tuple(f"{scheme}://" for scheme in _EXTRAS)
 
 
 def of(path: str) -> Store:

@@ -22,6 +22,7 @@ from azure.core.exceptions import HttpResponseError, ServiceRequestError, Servic
 from azure.storage.blob import (
     AccountSasPermissions,
     BlobServiceClient,
+    ExponentialRetry,
     ResourceTypes,
     generate_account_sas,
 )
@@ -62,18 +63,23 @@ def listed(
 
 def _listed(path: str, start: str, end: str, page_size: int) -> Iterator[Stored]:
     container, prefix = split(path)
-    from_start: dict[str, Any] = {"start_from": start} if start else {}
+    from_start: dict[str, Any] = {"start_from": start} if start and _has_one_order(start) else {}
     found = (
         client()
         .get_container_client(container)
         .list_blobs(name_starts_with=prefix or None, results_per_page=page_size, **from_start)
     )
     for blob in errors.each(found, path):
-        if end and blob.name >= end:
+        if end and blob.name >= end and _has_one_order(end):
             return
         if in_range(blob.name, start, end):
             changed = blob.last_modified.timestamp()
             yield Stored(f"az://{container}/{blob.name}", _version(blob.etag), blob.size, changed=changed)
+
+
+def _has_one_order(name: str) -> bool:
+    """Returns whether all names compare with this one in UTF-16 as in UTF-8. Servers may order names by either."""
+    return max(name) < "\ud800"
 
 
 def described(storage: Storage, path: str) -> Stored:
@@ -102,7 +108,7 @@ def _get(path: str, version: str, headers: Mapping[str, str], limit: int) -> htt
 
 
 def _request(path: str, headers: dict[str, str]) -> http_get.Request:
-    container, name = object_of(path)
+    container, name = _object_of(path)
     headers["x-ms-version"] = _API_VERSION
     address, _, signature = _address().partition("?")
     if hasattr(client().credential, "get_token"):
@@ -116,9 +122,11 @@ def _request(path: str, headers: dict[str, str]) -> http_get.Request:
 def create(storage: Storage, path: str) -> BinaryIO:
     """See `Store`."""
 
+    blob = _blob(path)
+
     def upload(file: BinaryIO) -> None:
         with errors.of_clients(path):
-            _blob(path).upload_blob(file, overwrite=True)
+            blob.upload_blob(file, overwrite=True)
 
     return written_whole(upload)
 
@@ -129,7 +137,9 @@ def write(storage: Storage, path: str, content: bytes, version: str | None) -> s
     try:
         with errors.of_clients(path):
             return _version(_blob(path).upload_blob(content, overwrite=bool(version), **condition)["etag"])
-    except NotFound as error:  # an object that must have a version, and is gone
+    except NotFound as error:
+        if not version:  # there is no such bucket
+            raise
         raise PreconditionFailed(str(error)) from error
 
 
@@ -156,7 +166,8 @@ def ask(storage: Storage, path: str) -> None:
     """See `Store`."""
     container = client().get_container_client(split(path)[0])
     try:
-        next(iter(container.list_blobs(results_per_page=1, retry_total=0, connection_timeout=5, read_timeout=5)), None)
+        # A reset must not end a job before its start.
+        next(iter(container.list_blobs(results_per_page=1, retry_total=1, connection_timeout=4, read_timeout=4)), None)
     except (ServiceRequestError, ServiceResponseError) as error:
         raise NoConnection.of(error, endpoint()) from error
     except HttpResponseError:
@@ -168,6 +179,13 @@ def endpoint() -> str:
     return _address().partition("?")[0]
 
 
+class _Retry(ExponentialRetry):
+    """About the delays and the time of `http_get.RETRY`. By default, the first delay is 15 s."""
+
+    def __init__(self) -> None:
+        super().__init__(initial_backoff=1, increment_base=2, retry_total=6, random_jitter_range=1)
+
+
 @functools.cache
 def client() -> BlobServiceClient:
     """Returns the client that all threads of this process share.
@@ -175,7 +193,7 @@ def client() -> BlobServiceClient:
     Raises ValueError if the environment names no account.
     """
     connect, silence = http_get.TIMEOUT
-    options: dict[str, Any] = {"connection_timeout": connect, "read_timeout": silence}
+    options: dict[str, Any] = {"connection_timeout": connect, "read_timeout": silence, "retry_policy": _Retry()}
     if text := os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):
         return BlobServiceClient.from_connection_string(text, **options)
     account = _from_environment("ACCOUNT", "ACCOUNT_NAME")
@@ -223,7 +241,15 @@ def _token() -> str:
 
 
 def _blob(path: str) -> Any:
-    return client().get_blob_client(*object_of(path))
+    return client().get_blob_client(*_object_of(path))
+
+
+def _object_of(path: str) -> tuple[str, str]:
+    """Returns container and name; raises ValueError for a name that clients and servers take for another one."""
+    container, name = object_of(path)
+    if not {".", ".."}.isdisjoint(name.split("/")):
+        raise ValueError(f"{path!r}: expected a name without the parts . and .., which Azure cannot address")
+    return container, name
 
 
 def _if_match(version: str) -> dict[str, Any]:

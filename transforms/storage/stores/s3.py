@@ -160,7 +160,9 @@ def write(storage: Storage, path: str, content: bytes, version: str | None) -> s
     try:
         with errors.of_clients(path):
             return _version(client().put_object(Bucket=bucket, Key=name, Body=content, **condition))
-    except NotFound as error:  # an object that must have a version, and is gone
+    except NotFound as error:
+        if not version:  # there is no such bucket
+            raise
         raise PreconditionFailed(str(error)) from error
 
 
@@ -183,9 +185,10 @@ def remove(storage: Storage, path: str, version: str | None = None) -> None:
 def ask(storage: Storage, path: str) -> None:
     """See `Store`."""
     try:
-        _new_client(Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 1})).list_objects_v2(
-            Bucket=split(path)[0], MaxKeys=1
-        )
+        # A reset must not end a job before its start.
+        retries = {"mode": "standard", "total_max_attempts": 2}
+        asking = _new_client(Config(connect_timeout=5, read_timeout=5, retries=retries))
+        asking.list_objects_v2(Bucket=split(path)[0], MaxKeys=1)
     except (ConnectionError, HTTPClientError) as error:
         raise NoConnection.of(error, endpoint()) from error
 

@@ -72,7 +72,7 @@ class Store(Protocol):
         """Returns the bytes of an object in this version, as stored, at most the first `limit`, by one request."""
 
     def opened(self, storage: Storage, path: str, version: str) -> BinaryIO:
-        """Opens an object in this version to be read from front to end. If it is gone, the first read says so."""
+        """Opens an object in this version for reading; it can be sought. If it is gone, the first read says so."""
 
     def create(self, storage: Storage, path: str) -> BinaryIO:
         """Opens an object to be written from front to end. It appears once the file is closed."""
@@ -165,12 +165,12 @@ class _Whole(io.RawIOBase):
 
 
 def causes(cause: BaseException | None) -> Iterator[BaseException]:
-    """Yields an error, and the errors behind it. Google's RetryError has the last one in `cause`."""
+    """Yields an error, and the errors behind it. Google's has the last one in `cause`, Azure's in `inner_exception`."""
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
         yield cause
-        behind = getattr(cause, "cause", None)
+        behind = getattr(cause, "cause", None) or getattr(cause, "inner_exception", None)
         cause = behind if isinstance(behind, BaseException) else cause.__cause__ or cause.__context__
 
 
