@@ -5,18 +5,16 @@ Each thread has a handle of its own, with the connections that it keeps. libcurl
 
 import functools
 import io
-import os
 import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-import certifi
 from google.api_core.retry import Retry, if_exception_type
 
 from transforms.storage import errors
-from transforms.storage.libcurl import pycurl
+from transforms.storage.libcurl import certificates, pycurl
 
 # Seconds to connect, and to wait for the next bytes. Google's default is 60 s, with which two lost replies would take
 # all the time for retries.
@@ -88,63 +86,74 @@ def get(request: Request, limit: int = sys.maxsize) -> Reply:
       Refused: if the status is not 200 or 206, or 416 where the object has no such range.
       google.api_core.exceptions.RetryError: if there is no such reply in the time of RETRY.
     """
-    try:
-        return _get(request, limit)
-    except Unfinished as error:
-        first = [error]
-
-    def again() -> Reply:
-        if first:
-            raise first.pop()  # so that the first delay and the limit of time count from here
-        return _get(request, limit)
-
-    return RETRY(again)()
+    return RETRY(_get)(request, limit)
 
 
 def _get(request: Request, limit: int) -> Reply:
-    handle = _handle(request.options)
-    content = bytearray()
-    lines: list[bytes] = []
-
-    def take(data: bytes) -> int:
-        content.extend(data[: limit - len(content)])
-        return len(data) if len(content) < limit else -1
-
-    handle.setopt(pycurl.URL, request.url)
-    handle.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in request.headers.items()])
-    handle.setopt(pycurl.WRITEFUNCTION, take)
-    handle.setopt(pycurl.HEADERFUNCTION, lines.append)
+    if not hasattr(_of_thread, "handle"):
+        _of_thread.handle = Handle()
+    handle: Handle = _of_thread.handle
+    handle.prepare(request, limit)
     try:
-        handle.perform()
+        handle.curl.perform()
     except pycurl.error as error:
-        is_enough = error.args[0] == pycurl.E_WRITE_ERROR and len(content) == limit
-        if not is_enough:
-            raise Unfinished(f"{_host(request.url)}: {error.args[1]}") from error
-    if b"\r\n" not in lines:  # libcurl takes a head that breaks off for a whole one
-        raise Unfinished(f"{_host(request.url)}: the reply ended within its headers")
-    reply = Reply(handle.getinfo(pycurl.RESPONSE_CODE), lines, bytes(content))
-    if reply.status in _TRY_AGAIN:
-        raise Unfinished(str(Refused(reply)))
-    if reply.status not in (200, 206, _OUT_OF_RANGE):
-        raise Refused(reply)
-    return reply
-
-
-def _handle(options: Mapping[int, Any]) -> pycurl.Curl:
-    """Returns the handle of this thread. Setting an option takes time, so it is done only if they change."""
-    of_thread, wanted = _of_thread.__dict__, {**_options(TIMEOUT), **options}
-    if "handle" not in of_thread:
-        of_thread["handle"] = pycurl.Curl()
-    handle: pycurl.Curl = of_thread["handle"]
-    if of_thread.get("options") != wanted:
-        handle.reset()  # connections stay
-        for option, value in wanted.items():
-            handle.setopt(option, value)
-        of_thread["options"] = wanted
-    return handle
+        return handle.reply(*error.args)
+    return handle.reply()
 
 
 _of_thread = threading.local()
+
+
+class Handle:
+    """A handle of libcurl, for one request after the other.
+
+    Attributes:
+      curl: the handle.
+    """
+
+    def __init__(self) -> None:
+        self.curl = pycurl.Curl()
+        self._options: dict[int, Any] = {}
+
+    def prepare(self, request: Request, limit: int) -> None:
+        """Sets the handle up for a request. Setting an option takes time, so it is done only if they change."""
+        options = {**_options(TIMEOUT), **request.options}
+        if self._options != options:
+            self.curl.reset()  # connections stay
+            for option, value in options.items():
+                self.curl.setopt(option, value)
+            self._options = options
+        self._url = request.url
+        self._limit = limit
+        self._content = content = bytearray()
+        self._lines: list[bytes] = []
+
+        def take(data: bytes) -> int:
+            content.extend(data[: limit - len(content)])
+            return len(data) if len(content) < limit else -1
+
+        self.curl.setopt(pycurl.URL, request.url)
+        self.curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in request.headers.items()])
+        self.curl.setopt(pycurl.WRITEFUNCTION, take)
+        self.curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)
+
+    def reply(self, error: int = 0, message: str = "") -> Reply:
+        """Returns the reply to the request, once it has ended; raises Unfinished, or as `get`.
+
+        Args:
+          error, message: libcurl's code of an error, and its text.
+        """
+        is_enough = error == pycurl.E_WRITE_ERROR and len(self._content) == self._limit
+        if error and not is_enough:
+            raise Unfinished(f"{_host(self._url)}: {message}")
+        if b"\r\n" not in self._lines:  # libcurl takes a head that breaks off for a whole one
+            raise Unfinished(f"{_host(self._url)}: the reply ended within its headers")
+        reply = Reply(self.curl.getinfo(pycurl.RESPONSE_CODE), self._lines, bytes(self._content))
+        if reply.status in _TRY_AGAIN:
+            raise Unfinished(str(Refused(reply)))
+        if reply.status not in (200, 206, _OUT_OF_RANGE):
+            raise Refused(reply)
+        return reply
 
 
 @functools.lru_cache(maxsize=1)
@@ -155,17 +164,11 @@ def _options(timeout: tuple[float, float]) -> dict[int, Any]:
         pycurl.PATH_AS_IS: 1,  # names may have parts such as `..`
         pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
         pycurl.BUFFERSIZE: _BUFFER_BYTES,
-        pycurl.CAINFO: _certificates(),
+        pycurl.CAINFO: certificates(),
         pycurl.CONNECTTIMEOUT_MS: int(connect * 1000),
         pycurl.LOW_SPEED_LIMIT: 1,  # byte a second
         pycurl.LOW_SPEED_TIME: max(1, int(silence)),
     }
-
-
-@functools.cache
-def _certificates() -> str:
-    """Returns the file of trusted certificates, found as `requests` does."""
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
 
 
 def _host(url: str) -> str:
@@ -184,7 +187,7 @@ class _ReadPart(Protocol):
 
 
 def in_parts(read_part: _ReadPart, path: str) -> BinaryIO:
-    """Returns an object to be read by one request for each 16 MiB, from front to end or from where `seek` leads.
+    """Returns an object to be read, by one request for each 16 MiB. A seek costs one more.
 
     Args:
       read_part: returns the reply to a request with the headers that it is given.
@@ -198,8 +201,7 @@ class _Parts(io.RawIOBase):
         self._read_part = read_part
         self._path = path
         self._part = memoryview(b"")
-        self._start = 0  # of the part
-        self._at = 0
+        self._end = 0  # of the part
         self._size: int | None = None  # of the object
 
     def readable(self) -> bool:
@@ -209,34 +211,41 @@ class _Parts(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._end - len(self._part)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_END and self._size is None:
-            self._read()
-        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size or 0}
-        self._at = max(0, origins[whence] + offset)
-        return self._at
+        if whence == io.SEEK_CUR:
+            offset += self.tell()
+        elif whence == io.SEEK_END:
+            if self._size is None:
+                self._next()
+            offset += self._size or 0
+        if self.tell() <= offset <= self._end:
+            self._part = self._part[offset - self.tell() :]
+        else:
+            self._part, self._end = memoryview(b""), offset
+        return offset
 
     def readinto(self, buffer: Any) -> int:
-        is_there = self._start <= self._at < self._start + len(self._part)
-        if not is_there and (self._size is None or self._at < self._size):
-            self._read()
-        taken = self._part[self._at - self._start :][: len(buffer)] if self._at >= self._start else b""
+        if not self._part and (self._size is None or self._end < self._size):
+            self._next()
+        taken = self._part[: len(buffer)]
         buffer[: len(taken)] = taken
-        self._at += len(taken)
+        self._part = self._part[len(taken) :]
         return len(taken)
 
-    def _read(self) -> None:
-        """Reads the part that begins at the position."""
-        reply = self._read_part({"Range": f"bytes={self._at}-{self._at + _PART_BYTES - 1}"})
-        total = reply.header("content-range").rpartition("/")[2]
-        start, is_first = self._at, self._size is None
-        if reply.status == _OUT_OF_RANGE and is_first and (not start or total.isdigit()):
-            self._size = int(total) if start else 0  # an empty object has no bytes to ask for
+    def _next(self) -> None:
+        headers = {"Range": f"bytes={self._end}-{self._end + _PART_BYTES - 1}"}
+        reply = self._read_part(headers)
+        if reply.status == _OUT_OF_RANGE and self._size is None:
+            if not self._end:
+                self._size = 0  # an empty object has no bytes to ask for
             return
-        if reply.status == 200 and is_first:  # a server without ranges sends the whole
-            start, total = 0, str(len(reply.content))
-        if not total.isdigit() or (not reply.content and start != int(total)):
-            raise errors.StorageError(f"{self._path}: expected a part of the object from byte {start} on")
-        self._part, self._start, self._size = memoryview(reply.content), start, int(total)
+        total = reply.header("content-range").rpartition("/")[2]
+        if reply.status == 200 and not self._end:  # a server without ranges sends the whole
+            total = str(len(reply.content))
+        is_part = reply.status != _OUT_OF_RANGE and total.isdigit()
+        if not is_part or (not reply.content and self._end != int(total)):
+            raise errors.StorageError(f"{self._path}: expected a part of the object from byte {self._end} on")
+        self._part, self._size = memoryview(reply.content), int(total)
+        self._end += len(reply.content)

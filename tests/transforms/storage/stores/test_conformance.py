@@ -215,7 +215,7 @@ def test_a_write_has_a_condition(top, store):
     store.remove(DEFAULT_STORAGE, path, first)
     assert store.read(DEFAULT_STORAGE, path, second) == b"2"
     store.remove(DEFAULT_STORAGE, path, second)
-    with pytest.raises(NotFound, match=f"^{path}: no such object$"):
+    with pytest.raises(FileNotFoundError, match=f"^{path}: no such object$"):
         store.described(DEFAULT_STORAGE, path)
     for version in (None, second):
         store.remove(DEFAULT_STORAGE, path, version)  # what is gone is removed
