@@ -68,7 +68,8 @@ class S3Sweep(Sweep):
                 names.append(stored.path.removeprefix(f"{night.path}/"))
                 (out / names[-1]).parent.mkdir(parents=True, exist_ok=True)
                 (out / names[-1]).write_bytes(files.read(stored.path))
-            left = [name for name in names if "/." in name or name.endswith(".unfinished")]
+            # A hidden file beside a report is left if the kill comes after its copy; a later run removes it.
+            left = [name for name in names if "/.parts/" in name or name.endswith(".unfinished")]
             check(not left, f"left behind: {left}")
             check({f"runs/{RUN}.json", f"runs/{RUN}.html"} <= set(names), names)
             read = [(run, row) for run in ("first", RUN) for row in read_rows(out, run)]
