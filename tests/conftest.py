@@ -105,7 +105,7 @@ def cloud(tmp_path_factory) -> Iterator[Cloud]:
 def s3(request, tmp_path_factory) -> Iterator[dict[str, str]]:
     """The environment of each server of S3: versitygw, if it is installed, and moto."""
     if request.param == "versitygw" and not object_servers.versitygw_program():
-        pytest.skip("no versitygw: put it on the PATH or its path into the variable VERSITYGW (CONTRIBUTING.md)")
+        pytest.skip("no versitygw: put it on the PATH or its path into the variable VERSITYGW (tests/README.md)")
     with getattr(object_servers, request.param)(tmp_path_factory.mktemp("s3")) as found:
         yield found
 
@@ -125,7 +125,7 @@ def s3_bucket(tmp_path_factory) -> Iterator[str]:
 def azure(tmp_path_factory) -> Iterator[dict[str, str]]:
     """The environment of Azurite."""
     if not object_servers.azurite_program():
-        pytest.skip("no Azurite: put azurite-blob on the PATH or its path into the variable AZURITE (CONTRIBUTING.md)")
+        pytest.skip("no Azurite: put azurite-blob on the PATH or its path into the variable AZURITE (tests/README.md)")
     with object_servers.azurite(tmp_path_factory.mktemp("azure")) as found:
         yield found
 

@@ -53,7 +53,7 @@ def versitygw(directory: Path, *flags: str) -> Iterator[dict[str, str]]:
       flags: further ones, before the name of its backend: `--cert=FILE`, `--key=FILE`.
     """
     program = versitygw_program()
-    assert program, "no versitygw: put it on the PATH, or its path into the variable VERSITYGW (CONTRIBUTING.md)"
+    assert program, "no versitygw: put it on the PATH, or its path into the variable VERSITYGW (tests/README.md)"
     (directory / "buckets").mkdir(exist_ok=True)
     port = free_port()
     # Clients would otherwise make a connection for each request.
@@ -82,7 +82,7 @@ def moto(directory: Path) -> Iterator[dict[str, str]]:
 def azurite(directory: Path) -> Iterator[dict[str, str]]:
     """Starts Azurite's blob service over a directory; yields the environment under which clients find it."""
     program = azurite_program()
-    assert program, "no Azurite: put azurite-blob on the PATH, or its path into the variable AZURITE (CONTRIBUTING.md)"
+    assert program, "no Azurite: put azurite-blob on the PATH, or its path into the variable AZURITE (tests/README.md)"
     port = free_port()
     # Clients are newer than what it knows of the API.
     flags = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", f"--location={directory}"]
