@@ -3,9 +3,12 @@
 A path without a bucket is a ValueError, and a request that fails a StorageError.
 """
 
+import base64
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+
+import google_crc32c
 
 from transforms.storage import complete, stores, versioned
 from transforms.storage.context import Storage
@@ -37,8 +40,14 @@ def download(storage: Storage, objects: Sequence[Stored], path: str, directory: 
         if not file.is_relative_to(directory.resolve()):
             raise ValueError(f"the name of an object leads out of its directory: {found.path!r}")
         file.parent.mkdir(parents=True, exist_ok=True)
+        checksum = google_crc32c.Checksum()
         with file.open("wb") as copy, versioned.opened(storage, versioned.ref_of(found)) as content:
-            shutil.copyfileobj(content, copy, 2**20)
+            while block := content.read(2**20):
+                copy.write(block)
+                checksum.update(block)
+        crc32c = base64.b64encode(checksum.digest()).decode()
+        if found.crc32c and crc32c != found.crc32c:
+            raise versioned.ChangedSinceListed(f"{found.path}: expected crc32c {found.crc32c}, found {crc32c}")
 
 
 def upload(

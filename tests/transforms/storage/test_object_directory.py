@@ -140,3 +140,11 @@ def test_what_somebody_else_put_there_is_not_replaced(paging, stranger, has_mark
     with pytest.raises(complete.Occupied, match="is not replaced, it holds more than this command writes"):
         upload({"marker": b"2"}, overwrite=True)
     assert names() == before
+
+
+def test_a_file_with_another_checksum_than_listed_is_no_file_of_the_directory(paging, tmp_path):
+    put(["m/a"], b"content")
+    (listed,) = object_directory.below(DEFAULT_STORAGE, "gs://photos/m")
+    object_directory.download(DEFAULT_STORAGE, [listed], "gs://photos/m", tmp_path)
+    with pytest.raises(ChangedSinceListed, match="expected crc32c AAAAAA=="):
+        object_directory.download(DEFAULT_STORAGE, [listed._replace(crc32c="AAAAAA==")], "gs://photos/m", tmp_path)

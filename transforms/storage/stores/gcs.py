@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import requests.adapters
 from google.api_core.page_iterator import HTTPIterator
-from google.auth.exceptions import DefaultCredentialsError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import Request as TokenRequest
 from google.cloud.storage import Blob, Bucket, Client
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -97,14 +97,12 @@ def _get(storage: Storage, path: str, version: str, headers: dict[str, str], lim
         parameters += f"&userProject={quote(storage.billing_project, safe='')}"
     url = f"{_host()}/download/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?{parameters}"
     try:
+        authorized = _authorized()
         try:
-            return http_get.get(http_get.Request(url, _authorized() | headers), limit)
+            return http_get.get(http_get.Request(url, authorized | headers), limit)
         except http_get.Refused as error:
-            if error.status_code != 401:
+            if error.status_code != 401 or not _renewed(authorized):
                 raise
-            with _refreshing:  # the token was revoked before its time
-                client()._credentials.refresh(TokenRequest())
-                _headers.cache_clear()
             return http_get.get(http_get.Request(url, _authorized() | headers), limit)
     except Exception as error:
         raise of_read(path, version, error) from error
@@ -124,7 +122,19 @@ def _headers(of: Client, minute: int) -> dict[str, str]:
     return headers
 
 
-_refreshing = threading.Lock()
+def _renewed(refused: dict[str, str]) -> bool:
+    """Returns whether there is another token than one that was refused, as if it was revoked before its time."""
+    with _renewing:
+        if _authorized() is refused:  # otherwise another thread has renewed it
+            try:
+                client()._credentials.refresh(TokenRequest())
+            except GoogleAuthError:  # there are no credentials, or they are no longer valid
+                return False
+            _headers.cache_clear()
+    return True
+
+
+_renewing = threading.Lock()
 
 
 def create(storage: Storage, path: str) -> BinaryIO:

@@ -9,6 +9,7 @@ import functools
 import itertools
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -129,7 +130,7 @@ class _Place(NamedTuple):
 
 @functools.cache
 def _place(bucket: str) -> _Place:
-    if not _is_of_aws():
+    if not _is_of_aws(client()):
         return _Place(f"{endpoint()}/{quote(bucket)}", client().meta.region_name or "us-east-1")
     try:
         reply = client().head_bucket(Bucket=bucket)
@@ -213,19 +214,19 @@ def _new_client(config: Config) -> Any:
     config = config.merge(
         Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
     )
-    config = config.merge(Config(signature_version="s3v4" if _credentials() else UNSIGNED))
-    made = _session().client("s3", config=config)
-    if _is_aws(made.meta.endpoint_url):
-        return made
-    return _session().client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+    with _making:  # sessions are not for several threads
+        config = config.merge(Config(signature_version="s3v4" if _credentials() else UNSIGNED))
+        made = _session().client("s3", config=config)
+        if _is_of_aws(made):
+            return made
+        return _session().client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
 
 
-def _is_of_aws() -> bool:
-    return _is_aws(endpoint())
+_making = threading.Lock()
 
 
-def _is_aws(url: str) -> bool:
-    return (urlsplit(url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+def _is_of_aws(made: Any) -> bool:
+    return (urlsplit(made.meta.endpoint_url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 @functools.cache

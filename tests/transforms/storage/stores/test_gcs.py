@@ -4,6 +4,7 @@ import gzip
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import google.auth
@@ -232,3 +233,36 @@ def test_an_object_is_copied(paging):
     gcs.remove(DEFAULT_STORAGE, "gs://photos/a b.jpg")
     with pytest.raises(FileNotFoundError, match=r"gs://photos/a b.jpg: no such object"):
         gcs.copy(DEFAULT_STORAGE, "gs://photos/a b.jpg", "gs://photos/b.jpg")
+
+
+class _Credentials(AnonymousCredentials):
+    """Tokens by number, and how often they were renewed."""
+
+    def __init__(self):
+        super().__init__()
+        self.renewed = 0
+
+    def before_request(self, request, method, url, headers):
+        headers["Authorization"] = f"Bearer {self.renewed}"
+
+    def refresh(self, request):
+        self.renewed += 1
+
+
+def test_a_token_that_is_refused_is_renewed_once_for_all_threads(server, monkeypatch):
+    stored = upload("a.jpg", b"content")
+    monkeypatch.setattr(gcs.client(), "_credentials", credentials := _Credentials())
+    refused = [401] * 8
+    server.answer = lambda url: refused.pop() if refused and "alt=media" in url else None
+    server.delay = 0.2  # so that all of them come with the first token
+    with ThreadPoolExecutor(8) as threads:
+        read = threads.map(lambda _: gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.version), range(8))
+        assert list(read) == [b"content"] * 8
+    assert credentials.renewed == 1
+
+
+def test_who_has_no_credentials_is_forbidden(server):
+    stored = upload("a.jpg", b"content")
+    server.answer = lambda url: 401
+    with pytest.raises(Forbidden, match="401"):
+        gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.version)
