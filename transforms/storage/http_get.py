@@ -5,7 +5,6 @@ Each thread has a handle of its own, with the connections that it keeps. libcurl
 
 import functools
 import io
-import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,6 @@ _PART_BYTES = 16 * 2**20
 _OUT_OF_RANGE = 416
 _TRY_AGAIN = {408, 429, 500, 502, 503, 504}
 _MAX_REASON = 200  # characters of a server's error message
-_XML_MESSAGE = re.compile(rb"<Code>([^<]*)</Code>\s*<Message>([^<\n]*)")
 
 
 class Request(NamedTuple):
@@ -177,8 +175,8 @@ def _host(url: str) -> str:
 
 def _reason(reply: Reply) -> str:
     """Returns the front of a server's message, in one line. Of XML only this, because more may name a key."""
-    in_xml = _XML_MESSAGE.search(reply.content)
-    message = b": ".join(in_xml.groups()) if in_xml else reply.content
+    in_xml = [reply.content.partition(tag)[2].partition(b"<")[0] for tag in (b"<Code>", b"<Message>")]
+    message = b": ".join(text.partition(b"\n")[0] for text in in_xml) if all(in_xml) else reply.content
     return " ".join(message[:_MAX_REASON].decode(errors="replace").split())
 
 

@@ -271,6 +271,15 @@ def test_a_certificate_is_checked_by_those_that_the_user_trusts(server, certific
     http_get._certificates.cache_clear()
 
 
+def test_of_a_refusal_in_xml_only_the_message_is_said(server):
+    """S3 tells the id of the key too, and Azure what was signed."""
+    error = b"<Error>\n <Code>InvalidKey</Code><Message>The key does\nnot exist</Message><Id>AKIA</Id></Error>"
+    server.answer([reply(b"<?xml version='1.0'?>\n" + error, 403)])
+    with pytest.raises(Refused) as refused:
+        get(server)
+    assert str(refused.value) == "403 InvalidKey: The key does"
+
+
 def ranged(content):
     """Returns a script of a server that knows ranges."""
 
@@ -365,12 +374,3 @@ def test_an_object_is_read_from_any_byte_on(server, monkeypatch, size):
             assert file.seek(offset, whence) == plain.seek(offset, whence) == file.tell()
             assert file.read(4) == plain.read(4) and file.read() == plain.read()
             assert file.seek(1) == 1 and file.read() == content[1:]
-
-
-def test_of_a_refusal_in_xml_only_the_message_is_said(server):
-    """S3 tells the id of the key too, and Azure what was signed."""
-    error = b"<Error>\n <Code>InvalidKey</Code><Message>The key does\nnot exist</Message><Id>AKIA</Id></Error>"
-    server.answer([reply(b"<?xml version='1.0'?>\n" + error, 403)])
-    with pytest.raises(Refused) as refused:
-        get(server)
-    assert str(refused.value) == "403 InvalidKey: The key does"
