@@ -274,15 +274,6 @@ def test_a_certificate_is_checked_by_those_that_the_user_trusts(server, certific
     http_get._options.cache_clear()
 
 
-def test_of_a_refusal_in_xml_only_the_message_is_said(server):
-    """S3 tells the id of the key too, and Azure what was signed."""
-    error = b"<Error>\n <Code>InvalidKey</Code><Message>The key does\nnot exist</Message><Id>AKIA</Id></Error>"
-    server.answer([reply(b"<?xml version='1.0'?>\n" + error, 403)])
-    with pytest.raises(Refused) as refused:
-        get(server)
-    assert str(refused.value) == "403 InvalidKey: The key does"
-
-
 def ranged(content):
     """Returns a script of a server that knows ranges."""
 
