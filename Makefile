@@ -37,8 +37,8 @@ FUZZ_SEED ?= 0
 fuzz: $(VENV)/test
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz --seconds=$(FUZZ_SECONDS) --seed=$(FUZZ_SEED) $(FUZZ)
 
-# Makes each fault that we know how to make, and prints what happened: the table of docs/reliability.md. About half an
-# hour on two cores, with TORTURE=--quick some minutes.
+# Makes each fault that we know how to make, and prints what happened: the table of docs/reliability.md. Some 40
+# minutes on two cores, with TORTURE=--quick some minutes.
 .PHONY: torture
 torture: $(VENV)/test
 	$(BIN)/python -m tests.torture $(TORTURE)

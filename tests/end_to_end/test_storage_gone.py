@@ -12,6 +12,7 @@ import pytest
 from google.cloud import storage
 
 from tests.helpers import data_generation as data
+from tests.helpers import fork_server
 from tests.helpers.faults import fault_proxy
 from tests.helpers.killing import FLAGS, TIMEOUT
 from tests.helpers.running import run_pipeline
@@ -56,3 +57,18 @@ def test_a_storage_that_is_gone_while_the_job_writes(cloud, tmp_path):
     assert run.code == 1 and said, run.stderr
     assert "Traceback" not in run.stderr and "Traceback" in Path(said[1]).read_text()
     Path(said[1]).unlink()
+
+
+@pytest.mark.parametrize("code", [2, 1])
+def test_s3_that_refuses(s3_bucket, tmp_path, code):
+    """The claim, or everything from the first part on."""
+    data.write_images(tmp_path / "photos", 40, height=60, width=80)
+    decisions = Refusing("r.unfinished" if code == 2 else "-embedded-", for_ever=code == 1)
+    with fault_proxy(os.environ["AWS_ENDPOINT_URL"], decisions=decisions, keep_host=True) as proxy:
+        environment = os.environ | {"AWS_ENDPOINT_URL": proxy.url}
+        flags = "--input", tmp_path / "photos", "--run_id=r", "--output", f"{s3_bucket}/out"
+        run = fork_server.run([*FLAGS, *map(str, flags)], environment, TIMEOUT)
+    assert run.returncode == code and "Traceback" not in run.stderr, run.stderr
+    assert re.search(rf"{s3_bucket}/out/.*: .*\b403\b", run.stderr.splitlines()[-1]), run.stderr
+    if logged := re.search("all that was logged: (.+)", run.stderr):
+        Path(logged[1]).unlink()

@@ -1,6 +1,6 @@
 """Makes each fault that we know how to make, and prints the table of docs/reliability.md: `make torture`.
 
-All of it takes about half an hour on two cores, most of it for the sweep. `--quick` takes some minutes, and tries one
+All of it takes some 40 minutes on two cores, most of it for the sweeps. `--quick` takes some minutes, and tries one
 request of every 24.
 """
 
@@ -67,7 +67,7 @@ def _tortures(scratch: Path, quick: bool) -> Iterator[tuple[str, Callable[[], li
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="some minutes in place of half an hour")
+    parser.add_argument("--quick", action="store_true", help="some minutes in place of 40")
     parser.add_argument("--only", metavar="NAME", help="kills, disks, history, sweep, sweep_s3 or soak (default: all)")
     args = parser.parse_args()
     rows = []

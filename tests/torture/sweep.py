@@ -104,6 +104,7 @@ class Sweep:
     """
 
     AT_ONCE = 4  # nights, which wait as often as they compute, so two cores have more than two to do
+    HAPPENED = "same table, same files"
     WHERE = "`tests.torture.sweep`: at request N of a nightly run's {requests}"
 
     def __init__(self, cloud: Cloud, lanes: list[Lane], name: str):
@@ -156,7 +157,7 @@ class Sweep:
                 KINDS[kind],
                 self.WHERE.format(requests=self.requests),
                 tried[kind],
-                "same table, same files",
+                self.HAPPENED,
             )
             for kind in KINDS
         ]

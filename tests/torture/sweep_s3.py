@@ -26,6 +26,7 @@ _TOP = "s3://sweep"
 class S3Sweep(Sweep):
     """A bucket that has changed since an earlier run into it, and what the next run makes of it."""
 
+    HAPPENED = "same files"
     WHERE = "`tests.torture.sweep_s3`: at request N of a run's {requests} to S3"
 
     def __init__(self, lanes: list[Lane]):

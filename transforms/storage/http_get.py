@@ -187,7 +187,7 @@ class _ReadPart(Protocol):
 
 
 def in_parts(read_part: _ReadPart, path: str) -> BinaryIO:
-    """Returns an object to be read, by one request for each 16 MiB. A seek costs one more.
+    """Returns an object to be read by one request for each 16 MiB, from front to end or from where `seek` leads.
 
     Args:
       read_part: returns the reply to a request with the headers that it is given.
@@ -201,7 +201,8 @@ class _Parts(io.RawIOBase):
         self._read_part = read_part
         self._path = path
         self._part = memoryview(b"")
-        self._end = 0  # of the part
+        self._start = 0  # of the part
+        self._at = 0
         self._size: int | None = None  # of the object
 
     def readable(self) -> bool:
@@ -211,41 +212,35 @@ class _Parts(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._end - len(self._part)
+        return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_CUR:
-            offset += self.tell()
-        elif whence == io.SEEK_END:
-            if self._size is None:
-                self._next()
-            offset += self._size or 0
-        if self.tell() <= offset <= self._end:
-            self._part = self._part[offset - self.tell() :]
-        else:
-            self._part, self._end = memoryview(b""), offset
-        return offset
+        if whence == io.SEEK_END and self._size is None:
+            self._read()
+        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size or 0}
+        self._at = max(0, origins[whence] + offset)
+        return self._at
 
     def readinto(self, buffer: Any) -> int:
-        if not self._part and (self._size is None or self._end < self._size):
-            self._next()
-        taken = self._part[: len(buffer)]
+        is_there = self._start <= self._at < self._start + len(self._part)
+        if not is_there and (self._size is None or self._at < self._size):
+            self._read()
+        taken = self._part[self._at - self._start :][: len(buffer)] if self._at >= self._start else b""
         buffer[: len(taken)] = taken
-        self._part = self._part[len(taken) :]
+        self._at += len(taken)
         return len(taken)
 
-    def _next(self) -> None:
-        headers = {"Range": f"bytes={self._end}-{self._end + _PART_BYTES - 1}"}
-        reply = self._read_part(headers)
-        if reply.status == _OUT_OF_RANGE and self._size is None:
-            if not self._end:
-                self._size = 0  # an empty object has no bytes to ask for
-            return
+    def _read(self) -> None:
+        """Reads the part that begins at the position."""
+        reply = self._read_part({"Range": f"bytes={self._at}-{self._at + _PART_BYTES - 1}"})
         total = reply.header("content-range").rpartition("/")[2]
-        if reply.status == 200 and not self._end:  # a server without ranges sends the whole
-            total = str(len(reply.content))
+        start, is_first = self._at, self._size is None
+        if reply.status == _OUT_OF_RANGE and is_first and (not start or total.isdigit()):
+            self._size = int(total) if start else 0  # an empty object has no bytes to ask for
+            return
+        if reply.status == 200 and is_first:  # a server without ranges sends the whole
+            start, total = 0, str(len(reply.content))
         is_part = reply.status != _OUT_OF_RANGE and total.isdigit()
-        if not is_part or (not reply.content and self._end != int(total)):
-            raise errors.StorageError(f"{self._path}: expected a part of the object from byte {self._end} on")
-        self._part, self._size = memoryview(reply.content), int(total)
-        self._end += len(reply.content)
+        if not is_part or (not reply.content and start != int(total)):
+            raise errors.StorageError(f"{self._path}: expected a part of the object from byte {start} on")
+        self._part, self._start, self._size = memoryview(reply.content), start, int(total)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import random
 import socket
 import socketserver
 import ssl
@@ -371,10 +372,26 @@ def test_an_object_is_read_from_any_byte_on(server, monkeypatch, size):
             assert file.seek(1) == 1 and file.read() == content[1:]
 
 
-def test_of_a_refusal_in_xml_only_the_message_is_said(server):
-    """S3 tells the id of the key too, and Azure what was signed."""
-    error = b"<Error>\n <Code>InvalidKey</Code><Message>The key does\nnot exist</Message><Id>AKIA</Id></Error>"
-    server.answer([reply(b"<?xml version='1.0'?>\n" + error, 403)])
-    with pytest.raises(Refused) as refused:
-        get(server)
-    assert str(refused.value) == "403 InvalidKey: The key does"
+def test_an_object_is_read_from_where_a_reader_seeks(server, monkeypatch):
+    """As readers of Parquet do, and readers of single records."""
+    monkeypatch.setattr(http_get, "_PART_BYTES", 10)
+    content = bytes(range(95))
+    server.script = ranged(content)
+    chance = random.Random(0)
+    with opened(server) as file:
+        expected = io.BytesIO(content)
+        assert file.seekable() and file.seek(-8, io.SEEK_END) == expected.seek(-8, io.SEEK_END)
+        for _ in range(200):
+            size = chance.randrange(30)
+            assert file.read(size) == expected.read(size) and file.tell() == expected.tell()
+            place = chance.choice([(chance.randrange(120), io.SEEK_SET), (-chance.randrange(95), io.SEEK_END)])
+            assert file.seek(*place) == expected.seek(*place)
+
+
+@pytest.mark.parametrize(("place", "expected"), [(3, b"345"), (10, b""), (20, b"")])
+def test_the_first_thing_that_a_reader_does_may_be_to_seek(server, place, expected):
+    for script in (ranged(b"012345"), lambda *request: [reply(b"012345")]):
+        server.script = script
+        with opened(server) as file:
+            file.seek(place)
+            assert file.read() == expected
