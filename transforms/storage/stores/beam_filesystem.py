@@ -13,7 +13,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.storage import errors, local
+from transforms.storage import errors, local, locations
 from transforms.storage.context import Storage
 from transforms.storage.errors import PreconditionFailed
 from transforms.storage.stores.store import Stored
@@ -30,6 +30,8 @@ def check_scheme(path: str) -> None:
     if scheme not in known or (client and not importlib.util.find_spec(client)):
         needed = f"; {scheme}:// needs the package {client}" if client else ""
         hint = ", without file://" if scheme == "file" else ""
+        if locations.is_http(path):
+            hint = "; URLs of images belong into a list: --input_format list"
         raise ValueError(
             f"{path!r}: expected gs://BUCKET/NAME, s3://BUCKET/NAME, az://CONTAINER/NAME or a local path{hint}{needed}"
         )

@@ -61,3 +61,8 @@ def test_a_client_is_imported_when_a_path_is_used():
     code += f"print({heavy} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
+
+
+def test_a_url_is_told_where_it_belongs():
+    with pytest.raises(ValueError, match="URLs of images belong into a list: --input_format list$"):
+        stores.of("https://example.com/a.jpg")
