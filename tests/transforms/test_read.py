@@ -360,7 +360,7 @@ def test_objects_are_read_by_one_request_each_and_many_at_once(server):
             EncodedImage(ImageRef(r.key, r.version, len(b"%d" % i * 1000), r.crc32c, r.has_copies), b"%d" % i * 1000)
             for i, r in enumerate(refs)
         ]
-        assert_that(blocks, equal_to([EncodedBlock((image,)) for image in expected]))
+        assert_that(blocks | beam.FlatMap(lambda block: block.images), equal_to(expected))
     assert [method for method, _ in server.requests] == ["GET"] * 40
     assert sorted(query["generation"][0] for query in server.queries()) == sorted(r.version for r in refs)
     assert all(query["userProject"] == ["payer"] for query in server.queries())
@@ -369,6 +369,7 @@ def test_objects_are_read_by_one_request_each_and_many_at_once(server):
 
 def test_few_bytes_wait_at_once(server, monkeypatch):
     monkeypatch.setattr(in_flight, "MAX_WAITING_BYTES", 2500)
+    monkeypatch.setattr(read, "_BLOCK_BYTES", 1000)
     refs = [upload(f"{i}.jpg", bytes(1000)) for i in range(12)]
     server.delay, server.largest_at_once = 0.05, 0
     check(refs, "images", {r.key: bytes(1000) for r in refs})
