@@ -6,6 +6,7 @@ StorageError, which is an OSError. So code that reads or writes files catches OS
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -37,6 +38,8 @@ class PreconditionFailed(StorageError):
 
 
 # S3 answers 409 where two conditional writes meet, and Azure where an object exists that must not.
+_CREDENTIALS = re.compile(r"//[^/\s@]*@")
+
 _BY_STATUS = {
     401: Forbidden,
     403: Forbidden,
@@ -142,7 +145,16 @@ def of(path: str, error: Exception) -> Exception:
     if isinstance(cause, Exception) and (is_plain or isinstance(cause, StorageError)):
         return cause
     kind = _BY_STATUS.get(_status(cause), StorageError)
-    return kind(f"{path}: {_text(cause, error)}")
+    return kind(f"{path}: {without_credentials(_text(cause, error))}")
+
+
+def without_credentials(text: str) -> str:
+    """Returns a text without the users and passwords of the URLs in it.
+
+    >>> without_credentials("no connection to http://user:secret@minio:9000")
+    'no connection to http://minio:9000'
+    """
+    return _CREDENTIALS.sub("//", text)
 
 
 def _text(cause: object, error: Exception) -> str:

@@ -172,7 +172,7 @@ def _options(timeout: tuple[float, float]) -> dict[int, Any]:
 
 
 def _host(url: str) -> str:
-    return "/".join(url.split("/", 3)[:3])
+    return errors.without_credentials("/".join(url.split("/", 3)[:3]))
 
 
 def _reason(reply: Reply) -> str:

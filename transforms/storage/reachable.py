@@ -3,7 +3,7 @@
 import concurrent.futures
 import threading
 
-from transforms.storage import stores
+from transforms.storage import errors, stores
 from transforms.storage.context import Storage
 from transforms.storage.stores.store import split
 
@@ -44,4 +44,5 @@ def check(storage: Storage, path: str) -> None:
 
 
 def _message(host: str, reason: str, path: str) -> str:
+    host = errors.without_credentials(host)
     return f"no connection to {host} ({reason}): check the network or {stores.of(path).ENDPOINT_VARIABLE}"

@@ -6,6 +6,7 @@ https://lance.org/guide/read_and_write/#merge-insert
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -162,6 +163,8 @@ class LanceDataset(Target):
 
 def _opened(uri: str) -> "lance.LanceDataset | None":
     """Returns the dataset, or None if there is none."""
+    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        os.environ.setdefault("AWS_ALLOW_HTTP", "true")  # which Lance's client asks for
     session = lance.Session(index_cache_size_bytes=_INDEX_CACHE_BYTES, metadata_cache_size_bytes=_METADATA_CACHE_BYTES)
     try:
         return lance.dataset(uri, session=session)

@@ -102,8 +102,9 @@ def test_a_link_that_leads_out_is_not_published(tmp_path, capfd):
 
 
 def test_a_destination_elsewhere(capfd):
-    assert stage(GOLDEN / "feature_vector_3", "s3://models/m") == 2
-    assert "destination='s3://models/m': expected a local directory, or gs://BUCKET/NAME" in capfd.readouterr().err
+    assert stage(GOLDEN / "feature_vector_3", "hdfs://models/m") == 2
+    expected = "destination='hdfs://models/m': expected a directory, local or in a bucket (gs://, s3://, az://)"
+    assert expected in capfd.readouterr().err
 
 
 def test_a_bucket_from_end_to_end(tmp_path, monkeypatch, capfd):

@@ -169,7 +169,7 @@ LOCATIONS = "expected gs://BUCKET/NAME, s3://BUCKET/NAME, az://CONTAINER/NAME or
     ("path", "message"),
     [
         ("file:///photos/a.jpg", f"{LOCATIONS}, without file://"),
-        ("http://host/a.jpg", LOCATIONS),
+        ("http://host/a.jpg", f"{LOCATIONS}; URLs of images belong into a list: --input_format list"),
         ("ftp://host/a.jpg", LOCATIONS),
         ("GS://bucket/a.jpg", LOCATIONS),
         ("1://a", LOCATIONS),

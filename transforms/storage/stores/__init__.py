@@ -20,17 +20,24 @@ SCHEMES = tuple(f"{scheme}://" for scheme in _MODULES)
 WITH_EXTRAS = tuple(f"{scheme}://" for scheme in _EXTRAS)
 
 
+class MissingClient(ValueError):
+    """A store whose client is not installed. Once it is, another try may succeed."""
+
+    retryable = True
+
+
 def of(path: str) -> Store:
     """Returns the store of a path or pattern that is not local.
 
     Raises:
-      ValueError: if its scheme is unknown, or the client for it is not installed.
+      ValueError: if its scheme is unknown.
+      MissingClient: if the client for it is not installed.
     """
     scheme = path.partition("://")[0]
     if scheme in _EXTRAS:
         package, extra = _EXTRAS[scheme]
         if not _is_installed(package):
-            raise ValueError(f"{path!r}: {scheme}:// needs pip install 'beam-image-embeddings[{extra}]'")
+            raise MissingClient(f"{path!r}: {scheme}:// needs pip install 'beam-image-embeddings[{extra}]'")
     store = importlib.import_module(f"{__name__}.{_MODULES.get(scheme, 'beam_filesystem')}")
     if scheme not in _MODULES:
         store.check_scheme(path)

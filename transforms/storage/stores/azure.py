@@ -67,12 +67,14 @@ def _listed(path: str, start: str, end: str, page_size: int) -> Iterator[Stored]
     found = (
         client()
         .get_container_client(container)
-        .list_blobs(name_starts_with=prefix or None, results_per_page=page_size, **from_start)
+        .list_blobs(name_starts_with=prefix or None, results_per_page=page_size, include=["metadata"], **from_start)
     )
     for blob in errors.each(found, path):
         if end and blob.name >= end and _has_one_order(end):
             return
-        if in_range(blob.name, start, end):
+        # Accounts with a hierarchical namespace list their directories, and clients of others make such markers.
+        is_directory = not blob.size and (blob.metadata or {}).get("hdi_isfolder") == "true"
+        if in_range(blob.name, start, end) and not is_directory:
             changed = blob.last_modified.timestamp()
             yield Stored(f"az://{container}/{blob.name}", _version(blob.etag), blob.size, changed=changed)
 
@@ -195,7 +197,10 @@ def client() -> BlobServiceClient:
     connect, silence = http_get.TIMEOUT
     options: dict[str, Any] = {"connection_timeout": connect, "read_timeout": silence, "retry_policy": _Retry()}
     if text := os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):
-        return BlobServiceClient.from_connection_string(text, **options)
+        try:
+            return BlobServiceClient.from_connection_string(text, **options)
+        except ValueError as error:
+            raise ValueError(f"the variable AZURE_STORAGE_CONNECTION_STRING: {error}") from error
     account = _from_environment("ACCOUNT", "ACCOUNT_NAME")
     if not account:
         raise ValueError(

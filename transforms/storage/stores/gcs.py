@@ -199,6 +199,9 @@ def client() -> Client:
     # Otherwise the client requests the metadata of each bucket once, for traces. That needs a further permission, and
     # is not billed to the billing project.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    emulator = os.environ.get(ENDPOINT_VARIABLE)
+    if emulator and "://" not in emulator:
+        raise ValueError(f"the variable {ENDPOINT_VARIABLE}: expected http://HOST:PORT")
     with errors.of_clients("credentials"):
         try:
             process_client = Client(project=None)  # no request here is for a project

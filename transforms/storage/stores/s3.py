@@ -17,9 +17,10 @@ from urllib.parse import quote, urlsplit
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
+from transforms.elements.one_line import one_line
 from transforms.storage import errors, http_get
 from transforms.storage.context import Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
@@ -215,11 +216,15 @@ def _new_client(config: Config) -> Any:
         Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
     )
     with _making:  # sessions are not for several threads
-        config = config.merge(Config(signature_version="s3v4" if _credentials() else UNSIGNED))
-        made = _session().client("s3", config=config)
-        if _is_of_aws(made):
-            return made
-        return _session().client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+        try:
+            config = config.merge(Config(signature_version="s3v4" if _credentials() else UNSIGNED))
+            made = _session().client("s3", config=config)
+            if _is_of_aws(made):
+                return made
+            return _session().client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+        except (BotoCoreError, ValueError) as error:  # such as a profile that does not exist, or half a key
+            text = errors.without_credentials(one_line(error))
+            raise ValueError(f"s3:// with this environment (AWS_PROFILE, AWS_ENDPOINT_URL, …): {text}") from error
 
 
 _making = threading.Lock()

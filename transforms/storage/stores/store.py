@@ -40,8 +40,9 @@ class NoConnection(Exception):
     """Nothing answers at `host`, for this `reason`."""
 
     def __init__(self, host: str, reason: str):
+        host = errors.without_credentials(f"//{host}").removeprefix("//")  # with or without a scheme
         super().__init__(host, reason)
-        self.host, self.reason = host, reason
+        self.host, self.reason = host, errors.without_credentials(reason)
 
     @classmethod
     def of(cls, error: Exception, host: str) -> "NoConnection":

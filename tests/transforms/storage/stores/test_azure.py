@@ -130,3 +130,21 @@ def test_no_error_and_no_cause_of_it_has_a_signature(part, monkeypatch):
             with pytest.raises((StorageError, interface.NoConnection)) as error:
                 request()
             assert "sig" not in "".join(f"{cause!r} {cause}\n" for cause in interface.causes(error.value))
+
+
+def test_a_directory_of_a_hierarchical_namespace_is_no_object(azure, content):
+    with object_servers.clients_of(azure):
+        markers = store.client().get_container_client(TOP.removeprefix("az://"))
+        markers.upload_blob("tree/directory", b"", metadata={"hdi_isfolder": "true"}, overwrite=True)
+        markers.upload_blob("tree/directory/empty.jpg", b"", overwrite=True)
+        assert [stored.path for stored in store.listed(DEFAULT_STORAGE, f"{TOP}/tree/")] == [
+            f"{TOP}/tree/directory/empty.jpg"
+        ]
+
+
+def test_a_malformed_connection_string_is_named():
+    with (
+        object_servers.clients_of({"AZURE_STORAGE_CONNECTION_STRING": "nonsense"}),
+        pytest.raises(ValueError, match="^the variable AZURE_STORAGE_CONNECTION_STRING: "),
+    ):
+        store.described(DEFAULT_STORAGE, f"{TOP}/a.jpg")

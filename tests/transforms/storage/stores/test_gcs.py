@@ -266,3 +266,10 @@ def test_who_has_no_credentials_is_forbidden(server):
     server.answer = lambda url: 401
     with pytest.raises(Forbidden, match="401"):
         gcs.read(DEFAULT_STORAGE, "gs://photos/a.jpg", stored.version)
+
+
+def test_an_emulator_without_a_scheme_is_named(monkeypatch, new_client):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "user:not-told@127.0.0.1:4443")
+    with pytest.raises(ValueError, match="^the variable STORAGE_EMULATOR_HOST: expected http://") as raised:
+        gcs.described(DEFAULT_STORAGE, "gs://photos/a.jpg")
+    assert "not-told" not in str(raised.value)

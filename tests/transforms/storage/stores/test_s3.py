@@ -8,8 +8,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.helpers import cloud_storage, object_servers
+from tests.helpers.emulators import free_port
 from transforms.concurrent.in_flight import CONCURRENCY_MAX
-from transforms.storage import http_get
+from transforms.storage import http_get, reachable
 from transforms.storage.context import DEFAULT_STORAGE
 from transforms.storage.errors import StorageError
 from transforms.storage.stores import s3 as store
@@ -168,3 +169,27 @@ def test_a_listing_starts_just_before_a_name(name):
     before = store._before(name)
     assert (before < name or name == "") and len(before.encode()) <= 1024
     assert not name or all(each >= name for each in (f"{name}", f"{name}\0") if each > before)
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({"AWS_PROFILE": "typo"}, r"profile \(typo\) could not be found"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "Partial credentials"),
+        ({"AWS_ENDPOINT_URL": "127.0.0.1:9000"}, "Invalid endpoint: 127.0.0.1:9000"),
+    ],
+)
+def test_settings_that_are_wrong_are_a_line_of_their_own(variables, text):
+    clients = object_servers.clients_of(OF_AWS | variables)
+    with clients, pytest.raises(ValueError, match=f"AWS_PROFILE.*{text}") as raised:
+        store.described(DEFAULT_STORAGE, f"{TOP}/a.jpg")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_a_password_of_the_endpoint_is_not_told():
+    variables = OF_AWS | {"AWS_ENDPOINT_URL": f"http://user:not-told@127.0.0.1:{free_port()}"}
+    with object_servers.clients_of(variables):
+        with pytest.raises(OSError, match=r"no connection to http://127\.0\.0\.1:") as refused:
+            reachable.check(DEFAULT_STORAGE, TOP)
+        assert "not-told" not in str(refused.value)
