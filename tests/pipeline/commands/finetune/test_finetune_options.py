@@ -106,7 +106,7 @@ def test_help_is_quick_and_names_units_defaults_and_examples():
     text = " ".join(done.stdout.split())
     for action in options._parser()._actions:
         assert action.option_strings[-1] in text
-    for expected in ("in pixels", "default: 32", "examples:", "gs://", "exit code", "uri and label", "0.997"):
+    for expected in ("in pixels", "default: 32", "examples:", "in a bucket", "exit code", "uri and label", "0.997"):
         assert expected in text
 
 

@@ -156,7 +156,7 @@ def test_the_request_without_a_gpu():
         ([*GPU, "--model=inception_v2"], "model='inception_v2' is on this machine"),
         (
             [*GPU, "--model=gs://b/m"],
-            "--model 'gs://b/m' is in Cloud Storage, which a dry run does not read: give --image_size HxW too",
+            "--model 'gs://b/m' is in a bucket, which a dry run does not read: give --image_size HxW too",
         ),
         ([*GPU, "--model=gs://b/m", "--image_size=9x9"], "give --images_per_second RATE"),
         ([*GPU, "--machine_type=x1-y-3"], "machine type 'x1-y-3' is unknown here"),
