@@ -76,7 +76,9 @@ class Unfinished(Exception):
 
 
 # Delays are random up to these seconds. If a request fails after more than two minutes, the object has failed.
-RETRY = Retry(if_exception_type(Unfinished), initial=0.5, maximum=16, multiplier=2, timeout=120)
+DELAYS: dict[str, Any] = {"initial": 0.5, "maximum": 16, "multiplier": 2}
+PATIENCE = 120.0
+RETRY = Retry(if_exception_type(Unfinished), timeout=PATIENCE, **DELAYS)
 
 
 def get(request: Request, limit: int = sys.maxsize) -> Reply:

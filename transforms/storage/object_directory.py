@@ -20,9 +20,9 @@ def below(storage: Storage, path: str) -> list[Stored]:
     scheme, (bucket, name) = path.partition("://")[0], split(path.rstrip("/") if split(path)[1] else path)
     top = f"{scheme}://{bucket}/{name}"
     return [
-        found
-        for found in stores.of(path).listed(storage, top)
-        if (found.path == top or not name or found.path.startswith(f"{top}/")) and not found.path.endswith("/")
+        stored
+        for stored in stores.of(path).listed(storage, top)
+        if (stored.path == top or not name or stored.path.startswith(f"{top}/")) and not stored.path.endswith("/")
     ]
 
 
@@ -34,20 +34,20 @@ def download(storage: Storage, objects: Sequence[Stored], path: str, directory: 
       ChangedSinceListed: if an object has changed.
     """
     prefix = path.rstrip("/")
-    for found in objects:
-        relative = found.path[len(prefix) :].lstrip("/") or found.path.rpartition("/")[2]
+    for stored in objects:
+        relative = stored.path[len(prefix) :].lstrip("/") or stored.path.rpartition("/")[2]
         file = (directory / relative).resolve()
         if not file.is_relative_to(directory.resolve()):
-            raise ValueError(f"the name of an object leads out of its directory: {found.path!r}")
+            raise ValueError(f"the name of an object leads out of its directory: {stored.path!r}")
         file.parent.mkdir(parents=True, exist_ok=True)
         checksum = google_crc32c.Checksum()
-        with file.open("wb") as copy, versioned.opened(storage, versioned.ref_of(found)) as content:
+        with file.open("wb") as copy, versioned.opened(storage, versioned.ref_of(stored)) as content:
             while block := content.read(2**20):
                 copy.write(block)
                 checksum.update(block)
         crc32c = base64.b64encode(checksum.digest()).decode()
-        if found.crc32c and crc32c != found.crc32c:
-            raise versioned.ChangedSinceListed(f"{found.path}: expected crc32c {found.crc32c}, found {crc32c}")
+        if stored.crc32c and crc32c != stored.crc32c:
+            raise versioned.ChangedSinceListed(f"{stored.path}: expected crc32c {stored.crc32c}, found {crc32c}")
 
 
 def upload(
@@ -76,7 +76,7 @@ def upload(
       complete.Occupied: if an existing directory may not be replaced.
     """
     store, top = stores.of(path), path.rstrip("/")
-    present = {found.path[len(top) :].lstrip("/"): found.path for found in below(storage, path)}
+    present = {stored.path[len(top) :].lstrip("/"): stored.path for stored in below(storage, path)}
     if present:
         tops = {name.partition("/")[0] for name in present}
         complete.check_entries(tops, named=named, overwrite=overwrite, entries=entries, markers=markers)

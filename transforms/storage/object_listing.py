@@ -45,8 +45,8 @@ def ranges(storage: Storage, pattern: str) -> list[Range]:
     *of_object, whole = _whole(pattern)
 
     def first_at_or_after(name: str) -> str | None:
-        found = next(store.listed(storage, front, start=max(name, whole.start), end=whole.end, limit=1), None)
-        return split(found.path)[1] if found else None
+        stored = next(store.listed(storage, front, start=max(name, whole.start), end=whole.end, limit=1), None)
+        return split(stored.path)[1] if stored else None
 
     points = []
     names = store.listed(storage, front, start=whole.start, end=whole.end, limit=STRAIGHT + 1)
@@ -58,9 +58,9 @@ def ranges(storage: Storage, pattern: str) -> list[Range]:
 
 def match(storage: Storage, choice: Choice, name_range: tuple[str, str] | None = None) -> Iterator[ImageRef]:
     """Yields the objects that a choice takes: all of them, or those in one of `ranges`."""
-    for found in objects(storage, choice.pattern, name_range):
-        if choice.takes(found.path):
-            yield versioned.ref_of(found)
+    for stored in objects(storage, choice.pattern, name_range):
+        if choice.takes(stored.path):
+            yield versioned.ref_of(stored)
 
 
 def objects(storage: Storage, pattern: str, name_range: tuple[str, str] | None = None) -> Iterator[Stored]:
@@ -70,10 +70,10 @@ def objects(storage: Storage, pattern: str, name_range: tuple[str, str] | None =
     """
     parts: Sequence[tuple[str, str]] = [name_range] if name_range else _parts(storage, pattern)
     for start, end in parts:
-        for found in stores.of(pattern).listed(storage, _front(pattern), start=start, end=end):
-            name = split(found.path)[1]
-            if in_range(name, start, end) and not (name.endswith(_DIRECTORY) and not found.size):
-                yield found
+        for stored in stores.of(pattern).listed(storage, _front(pattern), start=start, end=end):
+            name = split(stored.path)[1]
+            if in_range(name, start, end) and not (name.endswith(_DIRECTORY) and not stored.size):
+                yield stored
 
 
 def check_brackets(storage: Storage, pattern: str) -> None:

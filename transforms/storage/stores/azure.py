@@ -13,7 +13,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
@@ -30,13 +30,13 @@ from azure.storage.blob import (
 from transforms.storage import errors, http_get
 from transforms.storage.context import Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
+from transforms.storage.stores import by_etag
 from transforms.storage.stores.store import (
     NoConnection,
     Stored,
-    gone,
+    existing,
     in_range,
     object_of,
-    of_read,
     split,
     written_whole,
 )
@@ -76,7 +76,7 @@ def _listed(path: str, start: str, end: str, page_size: int) -> Iterator[Stored]
         is_directory = not blob.size and (blob.metadata or {}).get("hdi_isfolder") == "true"
         if in_range(blob.name, start, end) and not is_directory:
             changed = blob.last_modified.timestamp()
-            yield Stored(f"az://{container}/{blob.name}", _version(blob.etag), blob.size, changed=changed)
+            yield Stored(f"az://{container}/{blob.name}", by_etag.version(blob.etag), blob.size, changed=changed)
 
 
 def _has_one_order(name: str) -> bool:
@@ -86,27 +86,19 @@ def _has_one_order(name: str) -> bool:
 
 def described(storage: Storage, path: str) -> Stored:
     """See `Store`."""
-    with _existing(path), errors.of_clients(path):
+    with existing(path), errors.of_clients(path):
         found = _blob(path).get_blob_properties()
-    return Stored(path, _version(found.etag), found.size, changed=found.last_modified.timestamp())
+    return Stored(path, by_etag.version(found.etag), found.size, changed=found.last_modified.timestamp())
 
 
 def read(storage: Storage, path: str, version: str, limit: int = sys.maxsize) -> bytes:
     """See `Store`."""
-    return _get(path, version, {}, limit).content
+    return by_etag.get(_request, path, version, {}, limit).content
 
 
 def opened(storage: Storage, path: str, version: str) -> BinaryIO:
     """See `Store`."""
-    return http_get.in_parts(lambda headers: _get(path, version, headers, sys.maxsize), path)
-
-
-def _get(path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
-    of_version = {"If-Match": f'"{version}"'} if version else {}
-    try:
-        return http_get.get(_request(path, {**headers, **of_version}), limit)
-    except Exception as error:
-        raise of_read(path, version, error) from error
+    return http_get.in_parts(functools.partial(by_etag.get, _request, path, version), path)
 
 
 def _request(path: str, headers: dict[str, str]) -> http_get.Request:
@@ -138,7 +130,7 @@ def write(storage: Storage, path: str, content: bytes, version: str | None) -> s
     condition = _if_match(version) if version else {}
     try:
         with errors.of_clients(path):
-            return _version(_blob(path).upload_blob(content, overwrite=bool(version), **condition)["etag"])
+            return by_etag.version(_blob(path).upload_blob(content, overwrite=bool(version), **condition)["etag"])
     except NotFound as error:
         if not version:  # there is no such bucket
             raise
@@ -147,7 +139,7 @@ def write(storage: Storage, path: str, content: bytes, version: str | None) -> s
 
 def copy(storage: Storage, source: str, path: str) -> None:
     """See `Store`."""
-    with _existing(source), errors.of_clients(source):
+    with existing(source), errors.of_clients(source):
         into = _blob(path)
         state = into.start_copy_from_url(_blob(source).url)["copy_status"]
         end = time.monotonic() + _COPY_SECONDS
@@ -259,15 +251,3 @@ def _object_of(path: str) -> tuple[str, str]:
 
 def _if_match(version: str) -> dict[str, Any]:
     return {"etag": f'"{version}"', "match_condition": MatchConditions.IfNotModified}
-
-
-def _version(etag: str) -> str:
-    return etag.strip('"')
-
-
-@contextlib.contextmanager
-def _existing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (NotFound, PreconditionFailed) as error:
-        raise gone(path) from error

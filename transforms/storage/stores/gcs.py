@@ -30,7 +30,7 @@ from transforms.storage.stores.store import (
     NoConnection,
     Stored,
     causes,
-    gone,
+    existing,
     in_range,
     object_of,
     of_read,
@@ -39,7 +39,7 @@ from transforms.storage.stores.store import (
 )
 
 # The client retries 408, 429, 5xx, resets and time-outs, with the delays and for the time of `http_get.RETRY`.
-RETRY = DEFAULT_RETRY.with_delay(initial=0.5, maximum=16, multiplier=2).with_timeout(120)
+RETRY = DEFAULT_RETRY.with_delay(**http_get.DELAYS).with_timeout(http_get.PATIENCE)
 
 PAGE_SIZE = 1000  # the most objects that Cloud Storage returns per request
 
@@ -75,7 +75,7 @@ def listed(
 def described(storage: Storage, path: str) -> Stored:
     """See `Store`."""
     blob = _blob(storage, path)
-    with _existing(path), errors.of_clients(path):
+    with existing(path), errors.of_clients(path):
         blob.reload(timeout=http_get.TIMEOUT, retry=RETRY)
     return _stored(blob.bucket.name, {**blob._properties, "name": blob.name})
 
@@ -162,7 +162,7 @@ def write(storage: Storage, path: str, content: bytes, version: str | None) -> s
 def copy(storage: Storage, source: str, path: str) -> None:
     """See `Store`."""
     original, into = _blob(storage, source), _blob(storage, path)
-    with _existing(source), errors.of_clients(source):
+    with existing(source), errors.of_clients(source):
         original.bucket.copy_blob(original, into.bucket, into.name, timeout=http_get.TIMEOUT, retry=RETRY)
 
 
@@ -231,11 +231,3 @@ def _stored(bucket: str, item: Mapping[str, Any]) -> Stored:
     changed = datetime.datetime.fromisoformat(item["updated"]).timestamp() if "updated" in item else 0.0
     path = f"gs://{bucket}/{item['name']}"
     return Stored(path, str(item["generation"]), int(item.get("size", 0)), item.get("crc32c", ""), changed)
-
-
-@contextlib.contextmanager
-def _existing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except NotFound as error:
-        raise gone(path) from error

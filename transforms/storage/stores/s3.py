@@ -10,7 +10,7 @@ import itertools
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -25,13 +25,13 @@ from transforms.storage import errors, http_get
 from transforms.storage.context import Storage
 from transforms.storage.errors import NotFound, PreconditionFailed
 from transforms.storage.libcurl import pycurl
+from transforms.storage.stores import by_etag
 from transforms.storage.stores.store import (
     NoConnection,
     Stored,
-    gone,
+    existing,
     in_range,
     object_of,
-    of_read,
     split,
     written_whole,
 )
@@ -65,8 +65,8 @@ def _listed(path: str, start: str, end: str, page_size: int) -> Iterator[Stored]
             if end and each["Key"] >= end:
                 return
             if in_range(each["Key"], start, end):
-                changed = each["LastModified"].timestamp()
-                yield Stored(f"s3://{bucket}/{each['Key']}", _version(each), each["Size"], changed=changed)
+                version, changed = by_etag.version(each["ETag"]), each["LastModified"].timestamp()
+                yield Stored(f"s3://{bucket}/{each['Key']}", version, each["Size"], changed=changed)
 
 
 def _before(name: str) -> str:
@@ -81,27 +81,19 @@ def _before(name: str) -> str:
 def described(storage: Storage, path: str) -> Stored:
     """See `Store`."""
     bucket, name = object_of(path)
-    with _existing(path), errors.of_clients(path):
+    with existing(path), errors.of_clients(path):
         head = client().head_object(Bucket=bucket, Key=name)
-    return Stored(path, _version(head), head["ContentLength"], changed=head["LastModified"].timestamp())
+    return Stored(path, by_etag.version(head["ETag"]), head["ContentLength"], changed=head["LastModified"].timestamp())
 
 
 def read(storage: Storage, path: str, version: str, limit: int = sys.maxsize) -> bytes:
     """See `Store`."""
-    return _get(path, version, {}, limit).content
+    return by_etag.get(_request, path, version, {}, limit).content
 
 
 def opened(storage: Storage, path: str, version: str) -> BinaryIO:
     """See `Store`."""
-    return http_get.in_parts(lambda headers: _get(path, version, headers, sys.maxsize), path)
-
-
-def _get(path: str, version: str, headers: Mapping[str, str], limit: int) -> http_get.Reply:
-    of_version = {"If-Match": f'"{version}"'} if version else {}
-    try:
-        return http_get.get(_request(path, {**headers, **of_version}), limit)
-    except Exception as error:
-        raise of_read(path, version, error) from error
+    return http_get.in_parts(functools.partial(by_etag.get, _request, path, version), path)
 
 
 def _request(path: str, headers: dict[str, str]) -> http_get.Request:
@@ -161,7 +153,7 @@ def write(storage: Storage, path: str, content: bytes, version: str | None) -> s
     condition = {"IfMatch": f'"{version}"'} if version else {"IfNoneMatch": "*"}
     try:
         with errors.of_clients(path):
-            return _version(client().put_object(Bucket=bucket, Key=name, Body=content, **condition))
+            return by_etag.version(client().put_object(Bucket=bucket, Key=name, Body=content, **condition)["ETag"])
     except NotFound as error:
         if not version:  # there is no such bucket
             raise
@@ -171,7 +163,7 @@ def write(storage: Storage, path: str, content: bytes, version: str | None) -> s
 def copy(storage: Storage, source: str, path: str) -> None:
     """See `Store`."""
     (source_bucket, original), (bucket, name) = object_of(source), object_of(path)
-    with _existing(source), errors.of_clients(source):
+    with existing(source), errors.of_clients(source):
         client().copy({"Bucket": source_bucket, "Key": original}, bucket, name)
 
 
@@ -179,7 +171,7 @@ def remove(storage: Storage, path: str, version: str | None = None) -> None:
     """See `Store`. The version is compared first too, because not all servers honour the condition."""
     bucket, name = object_of(path)
     with contextlib.suppress(NotFound, PreconditionFailed), errors.of_clients(path):
-        if version and _version(client().head_object(Bucket=bucket, Key=name)) != version:
+        if version and by_etag.version(client().head_object(Bucket=bucket, Key=name)["ETag"]) != version:
             return
         client().delete_object(Bucket=bucket, Key=name, **({"IfMatch": f'"{version}"'} if version else {}))
 
@@ -243,15 +235,3 @@ def _session() -> Any:
 def _credentials() -> Any:
     """Returns what boto3 finds in the environment, in files or on the machine; None if there is nothing."""
     return _session().get_credentials()
-
-
-def _version(reply: Mapping[str, Any]) -> str:
-    return str(reply["ETag"]).strip('"')
-
-
-@contextlib.contextmanager
-def _existing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (NotFound, PreconditionFailed) as error:
-        raise gone(path) from error

@@ -4,6 +4,7 @@ Errors: a path that no object can have is a ValueError. An object that is not th
 request that fails is a StorageError of `errors`.
 """
 
+import contextlib
 import io
 import sys
 import tempfile
@@ -179,6 +180,15 @@ def gone(path: str, version: str | None = None) -> FileNotFoundError:
     """Returns the error for an object that is not there, or not in this version."""
     of_version = f" of version {version}" if version else ""
     return FileNotFoundError(f"{path}: no such object{of_version}")
+
+
+@contextlib.contextmanager
+def existing(path: str) -> Iterator[None]:
+    """Raises FileNotFoundError if the block does not find the object."""
+    try:
+        yield
+    except (NotFound, PreconditionFailed) as error:
+        raise gone(path) from error
 
 
 def of_read(path: str, version: str, error: Exception) -> Exception:
