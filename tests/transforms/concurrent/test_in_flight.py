@@ -9,6 +9,22 @@ from transforms.concurrent import in_flight
 from transforms.concurrent.in_flight import InFlight
 
 
+class AtOnce:
+    """A call that takes a while, and the most of them that went on at once."""
+
+    def __init__(self):
+        self.most = self._running = 0
+        self._lock = threading.Lock()
+
+    def call(self):
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+        time.sleep(0.02)
+        with self._lock:
+            self._running -= 1
+
+
 def test_results_in_the_order_of_the_calls():
     calls = InFlight(4)
     for i in range(4):
@@ -46,25 +62,15 @@ def test_the_calls_of_an_element_go_on_together_and_count_each():
 
 
 def test_all_threads_of_the_process_share_the_threads():
-    running, most, lock = 0, 0, threading.Lock()
-
-    def call():
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.02)
-        with lock:
-            running -= 1
-
+    at_once = AtOnce()
     some = [InFlight(3) for _ in range(4)]
     for calls in some:
         for _ in range(3):
-            calls.start([call], 0)
+            calls.start([at_once.call], 0)
     for calls in some:
         while calls:
             calls.take()
-    assert most == 3
+    assert at_once.most == 3
 
 
 def test_forgotten_calls_are_not_made():
@@ -95,25 +101,15 @@ def test_a_slow_group_holds_up_no_other():
 
 
 def test_a_group_has_half_of_the_threads_whoever_starts_its_calls():
-    running, most, lock = 0, 0, threading.Lock()
-
-    def call():
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.02)
-        with lock:
-            running -= 1
-
+    at_once = AtOnce()
     some = [InFlight(6) for _ in range(3)]
     for calls in some:
         for _ in range(5):
-            calls.start([call], 0, "one")
+            calls.start([at_once.call], 0, "one")
     for calls in some:
         while calls:
             calls.take()
-    assert most == 3
+    assert at_once.most == 3
 
 
 def test_many_groups_cost_little():
